@@ -1,0 +1,1 @@
+//! A request's way: route → rate limit → sticky → balance → verdict.

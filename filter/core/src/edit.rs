@@ -1,0 +1,42 @@
+//! Header edits: remove, then set, then add, on requests and on responses. They may stand on a route and on each part of a `split`.
+
+/// The edits of one `request_headers` or `response_headers` block. Names are lower case, values any bytes that HTTP
+/// lets into a header.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edits {
+    /// Names to remove, all values of each.
+    pub remove: Vec<Box<[u8]>>,
+    /// Names to set: what was there gives way to these values.
+    pub set: Vec<(Box<[u8]>, Vec<Box<[u8]>>)>,
+    /// Names to add values to.
+    pub add: Vec<(Box<[u8]>, Vec<Box<[u8]>>)>,
+}
+
+/// One change of a header map, in the order in which it is applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit<'a> {
+    /// Remove every value of the name.
+    Remove(&'a [u8]),
+    /// Replace every value of the name by this one.
+    Set(&'a [u8], &'a [u8]),
+    /// Add a value to the name.
+    Add(&'a [u8], &'a [u8]),
+}
+
+impl Edits {
+    /// The changes in their order: remove, set, add. The first of several values to set replaces, the others add.
+    pub fn iter(&self) -> impl Iterator<Item = Edit<'_>> {
+        let remove = self.remove.iter().map(|name| Edit::Remove(name));
+        let set = self.set.iter().flat_map(|(name, values)| {
+            values.iter().enumerate().map(move |(i, value)| match i {
+                0 => Edit::Set(name, value),
+                _ => Edit::Add(name, value),
+            })
+        });
+        let add = self
+            .add
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(move |value| Edit::Add(name, value)));
+        remove.chain(set).chain(add)
+    }
+}

@@ -1,0 +1,36 @@
+//! What Pointsman decides. Values in, values out: nothing here knows proxy-wasm, reads a clock or draws a random
+//! number. Whoever calls brings the bytes of the request, the time `now`, a random `roll`, and one [`port::Port`]
+//! through which the few things are asked that are not always needed (the client's address, the workers' shared data).
+//!
+//! A request's way can be read top-down in [`decide`].
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
+pub mod balance;
+pub mod client_ip;
+pub mod config;
+pub mod decide;
+pub mod edit;
+pub mod explain;
+pub mod hash;
+pub mod pool;
+pub mod port;
+pub mod rate_limit;
+pub mod redirect;
+pub mod regex;
+pub mod request;
+pub mod respond;
+pub mod rewrite;
+pub mod route;
+pub mod shared;
+pub mod sticky;

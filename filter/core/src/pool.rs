@@ -1,0 +1,62 @@
+//! Pools and their targets: where requests can go.
+
+use crate::balance::Balance;
+use crate::sticky::Sticky;
+
+/// A pool of targets: Envoy clusters (`cluster_header`), or endpoints of one Envoy cluster (`override_host`).
+#[derive(Debug)]
+pub struct Pool {
+    /// Its place in [`crate::config::Config::pools`].
+    pub index: usize,
+    /// Its key in the configuration.
+    pub name: Box<str>,
+    /// How new requests are spread.
+    pub balance: Balance,
+    /// At least one; names are unique within the pool.
+    pub targets: Vec<Target>,
+    /// How clients are held to a target. None: they are not.
+    pub sticky: Option<Sticky>,
+    /// Whether the targets are endpoints of one cluster.
+    pub endpoints: bool,
+}
+
+/// One place where requests can go.
+#[derive(Debug)]
+pub struct Target {
+    /// Unique in its pool; defaults to the cluster's or endpoint's own name. A sticky session belongs to this name.
+    pub name: Box<str>,
+    /// The Envoy cluster: the target's own, or that of its pool of endpoints.
+    pub cluster: Box<str>,
+    /// `ip:port` (IPv6 in brackets) in a pool of endpoints.
+    pub endpoint: Option<Box<str>>,
+    /// Its share of new requests. 0 brings nothing new. Default 1.
+    pub weight: u32,
+    /// Whether it takes part.
+    pub state: State,
+    /// A label.
+    pub region: Option<Box<str>>,
+}
+
+/// What an operator says of a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Takes part.
+    #[default]
+    Up,
+    /// Gets its existing sticky sessions, and nothing new.
+    Draining,
+    /// Gets nothing at all.
+    Down,
+}
+
+impl Target {
+    /// Whether the target takes requests that are not held to it.
+    pub fn takes_new(&self) -> bool {
+        self.state == State::Up && self.weight > 0
+    }
+
+    /// Whether the target takes requests of its existing sticky sessions.
+    pub fn keeps_sessions(&self) -> bool {
+        self.state != State::Down
+    }
+}

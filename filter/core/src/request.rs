@@ -1,0 +1,270 @@
+//! One request as bytes: the header map as the host serialises it, and the parts of it that routes ask for. Nothing
+//! is copied, nothing has to be UTF-8.
+
+use std::ops::Range;
+
+/// A header map. Names are lower case, as every host hands them over.
+#[derive(Clone, Debug, Default)]
+pub struct Headers {
+    bytes: Vec<u8>,
+    pairs: Vec<(Range<u32>, Range<u32>)>,
+}
+
+/// The bytes are not a serialised map: the host's fault, never the client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MalformedMap;
+
+impl Headers {
+    /// Reads proxy-wasm's serialised map: a count, then the sizes of each name and value, then each name and value
+    /// with a NUL after it; all numbers are little-endian `u32`.
+    pub fn from_wire(bytes: Vec<u8>) -> Result<Headers, MalformedMap> {
+        // No map at all (null, 0) is how a host says "empty".
+        if bytes.is_empty() {
+            return Ok(Headers::default());
+        }
+        let number = |at: usize| -> Result<u32, MalformedMap> {
+            let four = at
+                .checked_add(4)
+                .and_then(|end| bytes.get(at..end))
+                .ok_or(MalformedMap)?;
+            Ok(u32::from_le_bytes(four.try_into().map_err(|_| MalformedMap)?))
+        };
+        let count = number(0)? as usize;
+        // A count that the bytes cannot hold must not become an allocation.
+        if count > bytes.len() / 8 {
+            return Err(MalformedMap);
+        }
+        let mut pairs = Vec::with_capacity(count);
+        let mut at = 4 + 8 * count as u64;
+        let mut take = |size: u32| -> Result<Range<u32>, MalformedMap> {
+            let end = at + u64::from(size);
+            if end >= bytes.len() as u64 || end > u64::from(u32::MAX) {
+                return Err(MalformedMap);
+            }
+            let range = at as u32..end as u32;
+            at = end + 1;
+            Ok(range)
+        };
+        for i in 0..count {
+            let name = take(number(4 + 8 * i)?)?;
+            let value = take(number(8 + 8 * i)?)?;
+            pairs.push((name, value));
+        }
+        Ok(Headers { bytes, pairs })
+    }
+
+    /// Writes proxy-wasm's serialised map.
+    pub fn to_wire<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)]) -> Vec<u8> {
+        let mut wire = Vec::new();
+        wire.extend_from_slice(&(pairs.len() as u32).to_le_bytes());
+        for (name, value) in pairs {
+            wire.extend_from_slice(&(name.as_ref().len() as u32).to_le_bytes());
+            wire.extend_from_slice(&(value.as_ref().len() as u32).to_le_bytes());
+        }
+        for (name, value) in pairs {
+            wire.extend_from_slice(name.as_ref());
+            wire.push(0);
+            wire.extend_from_slice(value.as_ref());
+            wire.push(0);
+        }
+        wire
+    }
+
+    /// A map of these pairs.
+    pub fn from_pairs<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)]) -> Headers {
+        // What was just written can be read.
+        Headers::from_wire(Headers::to_wire(pairs)).unwrap_or_default()
+    }
+
+    /// Every pair, in the order of the message.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.pairs
+            .iter()
+            .map(|(name, value)| (self.slice(name), self.slice(value)))
+    }
+
+    /// Every value of a name.
+    pub fn all<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+    }
+
+    /// The first value of a name.
+    pub fn first(&self, name: &[u8]) -> Option<&[u8]> {
+        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
+    }
+
+    fn slice(&self, range: &Range<u32>) -> &[u8] {
+        self.bytes
+            .get(range.start as usize..range.end as usize)
+            .unwrap_or_default()
+    }
+}
+
+/// What routes look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// All headers, pseudo-headers included.
+    pub headers: &'a Headers,
+    /// `:method`; empty where there is none.
+    pub method: &'a [u8],
+    /// `:scheme`; empty where there is none.
+    pub scheme: &'a [u8],
+    /// `:authority` as it came, with its port; empty where there is none.
+    pub authority: &'a [u8],
+    /// The authority without its port, its case as it came.
+    pub host: &'a [u8],
+    /// The path without the query.
+    pub path: &'a [u8],
+    /// What follows the first `?`; None where there is none.
+    pub query: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    /// The request of a header map.
+    pub fn new(headers: &'a Headers) -> Request<'a> {
+        let [mut method, mut scheme, mut authority, mut target] = [&[][..]; 4];
+        for (name, value) in headers.iter() {
+            match name {
+                b":method" => method = value,
+                b":scheme" => scheme = value,
+                b":authority" => authority = value,
+                b":path" => target = value,
+                _ => {}
+            }
+        }
+        let (path, query) = split_at_byte(target, b'?');
+        Request {
+            headers,
+            method,
+            scheme,
+            authority,
+            host: without_port(authority),
+            path,
+            query,
+        }
+    }
+
+    /// The cookies: every `name=value` of every `cookie` header, as RFC 6265 section 5.4 has clients write them and
+    /// section 4.2.2 has servers take them: parts between `;`, blanks around name and value dropped, quotes kept.
+    pub fn cookies(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let headers = self.headers;
+        headers
+            .all(b"cookie")
+            .flat_map(|header| header.split(|byte| *byte == b';'))
+            .filter_map(|part| match split_at_byte(part, b'=') {
+                (name, Some(value)) => Some((name.trim_ascii(), value.trim_ascii())),
+                (_, None) => None,
+            })
+    }
+
+    /// The query's raw `name=value` parts, still percent-encoded. A part without `=` has an empty value.
+    pub fn query_parts(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.query
+            .unwrap_or_default()
+            .split(|byte| *byte == b'&')
+            .filter(|part| !part.is_empty())
+            .map(|part| match split_at_byte(part, b'=') {
+                (name, value) => (name, value.unwrap_or_default()),
+            })
+    }
+}
+
+/// The bytes of an encoded query name or value: `%41` is `A`, `+` is a blank; a `%` without two hex digits is itself.
+pub fn percent_decoded(encoded: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = encoded;
+    std::iter::from_fn(move || {
+        let (byte, mut after) = rest.split_first()?;
+        let decoded = match (byte, after) {
+            (b'%', [high, low, tail @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    after = tail;
+                    high << 4 | low
+                }
+                _ => b'%',
+            },
+            (b'+', _) => b' ',
+            _ => *byte,
+        };
+        rest = after;
+        Some(decoded)
+    })
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    (digit as char).to_digit(16).map(|value| value as u8)
+}
+
+fn split_at_byte(bytes: &[u8], at: u8) -> (&[u8], Option<&[u8]>) {
+    let mut parts = bytes.splitn(2, |byte| *byte == at);
+    (parts.next().unwrap_or_default(), parts.next())
+}
+
+/// `host:port` without the port; `[::1]:80` is `[::1]`.
+pub fn without_port(authority: &[u8]) -> &[u8] {
+    match authority.iter().rposition(|byte| *byte == b':' || *byte == b']') {
+        Some(at) if authority.get(at) == Some(&b':') => authority.get(..at).unwrap_or_default(),
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn map_reads_back_what_was_written() {
+        let pairs = [(&b":path"[..], &b"/a?b"[..]), (b"x", b""), (b"x", b"\xff\x80")];
+        let headers = Headers::from_pairs(&pairs);
+        assert_eq!(headers.iter().collect::<Vec<_>>(), pairs);
+        assert_eq!(headers.all(b"x").count(), 2);
+    }
+
+    #[test]
+    fn map_cut_anywhere_is_refused() {
+        let wire = Headers::to_wire(&[(b"name", b"value"), (b"n2", b"value2")]);
+        for end in 1..wire.len() {
+            assert_eq!(
+                Headers::from_wire(wire[..end].to_vec()).err(),
+                Some(MalformedMap),
+                "cut at {end}"
+            );
+        }
+        assert_eq!(Headers::from_wire(vec![255; 64]).err(), Some(MalformedMap));
+    }
+
+    #[test]
+    fn request_parts() {
+        let headers = Headers::from_pairs(&[
+            (&b":path"[..], &b"/a/b?x=1&&y&z=%41%4+%"[..]),
+            (b":authority", b"Shop.example:8080"),
+            (b"cookie", b"a=1; b = \"2\" ;c"),
+            (b"cookie", b"a=3;=;"),
+        ]);
+        let request = Request::new(&headers);
+        assert_eq!(request.path, b"/a/b");
+        assert_eq!(request.host, b"Shop.example");
+        assert_eq!(
+            request.cookies().collect::<Vec<_>>(),
+            [(&b"a"[..], &b"1"[..]), (b"b", b"\"2\""), (b"a", b"3"), (b"", b"")]
+        );
+        assert_eq!(
+            request.query_parts().collect::<Vec<_>>(),
+            [(&b"x"[..], &b"1"[..]), (b"y", b""), (b"z", b"%41%4+%")]
+        );
+        assert_eq!(percent_decoded(b"%41%4+%").collect::<Vec<_>>(), b"A%4 %");
+    }
+
+    #[test]
+    fn port_is_dropped_and_nothing_else() {
+        for (authority, host) in [
+            ("a", "a"),
+            ("a:80", "a"),
+            ("[::1]", "[::1]"),
+            ("[::1]:80", "[::1]"),
+            (":", ""),
+            ("", ""),
+        ] {
+            assert_eq!(without_port(authority.as_bytes()), host.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The action `respond`, and answers of the filter's own in general.
+
+/// `respond: { status, body, headers }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Respond {
+    /// 200 to 599.
+    pub status: u16,
+    /// What to say; may be empty.
+    pub body: Box<[u8]>,
+    /// With a body and no `content-type`, `content-type: text/plain` stands here already.
+    pub headers: Vec<(Box<[u8]>, Box<[u8]>)>,
+}
+
+/// An answer that the filter gives itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers beside those that the proxy adds.
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The body; may be empty.
+    pub body: Vec<u8>,
+}

@@ -1,0 +1,1 @@
+//! The routes compiled: host, then path, then the remaining conditions.

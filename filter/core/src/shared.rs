@@ -1,0 +1,1 @@
+//! Records in shared data: `update(key, pure fn)`.

@@ -1,0 +1,6 @@
+//! The entry of the module `pointsman.wasm`. Everything else is in `pointsman-shell` (what knows proxy-wasm) and
+//! `pointsman-core` (what decides).
+
+proxy_wasm::main! {{
+    pointsman_shell::start();
+}}
