@@ -1,6 +1,8 @@
 //! The entry of the module `pointsman.wasm`. Everything else is in `pointsman-shell` (what knows proxy-wasm) and
 //! `pointsman-core` (what decides).
 
+#![allow(missing_docs)] // of the symbols that the macro exports
+
 proxy_wasm::main! {{
     pointsman_shell::start();
 }}

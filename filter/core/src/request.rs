@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn map_cut_anywhere_is_refused() {
-        let wire = Headers::to_wire(&[(b"name", b"value"), (b"n2", b"value2")]);
+        let wire = Headers::to_wire(&[("name", "value"), ("n2", "value2")]);
         for end in 1..wire.len() {
             assert_eq!(
                 Headers::from_wire(wire[..end].to_vec()).err(),
