@@ -1,1 +1,3 @@
-//! world
+//! Pointsman's native host and the parts of its command line.
+
+pub mod exchange;
