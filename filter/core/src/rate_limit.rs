@@ -40,3 +40,10 @@ pub struct Table {
     /// 1 to 16,777,216. Default 65,536.
     pub max_keys: u32,
 }
+
+/// Something that happened and that an operator can count. Indices are those of [`crate::config::Config::rate_limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// This limit refused a request.
+    Refused(usize),
+}

@@ -21,3 +21,18 @@ pub struct Answer {
     /// The body; may be empty.
     pub body: Vec<u8>,
 }
+
+impl Respond {
+    /// The answer as configured.
+    pub fn answer(&self) -> Answer {
+        Answer {
+            status: self.status,
+            headers: self
+                .headers
+                .iter()
+                .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                .collect(),
+            body: self.body.to_vec(),
+        }
+    }
+}
