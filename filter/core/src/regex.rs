@@ -1,21 +1,423 @@
 //! Regular expressions: the syntax of Rust's `regex` crate, on bytes, in linear time whatever the pattern and the input.
+//!
+//! Both engines simulate the pattern's NFA, in time proportional to pattern × input: bounded backtracking, which is the
+//! faster one, while its table of visited states stays small, and the Pike VM beyond. Their working memory lives for one
+//! search only: it is small, and thousands of patterns that each keep some would not be.
 
-/// A compiled expression.
-#[derive(Debug)]
+use crate::rewrite::Part;
+use regex_automata::Input;
+use regex_automata::nfa::thompson::backtrack::{self, BoundedBacktracker};
+use regex_automata::nfa::thompson::pikevm::PikeVM;
+use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
+use regex_syntax::hir::{Hir, HirKind, Look};
+
+/// The largest NFA of one pattern in bytes. A Unicode `\w` takes about 50 kB, so that a handful fits; and as every byte of
+/// an input may visit every state, this is also what bounds the time of a search.
+const NFA_LIMIT: usize = 512 * 1024;
+
+/// The backtracker's table of visited states in bytes: a bit for each state and byte of input. 32 KiB let a pattern of 500
+/// states see 500 bytes, more than most paths have, and cost less to clear than the Pike VM costs to run.
+const VISITED_LIMIT: usize = 32 * 1024;
+
+/// How many bytes the searches of one replacement may look at, all together. Each search starts at the end of the last
+/// match, but one that has a match may have to look at all that remains before it knows (`a.*z|a` on `aaaa`), which would
+/// be quadratic in the input. Inputs up to 2 KiB never come near it, inputs of 64 KiB have 65 matches.
+const SCAN_LIMIT: usize = 4 * 1024 * 1024;
+
+/// How many bytes longer than its input a replacement may get: as much as a proxy takes for all headers.
+const GROWTH_LIMIT: usize = 64 * 1024;
+
+/// A pattern that a whole value has to match.
 pub struct Regex {
     pattern: Box<str>,
+    literal: Box<[u8]>,
+    backtracker: BoundedBacktracker,
+    pike: PikeVM,
 }
 
 impl Regex {
     /// Compiles. The error is for people: what is wrong, and where in the pattern.
-    pub fn new(pattern: &str, _ignore_case: bool) -> Result<Regex, String> {
+    pub fn new(pattern: &str, ignore_case: bool) -> Result<Regex, String> {
+        let hir = parse(pattern, ignore_case)?;
+        let mut literal = Vec::new();
+        push_literal(&hir, &mut literal);
+        let whole = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
+        let nfa = compile(&whole, WhichCaptures::None)?;
         Ok(Regex {
             pattern: pattern.into(),
+            literal: literal.into(),
+            backtracker: BoundedBacktracker::builder()
+                .configure(backtrack::Config::new().visited_capacity(VISITED_LIMIT))
+                .build_from_nfa(nfa.clone())
+                .map_err(one_line)?,
+            pike: PikeVM::new_from_nfa(nfa).map_err(one_line)?,
         })
     }
 
     /// The pattern as it was written.
     pub fn pattern(&self) -> &str {
         &self.pattern
+    }
+
+    /// Bytes that everything that matches starts with. May be empty, need not be all that could be said.
+    pub fn literal_prefix(&self) -> &[u8] {
+        &self.literal
+    }
+
+    /// Whether the pattern matches the value from its first byte to its last.
+    pub fn matches_whole(&self, value: &[u8]) -> bool {
+        // Every match is of the literal's bytes first; most values that do not match are told apart here.
+        if !value.starts_with(&self.literal) {
+            return false;
+        }
+        let input = Input::new(value).earliest(true);
+        self.backtracker
+            .try_is_match(&mut self.backtracker.create_cache(), input.clone())
+            .unwrap_or_else(|_too_long| self.pike.is_match(&mut self.pike.create_cache(), input))
+    }
+}
+
+impl std::fmt::Debug for Regex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Regex({})", self.pattern)
+    }
+}
+
+/// A pattern that is searched for, to replace what it matches.
+pub struct Search {
+    pattern: Box<str>,
+    pike: PikeVM,
+    /// The longest match in bytes. None: there is no bound.
+    longest: Option<usize>,
+}
+
+impl Search {
+    /// Compiles. The error is for people: what is wrong, and where in the pattern.
+    pub fn new(pattern: &str) -> Result<Search, String> {
+        let hir = parse(pattern, false)?;
+        let nfa = compile(&hir, WhichCaptures::All)?;
+        Ok(Search {
+            pattern: pattern.into(),
+            longest: hir.properties().maximum_len(),
+            pike: PikeVM::new_from_nfa(nfa).map_err(one_line)?,
+        })
+    }
+
+    /// The pattern as it was written.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    /// How many groups the pattern has: `\1` to `\groups` name them, `\0` is the whole match.
+    pub fn groups(&self) -> usize {
+        self.slots().saturating_sub(2) / 2
+    }
+
+    fn slots(&self) -> usize {
+        self.pike.get_nfa().group_info().slot_len()
+    }
+
+    /// The input with every match replaced. Matches are those that the `regex` crate's iterator finds: from left to right,
+    /// never overlapping, and an empty one never directly behind another. A group that took no part is empty.
+    ///
+    /// Past 64 KiB of growth, or 4 MiB that the searches looked at, the rest of the input stays as it is.
+    pub fn replace_all(&self, input: &[u8], substitution: &[Part]) -> Vec<u8> {
+        let mut replaced = Vec::with_capacity(input.len());
+        let mut cache = self.pike.create_cache();
+        let mut slots = vec![None; self.slots()];
+        let (mut from, mut copied, mut scanned) = (0, 0, 0);
+        while from <= input.len() && scanned < SCAN_LIMIT {
+            let found = self
+                .pike
+                .search_slots(&mut cache, &Input::new(input).range(from..), &mut slots);
+            let group = |number: usize| -> Option<(usize, usize)> {
+                let at = |slot: usize| slots.get(slot).copied().flatten().map(|offset| offset.get());
+                Some((at(2 * number)?, at(2 * number + 1)?))
+            };
+            let (Some(_), Some((start, end))) = (found, group(0)) else {
+                break;
+            };
+            scanned += self
+                .longest
+                .map_or(input.len(), |longest| start.saturating_add(longest))
+                - from;
+            if start == end && end == copied && copied > 0 {
+                from = end + 1;
+                continue;
+            }
+            let before = replaced.len();
+            replaced.extend_from_slice(input.get(copied..start).unwrap_or_default());
+            for part in substitution {
+                replaced.extend_from_slice(match part {
+                    Part::Text(text) => text,
+                    Part::Group(number) => group(*number)
+                        .and_then(|(start, end)| input.get(start..end))
+                        .unwrap_or_default(),
+                });
+            }
+            if replaced.len() > end + GROWTH_LIMIT {
+                replaced.truncate(before);
+                break;
+            }
+            copied = end;
+            from = if start == end { end + 1 } else { end };
+        }
+        replaced.extend_from_slice(input.get(copied..).unwrap_or_default());
+        replaced
+    }
+}
+
+impl std::fmt::Debug for Search {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Search({})", self.pattern)
+    }
+}
+
+fn parse(pattern: &str, ignore_case: bool) -> Result<Hir, String> {
+    // As `regex::bytes` does: Unicode classes, and nothing that a pattern matches has to be UTF-8.
+    let parsed = regex_syntax::ParserBuilder::new()
+        .utf8(false)
+        .case_insensitive(ignore_case)
+        .build()
+        .parse(pattern);
+    let (what, at) = match parsed {
+        Ok(hir) => return Ok(hir),
+        Err(regex_syntax::Error::Parse(error)) => (error.kind().to_string(), error.span().start.column),
+        Err(regex_syntax::Error::Translate(error)) => (error.kind().to_string(), error.span().start.column),
+        Err(error) => return Err(one_line(error)),
+    };
+    Err(format!("{what}, at character {at}"))
+}
+
+fn compile(hir: &Hir, captures: WhichCaptures) -> Result<NFA, String> {
+    let config = thompson::Config::new()
+        .utf8(false)
+        .shrink(false)
+        .nfa_size_limit(Some(NFA_LIMIT))
+        .which_captures(captures);
+    let compiled = thompson::Compiler::new().configure(config).build_from_hir(hir);
+    compiled.map_err(|error| match error.size_limit() {
+        Some(limit) => format!(
+            "compiles to more than {limit} bytes; what is repeated often should be a smaller class: [0-9a-z_] or (?-u:\\w) in place of \\w"
+        ),
+        None => one_line(error),
+    })
+}
+
+fn one_line(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = error.to_string();
+        cause = error.source();
+    }
+    text.replace('\n', " ")
+}
+
+/// Appends what every match starts with. Returns whether that is all of what the expression matches.
+fn push_literal(hir: &Hir, literal: &mut Vec<u8>) -> bool {
+    match hir.kind() {
+        HirKind::Empty => true,
+        HirKind::Literal(bytes) => {
+            literal.extend_from_slice(&bytes.0);
+            true
+        }
+        HirKind::Capture(group) => push_literal(&group.sub, literal),
+        // An assertion can only take matches away.
+        HirKind::Look(_) => true,
+        HirKind::Concat(parts) => parts.iter().all(|part| push_literal(part, literal)),
+        HirKind::Class(_) | HirKind::Repetition(_) | HirKind::Alternation(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_matches_as_a_whole_or_not_at_all() {
+        for (pattern, ignore_case, value, expected) in [
+            ("a|ab", false, &b"ab"[..], true),
+            ("a|ab", false, b"a", true),
+            ("a|ab", false, b"abc", false),
+            ("a|ab", false, b"cab", false),
+            ("ab?", false, b"abb", false),
+            ("", false, b"", true),
+            ("", false, b"x", false),
+            ("/users/[0-9]+", false, b"/users/42", true),
+            ("/users/[0-9]+", false, b"/users/42/", false),
+            ("/users/[0-9]+", false, b"/USERS/42", false),
+            ("/users/[0-9]+", true, b"/USERS/42", true),
+            ("(?i)gr\u{fc}n", false, "GR\u{dc}N".as_bytes(), true),
+            // `.` is a character, or with `(?-u)` a byte; never a line feed unless asked for.
+            (".", false, "\u{fc}".as_bytes(), true),
+            (".", false, b"\xff", false),
+            ("(?-u:.)", false, b"\xff", true),
+            (r"(?-u:[\x80-\xff])+", false, b"\xff\x80", true),
+            (".*", false, b"a\nb", false),
+            ("(?s).*", false, b"a\nb", true),
+            (r"\d+", false, "\u{665}".as_bytes(), true),
+            (r"\w+ \bx\b", false, b"abc x", true),
+            // Anchors of the pattern's own are harmless, and those of lines cannot cut a value short.
+            ("^a$", false, b"a", true),
+            ("(?m)^a$", false, b"a\nb", false),
+            ("(?m)^a$\n^b$", false, b"a\nb", true),
+            ("^", false, b"", true),
+            ("a^", false, b"a", false),
+        ] {
+            let regex = Regex::new(pattern, ignore_case).unwrap();
+            assert_eq!(
+                regex.matches_whole(value),
+                expected,
+                "{pattern} on {}",
+                value.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn both_engines_agree_at_the_border_between_them() {
+        let regex = Regex::new("(a|ab|b)*c?", false).unwrap();
+        let border = regex.backtracker.max_haystack_len();
+        assert!((1000..100_000).contains(&border), "{border}");
+        for length in border - 2..border + 3 {
+            let mut value = b"ab".repeat(length)[..length].to_vec();
+            assert!(regex.matches_whole(&value), "{length}");
+            value[length / 2] = b'c';
+            assert!(!regex.matches_whole(&value), "{length}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_other_engines_choke_on_take_linear_time() {
+        for pattern in ["(a*)*b", "(a|a)*b", "(a|aa)+$b", "(.*)(.*)(.*)b", "(?:a?){64}a{64}b"] {
+            assert!(
+                !Regex::new(pattern, false).unwrap().matches_whole(&[b'a'; 65_536]),
+                "{pattern}"
+            );
+        }
+    }
+
+    #[test]
+    fn literal_prefix_is_what_every_match_starts_with() {
+        for (pattern, ignore_case, literal) in [
+            ("/users/[0-9]+", false, "/users/"),
+            ("^/a(/b)(/c?)", false, "/a/b/"),
+            ("/a|/b", false, ""),
+            ("/ab?", false, "/a"),
+            (".*", false, ""),
+            ("", false, ""),
+            ("/1/a", true, "/1/"),
+            ("(?:/x){2}", false, ""),
+        ] {
+            let regex = Regex::new(pattern, ignore_case).unwrap();
+            assert_eq!(regex.literal_prefix(), literal.as_bytes(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn errors_are_one_line_and_say_where() {
+        for (pattern, error) in [
+            ("a(b", "unclosed group, at character 2"),
+            ("a\n(b", "unclosed group, at character 1"),
+            (r"\p{Nosuch}", "Unicode property not found, at character 1"),
+            (
+                "[z-a]",
+                "invalid character class range, the start must be <= the end, at character 2",
+            ),
+            (
+                "(?=a)",
+                "look-around, including look-ahead and look-behind, is not supported, at character 1",
+            ),
+        ] {
+            assert_eq!(Regex::new(pattern, false).unwrap_err(), error, "{pattern}");
+            assert_eq!(Search::new(pattern).unwrap_err(), error, "{pattern}");
+        }
+        let error = Regex::new(r"(\w{100}){100}", false).unwrap_err();
+        assert!(
+            error.starts_with("compiles to more than 524288 bytes") && !error.contains('\n'),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn patterns_of_a_few_unicode_classes_fit() {
+        for pattern in [r"/\w+/\w+/\w+\.\w+", r"(?i)[\w-]+@[\w-]+", r"\S+/\d{10}"] {
+            Regex::new(pattern, true).unwrap();
+        }
+    }
+
+    fn part(text: &str) -> Vec<Part> {
+        // `1` is the group, everything else is text.
+        text.split_inclusive(|_| true)
+            .map(|one| match one {
+                "0" => Part::Group(0),
+                "1" => Part::Group(1),
+                "2" => Part::Group(2),
+                _ => Part::Text(one.as_bytes().into()),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_match_is_replaced() {
+        for (pattern, input, substitution, expected) in [
+            ("a", &b"banana"[..], "o", &b"bonono"[..]),
+            ("^/v([0-9])/(.*)", b"/v2/x/y", "/2?1", b"/x/y?2"),
+            ("/+", b"//a///b", "/", b"/a/b"),
+            ("(a)|(b)", b"abc", "<1|2>", b"<a|><|b>c"),
+            ("x", b"banana", "o", b"banana"),
+            ("", b"ab", "-", b"-a-b-"),
+            ("", b"", "-", b"-"),
+            ("b*", b"abbc", "-", b"-a-c-"),
+            ("a*?", b"aa", "-", b"-a-a-"),
+            ("^", b"aa", "-", b"-aa"),
+            ("$", b"aa", "-", b"aa-"),
+            ("^a", b"aaa", "", b"aa"),
+            (r"\ba", b"aa a", "0x", b"axa ax"),
+            (r"(?-u:\xff)", b"\xff\x80\xff", "0.", b"\xff.\x80\xff."),
+            (".", b"\xff\xc3\xbc", "x", b"\xffx"),
+        ] {
+            let replaced = Search::new(pattern).unwrap().replace_all(input, &part(substitution));
+            assert_eq!(
+                replaced.escape_ascii().to_string(),
+                expected.escape_ascii().to_string(),
+                "{pattern}"
+            );
+        }
+    }
+
+    #[test]
+    fn groups_are_counted() {
+        for (pattern, groups) in [("a", 0), ("(a)(?:b)(?<n>c)", 2), ("((a)|(b))*", 3)] {
+            assert_eq!(Search::new(pattern).unwrap().groups(), groups, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn growth_is_bounded_and_the_rest_stays() {
+        let input = [b'a'; 1000];
+        let substitution = [Part::Text(vec![b'x'; 10_000].into())];
+        let replaced = Search::new("a").unwrap().replace_all(&input, &substitution);
+        assert_eq!(replaced.len(), 6 * 10_000 + 994);
+        assert!(replaced.ends_with(b"aa"));
+    }
+
+    #[test]
+    fn searches_that_scan_to_the_end_are_bounded_and_the_rest_stays() {
+        let input = [b'a'; 65_536];
+        let replaced = Search::new("a.*z|a").unwrap().replace_all(&input, &part("b"));
+        assert_eq!(replaced.iter().filter(|byte| **byte == b'b').count(), 65);
+        assert_eq!(replaced.len(), input.len());
+        // A match whose length is bounded ends its search: nothing to bound.
+        assert_eq!(
+            Search::new("a").unwrap().replace_all(&input, &part("b")),
+            [b'b'; 65_536]
+        );
+        // Nor is there in what fits a path.
+        assert_eq!(
+            Search::new("a.*z|a").unwrap().replace_all(&[b'a'; 2000], &part("b")),
+            [b'b'; 2000]
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Rewrites: what the upstream sees in place of the client's path and host. The query stays.
 
-use crate::regex::Regex;
+use crate::regex::Search;
 
 /// `rewrite: { path_prefix | path | path_regex, host }`.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub enum PathRewrite {
     /// Searches, and replaces every match.
     Regex {
         /// What is searched.
-        pattern: Regex,
+        pattern: Search,
         /// What replaces each match.
         substitution: Vec<Part>,
     },
