@@ -1,12 +1,36 @@
 //! The configuration: parsed into types that cannot be wrong, or refused with every error at once.
 
+pub mod problem;
+pub mod value;
+
+mod condition;
+mod edit;
+mod later;
+mod pool;
+mod protobuf;
+mod rate_limit;
+mod reader;
+mod redirect;
+mod respond;
+mod rewrite;
+mod route;
+mod sticky;
+mod syntax;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
 use crate::client_ip::ClientIp;
 use crate::explain::Explain;
 use crate::pool::Pool;
 use crate::rate_limit::{RateLimit, Table};
 use crate::respond::Respond;
 use crate::route::Route;
+use problem::{Problem, Problems};
+use reader::{Node, Report};
 use std::rc::Rc;
+use value::Value;
 
 /// A whole configuration that loaded.
 #[derive(Debug)]
@@ -45,4 +69,98 @@ pub enum NoRoute {
     Respond(Respond),
     /// Leave the request to the proxy's own routes.
     Pass,
+}
+
+impl Config {
+    /// Loads JSON text, or a `google.protobuf.Struct` in binary.
+    pub fn load(bytes: &[u8]) -> Result<Config, Problems> {
+        if bytes.is_empty() {
+            return Err(unreadable(
+                "",
+                "nothing".to_owned(),
+                "JSON text or a google.protobuf.Struct",
+            ));
+        }
+        let value = if protobuf::is_struct(bytes) {
+            protobuf::decode(bytes).map_err(|malformed| {
+                let place = format!("byte {}", malformed.at);
+                unreadable(&place, malformed.why.to_owned(), "a google.protobuf.Struct")
+            })
+        } else {
+            serde_json::from_slice(bytes).map_err(|error| {
+                let place = format!("line {}, column {}", error.line(), error.column());
+                let message = error.to_string();
+                let why = message.split(" at line ").next().unwrap_or_default();
+                unreadable(&place, why.to_owned(), "JSON text")
+            })
+        };
+        Config::from_value(&value?)
+    }
+
+    /// Reads a tree, however it came to be.
+    pub fn from_value(value: &Value) -> Result<Config, Problems> {
+        let mut report = Report::default();
+        let config = read(&Node::root(value), &mut report);
+        report.finish()?;
+        // No configuration and no problem: cannot be, and is no reason to take down a worker.
+        config.ok_or_else(|| unreadable("", "something unreadable".to_owned(), "a configuration"))
+    }
+}
+
+fn unreadable(place: &str, found: String, expected: &str) -> Problems {
+    Problems(vec![Problem {
+        place: place.to_owned(),
+        found,
+        expected: expected.to_owned(),
+        nearest: None,
+    }])
+}
+
+fn read(root: &Node<'_>, report: &mut Report) -> Option<Config> {
+    let map = root.map(
+        report,
+        &[
+            "upstream",
+            "client_ip",
+            "pools",
+            "rate_limits",
+            "rate_limit_table",
+            "routes",
+            "no_route",
+            "explain",
+        ],
+    )?;
+    let upstream = upstream::upstream(map.get("upstream"), report);
+    let client_ip = map.get("client_ip").and_then(|node| upstream::client_ip(&node, report));
+    let explain = map
+        .get("explain")
+        .and_then(|node| upstream::explain(&node, &upstream, report));
+    let pools_node = map.get("pools");
+    let pools_map = pools_node
+        .as_ref()
+        .and_then(|node| node.names(report, "a map of pools"));
+    let limits_node = map.get("rate_limits");
+    let limits_map = limits_node
+        .as_ref()
+        .and_then(|node| node.names(report, "a map of rate limits"));
+    let known = route::Known {
+        upstream: &upstream,
+        pools: pools_map.map(|map| pool::pools(&map, report)).unwrap_or_default(),
+        rate_limits: limits_map
+            .map(|map| rate_limit::rate_limits(&map, report))
+            .unwrap_or_default(),
+    };
+    let routes = map.get("routes").map(|node| route::routes(&node, &known, report));
+    let no_route = respond::no_route(map.get("no_route"), report);
+    let (pools, rate_limits) = (known.pools.all, known.rate_limits.all);
+    Some(Config {
+        client_ip,
+        pools: pools.into_iter().flatten().collect(),
+        rate_limits: rate_limits.into_iter().flatten().collect(),
+        rate_limit_table: rate_limit::table(map.get("rate_limit_table"), report),
+        routes: routes.unwrap_or_default(),
+        no_route,
+        explain,
+        upstream,
+    })
 }

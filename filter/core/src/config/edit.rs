@@ -1,0 +1,113 @@
+//! Maps of headers: the keys `request_headers` and `response_headers`, and an answer's `headers`.
+
+use super::Upstream;
+use super::reader::{Names, Node, Report};
+use super::syntax;
+use super::upstream::{header_name, not_upstream};
+use crate::edit::Edits;
+
+/// A header's values under its name.
+type Values = (Box<[u8]>, Vec<Box<[u8]>>);
+
+const VALUE: &str = "a string, or a list of strings, without line breaks and NUL";
+
+/// The most headers of one map, and the most values of one header: a request may have no more either.
+pub const MAX_HEADERS: usize = 100;
+
+/// Reads `request_headers`.
+pub fn request_headers(node: Option<Node<'_>>, upstream: &Upstream, report: &mut Report) -> Edits {
+    edits(node, Some(upstream), report)
+}
+
+/// Reads `response_headers`.
+pub fn response_headers(node: Option<Node<'_>>, report: &mut Report) -> Edits {
+    edits(node, None, report)
+}
+
+fn edits(node: Option<Node<'_>>, upstream: Option<&Upstream>, report: &mut Report) -> Edits {
+    let Some(node) = node else {
+        return Edits::default();
+    };
+    let Some(map) = node.map(report, &["remove", "set", "add"]) else {
+        return Edits::default();
+    };
+    Edits {
+        remove: map
+            .get("remove")
+            .map(|node| names(&node, upstream, report))
+            .unwrap_or_default(),
+        set: map
+            .get("set")
+            .map(|node| headers(&node, upstream, report))
+            .unwrap_or_default(),
+        add: map
+            .get("add")
+            .map(|node| headers(&node, upstream, report))
+            .unwrap_or_default(),
+    }
+}
+
+fn names(list: &Node<'_>, upstream: Option<&Upstream>, report: &mut Report) -> Vec<Box<[u8]>> {
+    let nodes: Vec<Node<'_>> = list.list(report, "a list of header names").collect();
+    nodes
+        .iter()
+        .map(|node| checked_name(node, header_name(node, report), upstream, report))
+        .collect()
+}
+
+fn checked_name(node: &Node<'_>, name: Box<[u8]>, upstream: Option<&Upstream>, report: &mut Report) -> Box<[u8]> {
+    if let Some(upstream) = upstream {
+        not_upstream(node, &name, upstream, report);
+    }
+    name
+}
+
+/// Reads a map of headers: each name with a value or a list of values.
+pub fn headers(node: &Node<'_>, upstream: Option<&Upstream>, report: &mut Report) -> Vec<Values> {
+    let Some(map) = node.names(report, "a map of headers") else {
+        return Vec::new();
+    };
+    if map.iter().len() > MAX_HEADERS {
+        report.note(
+            node,
+            format!("{} headers", map.iter().len()),
+            &format!("at most {MAX_HEADERS}"),
+        );
+    }
+    let mut headers: Vec<Values> = Vec::new();
+    let mut exact = Names::default();
+    for node in map.iter() {
+        if !syntax::is_token(node.key()) {
+            report.note(
+                &node,
+                "not a header name".to_owned(),
+                "letters, digits and !#$%&'*+-.^_`|~",
+            );
+        }
+        let name = checked_name(&node, syntax::lower(node.key()), upstream, report);
+        // The same letters twice are a key given twice, which has been noted.
+        let again = exact.insert(node.key(), 0).is_none() && headers.iter().any(|(other, _)| *other == name);
+        if again {
+            report.note(
+                &node,
+                "given twice: header names compare without case".to_owned(),
+                "each header at most once",
+            );
+        }
+        headers.push((name, values(&node, report)));
+    }
+    headers
+}
+
+fn values(node: &Node<'_>, report: &mut Report) -> Vec<Box<[u8]>> {
+    if !node.is_list() {
+        return value(node, report).into_iter().collect();
+    }
+    let nodes: Vec<Node<'_>> = node.filled_list(report, VALUE, MAX_HEADERS).collect();
+    nodes.iter().filter_map(|node| value(node, report)).collect()
+}
+
+fn value(node: &Node<'_>, report: &mut Report) -> Option<Box<[u8]>> {
+    node.text_that(report, syntax::is_header_value, VALUE)
+        .map(syntax::bytes)
+}

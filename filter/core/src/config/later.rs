@@ -1,0 +1,6 @@
+//! What the interface names and this version does not have yet. Said apart from what nobody knows.
+
+/// Keys of a pool.
+pub const POOL_KEYS: &[&str] = &["health", "failover", "prefer_region"];
+/// Values of `balance`, and keys of its map.
+pub const BALANCES: &[&str] = &["least_connections", "least_response_time", "ip_hash", "consistent_hash"];

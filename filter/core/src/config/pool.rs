@@ -1,0 +1,207 @@
+//! The section `pools`.
+
+use super::reader::{Map, Names, Node, Report, one_of};
+use super::{later, sticky, syntax};
+use crate::balance::Balance;
+use crate::pool::{Pool, State, Target};
+use std::rc::Rc;
+
+/// The most pools: an index of a pool fits into two bytes of a shared record.
+pub const MAX_POOLS: usize = 10_000;
+/// The most targets of a pool: a choice looks at each.
+pub const MAX_TARGETS: usize = 10_000;
+
+/// What the rest of the configuration knows of a section whose entries have names.
+pub struct Defined<'n, T> {
+    /// The names, with their places in `all`.
+    pub names: Names<'n>,
+    /// None: it was not readable, which has been noted.
+    pub all: Vec<Option<Rc<T>>>,
+}
+
+impl<T> Default for Defined<'_, T> {
+    fn default() -> Self {
+        Defined {
+            names: Names::default(),
+            all: Vec::new(),
+        }
+    }
+}
+
+impl<T> Defined<'_, T> {
+    /// The entry that this node names.
+    pub fn named(&self, node: &Node<'_>, what: &str, report: &mut Report) -> Option<Rc<T>> {
+        let number = node.reference(report, &self.names, what)?;
+        self.all.get(number).cloned().flatten()
+    }
+}
+
+/// Reads `pools`.
+pub fn pools<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, Pool> {
+    let mut defined = Defined::default();
+    if map.iter().len() > MAX_POOLS {
+        report.note(
+            map.node(),
+            format!("{} pools", map.iter().len()),
+            &format!("at most {MAX_POOLS}"),
+        );
+    }
+    for (index, node) in map.iter().enumerate() {
+        check_name(&node, report);
+        defined.names.entry(node.key()).or_insert(index);
+        defined.all.push(pool(&node, index, report).map(Rc::new));
+    }
+    defined
+}
+
+fn check_name(node: &Node<'_>, report: &mut Report) {
+    if !syntax::is_name(node.key()) {
+        report.note(node, "not a name".to_owned(), syntax::NAME);
+    }
+}
+
+const KEYS: &[&str] = &["balance", "cluster", "targets", "sticky"];
+
+fn pool(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Pool> {
+    let map = node.map_with_later(report, KEYS, later::POOL_KEYS)?;
+    let cluster_node = map.get("cluster");
+    let cluster = cluster_node
+        .as_ref()
+        .and_then(|node| node.text_that(report, syntax::is_line, CLUSTER));
+    let balance = map.get("balance").and_then(|node| balance(&node, report));
+    let sticky = map.get("sticky").and_then(|node| sticky::sticky(&node, report));
+    let targets_node = map.need(report, "targets", TARGETS)?;
+    let of = Of {
+        cluster_node,
+        cluster: cluster.unwrap_or_default(),
+    };
+    Some(Pool {
+        index,
+        name: node.key().into(),
+        balance: balance.unwrap_or_default(),
+        targets: targets(&targets_node, &of, report),
+        sticky,
+        endpoints: cluster_node.is_some(),
+    })
+}
+
+const CLUSTER: &str = "the name of an Envoy cluster";
+const TARGETS: &str = "a list of targets, at least one";
+
+fn balance(node: &Node<'_>, report: &mut Report) -> Option<Balance> {
+    const CHOICES: &[&str] = &["round_robin", "random"];
+    // `{ consistent_hash: … }` is the map among the later ones.
+    let later = match node.is_map() {
+        true => node
+            .names(report, "")?
+            .iter()
+            .any(|node| later::BALANCES.contains(&node.key())),
+        false => later::BALANCES.iter().any(|later| node.is_text(later)),
+    };
+    if later {
+        report.note(
+            node,
+            format!("{} is not in this version", node.shown()),
+            &one_of(CHOICES),
+        );
+        return None;
+    }
+    match node.choice(report, CHOICES)? {
+        0 => Some(Balance::RoundRobin),
+        _ => Some(Balance::Random),
+    }
+}
+
+/// The pool that targets belong to.
+struct Of<'n> {
+    /// In a pool of endpoints.
+    cluster_node: Option<Node<'n>>,
+    cluster: &'n str,
+}
+
+fn targets(list: &Node<'_>, of: &Of<'_>, report: &mut Report) -> Vec<Target> {
+    let mut seen = Names::default();
+    let mut targets = Vec::new();
+    let nodes: Vec<Node<'_>> = list.filled_list(report, TARGETS, MAX_TARGETS).collect();
+    for node in &nodes {
+        let Some((named, target)) = target(node, of, report) else {
+            continue;
+        };
+        if let Some(other) = seen.insert(named, node.position()) {
+            let found = format!("the name {named:?} is that of {}[{other}] too", list.place());
+            report.note(node, found, "a `name` of its own");
+        }
+        targets.push(target);
+    }
+    weights(list, targets.iter().map(|target| target.weight), report);
+    targets
+}
+
+/// Together the weights of a pool or a split must fit into 32 bits, as Envoy has it too.
+pub fn weights(node: &Node<'_>, weights: impl Iterator<Item = u32>, report: &mut Report) {
+    let sum: u64 = weights.map(u64::from).sum();
+    if sum > u64::from(u32::MAX) {
+        report.note(
+            node,
+            format!("weights that sum to {sum}"),
+            &format!("a sum of at most {}", u32::MAX),
+        );
+    }
+}
+
+/// A target with its name.
+fn target<'n>(node: &'n Node<'n>, of: &Of<'_>, report: &mut Report) -> Option<(&'n str, Target)> {
+    const STATES: &[&str] = &["up", "draining", "down"];
+    let map = node.map(report, &["cluster", "endpoint", "name", "weight", "state", "region"])?;
+    let (own, other, expected) = match of.cluster_node {
+        Some(_) => ("endpoint", "cluster", ENDPOINT),
+        None => ("cluster", "endpoint", CLUSTER),
+    };
+    let own = match map.get(other) {
+        Some(wrong) => {
+            let (found, expected) = match &of.cluster_node {
+                Some(cluster) => (
+                    format!("stands in a pool of endpoints ({} is given)", cluster.place()),
+                    "`endpoint` only: the cluster is the pool's",
+                ),
+                None => (
+                    "stands in a pool of clusters (it has no `cluster` of its own)".to_owned(),
+                    "`cluster` only, or a `cluster` on the pool",
+                ),
+            };
+            report.note(&wrong, found, expected);
+            map.get(own)
+        }
+        None => map.need(report, own, expected),
+    };
+    let good = match of.cluster_node {
+        Some(_) => syntax::is_endpoint,
+        None => syntax::is_line,
+    };
+    let own = own.and_then(|node| node.text_that(report, good, expected));
+    let name = map
+        .get("name")
+        .map(|node| node.text_that(report, syntax::is_name, syntax::NAME));
+    let weight = map.get("weight").and_then(|node| node.whole(report, 0, u32::MAX));
+    let state = map.get("state").and_then(|node| node.choice(report, STATES));
+    let region = map
+        .get("region")
+        .and_then(|node| node.text_that(report, syntax::is_name, syntax::NAME));
+    let own = own?;
+    let name = name.unwrap_or(Some(own))?;
+    let target = Target {
+        name: name.into(),
+        cluster: if of.cluster_node.is_some() { of.cluster } else { own }.into(),
+        endpoint: of.cluster_node.is_some().then(|| own.into()),
+        weight: weight.unwrap_or(1),
+        state: match state {
+            Some(1) => State::Draining,
+            Some(2) => State::Down,
+            _ => State::Up,
+        },
+        region: region.map(Into::into),
+    };
+    Some((name, target))
+}
+
+const ENDPOINT: &str = "`ip:port`, an IPv6 address in brackets";

@@ -1,0 +1,185 @@
+//! `google.protobuf.Struct` from its binary form. An Envoy file's nested YAML reaches a filter so. Three messages and
+//! one map are all there is to it, and a protobuf library would cost more than the rest of the configuration.
+//!
+//! The wire format is that of <https://protobuf.dev/programming-guides/encoding/>, the messages those of `struct.proto`.
+
+use super::value::{MAX_DEPTH, Value};
+
+/// The bytes are not a `Struct`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// Where, counted from 0.
+    pub at: usize,
+    /// What is wrong there.
+    pub why: &'static str,
+}
+
+/// Whether the bytes are a `Struct` rather than JSON text.
+///
+/// A `Struct` that holds anything starts with the tag of its field 1, which is 0x0a and also a JSON text's possible
+/// first line break. But each of its entries has a value, whose tag is 0x12: a byte that stands in no JSON text.
+pub fn is_struct(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&STRUCT_FIELDS_TAG) && bytes.contains(&ENTRY_VALUE_TAG)
+}
+
+const STRUCT_FIELDS_TAG: u8 = 0x0a;
+const ENTRY_VALUE_TAG: u8 = 0x12;
+
+/// Reads a `Struct`. Its keys come out sorted: a protobuf map has no order of its own, and Envoy's would be another
+/// after every start.
+pub fn decode(bytes: &[u8]) -> Result<Value, Malformed> {
+    let message = Message {
+        bytes,
+        at: 0,
+        end: bytes.len(),
+    };
+    message.into_struct(MAX_DEPTH)
+}
+
+/// The part of `bytes` that one message takes.
+struct Message<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    end: usize,
+}
+
+/// A field's number and content.
+enum Field<'a> {
+    Varint(u64, u64),
+    Fixed64(u64, [u8; 8]),
+    Bytes(u64, Message<'a>),
+    /// Fields of no use here, and what `Struct` never has.
+    Skipped,
+}
+
+impl<'a> Message<'a> {
+    fn error<T>(&self, why: &'static str) -> Result<T, Malformed> {
+        Err(Malformed { at: self.at, why })
+    }
+
+    fn take(&mut self, size: u64) -> Result<Message<'a>, Malformed> {
+        let left = (self.end - self.at) as u64;
+        if size > left {
+            return self.error("a field is longer than the bytes that hold it");
+        }
+        let start = self.at;
+        self.at += size as usize;
+        Ok(Message {
+            bytes: self.bytes,
+            at: start,
+            end: self.at,
+        })
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..self.end).unwrap_or_default()
+    }
+
+    fn varint(&mut self) -> Result<u64, Malformed> {
+        let mut value = 0u64;
+        // Ten groups of seven bits hold 64 bits.
+        for shift in (0..64).step_by(7) {
+            let Some(byte) = self.rest().first().copied() else {
+                return self.error("the bytes end within a number");
+            };
+            self.at += 1;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        self.error("a number is longer than 64 bits")
+    }
+
+    fn next(&mut self) -> Result<Option<Field<'a>>, Malformed> {
+        if self.at == self.end {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let number = tag >> 3;
+        if number == 0 {
+            return self.error("a field has the number 0");
+        }
+        Ok(Some(match tag & 7 {
+            0 => Field::Varint(number, self.varint()?),
+            1 => match self.take(8)?.rest().try_into() {
+                Ok(eight) => Field::Fixed64(number, eight),
+                Err(_) => Field::Skipped,
+            },
+            2 => {
+                let size = self.varint()?;
+                Field::Bytes(number, self.take(size)?)
+            }
+            5 => {
+                self.take(4)?;
+                Field::Skipped
+            }
+            _ => return self.error("a field has a type that is not in use"),
+        }))
+    }
+
+    fn into_text(self) -> Result<String, Malformed> {
+        match std::str::from_utf8(self.rest()) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(_) => self.error("a string is not UTF-8"),
+        }
+    }
+
+    /// `Struct { map<string, Value> fields = 1; }`
+    fn into_struct(mut self, left: u8) -> Result<Value, Malformed> {
+        let mut map = Vec::new();
+        while let Some(field) = self.next()? {
+            if let Field::Bytes(1, entry) = field {
+                map.push(entry.into_entry(left)?);
+            }
+        }
+        map.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(Value::Map(map))
+    }
+
+    /// `{ string key = 1; Value value = 2; }`, how the wire has an entry of a map.
+    fn into_entry(mut self, left: u8) -> Result<(String, Value), Malformed> {
+        let mut key = String::new();
+        let mut value = Value::Null;
+        while let Some(field) = self.next()? {
+            match field {
+                Field::Bytes(1, text) => key = text.into_text()?,
+                Field::Bytes(2, inner) => value = inner.into_value(left)?,
+                _ => {}
+            }
+        }
+        Ok((key, value))
+    }
+
+    /// `Value { oneof { null_value = 1; number_value = 2; string_value = 3; bool_value = 4; struct_value = 5;
+    /// list_value = 6; } }`; of several the last holds.
+    fn into_value(mut self, left: u8) -> Result<Value, Malformed> {
+        let Some(left) = left.checked_sub(1) else {
+            return self.error("nested too deeply");
+        };
+        let mut value = Value::Null;
+        while let Some(field) = self.next()? {
+            value = match field {
+                Field::Varint(1, _) => Value::Null,
+                Field::Fixed64(2, bits) => Value::Number(f64::from_le_bytes(bits)),
+                Field::Bytes(3, text) => Value::Text(text.into_text()?),
+                Field::Varint(4, yes) => Value::Bool(yes != 0),
+                Field::Bytes(5, inner) => inner.into_struct(left)?,
+                Field::Bytes(6, inner) => inner.into_list(left)?,
+                _ => continue,
+            };
+        }
+        Ok(value)
+    }
+
+    /// `ListValue { repeated Value values = 1; }`
+    fn into_list(mut self, left: u8) -> Result<Value, Malformed> {
+        let mut list = Vec::new();
+        while let Some(field) = self.next()? {
+            if let Field::Bytes(1, value) = field {
+                list.push(value.into_value(left)?);
+            }
+        }
+        Ok(Value::List(list))
+    }
+}

@@ -1,0 +1,450 @@
+//! Walks a [`Value`] and notes every problem on the way, instead of stopping at the first. Whatever could not be read
+//! is left out or replaced by a default: once there is a problem, nobody sees the result.
+
+use super::problem::{Problem, Problems, nearest};
+use super::syntax;
+use super::value::Value;
+use fnv::FnvHashMap;
+
+/// How many problems look for a nearest name, which takes time for every known one.
+const MAX_NEAREST: usize = 100;
+/// How many known names are listed where one is not known.
+const MAX_LISTED: usize = 8;
+/// How much of a text is shown, in characters.
+const MAX_SHOWN: usize = 60;
+
+/// The problems so far.
+#[derive(Default)]
+pub struct Report {
+    /// Each with its position in the file.
+    problems: Vec<(Vec<u32>, Problem)>,
+}
+
+impl Report {
+    /// How many problems there are so far.
+    pub fn len(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// Notes a problem at this node.
+    pub fn note(&mut self, node: &Node<'_>, found: String, expected: &str) {
+        self.note_near(node, found, expected, None);
+    }
+
+    /// Notes a problem at this node, with the name that was probably meant.
+    pub fn note_near(&mut self, node: &Node<'_>, found: String, expected: &str, nearest: Option<&str>) {
+        let mut position = Vec::new();
+        node.push_position(&mut position);
+        let problem = Problem {
+            place: node.place(),
+            found,
+            expected: expected.to_owned(),
+            nearest: nearest.map(str::to_owned),
+        };
+        self.problems.push((position, problem));
+    }
+
+    /// All problems in the order of the file, if there are any.
+    pub fn finish(mut self) -> Result<(), Problems> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        self.problems.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Err(Problems(
+            self.problems.into_iter().map(|(_, problem)| problem).collect(),
+        ))
+    }
+}
+
+/// A value and where it stands.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    value: &'a Value,
+    parent: Option<&'a Node<'a>>,
+    /// None in a list.
+    key: Option<&'a str>,
+    /// Its place among its parent's.
+    position: u32,
+}
+
+impl<'a> Node<'a> {
+    /// The whole configuration.
+    pub fn root(value: &'a Value) -> Node<'a> {
+        Node {
+            value,
+            parent: None,
+            key: None,
+            position: 0,
+        }
+    }
+
+    /// `routes[3].match.path`
+    pub fn place(&self) -> String {
+        let Some(parent) = self.parent else {
+            return String::new();
+        };
+        let mut place = parent.place();
+        match self.key {
+            Some(key) if syntax::is_plain_key(key) => {
+                if !place.is_empty() {
+                    place.push('.');
+                }
+                place.push_str(key);
+            }
+            Some(key) => place.push_str(&format!("[{key:?}]")),
+            None => place.push_str(&format!("[{}]", self.position)),
+        }
+        place
+    }
+
+    fn push_position(&self, position: &mut Vec<u32>) {
+        if let Some(parent) = self.parent {
+            parent.push_position(position);
+            position.push(self.position);
+        }
+    }
+
+    /// Its key in the map that holds it.
+    pub fn key(&self) -> &'a str {
+        self.key.unwrap_or_default()
+    }
+
+    /// Its place in the list that holds it, from 0.
+    pub fn position(&self) -> usize {
+        self.position as usize
+    }
+
+    /// Whether it is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self.value, Value::List(_))
+    }
+
+    /// Whether it is this string.
+    pub fn is_text(&self, text: &str) -> bool {
+        matches!(self.value, Value::Text(own) if own == text)
+    }
+
+    /// Whether it is `true`.
+    pub fn is_true(&self) -> bool {
+        matches!(self.value, Value::Bool(true))
+    }
+
+    /// The number that it is, if it is one.
+    pub fn number(&self) -> Option<f64> {
+        match self.value {
+            Value::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a map.
+    pub fn is_map(&self) -> bool {
+        matches!(self.value, Value::Map(_))
+    }
+
+    /// What stands here, for people.
+    pub fn shown(&self) -> String {
+        match self.value {
+            Value::Null => "nothing (null)".to_owned(),
+            Value::Bool(yes) => yes.to_string(),
+            Value::Number(number) => format!("the number {number}"),
+            Value::Text(text) => format!("the string {}", quoted(text)),
+            Value::List(_) => "a list".to_owned(),
+            Value::Map(_) => "a map".to_owned(),
+        }
+    }
+
+    /// Notes that something else should stand here.
+    pub fn wrong(&self, report: &mut Report, expected: &str) {
+        report.note(self, self.shown(), expected);
+    }
+
+    /// A map with these keys and no others, each at most once.
+    pub fn map<'n>(&'n self, report: &mut Report, keys: &'static [&'static str]) -> Option<Map<'n>> {
+        self.map_with_later(report, keys, &[])
+    }
+
+    /// A map with these keys and no others; those of `later` are told to be in no version yet.
+    pub fn map_with_later<'n>(
+        &'n self,
+        report: &mut Report,
+        keys: &'static [&'static str],
+        later: &'static [&'static str],
+    ) -> Option<Map<'n>> {
+        let Value::Map(entries) = self.value else {
+            self.wrong(report, &format!("a map of {}", keys.join(", ")));
+            return None;
+        };
+        let map = Map { node: self, entries };
+        for node in map.iter() {
+            let key = node.key();
+            if later.contains(&key) {
+                let expected = one_of(keys);
+                report.note(&node, "is not in this version".to_owned(), &expected);
+            } else if !keys.contains(&key) {
+                let near = report.nearest(key, &mut keys.iter().copied());
+                report.note_near(&node, "unknown key".to_owned(), &one_of(keys), near);
+            } else if map.get(key).is_some_and(|first| first.position != node.position) {
+                report.note(&node, GIVEN_TWICE.to_owned(), ONCE);
+            }
+        }
+        Some(map)
+    }
+
+    /// A map whose keys are names of the user's own, each at most once.
+    pub fn names<'n>(&'n self, report: &mut Report, expected: &str) -> Option<Map<'n>> {
+        let Value::Map(entries) = self.value else {
+            self.wrong(report, expected);
+            return None;
+        };
+        let map = Map { node: self, entries };
+        let mut seen = Names::default();
+        for node in map.iter() {
+            if seen.insert(node.key(), 0).is_some() {
+                report.note(&node, GIVEN_TWICE.to_owned(), ONCE);
+            }
+        }
+        Some(map)
+    }
+
+    /// The items of a list.
+    pub fn list<'n>(&'n self, report: &mut Report, expected: &str) -> Nodes<'n> {
+        let items = match self.value {
+            Value::List(items) => items.as_slice(),
+            _ => {
+                self.wrong(report, expected);
+                &[]
+            }
+        };
+        Nodes {
+            parent: self,
+            items: items.iter(),
+            position: 0,
+        }
+    }
+
+    /// The items of a list that has one at least and `most` at most.
+    pub fn filled_list<'n>(&'n self, report: &mut Report, expected: &str, most: usize) -> Nodes<'n> {
+        let nodes = self.list(report, expected);
+        let count = nodes.items.len();
+        if self.is_list() && count == 0 {
+            report.note(self, "an empty list".to_owned(), expected);
+        } else if count > most {
+            report.note(self, format!("{count} items"), &format!("at most {most}"));
+        }
+        nodes
+    }
+
+    /// A string.
+    pub fn text(&self, report: &mut Report, expected: &str) -> Option<&'a str> {
+        match self.value {
+            Value::Text(text) => Some(text),
+            _ => {
+                self.wrong(report, expected);
+                None
+            }
+        }
+    }
+
+    /// A string that `good` accepts.
+    pub fn text_that(&self, report: &mut Report, good: fn(&str) -> bool, expected: &str) -> Option<&'a str> {
+        let text = self.text(report, expected)?;
+        if !good(text) {
+            self.wrong(report, expected);
+            return None;
+        }
+        Some(text)
+    }
+
+    /// One of these strings; its place among them.
+    pub fn choice(&self, report: &mut Report, choices: &'static [&'static str]) -> Option<usize> {
+        let expected = one_of(choices);
+        let text = self.text(report, &expected)?;
+        let chosen = choices.iter().position(|choice| *choice == text);
+        if chosen.is_none() {
+            let near = report.nearest(text, &mut choices.iter().copied());
+            report.note_near(self, self.shown(), &expected, near);
+        }
+        chosen
+    }
+
+    /// `true` or `false`.
+    pub fn yes(&self, report: &mut Report) -> Option<bool> {
+        match self.value {
+            Value::Bool(yes) => Some(*yes),
+            _ => {
+                self.wrong(report, "true or false");
+                None
+            }
+        }
+    }
+
+    /// A whole number in a range, its ends included.
+    pub fn whole(&self, report: &mut Report, least: u32, most: u32) -> Option<u32> {
+        match self.value {
+            // A NaN is in no range. In range and whole: the conversion is exact.
+            Value::Number(number) if (f64::from(least)..=f64::from(most)).contains(number) && number.fract() == 0.0 => {
+                Some(*number as u32)
+            }
+            _ => {
+                self.wrong(report, &format!("a whole number from {least} to {most}"));
+                None
+            }
+        }
+    }
+
+    /// A duration in a range, its ends included. All in nanoseconds; `range` says the same in words.
+    pub fn duration(&self, report: &mut Report, least: u64, most: u64, range: &str) -> Option<u64> {
+        let expected = format!("a duration such as 250ms, 3s, 1m or 1h, {range}");
+        let text = self.text(report, &expected)?;
+        match syntax::duration(text) {
+            Some(nanoseconds) if (least..=most).contains(&nanoseconds) => Some(nanoseconds),
+            _ => {
+                self.wrong(report, &expected);
+                None
+            }
+        }
+    }
+
+    /// A name that something else defines: its number in `known`.
+    pub fn reference(&self, report: &mut Report, known: &Names<'_>, what: &str) -> Option<usize> {
+        let name = self.text(report, &format!("the name of a {what}"))?;
+        let found = known.get(name).copied();
+        if found.is_none() {
+            let mut names: Vec<(usize, &str)> = known.iter().map(|(name, number)| (*number, *name)).collect();
+            names.sort_unstable();
+            let near = report.nearest(name, &mut names.iter().map(|(_, name)| *name));
+            let mut listed: Vec<&str> = names.iter().map(|(_, name)| *name).take(MAX_LISTED).collect();
+            if names.len() > MAX_LISTED {
+                listed.push("…");
+            }
+            let expected = match listed.is_empty() {
+                true => format!("the name of a {what}, and none is defined"),
+                false => format!("the name of a {what}: {}", listed.join(", ")),
+            };
+            report.note_near(self, format!("no {what} is named {}", quoted(name)), &expected, near);
+        }
+        found
+    }
+}
+
+const GIVEN_TWICE: &str = "given twice";
+const ONCE: &str = "each key at most once";
+
+/// Names with their numbers.
+pub type Names<'a> = FnvHashMap<&'a str, usize>;
+
+impl Report {
+    /// The nearest of the known names, as long as there are few problems.
+    pub fn nearest<'a>(&self, name: &str, known: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
+        match self.len() < MAX_NEAREST {
+            true => nearest(name, known),
+            false => None,
+        }
+    }
+}
+
+/// `one of prefix, exact`
+pub fn one_of(names: &[&str]) -> String {
+    format!("one of {}", names.join(", "))
+}
+
+/// The text in quotes, shortened if it is long.
+pub fn quoted(text: &str) -> String {
+    let mut shown: String = text.chars().take(MAX_SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    format!("{shown:?}")
+}
+
+/// The items of a list.
+pub struct Nodes<'n> {
+    parent: &'n Node<'n>,
+    items: std::slice::Iter<'n, Value>,
+    position: u32,
+}
+
+impl<'n> Iterator for Nodes<'n> {
+    type Item = Node<'n>;
+
+    fn next(&mut self) -> Option<Node<'n>> {
+        let value = self.items.next()?;
+        let position = self.position;
+        self.position += 1;
+        Some(Node {
+            value,
+            parent: Some(self.parent),
+            key: None,
+            position,
+        })
+    }
+}
+
+/// A map's entries.
+#[derive(Clone, Copy)]
+pub struct Map<'n> {
+    node: &'n Node<'n>,
+    entries: &'n [(String, Value)],
+}
+
+impl<'n> Map<'n> {
+    /// The map itself.
+    pub fn node(&self) -> &'n Node<'n> {
+        self.node
+    }
+
+    /// All entries in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Node<'n>> + use<'n> {
+        let parent = self.node;
+        self.entries
+            .iter()
+            .enumerate()
+            .map(move |(position, (key, value))| Node {
+                value,
+                parent: Some(parent),
+                key: Some(key),
+                position: position as u32,
+            })
+    }
+
+    /// The value of a key, the first if it was given twice.
+    pub fn get(&self, key: &str) -> Option<Node<'n>> {
+        self.iter().find(|node| node.key() == key)
+    }
+
+    /// The value of a key that must be there.
+    pub fn need(&self, report: &mut Report, key: &str, expected: &str) -> Option<Node<'n>> {
+        let found = self.get(key);
+        if found.is_none() {
+            let absent = Node {
+                value: &Value::Null,
+                parent: Some(self.node),
+                key: Some(key),
+                position: u32::MAX,
+            };
+            report.note(&absent, "missing".to_owned(), expected);
+        }
+        found
+    }
+
+    /// The one key of several that is given, or None. A second one is a problem that names the first.
+    pub fn at_most_one(&self, report: &mut Report, keys: &[&str]) -> Option<Node<'n>> {
+        let mut given = self.iter().filter(|node| keys.contains(&node.key()));
+        let first = given.next()?;
+        for other in given.filter(|other| other.key() != first.key()) {
+            let found = format!("stands beside {}", first.place());
+            report.note(&other, found, &format!("only {}", one_of(keys)));
+        }
+        Some(first)
+    }
+
+    /// The one key of several that must be given.
+    pub fn exactly_one(&self, report: &mut Report, keys: &[&str]) -> Option<Node<'n>> {
+        let found = self.at_most_one(report, keys);
+        if found.is_none() {
+            report.note(self.node, format!("none of {}", keys.join(", ")), "exactly one of them");
+        }
+        found
+    }
+}

@@ -1,0 +1,199 @@
+//! The key `rewrite` of a route, and the new paths that it shares with redirects.
+
+use super::condition::regex;
+use super::reader::{Map, Names, Node, Report, quoted};
+use super::syntax;
+use crate::regex::Search;
+use crate::rewrite::{Part, PathRewrite, Piece, Rewrite};
+use crate::route::Block;
+use crate::route::path::{PathKind, Segment};
+
+/// The keys of a new path.
+pub const PATH_KEYS: &[&str] = &["path_prefix", "path", "path_regex"];
+const PATH: &str = "a path that starts with `/`, without query, fragment and blanks";
+
+/// The blocks of the route that is being read.
+pub struct Matched<'n> {
+    /// `match`, or the route where it has none.
+    pub node: Node<'n>,
+    /// None: they could not be read, which has been noted.
+    pub blocks: Option<&'n [Block]>,
+}
+
+impl Matched<'_> {
+    /// The first block that is not as it should be, by its place.
+    fn first_that_is_not(&self, good: &dyn Fn(Option<&PathKind>) -> bool) -> Option<String> {
+        let bad = |block: &Block| !good(block.path.as_ref().map(|path| &path.kind));
+        let at = self.blocks?.iter().position(bad)?;
+        Some(match self.node.is_list() {
+            true => format!("{}[{at}]", self.node.place()),
+            false => self.node.place(),
+        })
+    }
+}
+
+/// Reads `rewrite`.
+pub fn rewrite(node: &Node<'_>, matched: &Matched<'_>, report: &mut Report) -> Option<Rewrite> {
+    const KEYS: &[&str] = &["path_prefix", "path", "path_regex", "host"];
+    const HOST: &str = "a host, or `host:port`";
+    let map = node.map(report, KEYS)?;
+    if KEYS.iter().all(|key| map.get(key).is_none()) {
+        report.note(node, "an empty map".to_owned(), &super::reader::one_of(KEYS));
+    }
+    let host = map
+        .get("host")
+        .and_then(|node| node.text_that(report, syntax::is_authority, HOST));
+    Some(Rewrite {
+        path: new_path(&map, matched, report),
+        host: host.map(syntax::bytes),
+    })
+}
+
+/// Reads the one of [`PATH_KEYS`] that the map has.
+pub fn new_path(map: &Map<'_>, matched: &Matched<'_>, report: &mut Report) -> Option<PathRewrite> {
+    let node = map.at_most_one(report, PATH_KEYS)?;
+    match node.key() {
+        "path_prefix" => {
+            if let Some(place) = matched.first_that_is_not(&|path| matches!(path, Some(PathKind::Prefix(_)))) {
+                let found = format!("{place} matches without `prefix`");
+                report.note(&node, found, "a `path: { prefix: … }` in every block of the match");
+            }
+            let prefix = node.text_that(report, syntax::is_path, PATH)?;
+            Some(PathRewrite::Prefix(syntax::bytes(prefix)))
+        }
+        "path" => {
+            let text = node.text_that(report, syntax::is_path, PATH)?;
+            whole(&node, text, matched, report).map(PathRewrite::Whole)
+        }
+        _ => searched(&node, report),
+    }
+}
+
+/// `/new/{id}`
+fn whole(node: &Node<'_>, text: &str, matched: &Matched<'_>, report: &mut Report) -> Option<Vec<Piece>> {
+    const EXPECTED: &str = "a path with `{name}` for what the route's template took";
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some((before, from)) = rest.split_once('{') {
+        let Some((name, after)) = from.split_once('}') else {
+            report.note(node, "a `{` without its `}`".to_owned(), EXPECTED);
+            return None;
+        };
+        if !before.is_empty() {
+            pieces.push(Piece::Text(syntax::bytes(before)));
+        }
+        known_name(node, name, matched, report);
+        pieces.push(Piece::Name(name.into()));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(syntax::bytes(rest)));
+    }
+    Some(pieces)
+}
+
+/// The names of a template.
+fn template_names(path: Option<&PathKind>) -> impl Iterator<Item = &str> {
+    let segments = match path {
+        Some(PathKind::Template(segments)) => segments.as_slice(),
+        _ => &[],
+    };
+    segments.iter().filter_map(|segment| match segment {
+        Segment::Name(name) | Segment::Rest(name) => Some(&**name),
+        Segment::Text(_) => None,
+    })
+}
+
+fn known_name(node: &Node<'_>, name: &str, matched: &Matched<'_>, report: &mut Report) {
+    let Some(place) = matched.first_that_is_not(&|path| template_names(path).any(|known| known == name)) else {
+        return;
+    };
+    let blocks = matched.blocks.unwrap_or_default();
+    let known: Vec<&str> = blocks
+        .iter()
+        .flat_map(|block| template_names(block.path.as_ref().map(|path| &path.kind)))
+        .collect();
+    let near = report.nearest(name, &mut known.into_iter());
+    let found = format!("{} is not in a template of {place}", quoted(name));
+    report.note_near(node, found, "names that the template of every block has", near);
+}
+
+/// `path_regex: { pattern, substitution }`
+fn searched(node: &Node<'_>, report: &mut Report) -> Option<PathRewrite> {
+    const SUBSTITUTION: &str = "a string, with `\\1` for what group 1 matched and `\\\\` for a backslash";
+    let map = node.map(report, &["pattern", "substitution"])?;
+    let pattern = map
+        .need(report, "pattern", "a regular expression")
+        .and_then(|node| regex(&node, Search::new, report));
+    let substitution_node = map.need(report, "substitution", SUBSTITUTION);
+    let text = substitution_node.and_then(|node| node.text_that(report, syntax::is_header_value, SUBSTITUTION));
+    let (pattern, node, text) = (pattern?, substitution_node?, text?);
+
+    let mut substitution = Vec::new();
+    let mut rest = text;
+    while let Some((before, from)) = rest.split_once('\\') {
+        if !before.is_empty() {
+            substitution.push(Part::Text(syntax::bytes(before)));
+        }
+        let mut letters = from.chars();
+        match letters.next() {
+            Some('\\') => substitution.push(Part::Text(syntax::bytes("\\"))),
+            Some(digit @ '0'..='9') => {
+                let group = digit as usize - '0' as usize;
+                if group > pattern.groups() {
+                    report.note(
+                        &node,
+                        format!("\\{group} names a group that the pattern does not have"),
+                        &format!("a group from 0 (the whole match) to {}", pattern.groups()),
+                    );
+                }
+                substitution.push(Part::Group(group));
+            }
+            _ => {
+                report.note(&node, "a backslash without a group's number".to_owned(), SUBSTITUTION);
+                return None;
+            }
+        }
+        rest = letters.as_str();
+    }
+    if !rest.is_empty() {
+        substitution.push(Part::Text(syntax::bytes(rest)));
+    }
+    Some(PathRewrite::Regex { pattern, substitution })
+}
+
+/// The segments of `/users/{id}/{rest=**}`, or what is wrong with it.
+pub fn template(text: &str) -> Result<Vec<Segment>, &'static str> {
+    let mut names = Names::default();
+    let mut segments = Vec::new();
+    let mut parts = text
+        .strip_prefix('/')
+        .ok_or("no `/` at the start")?
+        .split('/')
+        .peekable();
+    while let Some(part) = parts.next() {
+        let Some(inner) = part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) else {
+            if part.contains(['{', '}']) {
+                return Err("a brace within a segment");
+            }
+            segments.push(Segment::Text(syntax::bytes(part)));
+            continue;
+        };
+        let rest = inner.strip_suffix("=**");
+        let name = rest.unwrap_or(inner);
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') || name.is_empty() {
+            return Err("a name that is not letters, digits and `_`");
+        }
+        if names.insert(name, 0).is_some() {
+            return Err("a name that is there twice");
+        }
+        if rest.is_some() && parts.peek().is_some() {
+            return Err("`=**` before the end");
+        }
+        segments.push(match rest {
+            Some(_) => Segment::Rest(name.into()),
+            None => Segment::Name(name.into()),
+        });
+    }
+    Ok(segments)
+}

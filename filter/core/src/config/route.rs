@@ -1,0 +1,169 @@
+//! The section `routes`.
+
+use super::Upstream;
+use super::condition::blocks;
+use super::edit::{request_headers, response_headers};
+use super::pool::{Defined, weights};
+use super::reader::{Map, Names, Node, Report};
+use super::redirect::redirect;
+use super::respond::{pass, respond};
+use super::rewrite::{Matched, rewrite};
+use super::syntax;
+use crate::pool::Pool;
+use crate::rate_limit::RateLimit;
+use crate::route::{Action, Block, Route, SplitPart};
+use std::rc::Rc;
+
+/// The most routes: ten times what has been measured to load in a blink.
+pub const MAX_ROUTES: usize = 100_000;
+/// The most parts of a split: a choice looks at each.
+pub const MAX_PARTS: usize = 1000;
+/// The most limits of a route: each costs a read of shared data for each request.
+pub const MAX_ROUTE_LIMITS: usize = 16;
+
+/// What routes refer to.
+pub struct Known<'n> {
+    /// The two headers that no edit may touch.
+    pub upstream: &'n Upstream,
+    /// The section `pools`.
+    pub pools: Defined<'n, Pool>,
+    /// The section `rate_limits`.
+    pub rate_limits: Defined<'n, RateLimit>,
+}
+
+/// Reads `routes`.
+pub fn routes(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<Route> {
+    let nodes: Vec<Node<'_>> = list.list(report, "a list of routes").collect();
+    if nodes.len() > MAX_ROUTES {
+        report.note(
+            list,
+            format!("{} routes", nodes.len()),
+            &format!("at most {MAX_ROUTES}"),
+        );
+        return Vec::new();
+    }
+    let mut names = Names::default();
+    nodes
+        .iter()
+        .filter_map(|node| route(node, known, &mut names, report))
+        .collect()
+}
+
+const ACTIONS: &[&str] = &["pool", "split", "redirect", "respond", "pass"];
+
+fn route<'n>(node: &'n Node<'n>, known: &Known<'_>, names: &mut Names<'n>, report: &mut Report) -> Option<Route> {
+    let map = node.map(
+        report,
+        &[
+            "name",
+            "match",
+            "rate_limits",
+            "request_headers",
+            "response_headers",
+            "rewrite",
+            "pool",
+            "split",
+            "redirect",
+            "respond",
+            "pass",
+        ],
+    )?;
+    let name = name(&map, names, report);
+    let problems = report.len();
+    let match_node = map.get("match");
+    let blocks = match &match_node {
+        Some(node) => blocks(node, report),
+        None => vec![Block::default()],
+    };
+    let matched = Matched {
+        node: match_node.unwrap_or(*node),
+        blocks: (report.len() == problems).then_some(&blocks),
+    };
+    let rate_limits = map.get("rate_limits").map(|node| limits(&node, known, report));
+    let rewrite = map.get("rewrite").and_then(|node| rewrite(&node, &matched, report));
+    let action = map
+        .exactly_one(report, ACTIONS)
+        .and_then(|node| action(&node, &matched, known, report));
+    Some(Route {
+        name: name?.into(),
+        rate_limits: rate_limits.unwrap_or_default(),
+        request_headers: request_headers(map.get("request_headers"), known.upstream, report),
+        response_headers: response_headers(map.get("response_headers"), report),
+        rewrite,
+        action: action?,
+        blocks,
+    })
+}
+
+fn name<'n>(map: &Map<'n>, names: &mut Names<'n>, report: &mut Report) -> Option<&'n str> {
+    let node = map.need(report, "name", syntax::NAME)?;
+    let name = node.text_that(report, syntax::is_name, syntax::NAME)?;
+    if let Some(other) = names.get(name) {
+        let found = format!("{} is the name of routes[{other}] too", node.shown());
+        report.note(&node, found, "a name of its own");
+    } else {
+        names.insert(name, map.node().position());
+    }
+    Some(name)
+}
+
+fn limits(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<Rc<RateLimit>> {
+    let mut limits: Vec<Rc<RateLimit>> = Vec::new();
+    let nodes: Vec<Node<'_>> = list.list(report, "a list of rate limits").collect();
+    if nodes.len() > MAX_ROUTE_LIMITS {
+        report.note(
+            list,
+            format!("{} limits", nodes.len()),
+            &format!("at most {MAX_ROUTE_LIMITS}"),
+        );
+        return limits;
+    }
+    for node in &nodes {
+        let Some(limit) = known.rate_limits.named(node, "rate limit", report) else {
+            continue;
+        };
+        if limits.iter().any(|other| other.index == limit.index) {
+            report.note(
+                node,
+                format!("{} a second time", node.shown()),
+                "each limit at most once",
+            );
+        }
+        limits.push(limit);
+    }
+    limits
+}
+
+fn action(node: &Node<'_>, matched: &Matched<'_>, known: &Known<'_>, report: &mut Report) -> Option<Action> {
+    match node.key() {
+        "pool" => known.pools.named(node, "pool", report).map(Action::Pool),
+        "split" => Some(Action::Split(split(node, known, report))),
+        "redirect" => redirect(node, matched, report).map(Action::Redirect),
+        "respond" => respond(node, report).map(Action::Respond),
+        _ => pass(node, report).map(|()| Action::Pass),
+    }
+}
+
+fn split(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<SplitPart> {
+    const PARTS: &str = "a list of { pool: …, weight: … }, at least one";
+    let nodes: Vec<Node<'_>> = list.filled_list(report, PARTS, MAX_PARTS).collect();
+    let parts: Vec<SplitPart> = nodes.iter().filter_map(|node| part(node, known, report)).collect();
+    weights(list, parts.iter().map(|part| part.weight), report);
+    parts
+}
+
+fn part(node: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Option<SplitPart> {
+    let map = node.map(report, &["pool", "weight", "request_headers", "response_headers"])?;
+    let pool = map
+        .need(report, "pool", "the name of a pool")
+        .and_then(|node| known.pools.named(&node, "pool", report));
+    let weight = map.get("weight").and_then(|node| node.whole(report, 0, u32::MAX));
+    let request_headers = request_headers(map.get("request_headers"), known.upstream, report);
+    let response_headers = response_headers(map.get("response_headers"), report);
+    Some(SplitPart {
+        pool: pool?,
+        weight: weight.unwrap_or(1),
+        request_headers,
+        response_headers,
+    })
+}

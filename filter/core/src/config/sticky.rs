@@ -1,0 +1,106 @@
+//! The key `sticky` of a pool.
+
+use super::reader::{Node, Report};
+use super::syntax::{self, SECOND};
+use super::upstream::header_name;
+use crate::sticky::{Cookie, Key, SameSite, Sticky};
+
+/// The shortest key, in bytes: 128 bits are beyond guessing.
+pub const MIN_KEY: usize = 16;
+/// The most keys: a forged cookie is tried against each.
+pub const MAX_KEYS: usize = 16;
+/// The longest `ttl` in seconds, 400 days: browsers keep no cookie longer (RFC 6265bis, section 5.5).
+pub const MAX_TTL: u64 = 400 * 24 * 3600;
+
+/// Reads `sticky`.
+pub fn sticky(node: &Node<'_>, report: &mut Report) -> Option<Sticky> {
+    let map = node.map(report, &["cookie", "header", "keys"])?;
+    let cookie_node = map.get("cookie");
+    let header_node = map.get("header");
+    if cookie_node.is_none() && header_node.is_none() {
+        report.note(node, "neither cookie nor header".to_owned(), "at least one of them");
+    }
+    Some(Sticky {
+        cookie: cookie_node.and_then(|node| cookie(&node, report)),
+        header: header_node.map(|node| header_name(&node, report)),
+        keys: map.get("keys").map(|node| keys(&node, report)).unwrap_or_default(),
+    })
+}
+
+fn keys(list: &Node<'_>, report: &mut Report) -> Vec<Key> {
+    const EXPECTED: &str = "a list of keys in base64";
+    let nodes: Vec<Node<'_>> = list.filled_list(report, EXPECTED, MAX_KEYS).collect();
+    nodes.iter().filter_map(|node| key(node, report)).collect()
+}
+
+/// Neither a key nor a part of one is ever shown.
+fn key(node: &Node<'_>, report: &mut Report) -> Option<Key> {
+    let expected = format!("base64 of at least {MIN_KEY} random bytes");
+    let text = node.text(report, &expected)?;
+    match syntax::base64(text) {
+        None => report.note(node, "a string that is not base64".to_owned(), &expected),
+        Some(key) if key.len() < MIN_KEY => report.note(node, format!("a key of {} bytes", key.len()), &expected),
+        Some(key) => return Some(Key(key.into())),
+    }
+    None
+}
+
+fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Cookie> {
+    const NAME: &str = "a cookie name: letters, digits and !#$%&'*+-.^_`|~";
+    const PATH: &str = "a path in ASCII that starts with `/` and has no `;`, `?`, `#` or blank";
+    const SAME_SITE: &[&str] = &["strict", "lax", "none"];
+    let map = node.map(report, &["name", "ttl", "path", "secure", "http_only", "same_site"])?;
+    let name_node = map.need(report, "name", NAME);
+    let name = name_node.and_then(|node| node.text_that(report, syntax::is_token, NAME));
+    let ttl = map.get("ttl").and_then(|node| ttl(&node, report));
+    let path = map
+        .get("path")
+        .and_then(|node| node.text_that(report, syntax::is_cookie_path, PATH));
+    let secure = map.get("secure").and_then(|node| node.yes(report));
+    let http_only = map.get("http_only").and_then(|node| node.yes(report));
+    let same_site_node = map.get("same_site");
+    let same_site = same_site_node.and_then(|node| match node.choice(report, SAME_SITE)? {
+        0 => Some(SameSite::Strict),
+        1 => Some(SameSite::Lax),
+        _ => Some(SameSite::None),
+    });
+    let secure = secure.unwrap_or_default();
+    let path = path.unwrap_or("/");
+    // Browsers drop such cookies without a word.
+    if let (Some(node), Some(SameSite::None), false) = (same_site_node, same_site, secure) {
+        report.note(
+            &node,
+            "none on a cookie that is not secure".to_owned(),
+            "`secure: true` beside it",
+        );
+    }
+    if let (Some(node), Some(name)) = (name_node, name) {
+        if name.starts_with("__Host-") && !(secure && path == "/") {
+            report.note(
+                &node,
+                "a __Host- cookie".to_owned(),
+                "`secure: true` and `path: /` beside it",
+            );
+        } else if name.starts_with("__Secure-") && !secure {
+            report.note(&node, "a __Secure- cookie".to_owned(), "`secure: true` beside it");
+        }
+    }
+    Some(Cookie {
+        name: syntax::bytes(name?),
+        ttl,
+        path: syntax::bytes(path),
+        secure,
+        http_only: http_only.unwrap_or(true),
+        same_site,
+    })
+}
+
+/// In whole seconds, the only unit of a cookie's `Max-Age`.
+fn ttl(node: &Node<'_>, report: &mut Report) -> Option<u32> {
+    const RANGE: &str = "in whole seconds from 1s to 9600h";
+    let nanoseconds = node.duration(report, SECOND, MAX_TTL * SECOND, RANGE)?;
+    if nanoseconds % SECOND != 0 {
+        node.wrong(report, &format!("a duration {RANGE}"));
+    }
+    Some((nanoseconds / SECOND) as u32)
+}

@@ -1,0 +1,177 @@
+//! The small grammars that strings of a configuration follow.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// Nanoseconds in a millisecond, the smallest unit that a duration can be written in.
+pub const MILLISECOND: u64 = 1_000_000;
+/// Nanoseconds in a second.
+pub const SECOND: u64 = 1000 * MILLISECOND;
+
+/// The longest name of a route, pool, target or limit, in bytes: names go into metrics, logs and headers.
+pub const MAX_NAME: usize = 128;
+
+/// What [`is_name`] accepts.
+pub const NAME: &str = "a name: 1 to 128 bytes, no control characters, no blanks at its ends";
+
+/// A name of the user's own.
+pub fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_NAME && is_line(text)
+}
+
+/// What [`is_ascii_name`] accepts.
+pub const ASCII_NAME: &str = "a name: 1 to 128 ASCII characters, no control characters, no blanks at its ends";
+
+/// A name that is also written into a structured header field, which is ASCII.
+pub fn is_ascii_name(text: &str) -> bool {
+    is_name(text) && text.is_ascii()
+}
+
+/// Not empty, and without control characters and blanks at its ends: unchanged by whatever carries it.
+pub fn is_line(text: &str) -> bool {
+    !text.is_empty() && text.trim() == text && !text.chars().any(char::is_control)
+}
+
+/// Whether a key can stand in a place (`a.b`) without quotes.
+pub fn is_plain_key(key: &str) -> bool {
+    !key.is_empty()
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+/// A token of RFC 9110, section 5.6.2: a header name, a method, a cookie's name.
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// A header name, or a pseudo-header such as `:scheme`.
+pub fn is_header_or_pseudo(text: &str) -> bool {
+    is_token(text.strip_prefix(':').unwrap_or(text))
+}
+
+/// What may stand in a header's value: anything without the three bytes that would end it.
+pub fn is_header_value(text: &str) -> bool {
+    !text.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
+}
+
+/// A cookie's name as a client may send it.
+pub fn is_cookie_name(text: &str) -> bool {
+    is_line(text) && !text.contains(['=', ';'])
+}
+
+/// A path to match or to send: it starts with a slash, and has no query, no fragment, no blank.
+pub fn is_path(text: &str) -> bool {
+    text.starts_with('/') && !text.bytes().any(|byte| matches!(byte, 0..=b' ' | 0x7f | b'?' | b'#'))
+}
+
+/// A cookie's `Path` attribute.
+pub fn is_cookie_path(text: &str) -> bool {
+    is_path(text) && text.is_ascii() && !text.contains(';')
+}
+
+/// A host without a port: labels of letters, digits, `-` and `_`, or an IPv6 address in brackets.
+pub fn is_host(text: &str) -> bool {
+    if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address.parse::<Ipv6Addr>().is_ok();
+    }
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    // A dot at the end makes a name absolute.
+    text.strip_suffix('.').unwrap_or(text).split('.').all(is_label)
+}
+
+/// `host` or `host:port`.
+pub fn is_authority(text: &str) -> bool {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => {
+            is_host(host)
+                && port.bytes().all(|byte| byte.is_ascii_digit())
+                && port.parse::<u16>().is_ok_and(|port| port > 0)
+        }
+        _ => is_host(text),
+    }
+}
+
+/// `ip:port`, IPv6 in brackets.
+pub fn is_endpoint(text: &str) -> bool {
+    // A scope (`fe80::1%2`) means something on one machine only.
+    text.parse::<SocketAddr>().is_ok_and(|address| address.port() > 0) && !text.contains('%')
+}
+
+/// `10.0.0.0/8`, or an address alone: the address and the length of its prefix.
+pub fn network(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = match prefix {
+        Some(prefix) if prefix.bytes().all(|byte| byte.is_ascii_digit()) => prefix.parse().ok()?,
+        Some(_) => return None,
+        None => bits,
+    };
+    (prefix <= bits).then_some((address, prefix))
+}
+
+/// `250ms`, `3s`, `1m`, `1h` in nanoseconds.
+pub fn duration(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let unit = match unit {
+        "ms" => MILLISECOND,
+        "s" => SECOND,
+        "m" => 60 * SECOND,
+        "h" => 3600 * SECOND,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// Base64 of RFC 4648, section 4; the padding may be left out.
+pub fn base64(text: &str) -> Option<Vec<u8>> {
+    let data = text.trim_end_matches('=');
+    let padding = text.len() - data.len();
+    if padding > 0 && (!text.len().is_multiple_of(4) || padding > 2) {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(data.len() / 4 * 3 + 2);
+    let mut buffer = 0u32;
+    let mut bits = 0;
+    for letter in data.bytes() {
+        let six = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        buffer = buffer << 6 | u32::from(six);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((buffer >> bits) as u8);
+            buffer &= (1 << bits) - 1;
+        }
+    }
+    // What is left over must be nothing: fewer than six bits, all zero.
+    (bits < 6 && buffer == 0).then_some(bytes)
+}
+
+/// Lower case, as bytes.
+pub fn lower(text: &str) -> Box<[u8]> {
+    text.to_ascii_lowercase().into_bytes().into()
+}
+
+/// As bytes.
+pub fn bytes(text: &str) -> Box<[u8]> {
+    text.as_bytes().into()
+}
