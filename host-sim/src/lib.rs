@@ -1,3 +1,7 @@
 //! Pointsman's native host and the parts of its command line.
 
+pub mod backend;
+pub mod client;
+pub mod envoy;
 pub mod exchange;
+pub mod module;

@@ -1,0 +1,381 @@
+//! A real Envoy, started with a file of `envoy-config/` (or any other) and ended with its owner.
+//!
+//! [`install::find`] gets the program, [`Deployment`] says what to start it with, [`Envoy::start`] starts it.
+
+mod deployment;
+pub mod fleet;
+pub mod install;
+
+pub use deployment::{Deployment, PluginConfiguration};
+pub use install::{Program, Version, Wanted};
+
+use crate::client::Client;
+use anyhow::{Context, Result, anyhow, bail};
+use http_body_util::Full;
+use hyper::{Request, Response, body::Bytes};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long Envoy may take to start or to take an update over: compiling the module takes a second of a processor
+/// per worker, and the machine may be busy with a build.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How often we look whether something has happened.
+const GLANCE: Duration = Duration::from_millis(10);
+/// How much of Envoy's log an error shows, in lines.
+const LOG_TAIL: usize = 25;
+
+const BOOTSTRAP: &str = "bootstrap.json";
+const LISTENERS: &str = "listeners.json";
+const LOG: &str = "envoy.log";
+const ADMIN_ADDRESS: &str = "admin-address";
+
+/// A running Envoy. It ends when this is dropped, and when this process ends in whatever way.
+pub struct Envoy {
+    program: Program,
+    deployment: Deployment,
+    directory: TempDir,
+    process: Process,
+    admin: SocketAddr,
+}
+
+impl Envoy {
+    /// Starts Envoy and waits until it serves. An error says why it did not, with the end of its log.
+    pub fn start(program: &Program, deployment: Deployment) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("pointsman-envoy-").tempdir()?;
+        write_atomically(&directory.path().join(LISTENERS), &deployment.listeners_file())?;
+        let (process, admin) = launch(program, &deployment, directory.path())?;
+        Ok(Self {
+            program: program.clone(),
+            deployment,
+            directory,
+            process,
+            admin,
+        })
+    }
+
+    /// Ends Envoy and starts it anew with the same configuration. Free ports are chosen anew.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process.end();
+        (self.process, self.admin) = launch(&self.program, &self.deployment, self.directory.path())?;
+        Ok(())
+    }
+
+    /// Puts the listeners of `deployment` in place of the present ones, as a control plane would. Needs
+    /// [`Deployment::updatable`]. An error is Envoy's refusal; it then serves as before.
+    pub fn update(&mut self, deployment: Deployment) -> Result<()> {
+        let outcomes = ["update_success", "update_rejected", "update_failure"];
+        let count = |envoy: &Self| -> Result<Vec<u64>> {
+            outcomes
+                .iter()
+                .map(|outcome| envoy.stat(&format!("listener_manager.lds.{outcome}")))
+                .collect()
+        };
+        let log_before = self.log().len();
+        let before = count(self)?;
+        write_atomically(&self.directory.path().join(LISTENERS), &deployment.listeners_file())?;
+        let after = self.wait_for("taking the update over", || {
+            let now = count(self)?;
+            Ok((now != before).then_some(now))
+        })?;
+        if after[0] == before[0] {
+            let log = self.log();
+            bail!(
+                "Envoy refused the update:\n{}",
+                tail(log.get(log_before..).unwrap_or(&log))
+            );
+        }
+        // The old listener serves until the new one has compiled its module and the workers have said that it is gone.
+        let transient = [
+            "total_listeners_warming",
+            "total_listeners_draining",
+            "total_filter_chains_draining",
+        ];
+        for gauge in transient {
+            let gauge = format!("listener_manager.{gauge}");
+            self.wait_for("taking the update over", || Ok((self.stat(&gauge)? == 0).then_some(())))?;
+        }
+        self.deployment = deployment;
+        Ok(())
+    }
+
+    /// What it was started with or last updated to.
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// The program that runs.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// Where its admin interface listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// What the admin interface has at `path`: `/stats?usedonly`, `/config_dump`, `/memory`, …
+    pub fn admin(&self, path: &str) -> Result<String> {
+        let response = admin_get(self.admin, path)?;
+        let body = String::from_utf8_lossy(response.body()).into_owned();
+        if !response.status().is_success() {
+            bail!("admin {path}: {}: {body}", response.status());
+        }
+        Ok(body)
+    }
+
+    /// What the admin interface has at `path`, which answers JSON.
+    pub fn admin_json(&self, path: &str) -> Result<Value> {
+        serde_json::from_str(&self.admin(path)?).with_context(|| format!("admin {path}: not JSON"))
+    }
+
+    /// The value of a counter or gauge. 0 where there is none: Envoy makes many only when they are first used.
+    pub fn stat(&self, name: &str) -> Result<u64> {
+        let stats = self.admin_json(&format!("/stats?format=json&filter=^{}$", name.replace('.', "\\.")))?;
+        Ok(stats["stats"][0]["value"].as_u64().unwrap_or(0))
+    }
+
+    /// Every counter and gauge whose name starts with `prefix`, sorted by name.
+    pub fn stats(&self, prefix: &str) -> Result<Vec<(String, u64)>> {
+        let stats = self.admin_json(&format!("/stats?format=json&filter=^{}", prefix.replace('.', "\\.")))?;
+        let stats = stats["stats"].as_array().map_or(&[][..], |stats| stats);
+        let mut stats: Vec<_> = stats
+            .iter()
+            .filter_map(|stat| Some((stat["name"].as_str()?.to_owned(), stat["value"].as_u64()?)))
+            .collect();
+        stats.sort();
+        Ok(stats)
+    }
+
+    /// The bytes that Envoy's own allocator has handed out.
+    pub fn allocated_memory(&self) -> Result<u64> {
+        let memory = self.admin_json("/memory")?;
+        memory["allocated"]
+            .as_str()
+            .and_then(|bytes| bytes.parse().ok())
+            .context("admin /memory: no `allocated`")
+    }
+
+    /// The resident set of the process in bytes, V8's heap and the modules' memories included.
+    pub fn resident_memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process_id()))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kibibytes * 1024)
+    }
+
+    /// Where a listener listens.
+    pub fn listener(&self, name: &str) -> Result<SocketAddr> {
+        let listeners = self.admin_json("/listeners?format=json")?;
+        let statuses = listeners["listener_statuses"]
+            .as_array()
+            .map_or(&[][..], |statuses| statuses);
+        let listener = statuses
+            .iter()
+            .find(|status| status["name"] == name)
+            .with_context(|| format!("no listener {name}; the end of the log:\n{}", tail(&self.log())))?;
+        let socket = &listener["local_address"]["socket_address"];
+        let address = socket["address"].as_str().and_then(|address| address.parse().ok());
+        let port = socket["port_value"].as_u64().and_then(|port| port.try_into().ok());
+        match (address, port) {
+            (Some(address), Some(port)) => Ok(SocketAddr::new(address, port)),
+            _ => bail!("listener {name}: no address in {listener}"),
+        }
+    }
+
+    /// Where the deployment's first listener listens.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.listener(
+            self.deployment
+                .first_listener()
+                .context("the deployment has no listener")?,
+        )
+    }
+
+    /// A client of the first listener, on a connection of its own.
+    pub fn client(&self) -> Result<Client> {
+        Client::new(self.address()?)
+    }
+
+    /// Its whole log until now.
+    pub fn log(&self) -> String {
+        read_log(self.directory.path())
+    }
+
+    /// Where its log is written.
+    pub fn log_path(&self) -> std::path::PathBuf {
+        self.directory.path().join(LOG)
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.process.child.try_wait(), Ok(None))
+    }
+
+    /// Looks again and again until there is something.
+    fn wait_for<T>(&self, what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+        let start = Instant::now();
+        loop {
+            if let Some(seen) = look().with_context(|| format!("while {what}:\n{}", tail(&self.log())))? {
+                return Ok(seen);
+            }
+            if start.elapsed() > PATIENCE {
+                bail!("Envoy was not done {what} within {PATIENCE:?}:\n{}", tail(&self.log()));
+            }
+            sleep(GLANCE);
+        }
+    }
+}
+
+/// Has Envoy check a deployment without starting it.
+pub fn validate(program: &Program, deployment: &Deployment) -> Result<()> {
+    let directory = tempfile::Builder::new().prefix("pointsman-envoy-").tempdir()?;
+    write_atomically(&directory.path().join(LISTENERS), &deployment.listeners_file())?;
+    let bootstrap = directory.path().join(BOOTSTRAP);
+    write_atomically(
+        &bootstrap,
+        &deployment.bootstrap_file(&directory.path().join(LISTENERS)),
+    )?;
+    let output = Command::new(&program.path)
+        .args(["--mode", "validate", "-c"])
+        .arg(bootstrap)
+        .output()?;
+    if !output.status.success() {
+        bail!(
+            "Envoy {} refused it:\n{}",
+            program.version,
+            tail(&String::from_utf8_lossy(&output.stderr))
+        );
+    }
+    Ok(())
+}
+
+fn launch(program: &Program, deployment: &Deployment, directory: &Path) -> Result<(Process, SocketAddr)> {
+    let (bootstrap, log) = (directory.join(BOOTSTRAP), directory.join(LOG));
+    let admin_address = directory.join(ADMIN_ADDRESS);
+    write_atomically(&bootstrap, &deployment.bootstrap_file(&directory.join(LISTENERS)))?;
+    // Not `--log-path`: Envoy writes that file with a delay, and then an error would come without its reason.
+    let log = File::create(&log)?;
+    let _ = fs::remove_file(&admin_address);
+
+    let mut command = Command::new(&program.path);
+    command.arg("-c").arg(&bootstrap);
+    command.arg("--admin-address-path").arg(&admin_address);
+    command.args([
+        "--concurrency",
+        &deployment.workers().to_string(),
+        "--disable-hot-restart",
+    ]);
+    // Two hundred lines of what is compiled in.
+    command.args(["--component-log-level", "main:warning"]);
+    // After an update the old listener goes at once, so that what is seen afterwards is the new configuration.
+    command.args(["--drain-time-s", "0", "--drain-strategy", "immediate"]);
+    let mut process =
+        Process::start(&command, log).with_context(|| format!("{} did not start", program.path.display()))?;
+
+    let start = Instant::now();
+    let ready = |address: &str| {
+        let admin: SocketAddr = address.trim().parse().ok()?;
+        // Until it is initialised Envoy answers 503.
+        admin_get(admin, "/ready")
+            .is_ok_and(|response| response.status().is_success())
+            .then_some(admin)
+    };
+    let admin = loop {
+        if let Some(status) = process.child.try_wait()? {
+            bail!("Envoy ended with {status}:\n{}", tail(&read_log(directory)));
+        }
+        if let Some(admin) = fs::read_to_string(&admin_address)
+            .ok()
+            .and_then(|address| ready(&address))
+        {
+            break admin;
+        }
+        if start.elapsed() > PATIENCE {
+            bail!(
+                "Envoy was not ready within {PATIENCE:?}:\n{}",
+                tail(&read_log(directory))
+            );
+        }
+        sleep(GLANCE);
+    };
+    Ok((process, admin))
+}
+
+fn admin_get(admin: SocketAddr, path: &str) -> Result<Response<Bytes>> {
+    Client::new(admin)?.send(Request::get(path).header("host", "admin").body(Full::default())?)
+}
+
+fn read_log(directory: &Path) -> String {
+    fs::read(directory.join(LOG)).map_or_else(|_| String::new(), |log| String::from_utf8_lossy(&log).into_owned())
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
+}
+
+/// Envoy watches for files that are moved into place, and must never see half of one.
+fn write_atomically(path: &Path, content: &Value) -> Result<()> {
+    let directory = path
+        .parent()
+        .ok_or_else(|| anyhow!("{} has no directory", path.display()))?;
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(&serde_json::to_vec_pretty(content)?)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// A child process that does not outlive us.
+struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// A shell becomes the command, after it has left a watcher behind that reads from us: a line says that all is well
+    /// and it may go, the end of the pipe that we are gone, however that came about (a killed test run too).
+    /// Unlike `PR_SET_PDEATHSIG` this needs no unsafe code, and does not end with the *thread* that started it.
+    const SCRIPT: &str =
+        r#"exec 3<&0 </dev/null; { read -r _ <&3 || kill -9 $$; } >/dev/null 2>&1 & exec "$0" "$@" 3<&-"#;
+
+    /// What the command writes goes to `log`.
+    fn start(command: &Command, log: File) -> std::io::Result<Self> {
+        let child = Command::new("sh")
+            .args(["-c", Self::SCRIPT])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        Ok(Self { child })
+    }
+
+    fn end(&mut self) {
+        if let Some(mut watcher) = self.child.stdin.take() {
+            let _ = watcher.write_all(b"ended\n");
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,284 @@
+//! What an Envoy is started with: one of the files of `envoy-config/`, read as a tree and adjusted.
+
+use crate::envoy::fleet::Fleet;
+use crate::module;
+use anyhow::{Context, Result, anyhow};
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// The filter's own type, in an Envoy configuration.
+const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
+const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
+const HEADER_MUTATION: &str =
+    "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation";
+const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
+
+/// Workers, where nothing else is said: two show whatever one worker alone could hide.
+const WORKERS: u32 = 2;
+
+/// An Envoy configuration with what belongs to it on the command line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployment {
+    bootstrap: Value,
+    workers: u32,
+    updatable: bool,
+}
+
+/// The two forms in which a plugin configuration reaches the filter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PluginConfiguration {
+    /// `google.protobuf.Struct`: nested YAML in the Envoy file, binary protobuf in the filter.
+    Struct(Value),
+    /// `google.protobuf.StringValue`: the text as it is.
+    Text(String),
+}
+
+impl Deployment {
+    /// The file `name` of `envoy-config/`, with the module that `cargo build` makes there replaced by `module`, and
+    /// nothing else changed.
+    pub fn file(name: &str, module: &Path) -> Result<Self> {
+        let path = module::repository()?.join("envoy-config").join(name);
+        Ok(Self::read(&path)?.with_module(module))
+    }
+
+    /// An Envoy configuration in YAML or JSON, unchanged.
+    pub fn read(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let text = fs::read_to_string(path).with_context(|| format!("reading {shown}"))?;
+        let bootstrap = serde_saphyr::from_str(&text).map_err(|error| anyhow!("{shown}: {error}"))?;
+        Ok(Self {
+            bootstrap,
+            workers: WORKERS,
+            updatable: false,
+        })
+    }
+
+    /// `envoy-config/envoy.yaml` on free ports, with the fleet's configuration and clusters in place of its own.
+    pub fn of(fleet: &Fleet, module: &Path) -> Result<Self> {
+        let mut deployment = Self::file("envoy.yaml", module)?
+            .on_free_ports()
+            .with_configuration(PluginConfiguration::Struct(fleet.configuration().clone()));
+        deployment.bootstrap["static_resources"]["clusters"] = fleet.clusters().into();
+        deployment.rename_upstream_headers(fleet.cluster_header(), fleet.endpoint_header());
+        Ok(deployment)
+    }
+
+    /// The filter's module.
+    pub fn with_module(mut self, path: &Path) -> Self {
+        let path = path.display().to_string();
+        each_of_type(&mut self.bootstrap, WASM, &mut |filter| {
+            filter["config"]["vm_config"]["code"] = json!({ "local": { "filename": path } });
+        });
+        self
+    }
+
+    /// The filter's configuration.
+    pub fn with_configuration(mut self, configuration: PluginConfiguration) -> Self {
+        let any = match configuration {
+            PluginConfiguration::Struct(value) => json!({ "@type": STRUCT, "value": value }),
+            PluginConfiguration::Text(text) => json!({ "@type": STRING, "value": text }),
+        };
+        each_of_type(&mut self.bootstrap, WASM, &mut |filter| {
+            filter["config"]["configuration"] = any.clone()
+        });
+        self
+    }
+
+    /// The filter's configuration as it stands in the file, where it is a `Struct`.
+    pub fn configuration(&self) -> Option<Value> {
+        let mut found = None;
+        each_of_type(&mut self.bootstrap.clone(), WASM, &mut |filter| {
+            let any = &filter["config"]["configuration"];
+            if any["@type"] == STRUCT {
+                found = Some(any["value"].clone());
+            }
+        });
+        found
+    }
+
+    /// What happens after the filter's VM has died: `FAIL_RELOAD`, `FAIL_OPEN` or `FAIL_CLOSED`.
+    pub fn with_failure_policy(mut self, policy: &str) -> Self {
+        each_of_type(&mut self.bootstrap, WASM, &mut |filter| {
+            filter["config"]["failure_policy"] = policy.into()
+        });
+        self
+    }
+
+    /// How many worker threads. Default 2.
+    pub fn with_workers(mut self, workers: u32) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// The listeners come from a file that can be replaced: [`super::Envoy::update`].
+    pub fn updatable(mut self) -> Self {
+        self.updatable = true;
+        self
+    }
+
+    /// All listeners and the admin interface get free ports in place of their own.
+    pub fn on_free_ports(mut self) -> Self {
+        self.bootstrap["admin"]["address"]["socket_address"]["port_value"] = 0.into();
+        for listener in self.listeners_mut() {
+            listener["address"]["socket_address"]["port_value"] = 0.into();
+        }
+        self
+    }
+
+    /// The addresses of the static endpoints of all clusters, in order, each once.
+    pub fn endpoints(&self) -> Vec<SocketAddr> {
+        let mut found = Vec::new();
+        each_endpoint(&mut self.bootstrap.clone(), &mut |address| {
+            found.extend(socket(address).filter(|address| !found.contains(address)));
+        });
+        found
+    }
+
+    /// The addresses that listeners and the admin interface want, in order.
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        let listeners = self.bootstrap["static_resources"]["listeners"].as_array();
+        let addresses = listeners.into_iter().flatten().map(|listener| &listener["address"]);
+        addresses
+            .chain([&self.bootstrap["admin"]["address"]])
+            .filter_map(|address| socket(&address["socket_address"]))
+            .collect()
+    }
+
+    /// The endpoint `from` is to be found at `to`: in the clusters, and in the filter's configuration, where the
+    /// target keeps its name.
+    pub fn move_endpoint(mut self, from: SocketAddr, to: SocketAddr) -> Self {
+        each_endpoint(&mut self.bootstrap, &mut |address| {
+            if socket(address) == Some(from) {
+                *address = json!({ "address": to.ip(), "port_value": to.port() });
+            }
+        });
+        each_of_type(&mut self.bootstrap, WASM, &mut |filter| {
+            move_targets(&mut filter["config"]["configuration"]["value"], &from.to_string(), to);
+        });
+        self
+    }
+
+    /// The name of the first listener.
+    pub fn first_listener(&self) -> Option<&str> {
+        self.bootstrap["static_resources"]["listeners"][0]["name"].as_str()
+    }
+
+    /// The whole tree, for adjustments of a caller's own.
+    pub fn bootstrap_mut(&mut self) -> &mut Value {
+        &mut self.bootstrap
+    }
+
+    pub(super) fn workers(&self) -> u32 {
+        self.workers
+    }
+
+    /// What Envoy reads at its start.
+    pub(super) fn bootstrap_file(&self, listeners: &Path) -> Value {
+        let mut bootstrap = self.bootstrap.clone();
+        if self.updatable {
+            if let Some(resources) = bootstrap["static_resources"].as_object_mut() {
+                resources.remove("listeners");
+            }
+            bootstrap["node"] = json!({ "id": "pointsman", "cluster": "pointsman" });
+            bootstrap["dynamic_resources"]["lds_config"] =
+                json!({ "resource_api_version": "V3", "path_config_source": { "path": listeners } });
+        }
+        bootstrap
+    }
+
+    /// The file that updates come from.
+    pub(super) fn listeners_file(&self) -> Value {
+        let mut resources = self.bootstrap["static_resources"]["listeners"].clone();
+        for listener in resources.as_array_mut().into_iter().flatten() {
+            listener["@type"] = LISTENER.into();
+        }
+        json!({ "resources": resources })
+    }
+
+    fn listeners_mut(&mut self) -> impl Iterator<Item = &mut Value> {
+        self.bootstrap["static_resources"]["listeners"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+    }
+
+    /// The names of the two upstream headers, wherever the proxy has to know them.
+    fn rename_upstream_headers(&mut self, cluster: &str, endpoint: &str) {
+        each_of_type(&mut self.bootstrap, HEADER_MUTATION, &mut |mutation| {
+            mutation["mutations"] = json!([{ "remove": cluster }, { "remove": endpoint }]);
+        });
+        each_object(&mut self.bootstrap, &mut |object| {
+            let routes = object.get_mut("route_config").into_iter();
+            routes.for_each(|routes| {
+                each_object(routes, &mut |object| {
+                    if let Some(header) = object.get_mut("cluster_header") {
+                        *header = cluster.into();
+                    }
+                });
+            });
+        });
+    }
+}
+
+/// The targets at the endpoint `from` go to `to`, and are called what they were called.
+pub(super) fn move_targets(configuration: &mut Value, from: &str, to: SocketAddr) {
+    let pools = configuration["pools"]
+        .as_object_mut()
+        .into_iter()
+        .flat_map(|pools| pools.values_mut());
+    let targets = pools
+        .filter_map(|pool| pool.get_mut("targets")?.as_array_mut())
+        .flatten();
+    for target in targets.filter_map(Value::as_object_mut) {
+        if target.get("endpoint").is_some_and(|endpoint| endpoint == from) {
+            target.entry("name").or_insert_with(|| from.into());
+            target.insert("endpoint".to_owned(), to.to_string().into());
+        }
+    }
+}
+
+/// A `socket_address`, where it is an IP address.
+fn socket(address: &Value) -> Option<SocketAddr> {
+    let port = address["port_value"].as_u64()?.try_into().ok()?;
+    Some(SocketAddr::new(address["address"].as_str()?.parse().ok()?, port))
+}
+
+/// Each `socket_address` of the clusters' endpoints.
+fn each_endpoint(bootstrap: &mut Value, act: &mut dyn FnMut(&mut Value)) {
+    each_object(&mut bootstrap["static_resources"]["clusters"], &mut |object| {
+        if let Some(address) = object
+            .get_mut("endpoint")
+            .and_then(|endpoint| endpoint.pointer_mut("/address/socket_address"))
+        {
+            act(address);
+        }
+    });
+}
+
+/// Each object with this `@type`.
+fn each_of_type(tree: &mut Value, name: &str, act: &mut dyn FnMut(&mut Value)) {
+    each_object(tree, &mut |object| {
+        if object.get("@type").is_some_and(|found| found == name) {
+            let mut value = Value::Object(std::mem::take(object));
+            act(&mut value);
+            if let Value::Object(changed) = value {
+                *object = changed;
+            }
+        }
+    });
+}
+
+/// Each object of a tree, the outer ones first.
+fn each_object(tree: &mut Value, act: &mut dyn FnMut(&mut Map<String, Value>)) {
+    match tree {
+        Value::Object(object) => {
+            act(object);
+            object.values_mut().for_each(|value| each_object(value, act));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| each_object(value, act)),
+        _ => {}
+    }
+}

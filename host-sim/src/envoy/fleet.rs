@@ -1,0 +1,184 @@
+//! The backends that a Pointsman configuration asks for: one for each cluster and each endpoint that it names, on free
+//! ports, and the Envoy clusters that lead to them.
+
+use super::deployment::move_targets;
+use crate::backend::{Answer, Backend};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+/// All backends of a configuration.
+#[derive(Debug)]
+pub struct Fleet {
+    configuration: Value,
+    members: Vec<Member>,
+}
+
+/// One backend and its place.
+#[derive(Debug)]
+pub struct Member {
+    /// The Envoy cluster that leads to it.
+    pub cluster: String,
+    /// In a pool of endpoints: the endpoint, as it stands in the configuration that the fleet was started with.
+    pub endpoint: Option<String>,
+    /// Called like its endpoint or cluster.
+    pub backend: Backend,
+}
+
+impl Fleet {
+    /// Starts the backends. Whatever in `configuration` is not as it should be is left to the filter to refuse.
+    pub fn start(configuration: &Value) -> Result<Self> {
+        let mut fleet = Self {
+            configuration: configuration.clone(),
+            members: Vec::new(),
+        };
+        let pools = configuration["pools"]
+            .as_object()
+            .into_iter()
+            .flat_map(|pools| pools.values());
+        for pool in pools {
+            let common = pool["cluster"].as_str();
+            for target in pool["targets"].as_array().into_iter().flatten() {
+                let endpoint = target["endpoint"].as_str();
+                if let Some(cluster) = common.or_else(|| target["cluster"].as_str()) {
+                    fleet.add(cluster, endpoint)?;
+                }
+            }
+        }
+        for member in &fleet.members {
+            if let Some(endpoint) = &member.endpoint {
+                move_targets(&mut fleet.configuration, endpoint, member.backend.address());
+            }
+        }
+        Ok(fleet)
+    }
+
+    fn add(&mut self, cluster: &str, endpoint: Option<&str>) -> Result<()> {
+        let is_it = |member: &Member| member.cluster == cluster && member.endpoint.as_deref() == endpoint;
+        if !self.members.iter().any(is_it) {
+            let name = endpoint.unwrap_or(cluster);
+            let backend = Backend::start(name).with_context(|| format!("starting the backend {name}"))?;
+            self.members.push(Member {
+                cluster: cluster.to_owned(),
+                endpoint: endpoint.map(str::to_owned),
+                backend,
+            });
+        }
+        Ok(())
+    }
+
+    /// The configuration with the endpoints where they really are; a target without a name has got the one that it
+    /// had: its endpoint's.
+    pub fn configuration(&self) -> &Value {
+        &self.configuration
+    }
+
+    /// All backends.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The member that listens at this address.
+    pub fn at(&self, address: SocketAddr) -> Option<&Member> {
+        self.members.iter().find(|member| member.backend.address() == address)
+    }
+
+    /// What all backends do from now on.
+    pub fn answer(&self, answer: &Answer) {
+        self.members
+            .iter()
+            .for_each(|member| member.backend.answer(answer.clone()));
+    }
+
+    /// The Envoy clusters that lead to the backends.
+    pub fn clusters(&self) -> Vec<Value> {
+        let mut names: Vec<_> = self.members.iter().map(|member| member.cluster.as_str()).collect();
+        names.dedup();
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().map(|name| self.cluster(name)).collect()
+    }
+
+    fn cluster(&self, name: &str) -> Value {
+        let members = || self.members.iter().filter(|member| member.cluster == name);
+        let endpoints: Vec<_> = members()
+            .map(|member| member.backend.address())
+            .map(|address| json!({ "address": address.ip(), "port_value": address.port() }))
+            .map(|socket| json!({ "endpoint": { "address": { "socket_address": socket } } }))
+            .collect();
+        let mut cluster = json!({
+            "name": name,
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": endpoints }] },
+        });
+        if members().any(|member| member.endpoint.is_some()) {
+            cluster["load_balancing_policy"] = override_host(self.endpoint_header());
+        }
+        cluster
+    }
+
+    /// `upstream.cluster_header`
+    pub fn cluster_header(&self) -> &str {
+        self.configuration["upstream"]["cluster_header"]
+            .as_str()
+            .unwrap_or("x-pointsman-cluster")
+    }
+
+    /// `upstream.endpoint_header`
+    pub fn endpoint_header(&self) -> &str {
+        self.configuration["upstream"]["endpoint_header"]
+            .as_str()
+            .unwrap_or("x-pointsman-endpoint")
+    }
+}
+
+/// The policy of a cluster whose endpoint the filter chooses. Without its header, round robin.
+fn override_host(header: &str) -> Value {
+    let policy =
+        |name: &str, config: Value| json!({ "typed_extension_config": { "name": name, "typed_config": config } });
+    let fallback = policy(
+        "envoy.load_balancing_policies.round_robin",
+        json!({ "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" }),
+    );
+    let chosen = policy(
+        "envoy.load_balancing_policies.override_host",
+        json!({
+            "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost",
+            "override_host_sources": [{ "header": header }],
+            "fallback_policy": { "policies": [fallback] },
+        }),
+    );
+    json!({ "policies": [chosen] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_has_one_backend_for_each_cluster_and_endpoint() {
+        let configuration = json!({ "pools": {
+            "web": { "targets": [{ "cluster": "blue" }, { "cluster": "green" }] },
+            "again": { "targets": [{ "cluster": "blue" }] },
+            "api": { "cluster": "api", "targets": [
+                { "endpoint": "127.0.0.1:9101" }, { "endpoint": "127.0.0.1:9102", "name": "two" },
+            ] },
+        } });
+        let fleet = Fleet::start(&configuration).unwrap();
+        let names: Vec<_> = fleet.members().iter().map(|member| member.backend.name()).collect();
+        assert_eq!(
+            names,
+            ["127.0.0.1:9101", "127.0.0.1:9102", "blue", "green"],
+            "pools come sorted by name"
+        );
+        let targets = &fleet.configuration()["pools"]["api"]["targets"];
+        assert_eq!(targets[0]["endpoint"], fleet.members()[1].backend.address().to_string());
+        assert_eq!(
+            (&targets[0]["name"], &targets[1]["name"]),
+            (&json!("127.0.0.1:9101"), &json!("two"))
+        );
+        let clusters: Vec<_> = fleet.clusters().iter().map(|cluster| cluster["name"].clone()).collect();
+        assert_eq!(clusters, ["api", "blue", "green"]);
+    }
+}
