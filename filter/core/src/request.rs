@@ -1,6 +1,7 @@
 //! One request as bytes: the header map as the host serialises it, and the parts of it that routes ask for. Nothing
 //! is copied, nothing has to be UTF-8.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// A header map. Names are lower case, as every host hands them over.
@@ -77,14 +78,14 @@ impl Headers {
     }
 
     /// Every pair, in the order of the message.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> {
         self.pairs
             .iter()
             .map(|(name, value)| (self.slice(name), self.slice(value)))
     }
 
     /// Every value of a name.
-    pub fn all<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    pub fn all<'a>(&'a self, name: &[u8]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.iter().filter(move |(n, _)| *n == name).map(|(_, value)| value)
     }
 
@@ -163,9 +164,27 @@ impl<'a> Request<'a> {
             .unwrap_or_default()
             .split(|byte| *byte == b'&')
             .filter(|part| !part.is_empty())
-            .map(|part| match split_at_byte(part, b'=') {
-                (name, value) => (name, value.unwrap_or_default()),
+            .map(|part| {
+                let (name, value) = split_at_byte(part, b'=');
+                (name, value.unwrap_or_default())
             })
+    }
+
+    /// Every value of a cookie.
+    pub fn cookie_values(&self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.cookies().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+    }
+
+    /// Every value of a query parameter, both percent-decoded. A value is copied only where something in it is encoded.
+    pub fn query_values(&self, name: &[u8]) -> impl Iterator<Item = Cow<'a, [u8]>> {
+        self.query_parts()
+            .filter(move |(n, _)| percent_decoded(n).eq(name.iter().copied()))
+            .map(
+                |(_, value)| match value.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+                    true => Cow::Owned(percent_decoded(value).collect()),
+                    false => Cow::Borrowed(value),
+                },
+            )
     }
 }
 
@@ -252,6 +271,9 @@ mod tests {
             [(&b"x"[..], &b"1"[..]), (b"y", b""), (b"z", b"%41%4+%")]
         );
         assert_eq!(percent_decoded(b"%41%4+%").collect::<Vec<_>>(), b"A%4 %");
+        assert_eq!(request.cookie_values(b"a").collect::<Vec<_>>(), [b"1", b"3"]);
+        assert_eq!(request.query_values(b"x").collect::<Vec<_>>(), [&b"1"[..]]);
+        assert_eq!(request.query_values(b"z").collect::<Vec<_>>(), [&b"A%4 %"[..]]);
     }
 
     #[test]
