@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod configuration;
 pub mod envoy;
 pub mod exchange;
 pub mod module;

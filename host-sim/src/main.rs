@@ -1,2 +1,38 @@
 //! The command line of Pointsman.
-fn main() {}
+
+mod cli;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Pointsman's command line: try it, check it, ask it.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Exit status: 0 good, 1 it found something, 2 wrong usage or it could not be done."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Check(cli::check::Arguments),
+    Demo(cli::demo::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Check(arguments) => cli::check::run(&arguments),
+        Command::Demo(arguments) => cli::demo::run(&arguments),
+    };
+    match outcome {
+        Ok(cli::Outcome::Good) => ExitCode::SUCCESS,
+        Ok(cli::Outcome::Found) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("host-sim: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -5,7 +5,7 @@ use crate::module;
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Map, Value, json};
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 /// The filter's own type, in an Envoy configuration.
@@ -128,29 +128,39 @@ impl Deployment {
         self
     }
 
-    /// The addresses of the static endpoints of all clusters, in order, each once.
-    pub fn endpoints(&self) -> Vec<SocketAddr> {
-        let mut found = Vec::new();
-        each_endpoint(&mut self.bootstrap.clone(), &mut |address| {
-            found.extend(socket(address).filter(|address| !found.contains(address)));
-        });
-        found
+    /// Listeners and the admin interface whose ports are taken get free ones. Also returns what was taken.
+    pub fn around_taken_ports(mut self) -> (Self, Vec<SocketAddr>) {
+        let mut taken = Vec::new();
+        let mut avoid = |address: &mut Value| {
+            let wanted = socket(&address["socket_address"]);
+            // Envoy itself would not notice: it binds with SO_REUSEPORT and would share the port with another Envoy.
+            if let Some(wanted) = wanted.filter(|wanted| TcpListener::bind(wanted).is_err()) {
+                address["socket_address"]["port_value"] = 0.into();
+                taken.push(wanted);
+            }
+        };
+        self.listeners_mut()
+            .for_each(|listener| avoid(&mut listener["address"]));
+        avoid(&mut self.bootstrap["admin"]["address"]);
+        (self, taken)
     }
 
-    /// The addresses that listeners and the admin interface want, in order.
-    pub fn listening(&self) -> Vec<SocketAddr> {
-        let listeners = self.bootstrap["static_resources"]["listeners"].as_array();
-        let addresses = listeners.into_iter().flatten().map(|listener| &listener["address"]);
-        addresses
-            .chain([&self.bootstrap["admin"]["address"]])
-            .filter_map(|address| socket(&address["socket_address"]))
-            .collect()
+    /// The static endpoints of all clusters, each with its cluster's name, in order.
+    pub fn endpoints(&self) -> Vec<(String, SocketAddr)> {
+        let clusters = self.bootstrap["static_resources"]["clusters"].as_array();
+        let endpoints = clusters.into_iter().flatten().flat_map(|cluster| {
+            let mut addresses = Vec::new();
+            each_endpoint(&mut cluster.clone(), &mut |address| addresses.extend(socket(address)));
+            let name = cluster["name"].as_str().unwrap_or_default().to_owned();
+            addresses.into_iter().map(move |address| (name.clone(), address))
+        });
+        endpoints.collect()
     }
 
     /// The endpoint `from` is to be found at `to`: in the clusters, and in the filter's configuration, where the
     /// target keeps its name.
     pub fn move_endpoint(mut self, from: SocketAddr, to: SocketAddr) -> Self {
-        each_endpoint(&mut self.bootstrap, &mut |address| {
+        each_endpoint(&mut self.bootstrap["static_resources"]["clusters"], &mut |address| {
             if socket(address) == Some(from) {
                 *address = json!({ "address": to.ip(), "port_value": to.port() });
             }
@@ -246,9 +256,9 @@ fn socket(address: &Value) -> Option<SocketAddr> {
     Some(SocketAddr::new(address["address"].as_str()?.parse().ok()?, port))
 }
 
-/// Each `socket_address` of the clusters' endpoints.
-fn each_endpoint(bootstrap: &mut Value, act: &mut dyn FnMut(&mut Value)) {
-    each_object(&mut bootstrap["static_resources"]["clusters"], &mut |object| {
+/// Each endpoint's `socket_address`.
+fn each_endpoint(clusters: &mut Value, act: &mut dyn FnMut(&mut Value)) {
+    each_object(clusters, &mut |object| {
         if let Some(address) = object
             .get_mut("endpoint")
             .and_then(|endpoint| endpoint.pointer_mut("/address/socket_address"))

@@ -1,0 +1,130 @@
+//! `host-sim demo`: the real filter in a real Envoy before real backends, with real traffic, and whether what happened
+//! is what `envoy-config/envoy.yaml` says.
+
+mod acts;
+mod report;
+
+use super::Outcome;
+use acts::Stage;
+use anyhow::{Context, Result};
+use host_sim::backend::Backend;
+use host_sim::envoy::{Deployment, Envoy, Wanted, install};
+use host_sim::module;
+use report::Report;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// Where the demo's configuration is, in `envoy-config/`.
+const FILE: &str = "envoy.yaml";
+/// The cluster whose endpoints the filter chooses.
+const ENDPOINT_CLUSTER: &str = "api";
+
+/// Builds the filter, gets an Envoy, starts backends, sends traffic, and says what happened.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Leave everything up afterwards, with URLs and curl lines to try.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Prints what happened to stdout. Found: something was not as it should be.
+pub fn run(arguments: &Arguments) -> Result<Outcome> {
+    let mut stage = set_up()?;
+    let started = Instant::now();
+    let mut report = Report::default();
+    acts::play(&mut stage, &mut report)?;
+    let good = report.finish(started.elapsed());
+    if arguments.keep {
+        keep(&stage)?;
+    }
+    Ok(if good { Outcome::Good } else { Outcome::Found })
+}
+
+fn set_up() -> Result<Stage> {
+    println!("Setting up");
+    let module = report::step("the module", || {
+        let path = module::build()?;
+        let size = path.metadata()?.len() / 1024;
+        Ok((format!("{}, {size} KiB", path.display()), path))
+    })?;
+    let program = report::step("Envoy", || {
+        let program = install::find(Wanted::Any)?;
+        Ok((format!("{} at {}", program.version, program.path.display()), program))
+    })?;
+    let (backends, deployment) = report::step("backends", || {
+        let (backends, deployment) = start_backends(Deployment::file(FILE, &module)?)?;
+        let names: Vec<_> = backends
+            .iter()
+            .map(|backend| format!("{} :{}", backend.name(), backend.address().port()))
+            .collect();
+        Ok((names.join(", "), (backends, deployment)))
+    })?;
+    let (deployment, taken) = deployment.around_taken_ports();
+    taken
+        .iter()
+        .for_each(|address| println!("    {address} is taken; a free port in its place"));
+    let (envoy, address) = report::step("Envoy with the filter", || {
+        let envoy = Envoy::start(&program, deployment)?;
+        let address = envoy.address()?;
+        Ok((
+            format!(
+                "http://{address} (envoy-config/{FILE}), admin http://{}",
+                envoy.admin_address()
+            ),
+            (envoy, address),
+        ))
+    })?;
+    Ok(Stage {
+        backends,
+        envoy,
+        address,
+    })
+}
+
+/// One backend for each endpoint in the file, at its address where that is free.
+fn start_backends(mut deployment: Deployment) -> Result<(Vec<Backend>, Deployment)> {
+    let mut backends = Vec::new();
+    for (cluster, address) in deployment.endpoints() {
+        let name = if cluster == ENDPOINT_CLUSTER {
+            format!("{cluster}-{}", address.port())
+        } else {
+            cluster
+        };
+        let backend = match Backend::start_at(&name, address) {
+            Ok(backend) => backend,
+            Err(_) => {
+                let backend = Backend::start(&name).with_context(|| format!("starting the backend {name}"))?;
+                println!("    {address} is taken; {name} listens at {}", backend.address());
+                deployment = deployment.move_endpoint(address, backend.address());
+                backend
+            }
+        };
+        backends.push(backend);
+    }
+    Ok((backends, deployment))
+}
+
+/// Says what can be tried, and waits for Ctrl-C.
+fn keep(stage: &Stage) -> Result<()> {
+    let (url, admin): (_, SocketAddr) = (format!("http://{}", stage.address), stage.envoy.admin_address());
+    println!(
+        "\nAll of it stays up until Ctrl-C. Try:
+  curl -i {url}/                                     # nine of ten to blue
+  curl -i {url}/ -H 'x-tier: gold'                   # by header
+  curl -i {url}/ -H 'cookie: beta=1'                 # by cookie
+  curl -i {url}/ -H 'host: www.beta.example.com'     # by host
+  curl -i '{url}/?region=eu'                         # by query
+  curl -i {url}/api/users                            # by path, to an endpoint that the filter chose
+  curl -i -c /tmp/pm -b /tmp/pm {url}/account        # sticky: the cookie keeps you
+  curl -i {url}/login                                # the fourth in a row: 429
+  curl -i {url}/old                                  # 301
+  curl -i {url}/internal                             # 403
+  curl -s 'http://{admin}/stats?filter=pointsman'
+The configuration: envoy-config/{FILE}. Envoy's log: {}",
+        stage.envoy.log_path().display()
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(tokio::signal::ctrl_c())?;
+    println!();
+    Ok(())
+}

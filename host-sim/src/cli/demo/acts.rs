@@ -1,0 +1,331 @@
+//! What the demo shows, and what must be so. It knows `envoy-config/envoy.yaml`.
+
+use super::report::Report;
+use anyhow::{Context, Result, anyhow};
+use host_sim::backend::Backend;
+use host_sim::client::Client;
+use host_sim::envoy::Envoy;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::{Request, Response};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+/// Requests of one show of shares. A whole number of cycles of every pool's weights, and enough for a split to settle.
+const REQUESTS: usize = 2000;
+/// Connections that they come over: enough for both workers to get some.
+const CONNECTIONS: usize = 8;
+/// Each worker may be one request ahead or behind of the pool's common turn.
+const WORKERS: usize = 2;
+/// How many requests a sticky client sends.
+const SESSION: usize = 100;
+/// `rate_limits.login`
+const BURST: usize = 3;
+const HOST: &str = "shop.example.com";
+
+/// What the acts are played on.
+pub struct Stage {
+    pub backends: Vec<Backend>,
+    pub envoy: Envoy,
+    pub address: SocketAddr,
+}
+
+impl Stage {
+    fn client(&self) -> Result<Client> {
+        Client::new(self.address)
+    }
+
+    fn backend(&self, name: &str) -> Result<&Backend> {
+        self.backends
+            .iter()
+            .find(|backend| backend.name() == name)
+            .with_context(|| format!("no backend {name}"))
+    }
+}
+
+/// All acts in turn. An error: the proxy could not be talked to.
+pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
+    choose(stage, report)?;
+    weigh(stage, report)?;
+    endpoints(stage, report)?;
+    split(stage, report)?;
+    stick(stage, report)?;
+    limit(stage, report)
+}
+
+/// One request, one route.
+fn choose(stage: &Stage, report: &mut Report) -> Result<()> {
+    report.section("Routes: the first match wins");
+    let mut client = stage.client()?;
+    let none: &[(&str, &str)] = &[];
+    let rows = [
+        ("by host", "/", &[("host", "www.beta.example.com")][..], "beta"),
+        ("by cookie", "/", &[("cookie", "a=b; beta=1")], "beta"),
+        ("by header", "/", &[("x-tier", "gold")], "gold"),
+        ("by query", "/search?q=x&region=eu", none, "eu"),
+        ("by path", "/new", none, "web-"),
+    ];
+    for (how, path, headers, expected) in rows {
+        let response = send(&mut client, path, headers)?;
+        let got = header(&response, "x-backend");
+        let shown = shown(path, headers);
+        report.check(
+            got.starts_with(expected),
+            &format!("{how:<11} {shown:<40} → {}", or_nobody(got)),
+        );
+    }
+    let response = send(&mut client, "/old?a=1", none)?;
+    let (status, location) = (response.status().as_u16(), header(&response, "location"));
+    let good = status == 301 && location == format!("http://{HOST}/new?a=1");
+    report.check(
+        good,
+        &format!("{:<11} {:<40} → {status} {location}", "redirect", "/old?a=1"),
+    );
+    let response = send(&mut client, "/public/../internal/keys", none)?;
+    let status = response.status().as_u16();
+    report.check(
+        status == 403,
+        &format!("{:<11} {:<40} → {status}", "refused", "/public/../internal/keys"),
+    );
+    // Weighted 9:1: were the client's headers to count, all four would go to gold.
+    let forged = [
+        ("x-pointsman-cluster", "gold"),
+        ("x-pointsman-endpoint", "127.0.0.1:9004"),
+    ];
+    let mut taken_in = 0;
+    for _ in 0..4 {
+        taken_in += usize::from(header(&send(&mut client, "/", &forged)?, "x-backend") == "gold");
+    }
+    report.check(
+        taken_in == 0,
+        &format!("{:<11} {:<40} → no effect", "forged", "x-pointsman-cluster: gold"),
+    );
+    report.sent(rows.len() + 6);
+    Ok(())
+}
+
+fn weigh(stage: &Stage, report: &mut Report) -> Result<()> {
+    report.section(&format!(
+        "A weighted pool: {REQUESTS} requests to /, over {CONNECTIONS} connections"
+    ));
+    let counts = flood(stage.address, "/")?;
+    for (name, weight) in [("web-blue", 9), ("web-green", 1)] {
+        report.share(name, count(&counts, name), REQUESTS, REQUESTS * weight / 10, WORKERS);
+    }
+    report.sent(REQUESTS);
+    Ok(())
+}
+
+fn endpoints(stage: &mut Stage, report: &mut Report) -> Result<()> {
+    report.section(&format!(
+        "A pool of endpoints of one cluster: {REQUESTS} requests to /api/users"
+    ));
+    let counts = flood(stage.address, "/api/users")?;
+    for (name, weight) in [("api-9101", 2), ("api-9102", 1), ("api-9103", 1)] {
+        report.share(name, count(&counts, name), REQUESTS, REQUESTS * weight / 4, WORKERS);
+    }
+    let received = stage.backend("api-9101")?.take_received();
+    let rewritten = received.iter().all(|request| {
+        request
+            .headers
+            .iter()
+            .any(|(name, value)| name == b":path" && value == b"/users")
+    });
+    report.check(
+        rewritten && !received.is_empty(),
+        "the backends saw /users: the prefix was rewritten",
+    );
+
+    let place = stage
+        .backends
+        .iter()
+        .position(|backend| backend.name() == "api-9103")
+        .context("no api-9103")?;
+    let address = stage.backends[place].address();
+    // Stops it: its connections end, new ones are refused.
+    drop(stage.backends.remove(place));
+    let counts = flood(stage.address, "/api/users")?;
+    let answered = count(&counts, "api-9101") + count(&counts, "api-9102");
+    let what = format!("api-9103 stopped: {answered} of {REQUESTS} answered, by the next endpoint of the choice");
+    report.check(answered == REQUESTS, &what);
+    stage.backends.insert(
+        place,
+        Backend::start_at("api-9103", address).context("starting api-9103 again")?,
+    );
+    report.sent(2 * REQUESTS);
+    Ok(())
+}
+
+fn split(stage: &Stage, report: &mut Report) -> Result<()> {
+    report.section(&format!(
+        "A canary: {REQUESTS} requests to /checkout, each by its own draw"
+    ));
+    let counts = flood(stage.address, "/checkout")?;
+    let canary = count(&counts, "beta");
+    // Five standard deviations of that many draws: wrong by chance once in two million runs.
+    let tolerance = (5.0 * (REQUESTS as f64 * 0.2 * 0.8).sqrt()) as usize;
+    report.share("beta", canary, REQUESTS, REQUESTS / 5, tolerance);
+    let others = count(&counts, "web-blue") + count(&counts, "web-green");
+    report.share("shop", others, REQUESTS, REQUESTS - REQUESTS / 5, tolerance);
+    report.sent(REQUESTS);
+    Ok(())
+}
+
+fn stick(stage: &Stage, report: &mut Report) -> Result<()> {
+    report.section("Sticky sessions: /account");
+    let first = send(&mut stage.client()?, "/account", &[])?;
+    let target = header(&first, "x-backend").to_owned();
+    let cookie = session_cookie(&first).unwrap_or_default();
+    let named = ["blue", "green", "127.0.0.1", "9001", "9002"]
+        .iter()
+        .any(|name| cookie.contains(name));
+    report.check(
+        !cookie.is_empty() && !named,
+        &format!("a new client went to {target} and got {}", short(&cookie)),
+    );
+
+    let mut stayed = 0;
+    for i in 0..SESSION {
+        // A connection each, so that both workers see the client.
+        let mut client = stage.client()?;
+        let response = send(&mut client, &format!("/account/{i}"), &[("cookie", &cookie)])?;
+        stayed += usize::from(header(&response, "x-backend") == target && session_cookie(&response).is_none());
+    }
+    report.check(
+        stayed == SESSION,
+        &format!("with its cookie it stayed: {stayed} of {SESSION} to {target}"),
+    );
+
+    let forged = forge(&cookie);
+    let response = send(&mut stage.client()?, "/account", &[("cookie", &forged)])?;
+    let replaced = session_cookie(&response).is_some_and(|fresh| fresh != forged);
+    report.check(replaced, "a forged cookie is replaced by a fresh choice");
+
+    let counts = flood(stage.address, "/account")?;
+    for name in ["web-blue", "web-green"] {
+        report.share(name, count(&counts, name), REQUESTS, REQUESTS / 2, WORKERS);
+    }
+    report.sent(REQUESTS + SESSION + 2);
+    Ok(())
+}
+
+fn limit(stage: &Stage, report: &mut Report) -> Result<()> {
+    report.section("A rate limit: /login, a burst of 3, then one every 2 s");
+    let mut client = stage.client()?;
+    let mut statuses = Vec::new();
+    let mut retry_after = String::new();
+    for _ in 0..BURST + 2 {
+        let response = send(&mut client, "/login", &[])?;
+        statuses.push(response.status().as_u16());
+        if retry_after.is_empty() {
+            header(&response, "retry-after").clone_into(&mut retry_after);
+        }
+    }
+    let good = statuses == [200, 200, 200, 429, 429];
+    report.check(good, &format!("five at once: {statuses:?}, retry-after: {retry_after}"));
+    let wait: u64 = retry_after
+        .parse()
+        .map_err(|_| anyhow!("retry-after: {retry_after:?} is no number of seconds"))?;
+    thread::sleep(Duration::from_secs(wait));
+    let statuses = [(); 2].map(|()| {
+        send(&mut client, "/login", &[])
+            .map(|response| response.status().as_u16())
+            .ok()
+    });
+    let good = statuses == [Some(200), Some(429)];
+    let shown: Vec<_> = statuses.into_iter().flatten().collect();
+    report.check(good, &format!("{wait} s later, as it was told: {shown:?}"));
+    report.sent(BURST + 4);
+    Ok(())
+}
+
+/// Sends [`REQUESTS`] requests over [`CONNECTIONS`] connections at once, and counts who answered 200.
+fn flood(address: SocketAddr, path: &str) -> Result<BTreeMap<String, usize>> {
+    let one = || -> Result<Vec<String>> {
+        let mut client = Client::new(address)?;
+        let answers = (0..REQUESTS / CONNECTIONS).map(|_| {
+            let response = send(&mut client, path, &[])?;
+            let name = if response.status().is_success() {
+                header(&response, "x-backend")
+            } else {
+                ""
+            };
+            Ok(name.to_owned())
+        });
+        answers.collect()
+    };
+    let mut counts = BTreeMap::new();
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(one)).collect();
+        for thread in threads {
+            let names = thread.join().map_err(|_| anyhow!("a client panicked"))??;
+            names.into_iter().for_each(|name| *counts.entry(name).or_default() += 1);
+        }
+        Ok(counts)
+    })
+}
+
+fn send(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> Result<Response<Bytes>> {
+    let mut request = Request::get(path);
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", HOST);
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    client.send(request.body(Full::default())?)
+}
+
+fn count(counts: &BTreeMap<String, usize>, name: &str) -> usize {
+    counts.get(name).copied().unwrap_or_default()
+}
+
+/// The value of a response header; empty where there is none.
+fn header<'a>(response: &'a Response<Bytes>, name: &str) -> &'a str {
+    response
+        .headers()
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// `name=value` of the cookie that the response sets.
+fn session_cookie(response: &Response<Bytes>) -> Option<String> {
+    Some(header(response, "set-cookie").split(';').next()?.to_owned()).filter(|cookie| !cookie.is_empty())
+}
+
+/// The cookie with another letter in the middle of its value.
+fn forge(cookie: &str) -> String {
+    let middle = cookie.len() * 2 / 3;
+    cookie
+        .chars()
+        .enumerate()
+        .map(|(i, c)| {
+            if i == middle {
+                if c == 'A' { 'B' } else { 'A' }
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+fn short(cookie: &str) -> String {
+    let shown: String = cookie.chars().take(32).collect();
+    if shown.len() < cookie.len() {
+        format!("{shown}…")
+    } else {
+        shown
+    }
+}
+
+fn shown(path: &str, headers: &[(&str, &str)]) -> String {
+    let headers = headers.iter().map(|(name, value)| format!(" {name}: {value}"));
+    std::iter::once(path.to_owned()).chain(headers).collect()
+}
+
+fn or_nobody(name: &str) -> &str {
+    if name.is_empty() { "nobody" } else { name }
+}

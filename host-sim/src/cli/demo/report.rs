@@ -1,0 +1,74 @@
+//! How the demo speaks: steps, sections, ticks and bars.
+
+use anyhow::{Context, Result};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// The width of a whole bar, in characters.
+const BAR: usize = 30;
+
+/// Counts what was as it should be.
+#[derive(Default)]
+pub struct Report {
+    good: usize,
+    bad: usize,
+    requests: usize,
+}
+
+/// Does one step of the preparation, and says what came of it and how long it took.
+pub fn step<T>(name: &str, act: impl FnOnce() -> Result<(String, T)>) -> Result<T> {
+    print!("  {name} …");
+    std::io::stdout().flush()?;
+    let start = Instant::now();
+    let done = act();
+    // On a line of its own: the step may have said something in between.
+    let result = match &done {
+        Ok((what, _)) => format!(" {what} ({:.1} s)", start.elapsed().as_secs_f64()),
+        Err(_) => " ✗".to_owned(),
+    };
+    println!("{result}");
+    Ok(done.context(name.to_owned())?.1)
+}
+
+impl Report {
+    /// Begins a section.
+    pub fn section(&self, title: &str) {
+        println!("\n{title}");
+    }
+
+    /// One thing that should be so.
+    pub fn check(&mut self, good: bool, what: &str) {
+        let mark = if good { '✓' } else { '✗' };
+        println!("  {mark} {what}");
+        *(if good { &mut self.good } else { &mut self.bad }) += 1;
+    }
+
+    /// How many of `total` requests went to `name`, which should be `expected`, give or take `tolerance`.
+    pub fn share(&mut self, name: &str, count: usize, total: usize, expected: usize, tolerance: usize) {
+        let bar = "█".repeat((count * BAR).div_ceil(total.max(1)));
+        let percent = 100.0 * count as f64 / total.max(1) as f64;
+        let give_or_take = if tolerance == 0 {
+            String::new()
+        } else {
+            format!(" ± {tolerance}")
+        };
+        let what = format!("{name:<10} {count:>5} {percent:>5.1} %  {bar:<BAR$}  due {expected}{give_or_take}");
+        self.check(count.abs_diff(expected) <= tolerance, &what);
+    }
+
+    /// Requests that were sent.
+    pub fn sent(&mut self, requests: usize) {
+        self.requests += requests;
+    }
+
+    /// The last line. Whether all was good.
+    pub fn finish(&self, took: Duration) -> bool {
+        let Self { good, bad, requests } = self;
+        let seconds = took.as_secs_f64();
+        println!(
+            "\n{good} of {} as they should be; {requests} requests in {seconds:.1} s.",
+            good + bad
+        );
+        *bad == 0
+    }
+}

@@ -1,0 +1,166 @@
+//! A configuration from a file: YAML or JSON, by itself or inside an Envoy configuration.
+
+use pointsman_core::config::Config;
+use pointsman_core::config::problem::{Problem, Problems};
+use pointsman_core::config::value::Value;
+use serde_saphyr::options::DuplicateKeyPolicy;
+use std::path::Path;
+use std::{fmt, fs, io};
+
+const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
+const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum Failure {
+    /// The file cannot be read. The caller's fault or the machine's.
+    Unreadable(io::Error),
+    /// Its author's.
+    Problems(Problems),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(error) => error.fmt(f),
+            Self::Problems(problems) => problems.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Problems(problems)
+    }
+}
+
+/// Loads the configuration in a file.
+pub fn load(path: &Path) -> Result<Config, Failure> {
+    Ok(Config::from_value(&read(path)?)?)
+}
+
+/// The tree in a file: of an Envoy configuration, that of its one Wasm filter.
+pub fn read(path: &Path) -> Result<Value, Failure> {
+    let text = fs::read_to_string(path).map_err(Failure::Unreadable)?;
+    Ok(within_envoy(parse(&text)?)?)
+}
+
+/// The tree of YAML, of which JSON is a part.
+pub fn parse(text: &str) -> Result<Value, Problems> {
+    // Repeated keys stay in the tree, to be reported together with all that is wrong.
+    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins, with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = error
+            .location()
+            .map(|at| format!("line {}, column {}", at.line(), at.column()));
+        let message = error.to_string();
+        one_problem(
+            &place.unwrap_or_default(),
+            message.lines().next().unwrap_or_default(),
+            "YAML or JSON",
+        )
+    })
+}
+
+/// Takes Pointsman's part out of an Envoy configuration. Anything else is taken for Pointsman's itself.
+fn within_envoy(tree: Value) -> Result<Value, Problems> {
+    if !["static_resources", "resources", "http_filters"]
+        .iter()
+        .any(|key| field(&tree, key).is_some())
+    {
+        return Ok(tree);
+    }
+    let mut filters = Vec::new();
+    collect_filters(&tree, &mut filters);
+    let [filter] = filters[..] else {
+        return Err(one_problem(
+            "",
+            &format!("{} Wasm filters in an Envoy configuration", filters.len()),
+            "one",
+        ));
+    };
+    let any = field(filter, "config").and_then(|config| field(config, "configuration"));
+    let kind = any.and_then(|any| field(any, "@type"));
+    match (any.and_then(|any| field(any, "value")), kind) {
+        (Some(value), Some(Value::Text(kind))) if kind == STRUCT => Ok(value.clone()),
+        (Some(Value::Text(text)), Some(Value::Text(kind))) if kind == STRING => parse(text),
+        _ => Err(one_problem(
+            "config.configuration",
+            "something else",
+            "a google.protobuf.Struct or StringValue",
+        )),
+    }
+}
+
+fn collect_filters<'a>(tree: &'a Value, found: &mut Vec<&'a Value>) {
+    match tree {
+        Value::Map(_) if matches!(field(tree, "@type"), Some(Value::Text(kind)) if kind == WASM) => found.push(tree),
+        Value::Map(map) => map.iter().for_each(|(_, value)| collect_filters(value, found)),
+        Value::List(list) => list.iter().for_each(|value| collect_filters(value, found)),
+        _ => {}
+    }
+}
+
+fn field<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
+    let Value::Map(map) = tree else { return None };
+    map.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+}
+
+fn one_problem(place: &str, found: &str, expected: &str) -> Problems {
+    let (place, found, expected) = (place.to_owned(), found.to_owned(), expected.to_owned());
+    Problems(vec![Problem {
+        place,
+        found,
+        expected,
+        nearest: None,
+    }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yaml_is_read_as_the_filter_reads_json() {
+        let yaml = "pools: { a: { targets: [{ cluster: c, weight: 9 }] } }\nroutes:\n  - { name: r, pool: a }\n";
+        let json = r#"{"pools":{"a":{"targets":[{"cluster":"c","weight":9}]}},"routes":[{"name":"r","pool":"a"}]}"#;
+        assert_eq!(parse(yaml).unwrap(), serde_json::from_str(json).unwrap());
+        assert_eq!(parse(json).unwrap(), serde_json::from_str(json).unwrap());
+    }
+
+    #[test]
+    fn a_repeated_key_is_still_there_to_be_reported() {
+        let problems = Config::from_value(&parse("routes: []\nroutes: []\n").unwrap()).unwrap_err();
+        assert!(problems.0.iter().any(|problem| problem.place == "routes"), "{problems}");
+    }
+
+    #[test]
+    fn what_is_not_yaml_says_where() {
+        let problems = parse("routes:\n  - {\n").unwrap_err();
+        assert!(problems.0[0].place.starts_with("line "), "{problems}");
+    }
+
+    #[test]
+    fn an_envoy_configuration_is_looked_into() {
+        let filter = |configuration: &str| {
+            let yaml = format!(
+                r#"static_resources: {{ listeners: [{{ "@type": {WASM}, config: {{ configuration: {configuration} }} }}] }}"#
+            );
+            within_envoy(parse(&yaml).unwrap())
+        };
+        let expected = parse("routes: []").unwrap();
+        assert_eq!(
+            filter(&format!(r#"{{ "@type": {STRUCT}, value: {{ routes: [] }} }}"#)).unwrap(),
+            expected
+        );
+        assert_eq!(
+            filter(&format!(r#"{{ "@type": {STRING}, value: '{{"routes": []}}' }}"#)).unwrap(),
+            expected
+        );
+        assert!(filter(r#"{ "@type": x }"#).is_err());
+        assert!(within_envoy(parse("static_resources: {}").unwrap()).is_err());
+    }
+}
