@@ -6,3 +6,4 @@ pub mod configuration;
 pub mod envoy;
 pub mod exchange;
 pub mod module;
+pub mod world;
