@@ -6,4 +6,3 @@ pub mod configuration;
 pub mod envoy;
 pub mod exchange;
 pub mod module;
-pub mod world;

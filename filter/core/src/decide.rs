@@ -1,77 +1,107 @@
 //! A request's way: route → rate limit → sticky → balance → verdict.
+//!
+//! | what is missing | what happens |
+//! |---|---|
+//! | no route matches | `no_route` |
+//! | a limit refuses | 429, with when to come back |
+//! | no target takes the request (all weights 0, draining or down) | 503 |
 
+use crate::balance::{self, Balance, RoundRobin};
+use crate::client_ip::Client;
 use crate::config::{Config, NoRoute};
-use crate::edit::Edit;
+use crate::explain::Told;
 use crate::hash::Seed;
+use crate::pool::{Pool, Target};
 use crate::port::Port;
-use crate::rate_limit::Event;
+use crate::rate_limit::{Event, KeyPart, RateLimit};
 use crate::request::Request;
 use crate::respond::Answer;
+use crate::route::index::Index;
+use crate::route::{Action, Block, Route};
+use crate::verdict::{Change, Decision};
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 /// What one worker of the proxy keeps between requests. It hangs off the root context and dies with its VM.
 pub struct Worker {
     config: Rc<Config>,
+    index: Index,
+    /// One for each pool, in the order of [`Config::pools`].
+    pools: Vec<PoolState>,
+    rolls: Rolls,
     events: Vec<Event>,
 }
 
-/// What was decided for one request. `'c` is the configuration.
-#[derive(Debug)]
-pub struct Decision<'c> {
-    /// Whether the request goes on.
-    pub outcome: Outcome,
-    /// The changes of the request's headers, in the order in which they are applied. They hold for
-    /// [`Outcome::Continue`]; with an answer there are none.
-    pub request_edits: Vec<Change<'c>>,
-    /// What the response phase needs.
-    pub response: ResponsePlan,
+/// What a worker keeps for one pool.
+struct PoolState {
+    round_robin: RoundRobin,
 }
 
-/// Whether a request goes on.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// To the proxy's router, after the edits.
-    Continue,
-    /// No further: this is the answer. The response phase still applies its plan to it.
-    Answer(Answer),
+/// Why a decision is what it is: the words of `explain`'s `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// `route`: the route says so.
+    Route,
+    /// `no_route`: no route matched.
+    NoRoute,
+    /// `rate_limit`: a limit refused.
+    RateLimit,
+    /// `balance`: a new choice by weight.
+    Balance,
+    /// `sticky`: a valid session cookie.
+    Sticky,
+    /// `sticky_header`: the hash of `sticky.header`.
+    StickyHeader,
+    /// `no_target`: no target takes the request.
+    NoTarget,
 }
 
-/// An [`Edit`] that may own its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change<'c> {
-    /// Remove every value of the name.
-    Remove(Cow<'c, [u8]>),
-    /// Replace every value of the name by this one.
-    Set(Cow<'c, [u8]>, Cow<'c, [u8]>),
-    /// Add a value to the name.
-    Add(Cow<'c, [u8]>, Cow<'c, [u8]>),
+/// What is answered where no target takes the request.
+const NO_TARGET: u16 = 503;
+
+/// The random number of one request, in units of 2^−64.
+#[derive(Clone, Copy)]
+struct Roll {
+    number: u64,
+    /// Whether the request itself fixed it (see [`crate::explain`]).
+    fixed: bool,
 }
 
-/// What the response phase does, kept by the stream.
-#[derive(Debug, Default)]
-pub struct ResponsePlan {
-    route: Option<usize>,
-    part: Option<usize>,
-    set_cookie: Option<Vec<u8>>,
-    explain: Option<Vec<u8>>,
+/// The route that a request belongs to.
+#[derive(Clone, Copy)]
+struct Matched<'c> {
+    index: usize,
+    route: &'c Route,
+    block: &'c Block,
 }
 
-impl ResponsePlan {
-    /// The changes of the response's headers, in the order in which they are applied.
-    pub fn edits<'a>(&'a self, config: &'a Config) -> impl Iterator<Item = Edit<'a>> {
-        let _ = (config, self.route, self.part, &self.explain);
-        self.set_cookie.iter().map(|value| Edit::Add(b"set-cookie", value))
-    }
+/// The target that a request goes to.
+struct Choice<'c> {
+    part: usize,
+    pool: &'c Pool,
+    target: usize,
+    reason: Reason,
+    /// Whether the client is to be given a session cookie.
+    new_cookie: bool,
+    /// What is left of the request's roll.
+    roll: u64,
 }
 
 impl Worker {
     /// A worker that has decided nothing yet. `seed` is the secret that all workers share; `roll_seed` is this
     /// worker's own randomness.
     pub fn new(config: Rc<Config>, seed: Seed, roll_seed: u64) -> Worker {
-        let _ = (seed, roll_seed);
+        let _ = seed;
+        let mut rolls = Rolls(roll_seed);
+        let pools = config.pools.iter().map(|pool| PoolState {
+            round_robin: RoundRobin::new(pool, rolls.next()),
+        });
         Worker {
+            pools: pools.collect(),
+            index: Index::new(&config.routes),
             config,
+            rolls,
             events: Vec::new(),
         }
     }
@@ -86,7 +116,7 @@ impl Worker {
         self.events.drain(..)
     }
 
-    /// Decides one request. `now` is in nanoseconds since 1970.
+    /// Decides one request by `config`, which is this worker's. `now` is in nanoseconds since 1970.
     pub fn decide<'c>(
         &mut self,
         config: &'c Config,
@@ -94,15 +124,273 @@ impl Worker {
         port: &mut dyn Port,
         now: u64,
     ) -> Decision<'c> {
-        let _ = (request, port, now);
-        let outcome = match &config.no_route {
-            NoRoute::Pass => Outcome::Continue,
-            NoRoute::Respond(respond) => Outcome::Answer(respond.answer()),
+        let asked = config.explain.as_ref().and_then(|explain| explain.asked(request));
+        // Drawn for every request, so that what one request needs does not shift what the next one gets.
+        let drawn = self.rolls.next();
+        let fixed = asked.and_then(|asked| asked.roll);
+        let roll = Roll {
+            number: fixed.unwrap_or(drawn),
+            fixed: fixed.is_some(),
         };
-        Decision {
-            outcome,
-            request_edits: Vec::new(),
-            response: ResponsePlan::default(),
+        let mut told = Told::default();
+
+        let mut decision = self.way(config, request, port, now, roll, &mut told);
+        decision.close_the_way_in(config, request);
+        decision.response.explain = asked.map(|_| told.to_json());
+        decision
+    }
+
+    fn way<'c>(
+        &mut self,
+        config: &'c Config,
+        request: &Request<'_>,
+        port: &mut dyn Port,
+        now: u64,
+        roll: Roll,
+        told: &mut Told<'c>,
+    ) -> Decision<'c> {
+        let mut client = Client::new(config.client_ip.as_ref(), request.headers);
+        let found = self.index.find(&config.routes, request, &mut || client.address(port));
+        let Some(matched) = found.and_then(|found| Matched::new(config, found.route, found.block)) else {
+            return no_route(&config.no_route, told);
+        };
+        told.route = Some(&matched.route.name);
+
+        let limits = &matched.route.rate_limits;
+        let ip = match limits.iter().any(|limit| limit.key.contains(&KeyPart::ClientIp)) {
+            true => client.address(port),
+            false => None,
+        };
+        let mut decision = match self.refusal(limits, request, ip, port, now) {
+            Some((limit, answer)) => {
+                told.limit = Some(limit);
+                told.end("rate_limited", Reason::RateLimit, Some(answer.status));
+                Decision::answer(answer)
+            }
+            None => self.act(config, matched, request, now, roll, told),
+        };
+        decision.response.route = Some(matched.index);
+        decision
+    }
+
+    /// The answer of the first limit that refuses, with its name.
+    fn refusal<'c>(
+        &mut self,
+        limits: &'c [Rc<RateLimit>],
+        request: &Request<'_>,
+        ip: Option<IpAddr>,
+        port: &mut dyn Port,
+        now: u64,
+    ) -> Option<(&'c str, Answer)> {
+        let _ = (limits, request, ip, port, now, &self.events);
+        None
+    }
+
+    /// What a route does with a request that its limits admitted.
+    fn act<'c>(
+        &mut self,
+        config: &'c Config,
+        matched: Matched<'c>,
+        request: &Request<'_>,
+        now: u64,
+        roll: Roll,
+        told: &mut Told<'c>,
+    ) -> Decision<'c> {
+        match &matched.route.action {
+            Action::Respond(respond) => {
+                told.end("respond", Reason::Route, Some(respond.status));
+                Decision::answer(respond.answer())
+            }
+            Action::Redirect(redirect) => {
+                told.end("redirect", Reason::Route, Some(redirect.status));
+                Decision::answer(Answer {
+                    status: redirect.status,
+                    headers: vec![(b"location".to_vec(), redirect.location(request, matched.block))],
+                    body: Vec::new(),
+                })
+            }
+            Action::Pass => {
+                told.end("pass", Reason::Route, None);
+                Decision::forward(matched.edits(None, request))
+            }
+            action @ (Action::Pool(_) | Action::Split(_)) => {
+                let choice = self
+                    .kept(action, request, now, roll)
+                    .or_else(|| self.chosen(action, request, roll));
+                match choice.and_then(|choice| Some((choice.pool.targets.get(choice.target)?, choice))) {
+                    Some((target, choice)) => {
+                        told.end("forward", choice.reason, None);
+                        told.target = Some((choice.pool, target));
+                        self.forward(config, matched, choice, target, request, now)
+                    }
+                    None => {
+                        told.end("respond", Reason::NoTarget, Some(NO_TARGET));
+                        Decision::answer(Answer::of(NO_TARGET))
+                    }
+                }
+            }
         }
+    }
+
+    /// The choice that a valid session cookie of one of the action's pools holds the client to, weights or not.
+    fn kept<'c>(&self, action: &'c Action, request: &Request<'_>, now: u64, roll: Roll) -> Option<Choice<'c>> {
+        action.parts().enumerate().find_map(|(part, (pool, _))| {
+            let session: crate::sticky::Session = {
+                let _ = (request, now);
+                None?
+            };
+            Some(Choice {
+                part,
+                pool,
+                target: session.target,
+                reason: Reason::Sticky,
+                new_cookie: session.renew,
+                roll: roll.number,
+            })
+        })
+    }
+
+    /// A new choice: of the split's part by the roll, of the target by the pool's rule.
+    fn chosen<'c>(&mut self, action: &'c Action, request: &Request<'_>, roll: Roll) -> Option<Choice<'c>> {
+        // A client that is held by a header keeps its part of a split as it keeps its target.
+        let held = action.parts().find_map(|(pool, _)| header_hash(pool, request));
+        let roll = held.filter(|_| !roll.fixed).unwrap_or(roll.number);
+        let (part, roll) = balance::pick_weighted(action.parts().map(|(_, weight)| weight), roll)?;
+        let (pool, _) = action.parts().nth(part)?;
+        let state = self.pools.get_mut(pool.index)?;
+        let usable = |_: usize| true;
+        let (target, reason) = match (header_hash(pool, request), pool.balance) {
+            (Some(hash), _) => (balance::hashed(pool, &usable, hash)?, Reason::StickyHeader),
+            (None, Balance::RoundRobin) => (state.round_robin.pick(pool, &usable)?, Reason::Balance),
+            (None, Balance::Random) => (balance::random(pool, &usable, roll)?.0, Reason::Balance),
+        };
+        Some(Choice {
+            part,
+            pool,
+            target,
+            reason,
+            new_cookie: true,
+            roll,
+        })
+    }
+
+    /// The request on its way to its target.
+    fn forward<'c>(
+        &self,
+        config: &'c Config,
+        matched: Matched<'c>,
+        choice: Choice<'c>,
+        target: &'c Target,
+        request: &Request<'_>,
+        now: u64,
+    ) -> Decision<'c> {
+        let mut edits = matched.edits(Some(choice.part), request);
+        // Last, so that no configured edit changes the choice.
+        let cluster = Cow::Borrowed(target.cluster.as_bytes());
+        edits.push(Change::Set(&config.upstream.cluster_header, cluster));
+        if let Some(endpoint) = &target.endpoint {
+            let retries = balance::retries(choice.pool, &|_| true, choice.target, choice.roll);
+            let others = retries
+                .iter()
+                .filter_map(|at| choice.pool.targets.get(*at)?.endpoint.as_deref());
+            let mut list = endpoint.as_bytes().to_vec();
+            for other in others {
+                list.push(b',');
+                list.extend_from_slice(other.as_bytes());
+            }
+            edits.push(Change::Set(&config.upstream.endpoint_header, Cow::Owned(list)));
+        }
+        let mut decision = Decision::forward(edits);
+        decision.response.part = Some(choice.part);
+        if choice.new_cookie {
+            let _ = now;
+        }
+        decision
+    }
+}
+
+impl<'c> Matched<'c> {
+    fn new(config: &'c Config, index: usize, block: usize) -> Option<Matched<'c>> {
+        let route = config.routes.get(index)?;
+        let block = route.blocks.get(block)?;
+        Some(Matched { index, route, block })
+    }
+
+    /// The rewrite, then the route's edits, then those of the split's part.
+    fn edits(&self, part: Option<usize>, request: &Request<'_>) -> Vec<Change<'c>> {
+        let mut edits = Vec::new();
+        if let Some(rewrite) = &self.route.rewrite {
+            let rewritten = rewrite.apply(request, self.block);
+            edits.extend(rewritten.path.map(|path| Change::Set(b":path", Cow::Owned(path))));
+            edits.extend(
+                rewritten
+                    .authority
+                    .map(|host| Change::Set(b":authority", Cow::Borrowed(host))),
+            );
+        }
+        let part = part.and_then(|part| match &self.route.action {
+            Action::Split(parts) => Some(&parts.get(part)?.request_headers),
+            _ => None,
+        });
+        for edit in [&self.route.request_headers]
+            .into_iter()
+            .chain(part)
+            .flat_map(|edits| edits.iter())
+        {
+            let change = Change::from(edit);
+            // To remove what is not there costs a host call.
+            let there = |name: &[u8]| {
+                request.headers.first(name).is_some() || edits.iter().any(|earlier: &Change| earlier.name() == name)
+            };
+            if !matches!(change, Change::Remove(name) if !there(name)) {
+                edits.push(change);
+            }
+        }
+        edits
+    }
+}
+
+impl Action {
+    /// Where the action may send a request: pools with their weights.
+    fn parts(&self) -> impl Iterator<Item = (&Pool, u32)> + Clone {
+        let (one, several) = match self {
+            Action::Pool(pool) => (Some((&**pool, 1)), &[][..]),
+            Action::Split(parts) => (None, &parts[..]),
+            Action::Redirect(_) | Action::Respond(_) | Action::Pass => (None, &[][..]),
+        };
+        one.into_iter()
+            .chain(several.iter().map(|part| (&*part.pool, part.weight)))
+    }
+}
+
+fn no_route<'c>(no_route: &'c NoRoute, told: &mut Told<'c>) -> Decision<'c> {
+    match no_route {
+        NoRoute::Pass => {
+            told.end("pass", Reason::NoRoute, None);
+            Decision::forward(Vec::new())
+        }
+        NoRoute::Respond(respond) => {
+            told.end("respond", Reason::NoRoute, Some(respond.status));
+            Decision::answer(respond.answer())
+        }
+    }
+}
+
+/// The hash that holds a client to a target of the pool, if the pool wants that and the request has the header.
+fn header_hash(pool: &Pool, request: &Request<'_>) -> Option<u64> {
+    let _ = (pool, request);
+    None
+}
+
+/// Random numbers from a seed: SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+/// They spread load; no secret depends on them.
+struct Rolls(u64);
+
+impl Rolls {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 }

@@ -1,10 +1,192 @@
 //! `explain`: a request that carries the token is told in a response header what was decided. No other request is.
+//!
+//! The request shows the token in the configured header, alone or as `token;roll=0.37`, which fixes the random number of
+//! this one decision. The header never goes upstream. The answer is one line of JSON with the keys of
+//! `host-sim explain --json`, as far as one request can know them.
+
+use crate::decide::Reason;
+use crate::pool::{Pool, Target};
+use crate::request::Request;
 
 /// `explain: { header, token }`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Explain {
     /// The header that carries the token in the request and the decision in the response. Lower case.
     pub header: Box<[u8]>,
-    /// The secret. A request shows `token`, or `token;roll=0.37` to fix its roll.
+    /// The secret.
     pub token: Box<[u8]>,
+}
+
+impl std::fmt::Debug for Explain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Explain(..)")
+    }
+}
+
+/// What a request with the right token asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Asked {
+    /// The roll that the decision uses, in units of 2^−64. None: a random one, as for every request.
+    pub roll: Option<u64>,
+}
+
+/// What is told of a decision.
+#[derive(Default)]
+pub struct Told<'c> {
+    /// The route's name.
+    pub route: Option<&'c str>,
+    /// The limit that refused.
+    pub limit: Option<&'c str>,
+    /// The pool and the target.
+    pub target: Option<(&'c Pool, &'c Target)>,
+    end: Option<(&'static str, Reason, Option<u16>)>,
+}
+
+impl Explain {
+    /// What the request asks for. None: it does not show the token.
+    pub fn asked(&self, request: &Request<'_>) -> Option<Asked> {
+        let shown = request.headers.first(&self.header)?;
+        let (token, rest) = shown.split_at_checked(self.token.len())?;
+        // Without a branch on the bytes, so that the time taken says nothing about them.
+        let difference = token.iter().zip(&self.token).fold(0, |sum, (a, b)| sum | (a ^ b));
+        if difference != 0 {
+            return None;
+        }
+        match rest {
+            [] => Some(Asked { roll: None }),
+            _ => Some(Asked {
+                roll: Some(roll(rest.strip_prefix(b";roll=")?)?),
+            }),
+        }
+    }
+}
+
+/// A number from 0 to below 1 in units of 2^−64.
+fn roll(text: &[u8]) -> Option<u64> {
+    let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    // The conversion saturates: the largest number below 1 stays below it.
+    (0.0..1.0).contains(&number).then_some((number * TWO_TO_64) as u64)
+}
+
+const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
+
+impl<'c> Told<'c> {
+    /// How it ended: `action`, `reason`, and the status of an answer of the filter's own.
+    pub fn end(&mut self, action: &'static str, reason: Reason, status: Option<u16>) {
+        self.end = Some((action, reason, status));
+    }
+
+    /// One line of JSON, in ASCII, so that it can stand in a header.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = String::from("{");
+        let mut text = |key: &str, value: Option<&str>| {
+            json.push_str(if json.len() > 1 { ",\"" } else { "\"" });
+            json.push_str(key);
+            json.push_str("\":");
+            match value {
+                Some(value) => quote(value, &mut json),
+                None => json.push_str("null"),
+            }
+        };
+        let (pool, target) = self.target.unzip();
+        text("route", self.route);
+        text("action", self.end.map(|(action, ..)| action));
+        text("pool", pool.map(|pool| &*pool.name));
+        text("target", target.map(|target| &*target.name));
+        text("cluster", target.map(|target| &*target.cluster));
+        text("endpoint", target.and_then(|target| target.endpoint.as_deref()));
+        text("limit", self.limit);
+        text("reason", self.end.map(|(_, reason, _)| reason.word()));
+        json.push_str(",\"status\":");
+        match self.end.and_then(|(.., status)| status) {
+            Some(status) => json.push_str(&status.to_string()),
+            None => json.push_str("null"),
+        }
+        json.push('}');
+        json.into_bytes()
+    }
+}
+
+impl Reason {
+    /// The word that stands for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::Route => "route",
+            Reason::NoRoute => "no_route",
+            Reason::RateLimit => "rate_limit",
+            Reason::Balance => "balance",
+            Reason::Sticky => "sticky",
+            Reason::StickyHeader => "sticky_header",
+            Reason::NoTarget => "no_target",
+        }
+    }
+}
+
+/// A JSON string in ASCII (RFC 8259 section 7: what is not, as UTF-16 escapes).
+fn quote(text: &str, json: &mut String) {
+    json.push('"');
+    for unit in text.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte @ (b'"' | b'\\')) => json.extend(['\\', byte as char]),
+            Ok(byte @ b' '..=b'~') => json.push(byte as char),
+            _ => {
+                json.push_str("\\u");
+                let digit = |shift: u16| char::from_digit(u32::from(unit >> shift & 0xf), 16).unwrap_or('0');
+                json.extend([12, 8, 4, 0].map(digit));
+            }
+        }
+    }
+    json.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Headers;
+
+    fn asked(value: &str) -> Option<Asked> {
+        let explain = Explain {
+            header: b"x-explain"[..].into(),
+            token: b"secret"[..].into(),
+        };
+        let headers = Headers::from_pairs(&[("x-explain", value)]);
+        explain.asked(&Request::new(&headers))
+    }
+
+    #[test]
+    fn only_the_token_is_answered() {
+        assert_eq!(asked("secret"), Some(Asked { roll: None }));
+        for wrong in [
+            "",
+            "secre",
+            "Secret",
+            "secretx",
+            "secret;",
+            "secret;roll=",
+            "secret;roll=1",
+            "secret;roll=-1",
+            "secret;roll=nan",
+        ] {
+            assert_eq!(asked(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn roll_is_a_fraction() {
+        for (text, roll) in [("0", 0), ("0.5", 1 << 63), ("0.75", 3 << 62)] {
+            assert_eq!(asked(&format!("secret;roll={text}")), Some(Asked { roll: Some(roll) }));
+        }
+    }
+
+    #[test]
+    fn json_is_ascii_whatever_the_names() {
+        let told = Told {
+            route: Some("a\"\\\n\u{e9}\u{1f600}"),
+            ..Told::default()
+        };
+        let json = told.to_json();
+        assert!(json.iter().all(|byte| (b' '..=b'~').contains(byte)));
+        let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(read["route"], "a\"\\\n\u{e9}\u{1f600}");
+    }
 }

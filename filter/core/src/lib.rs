@@ -34,3 +34,4 @@ pub mod rewrite;
 pub mod route;
 pub mod shared;
 pub mod sticky;
+pub mod verdict;

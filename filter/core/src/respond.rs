@@ -36,3 +36,14 @@ impl Respond {
         }
     }
 }
+
+impl Answer {
+    /// A status and nothing else.
+    pub fn of(status: u16) -> Answer {
+        Answer {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+}
