@@ -135,7 +135,7 @@ pub(crate) mod tests {
                 let mut substitution = vec![Part::Text(parts.next().unwrap().as_bytes().into())];
                 for part in parts {
                     substitution.push(Part::Group(part[..1].parse().unwrap()));
-                    substitution.push(Part::Text(part[1..].as_bytes().into()));
+                    substitution.push(Part::Text(part.as_bytes()[1..].into()));
                 }
                 PathRewrite::Regex {
                     pattern: Search::new(pattern).unwrap(),

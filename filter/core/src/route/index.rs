@@ -232,3 +232,224 @@ fn hash<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
     bytes.for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_ip::Network;
+    use crate::request::Headers;
+    use crate::route::condition::{Condition, Text};
+    use crate::route::path::tests::path;
+    use crate::route::tests::{host, route};
+    use crate::route::{Block, scan};
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use proptest::test_runner::RngSeed;
+    use std::net::IpAddr;
+
+    const SEED: u64 = 0x0070_6f69_6e74;
+
+    /// Few words, so that what is drawn for the routes and for the request meets often.
+    const SEGMENTS: &[&str] = &["a", "b", "A", "ab", ""];
+    const REGEXES: &[&str] = &[
+        "/a.*",
+        "/(a|b)/a",
+        ".*",
+        "/a/b",
+        "(/a)+",
+        "a|/b",
+        "/a/?",
+        "/ab?",
+        "^/b/.*$",
+        "/A(?i)/b",
+        "",
+        "/a/(b|ab)/.*",
+        "/a/b?",
+        "(?:/|/a)b",
+    ];
+    const HOSTS: &[&str] = &[
+        "a", "b", "a.b", "b.a", "b.a.b", "*.a", "*.b", "*.a.b", "*.b.a", "*.a.a.b", "*",
+    ];
+
+    fn path_match() -> impl Strategy<Value = PathMatch> {
+        let joined = |segments: Vec<&str>| format!("/{}", segments.join("/"));
+        let literal = prop::collection::vec(select(SEGMENTS), 0..4).prop_map(joined);
+        let named = prop::collection::vec(select(&["a", "b", "", "{x}"][..]), 0..4);
+        let template = (named, any::<bool>()).prop_map(move |(mut segments, rest)| {
+            segments.extend(rest.then_some("{r=**}"));
+            joined(segments)
+        });
+        prop_oneof![
+            (select(&["exact", "EXACT", "prefix", "PREFIX"][..]), literal),
+            (select(&["regex", "REGEX"][..]), select(REGEXES).prop_map(str::to_owned)),
+            (select(&["template", "TEMPLATE"][..]), template),
+        ]
+        .prop_map(|(kind, text)| path(kind, &text))
+    }
+
+    fn condition() -> impl Strategy<Value = Vec<Condition>> {
+        let text = prop_oneof![
+            select(&["1", "2"][..]).prop_map(|text| Text::Exact(text.as_bytes().into())),
+            any::<bool>().prop_map(Text::Present),
+        ];
+        let condition = (text, any::<bool>()).prop_map(|(text, invert)| Condition {
+            name: b"x"[..].into(),
+            text,
+            invert,
+        });
+        prop::option::weighted(0.2, condition).prop_map(Vec::from_iter)
+    }
+
+    fn block() -> impl Strategy<Value = Block> {
+        let methods = prop_oneof![4 => Just(vec![]), 1 => Just(vec![b"GET"[..].into()])];
+        let client = prop_oneof![4 => Just(vec![]), 1 => Just(vec![Network::parse("10.0.0.0/8").unwrap()])];
+        let hosts = prop::collection::vec(select(HOSTS).prop_map(host), 0..3);
+        (
+            hosts,
+            prop::option::weighted(0.8, path_match()),
+            methods,
+            condition(),
+            condition(),
+            condition(),
+            client,
+        )
+            .prop_map(|(hosts, path, methods, headers, cookies, query, client_ip)| Block {
+                hosts,
+                path,
+                scheme: None,
+                methods,
+                headers,
+                cookies,
+                query,
+                client_ip,
+            })
+    }
+
+    fn table() -> impl Strategy<Value = Vec<Route>> {
+        let blocks = prop::collection::vec(block(), 1..4);
+        prop::collection::vec(blocks.prop_map(route), 0..12)
+    }
+
+    fn request() -> impl Strategy<Value = Headers> {
+        let labels = prop::collection::vec(select(&["a", "b", "A", "B", ""][..]), 0..5);
+        let authority =
+            (labels, any::<bool>()).prop_map(|(labels, port)| labels.join(".") + if port { ":80" } else { "" });
+        let segments = prop::collection::vec(select(SEGMENTS), 0..6);
+        let target = (
+            select(&["/", "/", "/", "/", "*", ""][..]),
+            segments,
+            select(&["", "?x=1", "?x=%32"][..]),
+        )
+            .prop_map(|(start, segments, query)| format!("{start}{}{query}", segments.join("/")));
+        let method = select(&["GET", "POST"][..]).prop_map(str::to_owned);
+        let header = select(&[("x", "1"), ("x", "2"), ("y", "1")][..]);
+        let cookie = select(&[("cookie", "x=1"), ("cookie", "x=2"), ("y", "1")][..]);
+        (method, authority, target, header, cookie).prop_map(|(method, authority, target, header, cookie)| {
+            Headers::from_pairs(&[
+                (":method", &method[..]),
+                (":authority", &authority),
+                (":path", &target),
+                header,
+                cookie,
+            ])
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 3_000,
+            rng_seed: RngSeed::Fixed(SEED),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn index_finds_what_a_scan_in_order_finds(
+            routes in table(),
+            requests in prop::collection::vec(request(), 8),
+            client in select(&["10.1.1.1", "11.1.1.1"][..]),
+        ) {
+            let index = Index::new(&routes);
+            let client: Option<IpAddr> = client.parse().ok();
+            for headers in &requests {
+                let request = Request::new(headers);
+                let found = index.find(&routes, &request, &mut || client);
+                prop_assert_eq!(found, scan(&routes, &request, &mut || client).0, "seed {}: {:?}", SEED, request);
+            }
+        }
+    }
+
+    /// Ten thousand routes of the usual kinds over a hundred hosts; the answer for `/r{n}` is route n.
+    fn large(count: usize) -> Vec<Route> {
+        (0..count)
+            .map(|n| {
+                let path = match n % 4 {
+                    0 => path("exact", &format!("/r{n}/items")),
+                    1 => path("prefix", &format!("/r{n}")),
+                    2 => path("template", &format!("/r{n}/{{id}}")),
+                    _ => path("regex", &format!("/r{n}/[a-z]+")),
+                };
+                let hosts = match n % 3 {
+                    0 => vec![],
+                    1 => vec![host(&format!("h{}.example.com", n % 100))],
+                    _ => vec![host(&format!("*.d{}.example.com", n % 100))],
+                };
+                let block = Block {
+                    hosts,
+                    path: Some(path),
+                    ..Block::default()
+                };
+                route(vec![block])
+            })
+            .collect()
+    }
+
+    #[test]
+    fn ten_thousand_routes_leave_one_to_test() {
+        let routes = large(10_000);
+        let index = Index::new(&routes);
+        for n in [0, 1, 2, 3, 4_444, 5_555, 9_994, 9_995, 9_996, 9_997, 9_998, 9_999] {
+            let authority = match n % 3 {
+                0 => "any".to_owned(),
+                1 => format!("H{}.example.com:80", n % 100),
+                _ => format!("a.b.D{}.Example.com", n % 100),
+            };
+            let headers = Headers::from_pairs(&[(":authority", authority), (":path", format!("/r{n}/items"))]);
+            let request = Request::new(&headers);
+            let found = index.find(&routes, &request, &mut || None);
+            assert_eq!(found, Some(Found { route: n, block: 0 }));
+            assert_eq!(index.lists(&request).concat().len(), 1, "{n}");
+        }
+    }
+
+    #[test]
+    fn ten_thousand_routes_take_less_than_a_megabyte() {
+        let index = Index::new(&large(10_000));
+        // A hash map has a control byte for each entry, and is between 7/16 and 7/8 full.
+        let map = |map: &HashMap<u64, u32, FnvBuildHasher>| map.capacity() * 8 / 7 * (size_of::<(u64, u32)>() + 1);
+        let bytes =
+            map(&index.hosts) + map(&index.paths) + 4 * index.starts.capacity() + 8 * index.candidates.capacity();
+        assert!(bytes < 1_000_000, "{bytes}");
+    }
+
+    #[test]
+    fn no_request_is_too_long_or_too_deep() {
+        let mut routes = large(100);
+        routes.push(route(vec![Block {
+            path: Some(path("prefix", "/")),
+            ..Block::default()
+        }]));
+        let index = Index::new(&routes);
+        let (deep, long) = ("/".repeat(65_536), format!("/{}", "a".repeat(65_535)));
+        let (labels, name) = ("a.".repeat(30_000), "a".repeat(65_536));
+        for (path, authority) in [(&deep, &labels), (&long, &name), (&deep, &name), (&long, &labels)] {
+            let headers = Headers::from_pairs(&[(":authority", authority), (":path", path)]);
+            let request = Request::new(&headers);
+            assert_eq!(
+                index.find(&routes, &request, &mut || None).map(|found| found.route),
+                Some(100)
+            );
+            assert_eq!(index.lists(&request).concat().len(), 1);
+        }
+    }
+}
