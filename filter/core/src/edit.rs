@@ -1,5 +1,8 @@
 //! Header edits: remove, then set, then add, on requests and on responses. They may stand on a route and on each part of a `split`.
 
+/// Names, each with its values in their order.
+pub type NamedValues = Vec<(Box<[u8]>, Vec<Box<[u8]>>)>;
+
 /// The edits of one `request_headers` or `response_headers` block. Names are lower case, values any bytes that HTTP
 /// lets into a header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -7,9 +10,9 @@ pub struct Edits {
     /// Names to remove, all values of each.
     pub remove: Vec<Box<[u8]>>,
     /// Names to set: what was there gives way to these values.
-    pub set: Vec<(Box<[u8]>, Vec<Box<[u8]>>)>,
+    pub set: NamedValues,
     /// Names to add values to.
-    pub add: Vec<(Box<[u8]>, Vec<Box<[u8]>>)>,
+    pub add: NamedValues,
 }
 
 /// One change of a header map, in the order in which it is applied.
