@@ -238,7 +238,7 @@ fn text(node: &Node<'_>, report: &mut Report) -> Option<Text> {
         "regex" => return regex(node, |pattern| Regex::new(pattern, false), report).map(Text::Regex),
         _ => {}
     }
-    let text = syntax::bytes(node.text(report, "a string (a number or a yes in quotes)")?);
+    let text = syntax::bytes(node.text(report, "a string; a number needs quotes")?);
     Some(match node.key() {
         "exact" => Text::Exact(text),
         "prefix" => Text::Prefix(text),

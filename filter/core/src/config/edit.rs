@@ -7,7 +7,7 @@ use super::upstream::{header_name, not_upstream};
 use crate::edit::Edits;
 
 /// A header's values under its name.
-type Values = (Box<[u8]>, Vec<Box<[u8]>>);
+pub type Values = (Box<[u8]>, Vec<Box<[u8]>>);
 
 const VALUE: &str = "a string, or a list of strings, without line breaks and NUL";
 

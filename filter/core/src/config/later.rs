@@ -4,3 +4,5 @@
 pub const POOL_KEYS: &[&str] = &["health", "failover", "prefer_region"];
 /// Values of `balance`, and keys of its map.
 pub const BALANCES: &[&str] = &["least_connections", "least_response_time", "ip_hash", "consistent_hash"];
+/// What is said of them.
+pub const NOT_YET: &str = "is not in this version";

@@ -1,6 +1,6 @@
 //! The section `pools`.
 
-use super::reader::{Map, Names, Node, Report, one_of};
+use super::reader::{Map, Names, Node, Report, one_of, quoted};
 use super::{later, sticky, syntax};
 use crate::balance::Balance;
 use crate::pool::{Pool, State, Target};
@@ -90,20 +90,18 @@ const TARGETS: &str = "a list of targets, at least one";
 
 fn balance(node: &Node<'_>, report: &mut Report) -> Option<Balance> {
     const CHOICES: &[&str] = &["round_robin", "random"];
-    // `{ consistent_hash: … }` is the map among the later ones.
-    let later = match node.is_map() {
-        true => node
-            .names(report, "")?
-            .iter()
-            .any(|node| later::BALANCES.contains(&node.key())),
-        false => later::BALANCES.iter().any(|later| node.is_text(later)),
+    let later = |key: &str| later::BALANCES.contains(&key);
+    // `{ consistent_hash: … }` is the one map among the later ones.
+    let within = match node.is_map() {
+        true => node.names(report, "")?.iter().find(|node| later(node.key())),
+        false => None,
     };
-    if later {
-        report.note(
-            node,
-            format!("{} is not in this version", node.shown()),
-            &one_of(CHOICES),
-        );
+    if let Some(within) = within {
+        report.note(&within, later::NOT_YET.to_owned(), &one_of(CHOICES));
+        return None;
+    }
+    if node.as_text().is_some_and(later) {
+        report.note(node, format!("{} {}", node.shown(), later::NOT_YET), &one_of(CHOICES));
         return None;
     }
     match node.choice(report, CHOICES)? {
@@ -128,7 +126,7 @@ fn targets(list: &Node<'_>, of: &Of<'_>, report: &mut Report) -> Vec<Target> {
             continue;
         };
         if let Some(other) = seen.insert(named, node.position()) {
-            let found = format!("the name {named:?} is that of {}[{other}] too", list.place());
+            let found = format!("{} is the name of {}[{other}] too", quoted(named), list.place());
             report.note(node, found, "a `name` of its own");
         }
         targets.push(target);

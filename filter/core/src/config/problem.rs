@@ -91,3 +91,39 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
     }
     last.last().copied().unwrap_or(a.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_edits_and_swaps() {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("prefx", "prefix", 1),
+            ("perfix", "prefix", 1),
+            ("Prefix", "prefix", 0),
+            ("kitten", "sitting", 3),
+            ("ca", "abc", 3),
+            ("flaw", "lawn", 2),
+        ] {
+            assert_eq!(distance(a.as_bytes(), b.as_bytes()), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn nearest_is_the_closest_one_or_none() {
+        for (name, known, expected) in [
+            ("prefx", &["exact", "prefix", "prefixes"][..], Some("prefix")),
+            ("we", &["web"], Some("web")),
+            ("abc", &["xyz", "abz"], Some("abz")),
+            ("api", &["web", "spare"], None),
+            ("anything", &[], None),
+            ("same-far", &["same-bar", "same-car"], Some("same-bar")),
+        ] {
+            assert_eq!(nearest(name, &mut known.iter().copied()), expected, "{name}");
+        }
+    }
+}

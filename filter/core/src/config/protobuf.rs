@@ -33,7 +33,7 @@ pub fn decode(bytes: &[u8]) -> Result<Value, Malformed> {
         at: 0,
         end: bytes.len(),
     };
-    message.into_struct(MAX_DEPTH)
+    message.into_struct(MAX_DEPTH - 1)
 }
 
 /// The part of `bytes` that one message takes.
@@ -55,6 +55,14 @@ enum Field<'a> {
 impl<'a> Message<'a> {
     fn error<T>(&self, why: &'static str) -> Result<T, Malformed> {
         Err(Malformed { at: self.at, why })
+    }
+
+    /// How many levels are left inside one that has `left`.
+    fn deeper(&self, left: u8) -> Result<u8, Malformed> {
+        match left.checked_sub(1) {
+            Some(left) => Ok(left),
+            None => self.error("nested deeper than 32 levels"),
+        }
     }
 
     fn take(&mut self, size: u64) -> Result<Message<'a>, Malformed> {
@@ -152,11 +160,8 @@ impl<'a> Message<'a> {
     }
 
     /// `Value { oneof { null_value = 1; number_value = 2; string_value = 3; bool_value = 4; struct_value = 5;
-    /// list_value = 6; } }`; of several the last holds.
+    /// list_value = 6; } }`; of several the last holds. `left` is how many further levels there may be.
     fn into_value(mut self, left: u8) -> Result<Value, Malformed> {
-        let Some(left) = left.checked_sub(1) else {
-            return self.error("nested too deeply");
-        };
         let mut value = Value::Null;
         while let Some(field) = self.next()? {
             value = match field {
@@ -164,8 +169,8 @@ impl<'a> Message<'a> {
                 Field::Fixed64(2, bits) => Value::Number(f64::from_le_bytes(bits)),
                 Field::Bytes(3, text) => Value::Text(text.into_text()?),
                 Field::Varint(4, yes) => Value::Bool(yes != 0),
-                Field::Bytes(5, inner) => inner.into_struct(left)?,
-                Field::Bytes(6, inner) => inner.into_list(left)?,
+                Field::Bytes(5, inner) => inner.into_struct(self.deeper(left)?)?,
+                Field::Bytes(6, inner) => inner.into_list(self.deeper(left)?)?,
                 _ => continue,
             };
         }
@@ -181,5 +186,66 @@ impl<'a> Message<'a> {
             }
         }
         Ok(Value::List(list))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_struct_are_refused_where_they_go_wrong() {
+        for (bytes, at, why) in [
+            (&[0x0a][..], 1, "the bytes end within a number"),
+            (&[0x0a, 5, 0x12], 2, "a field is longer than the bytes that hold it"),
+            (
+                &[0x0a, 2, 0x0a, 1, 0x12],
+                4,
+                "a field is longer than the bytes that hold it",
+            ),
+            (&[0x0a, 3, 0x0a, 1, 0xff], 4, "a string is not UTF-8"),
+            (&[0x02, 0], 1, "a field has the number 0"),
+            (&[0x0b], 1, "a field has a type that is not in use"),
+            (&[0x0d, 1, 2, 3], 1, "a field is longer than the bytes that hold it"),
+            (&[0x09, 1, 2, 3], 1, "a field is longer than the bytes that hold it"),
+            (&[0xff; 12], 10, "a number is longer than 64 bits"),
+        ] {
+            assert_eq!(decode(bytes), Err(Malformed { at, why }), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_skipped_and_the_last_value_holds() {
+        // Fields 9 of each wire type, then { "a": false } whose value says 1 before, and null before that.
+        let bytes = [
+            &[
+                9 << 3,
+                1,
+                9 << 3 | 1,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                9 << 3 | 2,
+                1,
+                7,
+                9 << 3 | 5,
+                0,
+                0,
+                0,
+                0,
+            ][..],
+            &[0x0a, 18, 0x0a, 1, b'a', 0x12, 13, 1 << 3, 0],
+            &[2 << 3 | 1, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 4 << 3, 0],
+        ]
+        .concat();
+        assert_eq!(
+            decode(&bytes),
+            Ok(Value::Map(vec![("a".to_owned(), Value::Bool(false))]))
+        );
     }
 }

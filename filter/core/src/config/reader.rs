@@ -1,6 +1,7 @@
 //! Walks a [`Value`] and notes every problem on the way, instead of stopping at the first. Whatever could not be read
 //! is left out or replaced by a default: once there is a problem, nobody sees the result.
 
+use super::later;
 use super::problem::{Problem, Problems, nearest};
 use super::syntax;
 use super::value::Value;
@@ -119,9 +120,12 @@ impl<'a> Node<'a> {
         matches!(self.value, Value::List(_))
     }
 
-    /// Whether it is this string.
-    pub fn is_text(&self, text: &str) -> bool {
-        matches!(self.value, Value::Text(own) if own == text)
+    /// The string that it is, if it is one.
+    pub fn as_text(&self) -> Option<&'a str> {
+        match self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
     }
 
     /// Whether it is `true`.
@@ -175,12 +179,16 @@ impl<'a> Node<'a> {
             self.wrong(report, &format!("a map of {}", keys.join(", ")));
             return None;
         };
-        let map = Map { node: self, entries };
+        let map = Map {
+            node: self,
+            entries,
+            keys,
+        };
         for node in map.iter() {
             let key = node.key();
             if later.contains(&key) {
                 let expected = one_of(keys);
-                report.note(&node, "is not in this version".to_owned(), &expected);
+                report.note(&node, later::NOT_YET.to_owned(), &expected);
             } else if !keys.contains(&key) {
                 let near = report.nearest(key, &mut keys.iter().copied());
                 report.note_near(&node, "unknown key".to_owned(), &one_of(keys), near);
@@ -197,7 +205,11 @@ impl<'a> Node<'a> {
             self.wrong(report, expected);
             return None;
         };
-        let map = Map { node: self, entries };
+        let map = Map {
+            node: self,
+            entries,
+            keys: &[],
+        };
         let mut seen = Names::default();
         for node in map.iter() {
             if seen.insert(node.key(), 0).is_some() {
@@ -237,13 +249,18 @@ impl<'a> Node<'a> {
 
     /// A string.
     pub fn text(&self, report: &mut Report, expected: &str) -> Option<&'a str> {
-        match self.value {
-            Value::Text(text) => Some(text),
-            _ => {
-                self.wrong(report, expected);
-                None
-            }
+        if self.as_text().is_none() {
+            self.wrong(report, expected);
         }
+        self.as_text()
+    }
+
+    /// A string that is not to be shown, whatever it is.
+    pub fn secret(&self, report: &mut Report, expected: &str) -> Option<&'a str> {
+        if self.as_text().is_none() {
+            report.note(self, "not a string".to_owned(), expected);
+        }
+        self.as_text()
     }
 
     /// A string that `good` accepts.
@@ -386,6 +403,8 @@ impl<'n> Iterator for Nodes<'n> {
 pub struct Map<'n> {
     node: &'n Node<'n>,
     entries: &'n [(String, Value)],
+    /// Those that are known. Empty where they are names of the user's own.
+    keys: &'static [&'static str],
 }
 
 impl<'n> Map<'n> {
@@ -416,7 +435,7 @@ impl<'n> Map<'n> {
     /// The value of a key that must be there.
     pub fn need(&self, report: &mut Report, key: &str, expected: &str) -> Option<Node<'n>> {
         let found = self.get(key);
-        if found.is_none() {
+        if found.is_none() && !self.has_misspelt(&[key]) {
             let absent = Node {
                 value: &Value::Null,
                 parent: Some(self.node),
@@ -442,9 +461,21 @@ impl<'n> Map<'n> {
     /// The one key of several that must be given.
     pub fn exactly_one(&self, report: &mut Report, keys: &[&str]) -> Option<Node<'n>> {
         let found = self.at_most_one(report, keys);
-        if found.is_none() {
+        if found.is_none() && !self.has_misspelt(keys) {
             report.note(self.node, format!("none of {}", keys.join(", ")), "exactly one of them");
         }
         found
+    }
+
+    /// Whether an unknown key was probably meant to be one of these: it has been noted, and its absence would be noted
+    /// a second time.
+    fn has_misspelt(&self, keys: &[&str]) -> bool {
+        let unknown = self
+            .iter()
+            .map(|node| node.key())
+            .filter(|key| !self.keys.contains(key));
+        unknown
+            .filter_map(|key| nearest(key, &mut self.keys.iter().copied()))
+            .any(|meant| keys.contains(&meant))
     }
 }

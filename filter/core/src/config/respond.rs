@@ -1,7 +1,7 @@
 //! The action `respond`, and `no_route`, which is one.
 
 use super::NoRoute;
-use super::edit::headers;
+use super::edit::{Values, headers};
 use super::reader::{Map, Node, Report};
 use super::syntax;
 use crate::respond::Respond;
@@ -20,10 +20,8 @@ pub fn respond(node: &Node<'_>, report: &mut Report) -> Option<Respond> {
         .get("headers")
         .map(|node| headers(&node, None, report))
         .unwrap_or_default();
-    let mut headers: Vec<(Box<[u8]>, Box<[u8]>)> = Vec::new();
-    for (name, values) in given {
-        headers.extend(values.into_iter().map(|value| (name.clone(), value)));
-    }
+    let each = |(name, values): Values| values.into_iter().map(move |value| (name.clone(), value));
+    let mut headers: Vec<_> = given.into_iter().flat_map(each).collect();
     if !body.is_empty() && !headers.iter().any(|(name, _)| &**name == b"content-type") {
         headers.push((syntax::bytes("content-type"), syntax::bytes("text/plain")));
     }

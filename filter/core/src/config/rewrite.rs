@@ -112,6 +112,7 @@ fn known_name(node: &Node<'_>, name: &str, matched: &Matched<'_>, report: &mut R
     let known: Vec<&str> = blocks
         .iter()
         .flat_map(|block| template_names(block.path.as_ref().map(|path| &path.kind)))
+        .filter(|known| *known != name)
         .collect();
     let near = report.nearest(name, &mut known.into_iter());
     let found = format!("{} is not in a template of {place}", quoted(name));

@@ -36,7 +36,7 @@ fn keys(list: &Node<'_>, report: &mut Report) -> Vec<Key> {
 /// Neither a key nor a part of one is ever shown.
 fn key(node: &Node<'_>, report: &mut Report) -> Option<Key> {
     let expected = format!("base64 of at least {MIN_KEY} random bytes");
-    let text = node.text(report, &expected)?;
+    let text = node.secret(report, &expected)?;
     match syntax::base64(text) {
         None => report.note(node, "a string that is not base64".to_owned(), &expected),
         Some(key) if key.len() < MIN_KEY => report.note(node, format!("a key of {} bytes", key.len()), &expected),

@@ -175,3 +175,111 @@ pub fn lower(text: &str) -> Box<[u8]> {
 pub fn bytes(text: &str) -> Box<[u8]> {
     text.as_bytes().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, expected) in [
+            ("250ms", Some(250_000_000)),
+            ("3s", Some(3_000_000_000)),
+            ("1m", Some(60_000_000_000)),
+            ("1h", Some(3_600_000_000_000)),
+            ("0s", Some(0)),
+            ("", None),
+            ("s", None),
+            ("3", None),
+            ("3 s", None),
+            ("-3s", None),
+            ("+3s", None),
+            ("1.5s", None),
+            ("1h30m", None),
+            ("3S", None),
+            ("18446744073709551616ms", None),
+            ("18446744073709551615h", None),
+            ("٣s", None),
+        ] {
+            assert_eq!(duration(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn base64_of_rfc_4648() {
+        for (text, expected) in [
+            ("", Some(&b""[..])),
+            ("Zg==", Some(b"f")),
+            ("Zm8=", Some(b"fo")),
+            ("Zm9v", Some(b"foo")),
+            ("Zm9vYg==", Some(b"foob")),
+            ("Zm9vYmE=", Some(b"fooba")),
+            ("Zm9vYmFy", Some(b"foobar")),
+            ("+/+/", Some(b"\xfb\xff\xbf")),
+            ("Zm9vYg", Some(b"foob")),
+            ("Zm9vYmE", Some(b"fooba")),
+            ("Z", None),
+            ("Zm9vY", None),
+            ("Zg=", None),
+            ("Zg===", None),
+            ("====", None),
+            ("Zh==", None),
+            ("Zm 9", None),
+            ("-_-_", None),
+        ] {
+            assert_eq!(base64(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_authorities() {
+        for (text, host, authority) in [
+            ("a", true, true),
+            ("a.b-c.example", true, true),
+            ("a_b", true, true),
+            ("a.", true, true),
+            ("127.0.0.1", true, true),
+            ("[::1]", true, true),
+            ("a:80", false, true),
+            ("[::1]:80", false, true),
+            ("a:0", false, false),
+            ("a:65536", false, false),
+            ("a:+1", false, false),
+            ("a:", false, false),
+            (":80", false, false),
+            ("", false, false),
+            (".", false, false),
+            ("a..b", false, false),
+            ("::1", false, false),
+            ("[a]", false, false),
+            ("a/b", false, false),
+            ("a b", false, false),
+            ("a\n", false, false),
+            ("é", false, false),
+        ] {
+            assert_eq!((is_host(text), is_authority(text)), (host, authority), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        for (text, expected) in [
+            ("10.0.0.0/8", Some(("10.0.0.0", 8))),
+            ("10.1.2.3", Some(("10.1.2.3", 32))),
+            ("0.0.0.0/0", Some(("0.0.0.0", 0))),
+            ("2001:db8::/32", Some(("2001:db8::", 32))),
+            ("::1", Some(("::1", 128))),
+            ("10.0.0.0/33", None),
+            ("::/129", None),
+            ("::/256", None),
+            ("10.0.0.0/", None),
+            ("10.0.0.0/-1", None),
+            ("10.0.0/8", None),
+            ("010.0.0.0/8", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|(address, prefix)| (address.parse().unwrap(), prefix));
+            assert_eq!(network(text), expected, "{text}");
+        }
+    }
+}

@@ -1,69 +1,675 @@
 //! Laws of loading a configuration.
 
-use super::Config;
+use super::value::{MAX_DEPTH, Value};
+use super::{Config, NoRoute, protobuf};
+use crate::balance::Balance;
+use crate::pool::State;
+use crate::rate_limit::{KeyPart, Table};
+use crate::rewrite::{Part, PathRewrite, Piece};
+use crate::route::path::{PathKind, Segment};
+use crate::route::{Action, HostMatch};
+use crate::sticky::SameSite;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 /// The example of the interface, without what is not in this version.
-const INTERFACE: &str = r#"{
-  "upstream": { "cluster_header": "x-pointsman-cluster", "endpoint_header": "x-pointsman-endpoint" },
-  "client_ip": { "header": "x-forwarded-for", "trusted_hops": 1 },
-  "pools": {
-    "web": {
-      "balance": "round_robin",
-      "targets": [
-        { "cluster": "web-blue", "name": "blue", "weight": 9 },
-        { "cluster": "web-green", "name": "green", "weight": 1, "state": "up" }
-      ],
-      "sticky": {
-        "cookie": { "name": "pm_web", "ttl": "1h", "path": "/", "secure": true, "http_only": true, "same_site": "lax" },
-        "header": "x-session-id",
-        "keys": ["c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0ISEhISE="]
-      }
-    },
-    "api": {
-      "cluster": "api",
-      "targets": [
-        { "endpoint": "127.0.0.1:9101", "weight": 4, "region": "seoul" },
-        { "endpoint": "127.0.0.1:9102" }
-      ]
-    },
-    "spare": { "targets": [ { "cluster": "spare" } ] }
-  },
-  "rate_limits": {
-    "per-ip": { "requests": 100, "per": "1s", "burst": 50, "key": ["client_ip"] },
-    "login": { "requests": 5, "per": "1m", "key": ["client_ip", { "header": "user-agent" }], "shadow": true }
-  },
-  "rate_limit_table": { "max_keys": 65536 },
-  "routes": [
-    { "name": "checkout",
-      "match": {
-        "hosts": ["shop.example.com", "*.shop.example.com"],
-        "path": { "prefix": "/checkout" },
-        "methods": ["GET", "POST"],
-        "headers": [ { "name": "x-tier", "exact": "gold" } ],
-        "cookies": [ { "name": "beta", "exact": "1" } ],
-        "query": [ { "name": "region", "exact": "us-east" } ],
-        "client_ip": ["10.0.0.0/8"]
-      },
-      "rate_limits": ["per-ip"],
-      "request_headers": { "set": { "x-route": "checkout" }, "add": {}, "remove": ["x-debug"] },
-      "response_headers": { "set": { "x-served-by": "pointsman" } },
-      "rewrite": { "path_prefix": "/", "host": "internal.example.com" },
-      "pool": "web" },
-    { "name": "canary", "match": { "path": { "prefix": "/api" } },
-      "split": [ { "pool": "api", "weight": 95 }, { "pool": "spare", "weight": 5 } ] },
-    { "name": "old", "match": { "path": { "exact": "/old" } },
-      "redirect": { "scheme": "https", "host": "new.example.com", "path": "/new", "status": 301 } },
-    { "name": "closed", "match": { "path": { "prefix": "/internal" } },
-      "respond": { "status": 403, "body": "no entry\n", "headers": { "content-type": "text/plain" } } },
-    { "name": "rest", "pass": true }
-  ],
-  "no_route": { "respond": { "status": 404 } },
-  "explain": { "header": "x-pointsman-explain", "token": "a-secret" }
-}"#;
+const INTERFACE: &str = r#"
+upstream:
+  cluster_header: x-pointsman-cluster
+  endpoint_header: x-pointsman-endpoint
+client_ip:
+  header: x-forwarded-for
+  trusted_hops: 1
+pools:
+  web:
+    balance: round_robin
+    targets:
+      - { cluster: web-blue,  name: blue,  weight: 9 }
+      - { cluster: web-green, name: green, weight: 1, state: up }
+    sticky:
+      cookie: { name: pm_web, ttl: 1h, path: /, secure: true, http_only: true, same_site: lax }
+      header: x-session-id
+      keys: ["c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0ISEhISE="]
+  api:
+    cluster: api
+    targets:
+      - { endpoint: "127.0.0.1:9101", weight: 4, region: seoul }
+      - { endpoint: "127.0.0.1:9102" }
+  spare: { targets: [ { cluster: spare } ] }
+rate_limits:
+  per-ip:  { requests: 100, per: 1s, burst: 50, key: [client_ip] }
+  login:   { requests: 5, per: 1m, key: [client_ip, { header: user-agent }], shadow: true }
+rate_limit_table: { max_keys: 65536 }
+routes:
+  - name: checkout
+    match:
+      hosts: [shop.example.com, "*.shop.example.com"]
+      path: { prefix: /checkout }
+      methods: [GET, POST]
+      headers: [ { name: x-tier, exact: gold } ]
+      cookies: [ { name: beta, exact: "1" } ]
+      query:   [ { name: region, exact: us-east } ]
+      client_ip: [10.0.0.0/8]
+    rate_limits: [per-ip]
+    request_headers:  { set: { x-route: checkout }, add: {}, remove: [x-debug] }
+    response_headers: { set: { x-served-by: pointsman } }
+    rewrite: { path_prefix: /, host: internal.example.com }
+    pool: web
+  - name: canary
+    match: { path: { prefix: /api } }
+    split: [ { pool: api, weight: 95 }, { pool: spare, weight: 5 } ]
+  - name: old
+    match: { path: { exact: /old } }
+    redirect: { scheme: https, host: new.example.com, path: /new, status: 301 }
+  - name: closed
+    match: { path: { prefix: /internal } }
+    respond: { status: 403, body: "no entry\n", headers: { content-type: text/plain } }
+  - name: rest
+    pass: true
+no_route: { respond: { status: 404 } }
+explain: { header: x-pointsman-explain, token: "a-secret" }
+"#;
+
+/// The sections that a row of `refused.txt` need not write itself.
+const BASE: &str = "
+pools: { web: { targets: [ { cluster: web } ] }, spare: { targets: [ { cluster: spare } ] } }
+rate_limits: { per-ip: { requests: 1, per: 1s, key: [client_ip] } }
+";
+
+fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn loaded(text: &str) -> Config {
+    Config::from_value(&yaml(text)).unwrap_or_else(|problems| panic!("{text}:\n{problems}"))
+}
+
+fn over_base(text: &str) -> Value {
+    let mut value = yaml(text);
+    if let (Value::Map(own), Value::Map(base)) = (&mut value, yaml(BASE)) {
+        let missing: Vec<_> = base
+            .into_iter()
+            .filter(|(key, _)| !own.iter().any(|(own, _)| own == key))
+            .collect();
+        own.extend(missing);
+    }
+    value
+}
+
+fn messages(result: Result<Config, super::Problems>) -> Vec<String> {
+    match result {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.0.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// JSON text, for what YAML's parser refuses by itself.
+fn json(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(yes) => yes.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::Text(text) => serde_json::to_string(text).unwrap(),
+        Value::List(items) => format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(",")),
+        Value::Map(entries) => {
+            let entry =
+                |(key, value): &(String, Value)| format!("{}:{}", serde_json::to_string(key).unwrap(), json(value));
+            format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(","))
+        }
+    }
+}
+
+/// The same tree with its keys sorted, as a `Struct` has it.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::List(items) => Value::List(items.iter().map(sorted).collect()),
+        Value::Map(entries) => {
+            let mut entries: Vec<_> = entries
+                .iter()
+                .map(|(key, value)| (key.clone(), sorted(value)))
+                .collect();
+            entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+            Value::Map(entries)
+        }
+        other => other.clone(),
+    }
+}
+
+/// An encoder of `google.protobuf.Struct`, written from `struct.proto` and used nowhere else.
+mod encode {
+    use super::Value;
+
+    fn varint(mut number: usize, out: &mut Vec<u8>) {
+        while number > 127 {
+            out.push(number as u8 | 128);
+            number >>= 7;
+        }
+        out.push(number as u8);
+    }
+
+    fn field(number: u8, content: &[u8], out: &mut Vec<u8>) {
+        out.push(number << 3 | 2);
+        varint(content.len(), out);
+        out.extend_from_slice(content);
+    }
+
+    pub fn structure(value: &Value) -> Vec<u8> {
+        let Value::Map(entries) = value else {
+            panic!("a Struct is a map");
+        };
+        let mut out = Vec::new();
+        for (key, value) in entries {
+            let mut entry = Vec::new();
+            field(1, key.as_bytes(), &mut entry);
+            field(2, &self::value(value), &mut entry);
+            field(1, &entry, &mut out);
+        }
+        out
+    }
+
+    pub fn value(value: &Value) -> Vec<u8> {
+        let mut out = Vec::new();
+        match value {
+            Value::Null => out.extend([1 << 3, 0]),
+            Value::Number(number) => {
+                out.push(2 << 3 | 1);
+                out.extend(number.to_le_bytes());
+            }
+            Value::Text(text) => field(3, text.as_bytes(), &mut out),
+            Value::Bool(yes) => out.extend([4 << 3, u8::from(*yes)]),
+            Value::Map(_) => field(5, &structure(value), &mut out),
+            Value::List(items) => {
+                let mut list = Vec::new();
+                for item in items {
+                    field(1, &self::value(item), &mut list);
+                }
+                field(6, &list, &mut out);
+            }
+        }
+        out
+    }
+}
 
 #[test]
 fn interface_example_loads() {
-    let config = Config::load(INTERFACE.as_bytes()).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(config.pools.len(), 3);
-    assert_eq!(config.routes.len(), 5);
+    let config = loaded(INTERFACE);
+    let [web, api, spare] = config.pools.as_slice() else {
+        panic!("{:?}", config.pools);
+    };
+    assert_eq!((&*web.name, web.index, web.endpoints), ("web", 0, false));
+    assert_eq!((&*api.name, api.index, api.endpoints), ("api", 1, true));
+    assert_eq!((&*web.targets[0].name, &*web.targets[0].cluster), ("blue", "web-blue"));
+    assert_eq!(&*spare.targets[0].name, "spare");
+    assert_eq!(
+        (&*api.targets[0].name, &*api.targets[0].cluster),
+        ("127.0.0.1:9101", "api")
+    );
+    assert_eq!(api.targets[0].endpoint.as_deref(), Some("127.0.0.1:9101"));
+    assert_eq!(api.targets[0].region.as_deref(), Some("seoul"));
+    let sticky = web.sticky.as_ref().unwrap();
+    let cookie = sticky.cookie.as_ref().unwrap();
+    assert_eq!((cookie.ttl, cookie.same_site), (Some(3600), Some(SameSite::Lax)));
+    assert_eq!(&*sticky.keys[0].0, b"secret-secret-secret-secret!!!!!");
+
+    let [per_ip, login] = config.rate_limits.as_slice() else {
+        panic!("{:?}", config.rate_limits);
+    };
+    assert_eq!((per_ip.requests, per_ip.per, per_ip.burst), (100, 1_000_000_000, 50));
+    assert_eq!((login.burst, login.shadow), (5, true));
+    assert_eq!(login.key, [KeyPart::ClientIp, KeyPart::Header((*b"user-agent").into())]);
+
+    let [checkout, canary, old, closed, rest] = config.routes.as_slice() else {
+        panic!("{:?}", config.routes);
+    };
+    let block = &checkout.blocks[0];
+    assert_eq!(
+        block.hosts,
+        [
+            HostMatch::Exact((*b"shop.example.com").into()),
+            HostMatch::Suffix((*b".shop.example.com").into())
+        ]
+    );
+    assert!(matches!(&checkout.action, Action::Pool(pool) if std::rc::Rc::ptr_eq(pool, web)));
+    assert!(matches!(&canary.action, Action::Split(parts) if parts[0].weight == 95 && parts[1].pool.index == 2));
+    assert!(matches!(&old.action, Action::Redirect(redirect) if redirect.status == 301));
+    assert!(matches!(&closed.action, Action::Respond(respond) if respond.status == 403));
+    assert!(matches!(rest.action, Action::Pass));
+    assert_eq!(rest.blocks.len(), 1);
+    assert_eq!(
+        std::rc::Rc::as_ptr(&checkout.rate_limits[0]),
+        std::rc::Rc::as_ptr(per_ip)
+    );
+}
+
+#[test]
+fn what_is_not_given_is_the_documented_default() {
+    let config = loaded("{}");
+    assert_eq!(&*config.upstream.cluster_header, b"x-pointsman-cluster");
+    assert_eq!(&*config.upstream.endpoint_header, b"x-pointsman-endpoint");
+    assert_eq!((config.client_ip, config.explain), (None, None));
+    assert_eq!(config.rate_limit_table, Table { max_keys: 65536 });
+    assert!(matches!(config.no_route, NoRoute::Respond(respond) if respond.status == 404 && respond.body.is_empty()));
+
+    let config = loaded(
+        "{ pools: { p: { targets: [ { cluster: c } ], sticky: { cookie: { name: s } } } },
+           rate_limits: { l: { requests: 7, per: 250ms, key: [path] } },
+           client_ip: { header: X-Real-IP },
+           routes: [ { name: a, redirect: { host: h } }, { name: b, respond: { status: 200, body: x } },
+                     { name: c, split: [ { pool: p } ] } ] }",
+    );
+    let (pool, limit) = (&config.pools[0], &config.rate_limits[0]);
+    assert_eq!((pool.balance, pool.endpoints), (Balance::RoundRobin, false));
+    let target = &pool.targets[0];
+    assert_eq!((&*target.name, target.weight, target.state), ("c", 1, State::Up));
+    let cookie = pool.sticky.as_ref().unwrap().cookie.clone().unwrap();
+    assert_eq!(
+        (&*cookie.path, cookie.ttl, cookie.secure, cookie.http_only),
+        (&b"/"[..], None, false, true)
+    );
+    assert_eq!((limit.per, limit.burst, limit.shadow), (250_000_000, 7, false));
+    let client_ip = config.client_ip.unwrap();
+    assert_eq!((&*client_ip.header, client_ip.trusted_hops), (&b"x-real-ip"[..], 1));
+    assert!(matches!(&config.routes[0].action, Action::Redirect(redirect) if redirect.status == 302));
+    let Action::Respond(respond) = &config.routes[1].action else {
+        panic!("{:?}", config.routes[1]);
+    };
+    assert_eq!(respond.headers, [((*b"content-type").into(), (*b"text/plain").into())]);
+    assert!(matches!(&config.routes[2].action, Action::Split(parts) if parts[0].weight == 1));
+}
+
+#[test]
+fn paths_are_read_into_their_parts() {
+    let config = loaded(
+        r#"{ pools: { p: { targets: [ { cluster: c } ] } }, routes: [
+            { name: a, pool: p, match: { path: { prefix: / } } },
+            { name: b, pool: p, match: { path: { prefix: /a/ }, ignore_case: true } },
+            { name: c, pool: p, match: { path: { template: "/u/{id}/{rest=**}", ignore_case: true } },
+              rewrite: { path: "/{rest}/x{id}" } },
+            { name: d, pool: p, match: { path: { template: /t/ } },
+              rewrite: { path_regex: { pattern: "(a)(b)", substitution: "x\\2\\\\\\0" } } } ] }"#,
+    );
+    let path = |route: usize| config.routes[route].blocks[0].path.as_ref().unwrap();
+    let text = |text: &[u8]| Box::<[u8]>::from(text);
+    assert!(matches!(&path(0).kind, PathKind::Prefix(prefix) if prefix.is_empty()));
+    assert!(matches!(&path(1).kind, PathKind::Prefix(prefix) if **prefix == *b"/a"));
+    assert_eq!(
+        (path(0).ignore_case, path(1).ignore_case, path(2).ignore_case),
+        (false, true, true)
+    );
+    let PathKind::Template(segments) = &path(2).kind else {
+        panic!("{:?}", path(2));
+    };
+    let expected = [
+        Segment::Text(text(b"u")),
+        Segment::Name("id".into()),
+        Segment::Rest("rest".into()),
+    ];
+    assert_eq!(*segments, expected);
+    let PathKind::Template(segments) = &path(3).kind else {
+        panic!("{:?}", path(3));
+    };
+    assert_eq!(*segments, [Segment::Text(text(b"t")), Segment::Text(text(b""))]);
+
+    let rewrite = |route: usize| config.routes[route].rewrite.as_ref().unwrap().path.as_ref().unwrap();
+    let PathRewrite::Whole(pieces) = rewrite(2) else {
+        panic!("{:?}", rewrite(2));
+    };
+    let (slash, slash_x) = (Piece::Text(text(b"/")), Piece::Text(text(b"/x")));
+    assert_eq!(
+        *pieces,
+        [slash, Piece::Name("rest".into()), slash_x, Piece::Name("id".into())]
+    );
+    let PathRewrite::Regex { substitution, .. } = rewrite(3) else {
+        panic!("{:?}", rewrite(3));
+    };
+    let (x, backslash) = (Part::Text(text(b"x")), Part::Text(text(b"\\")));
+    assert_eq!(*substitution, [x, Part::Group(2), backslash, Part::Group(0)]);
+}
+
+/// `refused.txt` holds rows: a configuration, and under it, indented, what is said of it.
+#[test]
+fn everything_wrong_is_told_with_its_place() {
+    let mut rows: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in include_str!("refused.txt").lines() {
+        match line.strip_prefix("    ") {
+            Some(message) => rows.last_mut().unwrap().1.push(message),
+            None if line.is_empty() || line.starts_with("# ") => {}
+            None => rows.push((line, Vec::new())),
+        }
+    }
+    assert!(rows.len() > 50);
+    for (config, expected) in rows {
+        assert_eq!(messages(Config::from_value(&over_base(config))), expected, "{config}");
+    }
+}
+
+#[test]
+fn key_given_twice_is_refused_wherever_it_stands() {
+    for (text, place) in [
+        (r#"{"routes":[],"pools":{},"routes":[]}"#, "routes"),
+        (
+            r#"{"pools":{"a":{"targets":[{"cluster":"x"}]},"a":{"targets":[{"cluster":"y"}]}}}"#,
+            "pools.a",
+        ),
+        (
+            r#"{"pools":{"a":{"targets":[{"cluster":"x","cluster":"y"}]}}}"#,
+            "pools.a.targets[0].cluster",
+        ),
+        (
+            r#"{"routes":[{"name":"a","pass":true,"response_headers":{"set":{"x":"1","x":"2"}}}]}"#,
+            "routes[0].response_headers.set.x",
+        ),
+        (r#"{"routes":[{"name":"a","pass":true,"pass":true}]}"#, "routes[0].pass"),
+    ] {
+        let expected = format!("{place}: given twice; expected each key at most once");
+        assert_eq!(messages(Config::load(text.as_bytes())), [expected], "{text}");
+    }
+}
+
+#[test]
+fn text_that_is_no_json_is_told_by_line_and_column() {
+    let deep = "[".repeat(usize::from(MAX_DEPTH) + 1);
+    for (text, expected) in [
+        (
+            "",
+            "the configuration: nothing; expected JSON text or a google.protobuf.Struct",
+        ),
+        (" ", "line 1, column 1: EOF while parsing a value; expected JSON text"),
+        (
+            "{\n  \"a\": trux\n}",
+            "line 2, column 11: expected ident; expected JSON text",
+        ),
+        ("{} x", "line 1, column 4: trailing characters; expected JSON text"),
+        ("\n\n{\"a\" 1}", "line 3, column 6: expected `:`; expected JSON text"),
+        ("routes: []", "line 1, column 1: expected value; expected JSON text"),
+        (
+            &deep,
+            "line 1, column 33: nested deeper than 32 levels; expected JSON text",
+        ),
+    ] {
+        assert_eq!(messages(Config::load(text.as_bytes())), [expected], "{text}");
+    }
+    let not_utf8 = messages(Config::load(b"{\"a\xff\": 1}"));
+    assert_eq!(
+        not_utf8,
+        ["line 1, column 4: invalid unicode code point; expected JSON text"]
+    );
+}
+
+#[test]
+fn line_break_before_json_does_not_make_it_a_struct() {
+    // The first two bytes of each are also those of a Struct's entry of 10, 123 or 32 bytes.
+    for text in [
+        "\n\n\n{}",
+        "\n{\"routes\": [], \"pools\": {}}\n",
+        "\n {}",
+        "\n\n  {\n  \"routes\": []\n}\n",
+    ] {
+        assert_eq!(messages(Config::load(text.as_bytes())), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn struct_and_json_load_alike() {
+    for text in [
+        INTERFACE,
+        "{ routes: [] }",
+        include_str!("../../../../envoy-config/pointsman.yaml"),
+    ] {
+        let value = yaml(text);
+        let from_struct = Config::load(&encode::structure(&value)).unwrap_or_else(|problems| panic!("{problems}"));
+        let from_json = Config::load(json(&sorted(&value)).as_bytes()).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(format!("{from_struct:?}"), format!("{from_json:?}"));
+        assert_eq!(protobuf::decode(&encode::structure(&value)), Ok(sorted(&value)));
+    }
+}
+
+#[test]
+fn number_of_a_struct_that_is_no_number_is_refused() {
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, 0.5, -0.5] {
+        let value = Value::Map(vec![(
+            "rate_limit_table".to_owned(),
+            Value::Map(vec![("max_keys".to_owned(), Value::Number(number))]),
+        )]);
+        let found = messages(Config::load(&encode::structure(&value)));
+        assert_eq!(found.len(), 1, "{number}");
+        assert!(
+            found[0].starts_with("rate_limit_table.max_keys: the number "),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn bounds_are_told() {
+    let repeated = |item: &str, times: usize| vec![item; times].join(",");
+    let named = |times: usize, item: &str| {
+        let entries: Vec<String> = (0..times).map(|i| format!("\"n{i}\":{item}")).collect();
+        format!("{{{}}}", entries.join(","))
+    };
+    let pool = r#"{"targets":[{"cluster":"c"}]}"#;
+    let limit = r#"{"requests":1,"per":"1s","key":["path"]}"#;
+    for (text, expected) in [
+        (
+            format!(r#"{{"routes":[{}]}}"#, repeated("1", 100_001)),
+            "routes: 100001 routes; expected at most 100000",
+        ),
+        (
+            format!(r#"{{"pools":{}}}"#, named(10_001, pool)),
+            "pools: 10001 pools; expected at most 10000",
+        ),
+        (
+            format!(r#"{{"rate_limits":{}}}"#, named(1001, limit)),
+            "rate_limits: 1001 limits; expected at most 1000",
+        ),
+        (
+            format!(
+                r#"{{"no_route":{{"respond":{{"status":200,"body":"{}"}}}}}}"#,
+                "x".repeat(65_537)
+            ),
+            "no_route.respond.body: a body of 65537 bytes; expected at most 65536",
+        ),
+        (
+            format!(
+                r#"{{"no_route":{{"respond":{{"status":200,"headers":{}}}}}}}"#,
+                named(101, "\"\"")
+            ),
+            "no_route.respond.headers: 101 headers; expected at most 100",
+        ),
+        (
+            format!(
+                r#"{{"routes":[{{"name":"a","pass":true,"match":{{"methods":[{}]}}}}]}}"#,
+                repeated("\"GET\"", 10_001)
+            ),
+            "routes[0].match.methods: 10001 items; expected at most 10000",
+        ),
+    ] {
+        assert_eq!(messages(Config::load(text.as_bytes())), [expected]);
+    }
+    let name = "n".repeat(129);
+    let long = messages(Config::load(
+        format!(r#"{{"routes":[{{"name":"{name}","pass":true}}]}}"#).as_bytes(),
+    ));
+    let shown = "n".repeat(60);
+    assert_eq!(
+        long,
+        [format!(
+            "routes[0].name: the string \"{shown}…\"; expected a name: 1 to 128 bytes, no control characters, no blanks at its ends"
+        )]
+    );
+}
+
+#[test]
+fn secret_is_never_shown() {
+    let secret = "hunter2hunter2";
+    for text in [
+        format!(r#"{{"explain":{{"header":"x","token":";{secret}"}}}}"#),
+        format!(r#"{{"explain":{{"header":"x y","token":"{secret}"}}}}"#),
+        r#"{"explain":{"header":"x","token":424242}}"#.to_owned(),
+        format!(
+            r#"{{"pools":{{"p":{{"targets":[{{"cluster":"c"}}],"sticky":{{"header":"h","keys":["{secret}"]}}}}}}}}"#
+        ),
+        format!(
+            r#"{{"pools":{{"p":{{"targets":[{{"cluster":"c"}}],"sticky":{{"header":"h","keys":["{secret}!"]}}}}}}}}"#
+        ),
+        r#"{"pools":{"p":{"targets":[{"cluster":"c"}],"sticky":{"header":"h","keys":[424242]}}}}"#.to_owned(),
+    ] {
+        let found = messages(Config::load(text.as_bytes()));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            !found[0].contains("hunter2") && !found[0].contains("424242"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn depth_is_bounded_alike_in_both_forms() {
+    for depth in 1..=40 {
+        let mut value = Value::Map(Vec::new());
+        for _ in 1..depth {
+            value = Value::Map(vec![("a".to_owned(), value)]);
+        }
+        let too_deep = |bytes: &[u8]| {
+            messages(Config::load(bytes))
+                .iter()
+                .any(|it| it.contains("deeper than 32 levels"))
+        };
+        let expected = depth > usize::from(MAX_DEPTH);
+        assert_eq!(too_deep(json(&value).as_bytes()), expected, "{depth}");
+        assert_eq!(too_deep(&encode::structure(&value)), expected, "{depth}");
+    }
+}
+
+/// Every map of a tree, by the indices that lead to it.
+fn maps(value: &Value, at: &mut Vec<usize>, found: &mut Vec<Vec<usize>>) {
+    let mut inside = |values: &mut dyn Iterator<Item = &Value>| {
+        for (i, value) in values.enumerate() {
+            at.push(i);
+            maps(value, at, found);
+            at.pop();
+        }
+    };
+    match value {
+        Value::Map(entries) => {
+            inside(&mut entries.iter().map(|(_, value)| value));
+            found.push(at.clone());
+        }
+        Value::List(items) => inside(&mut items.iter()),
+        _ => {}
+    }
+}
+
+fn at<'v>(value: &'v mut Value, path: &[usize]) -> &'v mut Value {
+    match (path.split_first(), value) {
+        (None, value) => value,
+        (Some((first, rest)), Value::Map(entries)) => at(&mut entries[*first].1, rest),
+        (Some((first, rest)), Value::List(items)) => at(&mut items[*first], rest),
+        (Some(_), value) => panic!("{value:?}"),
+    }
+}
+
+/// An unknown key in each map of the example file makes the loader name all keys that may stand there. Each of them
+/// has to be in the file, with a comment or as one; so no key is left unexplained, and none unchecked.
+#[test]
+fn example_file_explains_every_key() {
+    let text = include_str!("../../../../envoy-config/pointsman.yaml");
+    let whole = yaml(text);
+    let mut found = Vec::new();
+    maps(&whole, &mut Vec::new(), &mut found);
+    let mut keys = BTreeSet::new();
+    for path in &found {
+        let mut changed = whole.clone();
+        let Value::Map(entries) = at(&mut changed, path) else {
+            panic!("{path:?}");
+        };
+        entries.insert(0, ("no-such-key".to_owned(), Value::Bool(true)));
+        for message in messages(Config::from_value(&changed)) {
+            if let Some((_, known)) = message.split_once("no-such-key: unknown key; expected one of ") {
+                keys.extend(known.split(", ").map(str::to_owned));
+            }
+        }
+    }
+    assert!(keys.len() > 60, "{keys:?}");
+    for key in keys {
+        assert!(text.contains(&format!("{key}:")), "{key}");
+    }
+}
+
+/// Whatever stands in place of any part of a configuration.
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<f64>().prop_map(Value::Number),
+        (-3i32..70_000).prop_map(|number| Value::Number(number.into())),
+        ".{0,12}".prop_map(Value::Text),
+        "[/{}=*.:a0\\\\%\\[\\]-]{0,12}".prop_map(Value::Text),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
+            proptest::collection::vec(("[a-z_]{0,8}", inner), 0..4).prop_map(Value::Map),
+        ]
+    })
+}
+
+/// The nodes of a tree in one order, so that a number names one.
+fn nth<'v>(value: &'v mut Value, left: &mut usize) -> Option<&'v mut Value> {
+    if *left == 0 {
+        return Some(value);
+    }
+    *left -= 1;
+    match value {
+        Value::List(items) => items.iter_mut().find_map(|item| nth(item, left)),
+        Value::Map(entries) => entries.iter_mut().find_map(|(_, value)| nth(value, left)),
+        _ => None,
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_loaded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Config::load(&bytes);
+        let _ = protobuf::decode(&bytes);
+    }
+
+    #[test]
+    fn damaged_bytes_are_loaded_or_refused(at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<bool>()) {
+        let value = yaml(INTERFACE);
+        for mut bytes in [json(&value).into_bytes(), encode::structure(&value)] {
+            let at = at.index(bytes.len());
+            bytes[at] = with;
+            if cut {
+                bytes.truncate(at + 1);
+            }
+            match Config::load(&bytes) {
+                Ok(_) => {}
+                Err(problems) => prop_assert!(!problems.0.is_empty() && !problems.to_string().is_empty()),
+            }
+        }
+    }
+
+    #[test]
+    fn changed_part_is_loaded_or_refused(at in 0usize..220, with in any_value()) {
+        let mut value = yaml(INTERFACE);
+        if let Some(node) = nth(&mut value, &mut { at }) {
+            *node = with;
+        }
+        match Config::from_value(&value) {
+            Ok(_) => {}
+            Err(problems) => prop_assert!(!problems.0.is_empty() && !problems.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn struct_round_trips(entries in proptest::collection::vec(("[a-z]{0,9}", any_value()), 1..5)) {
+        let value = Value::Map(entries);
+        let bytes = encode::structure(&value);
+        prop_assert!(protobuf::is_struct(&bytes));
+        let text = format!("\n{}", json(&value));
+        prop_assert!(!protobuf::is_struct(text.as_bytes()));
+        // Debug and not equality, for a NaN is not equal to itself.
+        prop_assert_eq!(format!("{:?}", protobuf::decode(&bytes)), format!("{:?}", Ok::<_, ()>(sorted(&value))));
+    }
 }

@@ -58,7 +58,7 @@ pub fn explain(node: &Node<'_>, upstream: &Upstream, report: &mut Report) -> Opt
 fn explain_token(map: &Map<'_>, report: &mut Report) -> Option<Box<[u8]>> {
     const EXPECTED: &str = "a string that is not empty, without `;`, control characters and blanks at its ends";
     let node = map.need(report, "token", EXPECTED)?;
-    let token = node.text(report, EXPECTED)?;
+    let token = node.secret(report, EXPECTED)?;
     if !syntax::is_line(token) || token.contains(';') {
         report.note(&node, "a token that a header cannot carry".to_owned(), EXPECTED);
     }
