@@ -11,6 +11,9 @@ pub trait Host {
     fn exchange(&mut self, ask: &Ask) -> Result<Told, String>;
     /// Lets time pass: virtual time in the simulator, real time in an Envoy.
     fn advance(&mut self, by: Duration);
+    /// Drops the connections that the client kept: the next request may come to another worker. Nothing where a host
+    /// keeps none.
+    fn reconnect(&mut self) {}
     /// For messages: `host-sim`, `envoy 1.40.0`.
     fn name(&self) -> String;
 }

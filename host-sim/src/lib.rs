@@ -5,4 +5,7 @@ pub mod client;
 pub mod configuration;
 pub mod envoy;
 pub mod exchange;
+pub mod explain;
 pub mod module;
+pub mod request_test;
+pub mod yaml;

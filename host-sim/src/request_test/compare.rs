@@ -1,0 +1,234 @@
+//! What is expected, held against what came.
+
+use crate::exchange::{Pairs, Told};
+use crate::explain::shown;
+use pointsman_core::regex::Regex;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// What a value must be.
+#[derive(Debug)]
+pub enum Matcher {
+    /// Absent or null.
+    Null,
+    /// This value; of an object these keys, of a list these items.
+    Scalar(Value),
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// `{ one_of: […] }`
+    OneOf(Vec<Matcher>),
+    /// `{ not: … }`
+    Not(Box<Matcher>),
+    /// `{ present: true }`
+    Present(bool),
+    /// `{ regex: … }`
+    Regex(Regex),
+    /// Items, one by one.
+    List(Vec<Matcher>),
+    /// Some keys of an object.
+    Object(Vec<(String, Matcher)>),
+}
+
+/// A value that came.
+#[derive(Clone, Copy, Debug)]
+pub enum Got<'a> {
+    Json(&'a Value),
+    Bytes(&'a [u8]),
+    Absent,
+}
+
+impl Matcher {
+    /// Whether the value is as expected.
+    pub fn matches(&self, got: Got) -> bool {
+        let absent = matches!(got, Got::Absent | Got::Json(Value::Null));
+        match (self, got) {
+            (Matcher::Null, _) => absent,
+            (Matcher::Present(wanted), _) => *wanted != absent,
+            (Matcher::OneOf(matchers), _) => matchers.iter().any(|matcher| matcher.matches(got)),
+            (Matcher::Not(matcher), _) => !matcher.matches(got),
+            (Matcher::Scalar(value), Got::Json(json)) => value == json,
+            (Matcher::Scalar(value), Got::Bytes(bytes)) => text_of(value).as_bytes() == bytes,
+            (Matcher::Bytes(wanted), Got::Bytes(bytes)) => wanted == bytes,
+            (Matcher::Bytes(wanted), Got::Json(Value::String(text))) => wanted == text.as_bytes(),
+            (Matcher::Regex(regex), Got::Bytes(bytes)) => regex.is_match(bytes),
+            (Matcher::Regex(regex), Got::Json(Value::String(text))) => regex.is_match(text.as_bytes()),
+            (Matcher::List(matchers), Got::Json(Value::Array(items))) => {
+                matchers.len() == items.len()
+                    && matchers
+                        .iter()
+                        .zip(items)
+                        .all(|(matcher, item)| matcher.matches(Got::Json(item)))
+            }
+            (Matcher::Object(matchers), Got::Json(Value::Object(object))) => matchers
+                .iter()
+                .all(|(key, matcher)| matcher.matches(object.get(key).map_or(Got::Absent, Got::Json))),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Matcher::Null => f.write_str("nothing"),
+            Matcher::Scalar(value) => write!(f, "{value}"),
+            Matcher::Bytes(bytes) => write!(f, "\"{}\"", shown(bytes)),
+            Matcher::OneOf(matchers) => {
+                f.write_str("one of ")?;
+                separated(f, matchers, ", ")
+            }
+            Matcher::Not(matcher) => write!(f, "not {matcher}"),
+            Matcher::Present(true) => f.write_str("something"),
+            Matcher::Present(false) => f.write_str("nothing"),
+            Matcher::Regex(regex) => write!(f, "a match of {}", regex.pattern()),
+            Matcher::List(matchers) => {
+                f.write_str("[")?;
+                separated(f, matchers, ", ")?;
+                f.write_str("]")
+            }
+            Matcher::Object(matchers) => {
+                f.write_str("{")?;
+                for (at, (key, matcher)) in matchers.iter().enumerate() {
+                    write!(f, "{}{key}: {matcher}", if at == 0 { "" } else { ", " })?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
+fn separated(f: &mut fmt::Formatter<'_>, matchers: &[Matcher], by: &str) -> fmt::Result {
+    for (at, matcher) in matchers.iter().enumerate() {
+        write!(f, "{}{matcher}", if at == 0 { "" } else { by })?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for Got<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Got::Absent | Got::Json(Value::Null) => f.write_str("nothing"),
+            Got::Json(value) => write!(f, "{value}"),
+            Got::Bytes(bytes) => write!(f, "\"{}\"", shown(bytes)),
+        }
+    }
+}
+
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Something that came out otherwise.
+#[derive(Debug, PartialEq)]
+pub struct Failure {
+    /// `cluster`, `request_headers.x-route`
+    pub place: String,
+    /// What it should have been.
+    pub expected: String,
+    /// What it was.
+    pub got: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: expected {}, got {}", self.place, self.expected, self.got)
+    }
+}
+
+/// `expect`.
+#[derive(Debug, Default)]
+pub struct Expect {
+    /// Keys of explain's object other than the headers.
+    pub keys: Vec<(String, Matcher)>,
+    /// Names in lower case.
+    pub request_headers: Vec<(String, Matcher)>,
+    /// Names in lower case.
+    pub response_headers: Vec<(String, Matcher)>,
+    /// Of the response.
+    pub body: Option<Matcher>,
+}
+
+impl Expect {
+    /// Everything that came out otherwise.
+    pub fn failures(&self, object: &Map<String, Value>, told: &Told) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        let mut check = |place: String, matcher: &Matcher, got: Got| {
+            if !matcher.matches(got) {
+                failures.push(Failure {
+                    place,
+                    expected: matcher.to_string(),
+                    got: got.to_string(),
+                });
+            }
+        };
+        for (key, matcher) in &self.keys {
+            check(key.clone(), matcher, object.get(key).map_or(Got::Absent, Got::Json));
+        }
+        let none = Pairs::new();
+        let upstream = told.upstream_headers.as_ref().unwrap_or(&none);
+        for (kind, matchers, pairs) in [
+            ("request_headers", &self.request_headers, upstream),
+            ("response_headers", &self.response_headers, &told.response.headers),
+        ] {
+            for (name, matcher) in matchers {
+                let value = joined(pairs, name.as_bytes());
+                check(
+                    format!("{kind}.{name}"),
+                    matcher,
+                    value.as_deref().map_or(Got::Absent, Got::Bytes),
+                );
+            }
+        }
+        if let Some(matcher) = &self.body {
+            check("body".to_owned(), matcher, Got::Bytes(&told.response.body));
+        }
+        failures
+    }
+}
+
+/// The values of a name joined by `,`; None where there are none.
+fn joined(pairs: &Pairs, name: &[u8]) -> Option<Vec<u8>> {
+    let values: Vec<_> = pairs
+        .iter()
+        .filter(|(n, _)| n == name)
+        .map(|(_, value)| value.as_slice())
+        .collect();
+    (!values.is_empty()).then(|| values.join(&b','))
+}
+
+/// `expect_counts`: a key of explain's object, and how often each of its values must come.
+pub type Counts = Vec<(String, Vec<(String, Matcher)>)>;
+
+/// A value's name in `expect_counts`.
+pub fn count_name(value: &Value) -> String {
+    text_of(value)
+}
+
+/// Every count that came out otherwise.
+pub fn count_failures(expected: &Counts, got: &BTreeMap<(&str, String), u64>) -> Vec<Failure> {
+    let mut failures = Vec::new();
+    for (key, matchers) in expected {
+        let came = got.keys().filter(|(k, _)| k == key).map(|(_, name)| name.as_str());
+        let named = matchers.iter().map(|(name, _)| name.as_str());
+        for name in came.chain(named).collect::<BTreeSet<_>>() {
+            let count = Value::from(got.get(&(key.as_str(), name.to_owned())).copied().unwrap_or(0));
+            let none = Matcher::Scalar(Value::from(0));
+            let matcher = matchers
+                .iter()
+                .find(|(n, _)| n == name)
+                .map_or(&none, |(_, matcher)| matcher);
+            if !matcher.matches(Got::Json(&count)) {
+                failures.push(Failure {
+                    place: format!("count of {key} {name}"),
+                    expected: matcher.to_string(),
+                    got: count.to_string(),
+                });
+            }
+        }
+    }
+    failures
+}

@@ -1,0 +1,197 @@
+use super::*;
+use crate::exchange::Ask;
+use serde_json::json;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Forwards each request to one cluster and remembers what it was asked to do.
+#[derive(Default)]
+struct Scripted {
+    asked: Vec<Ask>,
+    waited: Duration,
+    reconnected: u32,
+}
+
+impl Host for Rc<RefCell<Scripted>> {
+    fn exchange(&mut self, ask: &Ask) -> Result<Told, String> {
+        self.borrow_mut().asked.push(ask.clone());
+        Ok(Told {
+            decision: json!({ "route": "a", "action": "forward", "cluster": "blue" }),
+            response: ask.upstream.clone(),
+            upstream_headers: Some(ask.headers.clone()),
+            upstream_cluster: Some("blue".to_owned()),
+            upstream_endpoint: None,
+        })
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.borrow_mut().waited += by;
+    }
+
+    fn name(&self) -> String {
+        "scripted".to_owned()
+    }
+
+    fn reconnect(&mut self) {
+        self.borrow_mut().reconnected += 1;
+    }
+}
+
+const CONFIG: &str = "config: { routes: [ { name: a, pass: true }, { name: b, pass: true } ] }";
+
+/// Runs one test, given in flow style without its name.
+fn run_one(test: &str) -> (Scripted, Report) {
+    let text = format!("{CONFIG}\ntests: [ {{ name: one, {test} }} ]");
+    let file = File::parse(&text, |_| unreachable!()).unwrap_or_else(|errors| panic!("{text}: {errors}"));
+    let host = Rc::new(RefCell::new(Scripted::default()));
+    let report = run(&file, || Ok(Box::new(host.clone())));
+    (host.take(), report)
+}
+
+#[test]
+fn every_matcher_accepts_what_it_names_and_nothing_else() {
+    for (expect, passes) in [
+        ("{}", true),
+        ("{ cluster: blue }", true),
+        ("{ cluster: green }", false),
+        ("{ cluster: null }", false),
+        ("{ pool: null }", true),
+        ("{ cluster: { present: true } }", true),
+        ("{ cluster: { present: false } }", false),
+        ("{ pool: { present: true } }", false),
+        ("{ pool: { present: false } }", true),
+        ("{ cluster: { not: green } }", true),
+        ("{ cluster: { not: blue } }", false),
+        ("{ cluster: { one_of: [green, blue] } }", true),
+        ("{ cluster: { one_of: [green, red] } }", false),
+        ("{ cluster: { one_of: [null, { regex: \"b.*\" }] } }", true),
+        ("{ cluster: { regex: \"b.\" } }", false),
+        ("{ cluster: { bytes: blue } }", true),
+        ("{ request_headers: { X-A: \"1,\\xe9\" } }", true),
+        ("{ request_headers: { x-a: \"1\" } }", false),
+        ("{ request_headers: { x-n: 7, x-b: { bytes: \"\\xff\" } } }", true),
+        ("{ request_headers: { x-b: { bytes: \"\\xfe\" } } }", false),
+        (
+            "{ request_headers: { x-b: { regex: \"(?-u:[\\\\x80-\\\\xff])\" } } }",
+            true,
+        ),
+        ("{ request_headers: { x-none: null } }", true),
+        ("{ request_headers: { x-none: { present: true } } }", false),
+        ("{ request_headers: { x-n: null } }", false),
+        ("{ response_headers: { x-r: s } }", true),
+        ("{ response_headers: { x-r: t } }", false),
+        ("{ body: hello }", true),
+        ("{ body: hell }", false),
+    ] {
+        let (_, report) = run_one(&format!(
+            "request: {{ url: \"http://h\", headers: [[x-a, 1], [x-a, é], [x-n, 7], [x-b, {{ bytes: \"\\xff\" }}]] }},
+             upstream_response: {{ headers: [[x-r, s]], body: hello }},
+             expect: {expect}"
+        ));
+        assert_eq!(report.outcomes[0].failure.is_none(), passes, "{expect}: {report:?}");
+    }
+}
+
+#[test]
+fn failure_says_where_what_was_expected_and_what_came() {
+    let (_, report) = run_one(
+        "steps: [ { request: { url: \"http://h/p\" }, expect: {} },
+                  { request: { url: \"http://h/p\" }, repeat: 2, expect: { cluster: green, request_headers: { a: { not: null } } } } ]",
+    );
+    assert_eq!(
+        report.outcomes[0].failure.as_deref(),
+        Some(
+            "step 2, request 1 of 2: GET http://h/p\n  cluster: expected \"green\", got \"blue\"\n  \
+             request_headers.a: expected not nothing, got nothing"
+        )
+    );
+}
+
+#[test]
+fn routes_that_no_request_reached_are_named() {
+    assert_eq!(run_one("request: { url: \"http://h\" }, expect: {}").1.unreached, ["b"]);
+}
+
+#[test]
+fn kept_cookies_are_those_that_were_given_and_not_taken_away() {
+    let step = |given: &str, keep: &str, header: &str| {
+        format!(
+            "{{ request: {{ url: \"http://h\", headers: [{header}] }}, {keep}
+                upstream_response: {{ headers: [{given}] }}, expect: {{}} }}"
+        )
+    };
+    let keep = "cookies: keep,";
+    let (host, _) = run_one(&format!(
+        "steps: [{}, {}, {}, {}, {}, {}]",
+        step(
+            "[set-cookie, \"a=1=2; Path=/; Max-Age=5\"], [set-cookie, b=2]",
+            keep,
+            ""
+        ),
+        step("", keep, ""),
+        step("", "", ""),
+        step(
+            "[set-cookie, \"a=gone; Max-Age=0\"], [set-cookie, b=3], [set-cookie, nonsense]",
+            keep,
+            "[cookie, c=4]"
+        ),
+        step("[set-cookie, \"b=; max-age=0\"]", keep, ""),
+        step("", keep, ""),
+    ));
+    let sent: Vec<_> = host
+        .asked
+        .iter()
+        .map(|ask| {
+            ask.headers
+                .first()
+                .map_or("none".to_owned(), |(_, value)| explain::shown(value))
+        })
+        .collect();
+    assert_eq!(sent, ["none", "a=1=2; b=2", "none", "c=4; a=1=2; b=2", "b=3", "none"]);
+}
+
+#[test]
+fn step_waits_once_and_repeats() {
+    let (host, _) = run_one(
+        "steps: [ { request: { url: \"http://h\" }, repeat: 3, after: 2s, connection: new, expect: {} },
+                  { request: { url: \"http://h\" }, after: 1m, expect: {} } ]",
+    );
+    assert_eq!(
+        (host.asked.len(), host.waited, host.reconnected),
+        (4, Duration::from_secs(62), 1)
+    );
+}
+
+#[test]
+fn counts_are_exact() {
+    for (counts, failure) in [
+        ("{ cluster: { blue: 3 } }", None),
+        ("{ cluster: { blue: { one_of: [2, 3] } }, pool: { \"null\": 3 } }", None),
+        (
+            "{ cluster: { blue: 2 } }",
+            Some("  count of cluster blue: expected 2, got 3"),
+        ),
+        (
+            "{ cluster: { blue: 3, green: 1 } }",
+            Some("  count of cluster green: expected 1, got 0"),
+        ),
+        ("{ cluster: {} }", Some("  count of cluster blue: expected 0, got 3")),
+    ] {
+        let (_, report) = run_one(&format!(
+            "request: {{ url: \"http://h\" }}, repeat: 3, expect_counts: {counts}"
+        ));
+        let failure = failure.map(|line| format!("request 3 of 3: GET http://h/\n{line}"));
+        assert_eq!(report.outcomes[0].failure, failure, "{counts}");
+    }
+}
+
+#[test]
+fn host_that_fails_fails_the_test() {
+    let file = File::parse(
+        &format!("{CONFIG}\ntests: [ {{ name: one, request: {{ url: \"http://h\" }}, expect: {{}} }} ]"),
+        |_| unreachable!(),
+    );
+    let report = run(&file.unwrap(), || Err("no host".to_owned()));
+    assert_eq!(report.outcomes[0].failure.as_deref(), Some("no host"));
+}
