@@ -4,6 +4,7 @@ pub mod backend;
 pub mod client;
 pub mod configuration;
 pub mod envoy;
+pub mod envoy_host;
 pub mod exchange;
 pub mod explain;
 pub mod module;

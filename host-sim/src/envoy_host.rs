@@ -1,0 +1,373 @@
+//! A real Envoy as a [`Host`]: what runs in the simulator runs here too, with two workers and real backends.
+//!
+//! The proxy is `envoy-config/envoy.yaml` with its own good manners taken away, so that what is seen is the filter's
+//! work and not Envoy's: paths are not normalised, the upstream headers of clients are not stripped early, nothing is
+//! appended to `x-forwarded-for`. What else the hosts must agree on, and how it is had here:
+//!
+//! - The client's address goes before the first byte of a connection, as the PROXY protocol has it.
+//! - A scheme is a listener of its own: a connection without TLS cannot say `https` to an edge by itself.
+//! - `pass` goes to the proxy's own route, which leads to a backend that no pool names.
+//! - Endpoints listen on free ports. What is asked and what is told names them as the configuration does.
+//! - A client keeps one connection for each scheme and address, so that its requests stay on one worker.
+//! - The account of the decision comes in the `explain` header, which is switched on where it is off.
+//! - [`ADDED_BY_PROXY`] is left out of what is told.
+
+use crate::backend::{Answer, Backend};
+use crate::envoy::fleet::Fleet;
+use crate::envoy::{Deployment, Envoy, Program};
+use crate::exchange::{Ask, Host, Pairs, Response, Told};
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+/// What Envoy, or a backend by being a real one, adds to messages; a `*` stands for any rest.
+pub const ADDED_BY_PROXY: [&str; 9] = [
+    "connection",
+    "content-length",
+    "date",
+    "server",
+    "transfer-encoding",
+    "x-backend",
+    "x-envoy-*",
+    "x-forwarded-proto",
+    "x-request-id",
+];
+
+/// The name of the listener that says `https`.
+const SECURE: &str = "secure";
+/// The cluster behind the proxy's own route.
+const OWN: &str = "own";
+/// The header and the secret of `explain` where the configuration does not have it.
+const EXPLAIN: (&str, &str) = ("x-pointsman-explain", "scenario");
+/// Far above what a loaded machine needs; it only keeps a broken proxy from hanging us.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How large a request's headers may be, in KiB, and how many: scenarios send large ones.
+const HEADERS: (u32, u32) = (512, 2000);
+/// The most headers of a response.
+const RESPONSE_HEADERS: usize = 256;
+
+/// A running Envoy with one configuration and its backends.
+pub struct EnvoyHost {
+    envoy: Envoy,
+    fleet: Fleet,
+    own: Backend,
+    explain: (String, String),
+    listeners: [SocketAddr; 2],
+    /// The endpoints: as they stand in the configuration, and where they are.
+    endpoints: Vec<(String, String)>,
+}
+
+/// A client of an [`EnvoyHost`], with connections of its own.
+pub struct EnvoyClient<'e> {
+    host: &'e EnvoyHost,
+    connections: BTreeMap<(bool, Option<IpAddr>), Connection>,
+}
+
+impl EnvoyHost {
+    /// Starts the backends that the configuration names, and an Envoy in front of them.
+    pub fn start(program: &Program, module: &Path, configuration: &Value) -> Result<EnvoyHost> {
+        let mut configuration = configuration.clone();
+        let explain = &mut configuration["explain"];
+        if explain.is_null() {
+            *explain = json!({ "header": EXPLAIN.0, "token": EXPLAIN.1 });
+        }
+        let text = |key: &str| explain[key].as_str().unwrap_or_default().to_owned();
+        let explain = (text("header").to_ascii_lowercase(), text("token"));
+        let fleet = Fleet::start(&configuration)?;
+        let own = Backend::start(OWN)?;
+        let mut deployment = Deployment::of(&fleet, module)?;
+        bare(deployment.bootstrap_mut(), fleet.cluster_header(), own.address()).context("envoy-config/envoy.yaml")?;
+        let envoy = Envoy::start(program, deployment)?;
+        let listeners = [envoy.address()?, envoy.listener(SECURE)?];
+        let endpoints = fleet
+            .members()
+            .iter()
+            .filter_map(|member| Some((member.endpoint.clone()?, member.backend.address().to_string())))
+            .collect();
+        Ok(EnvoyHost {
+            envoy,
+            fleet,
+            own,
+            explain,
+            listeners,
+            endpoints,
+        })
+    }
+
+    /// A new client.
+    pub fn client(&self) -> EnvoyClient<'_> {
+        EnvoyClient {
+            host: self,
+            connections: BTreeMap::new(),
+        }
+    }
+
+    /// The Envoy itself.
+    pub fn envoy(&self) -> &Envoy {
+        &self.envoy
+    }
+
+    /// The bytes of a request, as they go over the wire.
+    fn request(&self, ask: &Ask) -> Vec<u8> {
+        let roll = ask.roll.map_or(String::new(), |roll| format!(";roll={roll}"));
+        let explain = (
+            self.explain.0.clone().into_bytes(),
+            (self.explain.1.clone() + &roll).into_bytes(),
+        );
+        let mut bytes = [
+            &ask.method,
+            &b" "[..],
+            &ask.target,
+            b" HTTP/1.1\r\nhost: ",
+            &ask.authority,
+            b"\r\n",
+        ]
+        .concat();
+        for (name, value) in ask.headers.iter().chain([&explain]) {
+            let value = self.real(value);
+            bytes.extend([name, &b": "[..], &value, b"\r\n"].concat());
+        }
+        bytes.extend(b"\r\n");
+        bytes
+    }
+
+    /// What is told of header pairs.
+    fn told(&self, pairs: Pairs) -> Pairs {
+        pairs
+            .into_iter()
+            .filter(|(name, _)| !added_by_proxy(name) && *name != self.explain.0.as_bytes())
+            .map(|(name, value)| (name, self.configured(&value)))
+            .collect()
+    }
+
+    /// Bytes with the endpoints where they really are.
+    fn real(&self, bytes: &[u8]) -> Vec<u8> {
+        let swaps = self.endpoints.iter();
+        swaps.fold(bytes.to_vec(), |bytes, (configured, real)| replaced(&bytes, configured, real))
+    }
+
+    /// Bytes with the endpoints as they stand in the configuration.
+    fn configured(&self, bytes: &[u8]) -> Vec<u8> {
+        let swaps = self.endpoints.iter();
+        swaps.fold(bytes.to_vec(), |bytes, (configured, real)| replaced(&bytes, real, configured))
+    }
+}
+
+impl EnvoyClient<'_> {
+    fn try_exchange(&mut self, ask: &Ask) -> Result<Told> {
+        let host = self.host;
+        host.fleet.answer(&Answer::With(ask.upstream.clone()));
+        host.own.answer(Answer::With(ask.upstream.clone()));
+
+        let secure = ask.scheme == b"https";
+        let key = (secure, ask.client_ip);
+        let mut connection = match self.connections.remove(&key) {
+            Some(connection) => connection,
+            None => Connection::open(host.listeners[usize::from(secure)], ask.client_ip)?,
+        };
+        let response = connection.exchange(&host.request(ask), ask.method == b"HEAD")?;
+        let closes = response
+            .headers
+            .iter()
+            .any(|(name, value)| name == b"connection" && value == b"close");
+        if !closes {
+            self.connections.insert(key, connection);
+        }
+
+        let asked = host.fleet.members().iter().flat_map(|member| {
+            let received = member.backend.take_received();
+            received.into_iter().map(move |received| (Some(member), received))
+        });
+        let mut asked: Vec<_> = asked
+            .chain(host.own.take_received().into_iter().map(|received| (None, received)))
+            .collect();
+        if asked.len() > 1 {
+            bail!("{} backends got the request", asked.len());
+        }
+        let asked = asked.pop();
+        let account = response
+            .headers
+            .iter()
+            .find(|(name, _)| *name == host.explain.0.as_bytes());
+        let account = account.map(|(_, value)| host.configured(value));
+        let decision = match account {
+            None => Value::Null,
+            Some(account) => serde_json::from_slice(&account).context("the filter's account of its decision")?,
+        };
+        let member = asked.as_ref().and_then(|(member, _)| *member);
+        Ok(Told {
+            upstream_cluster: member.map(|member| member.cluster.clone()),
+            upstream_endpoint: member.and_then(|member| member.endpoint.clone()),
+            upstream_headers: asked.map(|(_, received)| host.told(received.headers)),
+            response: Response {
+                headers: host.told(response.headers),
+                ..response
+            },
+            decision,
+        })
+    }
+}
+
+impl Host for EnvoyClient<'_> {
+    fn exchange(&mut self, ask: &Ask) -> Result<Told, String> {
+        self.try_exchange(ask).map_err(|error| format!("{error:#}"))
+    }
+
+    fn advance(&mut self, by: Duration) {
+        std::thread::sleep(by);
+    }
+
+    fn reconnect(&mut self) {
+        self.connections.clear();
+    }
+
+    fn name(&self) -> String {
+        format!("envoy {}", self.host.envoy.program().version)
+    }
+}
+
+/// Takes from a bootstrap what would stand between a scenario and the filter, and puts in what scenarios need.
+fn bare(bootstrap: &mut Value, cluster_header: &str, own: SocketAddr) -> Result<()> {
+    let resources = &mut bootstrap["static_resources"];
+    let clusters = resources["clusters"].as_array_mut().context("no clusters")?;
+    let address = json!({ "socket_address": { "address": own.ip(), "port_value": own.port() } });
+    clusters.push(json!({
+        "name": OWN,
+        "type": "STATIC",
+        "load_assignment": {
+            "cluster_name": OWN,
+            "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": address } }] }],
+        },
+    }));
+
+    let listeners = resources["listeners"].as_array_mut().context("no listeners")?;
+    let listener = listeners.first_mut().context("no listener")?;
+    listener["listener_filters"] = json!([{
+        "name": "envoy.filters.listener.proxy_protocol",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
+            "allow_requests_without_proxy_protocol": true,
+        },
+    }]);
+    let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+    let settings = manager.as_object_mut().context("no connection manager")?;
+    for manners in [
+        "early_header_mutation_extensions",
+        "normalize_path",
+        "merge_slashes",
+        "path_with_escaped_slashes_action",
+        "strip_trailing_host_dot",
+    ] {
+        settings.remove(manners);
+    }
+    manager["skip_xff_append"] = true.into();
+    manager["generate_request_id"] = false.into();
+    manager["max_request_headers_kb"] = HEADERS.0.into();
+    manager["common_http_protocol_options"] = json!({ "max_headers_count": HEADERS.1 });
+    let routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+        .as_array_mut()
+        .context("no routes")?;
+    let chosen = routes.first_mut().context("no route")?;
+    chosen["match"]["headers"] = json!([{ "name": cluster_header, "present_match": true }]);
+    routes.push(json!({ "match": { "prefix": "/" }, "route": { "cluster": OWN } }));
+
+    let mut secure = listener.clone();
+    secure["name"] = SECURE.into();
+    secure["filter_chains"][0]["filters"][0]["typed_config"]["scheme_header_transformation"] =
+        json!({ "scheme_to_overwrite": "https" });
+    listeners.push(secure);
+    Ok(())
+}
+
+fn added_by_proxy(name: &[u8]) -> bool {
+    ADDED_BY_PROXY.iter().any(|added| match added.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix.as_bytes()),
+        None => name == added.as_bytes(),
+    })
+}
+
+fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, after)) = rest.split_first() {
+        match rest.strip_prefix(from.as_bytes()) {
+            Some(after) => {
+                out.extend(to.as_bytes());
+                rest = after;
+            }
+            None => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    out
+}
+
+/// An HTTP/1.1 connection that sends any bytes: a client library refuses those of a scenario that is about them.
+struct Connection {
+    stream: TcpStream,
+}
+
+impl Connection {
+    /// A connection that says that it comes from `source`.
+    fn open(to: SocketAddr, source: Option<IpAddr>) -> Result<Connection> {
+        let mut stream = TcpStream::connect(to).with_context(|| format!("connecting to {to}"))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        // https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, version 1. The ports are made up.
+        match source {
+            None => {}
+            Some(IpAddr::V4(source)) => write!(stream, "PROXY TCP4 {source} 127.0.0.1 50000 80\r\n")?,
+            Some(IpAddr::V6(source)) => write!(stream, "PROXY TCP6 {source} ::1 50000 80\r\n")?,
+        }
+        Ok(Connection { stream })
+    }
+
+    fn exchange(&mut self, request: &[u8], is_head: bool) -> Result<Response> {
+        self.stream.write_all(request).context("sending")?;
+        let mut bytes = Vec::new();
+        loop {
+            self.read_more(&mut bytes)?;
+            let mut headers = [httparse::EMPTY_HEADER; RESPONSE_HEADERS];
+            let mut parsed = httparse::Response::new(&mut headers);
+            let httparse::Status::Complete(size) = parsed.parse(&bytes).context("the response")? else {
+                continue;
+            };
+            let headers: Pairs = parsed
+                .headers
+                .iter()
+                .map(|header| (header.name.to_ascii_lowercase().into_bytes(), header.value.to_vec()))
+                .collect();
+            let status = parsed.code.context("no status")?;
+            let mut body = bytes.split_off(size);
+            if !is_head && ![204, 304].contains(&status) {
+                let size = content_length(&headers)?;
+                while body.len() < size {
+                    self.read_more(&mut body)?;
+                }
+            }
+            return Ok(Response { status, headers, body });
+        }
+    }
+
+    fn read_more(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
+        let mut chunk = [0; 16 * 1024];
+        match self.stream.read(&mut chunk).context("receiving")? {
+            0 => bail!("the connection was closed after {} bytes of the response", bytes.len()),
+            size => bytes.extend_from_slice(&chunk[..size]),
+        }
+        Ok(())
+    }
+}
+
+/// Our backends, and Envoy's own answers, say how long they are.
+fn content_length(headers: &Pairs) -> Result<usize> {
+    let value = headers.iter().find(|(name, _)| name == b"content-length");
+    let (_, value) = value.ok_or_else(|| anyhow!("the response does not say how long it is"))?;
+    Ok(std::str::from_utf8(value)?.parse()?)
+}
