@@ -51,7 +51,12 @@ pub fn read(path: &Path) -> Result<Value, Failure> {
 /// The tree of YAML, of which JSON is a part.
 pub fn parse(text: &str) -> Result<Value, Problems> {
     // Repeated keys stay in the tree, to be reported together with all that is wrong.
-    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins, with_snippet: false };
+    // Words such as `no` and `on` are text, as YAML 1.2 has it: a country, not false.
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        strict_booleans: true,
+        with_snippet: false,
+    };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place = error
             .location()
@@ -63,6 +68,22 @@ pub fn parse(text: &str) -> Result<Value, Problems> {
             "YAML or JSON",
         )
     })
+}
+
+/// The tree as JSON, which the filter takes. Of a repeated key the last value stays.
+pub fn to_json(tree: &Value) -> serde_json::Value {
+    match tree {
+        Value::Null => serde_json::Value::Null,
+        Value::Bool(value) => (*value).into(),
+        // `3` and not `3.0`, for those who read it.
+        Value::Number(number) if number.fract() == 0.0 && number.abs() <= f64::from(u32::MAX) => {
+            (*number as i64).into()
+        }
+        Value::Number(number) => (*number).into(),
+        Value::Text(text) => text.as_str().into(),
+        Value::List(list) => list.iter().map(to_json).collect(),
+        Value::Map(map) => map.iter().map(|(key, value)| (key.clone(), to_json(value))).collect(),
+    }
 }
 
 /// Takes Pointsman's part out of an Envoy configuration. Anything else is taken for Pointsman's itself.
@@ -129,6 +150,14 @@ mod tests {
         let json = r#"{"pools":{"a":{"targets":[{"cluster":"c","weight":9}]}},"routes":[{"name":"r","pool":"a"}]}"#;
         assert_eq!(parse(yaml).unwrap(), serde_json::from_str(json).unwrap());
         assert_eq!(parse(json).unwrap(), serde_json::from_str(json).unwrap());
+    }
+
+    #[test]
+    fn tree_goes_to_json_and_back() {
+        let tree = parse("{ a: [1, 2.5, -3, null, true, no, \"x\"], b: { c: {} } }").unwrap();
+        let json = to_json(&tree);
+        assert_eq!(json.to_string(), r#"{"a":[1,2.5,-3,null,true,"no","x"],"b":{"c":{}}}"#);
+        assert_eq!(serde_json::from_value::<Value>(json).unwrap(), tree);
     }
 
     #[test]

@@ -147,13 +147,17 @@ impl EnvoyHost {
     /// Bytes with the endpoints where they really are.
     fn real(&self, bytes: &[u8]) -> Vec<u8> {
         let swaps = self.endpoints.iter();
-        swaps.fold(bytes.to_vec(), |bytes, (configured, real)| replaced(&bytes, configured, real))
+        swaps.fold(bytes.to_vec(), |bytes, (configured, real)| {
+            replaced(&bytes, configured, real)
+        })
     }
 
     /// Bytes with the endpoints as they stand in the configuration.
     fn configured(&self, bytes: &[u8]) -> Vec<u8> {
         let swaps = self.endpoints.iter();
-        swaps.fold(bytes.to_vec(), |bytes, (configured, real)| replaced(&bytes, real, configured))
+        swaps.fold(bytes.to_vec(), |bytes, (configured, real)| {
+            replaced(&bytes, real, configured)
+        })
     }
 }
 

@@ -1,7 +1,13 @@
 //! What happened to one request, as the one object that `explain --json` prints and that a request test compares.
 
-use crate::exchange::{Pairs, Told};
+use crate::exchange::{Ask, Pairs, Told};
+use pointsman_core::client_ip::Client;
+use pointsman_core::config::Config;
+use pointsman_core::port::{Expected, Port, SetFailed, Store, StoreFailed, Version};
+use pointsman_core::request::{Headers, Request};
+use pointsman_core::route;
 use serde_json::{Map, Value, json};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The keys of the object, in the order in which people read them.
 pub const KEYS: [&str; 11] = [
@@ -23,10 +29,17 @@ pub const TRACE_KEYS: [&str; 3] = ["name", "matched", "failed"];
 
 /// The object of one exchange. Values that are not UTF-8 are shown as [`shown`] writes them.
 ///
-/// An error says that the filter's account of its decision is not what the host saw happen: the filter or the proxy is
-/// wrong, never the one who asked.
-pub fn object(told: &Told, trace: Value) -> Result<Map<String, Value>, String> {
+/// An error says that the filter's account of its decision is not what the host saw happen, or not what a look at the
+/// routes one by one finds: the filter or the proxy is wrong, never the one who asked.
+pub fn object(config: &Config, ask: &Ask, told: &Told) -> Result<Map<String, Value>, String> {
     agrees(told)?;
+    let (route, trace) = trace(config, ask);
+    if told.decision["route"] != route {
+        return Err(format!(
+            "the filter took the route {}, a look at one after the other finds {route}",
+            told.decision["route"]
+        ));
+    }
     let mut object = Map::new();
     for key in KEYS {
         let value = match key {
@@ -38,6 +51,56 @@ pub fn object(told: &Told, trace: Value) -> Result<Map<String, Value>, String> {
         object.insert(key.to_owned(), value);
     }
     Ok(object)
+}
+
+/// The route that matches, and what was looked at until then.
+fn trace(config: &Config, ask: &Ask) -> (Value, Value) {
+    let headers = Headers::from_pairs(&request_headers(ask));
+    let mut client = Client::new(config.client_ip.as_ref(), &headers);
+    let mut source = Source(ask.client_ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    let (found, looked) = route::scan(&config.routes, &Request::new(&headers), &mut || {
+        client.address(&mut source)
+    });
+    let name = |route: usize| Value::from(&*config.routes[route].name);
+    let item = |looked: &route::Looked| {
+        let name = name(looked.route);
+        json!({ "name": name, "matched": looked.failed.is_none(), "failed": looked.failed })
+    };
+    (
+        found.map_or(Value::Null, |found| name(found.route)),
+        looked.iter().map(item).collect(),
+    )
+}
+
+/// The header map of a request, as it reaches the filter.
+pub fn request_headers(ask: &Ask) -> Pairs {
+    let pseudo = [
+        (&b":method"[..], &ask.method),
+        (b":scheme", &ask.scheme),
+        (b":authority", &ask.authority),
+        (b":path", &ask.target),
+    ];
+    let pseudo = pseudo.map(|(name, value)| (name.to_vec(), value.clone()));
+    pseudo.into_iter().chain(ask.headers.iter().cloned()).collect()
+}
+
+/// Surroundings in which a client's address is all that can be asked for.
+struct Source(IpAddr);
+
+impl Port for Source {
+    fn source_address(&mut self) -> Option<IpAddr> {
+        Some(self.0)
+    }
+}
+
+impl Store for Source {
+    fn get(&mut self, _key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
+        Err(StoreFailed)
+    }
+
+    fn set(&mut self, _key: &[u8], _value: &[u8], _expected: Expected) -> Result<(), SetFailed> {
+        Err(SetFailed::Store)
+    }
 }
 
 /// Holds what the filter said against what happened.
@@ -109,42 +172,95 @@ mod tests {
         }
     }
 
+    fn config() -> Config {
+        let config = json!({ "pools": { "p": { "targets": [{ "cluster": "c" }] } }, "client_ip": { "header": "x-ip", "trusted_hops": 1 }, "routes": [
+            { "name": "no", "match": { "hosts": ["other"] }, "pool": "p" },
+            { "name": "yes", "match": { "client_ip": ["1.2.3.4"] }, "pool": "p" },
+            { "name": "later", "pool": "p" },
+        ] });
+        Config::load(config.to_string().as_bytes()).unwrap()
+    }
+
+    fn ask(client: &str) -> Ask {
+        let mut ask = crate::request_test::ask(b"GET", b"http://h/", told(Value::Null, None, 200).response).unwrap();
+        ask.headers = vec![(b"x-ip".to_vec(), client.as_bytes().to_vec())];
+        ask
+    }
+
     #[test]
     fn object_has_every_key_and_shows_any_bytes() {
-        let told = told(json!({"action": "forward", "cluster": "c"}), Some("c"), 200);
-        let object = object(&told, json!([])).unwrap();
+        let told = told(
+            json!({ "action": "forward", "cluster": "c", "route": "yes" }),
+            Some("c"),
+            200,
+        );
+        let object = object(&config(), &ask("1.2.3.4"), &told).unwrap();
         assert_eq!(object.len(), KEYS.len());
-        assert_eq!(object["route"], Value::Null);
+        assert_eq!(object["pool"], Value::Null);
         assert_eq!(object["response_headers"], json!([["a", "\\xff=\"1\""]]));
+        let [no, yes] = &object["trace"].as_array().unwrap()[..] else {
+            panic!("{object:?}")
+        };
+        assert_eq!((&no["name"], &no["matched"]), (&json!("no"), &json!(false)));
+        assert!(no["failed"].as_str().unwrap().contains("host"), "{no}");
+        assert_eq!(yes, &json!({ "name": "yes", "matched": true, "failed": null }));
     }
 
     #[test]
     fn account_that_is_not_what_happened_is_an_error() {
         for (decision, cluster, status, wrong) in [
-            (json!({"action": "forward", "cluster": "c"}), Some("c"), 200, None),
+            (json!({ "action": "forward", "cluster": "c" }), Some("c"), 200, None),
             (
-                json!({"action": "forward", "cluster": "c"}),
+                json!({ "action": "forward", "cluster": "c" }),
                 Some("d"),
                 200,
                 Some("asked Some(\"d\")"),
             ),
-            (json!({"action": "forward", "cluster": "c"}), None, 503, Some("got 503")),
-            (json!({"action": "pass"}), Some("d"), 200, None),
-            (json!({"action": "respond", "status": 403}), None, 403, None),
-            (json!({"action": "respond", "status": 403}), None, 200, Some("got 200")),
             (
-                json!({"action": "respond", "status": 403}),
+                json!({ "action": "forward", "cluster": "c" }),
+                None,
+                503,
+                Some("got 503"),
+            ),
+            (json!({ "action": "pass" }), Some("d"), 200, None),
+            (json!({ "action": "respond", "status": 403 }), None, 403, None),
+            (
+                json!({ "action": "respond", "status": 403 }),
+                None,
+                200,
+                Some("got 200"),
+            ),
+            (
+                json!({ "action": "respond", "status": 403 }),
                 Some("c"),
                 403,
                 Some("all the same"),
             ),
             (json!(null), Some("c"), 200, Some("no account")),
         ] {
-            match (object(&told(decision.clone(), cluster, status), json!([])), wrong) {
+            let mut decision = decision;
+            if !decision.is_null() {
+                decision["route"] = "later".into();
+            }
+            match (
+                object(&config(), &ask("4.3.2.1"), &told(decision.clone(), cluster, status)),
+                wrong,
+            ) {
                 (Ok(_), None) => {}
                 (Err(error), Some(part)) if error.contains(part) => {}
                 (result, _) => panic!("{decision}: {result:?}"),
             }
         }
+    }
+
+    #[test]
+    fn route_that_a_scan_does_not_find_is_an_error() {
+        let told = told(
+            json!({ "action": "forward", "cluster": "c", "route": "later" }),
+            Some("c"),
+            200,
+        );
+        let error = object(&config(), &ask("1.2.3.4"), &told).unwrap_err();
+        assert!(error.contains("finds \"yes\""), "{error}");
     }
 }

@@ -9,4 +9,3 @@ pub mod exchange;
 pub mod explain;
 pub mod module;
 pub mod request_test;
-pub mod yaml;

@@ -65,11 +65,8 @@ pub fn run<'h>(file: &File, mut host: impl FnMut() -> Result<Box<dyn Host + 'h>,
                 .err(),
         })
         .collect();
-    let unreached = file
-        .routes()
-        .filter(|name| !reached.contains(*name))
-        .map(str::to_owned)
-        .collect();
+    let names = file.loaded.routes.iter().map(|route| route.name.to_string());
+    let unreached = names.filter(|name| !reached.contains(name)).collect();
     Report { outcomes, unreached }
 }
 
@@ -103,7 +100,7 @@ fn run_test(test: &Test, file: &File, host: &mut dyn Host, reached: &mut BTreeSe
             let failed = |why: String| format!("{}\n{why}", place(time));
             let told = host.exchange(&ask).map_err(failed)?;
             jar.take(&told);
-            let object = explain::object(&told, serde_json::Value::Null).map_err(failed)?;
+            let object = explain::object(&file.loaded, &ask, &told).map_err(failed)?;
             if let Some(route) = object["route"].as_str() {
                 reached.insert(route.to_owned());
             }

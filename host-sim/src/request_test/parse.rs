@@ -2,8 +2,8 @@
 
 use super::compare::{Counts, Expect, Matcher};
 use crate::exchange::{Ask, Pairs, Response};
-use crate::{explain, yaml};
-use pointsman_core::config::problem;
+use crate::{configuration, explain};
+use pointsman_core::config::{self, Config, problem};
 use pointsman_core::regex::Regex;
 use serde_json::{Map, Value};
 use std::net::IpAddr;
@@ -13,8 +13,10 @@ use std::time::Duration;
 /// A test file.
 #[derive(Debug)]
 pub struct File {
-    /// The configuration.
+    /// The configuration as JSON.
     pub config: Value,
+    /// The same, loaded.
+    pub loaded: Config,
     /// At least one.
     pub tests: Vec<Test>,
 }
@@ -75,6 +77,8 @@ impl std::fmt::Display for Errors {
     }
 }
 
+impl std::error::Error for Errors {}
+
 impl From<String> for Errors {
     fn from(error: String) -> Errors {
         Errors(vec![error])
@@ -82,25 +86,29 @@ impl From<String> for Errors {
 }
 
 impl File {
-    /// Reads a file and the configuration that it names.
+    /// Reads a file and the configuration that it names, by itself or inside an Envoy configuration.
     pub fn read(path: &Path) -> Result<File, Errors> {
-        let text = |path: &Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
-        File::parse(&text(path)?, |config| {
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        File::parse(&text, |config| {
             let config = path.parent().unwrap_or(Path::new("")).join(config);
-            yaml::value(&text(&config)?).map_err(|error| format!("{}: {error}", config.display()))
+            configuration::read(&config).map_err(|error| format!("{}: {error}", config.display()))
         })
     }
 
-    /// Reads a file's text; `load` reads the configuration that it names.
-    pub fn parse(text: &str, load: impl Fn(&str) -> Result<Value, String>) -> Result<File, Errors> {
-        let file = yaml::value(text)?;
+    /// Reads a file's text; `read` reads the configuration that it names.
+    pub fn parse(text: &str, read: impl Fn(&str) -> Result<config::value::Value, String>) -> Result<File, Errors> {
+        // Words such as `no` and `on` are text, as YAML 1.2 has it.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let file: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())?;
         let top = mapping("", &file)?;
         only("", top, FILE)?;
         let config = match required("", top, "config")? {
-            Value::String(path) => load(path)?,
-            inline @ Value::Object(_) => inline.clone(),
+            Value::String(path) => read(path)?,
+            inline @ Value::Object(_) => serde_json::from_value(inline.clone()).map_err(|error| error.to_string())?,
             other => return Err(wrong("config", other, "a path, or the configuration itself").into()),
         };
+        let loaded = Config::from_value(&config).map_err(|problems| format!("config: {problems}"))?;
+        let config = configuration::to_json(&config);
         let tests = list("tests", required("", top, "tests")?)?;
         if tests.is_empty() {
             return Err("tests: found none, a file has at least one".to_owned().into());
@@ -116,16 +124,10 @@ impl File {
             })
             .collect();
         if errors.is_empty() {
-            Ok(File { config, tests })
+            Ok(File { config, loaded, tests })
         } else {
             Err(Errors(errors))
         }
-    }
-
-    /// The names of the configuration's routes, in order.
-    pub fn routes(&self) -> impl Iterator<Item = &str> {
-        let routes = self.config["routes"].as_array().map_or(&[][..], Vec::as_slice);
-        routes.iter().filter_map(|route| route["name"].as_str())
     }
 }
 
@@ -504,7 +506,7 @@ tests:
             |_| unreachable!(),
         )
         .unwrap();
-        assert_eq!(file.routes().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(file.config["routes"][1]["name"], "b");
         let [everything, nothing] = &file.tests[..] else {
             panic!()
         };
@@ -541,8 +543,9 @@ tests:
     #[test]
     fn configuration_is_read_from_the_path_that_the_file_names() {
         let text = "{ config: shop.yaml, tests: [ { name: a, request: { url: http://h }, expect: {} } ] }";
-        let file = File::parse(text, |path| Ok(Value::from(path))).unwrap();
-        assert_eq!(file.config, "shop.yaml");
+        let config = |path: &str| serde_json::json!({ "routes": [{ "name": path, "pass": true }] });
+        let file = File::parse(text, |path| Ok(serde_json::from_value(config(path)).unwrap())).unwrap();
+        assert_eq!(&*file.loaded.routes[0].name, "shop.yaml");
         assert_eq!(errors_of(text), ["no shop.yaml"]);
     }
 
