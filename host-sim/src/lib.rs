@@ -9,3 +9,4 @@ pub mod exchange;
 pub mod explain;
 pub mod module;
 pub mod request_test;
+pub mod world;

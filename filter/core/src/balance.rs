@@ -410,7 +410,7 @@ mod tests {
             for step in 0..steps {
                 let now = pick_weighted(weights.iter().copied(), step * (u64::MAX / steps)).unwrap();
                 prop_assert!(step == 0 || now > last, "{last:?} {now:?}");
-                thirds[now.0][(u128::from(now.1) * 3 >> 64) as usize] += 1;
+                thirds[now.0][((u128::from(now.1) * 3) >> 64) as usize] += 1;
                 last = now;
             }
             for part in &thirds {

@@ -18,6 +18,7 @@ use crate::request::Request;
 use crate::respond::Answer;
 use crate::route::index::Index;
 use crate::route::{Action, Block, Route};
+use crate::sticky::{self, Sessions};
 use crate::verdict::{Change, Decision};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -36,6 +37,7 @@ pub struct Worker {
 /// What a worker keeps for one pool.
 struct PoolState {
     round_robin: RoundRobin,
+    sessions: Sessions,
 }
 
 /// Why a decision is what it is: the words of `explain`'s `reason`.
@@ -56,6 +58,9 @@ pub enum Reason {
     /// `no_target`: no target takes the request.
     NoTarget,
 }
+
+/// In a second.
+const NANOSECONDS: u64 = 1_000_000_000;
 
 /// What is answered where no target takes the request.
 const NO_TARGET: u16 = 503;
@@ -96,6 +101,7 @@ impl Worker {
         let mut rolls = Rolls(roll_seed);
         let pools = config.pools.iter().map(|pool| PoolState {
             round_robin: RoundRobin::new(pool, rolls.next()),
+            sessions: Sessions::new(pool),
         });
         Worker {
             pools: pools.collect(),
@@ -235,10 +241,11 @@ impl Worker {
     /// The choice that a valid session cookie of one of the action's pools holds the client to, weights or not.
     fn kept<'c>(&self, action: &'c Action, request: &Request<'_>, now: u64, roll: Roll) -> Option<Choice<'c>> {
         action.parts().enumerate().find_map(|(part, (pool, _))| {
-            let session: crate::sticky::Session = {
-                let _ = (request, now);
-                None?
-            };
+            let session = self
+                .pools
+                .get(pool.index)?
+                .sessions
+                .find(pool, request.cookies(), now / NANOSECONDS)?;
             Some(Choice {
                 part,
                 pool,
@@ -253,13 +260,13 @@ impl Worker {
     /// A new choice: of the split's part by the roll, of the target by the pool's rule.
     fn chosen<'c>(&mut self, action: &'c Action, request: &Request<'_>, roll: Roll) -> Option<Choice<'c>> {
         // A client that is held by a header keeps its part of a split as it keeps its target.
-        let held = action.parts().find_map(|(pool, _)| header_hash(pool, request));
+        let held = action.parts().find_map(|(pool, _)| sticky::header_hash(pool, request));
         let roll = held.filter(|_| !roll.fixed).unwrap_or(roll.number);
         let (part, roll) = balance::pick_weighted(action.parts().map(|(_, weight)| weight), roll)?;
         let (pool, _) = action.parts().nth(part)?;
         let state = self.pools.get_mut(pool.index)?;
         let usable = |_: usize| true;
-        let (target, reason) = match (header_hash(pool, request), pool.balance) {
+        let (target, reason) = match (sticky::header_hash(pool, request), pool.balance) {
             (Some(hash), _) => (balance::hashed(pool, &usable, hash)?, Reason::StickyHeader),
             (None, Balance::RoundRobin) => (state.round_robin.pick(pool, &usable)?, Reason::Balance),
             (None, Balance::Random) => (balance::random(pool, &usable, roll)?.0, Reason::Balance),
@@ -303,7 +310,9 @@ impl Worker {
         let mut decision = Decision::forward(edits);
         decision.response.part = Some(choice.part);
         if choice.new_cookie {
-            let _ = now;
+            let sessions = self.pools.get(choice.pool.index).map(|state| &state.sessions);
+            decision.response.set_cookie =
+                sessions.and_then(|it| it.set_cookie(choice.pool, choice.target, now / NANOSECONDS));
         }
         decision
     }
@@ -374,12 +383,6 @@ fn no_route<'c>(no_route: &'c NoRoute, told: &mut Told<'c>) -> Decision<'c> {
             Decision::answer(respond.answer())
         }
     }
-}
-
-/// The hash that holds a client to a target of the pool, if the pool wants that and the request has the header.
-fn header_hash(pool: &Pool, request: &Request<'_>) -> Option<u64> {
-    let _ = (pool, request);
-    None
 }
 
 /// Random numbers from a seed: SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).

@@ -1,4 +1,24 @@
-//! The only part of Pointsman that knows proxy-wasm.
+//! The only part of Pointsman that knows proxy-wasm. What a proxy calls is in [`root`] (once for each worker) and
+//! [`stream`] (once for each request), what is asked of a proxy in [`host`]; every decision is `pointsman-core`'s.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
 
-/// Registers the filter with the SDK's dispatcher: once for each VM.
-pub fn start() {}
+mod host;
+mod metrics;
+mod root;
+mod stream;
+
+/// Registers the filter with the SDK's dispatcher: once for each VM, before anything else.
+pub fn start() {
+    proxy_wasm::set_root_context(|_| Box::new(root::Root::default()));
+}

@@ -1,0 +1,278 @@
+//! Host calls: a thin layer over the proxy-wasm ABI 0.2.1. Bytes in, `Result` out.
+//!
+//! The SDK has wrappers for the same imports, and the filter must not use them: they panic on a header value that is
+//! not UTF-8 and on most statuses that they do not expect, and a panic kills the worker's VM. (`clippy.toml` keeps them
+//! out.) Here a status is a number, whatever it is, and what comes back are bytes.
+//!
+//! What a call costs is a matter of its class (nanoseconds inside Envoy 1.40 with V8, see the README):
+//!
+//! | class | price | because |
+//! |---|---|---|
+//! | *plain* | 50–190 | the host reads our memory, or writes a number into it |
+//! | *bytes* | 600–1200 | the host calls back into the VM to allocate what it returns |
+
+use pointsman_core::port::{Expected, Version};
+use std::fmt;
+use std::ptr::null_mut;
+
+/// What the host answered in place of a result. Any number: a newer host may have statuses that we do not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status(u32);
+
+impl Status {
+    /// There is no such key, property or buffer.
+    pub const NOT_FOUND: Status = Status(1);
+    /// Somebody else wrote the shared data first.
+    pub const CAS_MISMATCH: Status = Status(8);
+    /// What the host returned is not what the ABI says. Not a number of the ABI's own.
+    pub const MALFORMED: Status = Status(u32::MAX);
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the host answered with status {}", self.0)
+    }
+}
+
+/// How loud a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Level {
+    /// Something that should not happen, and does no harm.
+    Warn = 3,
+    /// Something that keeps the filter from its work.
+    Error = 4,
+}
+
+/// A header map of the stream whose callback is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Map {
+    /// Only during the request callbacks.
+    Request = 0,
+    /// Only during the response callbacks.
+    Response = 2,
+}
+
+/// A counter that was defined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counter(u32);
+
+/// proxy-wasm's number of the buffer that holds the plugin's configuration.
+const PLUGIN_CONFIGURATION: u32 = 7;
+/// proxy-wasm's number of the metric type "counter".
+const COUNTER: u32 = 0;
+/// The gRPC status of a local reply that is not an answer to gRPC.
+const NO_GRPC_STATUS: i32 = -1;
+/// A `cas` that no stored value has in practice, and that a host ignores where the key does not exist:
+/// together that is "create if absent".
+const CAS_ABSENT: u32 = u32::MAX;
+
+mod import {
+    //! As in the ABI; the statuses are numbers, because an `enum` as the result of a foreign function is undefined
+    //! behaviour for a number that it does not list.
+
+    #[link(wasm_import_module = "env")]
+    unsafe extern "C" {
+        pub fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
+        pub fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+        pub fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: *mut *mut u8, size: *mut usize)
+        -> u32;
+        pub fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+        pub fn proxy_replace_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
+        pub fn proxy_add_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
+        pub fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
+        pub fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+        pub fn proxy_get_shared_data(
+            key: *const u8,
+            key_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+            cas: *mut u32,
+        ) -> u32;
+        pub fn proxy_set_shared_data(
+            key: *const u8,
+            key_size: usize,
+            value: *const u8,
+            value_size: usize,
+            cas: u32,
+        ) -> u32;
+        pub fn proxy_send_local_response(
+            status: u32,
+            details: *const u8,
+            details_size: usize,
+            body: *const u8,
+            body_size: usize,
+            headers: *const u8,
+            headers_size: usize,
+            grpc_status: i32,
+        ) -> u32;
+        pub fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+        pub fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    }
+
+    #[link(wasm_import_module = "wasi_snapshot_preview1")]
+    unsafe extern "C" {
+        pub fn random_get(data: *mut u8, size: usize) -> u16;
+    }
+}
+
+/// Writes a line to the proxy's log. Plain.
+pub fn log(level: Level, message: &str) {
+    // A log line that is lost is nothing that the filter could mend or report.
+    // SAFETY: the host reads `message` during the call.
+    let _ = unsafe { import::proxy_log(level as u32, message.as_ptr(), message.len()) };
+}
+
+/// Nanoseconds since 1970, by the proxy's clock; it can jump, backwards too. Plain.
+pub fn current_time() -> Result<u64, Status> {
+    let mut time = 0;
+    // SAFETY: the host writes one `u64` during the call.
+    checked(unsafe { import::proxy_get_current_time_nanoseconds(&mut time) })?;
+    Ok(time)
+}
+
+/// Random bytes, good enough for secrets. Plain.
+pub fn random<const N: usize>() -> Result<[u8; N], Status> {
+    let mut bytes = [0; N];
+    // SAFETY: the host writes `N` bytes during the call.
+    checked(u32::from(unsafe { import::random_get(bytes.as_mut_ptr(), N) }))?;
+    Ok(bytes)
+}
+
+/// The plugin's configuration; empty where there is none. Only during `on_configure`. Bytes.
+pub fn plugin_configuration() -> Result<Vec<u8>, Status> {
+    // SAFETY: the host writes one pointer and one size during the call.
+    returned(|data, size| unsafe { import::proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size) })
+}
+
+/// A whole header map, serialised; `pointsman_core::request::Headers::from_wire` reads it. Bytes.
+pub fn headers(map: Map) -> Result<Vec<u8>, Status> {
+    // SAFETY: the host writes one pointer and one size during the call.
+    returned(|data, size| unsafe { import::proxy_get_header_map_pairs(map as u32, data, size) })
+}
+
+/// Replaces every value of a header by this one, or adds it. On a request the route is chosen anew. Plain.
+pub fn set_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    // SAFETY: the host reads `name` and `value` during the call.
+    checked(unsafe {
+        import::proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
+}
+
+/// Adds a value to a header. On a request the route is chosen anew. Plain.
+pub fn add_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    // SAFETY: the host reads `name` and `value` during the call.
+    checked(unsafe {
+        import::proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
+}
+
+/// Removes every value of a header. On a request the route is chosen anew. Plain.
+pub fn remove_header(map: Map, name: &[u8]) -> Result<(), Status> {
+    // SAFETY: the host reads `name` during the call.
+    checked(unsafe { import::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
+}
+
+/// A property of the stream; the parts of its path are separated by NUL. None where it does not exist. Bytes.
+pub fn property(path: &[u8]) -> Result<Option<Vec<u8>>, Status> {
+    // SAFETY: the host reads `path`, and writes one pointer and one size, during the call.
+    found(returned(|data, size| unsafe {
+        import::proxy_get_property(path.as_ptr(), path.len(), data, size)
+    }))
+}
+
+/// A shared value with its version; None where the key does not exist. Bytes.
+pub fn shared_data(key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, Status> {
+    let mut cas = 0;
+    // SAFETY: the host reads `key`, and writes one pointer, one size and one `u32`, during the call.
+    let value = found(returned(|data, size| unsafe {
+        import::proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas)
+    }))?;
+    Ok(value.map(|value| (value, cas)))
+}
+
+/// Writes a shared value, if `expected` holds; otherwise [`Status::CAS_MISMATCH`]. Plain.
+pub fn set_shared_data(key: &[u8], value: &[u8], expected: Expected) -> Result<(), Status> {
+    let cas = match expected {
+        Expected::Absent => CAS_ABSENT,
+        Expected::Version(version) => version,
+    };
+    // SAFETY: the host reads `key` and `value` during the call.
+    checked(unsafe { import::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
+}
+
+/// Answers the request. `headers` is a serialised map (`pointsman_core::request::Headers::to_wire`); `details` is what
+/// `response.code_details` says in the proxy's access log. The host copies everything, sends the answer after the
+/// callback, and takes it through the response callbacks. Plain.
+pub fn send_local_response(status: u16, details: &[u8], body: &[u8], headers: &[u8]) -> Result<(), Status> {
+    // SAFETY: the host reads `details`, `body` and `headers` during the call.
+    checked(unsafe {
+        import::proxy_send_local_response(
+            u32::from(status),
+            details.as_ptr(),
+            details.len(),
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            NO_GRPC_STATUS,
+        )
+    })
+}
+
+/// Defines a counter. The same name again is another handle of the same counter, and a little memory of the host's
+/// that is never given back: once for each root context. Plain.
+pub fn define_counter(name: &str) -> Result<Counter, Status> {
+    let mut id = 0;
+    // SAFETY: the host reads `name`, and writes one `u32`, during the call.
+    checked(unsafe { import::proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &mut id) })?;
+    Ok(Counter(id))
+}
+
+/// Adds to a counter. Plain.
+pub fn increment(counter: Counter, by: u32) -> Result<(), Status> {
+    // SAFETY: numbers only.
+    checked(unsafe { import::proxy_increment_metric(counter.0, i64::from(by)) })
+}
+
+fn checked(status: u32) -> Result<(), Status> {
+    match status {
+        0 => Ok(()),
+        other => Err(Status(other)),
+    }
+}
+
+/// Makes a call that returns bytes, and takes ownership of them.
+fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, Status> {
+    let mut data = null_mut();
+    let mut size = 0;
+    checked(call(&mut data, &mut size))?;
+    // Null is how a host says "empty".
+    if data.is_null() || size == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the host allocated `size` bytes through the SDK's `proxy_on_memory_allocate`, which is this program's
+    // global allocator with an alignment of 1, wrote all of them, and keeps no pointer to them.
+    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+}
+
+fn found(result: Result<Vec<u8>, Status>) -> Result<Option<Vec<u8>>, Status> {
+    match result {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(Status::NOT_FOUND) => Ok(None),
+        Err(status) => Err(status),
+    }
+}

@@ -1,0 +1,155 @@
+//! One request and its response: host calls before a decision, host calls after it.
+
+use crate::host::{self, Level, Map, Status};
+use crate::root::Shared;
+use pointsman_core::client_ip;
+use pointsman_core::config::Config;
+use pointsman_core::edit::Edit;
+use pointsman_core::port::{Expected, Port, SetFailed, Store, StoreFailed, Version};
+use pointsman_core::request::{Headers, Request};
+use pointsman_core::respond::Answer;
+use pointsman_core::verdict::{Change, Decision, Outcome, ResponsePlan};
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+use std::fmt;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+/// What is answered where the filter cannot do its work: the request must not go where a client's own header says.
+const UNAVAILABLE: u16 = 503;
+
+/// One stream. It keeps the configuration it was decided by: a reload does not change a request that is under way.
+pub struct Stream {
+    shared: Option<Rc<Shared>>,
+    decided: Option<(Rc<Config>, ResponsePlan)>,
+}
+
+/// Why a request could not be decided. The host's fault, or the machine's; never the client's.
+enum Failed {
+    /// A host call was refused.
+    Host(Status),
+    /// There is no configuration, or a decision inside a decision.
+    NoWorker,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Host(status) => status.fmt(f),
+            Failed::NoWorker => f.write_str("there is no configuration"),
+        }
+    }
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Failed {
+        Failed::Host(status)
+    }
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+        match self.request() {
+            Ok(action) => action,
+            Err(failed) => {
+                if let Some(shared) = &self.shared {
+                    shared.metrics.request_failed();
+                }
+                host::log(Level::Error, &format!("a request cannot be decided: {failed}"));
+                // If even this is refused, the request waits until the proxy gives it up. It never goes on.
+                let _ = host::send_local_response(UNAVAILABLE, b"pointsman_failed", b"", &[]);
+                Action::Pause
+            }
+        }
+    }
+
+    /// The answers of the filter's own come here too: the proxy takes them through the response callbacks, so edits
+    /// of the response are made here and nowhere else. No call here returns bytes.
+    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+        let Some((config, plan)) = self.decided.take() else {
+            return Action::Continue;
+        };
+        let edited = plan.edits(&config).try_for_each(|edit| match edit {
+            Edit::Remove(name) => host::remove_header(Map::Response, name),
+            Edit::Set(name, value) => host::set_header(Map::Response, name, value),
+            Edit::Add(name, value) => host::add_header(Map::Response, name, value),
+        });
+        // A response without its edits is still the answer to the request.
+        if let Err(status) = edited {
+            if let Some(shared) = &self.shared {
+                shared.metrics.response_failed();
+            }
+            host::log(Level::Error, &format!("a response cannot be edited: {status}"));
+        }
+        Action::Continue
+    }
+}
+
+impl Stream {
+    /// A stream of a root context; without `shared`, of one that has no configuration.
+    pub fn new(shared: Option<Rc<Shared>>) -> Stream {
+        Stream { shared, decided: None }
+    }
+
+    /// The request's way in: one call for the headers, one for the time, those that the decision makes, those that
+    /// it wants.
+    fn request(&mut self) -> Result<Action, Failed> {
+        let shared = self.shared.as_deref().ok_or(Failed::NoWorker)?;
+        let mut worker = shared.worker.try_borrow_mut().map_err(|_| Failed::NoWorker)?;
+        let headers = Headers::from_wire(host::headers(Map::Request)?).map_err(|_| Status::MALFORMED)?;
+        let now = host::current_time()?;
+        let config = worker.config().clone();
+        let Decision {
+            outcome,
+            request_edits,
+            response,
+        } = worker.decide(&config, &Request::new(&headers), &mut Surroundings, now);
+        shared.metrics.count(worker.take_events());
+        let action = match outcome {
+            Outcome::Continue => {
+                request_edits.iter().try_for_each(|change| match change {
+                    Change::Remove(name) => host::remove_header(Map::Request, name),
+                    Change::Set(name, value) => host::set_header(Map::Request, name, value),
+                    Change::Add(name, value) => host::add_header(Map::Request, name, value),
+                })?;
+                Action::Continue
+            }
+            Outcome::Answer(answer) => {
+                send(&answer)?;
+                Action::Pause
+            }
+        };
+        drop(request_edits);
+        self.decided = Some((config, response));
+        Ok(action)
+    }
+}
+
+fn send(answer: &Answer) -> Result<(), Status> {
+    let headers = Headers::to_wire(&answer.headers);
+    host::send_local_response(answer.status, b"pointsman", &answer.body, &headers)
+}
+
+/// The host as the surroundings of a decision.
+pub struct Surroundings;
+
+impl Store for Surroundings {
+    fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
+        host::shared_data(key).map_err(|_| StoreFailed)
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
+        host::set_shared_data(key, value, expected).map_err(|status| match status {
+            Status::CAS_MISMATCH => SetFailed::Outrun,
+            _ => SetFailed::Store,
+        })
+    }
+}
+
+impl Port for Surroundings {
+    fn source_address(&mut self) -> Option<IpAddr> {
+        client_ip::parse_address(&host::property(b"source\0address").ok()??)
+    }
+}

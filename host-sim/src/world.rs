@@ -1,0 +1,353 @@
+//! A native host for the unmodified filter: a proxy with virtual workers on one thread, or with real threads
+//! ([`Builder::race`]); its own clock, its own randomness, and every outcome a function of the seed.
+//!
+//! It copies these behaviours of Envoy. The test of each row runs on this host and on a real Envoy
+//! (`tests/`), or here, where the row's source stands.
+//!
+//! | behaviour | source | pinned by |
+//! |---|---|---|
+
+mod abi;
+mod baton;
+pub mod header_map;
+pub mod metrics;
+pub mod proxy;
+pub mod shared_data;
+pub mod stream;
+mod vm;
+
+use crate::exchange::{Pairs, Response};
+use baton::Baton;
+use proxy::{Clusters, FailurePolicy, LogLine, Proxy};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use stream::Stream;
+use vm::Vm;
+pub use vm::{Callback, Calls, HttpCall};
+
+/// When a world begins unless it is told: 2026-01-01, in seconds since 1970.
+const START: Duration = Duration::from_secs(1_767_225_600);
+/// Where connections come from unless they are told.
+const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
+/// The main thread's VM and its canary are no workers.
+const MAIN: usize = usize::MAX;
+
+/// A proxy with virtual workers.
+pub struct World {
+    proxy: Arc<Proxy>,
+    guest: fn(),
+    workers: Vec<Worker>,
+}
+
+/// What a world is made of.
+#[derive(Clone)]
+pub struct Builder {
+    workers: usize,
+    configuration: Arc<[u8]>,
+    clusters: Option<Clusters>,
+    seed: u64,
+    start: Duration,
+    failure_policy: FailurePolicy,
+    guest: fn(),
+}
+
+/// The filter refused its configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigureFailed {
+    /// What it logged about it.
+    pub log: Vec<LogLine>,
+}
+
+/// One worker of a proxy.
+pub struct Worker(Rc<Vm>);
+
+/// What came of a race.
+pub struct Race<T> {
+    /// What each worker's job returned.
+    pub results: Vec<T>,
+    /// What the workers shared.
+    pub proxy: Arc<Proxy>,
+}
+
+impl World {
+    /// A world with one worker, seed 0 and an empty configuration.
+    pub fn builder() -> Builder {
+        Builder {
+            workers: 1,
+            configuration: Arc::default(),
+            clusters: None,
+            seed: 0,
+            start: START,
+            failure_policy: FailurePolicy::default(),
+            guest: pointsman_shell::start,
+        }
+    }
+
+    /// What the workers share: shared data, metrics, log, clock.
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// The workers.
+    pub fn workers(&self) -> &[Worker] {
+        &self.workers
+    }
+
+    /// A new stream on a worker.
+    pub fn open(&self, worker: usize, headers: &Pairs) -> Stream {
+        self.workers[worker].open(headers)
+    }
+
+    /// A worker's VM traps.
+    pub fn kill(&self, worker: usize) {
+        self.workers[worker].0.kill();
+    }
+
+    /// Lets time pass. What falls due in it (ticks, time-outs of calls) happens at its own time, in order.
+    pub fn advance(&self, by: Duration) {
+        let end = self.proxy.monotonic() + by.as_nanos() as u64;
+        while let Some(due) = self.workers.iter().filter_map(|worker| worker.0.next_due()).min()
+            && due <= end
+        {
+            self.proxy.pass_until(due);
+            for worker in &self.workers {
+                worker.0.do_due();
+            }
+        }
+        self.proxy.pass_until(end);
+    }
+
+    /// Loads another configuration, as an LDS update does: first on the main thread, and only if it is accepted there
+    /// on the workers. Streams under way end with the configuration that they began with.
+    pub fn reload(&self, configuration: &[u8]) -> Result<(), ConfigureFailed> {
+        let configuration: Arc<[u8]> = configuration.into();
+        accept(&self.proxy, self.guest, &configuration)?;
+        self.proxy.set_clusters(clusters_of(&configuration));
+        for worker in &self.workers {
+            if !worker.0.configure(&configuration) {
+                return Err(refused(&self.proxy));
+            }
+        }
+        Ok(())
+    }
+
+    /// The host calls since this was last asked, of all workers.
+    pub fn take_calls(&self) -> BTreeMap<Callback, Calls> {
+        let mut sum: BTreeMap<Callback, Calls> = BTreeMap::new();
+        for worker in &self.workers {
+            for (callback, calls) in worker.0.take_calls() {
+                let entry = sum.entry(callback).or_default();
+                entry.returned_bytes += calls.returned_bytes;
+                for (kind, count) in calls.of {
+                    *entry.of.entry(kind).or_default() += count;
+                }
+            }
+        }
+        sum
+    }
+}
+
+impl Worker {
+    /// A new stream, from 127.0.0.1.
+    pub fn open(&self, headers: &Pairs) -> Stream {
+        self.open_from(headers, CLIENT)
+    }
+
+    /// A new stream, from this address.
+    pub fn open_from(&self, headers: &Pairs, source: SocketAddr) -> Stream {
+        Stream::open(&self.0, headers, source)
+    }
+
+    /// The HTTP calls of the filter's own that wait for an answer.
+    pub fn http_calls(&self) -> Vec<HttpCall> {
+        self.0.http_calls()
+    }
+
+    /// Answers an HTTP call; None: it failed. False: no such call waits.
+    pub fn answer_http_call(&self, token: u32, answer: Option<&Response>) -> bool {
+        self.0.answer_http_call(token, answer)
+    }
+}
+
+impl Builder {
+    /// How many workers. Default 1.
+    pub fn workers(mut self, workers: usize) -> Builder {
+        self.workers = workers;
+        self
+    }
+
+    /// The plugin's configuration as its bytes. If they are JSON, the proxy has the clusters and endpoints that they
+    /// name; otherwise none.
+    pub fn config(mut self, configuration: &[u8]) -> Builder {
+        self.configuration = configuration.into();
+        self
+    }
+
+    /// The proxy's clusters, in place of those that the configuration names.
+    pub fn clusters(mut self, clusters: Clusters) -> Builder {
+        self.clusters = Some(clusters);
+        self
+    }
+
+    /// Where randomness comes from. Default 0.
+    pub fn seed(mut self, seed: u64) -> Builder {
+        self.seed = seed;
+        self
+    }
+
+    /// What the clock shows first, since 1970. Default: 2026-01-01.
+    pub fn start_time(mut self, start: Duration) -> Builder {
+        self.start = start;
+        self
+    }
+
+    /// What becomes of requests while a VM is dead. Default: a fresh VM.
+    pub fn failure_policy(mut self, policy: FailurePolicy) -> Builder {
+        self.failure_policy = policy;
+        self
+    }
+
+    /// Another filter than Pointsman: its start function, run for each VM.
+    pub fn guest(mut self, guest: fn()) -> Builder {
+        self.guest = guest;
+        self
+    }
+
+    /// Starts the main thread's VM and the workers', all on this thread.
+    pub fn start(self) -> Result<World, ConfigureFailed> {
+        let proxy = self.proxy(None);
+        accept(&proxy, self.guest, &self.configuration)?;
+        let workers = (0..self.workers).map(|worker| self.worker(&proxy, worker));
+        Ok(World {
+            workers: workers.collect::<Result<_, _>>()?,
+            guest: self.guest,
+            proxy,
+        })
+    }
+
+    /// Runs `job` on real threads, one for each worker, each with a VM of its own. With a seed for the baton, one
+    /// thread runs at a time and the seed chooses which at each host call; without, they run as the machine lets them.
+    /// No time passes by itself.
+    pub fn race<T: Send>(
+        self,
+        baton: Option<u64>,
+        job: impl Fn(usize, &Worker) -> T + Sync,
+    ) -> Result<Race<T>, ConfigureFailed> {
+        let baton = baton.map(|seed| Baton::new(self.workers, seed));
+        let proxy = self.proxy(baton);
+        let results = std::thread::scope(|scope| {
+            let run = |number| {
+                let (this, proxy, job) = (&self, &proxy, &job);
+                scope.spawn(move || {
+                    let _turn = proxy.baton.as_ref().map(|baton| baton.enter(number));
+                    let worker = this.worker(proxy, number)?;
+                    Ok(job(number, &worker))
+                })
+            };
+            let threads: Vec<_> = (0..self.workers).map(run).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            threads
+                .into_iter()
+                .map(join)
+                .collect::<Result<Vec<T>, ConfigureFailed>>()
+        });
+        Ok(Race {
+            results: results?,
+            proxy,
+        })
+    }
+
+    fn proxy(&self, baton: Option<Baton>) -> Arc<Proxy> {
+        let proxy = Proxy::new(self.seed, self.start, self.failure_policy, baton);
+        proxy.set_clusters(
+            self.clusters
+                .clone()
+                .unwrap_or_else(|| clusters_of(&self.configuration)),
+        );
+        Arc::new(proxy)
+    }
+
+    fn worker(&self, proxy: &Arc<Proxy>, number: usize) -> Result<Worker, ConfigureFailed> {
+        let vm = Vm::new(proxy.clone(), number, self.guest);
+        match vm.configure(&self.configuration) {
+            true => Ok(Worker(vm)),
+            false => Err(refused(proxy)),
+        }
+    }
+}
+
+/// What the main thread does with a configuration before any worker sees it: it loads it in a canary that is thrown
+/// away, and in a VM of its own.
+fn accept(proxy: &Arc<Proxy>, guest: fn(), configuration: &Arc<[u8]>) -> Result<(), ConfigureFailed> {
+    for _ in ["canary", "main thread"] {
+        if !Vm::new(proxy.clone(), MAIN, guest).configure(configuration) {
+            return Err(refused(proxy));
+        }
+    }
+    Ok(())
+}
+
+fn refused(proxy: &Proxy) -> ConfigureFailed {
+    ConfigureFailed { log: proxy.take_log() }
+}
+
+/// The clusters and endpoints that a configuration names, if it is JSON.
+fn clusters_of(configuration: &[u8]) -> Clusters {
+    let mut clusters = Clusters::new();
+    let configuration: Value = serde_json::from_slice(configuration).unwrap_or_default();
+    let pools = configuration["pools"].as_object().into_iter().flatten();
+    for (_, pool) in pools {
+        for target in pool["targets"].as_array().into_iter().flatten() {
+            let Some(cluster) = pool["cluster"].as_str().or(target["cluster"].as_str()) else {
+                continue;
+            };
+            let endpoints = clusters.entry(cluster.to_owned()).or_default();
+            endpoints.extend(target["endpoint"].as_str().map(str::to_owned));
+        }
+    }
+    clusters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stream::Step;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Pairs {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+            .collect()
+    }
+
+    fn get(path: &str) -> Pairs {
+        pairs(&[
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "a"),
+            (":path", path),
+        ])
+    }
+
+    #[test]
+    fn the_filter_answers_where_no_route_matches() {
+        let config = br#"{"no_route": {"respond": {"status": 404, "body": "nothing\n"}}, "routes": []}"#;
+        let world = World::builder().workers(2).config(config).start().unwrap();
+        for worker in 0..2 {
+            let mut stream = world.open(worker, &get("/"));
+            let Step::Reply(response) = stream.request() else {
+                panic!("no reply")
+            };
+            assert_eq!((response.status, &response.body[..]), (404, &b"nothing\n"[..]));
+            assert_eq!(response.headers, pairs(&[("content-type", "text/plain")]));
+            stream.close();
+        }
+    }
+}

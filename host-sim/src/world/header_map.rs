@@ -1,0 +1,68 @@
+//! Header maps as Envoy keeps them: names in lower case, pseudo-headers first, otherwise in order.
+
+use crate::exchange::Pairs;
+
+/// A header map.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderMap(Pairs);
+
+impl HeaderMap {
+    /// A map of these pairs.
+    pub fn new(pairs: &Pairs) -> HeaderMap {
+        let mut map = HeaderMap::default();
+        for (name, value) in pairs {
+            map.add(name, value);
+        }
+        map
+    }
+
+    /// The pairs.
+    pub fn pairs(&self) -> &Pairs {
+        &self.0
+    }
+
+    /// The first value of a name, which may be in any case.
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        let found = self.0.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| &value[..])
+    }
+
+    /// Adds a value.
+    pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        let pair = (name.to_ascii_lowercase(), value.to_vec());
+        let is_pseudo = |name: &[u8]| name.starts_with(b":");
+        let at = match is_pseudo(name) {
+            true => self.0.iter().take_while(|(name, _)| is_pseudo(name)).count(),
+            false => self.0.len(),
+        };
+        self.0.insert(at, pair);
+    }
+
+    /// Removes every value of the name, and adds this one.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) {
+        self.remove(name);
+        self.add(name, value);
+    }
+
+    /// Removes every value of the name.
+    pub fn remove(&mut self, name: &[u8]) {
+        self.0.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn set_replaces_every_value_and_names_have_no_case() {
+        let pairs = [("X-A", "1"), (":path", "/"), ("b", "2"), ("x-a", "3")];
+        let mut map = HeaderMap::new(&pairs.map(|(n, v)| (n.into(), v.into())).to_vec());
+        assert_eq!(map.get(b"X-a"), Some(&b"1"[..]));
+        map.set(b"x-A", b"4");
+        map.add(b":method", b"GET");
+        map.remove(b"B");
+        let expected = [(":path", "/"), (":method", "GET"), ("x-a", "4")];
+        assert_eq!(map.pairs(), &expected.map(|(n, v)| (n.into(), v.into())).to_vec());
+    }
+}

@@ -1,0 +1,133 @@
+//! Metrics as Envoy keeps them (`source/extensions/common/wasm/context.cc`): a name defined twice has two ids and one
+//! value, and nothing takes back what a VM that died had added.
+
+use std::collections::BTreeMap;
+
+/// The metrics of one proxy.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    ids: Vec<(Kind, String)>,
+    values: BTreeMap<String, Value>,
+}
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Collects values.
+    Histogram,
+}
+
+/// The value of a metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Of a counter or a gauge.
+    Number(u64),
+    /// Of a histogram: every value recorded, in order.
+    Samples(Vec<u64>),
+}
+
+/// Why a call was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// No metric has this id.
+    NotFound,
+    /// The metric's kind cannot do that.
+    BadArgument,
+}
+
+impl Metrics {
+    /// Defines a metric: a new id each time.
+    pub fn define(&mut self, kind: Kind, name: &str) -> u32 {
+        self.values.entry(name.to_owned()).or_insert(match kind {
+            Kind::Histogram => Value::Samples(Vec::new()),
+            Kind::Counter | Kind::Gauge => Value::Number(0),
+        });
+        self.ids.push((kind, name.to_owned()));
+        self.ids.len() as u32 - 1
+    }
+
+    /// Adds to a counter, or adds to or takes from a gauge.
+    pub fn increment(&mut self, id: u32, offset: i64) -> Result<(), Refused> {
+        match self.find(id)? {
+            (Kind::Counter, _) if offset < 0 => Err(Refused::BadArgument),
+            (_, Value::Number(number)) => {
+                *number = number.saturating_add_signed(offset);
+                Ok(())
+            }
+            (_, Value::Samples(_)) => Err(Refused::BadArgument),
+        }
+    }
+
+    /// Adds to a counter, sets a gauge, or records in a histogram.
+    pub fn record(&mut self, id: u32, value: u64) -> Result<(), Refused> {
+        match self.find(id)? {
+            (Kind::Counter, Value::Number(number)) => *number += value,
+            (_, Value::Number(number)) => *number = value,
+            (_, Value::Samples(samples)) => samples.push(value),
+        }
+        Ok(())
+    }
+
+    /// The value of a counter or a gauge.
+    pub fn get(&mut self, id: u32) -> Result<u64, Refused> {
+        match self.find(id)? {
+            (_, Value::Number(number)) => Ok(*number),
+            (_, Value::Samples(_)) => Err(Refused::BadArgument),
+        }
+    }
+
+    /// The value of a name.
+    pub fn named(&self, name: &str) -> Option<&Value> {
+        self.values.get(name)
+    }
+
+    /// Every name with its value.
+    pub fn all(&self) -> &BTreeMap<String, Value> {
+        &self.values
+    }
+
+    fn find(&mut self, id: u32) -> Result<(Kind, &mut Value), Refused> {
+        let (kind, name) = self.ids.get(id as usize).ok_or(Refused::NotFound)?;
+        let value = self.values.get_mut(name).ok_or(Refused::NotFound)?;
+        Ok((*kind, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_defined_twice_has_two_ids_and_one_value() {
+        let mut metrics = Metrics::default();
+        let (a, b) = (metrics.define(Kind::Counter, "c"), metrics.define(Kind::Counter, "c"));
+        assert_ne!(a, b);
+        metrics.increment(a, 1).unwrap();
+        metrics.increment(b, 2).unwrap();
+        assert_eq!(metrics.named("c"), Some(&Value::Number(3)));
+    }
+
+    #[test]
+    fn each_kind_takes_only_what_it_can() {
+        let mut metrics = Metrics::default();
+        let counter = metrics.define(Kind::Counter, "c");
+        let gauge = metrics.define(Kind::Gauge, "g");
+        let histogram = metrics.define(Kind::Histogram, "h");
+        assert_eq!(metrics.increment(counter, -1), Err(Refused::BadArgument));
+        assert_eq!(metrics.increment(histogram, 1), Err(Refused::BadArgument));
+        assert_eq!(metrics.increment(99, 1), Err(Refused::NotFound));
+        metrics.increment(gauge, 5).unwrap();
+        metrics.increment(gauge, -2).unwrap();
+        assert_eq!(metrics.get(gauge), Ok(3));
+        metrics.record(gauge, 9).unwrap();
+        metrics.record(counter, 4).unwrap();
+        metrics.record(histogram, 7).unwrap();
+        assert_eq!((metrics.get(gauge), metrics.get(counter)), (Ok(9), Ok(4)));
+        assert_eq!(metrics.named("h"), Some(&Value::Samples(vec![7])));
+        assert_eq!(metrics.get(histogram), Err(Refused::BadArgument));
+    }
+}

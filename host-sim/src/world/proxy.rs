@@ -1,0 +1,128 @@
+//! What all workers of one proxy share, and what outlives their VMs.
+
+use super::baton::Baton;
+use super::metrics::{Metrics, Value};
+use super::shared_data::SharedData;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+/// A proxy without its workers.
+#[derive(Debug)]
+pub struct Proxy {
+    /// The shared data of the filter's `vm_id`.
+    pub shared_data: SharedData,
+    pub(super) failure_policy: FailurePolicy,
+    pub(super) baton: Option<Baton>,
+    /// Nanoseconds since the world began; only ever rises. Ticks, time-outs and back-offs go by this clock.
+    monotonic: AtomicU64,
+    /// What the clock on the wall shows beyond that, in nanoseconds since 1970.
+    wall: AtomicI64,
+    random: Mutex<fastrand::Rng>,
+    metrics: Mutex<Metrics>,
+    log: Mutex<Vec<LogLine>>,
+    clusters: Mutex<Clusters>,
+}
+
+/// The proxy's clusters by name, each with the addresses of its endpoints, as far as a configuration names them.
+pub type Clusters = BTreeMap<String, BTreeSet<String>>;
+
+/// A line that the filter logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// proxy-wasm's number: 0 trace, 1 debug, 2 info, 3 warn, 4 error, 5 critical.
+    pub level: u32,
+    /// The text.
+    pub message: String,
+}
+
+/// What becomes of requests while a worker's VM is dead (`failure_policy` of Envoy's filter).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FailurePolicy {
+    /// 503; but the next request has a fresh VM, unless that was tried less than a second ago.
+    #[default]
+    Reload,
+    /// 503, for ever.
+    Closed,
+    /// They pass as they came, past the filter, for ever.
+    Open,
+}
+
+impl Proxy {
+    pub(super) fn new(seed: u64, start: Duration, failure_policy: FailurePolicy, baton: Option<Baton>) -> Proxy {
+        Proxy {
+            shared_data: SharedData::default(),
+            failure_policy,
+            baton,
+            monotonic: AtomicU64::new(0),
+            wall: AtomicI64::new(start.as_nanos() as i64),
+            random: Mutex::new(fastrand::Rng::with_seed(seed)),
+            metrics: Mutex::default(),
+            log: Mutex::default(),
+            clusters: Mutex::default(),
+        }
+    }
+
+    /// The clock on the wall: nanoseconds since 1970.
+    pub fn now(&self) -> u64 {
+        self.monotonic().saturating_add_signed(self.wall.load(Ordering::SeqCst))
+    }
+
+    /// Moves the clock on the wall, backwards too, as an administrator or NTP does. No time passes.
+    pub fn jump(&self, nanoseconds: i64) {
+        self.wall.fetch_add(nanoseconds, Ordering::SeqCst);
+    }
+
+    pub(super) fn monotonic(&self) -> u64 {
+        self.monotonic.load(Ordering::SeqCst)
+    }
+
+    /// Lets time pass, without what would happen in it: [`super::World::advance`] does both.
+    pub(super) fn pass_until(&self, monotonic: u64) {
+        self.monotonic.fetch_max(monotonic, Ordering::SeqCst);
+    }
+
+    pub(super) fn fill_random(&self, bytes: &mut [u8]) {
+        self.random.lock().unwrap().fill(bytes);
+    }
+
+    pub(super) fn log_line(&self, level: u32, message: String) {
+        self.log.lock().unwrap().push(LogLine { level, message });
+    }
+
+    /// Every line logged since this was last asked.
+    pub fn take_log(&self) -> Vec<LogLine> {
+        std::mem::take(&mut *self.log.lock().unwrap())
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> MutexGuard<'_, Metrics> {
+        self.metrics.lock().unwrap()
+    }
+
+    /// The value of a counter or gauge; 0 where nothing defined it.
+    pub fn counter(&self, name: &str) -> u64 {
+        match self.metrics().named(name) {
+            Some(Value::Number(number)) => *number,
+            _ => 0,
+        }
+    }
+
+    pub(super) fn set_clusters(&self, clusters: Clusters) {
+        *self.clusters.lock().unwrap() = clusters;
+    }
+
+    /// Whether the proxy has this cluster.
+    pub fn has_cluster(&self, name: &str) -> bool {
+        self.clusters.lock().unwrap().contains_key(name)
+    }
+
+    /// Whether the cluster has an endpoint of this address.
+    pub fn has_endpoint(&self, cluster: &str, address: &str) -> bool {
+        let clusters = self.clusters.lock().unwrap();
+        clusters
+            .get(cluster)
+            .is_some_and(|endpoints| endpoints.contains(address))
+    }
+}

@@ -1,0 +1,109 @@
+//! Shared data with the `cas` rules of proxy-wasm-cpp-host (`src/shared_data.cc`), one map behind one mutex.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+/// The shared data of one `vm_id`. Outlives every VM.
+#[derive(Debug)]
+pub struct SharedData(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    values: HashMap<Vec<u8>, (Vec<u8>, u32)>,
+    next_cas: u32,
+}
+
+/// The key holds a value of another version than the one that was named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CasMismatch;
+
+impl Default for SharedData {
+    fn default() -> SharedData {
+        SharedData(Mutex::new(Inner {
+            values: HashMap::new(),
+            next_cas: 1,
+        }))
+    }
+}
+
+impl SharedData {
+    /// The value of a key with its version.
+    pub fn get(&self, key: &[u8]) -> Option<(Vec<u8>, u32)> {
+        self.0.lock().unwrap().values.get(key).cloned()
+    }
+
+    /// Writes a value. Where the key exists, a `cas` other than 0 must be its version; where it does not exist, the
+    /// `cas` is ignored, whatever it is.
+    pub fn set(&self, key: &[u8], value: &[u8], cas: u32) -> Result<(), CasMismatch> {
+        let inner = &mut *self.0.lock().unwrap();
+        let entry = inner.values.get_mut(key);
+        if let Some((_, version)) = &entry
+            && cas != 0
+            && cas != *version
+        {
+            return Err(CasMismatch);
+        }
+        let version = inner.next_cas;
+        // 0 is not a version: it means "do not check".
+        inner.next_cas = inner.next_cas.checked_add(1).unwrap_or(1);
+        match entry {
+            Some(entry) => *entry = (value.to_vec(), version),
+            None => {
+                inner.values.insert(key.to_vec(), (value.to_vec(), version));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many keys there are. A key once written stays.
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap().values.len()
+    }
+
+    /// Whether nothing was ever written.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cas_zero_overwrites_and_any_other_must_match() {
+        let data = SharedData::default();
+        assert_eq!(data.get(b"k"), None);
+        data.set(b"k", b"a", 0).unwrap();
+        let (_, version) = data.get(b"k").unwrap();
+        assert_eq!(data.set(b"k", b"b", version + 1), Err(CasMismatch));
+        assert_eq!(data.get(b"k").unwrap(), (b"a".to_vec(), version));
+        data.set(b"k", b"b", version).unwrap();
+        assert_eq!(
+            data.set(b"k", b"c", version),
+            Err(CasMismatch),
+            "the version is used up"
+        );
+        data.set(b"k", b"d", 0).unwrap();
+        assert_eq!(data.get(b"k").unwrap().0, b"d");
+    }
+
+    #[test]
+    fn cas_of_an_absent_key_is_ignored_so_one_that_never_matches_creates_once() {
+        let data = SharedData::default();
+        data.set(b"k", b"first", u32::MAX).unwrap();
+        assert_eq!(data.set(b"k", b"second", u32::MAX), Err(CasMismatch));
+        assert_eq!(data.get(b"k").unwrap().0, b"first");
+    }
+
+    #[test]
+    fn versions_never_repeat_across_keys_and_never_are_zero() {
+        let data = SharedData::default();
+        data.0.lock().unwrap().next_cas = u32::MAX;
+        data.set(b"a", b"", 0).unwrap();
+        data.set(b"b", b"", 0).unwrap();
+        assert_eq!(data.get(b"a").unwrap().1, u32::MAX);
+        assert_eq!(data.get(b"b").unwrap().1, 1);
+        assert_eq!(data.len(), 2);
+    }
+}

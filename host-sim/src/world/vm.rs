@@ -1,0 +1,567 @@
+//! One worker's VM, and after a trap the next one: contexts, and what the host keeps for each.
+//!
+//! `proxy-wasm`'s dispatcher is one for each thread, so context ids and call tokens are unique in a thread, and several
+//! workers on one thread do not meet. (In a proxy they repeat across workers, which a filter must not notice.)
+
+use super::abi::{Status, export};
+use super::header_map::HeaderMap;
+use super::proxy::{FailurePolicy, Proxy};
+use super::stream::Reply;
+use crate::exchange::{Pairs, Response};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The least time between two attempts to reload a VM. Envoy adds a jitter of up to half of it, which is left out here.
+const RELOAD_BACK_OFF: u64 = 1_000_000_000;
+
+/// proxy-wasm's numbers of header maps.
+const REQUEST_HEADERS: u32 = 0;
+const RESPONSE_HEADERS: u32 = 2;
+const HTTP_CALL_RESPONSE_HEADERS: u32 = 6;
+/// proxy-wasm's numbers of buffers.
+const HTTP_CALL_RESPONSE_BODY: u32 = 4;
+const PLUGIN_CONFIGURATION: u32 = 7;
+
+thread_local! {
+    /// The VM whose code is running.
+    static CURRENT: RefCell<Option<Rc<Vm>>> = const { RefCell::new(None) };
+    /// The last context id or token that was given out on this thread.
+    static LAST_ID: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Runs `body` with the VM whose code is running: what a host call does.
+pub fn current<T>(body: impl FnOnce(&Vm) -> T) -> T {
+    let vm = CURRENT.with_borrow(Clone::clone);
+    body(&vm.expect("a host call comes from a callback"))
+}
+
+fn fresh_id() -> u32 {
+    LAST_ID.set(LAST_ID.get() + 1);
+    LAST_ID.get()
+}
+
+/// Which of the filter's functions was running: host calls are counted for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Callback {
+    /// Creation and configuration of a root context.
+    Configure,
+    /// From the creation of a stream to the end of its request headers.
+    Request,
+    /// Response headers.
+    Response,
+    /// Log, done, delete.
+    End,
+    /// A tick.
+    Tick,
+    /// The answer to an HTTP call of the filter's own.
+    HttpCall,
+}
+
+/// The host calls that were made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// How many of each kind: `get_header_map`, `set_shared_data` …
+    pub of: BTreeMap<&'static str, u32>,
+    /// How many returned bytes: the dear ones.
+    pub returned_bytes: u32,
+}
+
+/// An HTTP call that the filter made and that is not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpCall {
+    /// The call's number; unique in its thread.
+    pub token: u32,
+    /// Where it goes.
+    pub cluster: String,
+    /// The request's headers.
+    pub headers: Pairs,
+    /// The request's body.
+    pub body: Vec<u8>,
+    root: u32,
+    due: u64,
+}
+
+/// One worker's VM.
+pub struct Vm {
+    proxy: Arc<Proxy>,
+    worker: usize,
+    guest: fn(),
+    /// The context whose callback is running, or the one that took its place (`proxy_set_effective_context`).
+    context: Cell<u32>,
+    callback: Cell<Callback>,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The root context that new streams belong to. None: the VM is dead, or never began.
+    root: Option<u32>,
+    /// The configuration that a reloaded VM gets.
+    configuration: Arc<[u8]>,
+    configuring: bool,
+    /// How many streams each root context still has; a root that is no longer [`State::root`] goes with its last one.
+    roots: BTreeMap<u32, usize>,
+    streams: BTreeMap<u32, StreamState>,
+    ticks: BTreeMap<u32, Tick>,
+    http_calls: Vec<HttpCall>,
+    http_answer: Option<(HeaderMap, Vec<u8>)>,
+    last_reload: Option<u64>,
+    calls: BTreeMap<Callback, Calls>,
+}
+
+#[derive(Clone, Copy)]
+struct Tick {
+    period: u64,
+    due: u64,
+}
+
+impl State {
+    fn forget_root(&mut self, root: u32) {
+        self.roots.remove(&root);
+        self.ticks.remove(&root);
+        self.http_calls.retain(|call| call.root != root);
+    }
+}
+
+/// What the host keeps for one stream.
+struct StreamState {
+    root: u32,
+    /// Whether the filter has heard of it.
+    created: bool,
+    /// Each map with whether the filter may read it, and may change it, now.
+    request: (HeaderMap, Access),
+    response: (HeaderMap, Access),
+    source: SocketAddr,
+    properties: BTreeMap<Vec<u8>, Vec<u8>>,
+    reply: Option<Reply>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    None,
+    Read,
+    Write,
+}
+
+impl Vm {
+    pub fn new(proxy: Arc<Proxy>, worker: usize, guest: fn()) -> Rc<Vm> {
+        Rc::new(Vm {
+            proxy,
+            worker,
+            guest,
+            context: Cell::new(0),
+            callback: Cell::new(Callback::Configure),
+            state: RefCell::default(),
+        })
+    }
+
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// Runs a callback of the filter. Its host calls come back to this VM.
+    fn enter<T>(self: &Rc<Vm>, context: u32, callback: Callback, body: impl FnOnce() -> T) -> T {
+        self.context.set(context);
+        self.callback.set(callback);
+        CURRENT.with_borrow_mut(|current| {
+            assert!(current.is_none(), "a callback inside a callback");
+            *current = Some(self.clone());
+        });
+        let result = body();
+        CURRENT.set(None);
+        result
+    }
+
+    // Roots.
+
+    /// Starts a root context with a configuration. The one before keeps its streams until they end; where the filter
+    /// refuses the configuration, it stays in place.
+    pub fn configure(self: &Rc<Vm>, configuration: &Arc<[u8]>) -> bool {
+        let root = fresh_id();
+        (self.guest)();
+        let before = {
+            let state = &mut *self.state.borrow_mut();
+            state.configuring = true;
+            state.roots.insert(root, 0);
+            std::mem::replace(&mut state.configuration, configuration.clone())
+        };
+        let accepted = self.enter(root, Callback::Configure, || {
+            export::proxy_on_context_create(root, 0);
+            export::proxy_on_vm_start(root, 0) && export::proxy_on_configure(root, configuration.len())
+        });
+        let mut state = self.state.borrow_mut();
+        state.configuring = false;
+        if !accepted {
+            state.configuration = before;
+            state.forget_root(root);
+            return false;
+        }
+        let old = state.root.replace(root);
+        drop(state);
+        if let Some(old) = old {
+            self.end_root_without_streams(old);
+        }
+        true
+    }
+
+    fn end_root_without_streams(self: &Rc<Vm>, root: u32) {
+        let mut state = self.state.borrow_mut();
+        if state.root == Some(root) || state.roots.get(&root) != Some(&0) {
+            return;
+        }
+        state.forget_root(root);
+        drop(state);
+        self.enter(root, Callback::End, || {
+            export::proxy_on_done(root);
+            export::proxy_on_delete(root);
+        });
+    }
+
+    /// The VM traps: none of its contexts hears of anything any more.
+    pub fn kill(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.root = None;
+        state.roots.clear();
+        state.streams.clear();
+        state.ticks.clear();
+        state.http_calls.clear();
+    }
+
+    /// A root context for a new stream, of a fresh VM if the failure policy says so.
+    fn living_root(self: &Rc<Vm>) -> Option<u32> {
+        let root = self.state.borrow().root;
+        if root.is_some() || self.proxy.failure_policy != FailurePolicy::Reload {
+            return root;
+        }
+        let now = self.proxy.monotonic();
+        let configuration = {
+            let state = &mut *self.state.borrow_mut();
+            if state.last_reload.is_some_and(|last| now - last < RELOAD_BACK_OFF) {
+                return None;
+            }
+            state.last_reload = Some(now);
+            state.configuration.clone()
+        };
+        self.configure(&configuration);
+        self.state.borrow().root
+    }
+
+    // Streams.
+
+    /// A stream; None where the VM is dead.
+    pub fn open(self: &Rc<Vm>, headers: &Pairs, source: SocketAddr) -> Option<u32> {
+        let root = self.living_root()?;
+        let context = fresh_id();
+        let stream = StreamState {
+            root,
+            created: false,
+            request: (HeaderMap::new(headers), Access::None),
+            response: (HeaderMap::default(), Access::None),
+            source,
+            properties: BTreeMap::new(),
+            reply: None,
+        };
+        let state = &mut *self.state.borrow_mut();
+        state.streams.insert(context, stream);
+        *state.roots.entry(root).or_default() += 1;
+        Some(context)
+    }
+
+    /// Whether the stream's VM is still the one that it began on.
+    pub fn lives(&self, context: u32) -> bool {
+        self.state.borrow().streams.contains_key(&context)
+    }
+
+    /// Request headers. True: the stream goes on.
+    pub fn request_headers(self: &Rc<Vm>, context: u32) -> bool {
+        let (root, count) = self.with_stream(context, |stream| {
+            stream.created = true;
+            stream.request.1 = Access::Write;
+            (stream.root, stream.request.0.pairs().len())
+        });
+        let goes_on = self.enter(context, Callback::Request, || {
+            export::proxy_on_context_create(context, root);
+            export::proxy_on_request_headers(context, count, true) == 0
+        });
+        // Envoy forgets the map when the callback lets the stream go on, and only then.
+        if goes_on {
+            self.with_stream(context, |stream| stream.request.1 = Access::None);
+        }
+        goes_on
+    }
+
+    /// Response headers.
+    pub fn response_headers(self: &Rc<Vm>, context: u32, headers: HeaderMap, end_of_stream: bool) {
+        let count = headers.pairs().len();
+        self.with_stream(context, |stream| stream.response = (headers, Access::Write));
+        let goes_on = self.enter(context, Callback::Response, || {
+            export::proxy_on_response_headers(context, count, end_of_stream) == 0
+        });
+        if goes_on {
+            self.with_stream(context, |stream| stream.response.1 = Access::None);
+        }
+    }
+
+    /// The end of a stream, however it came.
+    pub fn close(self: &Rc<Vm>, context: u32) {
+        let (root, created) = self.with_stream(context, |stream| {
+            stream.request.1 = Access::Read;
+            stream.response.1 = Access::Read;
+            (stream.root, stream.created)
+        });
+        if created {
+            self.enter(context, Callback::End, || {
+                export::proxy_on_log(context);
+                export::proxy_on_done(context);
+                export::proxy_on_delete(context);
+            });
+        }
+        let mut state = self.state.borrow_mut();
+        state.streams.remove(&context);
+        if let Some(streams) = state.roots.get_mut(&root) {
+            *streams -= 1;
+        }
+        drop(state);
+        self.end_root_without_streams(root);
+    }
+
+    /// The request's headers as they are now.
+    pub fn request_map(&self, context: u32) -> HeaderMap {
+        self.with_stream(context, |stream| stream.request.0.clone())
+    }
+
+    /// The response's headers as they are now.
+    pub fn response_map(&self, context: u32) -> HeaderMap {
+        self.with_stream(context, |stream| stream.response.0.clone())
+    }
+
+    /// The local reply that the callback asked for.
+    pub fn take_reply(&self, context: u32) -> Option<Reply> {
+        self.with_stream(context, |stream| stream.reply.take())
+    }
+
+    fn with_stream<T>(&self, context: u32, body: impl FnOnce(&mut StreamState) -> T) -> T {
+        let mut state = self.state.borrow_mut();
+        body(
+            state
+                .streams
+                .get_mut(&context)
+                .expect("callers ask for streams that live"),
+        )
+    }
+
+    // Time.
+
+    /// When something is due on this worker: a tick, or the time-out of a call.
+    pub fn next_due(&self) -> Option<u64> {
+        let state = self.state.borrow();
+        let ticks = state.ticks.values().map(|tick| tick.due);
+        ticks.chain(state.http_calls.iter().map(|call| call.due)).min()
+    }
+
+    /// Does what is due now.
+    pub fn do_due(self: &Rc<Vm>) {
+        let now = self.proxy.monotonic();
+        let roots: Vec<u32> = self.state.borrow().ticks.keys().copied().collect();
+        for root in roots {
+            let due = match self.state.borrow_mut().ticks.get_mut(&root) {
+                Some(tick) if tick.due <= now => {
+                    tick.due = now + tick.period;
+                    true
+                }
+                _ => false,
+            };
+            if due {
+                self.enter(root, Callback::Tick, || export::proxy_on_tick(root));
+            }
+        }
+        let late = |call: &&HttpCall| call.due <= now;
+        let late: Vec<u32> = self
+            .state
+            .borrow()
+            .http_calls
+            .iter()
+            .filter(late)
+            .map(|call| call.token)
+            .collect();
+        for token in late {
+            self.answer_http_call(token, None);
+        }
+    }
+
+    // HTTP calls of the filter's own.
+
+    /// The calls that wait for an answer.
+    pub fn http_calls(&self) -> Vec<HttpCall> {
+        self.state.borrow().http_calls.clone()
+    }
+
+    /// Answers a call; None: it failed or timed out, and the callback comes with no headers. False: there is no such
+    /// call.
+    pub fn answer_http_call(self: &Rc<Vm>, token: u32, answer: Option<&Response>) -> bool {
+        let root = {
+            let state = &mut *self.state.borrow_mut();
+            let Some(at) = state.http_calls.iter().position(|call| call.token == token) else {
+                return false;
+            };
+            state.http_answer = answer.map(|response| (super::stream::headers_of(response), response.body.clone()));
+            state.http_calls.remove(at).root
+        };
+        let headers = answer.map_or(0, |response| response.headers.len() + 1);
+        let body = answer.map_or(0, |response| response.body.len());
+        self.enter(root, Callback::HttpCall, || {
+            export::proxy_on_http_call_response(root, token, headers, body, 0)
+        });
+        self.state.borrow_mut().http_answer = None;
+        true
+    }
+
+    // What host calls do.
+
+    pub fn begin_call(&self, kind: &'static str) {
+        if let Some(baton) = &self.proxy.baton {
+            baton.pass(self.worker);
+        }
+        let state = &mut *self.state.borrow_mut();
+        *state
+            .calls
+            .entry(self.callback.get())
+            .or_default()
+            .of
+            .entry(kind)
+            .or_default() += 1;
+    }
+
+    pub fn count_returned_bytes(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.calls.entry(self.callback.get()).or_default().returned_bytes += 1;
+    }
+
+    pub fn take_calls(&self) -> BTreeMap<Callback, Calls> {
+        std::mem::take(&mut self.state.borrow_mut().calls)
+    }
+
+    pub fn read_map<T>(&self, map: u32, body: impl FnOnce(&HeaderMap) -> T) -> Result<T, Status> {
+        let state = self.state.borrow();
+        if map == HTTP_CALL_RESPONSE_HEADERS {
+            let (headers, _) = state.http_answer.as_ref().ok_or(Status::BadArgument)?;
+            return Ok(body(headers));
+        }
+        let stream = state.streams.get(&self.context.get()).ok_or(Status::BadArgument)?;
+        let (headers, access) = match map {
+            REQUEST_HEADERS => &stream.request,
+            RESPONSE_HEADERS => &stream.response,
+            _ => return Err(Status::BadArgument),
+        };
+        match access {
+            Access::None => Err(Status::BadArgument),
+            Access::Read | Access::Write => Ok(body(headers)),
+        }
+    }
+
+    pub fn edit_map(&self, map: u32, body: impl FnOnce(&mut HeaderMap)) -> Result<(), Status> {
+        let state = &mut *self.state.borrow_mut();
+        let stream = state.streams.get_mut(&self.context.get()).ok_or(Status::BadArgument)?;
+        let (headers, access) = match map {
+            REQUEST_HEADERS => &mut stream.request,
+            RESPONSE_HEADERS => &mut stream.response,
+            _ => return Err(Status::BadArgument),
+        };
+        match access {
+            Access::None | Access::Read => Err(Status::BadArgument),
+            Access::Write => {
+                body(headers);
+                Ok(())
+            }
+        }
+    }
+
+    pub fn buffer(&self, kind: u32) -> Option<Vec<u8>> {
+        let state = self.state.borrow();
+        match kind {
+            PLUGIN_CONFIGURATION if state.configuring => Some(state.configuration.to_vec()),
+            HTTP_CALL_RESPONSE_BODY => state.http_answer.as_ref().map(|(_, body)| body.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn property(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let state = self.state.borrow();
+        let stream = state.streams.get(&self.context.get())?;
+        match path {
+            b"source\0address" => Some(stream.source.to_string().into_bytes()),
+            b"source\0port" => Some(i64::from(stream.source.port()).to_le_bytes().to_vec()),
+            _ => stream.properties.get(path).cloned(),
+        }
+    }
+
+    pub fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), Status> {
+        let state = &mut *self.state.borrow_mut();
+        let stream = state.streams.get_mut(&self.context.get()).ok_or(Status::NotFound)?;
+        stream.properties.insert(path.to_vec(), value.to_vec());
+        Ok(())
+    }
+
+    pub fn send_local_response(&self, status: u32, details: &[u8], body: &[u8], headers: Pairs) -> Result<(), Status> {
+        let state = &mut *self.state.borrow_mut();
+        let stream = state.streams.get_mut(&self.context.get()).ok_or(Status::BadArgument)?;
+        if stream.reply.is_some() {
+            return Err(Status::BadArgument);
+        }
+        stream.reply = Some(Reply {
+            status: status as u16,
+            details: details.to_vec(),
+            headers,
+            body: body.to_vec(),
+        });
+        Ok(())
+    }
+
+    pub fn set_tick_period(&self, milliseconds: u32) {
+        let state = &mut *self.state.borrow_mut();
+        let context = self.context.get();
+        let root = state.streams.get(&context).map_or(context, |stream| stream.root);
+        match u64::from(milliseconds) * 1_000_000 {
+            0 => state.ticks.remove(&root),
+            period => state.ticks.insert(
+                root,
+                Tick {
+                    period,
+                    due: self.proxy.monotonic() + period,
+                },
+            ),
+        };
+    }
+
+    pub fn http_call(&self, cluster: &[u8], headers: Pairs, body: &[u8], timeout: u32) -> Result<u32, Status> {
+        let cluster = String::from_utf8_lossy(cluster).into_owned();
+        let has = |name: &[u8]| headers.iter().any(|(other, _)| other == name);
+        if !self.proxy.has_cluster(&cluster) || !has(b":method") || !has(b":path") || !has(b":authority") {
+            return Err(Status::BadArgument);
+        }
+        let state = &mut *self.state.borrow_mut();
+        let context = self.context.get();
+        let token = fresh_id();
+        state.http_calls.push(HttpCall {
+            token,
+            cluster,
+            headers,
+            body: body.to_vec(),
+            root: state.streams.get(&context).map_or(context, |stream| stream.root),
+            due: self.proxy.monotonic() + u64::from(timeout) * 1_000_000,
+        });
+        Ok(token)
+    }
+
+    pub fn set_effective_context(&self, context: u32) -> Result<(), Status> {
+        let state = self.state.borrow();
+        if !state.streams.contains_key(&context) && !state.roots.contains_key(&context) {
+            return Err(Status::BadArgument);
+        }
+        self.context.set(context);
+        Ok(())
+    }
+}
