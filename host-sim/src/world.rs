@@ -9,6 +9,7 @@
 
 mod abi;
 mod baton;
+mod exchange;
 pub mod header_map;
 pub mod metrics;
 pub mod proxy;
@@ -18,6 +19,7 @@ mod vm;
 
 use crate::exchange::{Pairs, Response};
 use baton::Baton;
+use exchange::Exchanges;
 use proxy::{Clusters, FailurePolicy, LogLine, Proxy};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -41,6 +43,7 @@ pub struct World {
     proxy: Arc<Proxy>,
     guest: fn(),
     workers: Vec<Worker>,
+    exchanges: Option<Exchanges>,
 }
 
 /// What a world is made of.
@@ -53,6 +56,7 @@ pub struct Builder {
     start: Duration,
     failure_policy: FailurePolicy,
     guest: fn(),
+    exchanges: Option<Exchanges>,
 }
 
 /// The filter refused its configuration.
@@ -84,6 +88,7 @@ impl World {
             start: START,
             failure_policy: FailurePolicy::default(),
             guest: pointsman_shell::start,
+            exchanges: None,
         }
     }
 
@@ -187,6 +192,14 @@ impl Builder {
         self
     }
 
+    /// A configuration for whole exchanges, through [`crate::exchange::Host`]: the same, with `explain` switched on
+    /// where it is off, because the hosts are told by it what was decided.
+    pub fn exchanges(mut self, configuration: &Value) -> Builder {
+        let mut configuration = configuration.clone();
+        self.exchanges = Some(Exchanges::of(&mut configuration));
+        self.config(configuration.to_string().as_bytes())
+    }
+
     /// The proxy's clusters, in place of those that the configuration names.
     pub fn clusters(mut self, clusters: Clusters) -> Builder {
         self.clusters = Some(clusters);
@@ -225,6 +238,7 @@ impl Builder {
         Ok(World {
             workers: workers.collect::<Result<_, _>>()?,
             guest: self.guest,
+            exchanges: self.exchanges,
             proxy,
         })
     }
@@ -316,38 +330,4 @@ fn clusters_of(configuration: &[u8]) -> Clusters {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use stream::Step;
-
-    fn pairs(pairs: &[(&str, &str)]) -> Pairs {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
-            .collect()
-    }
-
-    fn get(path: &str) -> Pairs {
-        pairs(&[
-            (":method", "GET"),
-            (":scheme", "http"),
-            (":authority", "a"),
-            (":path", path),
-        ])
-    }
-
-    #[test]
-    fn the_filter_answers_where_no_route_matches() {
-        let config = br#"{"no_route": {"respond": {"status": 404, "body": "nothing\n"}}, "routes": []}"#;
-        let world = World::builder().workers(2).config(config).start().unwrap();
-        for worker in 0..2 {
-            let mut stream = world.open(worker, &get("/"));
-            let Step::Reply(response) = stream.request() else {
-                panic!("no reply")
-            };
-            assert_eq!((response.status, &response.body[..]), (404, &b"nothing\n"[..]));
-            assert_eq!(response.headers, pairs(&[("content-type", "text/plain")]));
-            stream.close();
-        }
-    }
-}
+mod tests;

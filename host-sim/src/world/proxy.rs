@@ -113,16 +113,8 @@ impl Proxy {
         *self.clusters.lock().unwrap() = clusters;
     }
 
-    /// Whether the proxy has this cluster.
-    pub fn has_cluster(&self, name: &str) -> bool {
-        self.clusters.lock().unwrap().contains_key(name)
-    }
-
-    /// Whether the cluster has an endpoint of this address.
-    pub fn has_endpoint(&self, cluster: &str, address: &str) -> bool {
-        let clusters = self.clusters.lock().unwrap();
-        clusters
-            .get(cluster)
-            .is_some_and(|endpoints| endpoints.contains(address))
+    /// The endpoints of a cluster; None where the proxy has no such cluster.
+    pub fn endpoints(&self, cluster: &str) -> Option<BTreeSet<String>> {
+        self.clusters.lock().unwrap().get(cluster).cloned()
     }
 }

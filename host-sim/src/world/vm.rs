@@ -539,7 +539,7 @@ impl Vm {
     pub fn http_call(&self, cluster: &[u8], headers: Pairs, body: &[u8], timeout: u32) -> Result<u32, Status> {
         let cluster = String::from_utf8_lossy(cluster).into_owned();
         let has = |name: &[u8]| headers.iter().any(|(other, _)| other == name);
-        if !self.proxy.has_cluster(&cluster) || !has(b":method") || !has(b":path") || !has(b":authority") {
+        if self.proxy.endpoints(&cluster).is_none() || !has(b":method") || !has(b":path") || !has(b":authority") {
             return Err(Status::BadArgument);
         }
         let state = &mut *self.state.borrow_mut();

@@ -1,0 +1,354 @@
+//! The world's own laws, with Pointsman as the guest, and with [`naive`] where a law is about guests that err.
+
+use super::stream::Step;
+use super::*;
+use crate::exchange::{Ask, Host, Told};
+use serde_json::json;
+use std::net::IpAddr;
+
+mod naive;
+
+fn pairs(pairs: &[(&str, &str)]) -> Pairs {
+    pairs
+        .iter()
+        .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+        .collect()
+}
+
+fn get(path: &str) -> Pairs {
+    pairs(&[
+        (":authority", "a"),
+        (":path", path),
+        (":method", "GET"),
+        (":scheme", "http"),
+    ])
+}
+
+fn answered(status: u16, headers: &[(&str, &str)], body: &str) -> Response {
+    Response {
+        status,
+        headers: pairs(headers),
+        body: body.into(),
+    }
+}
+
+fn ask(path: &str) -> Ask {
+    Ask {
+        method: b"GET".to_vec(),
+        scheme: b"http".to_vec(),
+        authority: b"a".to_vec(),
+        target: path.into(),
+        headers: Vec::new(),
+        client_ip: None,
+        roll: None,
+        upstream: answered(200, &[("x-up", "1")], "up"),
+    }
+}
+
+/// Routes: `/own` answers, `/pass` passes, `/limited` has a bucket of three, everything else goes to the pool `p`.
+fn config() -> Value {
+    json!({
+        "pools": {
+            "p": { "targets": [{ "cluster": "blue", "weight": 1 }, { "cluster": "green", "weight": 1 }] },
+            "api": { "cluster": "api", "targets": [{ "endpoint": "127.0.0.1:9101" }, { "endpoint": "127.0.0.1:9102" }] },
+        },
+        "routes": [
+            {
+                "name": "own",
+                "match": { "path": { "prefix": "/own" } },
+                "response_headers": { "add": { "x-edit": "1" } },
+                "respond": { "status": 403, "body": "no\n" },
+            },
+            { "name": "pass", "match": { "path": { "prefix": "/pass" } }, "pass": true },
+            { "name": "api", "match": { "path": { "prefix": "/api" } }, "pool": "api" },
+            { "name": "rest", "response_headers": { "add": { "x-edit": "1" } }, "pool": "p" },
+        ],
+    })
+}
+
+fn world(workers: usize) -> World {
+    World::builder().workers(workers).exchanges(&config()).start().unwrap()
+}
+
+fn value<'p>(pairs: &'p Pairs, name: &str) -> Vec<&'p [u8]> {
+    let named = pairs.iter().filter(|(other, _)| other == name.as_bytes());
+    named.map(|(_, value)| &value[..]).collect()
+}
+
+// Exchanges.
+
+#[test]
+fn a_local_reply_passes_the_response_phase_once() {
+    let mut world = world(1);
+    let Told {
+        response,
+        upstream_headers,
+        ..
+    } = world.exchange(&ask("/own")).unwrap();
+    assert_eq!(
+        response,
+        answered(403, &[("content-type", "text/plain"), ("x-edit", "1")], "no\n")
+    );
+    assert_eq!(upstream_headers, None);
+}
+
+#[test]
+fn a_changed_request_header_chooses_the_route_anew() {
+    let mut world = world(1);
+    let told = world.exchange(&ask("/")).unwrap();
+    assert!(
+        ["blue", "green"].contains(&told.upstream_cluster.as_deref().unwrap()),
+        "{told:?}"
+    );
+    assert_eq!(told.response, answered(200, &[("x-up", "1"), ("x-edit", "1")], "up"));
+    assert_eq!(told.decision["route"], "rest");
+}
+
+#[test]
+fn a_cluster_that_the_proxy_does_not_have_is_404_through_the_response_phase() {
+    let builder = World::builder().exchanges(&config()).clusters(Clusters::new());
+    let told = builder.start().unwrap().exchange(&ask("/")).unwrap();
+    assert_eq!(told.response, answered(404, &[("x-edit", "1")], ""));
+    assert_eq!(told.upstream_headers, None);
+}
+
+#[test]
+fn upstream_headers_of_a_client_never_take_effect() {
+    let mut world = world(1);
+    for (path, cluster) in [("/pass", false), ("/", true), ("/api", true)] {
+        let mut ask = ask(path);
+        ask.headers = pairs(&[
+            ("x-pointsman-cluster", "evil"),
+            ("X-Pointsman-Cluster", "evil2"),
+            ("x-pointsman-endpoint", "10.0.0.1:1"),
+        ]);
+        let told = world.exchange(&ask).unwrap();
+        let upstream = told.upstream_headers.unwrap();
+        assert_eq!(
+            value(&upstream, "x-pointsman-cluster").len(),
+            usize::from(cluster),
+            "{path}"
+        );
+        assert!(
+            !upstream
+                .iter()
+                .any(|(_, value)| value.starts_with(b"evil") || value == b"10.0.0.1:1"),
+            "{path}"
+        );
+        assert_eq!(told.upstream_cluster.is_some(), cluster, "{path}");
+    }
+}
+
+#[test]
+fn an_endpoint_is_the_first_of_the_header() {
+    let told = world(1).exchange(&ask("/api")).unwrap();
+    let upstream = told.upstream_headers.unwrap();
+    let [list] = &value(&upstream, "x-pointsman-endpoint")[..] else {
+        panic!("one header")
+    };
+    let first = std::str::from_utf8(list).unwrap().split(',').next();
+    assert_eq!(told.upstream_endpoint.as_deref(), first);
+}
+
+#[test]
+fn a_connection_stays_on_its_worker_and_connections_take_turns() {
+    let mut world = world(3);
+    let mut used = |last| {
+        world.take_calls();
+        let mut ask = ask("/");
+        ask.client_ip = Some(IpAddr::from([10, 0, 0, last]));
+        world.exchange(&ask).unwrap();
+        let calls = world.workers.iter().map(|worker| !worker.0.take_calls().is_empty());
+        calls.collect::<Vec<_>>()
+    };
+    let first: Vec<_> = (0..3).map(&mut used).collect();
+    assert_eq!(
+        first,
+        [[true, false, false], [false, true, false], [false, false, true]]
+    );
+    assert_eq!((0..3).map(&mut used).collect::<Vec<_>>(), first);
+}
+
+#[test]
+fn a_client_that_connects_anew_comes_to_the_next_worker() {
+    let mut world = world(2);
+    world.take_calls();
+    for expected in [[true, false], [false, true], [true, false]] {
+        world.exchange(&ask("/")).unwrap();
+        let calls = world.workers.iter().map(|worker| !worker.0.take_calls().is_empty());
+        assert_eq!(calls.collect::<Vec<_>>(), expected);
+        world.reconnect();
+    }
+}
+
+// Host calls.
+
+#[test]
+fn host_calls_are_counted_for_each_callback() {
+    let world = world(1);
+    world.take_calls();
+    let mut stream = world.open(0, &get("/"));
+    assert!(matches!(stream.request(), Step::Forward(_)));
+    stream.response(&answered(200, &[], ""));
+    stream.close();
+    let calls = world.take_calls();
+    assert_eq!(calls[&Callback::Request].of["get_header_map"], 1);
+    assert_eq!(calls[&Callback::Request].of["set_header"], 1);
+    assert_eq!(calls[&Callback::Request].returned_bytes, 1);
+    assert_eq!(calls[&Callback::Response].of, BTreeMap::from([("add_header", 1)]));
+    assert_eq!(calls[&Callback::Response].returned_bytes, 0);
+    assert!(!calls.contains_key(&Callback::End), "{calls:?}");
+    assert!(world.take_calls().is_empty());
+}
+
+// Streams.
+
+#[test]
+fn a_client_may_leave_at_any_step() {
+    let world = world(1);
+    for steps in 0..3 {
+        let mut stream = world.open(0, &get("/"));
+        if steps > 0 {
+            stream.request();
+        }
+        if steps > 1 {
+            stream.response(&answered(200, &[], ""));
+        }
+        stream.close();
+    }
+    let mut stream = world.open(0, &get("/own"));
+    assert!(matches!(stream.request(), Step::Reply(_)));
+    stream.close();
+    assert_eq!(world.proxy.take_log(), []);
+}
+
+// Configuration.
+
+#[test]
+fn a_refused_configuration_is_an_error_with_its_reasons() {
+    let Err(ConfigureFailed { log }) = World::builder().config(b"{\"routs\": []}").start() else {
+        panic!("it loaded")
+    };
+    assert!(
+        log.iter().any(|line| line.message.contains("routs") && line.level == 4),
+        "{log:?}"
+    );
+}
+
+#[test]
+fn a_bad_update_leaves_the_old_configuration_and_the_next_good_one_loads() {
+    let world = world(2);
+    let status = |worker| {
+        let mut stream = world.open(worker, &get("/own"));
+        let Step::Reply(response) = stream.request() else {
+            panic!("no reply")
+        };
+        stream.close();
+        response.status
+    };
+    world.reload(b"{").unwrap_err();
+    assert_eq!((status(0), status(1)), (403, 403));
+    world
+        .reload(br#"{"no_route": {"respond": {"status": 410}}, "routes": []}"#)
+        .unwrap();
+    assert_eq!((status(0), status(1)), (410, 410));
+}
+
+#[test]
+fn a_stream_under_way_ends_with_the_configuration_it_began_with() {
+    let world = world(1);
+    let mut old = world.open(0, &get("/"));
+    old.request();
+    world.reload(br#"{"routes": []}"#).unwrap();
+    assert_eq!(
+        old.response(&answered(200, &[], "")),
+        answered(200, &[("x-edit", "1")], "")
+    );
+    old.close();
+    let mut new = world.open(0, &get("/"));
+    assert!(matches!(new.request(), Step::Reply(Response { status: 404, .. })));
+}
+
+// A VM that traps.
+
+#[test]
+fn a_trap_ends_the_streams_of_its_vm_and_the_next_request_has_a_fresh_one() {
+    let world = world(2);
+    let mut lost = world.open(0, &get("/"));
+    let mut kept = world.open(1, &get("/"));
+    lost.request();
+    kept.request();
+    world.kill(0);
+    assert_eq!(lost.response(&answered(200, &[], "")).status, 503);
+    assert_eq!(kept.response(&answered(200, &[], "")).status, 200);
+    lost.close();
+    assert!(matches!(world.open(0, &get("/")).request(), Step::Forward(_)));
+
+    // A second trap right after: not before the back-off is over.
+    world.kill(0);
+    assert!(matches!(
+        world.open(0, &get("/")).request(),
+        Step::Reply(Response { status: 503, .. })
+    ));
+    world.advance(Duration::from_secs(1));
+    assert!(matches!(world.open(0, &get("/")).request(), Step::Forward(_)));
+}
+
+#[test]
+fn a_trap_leaves_shared_data_and_metrics_as_they_are() {
+    let world = world(1);
+    world.proxy.shared_data.set(b"k", b"v", 0).unwrap();
+    let keys = world.proxy.shared_data.len();
+    world.kill(0);
+    world.open(0, &get("/")).request();
+    assert_eq!(world.proxy.shared_data.len(), keys);
+    assert_eq!(world.proxy.shared_data.get(b"k").unwrap().0, b"v");
+}
+
+#[test]
+fn a_dead_vm_answers_503_for_ever_or_is_passed_by_as_the_policy_says() {
+    for (policy, passes) in [(FailurePolicy::Closed, false), (FailurePolicy::Open, true)] {
+        let builder = World::builder().config(br#"{"routes": []}"#).failure_policy(policy);
+        let world = builder.start().unwrap();
+        world.kill(0);
+        world.advance(Duration::from_secs(60));
+        let step = world.open(0, &get("/")).request();
+        match passes {
+            true => assert_eq!(step, Step::Forward(get("/"))),
+            false => assert_eq!(step, Step::Reply(answered(503, &[], ""))),
+        }
+    }
+}
+
+// Time and chance.
+
+#[test]
+fn the_clock_passes_and_jumps_as_told() {
+    let world = World::builder()
+        .config(br#"{"routes": []}"#)
+        .start_time(Duration::from_secs(100))
+        .start()
+        .unwrap();
+    world.advance(Duration::from_millis(1));
+    assert_eq!(world.proxy.now(), 100_001_000_000);
+    world.proxy.jump(-50_000_000_000);
+    assert_eq!(world.proxy.now(), 50_001_000_000);
+}
+
+#[test]
+fn a_seed_is_a_history() {
+    let history = |seed| {
+        let mut config = config();
+        config["pools"]["p"]["balance"] = "random".into();
+        let mut world = World::builder()
+            .workers(2)
+            .seed(seed)
+            .exchanges(&config)
+            .start()
+            .unwrap();
+        let mut cluster = || world.exchange(&ask("/")).unwrap().upstream_cluster.unwrap();
+        (0..64).map(|_| cluster()).collect::<Vec<_>>()
+    };
+    assert_eq!(history(1), history(1));
+    assert_ne!(history(1), history(2));
+}
