@@ -2,6 +2,8 @@
 
 pub mod check;
 pub mod demo;
+pub mod explain;
+pub mod test;
 
 /// What a command that could be done came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

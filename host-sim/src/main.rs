@@ -20,12 +20,16 @@ struct Arguments {
 enum Command {
     Check(cli::check::Arguments),
     Demo(cli::demo::Arguments),
+    Explain(cli::explain::Arguments),
+    Test(cli::test::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check(arguments) => cli::check::run(&arguments),
         Command::Demo(arguments) => cli::demo::run(&arguments),
+        Command::Explain(arguments) => cli::explain::run(&arguments),
+        Command::Test(arguments) => cli::test::run(&arguments),
     };
     match outcome {
         Ok(cli::Outcome::Good) => ExitCode::SUCCESS,

@@ -23,6 +23,7 @@ use exchange::Exchanges;
 use proxy::{Clusters, FailurePolicy, LogLine, Proxy};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -66,6 +67,22 @@ pub struct ConfigureFailed {
     pub log: Vec<LogLine>,
 }
 
+impl fmt::Display for ConfigureFailed {
+    /// A line for each of the log's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the filter refuses its configuration")?;
+        self.log.iter().try_for_each(|line| write!(f, "\n{}", line.message))
+    }
+}
+
+impl std::error::Error for ConfigureFailed {}
+
+impl From<ConfigureFailed> for String {
+    fn from(failed: ConfigureFailed) -> String {
+        failed.to_string()
+    }
+}
+
 /// One worker of a proxy.
 pub struct Worker(Rc<Vm>);
 
@@ -90,6 +107,11 @@ impl World {
             guest: pointsman_shell::start,
             exchanges: None,
         }
+    }
+
+    /// A world with one worker for exchanges with this configuration.
+    pub fn of(configuration: &Value) -> Result<World, ConfigureFailed> {
+        World::builder().exchanges(configuration).start()
     }
 
     /// What the workers share: shared data, metrics, log, clock.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// Says what happens to one request, and why not the earlier routes.
