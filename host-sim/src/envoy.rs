@@ -49,48 +49,37 @@ impl Envoy {
     /// Starts Envoy and waits until it serves. An error says why it did not, with the end of its log.
     pub fn start(program: &Program, deployment: Deployment) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("pointsman-envoy-").tempdir()?;
-        write_atomically(&directory.path().join(LISTENERS), &deployment.listeners_file())?;
         let (process, admin) = launch(program, &deployment, directory.path())?;
-        Ok(Self {
+        let envoy = Self {
             program: program.clone(),
             deployment,
             directory,
             process,
             admin,
-        })
+        };
+        if envoy.deployment.is_updatable() {
+            envoy.taken_over([0; 3], 0)?;
+        }
+        Ok(envoy)
     }
 
     /// Ends Envoy and starts it anew with the same configuration. Free ports are chosen anew.
     pub fn restart(&mut self) -> Result<()> {
         self.process.end();
         (self.process, self.admin) = launch(&self.program, &self.deployment, self.directory.path())?;
+        if self.deployment.is_updatable() {
+            self.taken_over([0; 3], 0)?;
+        }
         Ok(())
     }
 
     /// Puts the listeners of `deployment` in place of the present ones, as a control plane would. Needs
     /// [`Deployment::updatable`]. An error is Envoy's refusal; it then serves as before.
     pub fn update(&mut self, deployment: Deployment) -> Result<()> {
-        let outcomes = ["update_success", "update_rejected", "update_failure"];
-        let count = |envoy: &Self| -> Result<Vec<u64>> {
-            outcomes
-                .iter()
-                .map(|outcome| envoy.stat(&format!("listener_manager.lds.{outcome}")))
-                .collect()
-        };
+        let before = self.outcomes()?;
         let log_before = self.log().len();
-        let before = count(self)?;
         write_atomically(&self.directory.path().join(LISTENERS), &deployment.listeners_file())?;
-        let after = self.wait_for("taking the update over", || {
-            let now = count(self)?;
-            Ok((now != before).then_some(now))
-        })?;
-        if after[0] == before[0] {
-            let log = self.log();
-            bail!(
-                "Envoy refused the update:\n{}",
-                tail(log.get(log_before..).unwrap_or(&log))
-            );
-        }
+        self.taken_over(before, log_before)?;
         // The old listener serves until the new one has compiled its module and the workers have said that it is gone.
         let transient = [
             "total_listeners_warming",
@@ -99,9 +88,33 @@ impl Envoy {
         ];
         for gauge in transient {
             let gauge = format!("listener_manager.{gauge}");
-            self.wait_for("taking the update over", || Ok((self.stat(&gauge)? == 0).then_some(())))?;
+            self.wait_for("taking the listeners over", || {
+                Ok((self.stat(&gauge)? == 0).then_some(()))
+            })?;
         }
         self.deployment = deployment;
+        Ok(())
+    }
+
+    /// How many updates were taken over, refused, and not understood.
+    fn outcomes(&self) -> Result<[u64; 3]> {
+        let count = |outcome| self.stat(&format!("listener_manager.lds.update_{outcome}"));
+        Ok([count("success")?, count("rejected")?, count("failure")?])
+    }
+
+    /// Waits for the outcome of an update, when these were the outcomes before it, and the log was so long.
+    fn taken_over(&self, before: [u64; 3], log_before: usize) -> Result<()> {
+        let after = self.wait_for("taking the listeners over", || {
+            let now = self.outcomes()?;
+            Ok((now != before).then_some(now))
+        })?;
+        if after[0] == before[0] {
+            let log = self.log();
+            bail!(
+                "Envoy refused the listeners:\n{}",
+                tail(log.get(log_before..).unwrap_or(&log))
+            );
+        }
         Ok(())
     }
 
@@ -267,6 +280,7 @@ pub fn validate(program: &Program, deployment: &Deployment) -> Result<()> {
 fn launch(program: &Program, deployment: &Deployment, directory: &Path) -> Result<(Process, SocketAddr)> {
     let (bootstrap, log) = (directory.join(BOOTSTRAP), directory.join(LOG));
     let admin_address = directory.join(ADMIN_ADDRESS);
+    write_atomically(&directory.join(LISTENERS), &deployment.listeners_file())?;
     write_atomically(&bootstrap, &deployment.bootstrap_file(&directory.join(LISTENERS)))?;
     // Not `--log-path`: Envoy writes that file with a delay, and then an error would come without its reason.
     let log = File::create(&log)?;

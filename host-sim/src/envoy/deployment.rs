@@ -185,6 +185,10 @@ impl Deployment {
         self.workers
     }
 
+    pub(super) fn is_updatable(&self) -> bool {
+        self.updatable
+    }
+
     /// What Envoy reads at its start.
     pub(super) fn bootstrap_file(&self, listeners: &Path) -> Value {
         let mut bootstrap = self.bootstrap.clone();
@@ -235,8 +239,9 @@ impl Deployment {
 
 /// The targets at the endpoint `from` go to `to`, and are called what they were called.
 pub(super) fn move_targets(configuration: &mut Value, from: &str, to: SocketAddr) {
-    let pools = configuration["pools"]
-        .as_object_mut()
+    let pools = configuration
+        .get_mut("pools")
+        .and_then(Value::as_object_mut)
         .into_iter()
         .flat_map(|pools| pools.values_mut());
     let targets = pools

@@ -1,0 +1,392 @@
+//! The files of `envoy-config/`: each starts in a real Envoy and routes as it says.
+
+use host_sim::backend::{Backend, Received};
+use host_sim::client::Client;
+use host_sim::envoy::{self, Deployment, Envoy, Program, Version, Wanted, install};
+use host_sim::module;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::{Request, Response};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// A module whose VM dies of every request. It is what a proxy-wasm host needs to load it, and nothing else.
+const DEADLY: &str = r#"(module
+    (memory (export "memory") 1)
+    (func (export "proxy_abi_version_0_2_1"))
+    (func (export "proxy_on_memory_allocate") (param i32) (result i32) i32.const 1024)
+    (func (export "proxy_on_vm_start") (param i32 i32) (result i32) i32.const 1)
+    (func (export "proxy_on_configure") (param i32 i32) (result i32) i32.const 1)
+    (func (export "proxy_on_context_create") (param i32 i32))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) unreachable))"#;
+
+const MUTATIONS: &str = "early_header_mutation_extensions";
+
+/// An Envoy with a file of `envoy-config/`, with a backend at each endpoint that the file names.
+struct Site {
+    envoy: Envoy,
+    /// By the address that the file gives them.
+    backends: BTreeMap<String, Backend>,
+}
+
+impl Site {
+    fn start(program: &Program, deployment: Deployment) -> Self {
+        let mut backends = BTreeMap::new();
+        let mut deployment = deployment.on_free_ports();
+        for (_, address) in deployment.endpoints() {
+            if !backends.contains_key(&address.to_string()) {
+                let backend = Backend::start(&address.port().to_string()).unwrap();
+                deployment = deployment.move_endpoint(address, backend.address());
+                backends.insert(address.to_string(), backend);
+            }
+        }
+        Self {
+            envoy: Envoy::start(program, deployment).unwrap(),
+            backends,
+        }
+    }
+
+    fn of(file: &str) -> Self {
+        Self::start(&envoy(), Deployment::file(file, &module::build().unwrap()).unwrap())
+    }
+
+    /// Sends `GET path`. The answer's status, and the port that the file gives to the backend that answered.
+    fn get(&self, client: &mut Client, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+        let response = get(client, path, headers);
+        (response.status().as_u16(), header(&response, "x-backend").to_owned())
+    }
+
+    fn received(&self) -> Vec<Received> {
+        self.backends.values().flat_map(Backend::take_received).collect()
+    }
+}
+
+fn envoy() -> Program {
+    install::find(Wanted::Any).unwrap()
+}
+
+fn get(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> Response<Bytes> {
+    let mut request = Request::get(path);
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", "shop.example.com");
+    }
+    let request = headers
+        .iter()
+        .fold(request, |request, (name, value)| request.header(*name, *value));
+    client.send(request.body(Full::default()).unwrap()).unwrap()
+}
+
+fn header<'a>(response: &'a Response<Bytes>, name: &str) -> &'a str {
+    response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+/// The HTTP connection manager of the first listener.
+fn connection_manager(deployment: &mut Deployment) -> &mut Value {
+    &mut deployment.bootstrap_mut()["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+}
+
+fn value_of<'a>(received: &'a Received, name: &str) -> Option<&'a [u8]> {
+    received
+        .headers
+        .iter()
+        .find(|(key, _)| key == name.as_bytes())
+        .map(|(_, value)| &value[..])
+}
+
+#[test]
+fn envoy_yaml_routes_as_it_says() {
+    let site = Site::of("envoy.yaml");
+    let mut client = site.envoy.client().unwrap();
+    // What is asked, with which headers, the status, and the ports of those who may answer.
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], u16, &'a [&'a str]);
+    let rows: &[Row] = &[
+        ("/", &[], 200, &["9001", "9002"]),
+        ("/", &[("host", "beta.example.com")], 200, &["9003"]),
+        ("/", &[("host", "a.b.beta.example.com:8080")], 200, &["9003"]),
+        ("/", &[("host", "beta.example.com.")], 200, &["9003"]),
+        ("/", &[("cookie", "a=b; beta=1")], 200, &["9003"]),
+        ("/", &[("x-tier", "gold")], 200, &["9004"]),
+        ("/", &[("x-tier", "silver")], 200, &["9001", "9002"]),
+        ("/x?a&region=eu", &[], 200, &["9005"]),
+        ("/api", &[], 200, &["9101", "9102", "9103"]),
+        ("/apis", &[], 200, &["9001", "9002"]),
+        ("/account", &[], 200, &["9001", "9002"]),
+        ("/checkout/1", &[], 200, &["9001", "9002", "9003"]),
+        ("/internal", &[], 403, &[""]),
+        ("/public/../internal/a", &[], 403, &[""]),
+        ("//internal", &[], 403, &[""]),
+        ("/x%2f..%2finternal", &[], 307, &[""]),
+        ("/", &[("x_tier", "gold")], 400, &[""]),
+    ];
+    for (path, headers, status, backends) in rows {
+        let (got, backend) = site.get(&mut client, path, headers);
+        assert!(
+            got == *status && backends.contains(&backend.as_str()),
+            "{path} {headers:?}: {got} by {backend:?}"
+        );
+    }
+    let redirect = get(&mut client, "/old?a=1", &[]);
+    assert_eq!(
+        (redirect.status().as_u16(), header(&redirect, "location")),
+        (301, "http://shop.example.com/new?a=1")
+    );
+    assert_eq!(header(&get(&mut client, "/", &[]), "x-served-by"), "pointsman");
+    site.received();
+    site.get(&mut client, "/api/users?x=1", &[]);
+    assert_eq!(value_of(&site.received()[0], ":path"), Some(&b"/users?x=1"[..]));
+}
+
+#[test]
+fn an_endpoint_that_refuses_is_followed_by_the_next_of_the_choice() {
+    let mut site = Site::of("envoy.yaml");
+    drop(site.backends.remove("127.0.0.1:9101"));
+    let mut client = site.envoy.client().unwrap();
+    for _ in 0..20 {
+        let (status, backend) = site.get(&mut client, "/api", &[]);
+        assert!(status == 200 && backend != "9101", "{status} by {backend:?}");
+    }
+    assert!(site.envoy.stat("cluster.api.upstream_rq_retry_success").unwrap() > 0);
+}
+
+#[test]
+fn a_clients_upstream_headers_never_take_effect() {
+    let site = Site::of("envoy.yaml");
+    let mut client = site.envoy.client().unwrap();
+    let forged = [
+        ("x-pointsman-cluster", "gold"),
+        ("X-Pointsman-Endpoint", "127.0.0.1:1"),
+        ("x-pointsman-cluster", "eu"),
+    ];
+    for path in ["/", "/api", "/account", "/checkout"] {
+        let (status, backend) = site.get(&mut client, path, &forged);
+        assert!(
+            status == 200 && !["9004", "9005"].contains(&backend.as_str()),
+            "{path}: {status} by {backend}"
+        );
+    }
+    assert_eq!(site.get(&mut client, "/internal", &forged), (403, String::new()));
+    for received in site.received() {
+        assert_ne!(value_of(&received, "x-pointsman-cluster"), Some(&b"gold"[..]));
+        assert_ne!(value_of(&received, "x-pointsman-endpoint"), Some(&b"127.0.0.1:1"[..]));
+    }
+}
+
+/// `FAIL_OPEN` is the worst case: requests go on without a decision.
+#[test]
+fn a_clients_upstream_headers_never_take_effect_with_the_vm_dead() {
+    let (_directory, deadly) = deadly_module();
+    for (file, host, undecided) in [
+        ("envoy.yaml", "shop.example.com", 503),
+        ("sidecar.yaml", "ratings", 200),
+    ] {
+        let deployment = Deployment::file(file, &deadly)
+            .unwrap()
+            .with_failure_policy("FAIL_OPEN")
+            .with_workers(1);
+        let cluster = deployment.endpoints()[2].0.clone();
+        let forged = [("host", host), ("x-pointsman-cluster", cluster.as_str())];
+        let dead_site = |deployment: Deployment| {
+            let site = Site::start(&envoy(), deployment);
+            let mut client = site.envoy.client().unwrap();
+            let (status, _) = site.get(&mut client, "/", &forged);
+            assert_eq!(status, 503, "{file}: the request of which the VM dies");
+            assert!(site.envoy.log().contains("proxy_on_request_headers failed"), "{file}");
+            (site, client)
+        };
+
+        let (site, mut client) = dead_site(deployment.clone());
+        let (status, backend) = site.get(&mut client, "/", &forged);
+        assert_eq!(status, undecided, "{file}");
+        assert!(
+            ["", "9301"].contains(&backend.as_str()),
+            "{file}: the client chose {backend}"
+        );
+        let received = site.received();
+        assert!(
+            received
+                .iter()
+                .all(|received| value_of(received, "x-pointsman-cluster").is_none())
+        );
+
+        // That this can go wrong: without the lines that strip the headers the client does choose.
+        let mut careless = deployment;
+        let manager = connection_manager(&mut careless).as_object_mut().unwrap();
+        manager.remove(MUTATIONS).unwrap();
+        let (site, mut client) = dead_site(careless);
+        let (status, backend) = site.get(&mut client, "/", &forged);
+        assert!(status == 200 && backend != "9301", "{file}: {status} by {backend}");
+    }
+}
+
+fn deadly_module() -> (TempDir, std::path::PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("deadly.wasm");
+    std::fs::write(&path, wat::parse_str(DEADLY).unwrap()).unwrap();
+    (directory, path)
+}
+
+#[test]
+fn sidecar_yaml_decides_what_is_ours() {
+    const REQUESTS: usize = 100;
+    let site = Site::of("sidecar.yaml");
+    let mut client = site.envoy.client().unwrap();
+    let mut counts = BTreeMap::new();
+    for i in 0..REQUESTS {
+        let host = ["reviews", "reviews.default:8080", "reviews.default.svc.cluster.local"][i % 3];
+        let (status, backend) = site.get(&mut client, "/", &[("host", host)]);
+        assert_eq!(status, 200);
+        *counts.entry(backend).or_insert(0) += 1;
+    }
+    // One connection, one worker: exactly its share.
+    assert_eq!(
+        counts,
+        BTreeMap::from([("9201".to_owned(), 90), ("9202".to_owned(), 10)])
+    );
+    for _ in 0..5 {
+        assert_eq!(
+            site.get(&mut client, "/", &[("host", "reviews"), ("x-tester", "")]).1,
+            "9202"
+        );
+    }
+    for user in ["ann", "bob", "eve"] {
+        let headers = [("host", "reviews"), ("x-user", user)];
+        let first = site.get(&mut client, "/", &headers).1;
+        assert!(
+            (0..5).all(|_| site.get(&mut client, "/", &headers).1 == first),
+            "{user} stays"
+        );
+    }
+}
+
+#[test]
+fn sidecar_yaml_leaves_other_traffic_untouched() {
+    let module = module::build().unwrap();
+    let with = Deployment::file("sidecar.yaml", &module).unwrap();
+    let mut without = with.clone();
+    let manager = connection_manager(&mut without);
+    manager["http_filters"].as_array_mut().unwrap().remove(0);
+    manager.as_object_mut().unwrap().remove(MUTATIONS);
+
+    let requests: &[(&str, &[(&str, &str)])] = &[
+        (
+            "/a//b/../c%2fd?x=%zz&&y",
+            &[
+                ("host", "ratings.default:8080"),
+                ("x-odd", "a,b"),
+                ("x-odd", "c"),
+                ("cookie", "a=b;;c"),
+            ],
+        ),
+        (
+            "/",
+            &[
+                ("host", "RATINGS"),
+                ("x-forwarded-for", "1.2.3.4"),
+                ("x_under", "score"),
+            ],
+        ),
+    ];
+    let outcome = |deployment| {
+        let site = Site::start(&envoy(), deployment);
+        let mut client = site.envoy.client().unwrap();
+        let told: Vec<_> = requests
+            .iter()
+            .map(|(path, headers)| site.get(&mut client, path, headers))
+            .collect();
+        let mut received = site.received();
+        // Drawn anew for each request.
+        received
+            .iter_mut()
+            .for_each(|received| received.headers.retain(|(name, _)| name != b"x-request-id"));
+        (told, received)
+    };
+    let plain = outcome(without);
+    assert_eq!(plain.0, [(200, "9301".to_owned()), (200, "9301".to_owned())]);
+    assert_eq!(outcome(with.clone()), plain);
+
+    // A host that the mesh does not know goes where the application wanted to go. Nothing redirected this connection,
+    // so there is no such place; that it was asked for is what is to be seen.
+    let site = Site::start(&envoy(), with);
+    let forged = [
+        ("host", "elsewhere.example.com"),
+        (
+            "x-pointsman-cluster",
+            "outbound|8080||ratings.default.svc.cluster.local",
+        ),
+    ];
+    assert_eq!(
+        site.get(&mut site.envoy.client().unwrap(), "/", &forged),
+        (503, String::new())
+    );
+    assert_eq!(
+        site.envoy
+            .stat("cluster.PassthroughCluster.upstream_cx_none_healthy")
+            .unwrap(),
+        1
+    );
+}
+
+/// The oldest that PyPI has.
+#[test]
+fn every_file_starts_in_an_older_envoy_too() {
+    let old = install::find(Wanted::Exactly(Version {
+        major: 1,
+        minor: 36,
+        patch: 4,
+    }))
+    .unwrap();
+    let module = module::build().unwrap();
+    for file in ["envoy.yaml", "sidecar.yaml"] {
+        let deployment = Deployment::file(file, &module).unwrap();
+        envoy::validate(&old, &deployment).unwrap();
+        let site = Site::start(&old, deployment);
+        let status = site
+            .get(&mut site.envoy.client().unwrap(), "/", &[("host", "reviews")])
+            .0;
+        assert_eq!(status, 200, "{file}");
+    }
+}
+
+#[test]
+fn a_file_that_envoy_refuses_says_why() {
+    let deployment = Deployment::file("envoy.yaml", Path::new("/nowhere/pointsman.wasm"))
+        .unwrap()
+        .on_free_ports();
+    for deployment in [deployment.clone(), deployment.updatable()] {
+        let error = Envoy::start(&envoy(), deployment)
+            .err()
+            .expect("no such module")
+            .to_string();
+        assert!(error.contains("/nowhere/pointsman.wasm"), "{error}");
+    }
+}
+
+#[test]
+fn an_update_is_taken_over_or_refused_and_a_restart_serves_again() {
+    let (_directory, deadly) = deadly_module();
+    let deployment = Deployment::file("envoy.yaml", &deadly)
+        .unwrap()
+        .on_free_ports()
+        .updatable();
+    let answer = |status: u16| {
+        let mut deployment = deployment.clone();
+        let manager = connection_manager(&mut deployment);
+        manager["http_filters"].as_array_mut().unwrap().remove(0);
+        let route = &mut manager["route_config"]["virtual_hosts"][0]["routes"][0];
+        *route = json!({ "match": { "prefix": "/" }, "direct_response": { "status": status } });
+        deployment
+    };
+    let mut envoy = Envoy::start(&envoy(), answer(201)).unwrap();
+    let status = |envoy: &Envoy| get(&mut envoy.client().unwrap(), "/", &[]).status().as_u16();
+    assert_eq!(status(&envoy), 201);
+    let address = envoy.address().unwrap();
+    let refused = envoy.update(answer(7)).unwrap_err().to_string();
+    assert!(refused.contains("DirectResponseActionValidationError"), "{refused}");
+    assert_eq!(status(&envoy), 201);
+    envoy.update(answer(202)).unwrap();
+    assert_eq!((status(&envoy), envoy.address().unwrap()), (202, address));
+    envoy.restart().unwrap();
+    assert_eq!(status(&envoy), 202);
+}
