@@ -109,9 +109,9 @@ impl World {
         }
     }
 
-    /// A world with one worker for exchanges with this configuration.
-    pub fn of(configuration: &Value) -> Result<World, ConfigureFailed> {
-        World::builder().exchanges(configuration).start()
+    /// A world for exchanges with this configuration.
+    pub fn of(configuration: &Value, workers: usize) -> Result<World, ConfigureFailed> {
+        World::builder().workers(workers).exchanges(configuration).start()
     }
 
     /// What the workers share: shared data, metrics, log, clock.

@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let tree = configuration::read(&arguments.config).with_context(|| format!("reading {file}"))?;
     let config = Config::from_value(&tree).with_context(|| file.to_string())?;
     let ask = ask(arguments)?;
-    let mut world = World::of(&configuration::to_json(&tree)).map_err(|error| anyhow!(error))?;
+    let mut world = World::of(&configuration::to_json(&tree), 1).map_err(|error| anyhow!(error))?;
     let told = world.exchange(&ask).map_err(|error| anyhow!(error))?;
     let object = explain::object(&config, &ask, &told).map_err(|error| anyhow!(error))?;
     let mut out = io::stdout().lock();
