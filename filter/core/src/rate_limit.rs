@@ -1,4 +1,40 @@
-//! Rate limits: GCRA on shared data.
+//! Rate limits: GCRA on shared data, so that a limit holds for all workers together.
+//!
+//! **The rule.** A bucket of `burst` requests refills at `requests` per `per`. It is kept as one instant, when it will be full
+//! again (the "theoretical arrival time" of ITU-T I.371's generic cell rate algorithm): a request moves that instant
+//! on by T = `per`/`requests`, and is refused if it would then lie more than `burst`·T ahead. So over any window the admitted
+//! requests are at most `burst` + rate × window, and whoever keeps to that is never refused. T need not be a whole
+//! number of nanoseconds: the instant carries a fraction in units of 1/`requests` ns, so that neither promise drifts.
+//!
+//! **The table.** A key per client would be a leak that clients drive (shared data knows no delete), so the buckets lie in slots of a
+//! fixed set of records: `max_keys` slots altogether, up to 64 in a record. A client's record and its name in it come
+//! from a hash under a secret seed, so it cannot choose whom to share with. Only a bucket that is full makes room: to forget
+//! it changes nothing. Names cover the limit's numbers too; a limit that is changed begins afresh.
+//!
+//! **No room.** Where all slots of its record are in use, a newcomer is charged to the one overflow bucket that its limit has for all
+//! such newcomers. It must not get a second burst when it gets a slot later. So before the overflow bucket is charged, the
+//! record is marked with the instant to which the charge moves that bucket, and a new slot begins no fuller than the limit's
+//! mark. Then at any time the bucket that a client is charged to is no fuller than one that saw all its admitted requests:
+//! the overflow bucket saw them all and more; a new slot begins at a mark that is no earlier than the overflow bucket was when
+//! this client was last charged to it; and a slot is only given away when it is full. The price: a client that comes to a record
+//! with a mark may find a bucket that is not full though it is new.
+//!
+//! **Time.** Within a record time does not run backwards: a worker whose clock is behind uses the latest time the record has
+//! seen. Past [`CLOCK_STEP`] that is no skew but a clock that was set back, and everything in the record moves back with it:
+//! each bucket stays exactly as full as it was, so the bound holds, and nobody waits for the old time to come round again.
+//!
+//! **Several limits.** All are asked in their order, and the first that refuses answers; nothing is charged. Then all are charged in that
+//! order; if one of them refuses after all because another worker was faster, the charges before it are given back. A
+//! `shadow` limit is charged and counted as any other and refuses nothing.
+//!
+//! **When shared data fails us.** Contention past all retries refuses: the bound is the promise, and since refusals write
+//! nothing, only admitted requests contend. A host that fails its calls admits: it must not take the site down. Both are counted.
+
+use crate::hash::{Seed, SipWriter};
+use crate::port::Store;
+use crate::request::Request;
+use crate::shared::{Decision, Failed, Memory};
+use std::net::IpAddr;
 
 /// One limit of `rate_limits`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,4 +82,647 @@ pub struct Table {
 pub enum Event {
     /// This limit refused a request.
     Refused(usize),
+    /// This limit would have refused a request, if it were not a shadow.
+    Shadow(usize),
+    /// A client of this limit found no slot and was charged to the overflow bucket, or refused by it.
+    Overflow(usize),
+    /// Other workers wrote the same records more often than we try: this limit refused a request unseen, or let it pass if it
+    /// is a shadow, or kept a charge that should have been given back.
+    Contended(usize),
+    /// Another worker wrote first; the decision was made again.
+    Retry,
+    /// The host failed a call on shared data; the limit was not applied.
+    StoreFailed,
+}
+
+/// A clock that is further behind than this, in nanoseconds, was set back; what is less is skew between workers, or a
+/// small correction, and is waited out.
+const CLOCK_STEP: u64 = 1_000_000_000;
+
+/// 64 slots are 1.3 kB, which costs the same to read as one slot, and are enough for the load of records to even out.
+const SLOTS: u64 = 64;
+
+/// Overflow buckets lie in this many records. More limits than that share records, never buckets.
+const OVERFLOW_RECORDS: u64 = 64;
+
+/// How often a charge to an overflow bucket is tried; each try is two writes that may have to be repeated themselves.
+const OVERFLOW_ATTEMPTS: u32 = 4;
+
+/// An instant in nanoseconds since 1970, and a fraction of a nanosecond in units of one in the limit's `requests`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Instant {
+    ns: u64,
+    part: u32,
+}
+
+/// A bucket, or a mark: the lowest bit of its id is 1 in marks and overflow buckets, 0 in slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bucket {
+    id: u64,
+    full: Instant,
+}
+
+/// The size of a [`Bucket`] in a record: id, nanoseconds, fraction, all little-endian.
+const BUCKET: usize = 20;
+
+/// The bytes of a record: the latest time it has seen, 8 bytes little-endian, then buckets in no order.
+struct Record {
+    /// The time that holds in this record.
+    now: u64,
+    buckets: Vec<Bucket>,
+    /// The clock was set back, and everything in the record with it: that has to be written, whatever is decided.
+    moved: bool,
+}
+
+impl Record {
+    /// What is no record (a value that somebody removed, or of another release) is an empty one.
+    fn read(bytes: Option<&[u8]>, now: u64) -> Record {
+        let mut record = Record {
+            now,
+            buckets: Vec::new(),
+            moved: false,
+        };
+        let Some((latest, buckets)) = bytes.and_then(|bytes| bytes.split_first_chunk()) else {
+            return record;
+        };
+        let latest = u64::from_le_bytes(*latest);
+        let (buckets, _) = buckets.as_chunks::<BUCKET>();
+        // One more, because most changes of a young record add one.
+        record.buckets.reserve(buckets.len() + 1);
+        record.buckets.extend(buckets.iter().map(Bucket::read));
+        match latest.checked_sub(now) {
+            None => {}
+            Some(behind) if behind <= CLOCK_STEP => record.now = latest,
+            Some(behind) => {
+                record.moved = true;
+                for bucket in &mut record.buckets {
+                    bucket.full.ns = bucket.full.ns.saturating_sub(behind);
+                }
+            }
+        }
+        record
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(8 + BUCKET * self.buckets.len());
+        bytes.extend_from_slice(&self.now.to_le_bytes());
+        for bucket in &self.buckets {
+            bytes.extend_from_slice(&bucket.id.to_le_bytes());
+            bytes.extend_from_slice(&bucket.full.ns.to_le_bytes());
+            bytes.extend_from_slice(&bucket.full.part.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn find(&self, id: u64) -> Option<Instant> {
+        self.buckets
+            .iter()
+            .find(|bucket| bucket.id == id)
+            .map(|bucket| bucket.full)
+    }
+
+    /// Whether a slot can be added.
+    fn has_room(&self, capacity: u64) -> bool {
+        let slots = self.buckets.iter().filter(|bucket| !bucket.is_mark());
+        (slots.clone().count() as u64) < capacity || slots.into_iter().any(|slot| slot.is_idle(self.now))
+    }
+
+    /// Changes a bucket. A new one takes the place of an idle one of its kind, where there is one.
+    fn put(&mut self, new: Bucket) {
+        let now = self.now;
+        let mut places = self.buckets.iter_mut();
+        let own = places.position(|bucket| bucket.id == new.id);
+        let place = own.or_else(|| {
+            let mut places = self.buckets.iter();
+            places.position(|bucket| bucket.is_mark() == new.is_mark() && bucket.is_idle(now))
+        });
+        match place.and_then(|place| self.buckets.get_mut(place)) {
+            Some(place) => *place = new,
+            None => self.buckets.push(new),
+        }
+    }
+
+    fn write<T>(&self, result: T) -> Decision<T> {
+        Decision::Write(self.bytes(), result)
+    }
+
+    fn leave<T>(&self, result: T) -> Decision<T> {
+        match self.moved {
+            true => self.write(result),
+            false => Decision::Leave(result),
+        }
+    }
+}
+
+impl Bucket {
+    fn read(bytes: &[u8; BUCKET]) -> Bucket {
+        let [
+            n0,
+            n1,
+            n2,
+            n3,
+            n4,
+            n5,
+            n6,
+            n7,
+            t0,
+            t1,
+            t2,
+            t3,
+            t4,
+            t5,
+            t6,
+            t7,
+            part @ ..,
+        ] = *bytes;
+        Bucket {
+            id: u64::from_le_bytes([n0, n1, n2, n3, n4, n5, n6, n7]),
+            full: Instant {
+                ns: u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
+                part: u32::from_le_bytes(part),
+            },
+        }
+    }
+
+    fn is_mark(&self) -> bool {
+        self.id & 1 == 1
+    }
+
+    /// Full again: nothing is lost with it.
+    fn is_idle(&self, now: u64) -> bool {
+        self.full <= Instant { ns: now, part: 0 }
+    }
+}
+
+impl RateLimit {
+    /// The hash with all in it that makes this limit this limit.
+    fn hash(&self, seed: Seed) -> SipWriter {
+        let mut hash = SipWriter::new(seed);
+        hash.write_field(self.name.as_bytes());
+        hash.write_u64(self.requests.into());
+        hash.write_u64(self.per);
+        hash.write_u64(self.burst.into());
+        hash
+    }
+
+    /// The rule: when the bucket will be full again, after one more request at `now`; or until when that is refused.
+    fn admit(&self, full: Instant, now: u64) -> Result<Instant, u64> {
+        let Some(next) = full.max(Instant { ns: now, part: 0 }).later(self) else {
+            // Past the year 2554, only a bucket that takes centuries to refill.
+            return Err(u64::MAX);
+        };
+        // In units of 1/`requests` ns, where T is `per`.
+        let requests = u128::from(self.requests);
+        let ahead = u128::from(next.ns - now) * requests + u128::from(next.part);
+        match ahead.checked_sub(u128::from(self.burst) * u128::from(self.per)) {
+            None | Some(0) => Ok(next),
+            Some(excess) => {
+                let wait = u64::try_from(excess.div_ceil(requests)).unwrap_or(u64::MAX);
+                Err(now.saturating_add(wait))
+            }
+        }
+    }
+}
+
+impl Instant {
+    /// T later. None: there is no such instant.
+    fn later(self, limit: &RateLimit) -> Option<Instant> {
+        let requests = u64::from(limit.requests);
+        let part = u64::from(self.part) + limit.per % requests;
+        let carry = u64::from(part >= requests);
+        Some(Instant {
+            ns: self.ns.checked_add(limit.per / requests)?.checked_add(carry)?,
+            part: (part - carry * requests) as u32,
+        })
+    }
+
+    /// T earlier.
+    fn earlier(self, limit: &RateLimit) -> Instant {
+        let requests = u64::from(limit.requests);
+        let less = limit.per % requests;
+        let borrow = u64::from(u64::from(self.part) < less);
+        Instant {
+            ns: self.ns.saturating_sub(limit.per / requests + borrow),
+            part: (u64::from(self.part) + borrow * requests - less) as u32,
+        }
+    }
+}
+
+/// One worker's rate limits.
+#[derive(Debug)]
+pub struct RateLimits {
+    table: Table,
+    seed: Seed,
+    memory: Memory,
+}
+
+/// What one request asks of one limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    limit: &'a RateLimit,
+    /// The client's, as [`Bucket::id`].
+    id: u64,
+}
+
+/// What the limits of a request say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may go on, and was charged to every limit.
+    Admitted,
+    /// It may not, and was charged to none.
+    Refused {
+        /// The place of the limit that refuses among the claims.
+        claim: usize,
+        /// In nanoseconds from `now`, from 1: until then this limit refuses, and then it admits one request.
+        retry_after: u64,
+    },
+}
+
+/// What is the same for all claims of a request.
+struct Moment<'a> {
+    store: &'a mut dyn Store,
+    now: u64,
+    events: &'a mut Vec<Event>,
+}
+
+/// How far a step may go.
+#[derive(Clone, Copy)]
+enum Mode {
+    /// Only look.
+    Look,
+    /// Charge.
+    Charge,
+    /// Charge; where there is no room, mark the record with this instant.
+    Mark(Instant),
+}
+
+/// What one limit says.
+enum Answer {
+    /// Admitted; when looking, that it would be.
+    Admitted(Charge),
+    /// Refused until this instant.
+    Refused(u64),
+    /// The record has no slot for this client.
+    NoRoom,
+}
+
+/// What has to be known to give a charge back.
+struct Charge {
+    key: Key,
+    id: u64,
+    /// When the bucket will be full again, in nanoseconds since 1970.
+    full: u64,
+}
+
+/// The key of a record: `pm1/`, what it holds, and its number.
+type Key = [u8; 12];
+
+fn key(kind: &[u8; 4], number: u64) -> Key {
+    let [a, b, c, d] = *kind;
+    let [.., w, x, y, z] = number.to_be_bytes();
+    [b'p', b'm', b'1', b'/', a, b, c, d, w, x, y, z]
+}
+
+impl Record {
+    /// Asks the bucket that is `full` then, and charges it unless this is only a look.
+    fn ask(&mut self, limit: &RateLimit, key: Key, id: u64, full: Instant, mode: Mode) -> Decision<Answer> {
+        match limit.admit(full, self.now) {
+            Err(until) => self.leave(Answer::Refused(until)),
+            Ok(full) => {
+                let charge = Answer::Admitted(Charge { key, id, full: full.ns });
+                if let Mode::Look = mode {
+                    return Decision::Glance(charge);
+                }
+                self.put(Bucket { id, full });
+                self.write(charge)
+            }
+        }
+    }
+}
+
+impl RateLimits {
+    /// The limits of a worker that remembers nothing yet. `seed` is the secret that all workers share. Another `table`
+    /// than before the last reload begins all limits afresh.
+    pub fn new(table: Table, seed: Seed) -> RateLimits {
+        RateLimits {
+            table,
+            seed,
+            memory: Memory::default(),
+        }
+    }
+
+    /// What a request asks of a limit. `client` is the client's address, None where it has none; it is only looked at where
+    /// the limit's key says so.
+    pub fn claim<'a>(&self, limit: &'a RateLimit, request: &Request<'_>, client: Option<IpAddr>) -> Claim<'a> {
+        let mut id = limit.hash(self.seed);
+        for part in &limit.key {
+            part.feed(request, client, &mut id);
+        }
+        Claim {
+            limit,
+            id: id.finish() & !1,
+        }
+    }
+
+    /// Asks all limits of a request, in their order, and charges them if all admit it. `now` is in nanoseconds since 1970.
+    pub fn check(&mut self, claims: &[Claim<'_>], store: &mut dyn Store, now: u64, events: &mut Vec<Event>) -> Verdict {
+        let mut moment = Moment { store, now, events };
+        let verdict = self.decide(claims, &mut moment);
+        events.extend((0..self.memory.take_outrun()).map(|_| Event::Retry));
+        verdict
+    }
+
+    fn decide(&mut self, claims: &[Claim<'_>], moment: &mut Moment<'_>) -> Verdict {
+        // A lone limit is charged or not in one step; several have to be asked before any is charged.
+        let mut willing = vec![true; claims.len()];
+        if claims.len() > 1 {
+            for (i, (claim, willing)) in claims.iter().zip(&mut willing).enumerate() {
+                match self.ask(claim, Mode::Look, moment) {
+                    Ok(charge) => *willing = charge.is_some(),
+                    Err(retry_after) => return Verdict::Refused { claim: i, retry_after },
+                }
+            }
+        }
+        let mut charges = Vec::new();
+        for (i, (claim, willing)) in claims.iter().zip(willing).enumerate() {
+            if !willing {
+                continue;
+            }
+            match self.ask(claim, Mode::Charge, moment) {
+                Ok(charge) => charges.extend(charge.map(|charge| (claim, charge))),
+                Err(retry_after) => {
+                    for (claim, charge) in charges {
+                        self.give_back(claim, &charge, moment);
+                    }
+                    return Verdict::Refused { claim: i, retry_after };
+                }
+            }
+        }
+        Verdict::Admitted
+    }
+
+    /// One limit's answer, with all that shadow and failures make of it: the charge, or None where the request goes on
+    /// uncharged; or for how long it is refused.
+    fn ask(&mut self, claim: &Claim<'_>, mode: Mode, moment: &mut Moment<'_>) -> Result<Option<Charge>, u64> {
+        let index = claim.limit.index;
+        let mut answer = self.ask_slot(claim, mode, moment);
+        if let Ok(Answer::NoRoom) = answer {
+            answer = self.ask_overflow(claim, mode, moment);
+            // A look that admits is followed by the charge, which counts.
+            if !matches!((mode, &answer), (Mode::Look, Ok(Answer::Admitted(_)))) {
+                moment.events.push(Event::Overflow(index));
+            }
+        }
+        let (event, until) = match answer {
+            Ok(Answer::Admitted(charge)) => return Ok(Some(charge)),
+            Err(Failed::Store) => {
+                moment.events.push(Event::StoreFailed);
+                return Ok(None);
+            }
+            // When it would be admitted is not known, but soon.
+            Ok(Answer::NoRoom) | Err(Failed::Contended) => (Event::Contended(index), 0),
+            Ok(Answer::Refused(until)) if claim.limit.shadow => (Event::Shadow(index), until),
+            Ok(Answer::Refused(until)) => (Event::Refused(index), until),
+        };
+        moment.events.push(event);
+        match claim.limit.shadow {
+            true => Ok(None),
+            false => Err(until.saturating_sub(moment.now).max(1)),
+        }
+    }
+
+    /// Asks the client's own slot.
+    fn ask_slot(&mut self, claim: &Claim<'_>, mode: Mode, moment: &mut Moment<'_>) -> Result<Answer, Failed> {
+        let slots = u64::from(self.table.max_keys);
+        // Every slot is as likely, so a last record with fewer slots gets fewer clients.
+        let number = ((u128::from(claim.id) * u128::from(slots)) >> 64) as u64 / SLOTS;
+        let capacity = (slots - number * SLOTS).min(SLOTS);
+        let key = key(b"slot", number);
+        let (seed, now, limit) = (self.seed, moment.now, claim.limit);
+        self.memory.update(moment.store, &key, &mut |bytes| {
+            let mut record = Record::read(bytes, now);
+            if let Some(full) = record.find(claim.id) {
+                return record.ask(limit, key, claim.id, full, mode);
+            }
+            let mark = limit.hash(seed).finish() | 1;
+            let marked = record.find(mark).unwrap_or_default();
+            if record.has_room(capacity) {
+                return record.ask(limit, key, claim.id, marked, mode);
+            }
+            match mode {
+                Mode::Mark(full) if marked < full => {
+                    record.put(Bucket { id: mark, full });
+                    record.write(Answer::NoRoom)
+                }
+                _ => record.leave(Answer::NoRoom),
+            }
+        })
+    }
+
+    /// Asks the overflow bucket. Before it is charged the client's record is marked with what it will be then: whoever gets a
+    /// slot in between already counts this request.
+    fn ask_overflow(&mut self, claim: &Claim<'_>, mode: Mode, moment: &mut Moment<'_>) -> Result<Answer, Failed> {
+        let (now, limit) = (moment.now, claim.limit);
+        let id = limit.hash(self.seed).finish() | 1;
+        let key = key(b"over", (id >> 1) % OVERFLOW_RECORDS);
+        let mut marked = Instant::default();
+        for _ in 0..OVERFLOW_ATTEMPTS {
+            // Only looks, as long as what the bucket will be is later than the mark.
+            let mut next = marked;
+            let answer = self.memory.update(moment.store, &key, &mut |bytes| {
+                let mut record = Record::read(bytes, now);
+                let full = record.find(id).unwrap_or_default();
+                next = limit.admit(full, record.now).unwrap_or(marked);
+                record.ask(limit, key, id, full, if next > marked { Mode::Look } else { mode })
+            })?;
+            if next <= marked || matches!((mode, &answer), (Mode::Look, _)) {
+                return Ok(answer);
+            }
+            marked = next;
+            match self.ask_slot(claim, Mode::Mark(marked), moment)? {
+                Answer::NoRoom => {}
+                answer => return Ok(answer),
+            }
+        }
+        Err(Failed::Contended)
+    }
+
+    /// Takes a charge back, unless the bucket refilled that much by itself since: then there is nothing to give back, and
+    /// doing so would admit one request too many.
+    fn give_back(&mut self, claim: &Claim<'_>, charge: &Charge, moment: &mut Moment<'_>) {
+        let now = moment.now;
+        let result = self.memory.update(moment.store, &charge.key, &mut |bytes| {
+            let mut record = Record::read(bytes, now);
+            match record.find(charge.id) {
+                Some(full) if record.now <= charge.full => {
+                    let full = full.earlier(claim.limit);
+                    record.put(Bucket { id: charge.id, full });
+                    record.write(())
+                }
+                _ => record.leave(()),
+            }
+        });
+        moment.events.extend(match result {
+            Ok(()) => None,
+            Err(Failed::Contended) => Some(Event::Contended(claim.limit.index)),
+            Err(Failed::Store) => Some(Event::StoreFailed),
+        });
+    }
+}
+
+impl KeyPart {
+    /// Feeds what the request has of this part into a hash. No two different things are fed the same bytes.
+    pub fn feed(&self, request: &Request<'_>, client: Option<IpAddr>, hash: &mut SipWriter) {
+        match self {
+            KeyPart::ClientIp => match client.map(|address| address.to_canonical()) {
+                None => hash.write_byte(0),
+                Some(IpAddr::V4(address)) => {
+                    hash.write_byte(4);
+                    hash.write(&address.octets());
+                }
+                Some(IpAddr::V6(address)) => {
+                    hash.write_byte(6);
+                    hash.write(&address.octets());
+                }
+            },
+            KeyPart::Header(name) => {
+                for value in request.headers.all(name) {
+                    hash.write_byte(1);
+                    hash.write_field(value);
+                }
+                hash.write_byte(0);
+            }
+            KeyPart::Cookie(name) => feed_optional(hash, request.cookie_values(name).next()),
+            KeyPart::Query(name) => feed_optional(hash, request.query_values(name).next().as_deref()),
+            KeyPart::Path => hash.write_field(request.path),
+        }
+    }
+}
+
+fn feed_optional(hash: &mut SipWriter, value: Option<&[u8]>) {
+    hash.write_byte(value.is_some().into());
+    hash.write_field(value.unwrap_or_default());
+}
+
+/// The headers of a refusal's answer, `retry_after` in nanoseconds: `retry-after`, and `ratelimit-policy` and `ratelimit` as
+/// draft-ietf-httpapi-ratelimit-headers-10 has them. All three name whole seconds, rounded up: then the limit admits.
+pub fn refusal_headers(limit: &RateLimit, retry_after: u64) -> [(&'static [u8], Vec<u8>); 3] {
+    let seconds = retry_after.div_ceil(SECOND).max(1).to_string();
+    let mut policy = quoted(&limit.name);
+    let mut state = policy.clone();
+    let (quota, window) = limit.whole_seconds();
+    policy.push_str(";q=");
+    policy.push_str(&quota.to_string());
+    if let Some(window) = window {
+        policy.push_str(";w=");
+        policy.push_str(&window.to_string());
+    }
+    state.push_str(";r=0;t=");
+    state.push_str(&seconds);
+    [
+        (b"retry-after", seconds.into_bytes()),
+        (b"ratelimit-policy", policy.into_bytes()),
+        (b"ratelimit", state.into_bytes()),
+    ]
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// The largest integer of Structured Fields (RFC 9651 section 3.3.1).
+const LARGEST: u64 = 999_999_999_999_999;
+
+impl RateLimit {
+    /// The rate as requests per whole seconds, the only ones that a policy can name: `100` per `250ms` are 400 per second. Where
+    /// that takes numbers that the field cannot hold, the requests without a window.
+    fn whole_seconds(&self) -> (u64, Option<u64>) {
+        let (mut common, mut rest) = (SECOND, self.per);
+        while rest > 0 {
+            (common, rest) = (rest, common % rest);
+        }
+        let requests = u64::from(self.requests);
+        let window = self.per / common;
+        match requests.checked_mul(SECOND / common) {
+            Some(quota) if quota.max(window) <= LARGEST => (quota, Some(window)),
+            _ => (requests, None),
+        }
+    }
+}
+
+/// A String of Structured Fields. It holds printable ASCII; other bytes are percent-encoded.
+fn quoted(name: &str) -> String {
+    let mut string = String::from('"');
+    for byte in name.bytes() {
+        match byte {
+            b'"' | b'\\' => string.extend(['\\', byte.into()]),
+            b' '..=b'~' => string.push(byte.into()),
+            _ => {
+                string.push('%');
+                for digit in [byte >> 4, byte & 15] {
+                    string.extend(char::from_digit(digit.into(), 16));
+                }
+            }
+        }
+    }
+    string.push('"');
+    string
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Headers;
+    use crate::shared::tests::Map;
+
+    const NOW: u64 = 1_800_000_000 * SECOND;
+
+    fn limit(requests: u32, per: u64, burst: u32) -> RateLimit {
+        RateLimit {
+            index: 0,
+            name: "limit".into(),
+            requests,
+            per,
+            burst,
+            key: vec![KeyPart::ClientIp],
+            shadow: false,
+        }
+    }
+
+    fn limits(max_keys: u32) -> RateLimits {
+        RateLimits::new(Table { max_keys }, [9; 16])
+    }
+
+    fn ip(number: u32) -> Option<IpAddr> {
+        Some(IpAddr::V4(number.into()))
+    }
+
+    fn ask(limits: &mut RateLimits, limit: &RateLimit, store: &mut dyn Store, client: u32, now: u64) -> Verdict {
+        let headers = Headers::default();
+        let claim = limits.claim(limit, &Request::new(&headers), ip(client));
+        limits.check(&[claim], store, now, &mut Vec::new())
+    }
+
+    #[test]
+    fn limit_refuses_until_the_promised_instant() {
+        let limit = limit(7, 60 * SECOND, 3);
+        let (mut limits, mut store) = (limits(4), Map::default());
+        let mut now = NOW;
+        for _ in 0..3 {
+            assert_eq!(ask(&mut limits, &limit, &mut store, 1, now), Verdict::Admitted);
+        }
+        for _ in 0..100 {
+            let Verdict::Refused { retry_after, .. } = ask(&mut limits, &limit, &mut store, 1, now) else {
+                panic!("admitted");
+            };
+            now += retry_after - 1;
+            assert_eq!(
+                ask(&mut limits, &limit, &mut store, 1, now),
+                Verdict::Refused {
+                    claim: 0,
+                    retry_after: 1
+                }
+            );
+            now += 1;
+            assert_eq!(ask(&mut limits, &limit, &mut store, 1, now), Verdict::Admitted);
+        }
+    }
 }
