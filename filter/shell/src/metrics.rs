@@ -8,12 +8,20 @@ use pointsman_core::rate_limit::Event;
 pub struct Metrics {
     request_failed: Option<Counter>,
     response_failed: Option<Counter>,
+    rate_limit_retried: Option<Counter>,
+    rate_limit_store_failed: Option<Counter>,
     rate_limits: Vec<RateLimit>,
 }
 
 /// The counters of one limit: `pointsman.rate_limit.<name>.…`
 struct RateLimit {
     refused: Option<Counter>,
+    /// Requests that a shadow let pass.
+    shadow: Option<Counter>,
+    /// Requests whose client found no slot of its own.
+    overflow: Option<Counter>,
+    /// Requests decided without the record, because other workers were always faster.
+    contended: Option<Counter>,
 }
 
 impl Metrics {
@@ -23,11 +31,16 @@ impl Metrics {
         Metrics {
             request_failed: define("pointsman.request.failed"),
             response_failed: define("pointsman.response.failed"),
+            rate_limit_retried: define("pointsman.rate_limit_retried"),
+            rate_limit_store_failed: define("pointsman.rate_limit_store_failed"),
             rate_limits: limits
                 .map(|limit| {
                     let define = |what: &str| define(&["pointsman.rate_limit.", &limit.name, ".", what].concat());
                     RateLimit {
                         refused: define("refused"),
+                        shadow: define("shadow"),
+                        overflow: define("overflow"),
+                        contended: define("contended"),
                     }
                 })
                 .collect(),
@@ -47,8 +60,16 @@ impl Metrics {
     /// What happened in a decision.
     pub fn count(&self, events: impl Iterator<Item = Event>) {
         for event in events {
+            let of = |limit: usize, counter: fn(&RateLimit) -> Option<Counter>| {
+                self.rate_limits.get(limit).and_then(counter)
+            };
             increment(match event {
-                Event::Refused(limit) => self.rate_limits.get(limit).and_then(|limit| limit.refused),
+                Event::Refused(limit) => of(limit, |limit| limit.refused),
+                Event::Shadow(limit) => of(limit, |limit| limit.shadow),
+                Event::Overflow(limit) => of(limit, |limit| limit.overflow),
+                Event::Contended(limit) => of(limit, |limit| limit.contended),
+                Event::Retry => self.rate_limit_retried,
+                Event::StoreFailed => self.rate_limit_store_failed,
             });
         }
     }
