@@ -31,10 +31,9 @@ pub fn blocks(node: &Node<'_>, report: &mut Report) -> Vec<Block> {
     if !node.is_list() {
         return vec![block(node, report)];
     }
-    let nodes: Vec<Node<'_>> = node
-        .filled_list(report, "a block of conditions, or a list of blocks", MAX_ITEMS)
-        .collect();
-    nodes.iter().map(|node| block(node, report)).collect()
+    node.filled_list(report, "a block of conditions, or a list of blocks", MAX_ITEMS)
+        .map(|node| block(&node, report))
+        .collect()
 }
 
 fn block(node: &Node<'_>, report: &mut Report) -> Block {
@@ -44,7 +43,7 @@ fn block(node: &Node<'_>, report: &mut Report) -> Block {
     let path_node = map.get("path");
     let ignore_case = map.get("ignore_case");
     if let (Some(node), None) = (&ignore_case, &path_node) {
-        report.note(node, "stands without a path".to_owned(), "a `path` beside it");
+        report.note(node, "stands without a path", "a `path` beside it");
     }
     let scheme = map.get("scheme").and_then(|node| node.choice(report, SCHEMES));
     Block {
@@ -87,8 +86,9 @@ fn items<T>(
     read: fn(&Node<'_>, &mut Report) -> Option<T>,
     report: &mut Report,
 ) -> Vec<T> {
-    let nodes: Vec<Node<'_>> = list.filled_list(report, expected, MAX_ITEMS).collect();
-    nodes.iter().filter_map(|node| read(node, report)).collect()
+    list.filled_list(report, expected, MAX_ITEMS)
+        .filter_map(|node| read(&node, report))
+        .collect()
 }
 
 fn host(node: &Node<'_>, report: &mut Report) -> Option<HostMatch> {
@@ -117,7 +117,7 @@ fn method(node: &Node<'_>, report: &mut Report) -> Option<Box<[u8]>> {
     if let Some(meant) = meant
         && *meant != text
     {
-        report.note_near(node, node.shown(), EXPECTED, Some(meant));
+        report.note_near(node, &node.shown(), EXPECTED, Some(meant));
     }
     Some(syntax::bytes(text))
 }
@@ -156,7 +156,7 @@ fn path(node: &Node<'_>, beside: Option<Node<'_>>, report: &mut Report) -> Optio
     let map = node.map(report, &["exact", "prefix", "regex", "template", "ignore_case"])?;
     let within = map.get("ignore_case");
     if let (Some(within), Some(beside)) = (&within, &beside) {
-        report.note(within, format!("{} is given too", beside.place()), "one of the two");
+        report.note(within, &format!("{} is given too", beside.place()), "one of the two");
     }
     let ignore_case = within.or(beside).and_then(|node| node.yes(report)).unwrap_or_default();
     let kind_node = map.exactly_one(report, KINDS)?;
@@ -172,7 +172,7 @@ fn path(node: &Node<'_>, beside: Option<Node<'_>>, report: &mut Report) -> Optio
             Ok(segments) => PathKind::Template(segments),
             Err(why) => {
                 const EXPECTED: &str = "a template such as /users/{id} or /files/{rest=**}";
-                report.note(&kind_node, format!("{} has {why}", kind_node.shown()), EXPECTED);
+                report.note(&kind_node, &format!("{} has {why}", kind_node.shown()), EXPECTED);
                 return None;
             }
         },
@@ -186,7 +186,7 @@ pub fn regex<T>(node: &Node<'_>, compile: impl Fn(&str) -> Result<T, String>, re
     match compile(node.text(report, EXPECTED)?) {
         Ok(regex) => Some(regex),
         Err(why) => {
-            report.note(node, format!("{}: {why}", node.shown()), EXPECTED);
+            report.note(node, &format!("{}: {why}", node.shown()), EXPECTED);
             None
         }
     }

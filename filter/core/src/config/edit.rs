@@ -48,10 +48,8 @@ fn edits(node: Option<Node<'_>>, upstream: Option<&Upstream>, report: &mut Repor
 }
 
 fn names(list: &Node<'_>, upstream: Option<&Upstream>, report: &mut Report) -> Vec<Box<[u8]>> {
-    let nodes: Vec<Node<'_>> = list.list(report, "a list of header names").collect();
-    nodes
-        .iter()
-        .map(|node| checked_name(node, header_name(node, report), upstream, report))
+    list.list(report, "a list of header names", MAX_HEADERS)
+        .map(|node| checked_name(&node, header_name(&node, report), upstream, report))
         .collect()
 }
 
@@ -64,25 +62,14 @@ fn checked_name(node: &Node<'_>, name: Box<[u8]>, upstream: Option<&Upstream>, r
 
 /// Reads a map of headers: each name with a value or a list of values.
 pub fn headers(node: &Node<'_>, upstream: Option<&Upstream>, report: &mut Report) -> Vec<Values> {
-    let Some(map) = node.names(report, "a map of headers") else {
+    let Some(map) = node.names(report, "a map of headers", MAX_HEADERS) else {
         return Vec::new();
     };
-    if map.iter().len() > MAX_HEADERS {
-        report.note(
-            node,
-            format!("{} headers", map.iter().len()),
-            &format!("at most {MAX_HEADERS}"),
-        );
-    }
     let mut headers: Vec<Values> = Vec::new();
     let mut exact = Names::default();
     for node in map.iter() {
         if !syntax::is_token(node.key()) {
-            report.note(
-                &node,
-                "not a header name".to_owned(),
-                "letters, digits and !#$%&'*+-.^_`|~",
-            );
+            report.note(&node, "not a header name", "letters, digits and !#$%&'*+-.^_`|~");
         }
         let name = checked_name(&node, syntax::lower(node.key()), upstream, report);
         // The same letters twice are a key given twice, which has been noted.
@@ -90,7 +77,7 @@ pub fn headers(node: &Node<'_>, upstream: Option<&Upstream>, report: &mut Report
         if again {
             report.note(
                 &node,
-                "given twice: header names compare without case".to_owned(),
+                "given twice: header names compare without case",
                 "each header at most once",
             );
         }
@@ -103,8 +90,9 @@ fn values(node: &Node<'_>, report: &mut Report) -> Vec<Box<[u8]>> {
     if !node.is_list() {
         return value(node, report).into_iter().collect();
     }
-    let nodes: Vec<Node<'_>> = node.filled_list(report, VALUE, MAX_HEADERS).collect();
-    nodes.iter().filter_map(|node| value(node, report)).collect()
+    node.filled_list(report, VALUE, MAX_HEADERS)
+        .filter_map(|node| value(&node, report))
+        .collect()
 }
 
 fn value(node: &Node<'_>, report: &mut Report) -> Option<Box<[u8]>> {

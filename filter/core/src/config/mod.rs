@@ -75,23 +75,19 @@ impl Config {
     /// Loads JSON text, or a `google.protobuf.Struct` in binary.
     pub fn load(bytes: &[u8]) -> Result<Config, Problems> {
         if bytes.is_empty() {
-            return Err(unreadable(
-                "",
-                "nothing".to_owned(),
-                "JSON text or a google.protobuf.Struct",
-            ));
+            return Err(unreadable("", "nothing", "JSON text or a google.protobuf.Struct"));
         }
         let value = if protobuf::is_struct(bytes) {
             protobuf::decode(bytes).map_err(|malformed| {
                 let place = format!("byte {}", malformed.at);
-                unreadable(&place, malformed.why.to_owned(), "a google.protobuf.Struct")
+                unreadable(&place, malformed.why, "a google.protobuf.Struct")
             })
         } else {
             serde_json::from_slice(bytes).map_err(|error| {
                 let place = format!("line {}, column {}", error.line(), error.column());
                 let message = error.to_string();
                 let why = message.split(" at line ").next().unwrap_or_default();
-                unreadable(&place, why.to_owned(), "JSON text")
+                unreadable(&place, why, "JSON text")
             })
         };
         Config::from_value(&value?)
@@ -103,14 +99,14 @@ impl Config {
         let config = read(&Node::root(value), &mut report);
         report.finish()?;
         // No configuration and no problem: cannot be, and is no reason to take down a worker.
-        config.ok_or_else(|| unreadable("", "something unreadable".to_owned(), "a configuration"))
+        config.ok_or_else(|| unreadable("", "something unreadable", "a configuration"))
     }
 }
 
-fn unreadable(place: &str, found: String, expected: &str) -> Problems {
+fn unreadable(place: &str, found: &str, expected: &str) -> Problems {
     Problems(vec![Problem {
         place: place.to_owned(),
-        found,
+        found: found.to_owned(),
         expected: expected.to_owned(),
         nearest: None,
     }])
@@ -138,11 +134,11 @@ fn read(root: &Node<'_>, report: &mut Report) -> Option<Config> {
     let pools_node = map.get("pools");
     let pools_map = pools_node
         .as_ref()
-        .and_then(|node| node.names(report, "a map of pools"));
+        .and_then(|node| node.names(report, "a map of pools", pool::MAX_POOLS));
     let limits_node = map.get("rate_limits");
     let limits_map = limits_node
         .as_ref()
-        .and_then(|node| node.names(report, "a map of rate limits"));
+        .and_then(|node| node.names(report, "a map of rate limits", rate_limit::MAX_LIMITS));
     let known = route::Known {
         upstream: &upstream,
         pools: pools_map.map(|map| pool::pools(&map, report)).unwrap_or_default(),

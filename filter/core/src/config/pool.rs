@@ -6,7 +6,7 @@ use crate::balance::Balance;
 use crate::pool::{Pool, State, Target};
 use std::rc::Rc;
 
-/// The most pools: an index of a pool fits into two bytes of a shared record.
+/// The most pools: more than a proxy has clusters.
 pub const MAX_POOLS: usize = 10_000;
 /// The most targets of a pool: a choice looks at each.
 pub const MAX_TARGETS: usize = 10_000;
@@ -39,13 +39,6 @@ impl<T> Defined<'_, T> {
 /// Reads `pools`.
 pub fn pools<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, Pool> {
     let mut defined = Defined::default();
-    if map.iter().len() > MAX_POOLS {
-        report.note(
-            map.node(),
-            format!("{} pools", map.iter().len()),
-            &format!("at most {MAX_POOLS}"),
-        );
-    }
     for (index, node) in map.iter().enumerate() {
         check_name(&node, report);
         defined.names.entry(node.key()).or_insert(index);
@@ -56,7 +49,7 @@ pub fn pools<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, Pool> {
 
 fn check_name(node: &Node<'_>, report: &mut Report) {
     if !syntax::is_name(node.key()) {
-        report.note(node, "not a name".to_owned(), syntax::NAME);
+        report.note(node, "not a name", syntax::NAME);
     }
 }
 
@@ -93,15 +86,18 @@ fn balance(node: &Node<'_>, report: &mut Report) -> Option<Balance> {
     let later = |key: &str| later::BALANCES.contains(&key);
     // `{ consistent_hash: … }` is the one map among the later ones.
     let within = match node.is_map() {
-        true => node.names(report, "")?.iter().find(|node| later(node.key())),
+        true => node
+            .names(report, "", usize::MAX)?
+            .iter()
+            .find(|node| later(node.key())),
         false => None,
     };
     if let Some(within) = within {
-        report.note(&within, later::NOT_YET.to_owned(), &one_of(CHOICES));
+        report.note(&within, later::NOT_YET, &one_of(CHOICES));
         return None;
     }
     if node.as_text().is_some_and(later) {
-        report.note(node, format!("{} {}", node.shown(), later::NOT_YET), &one_of(CHOICES));
+        report.note(node, &format!("{} {}", node.shown(), later::NOT_YET), &one_of(CHOICES));
         return None;
     }
     match node.choice(report, CHOICES)? {
@@ -127,7 +123,7 @@ fn targets(list: &Node<'_>, of: &Of<'_>, report: &mut Report) -> Vec<Target> {
         };
         if let Some(other) = seen.insert(named, node.position()) {
             let found = format!("{} is the name of {}[{other}] too", quoted(named), list.place());
-            report.note(node, found, "a `name` of its own");
+            report.note(node, &found, "a `name` of its own");
         }
         targets.push(target);
     }
@@ -141,7 +137,7 @@ pub fn weights(node: &Node<'_>, weights: impl Iterator<Item = u32>, report: &mut
     if sum > u64::from(u32::MAX) {
         report.note(
             node,
-            format!("weights that sum to {sum}"),
+            &format!("weights that sum to {sum}"),
             &format!("a sum of at most {}", u32::MAX),
         );
     }
@@ -167,7 +163,7 @@ fn target<'n>(node: &'n Node<'n>, of: &Of<'_>, report: &mut Report) -> Option<(&
                     "`cluster` only, or a `cluster` on the pool",
                 ),
             };
-            report.note(&wrong, found, expected);
+            report.note(&wrong, &found, expected);
             map.get(own)
         }
         None => map.need(report, own, expected),

@@ -22,16 +22,9 @@ pub const DEFAULT_TABLE_KEYS: u32 = 1 << 16;
 /// Reads `rate_limits`.
 pub fn rate_limits<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, RateLimit> {
     let mut defined = Defined::default();
-    if map.iter().len() > MAX_LIMITS {
-        report.note(
-            map.node(),
-            format!("{} limits", map.iter().len()),
-            &format!("at most {MAX_LIMITS}"),
-        );
-    }
     for (index, node) in map.iter().enumerate() {
         if !syntax::is_ascii_name(node.key()) {
-            report.note(&node, "not a name".to_owned(), syntax::ASCII_NAME);
+            report.note(&node, "not a name", syntax::ASCII_NAME);
         }
         defined.names.entry(node.key()).or_insert(index);
         defined.all.push(rate_limit(&node, index, report).map(Rc::new));
@@ -59,14 +52,14 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
     if u64::from(requests) > per {
         report.note(
             node,
-            "more than one request per nanosecond".to_owned(),
+            "more than one request per nanosecond",
             "fewer `requests` or a longer `per`",
         );
     }
     if u128::from(burst) * u128::from(per) / u128::from(requests) > u128::from(MAX_TIME) {
         report.note(
             &burst_node.unwrap_or(*node),
-            "a burst that takes more than 366 days to fill again".to_owned(),
+            "a burst that takes more than 366 days to fill again",
             "a smaller `burst` or a higher rate",
         );
     }
@@ -85,8 +78,9 @@ const KEY: &str = "a list of client_ip, path, { header: … }, { cookie: … } o
 const KEY_PART: &str = "one of client_ip, path, { header: … }, { cookie: … }, { query: … }";
 
 fn key_parts(list: &Node<'_>, report: &mut Report) -> Vec<KeyPart> {
-    let nodes: Vec<Node<'_>> = list.filled_list(report, KEY, MAX_KEY_PARTS).collect();
-    nodes.iter().filter_map(|node| key_part(node, report)).collect()
+    list.filled_list(report, KEY, MAX_KEY_PARTS)
+        .filter_map(|node| key_part(&node, report))
+        .collect()
 }
 
 fn key_part(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
@@ -100,7 +94,7 @@ fn key_part(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
         };
         if part.is_none() {
             let near = report.nearest(text, &mut ["client_ip", "path"].into_iter());
-            report.note_near(node, node.shown(), KEY_PART, near);
+            report.note_near(node, &node.shown(), KEY_PART, near);
         }
         return part;
     }

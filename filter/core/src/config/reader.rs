@@ -28,17 +28,17 @@ impl Report {
     }
 
     /// Notes a problem at this node.
-    pub fn note(&mut self, node: &Node<'_>, found: String, expected: &str) {
+    pub fn note(&mut self, node: &Node<'_>, found: &str, expected: &str) {
         self.note_near(node, found, expected, None);
     }
 
     /// Notes a problem at this node, with the name that was probably meant.
-    pub fn note_near(&mut self, node: &Node<'_>, found: String, expected: &str, nearest: Option<&str>) {
+    pub fn note_near(&mut self, node: &Node<'_>, found: &str, expected: &str, nearest: Option<&str>) {
         let mut position = Vec::new();
         node.push_position(&mut position);
         let problem = Problem {
             place: node.place(),
-            found,
+            found: found.to_owned(),
             expected: expected.to_owned(),
             nearest: nearest.map(str::to_owned),
         };
@@ -160,7 +160,7 @@ impl<'a> Node<'a> {
 
     /// Notes that something else should stand here.
     pub fn wrong(&self, report: &mut Report, expected: &str) {
-        report.note(self, self.shown(), expected);
+        report.note(self, &self.shown(), expected);
     }
 
     /// A map with these keys and no others, each at most once.
@@ -184,23 +184,26 @@ impl<'a> Node<'a> {
             entries,
             keys,
         };
-        for node in map.iter() {
-            let key = node.key();
-            if later.contains(&key) {
-                let expected = one_of(keys);
-                report.note(&node, later::NOT_YET.to_owned(), &expected);
-            } else if !keys.contains(&key) {
+        for (position, (key, value)) in entries.iter().enumerate() {
+            let is_first = map.position(key) == Some(position);
+            if is_first && keys.contains(&key.as_str()) {
+                continue;
+            }
+            let node = map.entry(position, key, value);
+            if later.contains(&key.as_str()) {
+                report.note(&node, later::NOT_YET, &one_of(keys));
+            } else if !keys.contains(&key.as_str()) {
                 let near = report.nearest(key, &mut keys.iter().copied());
-                report.note_near(&node, "unknown key".to_owned(), &one_of(keys), near);
-            } else if map.get(key).is_some_and(|first| first.position != node.position) {
-                report.note(&node, GIVEN_TWICE.to_owned(), ONCE);
+                report.note_near(&node, "unknown key", &one_of(keys), near);
+            } else {
+                report.note(&node, GIVEN_TWICE, ONCE);
             }
         }
         Some(map)
     }
 
-    /// A map whose keys are names of the user's own, each at most once.
-    pub fn names<'n>(&'n self, report: &mut Report, expected: &str) -> Option<Map<'n>> {
+    /// A map of at most `most` entries whose keys are names of the user's own, each at most once.
+    pub fn names<'n>(&'n self, report: &mut Report, expected: &str, most: usize) -> Option<Map<'n>> {
         let Value::Map(entries) = self.value else {
             self.wrong(report, expected);
             return None;
@@ -210,23 +213,29 @@ impl<'a> Node<'a> {
             entries,
             keys: &[],
         };
+        self.are_few(entries.len(), most, report);
         let mut seen = Names::default();
         for node in map.iter() {
             if seen.insert(node.key(), 0).is_some() {
-                report.note(&node, GIVEN_TWICE.to_owned(), ONCE);
+                report.note(&node, GIVEN_TWICE, ONCE);
             }
         }
         Some(map)
     }
 
-    /// The items of a list.
-    pub fn list<'n>(&'n self, report: &mut Report, expected: &str) -> Nodes<'n> {
+    /// The items of a list that has `most` at most.
+    pub fn list<'n>(&'n self, report: &mut Report, expected: &str, most: usize) -> Nodes<'n> {
         let items = match self.value {
             Value::List(items) => items.as_slice(),
             _ => {
                 self.wrong(report, expected);
                 &[]
             }
+        };
+        let items = if self.are_few(items.len(), most, report) {
+            items
+        } else {
+            &[]
         };
         Nodes {
             parent: self,
@@ -235,14 +244,19 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Whether there are no more than `most` entries; those of a list that is too long are not looked at.
+    fn are_few(&self, count: usize, most: usize, report: &mut Report) -> bool {
+        if count > most {
+            report.note(self, &format!("{count} entries"), &format!("at most {most}"));
+        }
+        count <= most
+    }
+
     /// The items of a list that has one at least and `most` at most.
     pub fn filled_list<'n>(&'n self, report: &mut Report, expected: &str, most: usize) -> Nodes<'n> {
-        let nodes = self.list(report, expected);
-        let count = nodes.items.len();
-        if self.is_list() && count == 0 {
-            report.note(self, "an empty list".to_owned(), expected);
-        } else if count > most {
-            report.note(self, format!("{count} items"), &format!("at most {most}"));
+        let nodes = self.list(report, expected, most);
+        if matches!(self.value, Value::List(items) if items.is_empty()) {
+            report.note(self, "an empty list", expected);
         }
         nodes
     }
@@ -258,7 +272,7 @@ impl<'a> Node<'a> {
     /// A string that is not to be shown, whatever it is.
     pub fn secret(&self, report: &mut Report, expected: &str) -> Option<&'a str> {
         if self.as_text().is_none() {
-            report.note(self, "not a string".to_owned(), expected);
+            report.note(self, "not a string", expected);
         }
         self.as_text()
     }
@@ -280,7 +294,7 @@ impl<'a> Node<'a> {
         let chosen = choices.iter().position(|choice| *choice == text);
         if chosen.is_none() {
             let near = report.nearest(text, &mut choices.iter().copied());
-            report.note_near(self, self.shown(), &expected, near);
+            report.note_near(self, &self.shown(), &expected, near);
         }
         chosen
     }
@@ -339,7 +353,7 @@ impl<'a> Node<'a> {
                 true => format!("the name of a {what}, and none is defined"),
                 false => format!("the name of a {what}: {}", listed.join(", ")),
             };
-            report.note_near(self, format!("no {what} is named {}", quoted(name)), &expected, near);
+            report.note_near(self, &format!("no {what} is named {}", quoted(name)), &expected, near);
         }
         found
     }
@@ -415,21 +429,29 @@ impl<'n> Map<'n> {
 
     /// All entries in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Node<'n>> + use<'n> {
-        let parent = self.node;
-        self.entries
-            .iter()
-            .enumerate()
-            .map(move |(position, (key, value))| Node {
-                value,
-                parent: Some(parent),
-                key: Some(key),
-                position: position as u32,
-            })
+        let map = *self;
+        let entries = self.entries.iter().enumerate();
+        entries.map(move |(position, (key, value))| map.entry(position, key, value))
+    }
+
+    fn entry(&self, position: usize, key: &'n str, value: &'n Value) -> Node<'n> {
+        Node {
+            value,
+            parent: Some(self.node),
+            key: Some(key),
+            position: position as u32,
+        }
+    }
+
+    fn position(&self, key: &str) -> Option<usize> {
+        self.entries.iter().position(|(own, _)| own == key)
     }
 
     /// The value of a key, the first if it was given twice.
     pub fn get(&self, key: &str) -> Option<Node<'n>> {
-        self.iter().find(|node| node.key() == key)
+        let position = self.position(key)?;
+        let (key, value) = self.entries.get(position)?;
+        Some(self.entry(position, key, value))
     }
 
     /// The value of a key that must be there.
@@ -442,7 +464,7 @@ impl<'n> Map<'n> {
                 key: Some(key),
                 position: u32::MAX,
             };
-            report.note(&absent, "missing".to_owned(), expected);
+            report.note(&absent, "missing", expected);
         }
         found
     }
@@ -453,7 +475,7 @@ impl<'n> Map<'n> {
         let first = given.next()?;
         for other in given.filter(|other| other.key() != first.key()) {
             let found = format!("stands beside {}", first.place());
-            report.note(&other, found, &format!("only {}", one_of(keys)));
+            report.note(&other, &found, &format!("only {}", one_of(keys)));
         }
         Some(first)
     }
@@ -462,7 +484,11 @@ impl<'n> Map<'n> {
     pub fn exactly_one(&self, report: &mut Report, keys: &[&str]) -> Option<Node<'n>> {
         let found = self.at_most_one(report, keys);
         if found.is_none() && !self.has_misspelt(keys) {
-            report.note(self.node, format!("none of {}", keys.join(", ")), "exactly one of them");
+            report.note(
+                self.node,
+                &format!("none of {}", keys.join(", ")),
+                "exactly one of them",
+            );
         }
         found
     }

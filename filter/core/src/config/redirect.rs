@@ -16,7 +16,7 @@ pub fn redirect(node: &Node<'_>, matched: &Matched<'_>, report: &mut Report) -> 
     if map.iter().all(|node| node.key() == "status") {
         report.note(
             node,
-            "a redirect to where the request already is".to_owned(),
+            "a redirect to where the request already is",
             "a scheme, host, port or path",
         );
     }

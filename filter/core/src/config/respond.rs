@@ -37,7 +37,7 @@ fn body(node: &Node<'_>, report: &mut Report) -> Option<Box<[u8]>> {
     if body.len() > MAX_BODY {
         report.note(
             node,
-            format!("a body of {} bytes", body.len()),
+            &format!("a body of {} bytes", body.len()),
             &format!("at most {MAX_BODY}"),
         );
     }

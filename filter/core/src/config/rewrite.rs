@@ -38,7 +38,7 @@ pub fn rewrite(node: &Node<'_>, matched: &Matched<'_>, report: &mut Report) -> O
     const HOST: &str = "a host, or `host:port`";
     let map = node.map(report, KEYS)?;
     if KEYS.iter().all(|key| map.get(key).is_none()) {
-        report.note(node, "an empty map".to_owned(), &super::reader::one_of(KEYS));
+        report.note(node, "an empty map", &super::reader::one_of(KEYS));
     }
     let host = map
         .get("host")
@@ -56,7 +56,7 @@ pub fn new_path(map: &Map<'_>, matched: &Matched<'_>, report: &mut Report) -> Op
         "path_prefix" => {
             if let Some(place) = matched.first_that_is_not(&|path| matches!(path, Some(PathKind::Prefix(_)))) {
                 let found = format!("{place} matches without `prefix`");
-                report.note(&node, found, "a `path: { prefix: … }` in every block of the match");
+                report.note(&node, &found, "a `path: { prefix: … }` in every block of the match");
             }
             let prefix = node.text_that(report, syntax::is_path, PATH)?;
             Some(PathRewrite::Prefix(syntax::bytes(prefix)))
@@ -76,7 +76,7 @@ fn whole(node: &Node<'_>, text: &str, matched: &Matched<'_>, report: &mut Report
     let mut rest = text;
     while let Some((before, from)) = rest.split_once('{') {
         let Some((name, after)) = from.split_once('}') else {
-            report.note(node, "a `{` without its `}`".to_owned(), EXPECTED);
+            report.note(node, "a `{` without its `}`", EXPECTED);
             return None;
         };
         if !before.is_empty() {
@@ -116,7 +116,7 @@ fn known_name(node: &Node<'_>, name: &str, matched: &Matched<'_>, report: &mut R
         .collect();
     let near = report.nearest(name, &mut known.into_iter());
     let found = format!("{} is not in a template of {place}", quoted(name));
-    report.note_near(node, found, "names that the template of every block has", near);
+    report.note_near(node, &found, "names that the template of every block has", near);
 }
 
 /// `path_regex: { pattern, substitution }`
@@ -144,14 +144,14 @@ fn searched(node: &Node<'_>, report: &mut Report) -> Option<PathRewrite> {
                 if group > pattern.groups() {
                     report.note(
                         &node,
-                        format!("\\{group} names a group that the pattern does not have"),
+                        &format!("\\{group} names a group that the pattern does not have"),
                         &format!("a group from 0 (the whole match) to {}", pattern.groups()),
                     );
                 }
                 substitution.push(Part::Group(group));
             }
             _ => {
-                report.note(&node, "a backslash without a group's number".to_owned(), SUBSTITUTION);
+                report.note(&node, "a backslash without a group's number", SUBSTITUTION);
                 return None;
             }
         }

@@ -33,15 +33,7 @@ pub struct Known<'n> {
 
 /// Reads `routes`.
 pub fn routes(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<Route> {
-    let nodes: Vec<Node<'_>> = list.list(report, "a list of routes").collect();
-    if nodes.len() > MAX_ROUTES {
-        report.note(
-            list,
-            format!("{} routes", nodes.len()),
-            &format!("at most {MAX_ROUTES}"),
-        );
-        return Vec::new();
-    }
+    let nodes: Vec<Node<'_>> = list.list(report, "a list of routes", MAX_ROUTES).collect();
     let mut names = Names::default();
     nodes
         .iter()
@@ -100,7 +92,7 @@ fn name<'n>(map: &Map<'n>, names: &mut Names<'n>, report: &mut Report) -> Option
     let name = node.text_that(report, syntax::is_name, syntax::NAME)?;
     if let Some(other) = names.get(name) {
         let found = format!("{} is the name of routes[{other}] too", node.shown());
-        report.note(&node, found, "a name of its own");
+        report.note(&node, &found, "a name of its own");
     } else {
         names.insert(name, map.node().position());
     }
@@ -109,25 +101,13 @@ fn name<'n>(map: &Map<'n>, names: &mut Names<'n>, report: &mut Report) -> Option
 
 fn limits(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<Rc<RateLimit>> {
     let mut limits: Vec<Rc<RateLimit>> = Vec::new();
-    let nodes: Vec<Node<'_>> = list.list(report, "a list of rate limits").collect();
-    if nodes.len() > MAX_ROUTE_LIMITS {
-        report.note(
-            list,
-            format!("{} limits", nodes.len()),
-            &format!("at most {MAX_ROUTE_LIMITS}"),
-        );
-        return limits;
-    }
-    for node in &nodes {
-        let Some(limit) = known.rate_limits.named(node, "rate limit", report) else {
+    for node in list.list(report, "a list of rate limits", MAX_ROUTE_LIMITS) {
+        let Some(limit) = known.rate_limits.named(&node, "rate limit", report) else {
             continue;
         };
         if limits.iter().any(|other| other.index == limit.index) {
-            report.note(
-                node,
-                format!("{} a second time", node.shown()),
-                "each limit at most once",
-            );
+            let found = format!("{} a second time", node.shown());
+            report.note(&node, &found, "each limit at most once");
         }
         limits.push(limit);
     }
@@ -146,8 +126,8 @@ fn action(node: &Node<'_>, matched: &Matched<'_>, known: &Known<'_>, report: &mu
 
 fn split(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<SplitPart> {
     const PARTS: &str = "a list of { pool: …, weight: … }, at least one";
-    let nodes: Vec<Node<'_>> = list.filled_list(report, PARTS, MAX_PARTS).collect();
-    let parts: Vec<SplitPart> = nodes.iter().filter_map(|node| part(node, known, report)).collect();
+    let nodes = list.filled_list(report, PARTS, MAX_PARTS);
+    let parts: Vec<SplitPart> = nodes.filter_map(|node| part(&node, known, report)).collect();
     weights(list, parts.iter().map(|part| part.weight), report);
     parts
 }

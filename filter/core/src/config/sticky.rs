@@ -18,7 +18,7 @@ pub fn sticky(node: &Node<'_>, report: &mut Report) -> Option<Sticky> {
     let cookie_node = map.get("cookie");
     let header_node = map.get("header");
     if cookie_node.is_none() && header_node.is_none() {
-        report.note(node, "neither cookie nor header".to_owned(), "at least one of them");
+        report.note(node, "neither cookie nor header", "at least one of them");
     }
     Some(Sticky {
         cookie: cookie_node.and_then(|node| cookie(&node, report)),
@@ -29,8 +29,9 @@ pub fn sticky(node: &Node<'_>, report: &mut Report) -> Option<Sticky> {
 
 fn keys(list: &Node<'_>, report: &mut Report) -> Vec<Key> {
     const EXPECTED: &str = "a list of keys in base64";
-    let nodes: Vec<Node<'_>> = list.filled_list(report, EXPECTED, MAX_KEYS).collect();
-    nodes.iter().filter_map(|node| key(node, report)).collect()
+    list.filled_list(report, EXPECTED, MAX_KEYS)
+        .filter_map(|node| key(&node, report))
+        .collect()
 }
 
 /// Neither a key nor a part of one is ever shown.
@@ -38,8 +39,8 @@ fn key(node: &Node<'_>, report: &mut Report) -> Option<Key> {
     let expected = format!("base64 of at least {MIN_KEY} random bytes");
     let text = node.secret(report, &expected)?;
     match syntax::base64(text) {
-        None => report.note(node, "a string that is not base64".to_owned(), &expected),
-        Some(key) if key.len() < MIN_KEY => report.note(node, format!("a key of {} bytes", key.len()), &expected),
+        None => report.note(node, "a string that is not base64", &expected),
+        Some(key) if key.len() < MIN_KEY => report.note(node, &format!("a key of {} bytes", key.len()), &expected),
         Some(key) => return Some(Key(key.into())),
     }
     None
@@ -68,21 +69,13 @@ fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Cookie> {
     let path = path.unwrap_or("/");
     // Browsers drop such cookies without a word.
     if let (Some(node), Some(SameSite::None), false) = (same_site_node, same_site, secure) {
-        report.note(
-            &node,
-            "none on a cookie that is not secure".to_owned(),
-            "`secure: true` beside it",
-        );
+        report.note(&node, "none on a cookie that is not secure", "`secure: true` beside it");
     }
     if let (Some(node), Some(name)) = (name_node, name) {
         if name.starts_with("__Host-") && !(secure && path == "/") {
-            report.note(
-                &node,
-                "a __Host- cookie".to_owned(),
-                "`secure: true` and `path: /` beside it",
-            );
+            report.note(&node, "a __Host- cookie", "`secure: true` and `path: /` beside it");
         } else if name.starts_with("__Secure-") && !secure {
-            report.note(&node, "a __Secure- cookie".to_owned(), "`secure: true` beside it");
+            report.note(&node, "a __Secure- cookie", "`secure: true` beside it");
         }
     }
     Some(Cookie {

@@ -452,15 +452,15 @@ fn bounds_are_told() {
     for (text, expected) in [
         (
             format!(r#"{{"routes":[{}]}}"#, repeated("1", 100_001)),
-            "routes: 100001 routes; expected at most 100000",
+            "routes: 100001 entries; expected at most 100000",
         ),
         (
             format!(r#"{{"pools":{}}}"#, named(10_001, pool)),
-            "pools: 10001 pools; expected at most 10000",
+            "pools: 10001 entries; expected at most 10000",
         ),
         (
             format!(r#"{{"rate_limits":{}}}"#, named(1001, limit)),
-            "rate_limits: 1001 limits; expected at most 1000",
+            "rate_limits: 1001 entries; expected at most 1000",
         ),
         (
             format!(
@@ -474,17 +474,19 @@ fn bounds_are_told() {
                 r#"{{"no_route":{{"respond":{{"status":200,"headers":{}}}}}}}"#,
                 named(101, "\"\"")
             ),
-            "no_route.respond.headers: 101 headers; expected at most 100",
+            "no_route.respond.headers: 101 entries; expected at most 100",
         ),
         (
             format!(
                 r#"{{"routes":[{{"name":"a","pass":true,"match":{{"methods":[{}]}}}}]}}"#,
                 repeated("\"GET\"", 10_001)
             ),
-            "routes[0].match.methods: 10001 items; expected at most 10000",
+            "routes[0].match.methods: 10001 entries; expected at most 10000",
         ),
     ] {
-        assert_eq!(messages(Config::load(text.as_bytes())), [expected]);
+        let mut found = messages(Config::load(text.as_bytes()));
+        found.truncate(5);
+        assert_eq!(found, [expected]);
     }
     let name = "n".repeat(129);
     let long = messages(Config::load(

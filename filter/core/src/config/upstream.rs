@@ -26,7 +26,7 @@ pub fn upstream(node: Option<Node<'_>>, report: &mut Report) -> Upstream {
         && report.len() == 0
         && upstream.cluster_header == upstream.endpoint_header
     {
-        let found = "cluster_header and endpoint_header are the same".to_owned();
+        let found = "cluster_header and endpoint_header are the same";
         report.note(node, found, "two different headers");
     }
     upstream
@@ -60,7 +60,7 @@ fn explain_token(map: &Map<'_>, report: &mut Report) -> Option<Box<[u8]>> {
     let node = map.need(report, "token", EXPECTED)?;
     let token = node.secret(report, EXPECTED)?;
     if !syntax::is_line(token) || token.contains(';') {
-        report.note(&node, "a token that a header cannot carry".to_owned(), EXPECTED);
+        report.note(&node, "a token that a header cannot carry", EXPECTED);
     }
     Some(syntax::bytes(token))
 }
@@ -76,7 +76,7 @@ pub fn not_upstream(node: &Node<'_>, name: &[u8], upstream: &Upstream, report: &
     if name == &*upstream.cluster_header || name == &*upstream.endpoint_header {
         report.note(
             node,
-            "one of the two upstream headers".to_owned(),
+            "one of the two upstream headers",
             "another header: these two are written by the filter alone",
         );
     }
