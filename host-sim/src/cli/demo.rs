@@ -42,7 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
 
 fn set_up() -> Result<Stage> {
     println!("Setting up");
-    let module = report::step("the module", || {
+    let module = report::step("module", || {
         let path = module::build()?;
         let size = path.metadata()?.len() / 1024;
         Ok((format!("{}, {size} KiB", path.display()), path))
@@ -63,7 +63,7 @@ fn set_up() -> Result<Stage> {
     taken
         .iter()
         .for_each(|address| println!("    {address} is taken; a free port in its place"));
-    let (envoy, address) = report::step("Envoy with the filter", || {
+    let (envoy, address) = report::step("serving", || {
         let envoy = Envoy::start(&program, deployment)?;
         let address = envoy.address()?;
         Ok((

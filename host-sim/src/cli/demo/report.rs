@@ -1,7 +1,6 @@
 //! How the demo speaks: steps, sections, ticks and bars.
 
 use anyhow::{Context, Result};
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// The width of a whole bar, in characters.
@@ -15,19 +14,12 @@ pub struct Report {
     requests: usize,
 }
 
-/// Does one step of the preparation, and says what came of it and how long it took.
+/// Does one step of the preparation, and says what came of it and how long it took. What takes long says so itself.
 pub fn step<T>(name: &str, act: impl FnOnce() -> Result<(String, T)>) -> Result<T> {
-    print!("  {name} …");
-    std::io::stdout().flush()?;
     let start = Instant::now();
-    let done = act();
-    // On a line of its own: the step may have said something in between.
-    let result = match &done {
-        Ok((what, _)) => format!(" {what} ({:.1} s)", start.elapsed().as_secs_f64()),
-        Err(_) => " ✗".to_owned(),
-    };
-    println!("{result}");
-    Ok(done.context(name.to_owned())?.1)
+    let (what, made) = act().context(name.to_owned())?;
+    println!("  ✓ {name:<9} {what} ({:.1} s)", start.elapsed().as_secs_f64());
+    Ok(made)
 }
 
 impl Report {
