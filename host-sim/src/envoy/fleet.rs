@@ -169,7 +169,7 @@ mod tests {
         let names: Vec<_> = fleet.members().iter().map(|member| member.backend.name()).collect();
         assert_eq!(
             names,
-            ["127.0.0.1:9101", "127.0.0.1:9102", "blue", "green"],
+            ["blue", "127.0.0.1:9101", "127.0.0.1:9102", "green"],
             "pools come sorted by name"
         );
         let targets = &fleet.configuration()["pools"]["api"]["targets"];

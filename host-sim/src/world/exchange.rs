@@ -83,12 +83,6 @@ enum Routed {
 }
 
 impl World {
-    /// A world for whole exchanges with this configuration. An error is what the filter logged when it refused it.
-    pub fn of(configuration: &Value, workers: usize) -> Result<World, String> {
-        let started = World::builder().workers(workers).exchanges(configuration).start();
-        started.map_err(|refused| refused.log.iter().map(|line| format!("{}\n", line.message)).collect())
-    }
-
     /// One exchange on this worker.
     ///
     /// # Panics
