@@ -2,9 +2,10 @@
 
 use crate::host::{self, Level};
 use crate::metrics::Metrics;
-use crate::stream::Stream;
+use crate::stream::{Stream, Surroundings};
 use pointsman_core::config::Config;
 use pointsman_core::decide::Worker;
+use pointsman_core::shared;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use std::cell::RefCell;
@@ -54,7 +55,12 @@ impl RootContext for Root {
                 return false;
             }
         };
-        let seed = randomness();
+        let fresh = randomness();
+        // Without shared data the limits hold for each worker by itself; the log says so, and each failure is counted.
+        let seed = shared::seed(&mut Surroundings, fresh).unwrap_or_else(|failed| {
+            host::log(Level::Error, &format!("the workers share no seed: {failed:?}"));
+            fresh
+        });
         let metrics = Metrics::define(&config);
         let worker = Worker::new(Rc::new(config), seed, u64::from_le_bytes(randomness()));
         self.shared = Some(Rc::new(Shared {
