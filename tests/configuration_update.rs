@@ -1,0 +1,73 @@
+//! New configurations over LDS, as a control plane sends them, in both forms.
+
+use host_sim::envoy::fleet::Fleet;
+use host_sim::envoy::{Deployment, Envoy, PluginConfiguration, Wanted, install};
+use host_sim::module;
+use serde_json::{Value, json};
+
+/// A configuration that answers everything with this status, and sends `/web` to a pool.
+fn answering(status: u16) -> Value {
+    json!({
+        "pools": { "web": { "targets": [{ "cluster": "web" }] } },
+        "routes": [
+            { "name": "web", "match": { "path": { "prefix": "/web" } }, "pool": "web" },
+            { "name": "all", "respond": { "status": status } },
+        ],
+    })
+}
+
+/// Two mistakes at once.
+fn bad() -> Value {
+    let mut bad = answering(200);
+    bad["routes"][0]["pool"] = "wbe".into();
+    bad["routes"][1]["respond"]["status"] = "200".into();
+    bad
+}
+
+fn as_struct(configuration: Value) -> PluginConfiguration {
+    PluginConfiguration::Struct(configuration)
+}
+
+fn as_text(configuration: Value) -> PluginConfiguration {
+    PluginConfiguration::Text(configuration.to_string())
+}
+
+#[test]
+fn a_bad_update_leaves_the_old_configuration_serving_and_the_next_good_one_loads() {
+    let fleet = Fleet::start(&answering(201)).unwrap();
+    let deployment = Deployment::of(&fleet, &module::build().unwrap()).unwrap().updatable();
+    let mut envoy = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment.clone()).unwrap();
+    let status = |envoy: &Envoy, path| {
+        let mut client = envoy.client().unwrap();
+        client.get("a.example", path).unwrap().status().as_u16()
+    };
+    let mut serving = 201;
+    for form in [as_struct, as_text] {
+        let update = || deployment.clone().with_configuration(form(bad()));
+        let refused = format!("{:#}", envoy.update(update()).unwrap_err());
+        for place in ["routes[0].pool", "did you mean `web`?", "routes[1].respond.status"] {
+            assert!(refused.contains(place), "no {place} in: {refused}");
+        }
+        // Envoy knows its verdict on these bytes and does not ask the filter again.
+        envoy.update(update()).unwrap_err();
+        assert_eq!((status(&envoy, "/"), status(&envoy, "/web")), (serving, 200));
+        serving += 1;
+        let good = deployment.clone().with_configuration(form(answering(serving)));
+        envoy.update(good).unwrap();
+        assert_eq!((status(&envoy, "/"), status(&envoy, "/web")), (serving, 200));
+    }
+    envoy.restart().unwrap();
+    assert_eq!(status(&envoy, "/"), serving);
+}
+
+#[test]
+fn a_bad_configuration_keeps_envoy_from_starting_and_says_why() {
+    let fleet = Fleet::start(&bad()).unwrap();
+    let deployment = Deployment::of(&fleet, &module::build().unwrap()).unwrap();
+    let refused = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment).err();
+    let refused = format!("{:#}", refused.expect("a bad configuration"));
+    assert!(
+        refused.contains("routes[0].pool") && refused.contains("routes[1].respond.status"),
+        "{refused}"
+    );
+}
