@@ -73,7 +73,7 @@ pub fn headers(node: &Node<'_>, upstream: Option<&Upstream>, report: &mut Report
         }
         let name = checked_name(&node, syntax::lower(node.key()), upstream, report);
         // The same letters twice are a key given twice, which has been noted.
-        let again = exact.insert(node.key(), 0).is_none() && headers.iter().any(|(other, _)| *other == name);
+        let again = exact.add(node.key(), 0).is_ok() && headers.iter().any(|(other, _)| *other == name);
         if again {
             report.note(
                 &node,

@@ -41,7 +41,8 @@ pub fn pools<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, Pool> {
     let mut defined = Defined::default();
     for (index, node) in map.iter().enumerate() {
         check_name(&node, report);
-        defined.names.entry(node.key()).or_insert(index);
+        // A name given twice has been noted.
+        let _ = defined.names.add(node.key(), index);
         defined.all.push(pool(&node, index, report).map(Rc::new));
     }
     defined
@@ -121,7 +122,7 @@ fn targets(list: &Node<'_>, of: &Of<'_>, report: &mut Report) -> Vec<Target> {
         let Some((named, target)) = target(node, of, report) else {
             continue;
         };
-        if let Some(other) = seen.insert(named, node.position()) {
+        if let Err(other) = seen.add(named, node.position()) {
             let found = format!("{} is the name of {}[{other}] too", quoted(named), list.place());
             report.note(node, &found, "a `name` of its own");
         }

@@ -26,7 +26,8 @@ pub fn rate_limits<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, RateLi
         if !syntax::is_ascii_name(node.key()) {
             report.note(&node, "not a name", syntax::ASCII_NAME);
         }
-        defined.names.entry(node.key()).or_insert(index);
+        // A name given twice has been noted.
+        let _ = defined.names.add(node.key(), index);
         defined.all.push(rate_limit(&node, index, report).map(Rc::new));
     }
     defined

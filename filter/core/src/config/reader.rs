@@ -17,7 +17,7 @@ const MAX_SHOWN: usize = 60;
 /// The problems so far.
 #[derive(Default)]
 pub struct Report {
-    /// Each with its position in the file.
+    /// Each with its position in the file, in that order.
     problems: Vec<(Vec<u32>, Problem)>,
 }
 
@@ -42,18 +42,19 @@ impl Report {
             expected: expected.to_owned(),
             nearest: nearest.map(str::to_owned),
         };
-        self.problems.push((position, problem));
+        // Nearly always the last one; a sort would be more code than all of this.
+        let at = self.problems.partition_point(|(before, _)| *before <= position);
+        self.problems.insert(at, (position, problem));
     }
 
-    /// All problems in the order of the file, if there are any.
-    pub fn finish(mut self) -> Result<(), Problems> {
-        if self.problems.is_empty() {
-            return Ok(());
+    /// All problems, if there are any.
+    pub fn finish(self) -> Result<(), Problems> {
+        match self.problems.is_empty() {
+            true => Ok(()),
+            false => Err(Problems(
+                self.problems.into_iter().map(|(_, problem)| problem).collect(),
+            )),
         }
-        self.problems.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Err(Problems(
-            self.problems.into_iter().map(|(_, problem)| problem).collect(),
-        ))
     }
 }
 
@@ -151,7 +152,7 @@ impl<'a> Node<'a> {
         match self.value {
             Value::Null => "nothing (null)".to_owned(),
             Value::Bool(yes) => yes.to_string(),
-            Value::Number(number) => format!("the number {number}"),
+            Value::Number(number) => number_shown(*number),
             Value::Text(text) => format!("the string {}", quoted(text)),
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a map".to_owned(),
@@ -216,7 +217,7 @@ impl<'a> Node<'a> {
         self.are_few(entries.len(), most, report);
         let mut seen = Names::default();
         for node in map.iter() {
-            if seen.insert(node.key(), 0).is_some() {
+            if seen.add(node.key(), 0).is_err() {
                 report.note(&node, GIVEN_TWICE, ONCE);
             }
         }
@@ -278,6 +279,7 @@ impl<'a> Node<'a> {
     }
 
     /// A string that `good` accepts.
+    #[inline(never)]
     pub fn text_that(&self, report: &mut Report, good: fn(&str) -> bool, expected: &str) -> Option<&'a str> {
         let text = self.text(report, expected)?;
         if !good(text) {
@@ -300,6 +302,7 @@ impl<'a> Node<'a> {
     }
 
     /// `true` or `false`.
+    #[inline(never)]
     pub fn yes(&self, report: &mut Report) -> Option<bool> {
         match self.value {
             Value::Bool(yes) => Some(*yes),
@@ -340,13 +343,11 @@ impl<'a> Node<'a> {
     /// A name that something else defines: its number in `known`.
     pub fn reference(&self, report: &mut Report, known: &Names<'_>, what: &str) -> Option<usize> {
         let name = self.text(report, &format!("the name of a {what}"))?;
-        let found = known.get(name).copied();
+        let found = known.get(name);
         if found.is_none() {
-            let mut names: Vec<(usize, &str)> = known.iter().map(|(name, number)| (*number, *name)).collect();
-            names.sort_unstable();
-            let near = report.nearest(name, &mut names.iter().map(|(_, name)| *name));
-            let mut listed: Vec<&str> = names.iter().map(|(_, name)| *name).take(MAX_LISTED).collect();
-            if names.len() > MAX_LISTED {
+            let near = report.nearest(name, &mut known.list.iter().copied());
+            let mut listed: Vec<&str> = known.list.iter().take(MAX_LISTED).copied().collect();
+            if known.list.len() > MAX_LISTED {
                 listed.push("…");
             }
             let expected = match listed.is_empty() {
@@ -363,7 +364,30 @@ const GIVEN_TWICE: &str = "given twice";
 const ONCE: &str = "each key at most once";
 
 /// Names with their numbers.
-pub type Names<'a> = FnvHashMap<&'a str, usize>;
+#[derive(Default)]
+pub struct Names<'a> {
+    numbers: FnvHashMap<&'a str, usize>,
+    /// In the order in which they came.
+    list: Vec<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    /// The number of a name.
+    pub fn get(&self, name: &str) -> Option<usize> {
+        self.numbers.get(name).copied()
+    }
+
+    /// Adds a name, if it is new; else says the number that it has.
+    #[inline(never)]
+    pub fn add(&mut self, name: &'a str, number: usize) -> Result<(), usize> {
+        if let Some(number) = self.get(name) {
+            return Err(number);
+        }
+        self.numbers.insert(name, number);
+        self.list.push(name);
+        Ok(())
+    }
+}
 
 impl Report {
     /// The nearest of the known names, as long as there are few problems.
@@ -372,6 +396,26 @@ impl Report {
             true => nearest(name, known),
             false => None,
         }
+    }
+}
+
+/// The number with at most six decimals. (The standard library's way to show a float is 15 kB of the module.)
+fn number_shown(number: f64) -> String {
+    const MILLION: u64 = 1_000_000;
+    let size = number.abs();
+    if !number.is_finite() {
+        return "no finite number".to_owned();
+    }
+    if size >= 1e15 {
+        return "a number of 16 digits or more".to_owned();
+    }
+    let millionths = (size.fract() * MILLION as f64).round() as u64;
+    let sign = if number < 0.0 { "-" } else { "" };
+    match (size.trunc() as u64 + millionths / MILLION, millionths % MILLION) {
+        (whole, 0) => format!("the number {sign}{whole}"),
+        (whole, part) => format!("the number {sign}{whole}.{part:06}")
+            .trim_end_matches('0')
+            .to_owned(),
     }
 }
 
@@ -448,6 +492,7 @@ impl<'n> Map<'n> {
     }
 
     /// The value of a key, the first if it was given twice.
+    #[inline(never)]
     pub fn get(&self, key: &str) -> Option<Node<'n>> {
         let position = self.position(key)?;
         let (key, value) = self.entries.get(position)?;
@@ -455,6 +500,7 @@ impl<'n> Map<'n> {
     }
 
     /// The value of a key that must be there.
+    #[inline(never)]
     pub fn need(&self, report: &mut Report, key: &str, expected: &str) -> Option<Node<'n>> {
         let found = self.get(key);
         if found.is_none() && !self.has_misspelt(&[key]) {
@@ -503,5 +549,31 @@ impl<'n> Map<'n> {
         unknown
             .filter_map(|key| nearest(key, &mut self.keys.iter().copied()))
             .any(|meant| keys.contains(&meant))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_as_they_were_written() {
+        for (number, expected) in [
+            (0.0, "the number 0"),
+            (-0.0, "the number 0"),
+            (-1.0, "the number -1"),
+            (1.5, "the number 1.5"),
+            (-0.25, "the number -0.25"),
+            (0.000001, "the number 0.000001"),
+            (0.9999999, "the number 1"),
+            (4294967296.0, "the number 4294967296"),
+            (999999999999.0, "the number 999999999999"),
+            (1e15, "a number of 16 digits or more"),
+            (-1e300, "a number of 16 digits or more"),
+            (f64::NAN, "no finite number"),
+            (f64::NEG_INFINITY, "no finite number"),
+        ] {
+            assert_eq!(number_shown(number), expected, "{number}");
+        }
     }
 }

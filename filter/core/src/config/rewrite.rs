@@ -185,7 +185,7 @@ pub fn template(text: &str) -> Result<Vec<Segment>, &'static str> {
         if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') || name.is_empty() {
             return Err("a name that is not letters, digits and `_`");
         }
-        if names.insert(name, 0).is_some() {
+        if names.add(name, 0).is_err() {
             return Err("a name that is there twice");
         }
         if rest.is_some() && parts.peek().is_some() {

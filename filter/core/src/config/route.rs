@@ -90,11 +90,9 @@ fn route<'n>(node: &'n Node<'n>, known: &Known<'_>, names: &mut Names<'n>, repor
 fn name<'n>(map: &Map<'n>, names: &mut Names<'n>, report: &mut Report) -> Option<&'n str> {
     let node = map.need(report, "name", syntax::NAME)?;
     let name = node.text_that(report, syntax::is_name, syntax::NAME)?;
-    if let Some(other) = names.get(name) {
+    if let Err(other) = names.add(name, map.node().position()) {
         let found = format!("{} is the name of routes[{other}] too", node.shown());
         report.note(&node, &found, "a name of its own");
-    } else {
-        names.insert(name, map.node().position());
     }
     Some(name)
 }

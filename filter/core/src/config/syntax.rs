@@ -167,11 +167,13 @@ pub fn base64(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Lower case, as bytes.
+#[inline(never)]
 pub fn lower(text: &str) -> Box<[u8]> {
     text.to_ascii_lowercase().into_bytes().into()
 }
 
 /// As bytes.
+#[inline(never)]
 pub fn bytes(text: &str) -> Box<[u8]> {
     text.as_bytes().into()
 }

@@ -433,10 +433,7 @@ fn number_of_a_struct_that_is_no_number_is_refused() {
         )]);
         let found = messages(Config::load(&encode::structure(&value)));
         assert_eq!(found.len(), 1, "{number}");
-        assert!(
-            found[0].starts_with("rate_limit_table.max_keys: the number "),
-            "{found:?}"
-        );
+        assert!(found[0].starts_with("rate_limit_table.max_keys: "), "{found:?}");
     }
 }
 
