@@ -13,7 +13,7 @@ use crate::explain::Told;
 use crate::hash::Seed;
 use crate::pool::{Pool, Target};
 use crate::port::Port;
-use crate::rate_limit::{Event, KeyPart, RateLimit};
+use crate::rate_limit::{self, Event, KeyPart, RateLimit, RateLimits, Verdict};
 use crate::request::Request;
 use crate::respond::Answer;
 use crate::route::index::Index;
@@ -28,6 +28,7 @@ use std::rc::Rc;
 pub struct Worker {
     config: Rc<Config>,
     index: Index,
+    limits: RateLimits,
     /// One for each pool, in the order of [`Config::pools`].
     pools: Vec<PoolState>,
     rolls: Rolls,
@@ -61,6 +62,9 @@ pub enum Reason {
 
 /// In a second.
 const NANOSECONDS: u64 = 1_000_000_000;
+
+/// What is answered where a limit refuses.
+const TOO_MANY_REQUESTS: u16 = 429;
 
 /// What is answered where no target takes the request.
 const NO_TARGET: u16 = 503;
@@ -97,7 +101,6 @@ impl Worker {
     /// A worker that has decided nothing yet. `seed` is the secret that all workers share; `roll_seed` is this
     /// worker's own randomness.
     pub fn new(config: Rc<Config>, seed: Seed, roll_seed: u64) -> Worker {
-        let _ = seed;
         let mut rolls = Rolls(roll_seed);
         let pools = config.pools.iter().map(|pool| PoolState {
             round_robin: RoundRobin::new(pool, rolls.next()),
@@ -106,6 +109,7 @@ impl Worker {
         Worker {
             pools: pools.collect(),
             index: Index::new(&config.routes),
+            limits: RateLimits::new(config.rate_limit_table, seed),
             config,
             rolls,
             events: Vec::new(),
@@ -188,8 +192,25 @@ impl Worker {
         port: &mut dyn Port,
         now: u64,
     ) -> Option<(&'c str, Answer)> {
-        let _ = (limits, request, ip, port, now, &self.events);
-        None
+        if limits.is_empty() {
+            return None;
+        }
+        let claims: Vec<_> = limits
+            .iter()
+            .map(|limit| self.limits.claim(limit, request, ip))
+            .collect();
+        match self.limits.check(&claims, port, now, &mut self.events) {
+            Verdict::Admitted => None,
+            Verdict::Refused { claim, retry_after } => {
+                let limit = limits.get(claim)?;
+                let headers = rate_limit::refusal_headers(limit, retry_after);
+                let answer = Answer {
+                    headers: headers.map(|(name, value)| (name.to_vec(), value)).into(),
+                    ..Answer::of(TOO_MANY_REQUESTS)
+                };
+                Some((&limit.name, answer))
+            }
+        }
     }
 
     /// What a route does with a request that its limits admitted.
