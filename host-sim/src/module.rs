@@ -34,10 +34,15 @@ pub fn target_directory() -> Result<PathBuf> {
 
 /// Builds the module where that is needed and returns its path. Cargo's progress goes to stderr.
 pub fn build() -> Result<PathBuf> {
+    build_package("pointsman")
+}
+
+/// The same for another package of the workspace that is a module.
+pub fn build_package(package: &str) -> Result<PathBuf> {
     let root = repository()?;
     ensure_target(&root)?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["build", "--release", "--target", TARGET, "-p", "pointsman"];
+    let arguments = ["build", "--release", "--target", TARGET, "-p", package];
     let output = Command::new(cargo)
         .args(arguments)
         .arg("--message-format=json-render-diagnostics")
@@ -52,15 +57,16 @@ pub fn build() -> Result<PathBuf> {
             arguments.join(" ")
         );
     }
-    artifact(&output.stdout).context("cargo built the package `pointsman`, but no .wasm file")
+    artifact(package, &output.stdout).with_context(|| format!("cargo built the package `{package}`, but no .wasm file"))
 }
 
-/// The .wasm file in Cargo's messages.
-fn artifact(messages: &[u8]) -> Option<PathBuf> {
+/// The package's .wasm file in Cargo's messages. (A library is called like its package, with `_` for `-`.)
+fn artifact(package: &str, messages: &[u8]) -> Option<PathBuf> {
+    let library = package.replace('-', "_");
     messages
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
-        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == "pointsman")
+        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == library)
         .filter_map(|message| message["filenames"].as_array().cloned())
         .flatten()
         .filter_map(|name| name.as_str().map(PathBuf::from))

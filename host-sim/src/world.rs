@@ -17,7 +17,7 @@ pub mod shared_data;
 pub mod stream;
 mod vm;
 
-use crate::exchange::{Pairs, Response};
+use crate::exchange::Pairs;
 use baton::Baton;
 use exchange::Exchanges;
 use proxy::{Clusters, FailurePolicy, LogLine, Proxy};
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stream::Stream;
 use vm::Vm;
-pub use vm::{Callback, Calls, HttpCall};
+pub use vm::{Callback, Calls, HttpCall, Outcome};
 
 /// When a world begins unless it is told: 2026-01-01, in seconds since 1970.
 const START: Duration = Duration::from_secs(1_767_225_600);
@@ -194,9 +194,9 @@ impl Worker {
         self.0.http_calls()
     }
 
-    /// Answers an HTTP call; None: it failed. False: no such call waits.
-    pub fn answer_http_call(&self, token: u32, answer: Option<&Response>) -> bool {
-        self.0.answer_http_call(token, answer)
+    /// Ends an HTTP call. False: no such call waits.
+    pub fn end_http_call(&self, token: u32, outcome: &Outcome) -> bool {
+        self.0.end_http_call(token, outcome)
     }
 }
 
@@ -220,6 +220,15 @@ impl Builder {
         let mut configuration = configuration.clone();
         self.exchanges = Some(Exchanges::of(&mut configuration));
         self.config(configuration.to_string().as_bytes())
+    }
+
+    /// In exchanges there is no route for requests without the header that names the cluster. By default there is one
+    /// of the proxy's own, to a backend that no pool names.
+    pub fn without_own_route(mut self) -> Builder {
+        if let Some(exchanges) = &mut self.exchanges {
+            exchanges.own_route = false;
+        }
+        self
     }
 
     /// The proxy's clusters, in place of those that the configuration names.

@@ -166,7 +166,7 @@ extern "C" fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32 {
     call("get_header_map", |vm| {
-        let pairs = vm.read_map(map, |map| map.pairs().clone())?;
+        let pairs = vm.pairs(map);
         let wire = match pairs.is_empty() {
             true => Vec::new(),
             false => Headers::to_wire(&pairs),

@@ -1,8 +1,8 @@
 //! The simulator as a [`Host`]: whole exchanges, with a backend that answers what it is told to.
 
 use super::World;
-use super::stream::{Step, Stream};
-use crate::exchange::{Ask, Host, Pairs, Response, Told};
+use super::stream::{Step, Stream, no_cluster};
+use crate::exchange::{Ask, Host, Pairs, Told};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,6 +19,7 @@ pub struct Exchanges {
     explain: (String, Vec<u8>),
     cluster_header: Vec<u8>,
     endpoint_header: Vec<u8>,
+    pub(super) own_route: bool,
     /// Of each connection, by scheme and address, its worker.
     connections: BTreeMap<(Vec<u8>, Option<IpAddr>), usize>,
     /// How many connections there ever were.
@@ -41,6 +42,7 @@ impl Exchanges {
             ),
             cluster_header: text(&upstream["cluster_header"], "x-pointsman-cluster").into(),
             endpoint_header: text(&upstream["endpoint_header"], "x-pointsman-endpoint").into(),
+            own_route: true,
             connections: BTreeMap::new(),
             opened: 0,
         }
@@ -78,7 +80,7 @@ enum Routed {
     Cluster(String, Option<String>),
     /// Along the proxy's own route, to a backend that no pool names: the header that names the cluster is missing.
     Own,
-    /// Nowhere: there is no such cluster.
+    /// Nowhere: there is no such cluster, or no header and no own route.
     Nowhere,
 }
 
@@ -108,7 +110,7 @@ impl World {
             Step::Wait => return Err("the request waits for good: paused without an answer".to_owned()),
             Step::Reply(response) => response,
             Step::Forward(headers) => match self.route(exchanges, &headers) {
-                Routed::Nowhere => stream.response(&nowhere()),
+                Routed::Nowhere => stream.response(&no_cluster()),
                 Routed::Own => {
                     told.upstream_headers = Some(exchanges.told(headers));
                     stream.response(&ask.upstream)
@@ -137,7 +139,10 @@ impl World {
     fn route(&self, exchanges: &Exchanges, headers: &Pairs) -> Routed {
         let text = |name: &[u8]| first(headers, name).map(|value| String::from_utf8_lossy(value).into_owned());
         let Some(cluster) = text(&exchanges.cluster_header) else {
-            return Routed::Own;
+            return match exchanges.own_route {
+                true => Routed::Own,
+                false => Routed::Nowhere,
+            };
         };
         let Some(endpoints) = self.proxy.endpoints(&cluster) else {
             return Routed::Nowhere;
@@ -182,13 +187,4 @@ impl Host for World {
 fn first<'p>(pairs: &'p Pairs, name: &[u8]) -> Option<&'p [u8]> {
     let found = pairs.iter().find(|(other, _)| other == name);
     found.map(|(_, value)| &value[..])
-}
-
-/// What Envoy answers where a route names a cluster that does not exist.
-fn nowhere() -> Response {
-    Response {
-        status: 404,
-        headers: Vec::new(),
-        body: Vec::new(),
-    }
 }

@@ -135,9 +135,29 @@ fn local(reply: Reply) -> Response {
 }
 
 fn dead() -> Response {
-    Response {
-        status: VM_IS_DEAD,
+    bare(VM_IS_DEAD, "")
+}
+
+/// What Envoy answers where a route names a cluster that does not exist, and where `cluster_header` is missing.
+pub(super) fn no_cluster() -> Response {
+    bare(503, "")
+}
+
+/// What Envoy answers in place of a backend that takes too long.
+pub(super) fn timed_out() -> Response {
+    bare(504, "upstream request timeout")
+}
+
+/// What Envoy answers in place of a backend that it cannot reach.
+pub(super) fn unreachable() -> Response {
+    bare(503, "upstream connect error or disconnect/reset before headers")
+}
+
+fn bare(status: u16, body: &str) -> Response {
+    local(Reply {
+        status,
+        details: Vec::new(),
         headers: Vec::new(),
-        body: Vec::new(),
-    }
+        body: body.into(),
+    })
 }

@@ -2,7 +2,7 @@
 
 use super::stream::Step;
 use super::*;
-use crate::exchange::{Ask, Host, Told};
+use crate::exchange::{Ask, Host, Response, Told};
 use serde_json::json;
 use std::net::IpAddr;
 
@@ -105,10 +105,10 @@ fn a_changed_request_header_chooses_the_route_anew() {
 }
 
 #[test]
-fn a_cluster_that_the_proxy_does_not_have_is_404_through_the_response_phase() {
+fn a_cluster_that_the_proxy_does_not_have_is_503_through_the_response_phase() {
     let builder = World::builder().exchanges(&config()).clusters(Clusters::new());
     let told = builder.start().unwrap().exchange(&ask("/")).unwrap();
-    assert_eq!(told.response, answered(404, &[("x-edit", "1")], ""));
+    assert_eq!(told.response, answered(503, &[("x-edit", "1")], ""));
     assert_eq!(told.upstream_headers, None);
 }
 
@@ -278,6 +278,7 @@ fn a_trap_ends_the_streams_of_its_vm_and_the_next_request_has_a_fresh_one() {
     let mut kept = world.open(1, &get("/"));
     lost.request();
     kept.request();
+    world.advance(Duration::from_secs(1));
     world.kill(0);
     assert_eq!(lost.response(&answered(200, &[], "")).status, 503);
     assert_eq!(kept.response(&answered(200, &[], "")).status, 200);
@@ -300,7 +301,8 @@ fn a_trap_leaves_shared_data_and_metrics_as_they_are() {
     world.proxy.shared_data.set(b"k", b"v", 0).unwrap();
     let keys = world.proxy.shared_data.len();
     world.kill(0);
-    world.open(0, &get("/")).request();
+    world.advance(Duration::from_secs(1));
+    assert!(matches!(world.open(0, &get("/")).request(), Step::Forward(_)));
     assert_eq!(world.proxy.shared_data.len(), keys);
     assert_eq!(world.proxy.shared_data.get(b"k").unwrap().0, b"v");
 }

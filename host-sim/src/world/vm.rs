@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// The least time between two attempts to reload a VM. Envoy adds a jitter of up to half of it, which is left out here.
+/// The least time between loading a VM and loading the next in its place, in nanoseconds. Envoy adds a jitter of up to half of it, which is left out here.
 const RELOAD_BACK_OFF: u64 = 1_000_000_000;
 
 /// proxy-wasm's numbers of header maps.
@@ -84,6 +84,19 @@ pub struct HttpCall {
     due: u64,
 }
 
+/// How an HTTP call ends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// With the backend's answer.
+    Answer(Response),
+    /// No backend could be reached, or it closed the connection: the proxy answers 503.
+    Unreachable,
+    /// The time was up: the proxy answers 504.
+    TimeOut,
+    /// The connection broke in the middle of the answer: the filter hears of no headers at all.
+    Broken,
+}
+
 /// One worker's VM.
 pub struct Vm {
     proxy: Arc<Proxy>,
@@ -108,7 +121,8 @@ struct State {
     ticks: BTreeMap<u32, Tick>,
     http_calls: Vec<HttpCall>,
     http_answer: Option<(HeaderMap, Vec<u8>)>,
-    last_reload: Option<u64>,
+    /// When a VM was last loaded, or that was last tried.
+    last_load: u64,
     calls: BTreeMap<Callback, Calls>,
 }
 
@@ -185,6 +199,7 @@ impl Vm {
         let before = {
             let state = &mut *self.state.borrow_mut();
             state.configuring = true;
+            state.last_load = self.proxy.monotonic();
             state.roots.insert(root, 0);
             std::mem::replace(&mut state.configuration, configuration.clone())
         };
@@ -239,10 +254,9 @@ impl Vm {
         let now = self.proxy.monotonic();
         let configuration = {
             let state = &mut *self.state.borrow_mut();
-            if state.last_reload.is_some_and(|last| now - last < RELOAD_BACK_OFF) {
+            if now - state.last_load < RELOAD_BACK_OFF {
                 return None;
             }
-            state.last_reload = Some(now);
             state.configuration.clone()
         };
         self.configure(&configuration);
@@ -388,7 +402,7 @@ impl Vm {
             .map(|call| call.token)
             .collect();
         for token in late {
-            self.answer_http_call(token, None);
+            self.end_http_call(token, &Outcome::TimeOut);
         }
     }
 
@@ -399,19 +413,26 @@ impl Vm {
         self.state.borrow().http_calls.clone()
     }
 
-    /// Answers a call; None: it failed or timed out, and the callback comes with no headers. False: there is no such
-    /// call.
-    pub fn answer_http_call(self: &Rc<Vm>, token: u32, answer: Option<&Response>) -> bool {
+    /// Ends a call. False: there is no such call.
+    pub fn end_http_call(self: &Rc<Vm>, token: u32, outcome: &Outcome) -> bool {
+        let answer = match outcome {
+            Outcome::Answer(response) => Some(response.clone()),
+            Outcome::Unreachable => Some(super::stream::unreachable()),
+            Outcome::TimeOut => Some(super::stream::timed_out()),
+            Outcome::Broken => None,
+        };
         let root = {
             let state = &mut *self.state.borrow_mut();
             let Some(at) = state.http_calls.iter().position(|call| call.token == token) else {
                 return false;
             };
-            state.http_answer = answer.map(|response| (super::stream::headers_of(response), response.body.clone()));
+            state.http_answer = answer.map(|response| (super::stream::headers_of(&response), response.body));
             state.http_calls.remove(at).root
         };
-        let headers = answer.map_or(0, |response| response.headers.len() + 1);
-        let body = answer.map_or(0, |response| response.body.len());
+        let (headers, body) = match &self.state.borrow().http_answer {
+            Some((headers, body)) => (headers.pairs().len(), body.len()),
+            None => (0, 0),
+        };
         self.enter(root, Callback::HttpCall, || {
             export::proxy_on_http_call_response(root, token, headers, body, 0)
         });
@@ -442,6 +463,11 @@ impl Vm {
 
     pub fn take_calls(&self) -> BTreeMap<Callback, Calls> {
         std::mem::take(&mut self.state.borrow_mut().calls)
+    }
+
+    /// The pairs of a map; of one that is not there, none.
+    pub fn pairs(&self, map: u32) -> Pairs {
+        self.read_map(map, |map| map.pairs().clone()).unwrap_or_default()
     }
 
     pub fn read_map<T>(&self, map: u32, body: impl FnOnce(&HeaderMap) -> T) -> Result<T, Status> {

@@ -85,9 +85,9 @@ fn ticks_come_at_their_time_and_calls_time_out_at_theirs() {
         panic!("one call")
     };
     assert_eq!(call.cluster, "backend");
-    assert!(world.workers[0].answer_http_call(call.token, Some(&answered(200, &[], "ok"))));
+    assert!(world.workers[0].end_http_call(call.token, &Outcome::Answer(answered(200, &[], "ok"))));
     assert!(
-        !world.workers[0].answer_http_call(call.token, None),
+        !world.workers[0].end_http_call(call.token, &Outcome::Broken),
         "it is answered already"
     );
     let heard = format!("call {}: 1 Some(Some(\"200\")) Some([111, 107])", call.token);
@@ -98,8 +98,18 @@ fn ticks_come_at_their_time_and_calls_time_out_at_theirs() {
     assert_eq!(messages(&world.proxy), ["tick"; 3]);
     let late = world.workers[0].http_calls()[0].token;
     world.advance(Duration::from_millis(2));
-    assert_eq!(messages(&world.proxy), [format!("call {late}: 0 None None")]);
-    assert_eq!(world.workers[0].http_calls().len(), 2);
+    assert_eq!(
+        messages(&world.proxy),
+        [format!(
+            "call {late}: 2 Some(Some(\"504\")) Some({:?})",
+            b"upstream request timeout"
+        )]
+    );
+    let [torn, _] = &world.workers[0].http_calls()[..] else {
+        panic!("two calls")
+    };
+    assert!(world.workers[0].end_http_call(torn.token, &Outcome::Broken));
+    assert_eq!(messages(&world.proxy), [format!("call {}: 0 None None", torn.token)]);
 }
 
 #[test]
