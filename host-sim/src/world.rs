@@ -1,11 +1,35 @@
-//! A native host for the unmodified filter: a proxy with virtual workers on one thread, or with real threads
-//! ([`Builder::race`]); its own clock, its own randomness, and every outcome a function of the seed.
+//! A native host for the unmodified filter: a proxy with virtual workers on one thread ([`Builder::start`]), or with a
+//! real thread for each worker ([`Builder::race`]). It has its own clock and its own randomness, and what happens is a
+//! function of the seed; in a race with a baton, of the baton's too.
 //!
-//! It copies these behaviours of Envoy. The test of each row runs on this host and on a real Envoy
-//! (`tests/`), or here, where the row's source stands.
+//! It copies these behaviours of Envoy 1.40. A *law* is a test of `tests/host_laws.rs`: it asks a probe in this host and
+//! in a real Envoy the same, and must hear the same. What is not in the table is not copied.
 //!
-//! | behaviour | source | pinned by |
-//! |---|---|---|
+//! | behaviour | law |
+//! |---|---|
+//! | Shared data: a `cas` of 0 overwrites; any other must match where the key exists, and is ignored where it does not | `cas_decides_where_the_key_exists_and_is_ignored_where_it_does_not` |
+//! | An empty value is returned as null, and is a value all the same | `an_empty_value_is_a_value` |
+//! | Shared data and metrics outlive a VM and a configuration | `a_trap_answers_503_and_the_next_request_has_a_fresh_vm`, `a_refused_configuration_leaves_the_one_before_and_shared_data` |
+//! | Header names have no case; pseudo-headers stand first; what is set moves to the end | `names_have_no_case_and_pseudo_headers_come_first` |
+//! | Set replaces every value, add adds one, reading one value gives the first; to remove what is not there is no error | `set_replaces_every_value_and_reading_one_gives_the_first` |
+//! | A header map is there during its own callbacks, and stays if the callback paused; otherwise whole it reads as empty, and anything else is a bad argument | `a_map_is_there_only_in_its_phase` |
+//! | The route is chosen by the headers as the filter left them (a change clears the route cache) | `a_changed_request_header_chooses_the_route_anew` |
+//! | `cluster_header` that is missing, or names no cluster: 503, through the response phase | `a_cluster_that_is_unknown_or_not_named_is_503_through_the_response_phase` |
+//! | `override_host`: the first address of the header | the scenarios with pools of endpoints |
+//! | A local reply is sent after the callback, and passes the response phase | `a_local_reply_passes_the_response_phase` |
+//! | A local reply is `text/plain` by default; without a body it has no content type | `a_local_reply_is_plain_text_unless_it_says_otherwise_and_without_a_body_nothing` |
+//! | A second local reply changes nothing | `only_the_first_local_reply_counts` |
+//! | `source.address` is `ip:port`; an unknown property is not found | `properties_of_the_connection_are_there_and_unknown_ones_are_not_found` |
+//! | A metric defined twice has two ids and one value | `a_metric_defined_twice_has_two_ids_and_one_value` |
+//! | Counters do not fall, histograms take only records, a record sets a gauge and raises a counter | `each_kind_of_metric_takes_only_what_it_can` |
+//! | The plugin's configuration can be read while it is loaded, and not later | `the_configuration_is_there_only_while_it_is_loaded` |
+//! | A configuration is loaded in a canary and on the main thread before the workers see it | `a_configuration_is_loaded_workers_plus_two_times` |
+//! | A configuration that is refused leaves the one before; the next good one loads | `a_refused_configuration_leaves_the_one_before_and_shared_data` |
+//! | Random bytes come in pieces of at most 64 KiB | `randomness_comes_in_pieces_of_at_most_64_kib` |
+//! | `FAIL_RELOAD`: after a trap the streams of that VM get 503 and the filter hears no more of them; the next request has a fresh VM, but not within a second of the last load | `a_trap_answers_503_and_the_next_request_has_a_fresh_vm` |
+//! | HTTP calls: to no cluster, a bad argument; no answer in time, 504; nobody there, 503; broken off, a callback without headers | `an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers` |
+//!
+//! One thing it cannot play is a panic of the filter's own: natively that ends the process. [`World::kill`] is the trap.
 
 mod abi;
 mod baton;
@@ -187,6 +211,11 @@ impl Worker {
     /// A new stream, from this address.
     pub fn open_from(&self, headers: &Pairs, source: SocketAddr) -> Stream {
         Stream::open(&self.0, headers, source)
+    }
+
+    /// From now on refuses host calls of these kinds (those of [`Calls::of`]), and no others.
+    pub fn refuse(&self, kinds: &[&'static str]) {
+        self.0.refuse(kinds);
     }
 
     /// The HTTP calls of the filter's own that wait for an answer.

@@ -52,7 +52,9 @@ fn config() -> Value {
             "p": { "targets": [{ "cluster": "blue", "weight": 1 }, { "cluster": "green", "weight": 1 }] },
             "api": { "cluster": "api", "targets": [{ "endpoint": "127.0.0.1:9101" }, { "endpoint": "127.0.0.1:9102" }] },
         },
+        "rate_limits": { "three": { "requests": 3, "per": "1h", "key": [{ "header": "x-client" }] } },
         "routes": [
+            { "name": "limited", "match": { "path": { "prefix": "/limited" } }, "rate_limits": ["three"], "pool": "p" },
             {
                 "name": "own",
                 "match": { "path": { "prefix": "/own" } },
@@ -183,6 +185,58 @@ fn a_client_that_connects_anew_comes_to_the_next_worker() {
 
 // Host calls.
 
+/// Everything that costs: a limit by client address, a session cookie, an endpoint, edits both ways.
+#[test]
+fn a_request_with_everything_returns_bytes_three_times_on_its_way_in_and_never_on_its_way_out() {
+    let config = json!({
+        "pools": { "api": {
+            "cluster": "api",
+            "targets": [{ "endpoint": "127.0.0.1:9101" }, { "endpoint": "127.0.0.1:9102" }],
+            "sticky": {
+                "cookie": { "name": "pm", "ttl": "1h" },
+                "header": "x-session-id",
+                "keys": ["c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0ISEhISE="],
+            },
+        } },
+        "rate_limits": { "many": { "requests": 1000, "per": "1s", "key": ["client_ip"] } },
+        "routes": [{
+            "name": "all",
+            "match": { "hosts": ["a"], "path": { "regex": "/.*" }, "methods": ["GET"], "client_ip": ["127.0.0.0/8"] },
+            "rate_limits": ["many"],
+            "request_headers": { "set": { "x-route": "all" }, "add": { "x-more": "1" }, "remove": ["x-debug"] },
+            "response_headers": { "set": { "x-served-by": "pointsman" } },
+            "rewrite": { "path": "/", "host": "b" },
+            "pool": "api",
+        }],
+    });
+    let world = World::of(&config, 1).unwrap();
+    let mut headers = get("/x");
+    headers.extend(pairs(&[
+        ("x-debug", "1"),
+        ("x-pointsman-cluster", "evil"),
+        ("cookie", "a=b"),
+    ]));
+    for request in 0..100 {
+        world.take_calls();
+        let mut stream = world.open(0, &headers);
+        assert!(matches!(stream.request(), Step::Forward(_)));
+        let response = stream.response(&answered(200, &[], ""));
+        stream.close();
+        assert_eq!(value(&response.headers, "set-cookie").len(), 1);
+        let calls = world.take_calls();
+        assert!(
+            calls[&Callback::Request].returned_bytes <= 3,
+            "request {request}: {calls:?}"
+        );
+        assert_eq!(
+            calls[&Callback::Response].returned_bytes,
+            0,
+            "request {request}: {calls:?}"
+        );
+        assert!(!calls.contains_key(&Callback::End), "request {request}: {calls:?}");
+    }
+}
+
 #[test]
 fn host_calls_are_counted_for_each_callback() {
     let world = world(1);
@@ -199,6 +253,112 @@ fn host_calls_are_counted_for_each_callback() {
     assert_eq!(calls[&Callback::Response].returned_bytes, 0);
     assert!(!calls.contains_key(&Callback::End), "{calls:?}");
     assert!(world.take_calls().is_empty());
+}
+
+// Host calls that are refused.
+
+#[test]
+fn a_request_that_cannot_be_decided_is_503_and_counted() {
+    for refused in ["get_header_map", "get_current_time", "set_header"] {
+        let world = world(1);
+        world.workers[0].refuse(&[refused]);
+        let mut stream = world.open(0, &get("/"));
+        let step = stream.request();
+        assert!(
+            matches!(step, Step::Reply(Response { status: 503, .. })),
+            "{refused}: {step:?}"
+        );
+        stream.close();
+        assert_eq!(world.proxy.counter("pointsman.request.failed"), 1, "{refused}");
+        assert_eq!(world.proxy.take_log().len(), 1, "{refused}");
+        world.workers[0].refuse(&[]);
+        assert!(
+            matches!(world.open(0, &get("/")).request(), Step::Forward(_)),
+            "{refused}: for one request only"
+        );
+    }
+}
+
+#[test]
+fn a_request_that_cannot_even_be_answered_goes_nowhere() {
+    let world = world(1);
+    world.workers[0].refuse(&["send_local_response"]);
+    assert_eq!(world.open(0, &get("/own")).request(), Step::Wait);
+}
+
+#[test]
+fn a_response_that_cannot_be_edited_reaches_its_client() {
+    let world = world(1);
+    world.workers[0].refuse(&["add_header"]);
+    let mut stream = world.open(0, &get("/"));
+    stream.request();
+    assert_eq!(stream.response(&answered(200, &[], "ok")), answered(200, &[], "ok"));
+    assert_eq!(world.proxy.counter("pointsman.response.failed"), 1);
+}
+
+#[test]
+fn no_host_call_is_one_that_the_filter_cannot_do_without() {
+    let every = [
+        "add_header",
+        "define_metric",
+        "get_current_time",
+        "get_header_map",
+        "get_property",
+        "get_shared_data",
+        "increment_metric",
+        "log",
+        "random_get",
+        "remove_header",
+        "send_local_response",
+        "set_header",
+        "set_shared_data",
+    ];
+    let world = world(1);
+    let ask = |stream: &mut Stream| {
+        if let Step::Forward(_) = stream.request() {
+            stream.response(&answered(200, &[], ""));
+        }
+    };
+    for refused in every.iter().map(std::slice::from_ref).chain([&every[..]]) {
+        world.workers[0].refuse(refused);
+        world.reload(config().to_string().as_bytes()).unwrap();
+        for path in ["/", "/own", "/pass", "/api", "/limited"] {
+            let mut stream = world.open(0, &get(path));
+            ask(&mut stream);
+            stream.close();
+        }
+    }
+    world.workers[0].refuse(&[]);
+    assert!(matches!(world.open(0, &get("/")).request(), Step::Forward(_)));
+}
+
+// Limits.
+
+#[test]
+fn a_limit_admits_its_burst_and_no_more_in_every_interleaving() {
+    for seed in 0..100 {
+        let builder = World::builder()
+            .workers(3)
+            .seed(seed)
+            .config(config().to_string().as_bytes());
+        let race = builder.race(Some(seed), |_, worker| {
+            let admitted = (0..6).filter(|_| {
+                let mut stream = worker.open(&get("/limited"));
+                let step = stream.request();
+                stream.close();
+                matches!(step, Step::Forward(_))
+            });
+            admitted.count()
+        });
+        let race = race.unwrap();
+        let admitted: usize = race.results.iter().sum();
+        let contended = race.proxy.counter("pointsman.rate_limit.three.contended");
+        assert!(admitted <= 3, "seed {seed}: {admitted}");
+        assert!(
+            admitted == 3 || contended > 0,
+            "seed {seed}: {admitted}, none contended"
+        );
+    }
 }
 
 // Streams.

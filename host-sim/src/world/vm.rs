@@ -9,7 +9,7 @@ use super::proxy::{FailurePolicy, Proxy};
 use super::stream::Reply;
 use crate::exchange::{Pairs, Response};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -124,6 +124,7 @@ struct State {
     /// When a VM was last loaded, or that was last tried.
     last_load: u64,
     calls: BTreeMap<Callback, Calls>,
+    refused: BTreeSet<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -442,18 +443,19 @@ impl Vm {
 
     // What host calls do.
 
-    pub fn begin_call(&self, kind: &'static str) {
+    /// False: the call is refused, because a test wants to see what the filter makes of that.
+    pub fn begin_call(&self, kind: &'static str) -> bool {
         if let Some(baton) = &self.proxy.baton {
             baton.pass(self.worker);
         }
         let state = &mut *self.state.borrow_mut();
-        *state
-            .calls
-            .entry(self.callback.get())
-            .or_default()
-            .of
-            .entry(kind)
-            .or_default() += 1;
+        let calls = state.calls.entry(self.callback.get()).or_default();
+        *calls.of.entry(kind).or_default() += 1;
+        !state.refused.contains(kind)
+    }
+
+    pub fn refuse(&self, kinds: &[&'static str]) {
+        self.state.borrow_mut().refused = kinds.iter().copied().collect();
     }
 
     pub fn count_returned_bytes(&self) {
