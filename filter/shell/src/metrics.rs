@@ -8,8 +8,8 @@ use pointsman_core::rate_limit::Event;
 pub struct Metrics {
     request_failed: Option<Counter>,
     response_failed: Option<Counter>,
-    rate_limit_retried: Option<Counter>,
-    rate_limit_store_failed: Option<Counter>,
+    shared_retried: Option<Counter>,
+    shared_failed: Option<Counter>,
     rate_limits: Vec<RateLimit>,
 }
 
@@ -31,8 +31,8 @@ impl Metrics {
         Metrics {
             request_failed: define("pointsman.request.failed"),
             response_failed: define("pointsman.response.failed"),
-            rate_limit_retried: define("pointsman.rate_limit_retried"),
-            rate_limit_store_failed: define("pointsman.rate_limit_store_failed"),
+            shared_retried: define("pointsman.shared.retried"),
+            shared_failed: define("pointsman.shared.failed"),
             rate_limits: limits
                 .map(|limit| {
                     let define = |what: &str| define(&["pointsman.rate_limit.", &limit.name, ".", what].concat());
@@ -68,8 +68,8 @@ impl Metrics {
                 Event::Shadow(limit) => of(limit, |limit| limit.shadow),
                 Event::Overflow(limit) => of(limit, |limit| limit.overflow),
                 Event::Contended(limit) => of(limit, |limit| limit.contended),
-                Event::Retry => self.rate_limit_retried,
-                Event::StoreFailed => self.rate_limit_store_failed,
+                Event::Retry => self.shared_retried,
+                Event::StoreFailed => self.shared_failed,
             });
         }
     }
