@@ -10,6 +10,7 @@ use hyper::{Request, Response};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// A module whose VM dies of every request. It is what a proxy-wasm host needs to load it, and nothing else.
@@ -133,6 +134,19 @@ fn envoy_yaml_routes_as_it_says() {
         (301, "http://shop.example.com/new?a=1")
     );
     assert_eq!(header(&get(&mut client, "/", &[]), "x-served-by"), "pointsman");
+    let start = Instant::now();
+    let mut admitted = 0;
+    for _ in 0..20 {
+        let response = get(&mut client, "/login", &[]);
+        match (response.status().as_u16(), header(&response, "retry-after")) {
+            (200, _) => admitted += 1,
+            (429, "1" | "2") => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    // A burst of three, and one for every two seconds that this took.
+    let most = 3 + start.elapsed().as_secs() / 2 + 1;
+    assert!((3..=most).contains(&admitted), "{admitted} in {:?}", start.elapsed());
     site.received();
     site.get(&mut client, "/api/users?x=1", &[]);
     assert_eq!(value_of(&site.received()[0], ":path"), Some(&b"/users?x=1"[..]));

@@ -6,9 +6,9 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::TcpSocket;
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 /// How long an answer may take. Far above what a loaded machine needs; it only keeps a broken proxy from hanging us.
@@ -17,7 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A client of one server. Its connection is opened when it is needed and opened anew after it was closed.
 pub struct Client {
     address: SocketAddr,
-    source: Option<IpAddr>,
     connection: Option<SendRequest<Full<Bytes>>>,
     /// Last, so that the connection's task goes after its sender.
     runtime: Runtime,
@@ -29,16 +28,9 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Self {
             address,
-            source: None,
             connection: None,
             runtime,
         })
-    }
-
-    /// The address that connections come from. On Linux all of 127.0.0.0/8 is there without further ado.
-    pub fn from_address(mut self, source: IpAddr) -> Self {
-        self.source = Some(source);
-        self
     }
 
     /// Sends a request, whose URI is the path and query and whose `host` header stands among its headers, and waits
@@ -53,7 +45,7 @@ impl Client {
             }
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => connect(self.address, self.source).await?,
+                None => connect(self.address).await?,
             };
             let (head, body) = connection
                 .send_request(request)
@@ -74,25 +66,10 @@ impl Client {
     pub fn get(&mut self, host: &str, path: &str) -> Result<Response<Bytes>> {
         self.send(Request::get(path).header("host", host).body(Full::default())?)
     }
-
-    /// The next request opens a new connection.
-    pub fn disconnect(&mut self) {
-        self.connection = None;
-    }
 }
 
-async fn connect(address: SocketAddr, source: Option<IpAddr>) -> Result<SendRequest<Full<Bytes>>> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
-    if let Some(source) = source {
-        socket
-            .bind(SocketAddr::new(source, 0))
-            .with_context(|| format!("connections from {source}"))?;
-    }
-    let stream = socket.connect(address).await?;
+async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // Its error is told to the sender too.

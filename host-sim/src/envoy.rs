@@ -234,11 +234,6 @@ impl Envoy {
         self.directory.path().join(LOG)
     }
 
-    /// Whether it still runs.
-    pub fn is_alive(&mut self) -> bool {
-        matches!(self.process.child.try_wait(), Ok(None))
-    }
-
     /// Looks again and again until there is something.
     fn wait_for<T>(&self, what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
         let start = Instant::now();

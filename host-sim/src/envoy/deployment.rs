@@ -87,18 +87,6 @@ impl Deployment {
         self
     }
 
-    /// The filter's configuration as it stands in the file, where it is a `Struct`.
-    pub fn configuration(&self) -> Option<Value> {
-        let mut found = None;
-        each_of_type(&mut self.bootstrap.clone(), WASM, &mut |filter| {
-            let any = &filter["config"]["configuration"];
-            if any["@type"] == STRUCT {
-                found = Some(any["value"].clone());
-            }
-        });
-        found
-    }
-
     /// What happens after the filter's VM has died: `FAIL_RELOAD`, `FAIL_OPEN` or `FAIL_CLOSED`.
     pub fn with_failure_policy(mut self, policy: &str) -> Self {
         each_of_type(&mut self.bootstrap, WASM, &mut |filter| {

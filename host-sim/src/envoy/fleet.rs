@@ -5,7 +5,6 @@ use super::deployment::move_targets;
 use crate::backend::{Answer, Backend};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 
 /// All backends of a configuration.
 #[derive(Debug)]
@@ -76,11 +75,6 @@ impl Fleet {
     /// All backends.
     pub fn members(&self) -> &[Member] {
         &self.members
-    }
-
-    /// The member that listens at this address.
-    pub fn at(&self, address: SocketAddr) -> Option<&Member> {
-        self.members.iter().find(|member| member.backend.address() == address)
     }
 
     /// What all backends do from now on.
