@@ -37,11 +37,11 @@ impl Site {
         let mut backends = BTreeMap::new();
         let mut deployment = deployment.on_free_ports();
         for (_, address) in deployment.endpoints() {
-            if !backends.contains_key(&address.to_string()) {
+            backends.entry(address.to_string()).or_insert_with(|| {
                 let backend = Backend::start(&address.port().to_string()).unwrap();
-                deployment = deployment.move_endpoint(address, backend.address());
-                backends.insert(address.to_string(), backend);
-            }
+                deployment = deployment.clone().move_endpoint(address, backend.address());
+                backend
+            });
         }
         Self {
             envoy: Envoy::start(program, deployment).unwrap(),

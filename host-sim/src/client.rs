@@ -66,6 +66,11 @@ impl Client {
     pub fn get(&mut self, host: &str, path: &str) -> Result<Response<Bytes>> {
         self.send(Request::get(path).header("host", host).body(Full::default())?)
     }
+
+    /// The next request opens a new connection.
+    pub fn disconnect(&mut self) {
+        self.connection = None;
+    }
 }
 
 async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
