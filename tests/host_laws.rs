@@ -232,6 +232,13 @@ macro_rules! laws {
         mod envoy {
             $(#[test] fn $name() { super::$name(&mut super::Real::start($configuration)); })*
         }
+        #[test]
+        fn every_law_stands_in_the_table_of_the_simulated_host() {
+            let world = include_str!("../host-sim/src/world.rs");
+            for law in [$(stringify!($name)),*] {
+                assert!(world.contains(&format!("`{law}`")), "{law}");
+            }
+        }
     };
 }
 
