@@ -12,14 +12,14 @@
 //! - The account of the decision comes in the `explain` header, which is switched on where it is off.
 //! - [`ADDED_BY_PROXY`] is left out of what is told.
 
-use crate::backend::{Answer, Backend};
-use crate::envoy::fleet::Fleet;
+use crate::backend::{Answer, Backend, Received};
+use crate::envoy::fleet::{Fleet, Member};
 use crate::envoy::{Deployment, Envoy, Program};
 use crate::exchange::{Ask, Host, Pairs, Response, Told};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
@@ -135,6 +135,24 @@ impl EnvoyHost {
         bytes
     }
 
+    /// The requests that the backends got since this was last asked, with who got them; None: the proxy's own.
+    fn take_received(&self) -> Vec<(Option<&Member>, Received)> {
+        let members = self
+            .fleet
+            .members()
+            .iter()
+            .map(|member| (Some(member), &member.backend));
+        members
+            .chain([(None, &self.own)])
+            .flat_map(|(member, backend)| {
+                backend
+                    .take_received()
+                    .into_iter()
+                    .map(move |received| (member, received))
+            })
+            .collect()
+    }
+
     /// What is told of header pairs.
     fn told(&self, pairs: Pairs) -> Pairs {
         pairs
@@ -166,6 +184,8 @@ impl EnvoyClient<'_> {
         let host = self.host;
         host.fleet.answer(&Answer::With(ask.upstream.clone()));
         host.own.answer(Answer::With(ask.upstream.clone()));
+        // Of an exchange that broke off.
+        host.take_received();
 
         let secure = ask.scheme == b"https";
         let key = (secure, ask.client_ip);
@@ -182,13 +202,7 @@ impl EnvoyClient<'_> {
             self.connections.insert(key, connection);
         }
 
-        let asked = host.fleet.members().iter().flat_map(|member| {
-            let received = member.backend.take_received();
-            received.into_iter().map(move |received| (Some(member), received))
-        });
-        let mut asked: Vec<_> = asked
-            .chain(host.own.take_received().into_iter().map(|received| (None, received)))
-            .collect();
+        let mut asked = host.take_received();
         if asked.len() > 1 {
             bail!("{} backends got the request", asked.len());
         }
@@ -361,11 +375,18 @@ impl Connection {
 
     fn read_more(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
         let mut chunk = [0; 16 * 1024];
-        match self.stream.read(&mut chunk).context("receiving")? {
-            0 => bail!("the connection was closed after {} bytes of the response", bytes.len()),
-            size => bytes.extend_from_slice(&chunk[..size]),
+        loop {
+            match self.stream.read(&mut chunk) {
+                // A signal that somebody else handles.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("receiving"),
+                Ok(0) => bail!("the connection was closed after {} bytes of the response", bytes.len()),
+                Ok(size) => {
+                    bytes.extend_from_slice(&chunk[..size]);
+                    return Ok(());
+                }
+            }
         }
-        Ok(())
     }
 }
 
