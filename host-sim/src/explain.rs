@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The keys of the object, in the order in which people read them.
-pub const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 12] = [
     "route",
     "action",
     "pool",
@@ -19,6 +19,7 @@ pub const KEYS: [&str; 11] = [
     "endpoint",
     "reason",
     "status",
+    "limit",
     "request_headers",
     "response_headers",
     "trace",
