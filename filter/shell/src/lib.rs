@@ -8,6 +8,7 @@
         clippy::panic,
         clippy::unreachable,
         clippy::todo,
+        clippy::unimplemented,
         clippy::indexing_slicing,
         clippy::string_slice
     )

@@ -1,0 +1,286 @@
+//! What the filter's crates may name, and what their module may ask of a proxy.
+//!
+//! Lints deny the panics that Clippy knows. This denies what it does not, and what would make a decision depend on
+//! anything but its arguments.
+
+use host_sim::module;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use wasmparser::{Parser, Payload, TypeRef};
+
+/// The largest module in bytes: each worker of a proxy compiles it.
+const LARGEST: u64 = 600 * 1024;
+
+/// Names that no code of the filter has, with the reason.
+const NOWHERE: &[(&str, &str)] = &[
+    ("std::time", "the time is an argument"),
+    ("SystemTime", "the time is an argument"),
+    ("std::thread", "a VM has one thread"),
+    (
+        "std::sync",
+        "a VM has one thread, and its state hangs off the root context",
+    ),
+    ("static", "one for each VM in the proxy, one for each process natively"),
+    (
+        "thread_local",
+        "one for each VM in the proxy, one for each thread natively",
+    ),
+    ("RandomState", "asks the host for randomness, once, into a thread-local"),
+    ("HashSet", "its usual hasher is RandomState"),
+    ("HashMap::new", "its usual hasher is RandomState"),
+    ("HashMap::with_capacity", "its usual hasher is RandomState"),
+    ("std::env", "a proxy has no environment for us"),
+    ("std::fs", "a proxy has no files for us"),
+    ("std::io", "a proxy has no files for us"),
+    ("std::process", "a proxy's worker must not end"),
+    ("println", "the log is the host's"),
+    ("eprintln", "the log is the host's"),
+    ("dbg", "the log is the host's"),
+    ("assert", "panics"),
+    ("assert_eq", "panics"),
+    ("assert_ne", "panics"),
+    ("debug_assert", "panics in tests, and says nothing in the proxy"),
+    ("split_at", "panics past the end: split_at_checked"),
+    ("split_at_mut", "panics past the end: split_at_mut_checked"),
+    ("copy_from_slice", "panics where lengths differ"),
+    ("clone_from_slice", "panics where lengths differ"),
+    ("swap_remove", "panics past the end"),
+    ("split_off", "panics past the end"),
+    ("borrow_mut", "panics inside another borrow: try_borrow_mut"),
+    (
+        "proxy_wasm::hostcalls",
+        "panics on statuses that the SDK does not expect",
+    ),
+];
+
+/// Names that the core does not have: it knows values.
+const NOT_IN_THE_CORE: &[(&str, &str)] = &[
+    ("proxy_wasm", "only the shell knows the proxy"),
+    ("pointsman_shell", "the shell knows the core"),
+    ("RefCell", "a decision's state is borrowed by whoever asks for it"),
+    ("TcpStream", "nothing here does I/O"),
+    ("UdpSocket", "nothing here does I/O"),
+    ("ToSocketAddrs", "nothing here does I/O"),
+];
+
+/// Names that only the layer of host calls has.
+const ONLY_IN_HOST_CALLS: &[(&str, &str)] = &[
+    ("extern", "host calls are made in one file"),
+    ("unsafe", "only a host call needs it"),
+];
+
+/// What the filter calls.
+const CALLED: &[&str] = &[
+    "env.proxy_add_header_map_value",
+    "env.proxy_define_metric",
+    "env.proxy_get_buffer_bytes",
+    "env.proxy_get_current_time_nanoseconds",
+    "env.proxy_get_header_map_pairs",
+    "env.proxy_get_property",
+    "env.proxy_get_shared_data",
+    "env.proxy_increment_metric",
+    "env.proxy_log",
+    "env.proxy_remove_header_map_value",
+    "env.proxy_replace_header_map_value",
+    "env.proxy_send_local_response",
+    "env.proxy_set_shared_data",
+    "wasi_snapshot_preview1.random_get",
+];
+
+/// What the SDK brings along: its dispatcher switches contexts, and the default methods of its traits, which stand in the
+/// tables of `dyn HttpContext` and `dyn RootContext`, make host calls. `clippy.toml` keeps us from calling them.
+const BROUGHT_BY_THE_SDK: &[&str] = &[
+    "env.proxy_call_foreign_function",
+    "env.proxy_close_stream",
+    "env.proxy_continue_stream",
+    "env.proxy_dequeue_shared_queue",
+    "env.proxy_done",
+    "env.proxy_enqueue_shared_queue",
+    "env.proxy_get_header_map_value",
+    "env.proxy_get_status",
+    "env.proxy_grpc_call",
+    "env.proxy_grpc_cancel",
+    "env.proxy_grpc_close",
+    "env.proxy_grpc_send",
+    "env.proxy_grpc_stream",
+    "env.proxy_http_call",
+    "env.proxy_register_shared_queue",
+    "env.proxy_resolve_shared_queue",
+    "env.proxy_set_buffer_bytes",
+    "env.proxy_set_effective_context",
+    "env.proxy_set_header_map_pairs",
+    "env.proxy_set_property",
+    "env.proxy_set_tick_period_milliseconds",
+];
+
+/// What the standard library brings along to write a panic to stderr, and to end. Envoy has all of them.
+const BROUGHT_BY_STD: &[&str] = &[
+    "wasi_snapshot_preview1.environ_get",
+    "wasi_snapshot_preview1.environ_sizes_get",
+    "wasi_snapshot_preview1.fd_write",
+    "wasi_snapshot_preview1.proc_exit",
+];
+
+/// The lints that each crate of the filter denies, outside of its tests.
+const DENIED: &[&str] = &[
+    "clippy::unwrap_used",
+    "clippy::expect_used",
+    "clippy::panic",
+    "clippy::unreachable",
+    "clippy::todo",
+    "clippy::unimplemented",
+    "clippy::indexing_slicing",
+    "clippy::string_slice",
+];
+
+/// The source files below a directory, without those of tests.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The lines of a file with their numbers, without comments and without its tests, which stand at its end.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().take_while(|line| *line != "#[cfg(test)]");
+    (1..)
+        .zip(lines)
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .map(|(at, line)| (at, line.split("// ").next().unwrap_or_default()))
+}
+
+/// Whether a line has the name as a word of its own. A lifetime (`'static`) is no name.
+fn has_name(line: &str, name: &str) -> bool {
+    let is_part = |character: char| character.is_alphanumeric() || character == '_';
+    line.match_indices(name).any(|(at, _)| {
+        let (before, after) = (&line[..at], &line[at + name.len()..]);
+        !before.ends_with(|last| is_part(last) || last == '\'') && !after.starts_with(is_part)
+    })
+}
+
+fn named(files: &[PathBuf], names: &[(&str, &str)]) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(file).unwrap();
+        for (at, line) in code(&text) {
+            for (name, reason) in names {
+                if has_name(line, name) {
+                    found.push(format!("{}:{at}: {name}: {reason}", file.display()));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn filter() -> PathBuf {
+    module::repository().unwrap().join("filter")
+}
+
+fn assert_none(found: Vec<String>) {
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_name_is_found_as_a_word_of_its_own() {
+    for (line, name, expected) in [
+        ("static A: u32 = 1;", "static", true),
+        ("pub static mut A: u32 = 1;", "static", true),
+        ("fn a() -> &'static str {", "static", false),
+        ("let ecstatic = 1;", "static", false),
+        ("use std::time::Instant;", "std::time", true),
+        ("use std::timer;", "std::time", false),
+        ("a.split_at(1)", "split_at", true),
+        ("a.split_at_checked(1)", "split_at", false),
+    ] {
+        assert_eq!(has_name(line, name), expected, "{line}");
+    }
+    let text = "a\n// static\n/// static\nb // static\nc\n#[cfg(test)]\nstatic";
+    assert_eq!(code(text).collect::<Vec<_>>(), [(1, "a"), (4, "b "), (5, "c")]);
+}
+
+#[test]
+fn the_core_knows_values_and_nothing_else() {
+    let files = sources(&filter().join("core/src"));
+    assert!(files.len() > 20, "{} files", files.len());
+    let banned = [NOWHERE, NOT_IN_THE_CORE, ONLY_IN_HOST_CALLS].concat();
+    assert_none(named(&files, &banned));
+}
+
+#[test]
+fn maps_of_the_core_have_a_hasher_that_is_the_same_everywhere() {
+    for file in sources(&filter().join("core/src")) {
+        for (at, line) in code(&fs::read_to_string(&file).unwrap()) {
+            assert!(
+                !line.contains("HashMap<") || line.contains("Fnv"),
+                "{}:{at}: its usual hasher is RandomState",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn host_calls_are_made_in_one_file() {
+    let mut files = sources(&filter().join("shell/src"));
+    files.extend(sources(&filter().join("src")));
+    assert_none(named(&files, NOWHERE));
+    let before = files.len();
+    files.retain(|file| !file.ends_with("shell/src/host.rs"));
+    assert_eq!(files.len(), before - 1);
+    assert_none(named(&files, ONLY_IN_HOST_CALLS));
+}
+
+#[test]
+fn every_crate_of_the_filter_denies_panics() {
+    for crate_root in ["src/lib.rs", "shell/src/lib.rs", "core/src/lib.rs"] {
+        let text = fs::read_to_string(filter().join(crate_root)).unwrap();
+        for lint in DENIED {
+            assert!(text.contains("deny(") && text.contains(lint), "{crate_root}: {lint}");
+        }
+    }
+    // What an `allow` takes back is taken back for good.
+    let banned: Vec<_> = ["allow(clippy", "expect(clippy"]
+        .map(|name| (name, "says that a lint does not count"))
+        .into();
+    assert_none(named(&sources(&filter()), &banned));
+}
+
+#[test]
+fn the_module_is_small_and_asks_for_what_is_known() {
+    let path = module::build().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let size = bytes.len() as u64;
+    assert!(
+        size <= LARGEST,
+        "{} has {size} bytes, more than {LARGEST}",
+        path.display()
+    );
+
+    let mut imports = BTreeSet::new();
+    for payload in Parser::new(0).parse_all(&bytes) {
+        let Payload::ImportSection(section) = payload.unwrap() else {
+            continue;
+        };
+        for import in section.into_imports() {
+            let import = import.unwrap();
+            assert!(matches!(import.ty, TypeRef::Func(_)), "{import:?}");
+            imports.insert(format!("{}.{}", import.module, import.name));
+        }
+    }
+    let known = [CALLED, BROUGHT_BY_THE_SDK, BROUGHT_BY_STD].concat();
+    let known: BTreeSet<_> = known.into_iter().map(str::to_owned).collect();
+    let unknown: Vec<_> = imports.difference(&known).collect();
+    assert!(unknown.is_empty(), "imports that nobody expects: {unknown:?}");
+    let gone: Vec<_> = known.difference(&imports).collect();
+    assert!(gone.is_empty(), "no longer imported, take it from the list: {gone:?}");
+}
