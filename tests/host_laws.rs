@@ -244,6 +244,7 @@ macro_rules! laws {
 
 laws! {
     cas_decides_where_the_key_exists_and_is_ignored_where_it_does_not("");
+    writes_of_all_keys_are_numbered_in_one_row("");
     an_empty_value_is_a_value("");
     names_have_no_case_and_pseudo_headers_come_first("");
     set_replaces_every_value_and_reading_one_gives_the_first("");
@@ -273,6 +274,21 @@ fn cas_decides_where_the_key_exists_and_is_ignored_where_it_does_not(site: &mut 
     );
     assert_eq!(site.did("set k f 0; get k"), "0;0 f");
     assert_eq!(site.did("set fresh x other; get fresh"), "0;0 x");
+}
+
+/// What the filter foretells versions by, to write without a read.
+fn writes_of_all_keys_are_numbered_in_one_row(site: &mut dyn Site) {
+    assert_eq!(site.did("set one a never; get one"), "0;0 a");
+    // Another key, then this one; its version is neither its own next one nor a later one.
+    assert_eq!(
+        site.did("get one; set two a 0; set one b same; set one c 1; set one c 3; set one c 2"),
+        "0 a;0;0;8;8;0"
+    );
+    // A write that is refused takes no number.
+    assert_eq!(
+        site.did("get one; set one d other; set two d never; set one d same; set one e 1"),
+        "0 c;8;8;0;0"
+    );
 }
 
 fn an_empty_value_is_a_value(site: &mut dyn Site) {

@@ -8,6 +8,7 @@
 //! | behaviour | law |
 //! |---|---|
 //! | Shared data: a `cas` of 0 overwrites; any other must match where the key exists, and is ignored where it does not | `cas_decides_where_the_key_exists_and_is_ignored_where_it_does_not` |
+//! | Shared data: the writes of all keys are numbered in one row, and those that are refused take no number | `writes_of_all_keys_are_numbered_in_one_row` |
 //! | An empty value is returned as null, and is a value all the same | `an_empty_value_is_a_value` |
 //! | Shared data and metrics outlive a VM and a configuration | `a_trap_answers_503_and_the_next_request_has_a_fresh_vm`, `a_refused_configuration_leaves_the_one_before_and_shared_data` |
 //! | Header names have no case; pseudo-headers stand first; what is set moves to the end | `names_have_no_case_and_pseudo_headers_come_first` |

@@ -8,7 +8,7 @@
 //! | command | returns |
 //! |---|---|
 //! | `get KEY` | status, value; remembers the version |
-//! | `set KEY VALUE 0 \| same \| other \| never` | status of a write with that `cas`: none, the remembered version, another, `u32::MAX` |
+//! | `set KEY VALUE 0 \| same \| other \| never \| N` | status of a write with that `cas`: none, the remembered version, another, `u32::MAX`, the one N writes after the remembered version |
 //! | `header MAP NAME` | status, value; `MAP` is `request` or `response` |
 //! | `names MAP` | status, the names of the map in order |
 //! | `add \| put MAP NAME VALUE`, `remove MAP NAME` | status |
@@ -271,7 +271,8 @@ impl Stream {
                     "0" => 0,
                     "same" => self.version,
                     "other" => self.version.wrapping_add(1_000_000),
-                    _ => u32::MAX,
+                    "never" => u32::MAX,
+                    later => self.version + later.parse::<u32>().unwrap(),
                 };
                 set_shared(key, value, cas).to_string()
             }

@@ -362,9 +362,8 @@ mod tests {
         for k in 0..4000 {
             counts[robin.pick(&pool, &|i| i != k % 2).unwrap()] += 1;
         }
-        // Targets 0 and 1 are there half of the time; the others always.
-        assert!(counts[0] > 500 && counts[1] > 500, "{counts:?}");
-        assert!((counts[2] - counts[3]).abs() < 800, "{counts:?}");
+        // Targets 0 and 1 are there half of the time, the others always.
+        assert!(counts.iter().all(|count| *count > 600), "{counts:?}");
     }
 
     #[test]

@@ -265,6 +265,11 @@ impl RateLimit {
         hash
     }
 
+    /// How many parts of a nanosecond are one. No configuration has 0 requests; here it cannot divide by them either.
+    fn parts(&self) -> u64 {
+        self.requests.max(1).into()
+    }
+
     /// The rule: when the bucket will be full again, after one more request at `now`; or until when that is refused.
     fn admit(&self, full: Instant, now: u64) -> Result<Instant, u64> {
         let Some(next) = full.max(Instant { ns: now, part: 0 }).later(self) else {
@@ -272,7 +277,7 @@ impl RateLimit {
             return Err(u64::MAX);
         };
         // In units of 1/`requests` ns, where T is `per`.
-        let requests = u128::from(self.requests);
+        let requests = u128::from(self.parts());
         let ahead = u128::from(next.ns - now) * requests + u128::from(next.part);
         match ahead.checked_sub(u128::from(self.burst) * u128::from(self.per)) {
             None | Some(0) => Ok(next),
@@ -287,7 +292,7 @@ impl RateLimit {
 impl Instant {
     /// T later. None: there is no such instant.
     fn later(self, limit: &RateLimit) -> Option<Instant> {
-        let requests = u64::from(limit.requests);
+        let requests = limit.parts();
         let part = u64::from(self.part) + limit.per % requests;
         let carry = u64::from(part >= requests);
         Some(Instant {
@@ -298,7 +303,7 @@ impl Instant {
 
     /// T earlier.
     fn earlier(self, limit: &RateLimit) -> Instant {
-        let requests = u64::from(limit.requests);
+        let requests = limit.parts();
         let less = limit.per % requests;
         let borrow = u64::from(u64::from(self.part) < less);
         Instant {

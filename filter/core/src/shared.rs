@@ -310,6 +310,19 @@ pub(crate) mod tests {
         }
     }
 
+    /// A worker that fails must not leave the others waiting.
+    impl Drop for Turn<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking()
+                && let Ok(mut world) = self.baton.world.lock()
+            {
+                world.running[self.worker] = false;
+                world.pass();
+                self.baton.passed.notify_all();
+            }
+        }
+    }
+
     impl Store for Turn<'_> {
         fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
             self.step(|world| world.map.get(key))
@@ -440,6 +453,14 @@ pub(crate) mod tests {
             }
         }
         assert_eq!((map.reads, map.writes), (10, 802));
+        // An old version that it meets teaches it nothing wrong.
+        assert_eq!(look(&mut memory, &mut map, b"first"), 2);
+        for round in 100..110 {
+            for key in 0..8_u8 {
+                assert_eq!(count(&mut memory, &mut map, &[key]), Ok(round));
+            }
+        }
+        assert_eq!((map.reads, map.writes), (11, 882));
     }
 
     #[test]

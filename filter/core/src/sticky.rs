@@ -251,7 +251,7 @@ impl Signer {
 }
 
 /// The hash that holds a client without cookies: of the first value of `sticky.header`, the same on every worker and every
-/// proxy. [`balance::hashed`] makes a target of it. None: the pool has no `sticky.header`, or the request has not.
+/// proxy. [`crate::balance::hashed`] makes a target of it. None: the pool has no `sticky.header`, or the request has not.
 pub fn header_hash(pool: &Pool, request: &Request<'_>) -> Option<u64> {
     let name = pool.sticky.as_ref()?.header.as_ref()?;
     Some(hash_of(pool, request.headers.first(name)?))
