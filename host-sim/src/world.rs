@@ -204,6 +204,11 @@ impl World {
 }
 
 impl Worker {
+    /// What it shares with the other workers.
+    pub fn proxy(&self) -> &Proxy {
+        self.0.proxy()
+    }
+
     /// A new stream, from 127.0.0.1.
     pub fn open(&self, headers: &Pairs) -> Stream {
         self.open_from(headers, CLIENT)

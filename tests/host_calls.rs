@@ -1,0 +1,242 @@
+//! What a request costs in host calls, counted on the simulator. The dear ones return bytes: the host calls back into the VM to
+//! allocate what it returns.
+
+use host_sim::exchange::{Pairs, Response};
+use host_sim::world::stream::Step;
+use host_sim::world::{Callback, Calls, World};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const WORKERS: usize = 2;
+const REQUESTS: u32 = 1000;
+/// So that other workers' writes, and clients in other slots, come in between.
+const CLIENTS: u8 = 5;
+
+/// Everything that issue 2 can configure and a request can use, on one route. `/limited` has a bucket that is soon empty.
+fn everything() -> Value {
+    json!({
+        "pools": {
+            "blue": {
+                "targets": [{ "cluster": "blue-a", "weight": 3 }, { "cluster": "blue-b" }],
+                "sticky": {
+                    "cookie": { "name": "pm_blue", "ttl": "1h" },
+                    "keys": ["YS1uZXcta2V5LW9mLWF0LWxlYXN0LTE2LWJ5dGVz", "YW4tb2xkLWtleS1vZi1hdC1sZWFzdC0xNi1ieXRlcw=="],
+                },
+            },
+            "green": { "cluster": "green", "targets": [
+                { "endpoint": "127.0.0.1:9101" }, { "endpoint": "127.0.0.1:9102" }, { "endpoint": "127.0.0.1:9103" },
+            ] },
+        },
+        "rate_limits": {
+            "wide": { "requests": 1_000_000, "per": "1s", "key": ["client_ip"] },
+            "narrow": { "requests": 1, "per": "1h", "key": ["client_ip"] },
+        },
+        "routes": [
+            { "name": "elsewhere", "match": { "client_ip": ["192.0.2.0/24"] }, "pass": true },
+            {
+                "name": "all",
+                "match": {
+                    "hosts": ["*.example.com"],
+                    "path": { "template": "/users/{id}" },
+                    "methods": ["GET"],
+                    "headers": [{ "name": "x-tier", "regex": "g.*d" }],
+                    "cookies": [{ "name": "beta", "exact": "1" }],
+                    "query": [{ "name": "region", "exact": "eu" }],
+                    "client_ip": ["10.0.0.0/8"],
+                },
+                "rate_limits": ["wide"],
+                "request_headers": { "set": { "x-route": "all" }, "add": { "x-also": ["a", "b"] }, "remove": ["x-debug"] },
+                "response_headers": { "set": { "x-served-by": "pointsman" }, "remove": ["server"] },
+                "rewrite": { "path": "/people/{id}", "host": "internal.example.com" },
+                "split": [{ "pool": "blue", "weight": 3 }, { "pool": "green", "weight": 1 }],
+            },
+            {
+                "name": "limited",
+                "match": { "path": { "exact": "/limited" }, "client_ip": ["10.0.0.0/8"] },
+                "rate_limits": ["narrow"],
+                "response_headers": { "set": { "x-served-by": "pointsman" } },
+                "pool": "green",
+            },
+        ],
+        "explain": { "header": "x-pointsman-explain", "token": "a-secret" },
+    })
+}
+
+/// The same without what needs more than the request's headers.
+fn without_limit_and_client_ip() -> Value {
+    let mut configuration = everything();
+    let routes = configuration["routes"].as_array_mut().unwrap();
+    routes.remove(0);
+    for route in routes.iter_mut().filter_map(Value::as_object_mut) {
+        route.remove("rate_limits");
+        route["match"].as_object_mut().unwrap().remove("client_ip");
+    }
+    configuration.as_object_mut().unwrap().remove("rate_limits");
+    configuration
+}
+
+/// What requests cost: each callback's calls altogether, and the most calls that returned bytes in one request.
+#[derive(Default)]
+struct Costs {
+    requests: u32,
+    calls: BTreeMap<Callback, Calls>,
+    most: BTreeMap<Callback, u32>,
+}
+
+impl Costs {
+    fn add(&mut self, calls: BTreeMap<Callback, Calls>) {
+        self.requests += 1;
+        for (callback, calls) in calls {
+            let most = self.most.entry(callback).or_default();
+            *most = calls.returned_bytes.max(*most);
+            let sum = self.calls.entry(callback).or_default();
+            sum.returned_bytes += calls.returned_bytes;
+            for (kind, count) in calls.of {
+                *sum.of.entry(kind).or_default() += count;
+            }
+        }
+    }
+
+    /// In one request at most, in this callback.
+    fn most(&self, callback: Callback) -> u32 {
+        self.most.get(&callback).copied().unwrap_or_default()
+    }
+
+    fn print(&self, title: &str) {
+        println!("{title}: calls per request, of {} requests", self.requests);
+        let row = |callback: &str, kind: &str, count: u32| {
+            println!(
+                "  {callback:<9} {kind:<20} {:>6.3}",
+                f64::from(count) / f64::from(self.requests)
+            );
+        };
+        for (callback, calls) in &self.calls {
+            let callback = format!("{callback:?}");
+            calls.of.iter().for_each(|(kind, count)| row(&callback, kind, *count));
+            row(&callback, "(returned bytes)", calls.returned_bytes);
+        }
+    }
+}
+
+/// Sends requests, to the workers and from the clients in turn, and counts the calls of each but the first few, in which
+/// workers see the clients' records for the first time. `session` are the cookies that the clients bring.
+fn costs(title: &str, configuration: &Value, path: &str, session: &str, expect: impl Fn(&Step) -> bool) -> Costs {
+    let configuration = configuration.to_string();
+    let builder = World::builder().workers(WORKERS).config(configuration.as_bytes());
+    let world = builder.start().unwrap();
+    let headers = request(path, &format!("beta=1; {session}"));
+    let upstream = Response {
+        status: 200,
+        headers: vec![(b"server".to_vec(), b"backend".to_vec())],
+        body: b"hello".to_vec(),
+    };
+    let warm_up = WORKERS as u32 * u32::from(CLIENTS);
+    let mut costs = Costs::default();
+    for number in 0..warm_up + REQUESTS {
+        // Each client comes to each worker.
+        let client = (number / WORKERS as u32 % u32::from(CLIENTS)) as u8;
+        let worker = &world.workers()[number as usize % WORKERS];
+        world.take_calls();
+        let mut stream = worker.open_from(&headers, SocketAddr::from(([10, 0, 0, client], 50_000)));
+        let step = stream.request();
+        if let Step::Forward(_) = &step {
+            stream.response(&upstream);
+        }
+        stream.close();
+        if number >= warm_up {
+            assert!(expect(&step), "{step:?}");
+            costs.add(world.take_calls());
+        }
+        world.advance(Duration::from_millis(1));
+    }
+    costs.print(title);
+    costs
+}
+
+fn request(path: &str, cookies: &str) -> Pairs {
+    [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "shop.example.com"),
+        (":path", path),
+        ("x-tier", "gold"),
+        ("cookie", cookies),
+        ("x-debug", "1"),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .into()
+}
+
+const PATH: &str = "/users/7?region=eu";
+
+fn forwards(step: &Step) -> bool {
+    let Step::Forward(headers) = step else { return false };
+    headers.contains(&(b":path".to_vec(), b"/people/7?region=eu".to_vec()))
+}
+
+/// A session of the pool `blue`.
+fn session(configuration: &Value) -> String {
+    let world = World::of(configuration, 1).unwrap();
+    let headers = request(PATH, "beta=1");
+    let cookies = (0..100).find_map(|_| {
+        let mut stream = world.workers()[0].open_from(&headers, SocketAddr::from(([10, 0, 0, 1], 50_000)));
+        stream.request();
+        let answer = stream.response(&Response {
+            status: 200,
+            headers: vec![],
+            body: vec![],
+        });
+        stream.close();
+        answer.headers.into_iter().find(|(name, _)| name == b"set-cookie")
+    });
+    let (_, cookie) = cookies.expect("three requests of four belong to the pool");
+    let cookie = String::from_utf8(cookie).unwrap();
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+/// "With everything configured and one rate limit on the route, a steady-state request makes at most 3 host calls that return
+/// bytes on its way in and at most 2 on its way out."
+fn assert_within_the_promise(costs: &Costs) {
+    assert!(costs.most(Callback::Request) <= 3, "{:?}", costs.most);
+    assert!(
+        costs.most(Callback::Response) + costs.most(Callback::End) <= 2,
+        "{:?}",
+        costs.most
+    );
+}
+
+#[test]
+fn a_request_with_everything_makes_3_calls_that_return_bytes_on_its_way_in_and_2_on_its_way_out_at_most() {
+    assert_within_the_promise(&costs("a new client", &everything(), PATH, "", forwards));
+}
+
+#[test]
+fn a_sticky_hit_keeps_within_the_same() {
+    let configuration = everything();
+    let session = session(&configuration);
+    let in_session = |step: &Step| {
+        let Step::Forward(headers) = step else { return false };
+        forwards(step)
+            && headers
+                .iter()
+                .any(|(name, value)| name == b"x-pointsman-cluster" && value.starts_with(b"blue"))
+    };
+    assert_within_the_promise(&costs("a sticky hit", &configuration, PATH, &session, in_session));
+}
+
+#[test]
+fn a_refusal_keeps_within_the_same() {
+    let refused = |step: &Step| matches!(step, Step::Reply(answer) if answer.status == 429);
+    assert_within_the_promise(&costs("a refusal", &everything(), "/limited", "", refused));
+}
+
+#[test]
+fn without_limit_and_client_ip_the_headers_are_all_that_is_read() {
+    let configuration = without_limit_and_client_ip();
+    let costs = costs("without limit and client_ip", &configuration, PATH, "", forwards);
+    assert_eq!(costs.calls[&Callback::Request].returned_bytes, costs.requests);
+    assert_eq!(costs.most(Callback::Request), 1);
+    assert_eq!(costs.most(Callback::Response) + costs.most(Callback::End), 0);
+}
