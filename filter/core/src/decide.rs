@@ -6,11 +6,11 @@
 //! | a limit refuses | 429, with when to come back |
 //! | no target takes the request (all weights 0, draining or down) | 503 |
 
-use crate::balance::{self, Balance, RoundRobin};
+use crate::balance::{self, Balance, Hashed, RoundRobin};
 use crate::client_ip::Client;
 use crate::config::{Config, NoRoute};
 use crate::explain::Told;
-use crate::hash::Seed;
+use crate::hash::{Seed, mixed};
 use crate::pool::{Pool, Target};
 use crate::port::Port;
 use crate::rate_limit::{self, Event, KeyPart, RateLimit, RateLimits, Verdict};
@@ -38,6 +38,7 @@ pub struct Worker {
 /// What a worker keeps for one pool.
 struct PoolState {
     round_robin: RoundRobin,
+    hashed: Hashed,
     sessions: Sessions,
 }
 
@@ -52,6 +53,8 @@ pub enum Reason {
     RateLimit,
     /// `balance`: a new choice by weight.
     Balance,
+    /// `hash`: the pool's `ip_hash` or `consistent_hash`. (A request without its key is balanced: `balance`.)
+    Hash,
     /// `sticky`: a valid session cookie.
     Sticky,
     /// `sticky_header`: the hash of `sticky.header`.
@@ -75,6 +78,21 @@ struct Roll {
     number: u64,
     /// Whether the request itself fixed it (see [`crate::explain`]).
     fixed: bool,
+}
+
+/// What surrounds one request.
+struct Around<'a> {
+    client: Client<'a>,
+    port: &'a mut dyn Port,
+    /// In nanoseconds since 1970.
+    now: u64,
+}
+
+impl Around<'_> {
+    /// The client's address, for which the proxy is asked once at most, and only where it decides something.
+    fn address(&mut self) -> Option<IpAddr> {
+        self.client.address(self.port)
+    }
 }
 
 /// The route that a request belongs to.
@@ -104,6 +122,7 @@ impl Worker {
         let mut rolls = Rolls(roll_seed);
         let pools = config.pools.iter().map(|pool| PoolState {
             round_robin: RoundRobin::new(pool, rolls.next()),
+            hashed: Hashed::new(pool),
             sessions: Sessions::new(pool),
         });
         Worker {
@@ -159,25 +178,24 @@ impl Worker {
         roll: Roll,
         told: &mut Told<'c>,
     ) -> Decision<'c> {
-        let mut client = Client::new(config.client_ip.as_ref(), request.headers);
-        let found = self.index.find(&config.routes, request, &mut || client.address(port));
+        let mut around = Around {
+            client: Client::new(config.client_ip.as_ref(), request.headers),
+            port,
+            now,
+        };
+        let found = self.index.find(&config.routes, request, &mut || around.address());
         let Some(matched) = found.and_then(|found| Matched::new(config, found.route, found.block)) else {
             return no_route(&config.no_route, told);
         };
         told.route = Some(&matched.route.name);
 
-        let limits = &matched.route.rate_limits;
-        let ip = match limits.iter().any(|limit| limit.key.contains(&KeyPart::ClientIp)) {
-            true => client.address(port),
-            false => None,
-        };
-        let mut decision = match self.refusal(limits, request, ip, port, now) {
+        let mut decision = match self.refusal(&matched.route.rate_limits, request, &mut around) {
             Some((limit, answer)) => {
                 told.limit = Some(limit);
                 told.end("rate_limited", Reason::RateLimit, Some(answer.status));
                 Decision::answer(answer)
             }
-            None => self.act(config, matched, request, now, roll, told),
+            None => self.act(config, matched, request, &mut around, roll, told),
         };
         decision.response.route = Some(matched.index);
         decision
@@ -188,18 +206,20 @@ impl Worker {
         &mut self,
         limits: &'c [Rc<RateLimit>],
         request: &Request<'_>,
-        ip: Option<IpAddr>,
-        port: &mut dyn Port,
-        now: u64,
+        around: &mut Around<'_>,
     ) -> Option<(&'c str, Answer)> {
         if limits.is_empty() {
             return None;
         }
+        let ip = match limits.iter().any(|limit| limit.key.contains(&KeyPart::ClientIp)) {
+            true => around.address(),
+            false => None,
+        };
         let claims: Vec<_> = limits
             .iter()
             .map(|limit| self.limits.claim(limit, request, ip))
             .collect();
-        match self.limits.check(&claims, port, now, &mut self.events) {
+        match self.limits.check(&claims, around.port, around.now, &mut self.events) {
             Verdict::Admitted => None,
             Verdict::Refused { claim, retry_after } => {
                 let limit = limits.get(claim)?;
@@ -219,7 +239,7 @@ impl Worker {
         config: &'c Config,
         matched: Matched<'c>,
         request: &Request<'_>,
-        now: u64,
+        around: &mut Around<'_>,
         roll: Roll,
         told: &mut Told<'c>,
     ) -> Decision<'c> {
@@ -242,13 +262,13 @@ impl Worker {
             }
             action @ (Action::Pool(_) | Action::Split(_)) => {
                 let choice = self
-                    .kept(action, request, now, roll)
-                    .or_else(|| self.chosen(action, request, roll));
+                    .kept(action, request, around.now, roll)
+                    .or_else(|| self.chosen(action, request, around, roll));
                 match choice.and_then(|choice| Some((choice.pool.targets.get(choice.target)?, choice))) {
                     Some((target, choice)) => {
                         told.end("forward", choice.reason, None);
                         told.target = Some((choice.pool, target));
-                        self.forward(config, matched, choice, target, request, now)
+                        self.forward(config, matched, choice, target, request, around.now)
                     }
                     None => {
                         told.end("respond", Reason::NoTarget, Some(NO_TARGET));
@@ -279,7 +299,13 @@ impl Worker {
     }
 
     /// A new choice: of the split's part by the roll, of the target by the pool's rule.
-    fn chosen<'c>(&mut self, action: &'c Action, request: &Request<'_>, roll: Roll) -> Option<Choice<'c>> {
+    fn chosen<'c>(
+        &mut self,
+        action: &'c Action,
+        request: &Request<'_>,
+        around: &mut Around<'_>,
+        roll: Roll,
+    ) -> Option<Choice<'c>> {
         // A client that is held by a header keeps its part of a split as it keeps its target.
         let held = action.parts().find_map(|(pool, _)| sticky::header_hash(pool, request));
         let roll = held.filter(|_| !roll.fixed).unwrap_or(roll.number);
@@ -287,10 +313,17 @@ impl Worker {
         let (pool, _) = action.parts().nth(part)?;
         let state = self.pools.get_mut(pool.index)?;
         let usable = |_: usize| true;
-        let (target, reason) = match (sticky::header_hash(pool, request), pool.balance) {
-            (Some(hash), _) => (balance::hashed(pool, &usable, hash)?, Reason::StickyHeader),
-            (None, Balance::RoundRobin) => (state.round_robin.pick(pool, &usable)?, Reason::Balance),
+        let hash = match (sticky::header_hash(pool, request), &pool.balance) {
+            (Some(hash), _) => Some((hash, Reason::StickyHeader)),
+            (None, Balance::Hash(key)) => {
+                balance::key_hash(pool, key, request, &mut || around.address()).map(|hash| (hash, Reason::Hash))
+            }
+            (None, Balance::RoundRobin | Balance::Random) => None,
+        };
+        let (target, reason) = match (hash, &pool.balance) {
+            (Some((hash, reason)), _) => (state.hashed.pick(pool, &usable, hash)?, reason),
             (None, Balance::Random) => (balance::random(pool, &usable, roll)?.0, Reason::Balance),
+            (None, Balance::RoundRobin | Balance::Hash(_)) => (state.round_robin.pick(pool, &usable)?, Reason::Balance),
         };
         Some(Choice {
             part,
@@ -406,16 +439,13 @@ fn no_route<'c>(no_route: &'c NoRoute, told: &mut Told<'c>) -> Decision<'c> {
     }
 }
 
-/// Random numbers from a seed: SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
-/// They spread load; no secret depends on them.
+/// Random numbers from a seed: SplitMix64 (see [`mixed`]). They spread load; no secret depends on them.
 struct Rolls(u64);
 
 impl Rolls {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        mixed(self.0)
     }
 }
 
@@ -431,20 +461,25 @@ mod tests {
     const NOW: u64 = 1_800_000_000 * NANOSECONDS;
 
     #[derive(Default)]
-    struct Surroundings(Map);
+    struct Surroundings {
+        map: Map,
+        /// How often the source address was asked for.
+        questions: u32,
+    }
 
     impl Store for Surroundings {
         fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
-            self.0.get(key)
+            self.map.get(key)
         }
 
         fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
-            self.0.set(key, value, expected)
+            self.map.set(key, value, expected)
         }
     }
 
     impl Port for Surroundings {
         fn source_address(&mut self) -> Option<IpAddr> {
+            self.questions += 1;
             Some([192, 0, 2, 1].into())
         }
     }
@@ -461,6 +496,8 @@ mod tests {
         upstream: Option<Vec<(String, String)>>,
         status: Option<u16>,
         response: Vec<String>,
+        /// What a request with the token is told.
+        told: Option<String>,
         cookie: Option<String>,
     }
 
@@ -510,6 +547,7 @@ mod tests {
                     .edits(&config)
                     .map(|edit| format!("{edit:?}"))
                     .collect(),
+                told: decision.response.explain.as_deref().map(text),
                 cookie: decision.response.set_cookie.map(|cookie| text(&cookie)),
             }
         }
@@ -692,5 +730,142 @@ mod tests {
             second.cluster(),
             "the turn after the first is the second's"
         );
+    }
+
+    /// A pool of endpoints with this balance, with anything beside it.
+    fn balanced(balance: &str, beside: &str) -> Asked {
+        Asked::of(&format!(
+            r#"{{
+                "pools": {{"p": {{"cluster": "c", "balance": {balance}, "targets": [
+                    {{"endpoint": "127.0.0.1:1"}}, {{"endpoint": "127.0.0.1:2"}}, {{"endpoint": "127.0.0.1:3"}}] {beside} }}}},
+                "client_ip": {{"header": "x-forwarded-for"}},
+                "rate_limits": {{"many": {{"requests": 1000000, "per": "1s", "key": ["client_ip"]}}}},
+                "routes": [{{"name": "r", "rate_limits": ["many"], "pool": "p"}}],
+                "explain": {{"header": "x-why", "token": "t"}}
+            }}"#
+        ))
+    }
+
+    impl Became {
+        /// The first endpoint, and whether others follow.
+        fn endpoint(&self) -> &str {
+            let list = self.header("x-pointsman-endpoint").unwrap();
+            assert_eq!(list.split(',').count(), 3, "the others are there for retries");
+            list.split(',').next().unwrap()
+        }
+
+        fn reason(&self) -> &str {
+            let (_, after) = self.told.as_deref().unwrap().split_once(r#""reason":""#).unwrap();
+            after.split('"').next().unwrap()
+        }
+    }
+
+    #[test]
+    fn a_key_keeps_its_target_and_keys_spread_over_all() {
+        let header = |name: &'static str| move |key: &str| ("/".to_owned(), name, key.to_owned());
+        type Request = Box<dyn Fn(&str) -> (String, &'static str, String)>;
+        let rows: [(&str, Request); 6] = [
+            (
+                r#""ip_hash""#,
+                Box::new(|key| ("/".to_owned(), "x-forwarded-for", format!("10.0.0.{key}"))),
+            ),
+            (
+                r#"{"consistent_hash": {"key": "client_ip"}}"#,
+                Box::new(|key| ("/".to_owned(), "x-forwarded-for", format!("::{key}"))),
+            ),
+            (
+                r#"{"consistent_hash": {"key": {"header": "X-Tenant"}}}"#,
+                Box::new(header("x-tenant")),
+            ),
+            (
+                r#"{"consistent_hash": {"key": {"cookie": "t"}}}"#,
+                Box::new(|key| ("/".to_owned(), "cookie", format!("a=b; t={key}"))),
+            ),
+            (
+                r#"{"consistent_hash": {"key": {"query": "t"}}}"#,
+                Box::new(|key| (format!("/{key}?t={key}"), "x-other", key.to_owned())),
+            ),
+            (
+                r#"{"consistent_hash": {"key": "path"}}"#,
+                Box::new(|key| (format!("/{key}?{key}"), "x-other", key.to_owned())),
+            ),
+        ];
+        for (balance, request) in rows {
+            let (mut asked, mut other) = (balanced(balance, ""), balanced(balance, ""));
+            other.worker = Worker::new(other.worker.config().clone(), [8; 16], 43);
+            let mut seen = std::collections::BTreeSet::new();
+            for key in 0..40 {
+                let (path, name, value) = request(&key.to_string());
+                let headers = [(name, &*value), ("x-why", "t")];
+                let first = asked.get(&path, &headers);
+                assert_eq!(first.reason(), "hash", "{balance}");
+                for worker in [&mut asked, &mut other] {
+                    assert_eq!(
+                        worker.get(&path, &headers).endpoint(),
+                        first.endpoint(),
+                        "{balance} {key}"
+                    );
+                }
+                seen.insert(first.endpoint().to_owned());
+            }
+            assert_eq!(seen.len(), 3, "{balance}");
+        }
+    }
+
+    #[test]
+    fn requests_without_the_key_take_turns() {
+        for key in ["header", "cookie", "query"] {
+            let mut asked = balanced(&format!(r#"{{"consistent_hash": {{"key": {{"{key}": "t"}}}}}}"#), "");
+            let mut seen = std::collections::BTreeMap::<_, u32>::new();
+            for _ in 0..30 {
+                let became = asked.get("/", &[("x-why", "t")]);
+                assert_eq!(became.reason(), "balance");
+                *seen.entry(became.endpoint().to_owned()).or_default() += 1;
+            }
+            assert_eq!(seen.into_values().collect::<Vec<_>>(), [10, 10, 10], "{key}");
+        }
+    }
+
+    #[test]
+    fn a_session_goes_before_the_hash() {
+        let sticky = r#", "sticky": {"cookie": {"name": "pm"}, "header": "x-session"}"#;
+        let mut asked = balanced(r#"{"consistent_hash": {"key": {"header": "x-tenant"}}}"#, sticky);
+        let mut sets_apart = false;
+        for tenant in 0..20 {
+            let tenant = tenant.to_string();
+            let home = asked.get("/", &[("x-tenant", "home"), ("x-why", "t")]);
+            let other = asked.get("/", &[("x-tenant", &tenant)]);
+            sets_apart |= home.endpoint() != other.endpoint();
+            let kept = asked.get("/", &[("x-tenant", &tenant), ("cookie", &home.pair()), ("x-why", "t")]);
+            assert_eq!((kept.endpoint(), kept.reason()), (home.endpoint(), "sticky"));
+            let by_header = |asked: &mut Asked, tenant: &str| {
+                let became = asked.get("/", &[("x-tenant", tenant), ("x-session", "s"), ("x-why", "t")]);
+                assert_eq!(became.reason(), "sticky_header");
+                became.endpoint().to_owned()
+            };
+            assert_eq!(by_header(&mut asked, &tenant), by_header(&mut asked, "home"));
+        }
+        assert!(sets_apart);
+    }
+
+    #[test]
+    fn the_source_address_is_asked_for_once_and_only_where_it_decides() {
+        for (balance, client_limit, questions) in [
+            (r#""ip_hash""#, false, 1),
+            (r#""ip_hash""#, true, 1),
+            (r#"{"consistent_hash": {"key": "path"}}"#, false, 0),
+            (r#""round_robin""#, false, 0),
+        ] {
+            let limits = if client_limit { r#""rate_limits": ["l"], "# } else { "" };
+            let mut asked = Asked::of(&format!(
+                r#"{{
+                    "pools": {{"p": {{"balance": {balance}, "targets": [{{"cluster": "a"}}, {{"cluster": "b"}}]}}}},
+                    "rate_limits": {{"l": {{"requests": 9, "per": "1s", "key": ["client_ip"]}}}},
+                    "routes": [{{"name": "r", {limits} "pool": "p"}}]
+                }}"#
+            ));
+            asked.get("/", &[]);
+            assert_eq!(asked.port.questions, questions, "{balance} {client_limit}");
+        }
     }
 }

@@ -115,6 +115,7 @@ impl Reason {
             Reason::NoRoute => "no_route",
             Reason::RateLimit => "rate_limit",
             Reason::Balance => "balance",
+            Reason::Hash => "hash",
             Reason::Sticky => "sticky",
             Reason::StickyHeader => "sticky_header",
             Reason::NoTarget => "no_target",

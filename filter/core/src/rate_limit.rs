@@ -55,7 +55,8 @@ pub struct RateLimit {
     pub shadow: bool,
 }
 
-/// A part of a limit's key, or of a hash. A part that the request does not have counts as absent, a value of its own.
+/// A part of a limit's key, or what a pool's hash is of. In a limit's key a part that the request does not have counts as
+/// absent, a value of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyPart {
     /// The client's address.
@@ -582,6 +583,17 @@ impl RateLimits {
 }
 
 impl KeyPart {
+    /// Whether the request has this part. An empty value is one.
+    pub fn is_in(&self, request: &Request<'_>, client: Option<IpAddr>) -> bool {
+        match self {
+            KeyPart::ClientIp => client.is_some(),
+            KeyPart::Header(name) => request.headers.first(name).is_some(),
+            KeyPart::Cookie(name) => request.cookie_values(name).next().is_some(),
+            KeyPart::Query(name) => request.query_values(name).next().is_some(),
+            KeyPart::Path => true,
+        }
+    }
+
     /// Feeds what the request has of this part into a hash. No two different things are fed the same bytes.
     pub fn feed(&self, request: &Request<'_>, client: Option<IpAddr>, hash: &mut SipWriter) {
         match self {

@@ -10,7 +10,7 @@
 //! verifies it), moves to the front (it signs), the old one leaves. A valid cookie that is not as a fresh one would
 //! be (an older key, another `ttl`, more than half of its time gone) is renewed, so sessions in use never expire.
 //!
-//! Clients without cookies are held by the hash of `sticky.header`, see [`crate::balance::hashed`].
+//! Clients without cookies are held by the hash of `sticky.header`, see [`crate::balance::Hashed`].
 
 use crate::hash::SipWriter;
 use crate::pool::Pool;
@@ -251,7 +251,7 @@ impl Signer {
 }
 
 /// The hash that holds a client without cookies: of the first value of `sticky.header`, the same on every worker and every
-/// proxy. [`crate::balance::hashed`] makes a target of it. None: the pool has no `sticky.header`, or the request has not.
+/// proxy. [`crate::balance::Hashed`] makes a target of it. None: the pool has no `sticky.header`, or the request has not.
 pub fn header_hash(pool: &Pool, request: &Request<'_>) -> Option<u64> {
     let name = pool.sticky.as_ref()?.header.as_ref()?;
     Some(hash_of(pool, request.headers.first(name)?))
@@ -313,13 +313,12 @@ fn from_base64url(text: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance;
-    use crate::balance::Balance;
+    use crate::balance::{Balance, Hashed};
     use crate::pool::{State, Target};
     use proptest::prelude::*;
 
     fn home(pool: &Pool, value: &[u8]) -> Option<usize> {
-        balance::hashed(pool, &|_| true, hash_of(pool, value))
+        Hashed::new(pool).pick(pool, &|_| true, hash_of(pool, value))
     }
 
     const NOW: u64 = 1_800_000_000;

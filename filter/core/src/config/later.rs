@@ -2,7 +2,7 @@
 
 /// Keys of a pool.
 pub const POOL_KEYS: &[&str] = &["health", "failover", "prefer_region"];
-/// Values of `balance`, and keys of its map.
-pub const BALANCES: &[&str] = &["least_connections", "least_response_time", "ip_hash", "consistent_hash"];
+/// Values of `balance`.
+pub const BALANCES: &[&str] = &["least_connections", "least_response_time"];
 /// What is said of them.
 pub const NOT_YET: &str = "is not in this version";

@@ -1,9 +1,11 @@
 //! The section `pools`.
 
-use super::reader::{Map, Names, Node, Report, one_of, quoted};
+use super::rate_limit::{KEY_PART, key_part};
+use super::reader::{Map, Names, Node, Report, quoted};
 use super::{later, sticky, syntax};
 use crate::balance::Balance;
 use crate::pool::{Pool, State, Target};
+use crate::rate_limit::KeyPart;
 use std::rc::Rc;
 
 /// The most pools: more than a proxy has clusters.
@@ -82,29 +84,29 @@ fn pool(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Pool> {
 const CLUSTER: &str = "the name of an Envoy cluster";
 const TARGETS: &str = "a list of targets, at least one";
 
+const BALANCE: &str = "one of round_robin, random, ip_hash, { consistent_hash: { key: … } }";
+
 fn balance(node: &Node<'_>, report: &mut Report) -> Option<Balance> {
-    const CHOICES: &[&str] = &["round_robin", "random"];
-    let later = |key: &str| later::BALANCES.contains(&key);
-    // `{ consistent_hash: … }` is the one map among the later ones.
-    let within = match node.is_map() {
-        true => node
-            .names(report, "", usize::MAX)?
-            .iter()
-            .find(|node| later(node.key())),
-        false => None,
-    };
-    if let Some(within) = within {
-        report.note(&within, later::NOT_YET, &one_of(CHOICES));
-        return None;
+    if node.is_map() {
+        let map = node.map(report, &["consistent_hash"])?;
+        let hash = map.need(report, "consistent_hash", "a map of key")?;
+        let key = hash.map(report, &["key"])?.need(report, "key", KEY_PART)?;
+        return key_part(&key, report).map(Balance::Hash);
     }
-    if node.as_text().is_some_and(later) {
-        report.note(node, &format!("{} {}", node.shown(), later::NOT_YET), &one_of(CHOICES));
-        return None;
+    let text = node.text(report, BALANCE)?;
+    match text {
+        "round_robin" => return Some(Balance::RoundRobin),
+        "random" => return Some(Balance::Random),
+        "ip_hash" => return Some(Balance::Hash(KeyPart::ClientIp)),
+        later if later::BALANCES.contains(&later) => {
+            report.note(node, &format!("{} {}", node.shown(), later::NOT_YET), BALANCE);
+        }
+        _ => {
+            let near = report.nearest(text, &mut ["round_robin", "random", "ip_hash"].into_iter());
+            report.note_near(node, &node.shown(), BALANCE, near);
+        }
     }
-    match node.choice(report, CHOICES)? {
-        0 => Some(Balance::RoundRobin),
-        _ => Some(Balance::Random),
-    }
+    None
 }
 
 /// The pool that targets belong to.

@@ -76,7 +76,8 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
 }
 
 const KEY: &str = "a list of client_ip, path, { header: … }, { cookie: … } or { query: … }, at least one";
-const KEY_PART: &str = "one of client_ip, path, { header: … }, { cookie: … }, { query: … }";
+/// What a part of a key looks like.
+pub const KEY_PART: &str = "one of client_ip, path, { header: … }, { cookie: … }, { query: … }";
 
 fn key_parts(list: &Node<'_>, report: &mut Report) -> Vec<KeyPart> {
     list.filled_list(report, KEY, MAX_KEY_PARTS)
@@ -84,7 +85,8 @@ fn key_parts(list: &Node<'_>, report: &mut Report) -> Vec<KeyPart> {
         .collect()
 }
 
-fn key_part(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
+/// Reads a part of a key.
+pub fn key_part(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
     const NAMED: &[&str] = &["header", "cookie", "query"];
     if !node.is_map() {
         let text = node.text(report, KEY_PART)?;

@@ -32,6 +32,7 @@ pools:
       keys: ["c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0ISEhISE="]
   api:
     cluster: api
+    balance: { consistent_hash: { key: { header: x-tenant } } }
     targets:
       - { endpoint: "127.0.0.1:9101", weight: 4, region: seoul }
       - { endpoint: "127.0.0.1:9102" }
@@ -242,6 +243,38 @@ fn interface_example_loads() {
 }
 
 #[test]
+fn balance_says_what_is_hashed() {
+    let name = |name: &[u8]| name.into();
+    for (balance, expected) in [
+        ("round_robin", Balance::RoundRobin),
+        ("random", Balance::Random),
+        ("ip_hash", Balance::Hash(KeyPart::ClientIp)),
+        (
+            "{ consistent_hash: { key: client_ip } }",
+            Balance::Hash(KeyPart::ClientIp),
+        ),
+        ("{ consistent_hash: { key: path } }", Balance::Hash(KeyPart::Path)),
+        (
+            "{ consistent_hash: { key: { header: X-Tenant } } }",
+            Balance::Hash(KeyPart::Header(name(b"x-tenant"))),
+        ),
+        (
+            "{ consistent_hash: { key: { cookie: Id } } }",
+            Balance::Hash(KeyPart::Cookie(name(b"Id"))),
+        ),
+        (
+            "{ consistent_hash: { key: { query: q } } }",
+            Balance::Hash(KeyPart::Query(name(b"q"))),
+        ),
+    ] {
+        let config = loaded(&format!(
+            "{{ pools: {{ p: {{ balance: {balance}, targets: [ {{ cluster: c }} ] }} }} }}"
+        ));
+        assert_eq!(config.pools[0].balance, expected, "{balance}");
+    }
+}
+
+#[test]
 fn what_is_not_given_is_the_documented_default() {
     let config = loaded("{}");
     assert_eq!(&*config.upstream.cluster_header, b"x-pointsman-cluster");
@@ -258,7 +291,7 @@ fn what_is_not_given_is_the_documented_default() {
                      { name: c, split: [ { pool: p } ] } ] }",
     );
     let (pool, limit) = (&config.pools[0], &config.rate_limits[0]);
-    assert_eq!((pool.balance, pool.endpoints), (Balance::RoundRobin, false));
+    assert_eq!((&pool.balance, pool.endpoints), (&Balance::RoundRobin, false));
     let target = &pool.targets[0];
     assert_eq!((&*target.name, target.weight, target.state), ("c", 1, State::Up));
     let cookie = pool.sticky.as_ref().unwrap().cookie.clone().unwrap();
