@@ -15,10 +15,10 @@
 //! draws an exponential variable from the hash of key and name, divided by its weight, and the least wins. A target that
 //! goes away takes only its own keys along.
 //!
-//! It was measured against Maglev (Eisenbud et al., NSDI 2016; 65,537 entries and weights as in Envoy) and rings (as in Envoy:
-//! 1024 points at least; or 160 points a target), with weights 1 to 8. χ² per degree of freedom is 1 where keys are spread exactly by
-//! weight and only their number errs (100,000 of them); moved are the keys that change their target when one is removed,
-//! over those that had to.
+//! It was measured against Maglev (Eisenbud et al., NSDI 2016; 65,537 entries and weights as in Envoy) and rings (as in
+//! Envoy: 1024 points at least; or 160 points a target), with weights 1 to 8 and 100,000 keys or more. χ² per degree of
+//! freedom is about 1 where keys are spread exactly by weight and only their number errs. Moved are the keys that change their
+//! target when one is removed, over those that had to.
 //!
 //! | | targets | χ²/df | moved | bytes for each pool | ns for each choice: median of 9 (least to most) |
 //! |---|---|---|---|---|---|
@@ -36,10 +36,10 @@
 //! | ring, 160 a target | 20 | 76 | 1.38 | 51,200 | 41 (28 to 44) |
 //! | | 200 | 4.8 | 1.15 | 512,000 | 80 (65 to 211) |
 //!
-//! Rendezvous alone is exact and moves nothing needlessly, also where targets are not usable for a while, without a table to
-//! build anew. Its price is a look at each target, which round robin pays too: 941 ns for 200 targets and 116,301 ns for
-//! 10,000 in the same run. (Processor time of a native build on a busy machine; another run had half of them. The winner's times:
-//! `cargo test --release -p pointsman-core time_of_a_hashed_choice -- --ignored --nocapture`.)
+//! Rendezvous alone is exact and moves nothing needlessly, also where targets are not usable for a while, without a table
+//! to build anew. Its price is a look at each target, which round robin pays too: 941 ns for 200 targets and 116,301 ns for
+//! 10,000 in the same run. (Processor time of a native build, on a busy machine: another run had about half for 2,000. The
+//! winner's times: `cargo test --release -p pointsman-core time_of_a_hashed_choice -- --ignored --nocapture`.)
 
 use crate::hash::{SipWriter, mixed};
 use crate::pool::Pool;
@@ -57,7 +57,7 @@ pub enum Balance {
     Random,
     /// The target that the hash of this part of the request belongs to: `consistent_hash`, and `ip_hash` with the
     /// client's address. A request without the part is balanced as by [`Balance::RoundRobin`], so that such requests do not
-    /// all end on one target.
+    /// all end on one target. The part of a split is still the roll's choice.
     Hash(KeyPart),
 }
 
