@@ -14,7 +14,7 @@ const REQUESTS: u32 = 1000;
 /// So that other workers' writes, and clients in other slots, come in between.
 const CLIENTS: u8 = 5;
 
-/// Everything that issue 2 can configure and a request can use, on one route. `/limited` has a bucket that is soon empty.
+/// Everything that can be configured and that one request can use, on one route. `/limited` has a bucket that is soon empty.
 fn everything() -> Value {
     json!({
         "pools": {
