@@ -79,6 +79,7 @@ const CALLED: &[&str] = &[
     "env.proxy_get_header_map_pairs",
     "env.proxy_get_property",
     "env.proxy_get_shared_data",
+    "env.proxy_get_metric",
     "env.proxy_increment_metric",
     "env.proxy_log",
     "env.proxy_remove_header_map_value",

@@ -3,7 +3,7 @@
 use crate::exchange::{Ask, Pairs, Told};
 use pointsman_core::client_ip::Client;
 use pointsman_core::config::Config;
-use pointsman_core::port::{Expected, Port, SetFailed, Store, StoreFailed, Version};
+use pointsman_core::port::Connection;
 use pointsman_core::request::{Headers, Request};
 use pointsman_core::route;
 use serde_json::{Map, Value, json};
@@ -88,19 +88,9 @@ pub fn request_headers(ask: &Ask) -> Pairs {
 /// Surroundings in which a client's address is all that can be asked for.
 struct Source(IpAddr);
 
-impl Port for Source {
+impl Connection for Source {
     fn source_address(&mut self) -> Option<IpAddr> {
         Some(self.0)
-    }
-}
-
-impl Store for Source {
-    fn get(&mut self, _key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
-        Err(StoreFailed)
-    }
-
-    fn set(&mut self, _key: &[u8], _value: &[u8], _expected: Expected) -> Result<(), SetFailed> {
-        Err(SetFailed::Store)
     }
 }
 

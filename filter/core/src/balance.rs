@@ -326,7 +326,7 @@ mod tests {
             balance: Balance::RoundRobin,
             targets: weights.iter().enumerate().map(target).collect(),
             sticky: None,
-            endpoints: false,
+            ..Pool::default()
         }
     }
 

@@ -1,6 +1,6 @@
 //! Who the client is.
 
-use crate::port::Port;
+use crate::port::Connection;
 use crate::request::Headers;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -58,11 +58,11 @@ impl<'a> Client<'a> {
 
     /// Its address, IPv4 as IPv4 even where it came mapped into IPv6: the one that the configured header reports, and where
     /// there is none or it is no address, the connection's source address. None: the connection has none.
-    pub fn address(&mut self, port: &mut dyn Port) -> Option<IpAddr> {
+    pub fn address(&mut self, connection: &mut dyn Connection) -> Option<IpAddr> {
         *self.known.get_or_insert_with(|| {
             let reported = self.from.and_then(|from| from.reported(self.headers));
             reported
-                .or_else(|| port.source_address())
+                .or_else(|| connection.source_address())
                 .map(|address| address.to_canonical())
         })
     }
@@ -149,7 +149,6 @@ pub fn parse_address(text: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::{Expected, SetFailed, Store, StoreFailed, Version};
 
     #[test]
     fn addresses_are_read_as_proxies_write_them() {
@@ -232,25 +231,15 @@ mod tests {
     }
 
     /// A connection whose address is asked for.
-    struct Connection {
+    struct Source {
         address: Option<IpAddr>,
         asked: usize,
     }
 
-    impl Port for Connection {
+    impl Connection for Source {
         fn source_address(&mut self) -> Option<IpAddr> {
             self.asked += 1;
             self.address
-        }
-    }
-
-    impl Store for Connection {
-        fn get(&mut self, _: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
-            Err(StoreFailed)
-        }
-
-        fn set(&mut self, _: &[u8], _: &[u8], _: Expected) -> Result<(), SetFailed> {
-            Err(SetFailed::Store)
         }
     }
 
@@ -280,7 +269,7 @@ mod tests {
             };
             let address = source.parse().ok();
             let mut client_of = Client::new(Some(&from), &headers);
-            let found = client_of.address(&mut Connection { address, asked: 0 });
+            let found = client_of.address(&mut Source { address, asked: 0 });
             assert_eq!(found, client.parse().ok(), "{trusted_hops} of {lines:?}");
         }
     }
@@ -288,7 +277,7 @@ mod tests {
     #[test]
     fn the_connection_is_asked_at_most_once() {
         for (address, expected) in [(Some("::ffff:1.2.3.4"), Some("1.2.3.4")), (None, None)] {
-            let mut connection = Connection {
+            let mut connection = Source {
                 address: address.map(|address| address.parse().unwrap()),
                 asked: 0,
             };

@@ -452,7 +452,7 @@ impl Rolls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::{Expected, SetFailed, Store, StoreFailed, Version};
+    use crate::port::{Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
     use crate::request::Headers;
     use crate::shared::tests::Map;
     use crate::verdict::Outcome;
@@ -467,6 +467,20 @@ mod tests {
         questions: u32,
     }
 
+    impl Stats for Surroundings {
+        fn gauge(&mut self, name: &str) -> Option<Gauge> {
+            self.map.gauge(name)
+        }
+
+        fn add(&mut self, gauge: Gauge, by: i64) {
+            self.map.add(gauge, by);
+        }
+
+        fn value(&mut self, gauge: Gauge) -> Option<i64> {
+            self.map.value(gauge)
+        }
+    }
+
     impl Store for Surroundings {
         fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
             self.map.get(key)
@@ -477,7 +491,7 @@ mod tests {
         }
     }
 
-    impl Port for Surroundings {
+    impl Connection for Surroundings {
         fn source_address(&mut self) -> Option<IpAddr> {
             self.questions += 1;
             Some([192, 0, 2, 1].into())

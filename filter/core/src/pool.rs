@@ -1,10 +1,12 @@
 //! Pools and their targets: where requests can go.
 
 use crate::balance::Balance;
+use crate::health::Checks;
+use crate::region::PreferRegion;
 use crate::sticky::Sticky;
 
 /// A pool of targets: Envoy clusters (`cluster_header`), or endpoints of one Envoy cluster (`override_host`).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Pool {
     /// Its place in [`crate::config::Config::pools`].
     pub index: usize,
@@ -18,6 +20,16 @@ pub struct Pool {
     pub sticky: Option<Sticky>,
     /// Whether the targets are endpoints of one cluster.
     pub endpoints: bool,
+    /// How the health of the targets is known. Default: not at all, every target is healthy.
+    pub health: Checks,
+    /// Pools that are tried in this order where this one has no healthy target, as places in
+    /// [`crate::config::Config::pools`]. Never this one; no pool twice.
+    pub failover: Vec<usize>,
+    /// Which region goes first. None: regions do not matter.
+    pub prefer_region: Option<PreferRegion>,
+    /// How long a new or recovered target takes to get its full share, in nanoseconds; 0: at once. Default: 10 s with
+    /// `least_connections` and `least_response_time`, which would flood it, 0 with all others.
+    pub slow_start: u64,
 }
 
 /// One place where requests can go.

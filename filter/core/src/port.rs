@@ -4,8 +4,13 @@
 use std::net::IpAddr;
 
 /// The surroundings of one decision. In the proxy this is the shell; in tests it is whatever the test wants.
-pub trait Port: Store {
-    /// The connection's source address. None where the connection has none (a Unix socket).
+pub trait Port: Connection + Store + Stats {}
+
+impl<T: Connection + Store + Stats> Port for T {}
+
+/// The connection that a request came on.
+pub trait Connection {
+    /// Its source address. None where the connection has none (a Unix socket).
     fn source_address(&mut self) -> Option<IpAddr>;
 }
 
@@ -43,4 +48,37 @@ pub enum SetFailed {
     Outrun,
     /// The host refused the call.
     Store,
+}
+
+/// The proxy's own metrics, as numbers that all workers share: a gauge is one atomic number of the process. To add to one or to
+/// read one returns no bytes, so it costs a tenth of a read of shared data. What a VM that died had added stays.
+pub trait Stats {
+    /// The gauge of this name, made if it is not there. Each call for a name makes another handle of the same gauge, which
+    /// costs the proxy a little memory for good: ask once. None: the proxy has no such gauge to give.
+    fn gauge(&mut self, name: &str) -> Option<Gauge>;
+
+    /// Adds to a gauge, or takes from it.
+    fn add(&mut self, gauge: Gauge, by: i64);
+
+    /// The value of a gauge, now. Negative where more was taken than added. None: the proxy does not tell.
+    fn value(&mut self, gauge: Gauge) -> Option<i64>;
+}
+
+/// A handle of a gauge, of one VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gauge(pub u32);
+
+/// The end of a stream, as the proxy tells it. Each question costs a call that returns bytes.
+pub trait Ending {
+    /// The status of the response; 0 where there was none.
+    fn status(&mut self) -> Option<u16>;
+
+    /// The gRPC status, of the trailers where there are some.
+    fn grpc_status(&mut self) -> Option<u32>;
+
+    /// Envoy's response flags, as bits (`response.flags`).
+    fn flags(&mut self) -> Option<u64>;
+
+    /// The address `ip:port` that was tried last. None: the request reached no upstream.
+    fn upstream_address(&mut self) -> Option<Vec<u8>>;
 }

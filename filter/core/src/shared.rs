@@ -219,6 +219,7 @@ pub fn seed(store: &mut dyn Store, fresh: Seed) -> Result<Seed, Failed> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::port::{Gauge, Stats};
     use std::collections::HashMap;
     use std::sync::{Condvar, Mutex};
 
@@ -231,6 +232,27 @@ pub(crate) mod tests {
         pub(crate) writes: u32,
         /// What was last written.
         pub(crate) last: Vec<u8>,
+        /// Names and values of the gauges, by their handles.
+        pub(crate) gauges: Vec<(String, i64)>,
+    }
+
+    impl Stats for Map {
+        fn gauge(&mut self, name: &str) -> Option<Gauge> {
+            let known = self.gauges.iter().position(|(known, _)| known == name);
+            let place = known.unwrap_or_else(|| {
+                self.gauges.push((name.to_owned(), 0));
+                self.gauges.len() - 1
+            });
+            Some(Gauge(place as u32))
+        }
+
+        fn add(&mut self, gauge: Gauge, by: i64) {
+            self.gauges[gauge.0 as usize].1 += by;
+        }
+
+        fn value(&mut self, gauge: Gauge) -> Option<i64> {
+            Some(self.gauges[gauge.0 as usize].1)
+        }
     }
 
     impl Store for Map {

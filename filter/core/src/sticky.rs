@@ -352,7 +352,7 @@ mod tests {
                 header: None,
                 keys: keys.iter().map(|key| Key((*key).into())).collect(),
             }),
-            endpoints: false,
+            ..Pool::default()
         }
     }
 

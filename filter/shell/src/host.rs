@@ -11,7 +11,7 @@
 //! | *plain* | 50–190 | the host reads our memory, or writes a number into it |
 //! | *bytes* | 600–1200 | the host calls back into the VM to allocate what it returns |
 
-use pointsman_core::port::{Expected, Version};
+use pointsman_core::port::{Expected, Gauge, Version};
 use std::fmt;
 use std::ptr::null_mut;
 
@@ -62,6 +62,8 @@ pub struct Counter(u32);
 const PLUGIN_CONFIGURATION: u32 = 7;
 /// proxy-wasm's number of the metric type "counter".
 const COUNTER: u32 = 0;
+/// proxy-wasm's number of the metric type "gauge".
+const GAUGE: u32 = 1;
 /// The gRPC status of a local reply that is not an answer to gRPC.
 const NO_GRPC_STATUS: i32 = -1;
 /// A `cas` that no stored value has in practice, and that a host ignores where the key does not exist:
@@ -121,6 +123,7 @@ mod import {
         ) -> u32;
         pub fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
         pub fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+        pub fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
     }
 
     #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -236,16 +239,39 @@ pub fn send_local_response(status: u16, details: &[u8], body: &[u8], headers: &[
 /// Defines a counter. The same name again is another handle of the same counter, and a little memory of the host's
 /// that is never given back: once for each root context. Plain.
 pub fn define_counter(name: &str) -> Result<Counter, Status> {
+    define_metric(COUNTER, name).map(Counter)
+}
+
+/// Defines a gauge; as [`define_counter`]. Plain.
+pub fn define_gauge(name: &str) -> Result<Gauge, Status> {
+    define_metric(GAUGE, name).map(Gauge)
+}
+
+fn define_metric(kind: u32, name: &str) -> Result<u32, Status> {
     let mut id = 0;
     // SAFETY: the host reads `name`, and writes one `u32`, during the call.
-    checked(unsafe { import::proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &mut id) })?;
-    Ok(Counter(id))
+    checked(unsafe { import::proxy_define_metric(kind, name.as_ptr(), name.len(), &mut id) })?;
+    Ok(id)
 }
 
 /// Adds to a counter. Plain.
 pub fn increment(counter: Counter, by: u32) -> Result<(), Status> {
     // SAFETY: numbers only.
     checked(unsafe { import::proxy_increment_metric(counter.0, i64::from(by)) })
+}
+
+/// Adds to a gauge, or takes from it. Plain.
+pub fn add_to_gauge(gauge: Gauge, by: i64) -> Result<(), Status> {
+    // SAFETY: numbers only.
+    checked(unsafe { import::proxy_increment_metric(gauge.0, by) })
+}
+
+/// The value of a gauge; the host's number has no sign, and wraps around below 0. Plain.
+pub fn gauge_value(gauge: Gauge) -> Result<i64, Status> {
+    let mut value = 0;
+    // SAFETY: the host writes one `u64` during the call.
+    checked(unsafe { import::proxy_get_metric(gauge.0, &mut value) })?;
+    Ok(value.cast_signed())
 }
 
 fn checked(status: u32) -> Result<(), Status> {

@@ -5,7 +5,7 @@ use crate::root::Shared;
 use pointsman_core::client_ip;
 use pointsman_core::config::Config;
 use pointsman_core::edit::Edit;
-use pointsman_core::port::{Expected, Port, SetFailed, Store, StoreFailed, Version};
+use pointsman_core::port::{Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
 use pointsman_core::request::{Headers, Request};
 use pointsman_core::respond::Answer;
 use pointsman_core::verdict::{Change, Decision, Outcome, ResponsePlan};
@@ -148,8 +148,23 @@ impl Store for Surroundings {
     }
 }
 
-impl Port for Surroundings {
+impl Connection for Surroundings {
     fn source_address(&mut self) -> Option<IpAddr> {
         client_ip::parse_address(&host::property(b"source\0address").ok()??)
+    }
+}
+
+impl Stats for Surroundings {
+    fn gauge(&mut self, name: &str) -> Option<Gauge> {
+        host::define_gauge(name).ok()
+    }
+
+    fn add(&mut self, gauge: Gauge, by: i64) {
+        // A handle of our own is refused by no host.
+        let _ = host::add_to_gauge(gauge, by);
+    }
+
+    fn value(&mut self, gauge: Gauge) -> Option<i64> {
+        host::gauge_value(gauge).ok()
     }
 }

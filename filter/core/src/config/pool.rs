@@ -78,6 +78,7 @@ fn pool(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Pool> {
         targets: targets(&targets_node, &of, report),
         sticky,
         endpoints: cluster_node.is_some(),
+        ..Pool::default()
     })
 }
 
