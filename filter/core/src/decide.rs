@@ -11,15 +11,18 @@ use crate::client_ip::Client;
 use crate::config::{Config, NoRoute};
 use crate::explain::Told;
 use crate::hash::{Seed, mixed};
+use crate::health::{self, Health, Probe};
+use crate::in_flight::InFlight;
 use crate::pool::{Pool, Target};
-use crate::port::Port;
-use crate::rate_limit::{self, Event, KeyPart, RateLimit, RateLimits, Verdict};
+use crate::port::{Ending, Port};
+use crate::rate_limit::{self, KeyPart, RateLimit, RateLimits, Verdict};
 use crate::request::Request;
 use crate::respond::Answer;
+use crate::response_time::ResponseTimes;
 use crate::route::index::Index;
 use crate::route::{Action, Block, Route};
 use crate::sticky::{self, Sessions};
-use crate::verdict::{Change, Decision};
+use crate::verdict::{Change, Decision, Flight};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -31,8 +34,22 @@ pub struct Worker {
     limits: RateLimits,
     /// One for each pool, in the order of [`Config::pools`].
     pools: Vec<PoolState>,
+    in_flight: InFlight,
+    health: Health,
+    response_times: ResponseTimes,
     rolls: Rolls,
-    events: Vec<Event>,
+    limit_events: Vec<rate_limit::Event>,
+    /// How many ticks there are still to come before [`InFlight::tick`] is due.
+    until_beat: u64,
+}
+
+/// Something that happened and that an operator can count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// To a rate limit.
+    RateLimit(rate_limit::Event),
+    /// To the health of a target.
+    Health(health::Event),
 }
 
 /// What a worker keeps for one pool.
@@ -65,6 +82,9 @@ pub enum Reason {
 
 /// In a second.
 const NANOSECONDS: u64 = 1_000_000_000;
+
+/// From one [`InFlight::tick`] to the next, in nanoseconds: its rhythm.
+const BEAT: u64 = NANOSECONDS;
 
 /// What is answered where a limit refuses.
 const TOO_MANY_REQUESTS: u16 = 429;
@@ -117,8 +137,8 @@ struct Choice<'c> {
 
 impl Worker {
     /// A worker that has decided nothing yet. `seed` is the secret that all workers share; `roll_seed` is this
-    /// worker's own randomness.
-    pub fn new(config: Rc<Config>, seed: Seed, roll_seed: u64) -> Worker {
+    /// worker's own randomness; `holder` is random too, and tells this worker from all others that ever were.
+    pub fn new(config: Rc<Config>, seed: Seed, roll_seed: u64, holder: u64) -> Worker {
         let mut rolls = Rolls(roll_seed);
         let pools = config.pools.iter().map(|pool| PoolState {
             round_robin: RoundRobin::new(pool, rolls.next()),
@@ -129,9 +149,13 @@ impl Worker {
             pools: pools.collect(),
             index: Index::new(&config.routes),
             limits: RateLimits::new(config.rate_limit_table, seed),
+            in_flight: InFlight::new(&config, holder),
+            health: Health::new(&config, holder),
+            response_times: ResponseTimes::new(&config),
             config,
             rolls,
-            events: Vec::new(),
+            limit_events: Vec::new(),
+            until_beat: 0,
         }
     }
 
@@ -141,8 +165,51 @@ impl Worker {
     }
 
     /// What happened since this was last asked, for counters.
-    pub fn take_events(&mut self) -> std::vec::Drain<'_, Event> {
-        self.events.drain(..)
+    pub fn take_events(&mut self) -> impl Iterator<Item = Event> + '_ {
+        let limits = self.limit_events.drain(..).map(Event::RateLimit);
+        limits.chain(self.health.take_events().into_iter().map(Event::Health))
+    }
+
+    /// The response's headers came. `now` is in nanoseconds since 1970, here and below.
+    pub fn answered(&mut self, flight: &mut Flight, now: u64) {
+        flight.answered = Some(now);
+    }
+
+    /// The end of a request that went to a target, whatever end that was. `complete`: the end of the response was seen.
+    pub fn landed(&mut self, flight: Flight, _complete: bool, _ending: &mut dyn Ending, port: &mut dyn Port, now: u64) {
+        let Some(pool) = self.config.pools.get(flight.pool) else {
+            return;
+        };
+        self.in_flight.end(port, pool, flight.target, false, now);
+        if let Some(answered) = flight.answered {
+            let took = answered.saturating_sub(flight.started);
+            self.response_times.sample(pool, flight.target, took, now);
+        }
+    }
+
+    /// How long from one [`Worker::tick`] to the next, in nanoseconds. None: a configuration without pools needs none.
+    pub fn tick_period(&self) -> Option<u64> {
+        let any = (!self.config.pools.is_empty()).then_some(BEAT);
+        any.map(|beat| self.health.tick_period().map_or(beat, |period| period.min(beat)))
+    }
+
+    /// What a worker does by itself, requests or not. The answers to the probes go to [`Worker::probed`].
+    pub fn tick(&mut self, port: &mut dyn Port, now: u64) -> Vec<Probe> {
+        match self.until_beat.checked_sub(1) {
+            Some(left) => self.until_beat = left,
+            // Ticks are counted and not timed: a clock that jumps must not make a worker look dead.
+            None => {
+                let ticks = BEAT / self.tick_period().unwrap_or(BEAT).max(1);
+                self.until_beat = ticks.saturating_sub(1);
+                self.in_flight.tick(port, now);
+            }
+        }
+        self.health.tick(port, &self.config, now)
+    }
+
+    /// What a probe was answered: its status, None if there was no answer in time.
+    pub fn probed(&mut self, probe: &Probe, status: Option<u16>, port: &mut dyn Port, now: u64) {
+        self.health.probed(port, &self.config, probe, status, now);
     }
 
     /// Decides one request by `config`, which is this worker's. `now` is in nanoseconds since 1970.
@@ -219,7 +286,10 @@ impl Worker {
             .iter()
             .map(|limit| self.limits.claim(limit, request, ip))
             .collect();
-        match self.limits.check(&claims, around.port, around.now, &mut self.events) {
+        match self
+            .limits
+            .check(&claims, around.port, around.now, &mut self.limit_events)
+        {
             Verdict::Admitted => None,
             Verdict::Refused { claim, retry_after } => {
                 let limit = limits.get(claim)?;
@@ -268,7 +338,7 @@ impl Worker {
                     Some((target, choice)) => {
                         told.end("forward", choice.reason, None);
                         told.target = Some((choice.pool, target));
-                        self.forward(config, matched, choice, target, request, around.now)
+                        self.forward(config, matched, choice, target, request, around)
                     }
                     None => {
                         told.end("respond", Reason::NoTarget, Some(NO_TARGET));
@@ -337,20 +407,22 @@ impl Worker {
 
     /// The request on its way to its target.
     fn forward<'c>(
-        &self,
+        &mut self,
         config: &'c Config,
         matched: Matched<'c>,
         choice: Choice<'c>,
         target: &'c Target,
         request: &Request<'_>,
-        now: u64,
+        around: &mut Around<'_>,
     ) -> Decision<'c> {
+        let now = around.now;
+        let mut retries = Vec::new();
         let mut edits = matched.edits(Some(choice.part), request);
         // Last, so that no configured edit changes the choice.
         let cluster = Cow::Borrowed(target.cluster.as_bytes());
         edits.push(Change::Set(&config.upstream.cluster_header, cluster));
         if let Some(endpoint) = &target.endpoint {
-            let retries = balance::retries(choice.pool, &|_| true, choice.target, choice.roll);
+            retries = balance::retries(choice.pool, &|_| true, choice.target, choice.roll);
             let others = retries
                 .iter()
                 .filter_map(|at| choice.pool.targets.get(*at)?.endpoint.as_deref());
@@ -368,6 +440,15 @@ impl Worker {
             decision.response.set_cookie =
                 sessions.and_then(|it| it.set_cookie(choice.pool, choice.target, now / NANOSECONDS));
         }
+        self.in_flight.begin(around.port, choice.pool, choice.target);
+        decision.flight = Some(Flight {
+            pool: choice.pool.index,
+            target: choice.target,
+            retries,
+            grpc: request.is_grpc(),
+            started: now,
+            answered: None,
+        });
         decision
     }
 }
@@ -522,7 +603,7 @@ mod tests {
                 Err(problems) => panic!("{problems}"),
             };
             Asked {
-                worker: Worker::new(Rc::new(config), [7; 16], 42),
+                worker: Worker::new(Rc::new(config), [7; 16], 42, 1),
                 port: Surroundings::default(),
             }
         }
@@ -806,7 +887,7 @@ mod tests {
         ];
         for (balance, request) in rows {
             let (mut asked, mut other) = (balanced(balance, ""), balanced(balance, ""));
-            other.worker = Worker::new(other.worker.config().clone(), [8; 16], 43);
+            other.worker = Worker::new(other.worker.config().clone(), [8; 16], 43, 2);
             let mut seen = std::collections::BTreeSet::new();
             for key in 0..40 {
                 let (path, name, value) = request(&key.to_string());

@@ -145,6 +145,16 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Whether it is gRPC, by its content type as Envoy sees it (`Grpc::Common::hasGrpcContentType`): `application/grpc`,
+    /// alone or with `+`, which leaves out gRPC-Web.
+    pub fn is_grpc(&self) -> bool {
+        let rest = self
+            .headers
+            .first(b"content-type")
+            .and_then(|kind| kind.strip_prefix(b"application/grpc"));
+        matches!(rest, Some([] | [b'+', ..]))
+    }
+
     /// The cookies: every `name=value` of every `cookie` header, as RFC 6265 section 5.4 has clients write them and
     /// section 4.2.2 has servers take them: parts between `;`, blanks around name and value dropped, quotes kept.
     pub fn cookies(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
@@ -249,6 +259,21 @@ mod tests {
             );
         }
         assert_eq!(Headers::from_wire(vec![255; 64]).err(), Some(MalformedMap));
+    }
+
+    #[test]
+    fn grpc_is_told_by_its_content_type() {
+        for (kind, is) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc-web", false),
+            ("application/grpc-web+proto", false),
+            ("application/json", false),
+        ] {
+            let headers = Headers::from_pairs(&[("content-type", kind)]);
+            assert_eq!(Request::new(&headers).is_grpc(), is, "{kind}");
+        }
+        assert!(!Request::new(&Headers::default()).is_grpc());
     }
 
     #[test]

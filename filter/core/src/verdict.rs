@@ -16,6 +16,27 @@ pub struct Decision<'c> {
     pub request_edits: Vec<Change<'c>>,
     /// What the response phase needs.
     pub response: ResponsePlan,
+    /// A request that goes to a target. It is counted as in flight from here on, whatever becomes of the edits.
+    pub flight: Option<Flight>,
+}
+
+/// A request under way to a target, from the decision to [`crate::decide::Worker::landed`]: kept by the stream, and handed
+/// back exactly once.
+#[derive(Debug)]
+#[must_use = "what is never landed stays counted as in flight"]
+pub struct Flight {
+    /// The place of the pool in [`Config::pools`].
+    pub pool: usize,
+    /// The place of the target in [`crate::pool::Pool::targets`].
+    pub target: usize,
+    /// The targets that the proxy may try after it, in order; only in a pool of endpoints.
+    pub retries: Vec<usize>,
+    /// Whether its failure is told by a gRPC status.
+    pub grpc: bool,
+    /// When it was decided, in nanoseconds since 1970.
+    pub started: u64,
+    /// When the response's headers came, in nanoseconds since 1970. None: they have not.
+    pub answered: Option<u64>,
 }
 
 /// Whether a request goes on.
@@ -97,6 +118,7 @@ impl<'c> Decision<'c> {
             outcome: Outcome::Continue,
             request_edits,
             response: ResponsePlan::default(),
+            flight: None,
         }
     }
 
@@ -106,6 +128,7 @@ impl<'c> Decision<'c> {
             outcome: Outcome::Answer(answer),
             request_edits: Vec::new(),
             response: ResponsePlan::default(),
+            flight: None,
         }
     }
 

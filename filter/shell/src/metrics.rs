@@ -2,7 +2,8 @@
 
 use crate::host::{self, Counter, Level};
 use pointsman_core::config::Config;
-use pointsman_core::rate_limit::Event;
+use pointsman_core::decide::Event;
+use pointsman_core::rate_limit;
 
 /// The counters of one root context. A counter that the host would not define is not counted.
 pub struct Metrics {
@@ -64,12 +65,13 @@ impl Metrics {
                 self.rate_limits.get(limit).and_then(counter)
             };
             increment(match event {
-                Event::Refused(limit) => of(limit, |limit| limit.refused),
-                Event::Shadow(limit) => of(limit, |limit| limit.shadow),
-                Event::Overflow(limit) => of(limit, |limit| limit.overflow),
-                Event::Contended(limit) => of(limit, |limit| limit.contended),
-                Event::Retry => self.shared_retried,
-                Event::StoreFailed => self.shared_failed,
+                Event::RateLimit(rate_limit::Event::Refused(limit)) => of(limit, |limit| limit.refused),
+                Event::RateLimit(rate_limit::Event::Shadow(limit)) => of(limit, |limit| limit.shadow),
+                Event::RateLimit(rate_limit::Event::Overflow(limit)) => of(limit, |limit| limit.overflow),
+                Event::RateLimit(rate_limit::Event::Contended(limit)) => of(limit, |limit| limit.contended),
+                Event::RateLimit(rate_limit::Event::Retry) => self.shared_retried,
+                Event::RateLimit(rate_limit::Event::StoreFailed) => self.shared_failed,
+                Event::Health(_) => None,
             });
         }
     }

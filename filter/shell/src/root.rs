@@ -62,7 +62,8 @@ impl RootContext for Root {
             fresh
         });
         let metrics = Metrics::define(&config);
-        let worker = Worker::new(Rc::new(config), seed, u64::from_le_bytes(randomness()));
+        let [roll_seed, holder] = [(); 2].map(|()| u64::from_le_bytes(randomness()));
+        let worker = Worker::new(Rc::new(config), seed, roll_seed, holder);
         self.shared = Some(Rc::new(Shared {
             worker: RefCell::new(worker),
             metrics,

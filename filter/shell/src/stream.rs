@@ -8,7 +8,7 @@ use pointsman_core::edit::Edit;
 use pointsman_core::port::{Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
 use pointsman_core::request::{Headers, Request};
 use pointsman_core::respond::Answer;
-use pointsman_core::verdict::{Change, Decision, Outcome, ResponsePlan};
+use pointsman_core::verdict::{Change, Decision, Flight, Outcome, ResponsePlan};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::fmt;
@@ -22,6 +22,7 @@ const UNAVAILABLE: u16 = 503;
 pub struct Stream {
     shared: Option<Rc<Shared>>,
     decided: Option<(Rc<Config>, ResponsePlan)>,
+    flight: Option<Flight>,
 }
 
 /// Why a request could not be decided. The host's fault, or the machine's; never the client's.
@@ -90,7 +91,11 @@ impl HttpContext for Stream {
 impl Stream {
     /// A stream of a root context; without `shared`, of one that has no configuration.
     pub fn new(shared: Option<Rc<Shared>>) -> Stream {
-        Stream { shared, decided: None }
+        Stream {
+            shared,
+            decided: None,
+            flight: None,
+        }
     }
 
     /// The request's way in: one call for the headers, one for the time, those that the decision makes, those that
@@ -105,7 +110,10 @@ impl Stream {
             outcome,
             request_edits,
             response,
+            flight,
         } = worker.decide(&config, &Request::new(&headers), &mut Surroundings, now);
+        // Before anything can fail: from here on it is counted as in flight.
+        self.flight = flight;
         shared.metrics.count(worker.take_events());
         let action = match outcome {
             Outcome::Continue => {
