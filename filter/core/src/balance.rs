@@ -55,6 +55,10 @@ pub enum Balance {
     RoundRobin,
     /// Independent draws in proportion to the weights.
     Random,
+    /// The target with the fewest requests in flight for its weight.
+    LeastConnections,
+    /// The target with the least of response time × requests in flight for its weight.
+    LeastResponseTime,
     /// The target that the hash of this part of the request belongs to: `consistent_hash`, and `ip_hash` with the
     /// client's address. A request without the part is balanced as by [`Balance::RoundRobin`], so that such requests do not
     /// all end on one target. The part of a split is still the roll's choice.
@@ -192,6 +196,16 @@ pub fn random(pool: &Pool, usable: &dyn Fn(usize) -> bool, roll: u64) -> Option<
         }
     });
     pick_weighted(weights, roll)
+}
+
+/// The target with the least `load` for its weight, among those that take new requests and are `usable`. None: there is no
+/// such target.
+pub fn least_loaded(pool: &Pool, usable: &dyn Fn(usize) -> bool, load: &mut dyn FnMut(usize) -> f64) -> Option<usize> {
+    let candidates = pool.targets.iter().enumerate();
+    let scores = candidates
+        .filter(|(i, target)| target.takes_new() && usable(*i))
+        .map(|(i, target)| (i, load(i) / f64::from(target.weight)));
+    scores.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(i, _)| i)
 }
 
 /// The targets to try after `chosen`, at most [`RETRIES`], in order: drawn by weight without putting back, so that what a

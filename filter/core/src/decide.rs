@@ -388,11 +388,24 @@ impl Worker {
             (None, Balance::Hash(key)) => {
                 balance::key_hash(pool, key, request, &mut || around.address()).map(|hash| (hash, Reason::Hash))
             }
-            (None, Balance::RoundRobin | Balance::Random) => None,
+            (None, _) => None,
         };
+        let (in_flight, times, port) = (&mut self.in_flight, &mut self.response_times, &mut *around.port);
         let (target, reason) = match (hash, &pool.balance) {
             (Some((hash, reason)), _) => (state.hashed.pick(pool, &usable, hash)?, reason),
             (None, Balance::Random) => (balance::random(pool, &usable, roll)?.0, Reason::Balance),
+            (None, Balance::LeastConnections) => {
+                let mut load = |i: usize| f64::from(in_flight.of(port, pool, i)) + 1.0;
+                (balance::least_loaded(pool, &usable, &mut load)?, Reason::Balance)
+            }
+            (None, Balance::LeastResponseTime) => {
+                times.exchange(port, pool, around.now);
+                let mut load = |i: usize| {
+                    let time = times.of(pool, i, around.now).unwrap_or(1);
+                    (f64::from(in_flight.of(port, pool, i)) + 1.0) * time as f64
+                };
+                (balance::least_loaded(pool, &usable, &mut load)?, Reason::Balance)
+            }
             (None, Balance::RoundRobin | Balance::Hash(_)) => (state.round_robin.pick(pool, &usable)?, Reason::Balance),
         };
         Some(Choice {

@@ -5,12 +5,13 @@ pub mod value;
 
 mod condition;
 mod edit;
-mod later;
+mod health;
 mod pool;
 mod protobuf;
 mod rate_limit;
 mod reader;
 mod redirect;
+mod region;
 mod respond;
 mod rewrite;
 mod route;

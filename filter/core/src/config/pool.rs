@@ -1,8 +1,9 @@
 //! The section `pools`.
 
 use super::rate_limit::{KEY_PART, key_part};
-use super::reader::{Map, Names, Node, Report, quoted};
-use super::{later, sticky, syntax};
+use super::reader::{Map, Names, Node, Report, one_of, quoted};
+use super::syntax::{self, SECOND};
+use super::{health, region, sticky};
 use crate::balance::Balance;
 use crate::pool::{Pool, State, Target};
 use crate::rate_limit::KeyPart;
@@ -12,6 +13,12 @@ use std::rc::Rc;
 pub const MAX_POOLS: usize = 10_000;
 /// The most targets of a pool: a choice looks at each.
 pub const MAX_TARGETS: usize = 10_000;
+/// The most pools of `failover`: a request may look at each.
+pub const MAX_FAILOVER: usize = 16;
+/// The longest `slow_start`, in nanoseconds.
+pub const MAX_SLOW_START: u64 = 3600 * SECOND;
+/// The default of `slow_start` where load decides, in nanoseconds.
+pub const DEFAULT_SLOW_START: u64 = 10 * SECOND;
 
 /// What the rest of the configuration knows of a section whose entries have names.
 pub struct Defined<'n, T> {
@@ -45,7 +52,10 @@ pub fn pools<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, Pool> {
         check_name(&node, report);
         // A name given twice has been noted.
         let _ = defined.names.add(node.key(), index);
-        defined.all.push(pool(&node, index, report).map(Rc::new));
+    }
+    for (index, node) in map.iter().enumerate() {
+        let pool = pool(&node, index, &defined.names, report);
+        defined.all.push(pool.map(Rc::new));
     }
     defined
 }
@@ -56,36 +66,85 @@ fn check_name(node: &Node<'_>, report: &mut Report) {
     }
 }
 
-const KEYS: &[&str] = &["balance", "cluster", "targets", "sticky"];
+const KEYS: &[&str] = &[
+    "balance",
+    "cluster",
+    "targets",
+    "sticky",
+    "health",
+    "failover",
+    "prefer_region",
+    "slow_start",
+];
 
-fn pool(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Pool> {
-    let map = node.map_with_later(report, KEYS, later::POOL_KEYS)?;
+fn pool(node: &Node<'_>, index: usize, pools: &Names<'_>, report: &mut Report) -> Option<Pool> {
+    let map = node.map(report, KEYS)?;
     let cluster_node = map.get("cluster");
     let cluster = cluster_node
         .as_ref()
         .and_then(|node| node.text_that(report, syntax::is_line, CLUSTER));
     let balance = map.get("balance").and_then(|node| balance(&node, report));
+    let balance = balance.unwrap_or_default();
     let sticky = map.get("sticky").and_then(|node| sticky::sticky(&node, report));
+    let health = map.get("health").and_then(|node| health::checks(&node, report));
+    let failover = map.get("failover").map(|node| failover(&node, index, pools, report));
+    let slow_start = map
+        .get("slow_start")
+        .and_then(|node| node.duration(report, 0, MAX_SLOW_START, "from 0s to 1h"));
     let targets_node = map.need(report, "targets", TARGETS)?;
     let of = Of {
         cluster_node,
         cluster: cluster.unwrap_or_default(),
     };
+    let targets = targets(&targets_node, &of, report);
+    let prefer_region = map
+        .get("prefer_region")
+        .and_then(|node| region::prefer_region(&node, &targets, report));
     Some(Pool {
         index,
         name: node.key().into(),
-        balance: balance.unwrap_or_default(),
-        targets: targets(&targets_node, &of, report),
+        slow_start: slow_start.unwrap_or(match balance {
+            Balance::LeastConnections | Balance::LeastResponseTime => DEFAULT_SLOW_START,
+            Balance::RoundRobin | Balance::Random | Balance::Hash(_) => 0,
+        }),
+        balance,
+        targets,
         sticky,
         endpoints: cluster_node.is_some(),
-        ..Pool::default()
+        health: health.unwrap_or_default(),
+        failover: failover.unwrap_or_default(),
+        prefer_region,
     })
+}
+
+fn failover(list: &Node<'_>, index: usize, pools: &Names<'_>, report: &mut Report) -> Vec<usize> {
+    let mut failover = Vec::new();
+    for node in list.list(report, "a list of pools", MAX_FAILOVER) {
+        let Some(pool) = node.reference(report, pools, "pool") else {
+            continue;
+        };
+        if pool == index {
+            report.note(&node, "the pool itself", "another pool");
+        } else if failover.contains(&pool) {
+            let found = format!("{} a second time", node.shown());
+            report.note(&node, &found, "each pool at most once");
+        }
+        failover.push(pool);
+    }
+    failover
 }
 
 const CLUSTER: &str = "the name of an Envoy cluster";
 const TARGETS: &str = "a list of targets, at least one";
 
-const BALANCE: &str = "one of round_robin, random, ip_hash, { consistent_hash: { key: … } }";
+/// The balances that are a word.
+const BALANCES: &[&str] = &[
+    "round_robin",
+    "random",
+    "least_connections",
+    "least_response_time",
+    "ip_hash",
+];
 
 fn balance(node: &Node<'_>, report: &mut Report) -> Option<Balance> {
     if node.is_map() {
@@ -94,20 +153,20 @@ fn balance(node: &Node<'_>, report: &mut Report) -> Option<Balance> {
         let key = hash.map(report, &["key"])?.need(report, "key", KEY_PART)?;
         return key_part(&key, report).map(Balance::Hash);
     }
-    let text = node.text(report, BALANCE)?;
-    match text {
-        "round_robin" => return Some(Balance::RoundRobin),
-        "random" => return Some(Balance::Random),
-        "ip_hash" => return Some(Balance::Hash(KeyPart::ClientIp)),
-        later if later::BALANCES.contains(&later) => {
-            report.note(node, &format!("{} {}", node.shown(), later::NOT_YET), BALANCE);
-        }
-        _ => {
-            let near = report.nearest(text, &mut ["round_robin", "random", "ip_hash"].into_iter());
-            report.note_near(node, &node.shown(), BALANCE, near);
+    let expected = format!("{}, {{ consistent_hash: {{ key: … }} }}", one_of(BALANCES));
+    let text = node.text(report, &expected)?;
+    match BALANCES.iter().position(|balance| *balance == text) {
+        Some(0) => Some(Balance::RoundRobin),
+        Some(1) => Some(Balance::Random),
+        Some(2) => Some(Balance::LeastConnections),
+        Some(3) => Some(Balance::LeastResponseTime),
+        Some(_) => Some(Balance::Hash(KeyPart::ClientIp)),
+        None => {
+            let near = report.nearest(text, &mut BALANCES.iter().copied());
+            report.note_near(node, &node.shown(), &expected, near);
+            None
         }
     }
-    None
 }
 
 /// The pool that targets belong to.

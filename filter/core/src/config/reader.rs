@@ -1,7 +1,6 @@
 //! Walks a [`Value`] and notes every problem on the way, instead of stopping at the first. Whatever could not be read
 //! is left out or replaced by a default: once there is a problem, nobody sees the result.
 
-use super::later;
 use super::problem::{Problem, Problems, nearest};
 use super::syntax;
 use super::value::Value;
@@ -166,16 +165,6 @@ impl<'a> Node<'a> {
 
     /// A map with these keys and no others, each at most once.
     pub fn map<'n>(&'n self, report: &mut Report, keys: &'static [&'static str]) -> Option<Map<'n>> {
-        self.map_with_later(report, keys, &[])
-    }
-
-    /// A map with these keys and no others; those of `later` are told to be in no version yet.
-    pub fn map_with_later<'n>(
-        &'n self,
-        report: &mut Report,
-        keys: &'static [&'static str],
-        later: &'static [&'static str],
-    ) -> Option<Map<'n>> {
         let Value::Map(entries) = self.value else {
             self.wrong(report, &format!("a map of {}", keys.join(", ")));
             return None;
@@ -191,9 +180,7 @@ impl<'a> Node<'a> {
                 continue;
             }
             let node = map.entry(position, key, value);
-            if later.contains(&key.as_str()) {
-                report.note(&node, later::NOT_YET, &one_of(keys));
-            } else if !keys.contains(&key.as_str()) {
+            if !keys.contains(&key.as_str()) {
                 let near = report.nearest(key, &mut keys.iter().copied());
                 report.note_near(&node, "unknown key", &one_of(keys), near);
             } else {
@@ -537,6 +524,14 @@ impl<'n> Map<'n> {
             );
         }
         found
+    }
+
+    /// Notes that none of several keys is given, of which one must be.
+    pub fn need_any(&self, report: &mut Report, keys: &[&str]) {
+        if !self.iter().any(|node| keys.contains(&node.key())) && !self.has_misspelt(keys) {
+            let found = format!("neither {}", keys.join(" nor "));
+            report.note(self.node, &found, "at least one of them");
+        }
     }
 
     /// Whether an unknown key was probably meant to be one of these: it has been noted, and its absence would be noted

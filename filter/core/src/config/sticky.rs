@@ -17,9 +17,7 @@ pub fn sticky(node: &Node<'_>, report: &mut Report) -> Option<Sticky> {
     let map = node.map(report, &["cookie", "header", "keys"])?;
     let cookie_node = map.get("cookie");
     let header_node = map.get("header");
-    if cookie_node.is_none() && header_node.is_none() {
-        report.note(node, "neither cookie nor header", "at least one of them");
-    }
+    map.need_any(report, &["cookie", "header"]);
     Some(Sticky {
         cookie: cookie_node.and_then(|node| cookie(&node, report)),
         header: header_node.map(|node| header_name(&node, report)),

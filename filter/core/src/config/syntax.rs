@@ -67,6 +67,20 @@ pub fn is_path(text: &str) -> bool {
     text.starts_with('/') && !text.bytes().any(|byte| matches!(byte, 0..=b' ' | 0x7f | b'?' | b'#'))
 }
 
+/// What a request asks a server for: a path in ASCII, with its query if there is one.
+pub fn is_request_target(text: &str) -> bool {
+    is_path(text.split('?').next().unwrap_or_default())
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
+/// A status that ends an exchange.
+pub fn status(text: &str) -> Option<u16> {
+    let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse()
+        .ok()
+        .filter(|status| digits && (200..=599).contains(status))
+}
+
 /// A cookie's `Path` attribute.
 pub fn is_cookie_path(text: &str) -> bool {
     is_path(text) && text.is_ascii() && !text.contains(';')

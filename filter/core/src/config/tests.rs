@@ -3,8 +3,10 @@
 use super::value::{MAX_DEPTH, Value};
 use super::{Config, NoRoute, protobuf};
 use crate::balance::Balance;
+use crate::health::{Active, Checks, Passive, WhenAllUnhealthy};
 use crate::pool::State;
 use crate::rate_limit::{KeyPart, Table};
+use crate::region::PreferRegion;
 use crate::rewrite::{Part, PathRewrite, Piece};
 use crate::route::path::{PathKind, Segment};
 use crate::route::{Action, HostMatch};
@@ -12,64 +14,8 @@ use crate::sticky::SameSite;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-/// The example of the interface, without what is not in this version.
-const INTERFACE: &str = r#"
-upstream:
-  cluster_header: x-pointsman-cluster
-  endpoint_header: x-pointsman-endpoint
-client_ip:
-  header: x-forwarded-for
-  trusted_hops: 1
-pools:
-  web:
-    balance: round_robin
-    targets:
-      - { cluster: web-blue,  name: blue,  weight: 9 }
-      - { cluster: web-green, name: green, weight: 1, state: up }
-    sticky:
-      cookie: { name: pm_web, ttl: 1h, path: /, secure: true, http_only: true, same_site: lax }
-      header: x-session-id
-      keys: ["c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0ISEhISE="]
-  api:
-    cluster: api
-    balance: { consistent_hash: { key: { header: x-tenant } } }
-    targets:
-      - { endpoint: "127.0.0.1:9101", weight: 4, region: seoul }
-      - { endpoint: "127.0.0.1:9102" }
-  spare: { targets: [ { cluster: spare } ] }
-rate_limits:
-  per-ip:  { requests: 100, per: 1s, burst: 50, key: [client_ip] }
-  login:   { requests: 5, per: 1m, key: [client_ip, { header: user-agent }], shadow: true }
-rate_limit_table: { max_keys: 65536 }
-routes:
-  - name: checkout
-    match:
-      hosts: [shop.example.com, "*.shop.example.com"]
-      path: { prefix: /checkout }
-      methods: [GET, POST]
-      headers: [ { name: x-tier, exact: gold } ]
-      cookies: [ { name: beta, exact: "1" } ]
-      query:   [ { name: region, exact: us-east } ]
-      client_ip: [10.0.0.0/8]
-    rate_limits: [per-ip]
-    request_headers:  { set: { x-route: checkout }, add: {}, remove: [x-debug] }
-    response_headers: { set: { x-served-by: pointsman } }
-    rewrite: { path_prefix: /, host: internal.example.com }
-    pool: web
-  - name: canary
-    match: { path: { prefix: /api } }
-    split: [ { pool: api, weight: 95 }, { pool: spare, weight: 5 } ]
-  - name: old
-    match: { path: { exact: /old } }
-    redirect: { scheme: https, host: new.example.com, path: /new, status: 301 }
-  - name: closed
-    match: { path: { prefix: /internal } }
-    respond: { status: 403, body: "no entry\n", headers: { content-type: text/plain } }
-  - name: rest
-    pass: true
-no_route: { respond: { status: 404 } }
-explain: { header: x-pointsman-explain, token: "a-secret" }
-"#;
+/// The example of the interface, as it stands there.
+const INTERFACE: &str = include_str!("interface.yaml");
 
 /// The sections that a row of `refused.txt` need not write itself.
 const BASE: &str = "
@@ -211,6 +157,18 @@ fn interface_example_loads() {
     let cookie = sticky.cookie.as_ref().unwrap();
     assert_eq!((cookie.ttl, cookie.same_site), (Some(3600), Some(SameSite::Lax)));
     assert_eq!(&*sticky.keys[0].0, b"secret-secret-secret-secret!!!!!");
+    assert_eq!((&web.failover[..], &web.health), (&[2][..], &Checks::default()));
+    let passive = api.health.passive.as_ref().unwrap();
+    assert_eq!((passive.consecutive_failures, passive.max_ejected_percent), (5, 50));
+    assert_eq!((passive.eject, passive.max_eject), (30_000_000_000, 300_000_000_000));
+    let active = api.health.active.as_ref().unwrap();
+    assert_eq!((&*active.path, &active.host), (&b"/health"[..], &None));
+    assert_eq!((active.interval, active.timeout), (3_000_000_000, 1_000_000_000));
+    assert_eq!(
+        (active.rise, active.fall, &active.expect[..]),
+        (2, 3, &[(200, 200)][..])
+    );
+    assert_eq!(api.health.when_all_unhealthy, WhenAllUnhealthy::UseAll);
 
     let [per_ip, login] = config.rate_limits.as_slice() else {
         panic!("{:?}", config.rate_limits);
@@ -248,6 +206,8 @@ fn balance_says_what_is_hashed() {
     for (balance, expected) in [
         ("round_robin", Balance::RoundRobin),
         ("random", Balance::Random),
+        ("least_connections", Balance::LeastConnections),
+        ("least_response_time", Balance::LeastResponseTime),
         ("ip_hash", Balance::Hash(KeyPart::ClientIp)),
         (
             "{ consistent_hash: { key: client_ip } }",
@@ -292,6 +252,8 @@ fn what_is_not_given_is_the_documented_default() {
     );
     let (pool, limit) = (&config.pools[0], &config.rate_limits[0]);
     assert_eq!((&pool.balance, pool.endpoints), (&Balance::RoundRobin, false));
+    assert_eq!((&pool.health, pool.failover.len()), (&Checks::default(), 0));
+    assert_eq!((&pool.prefer_region, pool.slow_start), (&None, 0));
     let target = &pool.targets[0];
     assert_eq!((&*target.name, target.weight, target.state), ("c", 1, State::Up));
     let cookie = pool.sticky.as_ref().unwrap().cookie.clone().unwrap();
@@ -308,6 +270,88 @@ fn what_is_not_given_is_the_documented_default() {
     };
     assert_eq!(respond.headers, [((*b"content-type").into(), (*b"text/plain").into())]);
     assert!(matches!(&config.routes[2].action, Action::Split(parts) if parts[0].weight == 1));
+}
+
+#[test]
+fn health_is_read_with_its_defaults() {
+    let of = |text: &str| {
+        let config = loaded(&format!(
+            "{{ pools: {{ p: {{ targets: [ {{ cluster: c }} ], {text} }} }} }}"
+        ));
+        config.pools[0].health.clone()
+    };
+    const SECOND: u64 = 1_000_000_000;
+    let passive = Passive {
+        consecutive_failures: 5,
+        eject: 30 * SECOND,
+        max_eject: 300 * SECOND,
+        max_ejected_percent: 50,
+    };
+    let active = Active {
+        path: (*b"/h").into(),
+        host: None,
+        interval: 10 * SECOND,
+        timeout: SECOND,
+        rise: 2,
+        fall: 3,
+        expect: vec![(200, 200)],
+    };
+    assert_eq!(of("health: { passive: {} }").passive, Some(passive.clone()));
+    assert_eq!(of("health: { active: { path: /h } }").active, Some(active.clone()));
+    assert_eq!(
+        of("health: { passive: { eject: 10m } }").passive,
+        Some(Passive {
+            eject: 600 * SECOND,
+            max_eject: 600 * SECOND,
+            ..passive
+        })
+    );
+    let given = of(
+        "health: { when_all_unhealthy: respond_503, active: { path: '/h?full', host: 'h:1', interval: 500ms, \
+         expect: [204, '300-399'] } }",
+    );
+    assert_eq!(given.when_all_unhealthy, WhenAllUnhealthy::Respond503);
+    assert_eq!(
+        given.active,
+        Some(Active {
+            path: (*b"/h?full").into(),
+            host: Some((*b"h:1").into()),
+            interval: SECOND / 2,
+            timeout: SECOND / 2,
+            expect: vec![(204, 204), (300, 399)],
+            ..active
+        })
+    );
+}
+
+#[test]
+fn load_makes_a_slow_start_the_default() {
+    for (balance, slow_start, expected) in [
+        ("least_connections", "", 10_000_000_000),
+        ("least_response_time", "", 10_000_000_000),
+        ("least_connections", ", slow_start: 0s", 0),
+        ("random", "", 0),
+        ("ip_hash", ", slow_start: 250ms", 250_000_000),
+    ] {
+        let text = format!("{{ pools: {{ p: {{ targets: [ {{ cluster: c }} ], balance: {balance}{slow_start} }} }} }}");
+        assert_eq!(loaded(&text).pools[0].slow_start, expected, "{text}");
+    }
+}
+
+#[test]
+fn regions_are_one_or_a_list() {
+    let config = loaded(
+        "{ pools: { p: { targets: [ { cluster: a, region: x }, { cluster: b, region: z }, { cluster: c, region: x } ],
+             prefer_region: { header: X-Geo, map: { US: [z, x], NO: x }, default: z, order: [x, z] } } } }",
+    );
+    let names = |names: &[&str]| -> Vec<Box<str>> { names.iter().map(|name| (*name).into()).collect() };
+    let expected = PreferRegion {
+        header: (*b"x-geo").into(),
+        map: vec![((*b"NO").into(), names(&["x"])), ((*b"US").into(), names(&["z", "x"]))],
+        default: names(&["z"]),
+        order: names(&["x", "z"]),
+    };
+    assert_eq!(config.pools[0].prefer_region, Some(expected));
 }
 
 #[test]

@@ -1,0 +1,128 @@
+//! The key `health` of a pool.
+
+use super::reader::{Map, Node, Report};
+use super::syntax::{self, MILLISECOND, SECOND};
+use crate::health::{Active, Checks, Passive, WhenAllUnhealthy};
+
+/// The most failures or answers in a row that decide: a target that needs more is not checked at all.
+pub const MAX_IN_A_ROW: u32 = 1000;
+/// The longest `eject` and `max_eject`, in nanoseconds: who wants a target gone for longer says `state: down`.
+pub const MAX_EJECT: u64 = 24 * HOUR;
+/// The shortest `interval`, in nanoseconds: every worker wakes up that often.
+pub const MIN_INTERVAL: u64 = 10 * MILLISECOND;
+/// The longest `interval`, in nanoseconds.
+pub const MAX_INTERVAL: u64 = HOUR;
+/// The most ranges of `expect`.
+pub const MAX_EXPECTED: usize = 32;
+
+const HOUR: u64 = 3600 * SECOND;
+
+/// Reads `health`.
+pub fn checks(node: &Node<'_>, report: &mut Report) -> Option<Checks> {
+    const WHEN: &[&str] = &["use_all", "respond_503"];
+    let map = node.map(report, &["passive", "active", "when_all_unhealthy"])?;
+    map.need_any(report, &["passive", "active"]);
+    let when = map.get("when_all_unhealthy").and_then(|node| node.choice(report, WHEN));
+    Some(Checks {
+        passive: map.get("passive").and_then(|node| passive(&node, report)),
+        active: map.get("active").and_then(|node| active(&node, report)),
+        when_all_unhealthy: match when {
+            Some(1) => WhenAllUnhealthy::Respond503,
+            _ => WhenAllUnhealthy::UseAll,
+        },
+    })
+}
+
+fn passive(node: &Node<'_>, report: &mut Report) -> Option<Passive> {
+    const RANGE: &str = "from 1ms to 24h";
+    let map = node.map(
+        report,
+        &["consecutive_failures", "eject", "max_eject", "max_ejected_percent"],
+    )?;
+    let eject = map
+        .get("eject")
+        .and_then(|node| node.duration(report, MILLISECOND, MAX_EJECT, RANGE))
+        .unwrap_or(30 * SECOND);
+    let max_eject_node = map.get("max_eject");
+    let max_eject = max_eject_node
+        .and_then(|node| node.duration(report, MILLISECOND, MAX_EJECT, RANGE))
+        .unwrap_or(eject.max(300 * SECOND));
+    if let (Some(node), true) = (max_eject_node, max_eject < eject) {
+        report.note(&node, "less than `eject`", "a duration from `eject` on");
+    }
+    let percent = map.get("max_ejected_percent");
+    Some(Passive {
+        consecutive_failures: in_a_row(&map, "consecutive_failures", 5, report),
+        eject,
+        max_eject,
+        max_ejected_percent: percent.and_then(|node| node.whole(report, 0, 100)).unwrap_or(50),
+    })
+}
+
+fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
+    const PATH: &str = "a path in ASCII that starts with `/`, with a query if there is one, without blanks and `#`";
+    const HOST: &str = "a host, with a port if there is one";
+    let map = node.map(
+        report,
+        &["path", "host", "interval", "timeout", "rise", "fall", "expect"],
+    )?;
+    let path = map
+        .need(report, "path", PATH)
+        .and_then(|node| node.text_that(report, syntax::is_request_target, PATH));
+    let host = map
+        .get("host")
+        .and_then(|node| node.text_that(report, syntax::is_authority, HOST));
+    let interval = map
+        .get("interval")
+        .and_then(|node| node.duration(report, MIN_INTERVAL, MAX_INTERVAL, "from 10ms to 1h"))
+        .unwrap_or(10 * SECOND);
+    let timeout_node = map.get("timeout");
+    let timeout = timeout_node
+        .and_then(|node| node.duration(report, MILLISECOND, MAX_INTERVAL, "from 1ms to `interval`"))
+        .unwrap_or(interval.min(SECOND));
+    if let (Some(node), true) = (timeout_node, timeout > interval) {
+        report.note(&node, "more than `interval`", "a duration up to `interval`");
+    }
+    let (rise, fall) = (in_a_row(&map, "rise", 2, report), in_a_row(&map, "fall", 3, report));
+    let expect = map.get("expect").map(|node| expect(&node, report));
+    Some(Active {
+        path: syntax::bytes(path?),
+        host: host.map(syntax::bytes),
+        interval,
+        timeout,
+        rise,
+        fall,
+        expect: expect.unwrap_or(vec![(200, 200)]),
+    })
+}
+
+/// How many in a row it takes.
+fn in_a_row(map: &Map<'_>, key: &str, default: u32, report: &mut Report) -> u32 {
+    let number = map.get(key).and_then(|node| node.whole(report, 1, MAX_IN_A_ROW));
+    number.unwrap_or(default)
+}
+
+fn expect(list: &Node<'_>, report: &mut Report) -> Vec<(u16, u16)> {
+    const EXPECT: &str = "a list of statuses from 200 to 599 and of ranges such as \"200-299\", at least one";
+    list.filled_list(report, EXPECT, MAX_EXPECTED)
+        .filter_map(|node| statuses(&node, report))
+        .collect()
+}
+
+/// A status, or a range of them.
+fn statuses(node: &Node<'_>, report: &mut Report) -> Option<(u16, u16)> {
+    const STATUSES: &str = "a status from 200 to 599, or a range such as \"200-299\"";
+    let one = node
+        .number()
+        .filter(|number| (200.0..=599.0).contains(number) && number.fract() == 0.0);
+    let two = node.as_text().and_then(|text| text.split_once('-'));
+    let range = match one {
+        Some(status) => Some((status as u16, status as u16)),
+        None => two.and_then(|(from, to)| Some((syntax::status(from)?, syntax::status(to)?))),
+    };
+    let range = range.filter(|(from, to)| from <= to);
+    if range.is_none() {
+        node.wrong(report, STATUSES);
+    }
+    range
+}

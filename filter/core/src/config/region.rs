@@ -1,0 +1,77 @@
+//! The key `prefer_region` of a pool.
+
+use super::reader::{Names, Node, Report};
+use super::syntax;
+use super::upstream::header_name;
+use crate::pool::Target;
+use crate::region::PreferRegion;
+
+/// The most values of `map`: more than there are countries, each with its provinces.
+pub const MAX_VALUES: usize = 10_000;
+/// The most regions of one list: a choice looks at each.
+pub const MAX_REGIONS: usize = 64;
+
+/// Reads `prefer_region` of a pool with these targets.
+pub fn prefer_region(node: &Node<'_>, targets: &[Target], report: &mut Report) -> Option<PreferRegion> {
+    const MAP: &str = "a map of the header's values to regions";
+    let map = node.map(report, &["header", "map", "default", "order"])?;
+    let header = map.need(report, "header", "a header name");
+    let mut regions = Names::default();
+    for region in targets.iter().filter_map(|target| target.region.as_deref()) {
+        // Many targets may be in one region.
+        let _ = regions.add(region, 0);
+    }
+
+    let mut values = Vec::new();
+    let map_node = map.need(report, "map", MAP);
+    let map_entries = map_node.as_ref().and_then(|node| node.names(report, MAP, MAX_VALUES));
+    for node in map_entries.iter().flat_map(|entries| entries.iter()) {
+        if !syntax::is_line(node.key()) {
+            report.note(&node, "not a header's value", VALUE);
+        }
+        values.push((syntax::bytes(node.key()), one_or_more(&node, &regions, report)));
+    }
+    values.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    Some(PreferRegion {
+        header: header_name(&header?, report),
+        map: values,
+        default: map
+            .get("default")
+            .map(|node| one_or_more(&node, &regions, report))
+            .unwrap_or_default(),
+        order: map
+            .get("order")
+            .map(|node| several(&node, &regions, report))
+            .unwrap_or_default(),
+    })
+}
+
+const VALUE: &str = "a value that is not empty, without control characters and blanks at its ends";
+
+fn one_or_more(node: &Node<'_>, regions: &Names<'_>, report: &mut Report) -> Vec<Box<str>> {
+    match node.is_list() {
+        true => several(node, regions, report),
+        false => named(node, regions, report).into_iter().collect(),
+    }
+}
+
+fn several(list: &Node<'_>, regions: &Names<'_>, report: &mut Report) -> Vec<Box<str>> {
+    let mut several: Vec<Box<str>> = Vec::new();
+    for node in list.filled_list(report, "a list of regions, at least one", MAX_REGIONS) {
+        let Some(region) = named(&node, regions, report) else {
+            continue;
+        };
+        if several.contains(&region) {
+            let found = format!("{} a second time", node.shown());
+            report.note(&node, &found, "each region at most once");
+        }
+        several.push(region);
+    }
+    several
+}
+
+/// A region that a target of the pool is in: any other would never be preferred, which nobody means.
+fn named(node: &Node<'_>, regions: &Names<'_>, report: &mut Report) -> Option<Box<str>> {
+    node.reference(report, regions, "region of this pool's targets")?;
+    node.as_text().map(Into::into)
+}
