@@ -10,13 +10,14 @@ use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The keys of the object, in the order in which people read them.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 13] = [
     "route",
     "action",
     "pool",
     "target",
     "cluster",
     "endpoint",
+    "region",
     "reason",
     "status",
     "limit",

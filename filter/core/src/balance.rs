@@ -65,6 +65,13 @@ pub enum Balance {
     Hash(KeyPart),
 }
 
+impl Balance {
+    /// Whether it looks at what goes on at the targets.
+    pub fn is_by_load(&self) -> bool {
+        matches!(self, Balance::LeastConnections | Balance::LeastResponseTime)
+    }
+}
+
 /// How many further endpoints a request names for the proxy's retries. Envoy tries each once at most, its default is one
 /// retry, and every address makes the header longer.
 pub const RETRIES: usize = 3;

@@ -95,6 +95,7 @@ impl<'c> Told<'c> {
         text("target", target.map(|target| &*target.name));
         text("cluster", target.map(|target| &*target.cluster));
         text("endpoint", target.and_then(|target| target.endpoint.as_deref()));
+        text("region", target.and_then(|target| target.region.as_deref()));
         text("limit", self.limit);
         text("reason", self.end.map(|(_, reason, _)| reason.word()));
         json.push_str(",\"status\":");
@@ -118,6 +119,10 @@ impl Reason {
             Reason::Hash => "hash",
             Reason::Sticky => "sticky",
             Reason::StickyHeader => "sticky_header",
+            Reason::Repin => "repin",
+            Reason::Failover => "failover",
+            Reason::UseAll => "use_all",
+            Reason::Unhealthy => "unhealthy",
             Reason::NoTarget => "no_target",
         }
     }

@@ -26,6 +26,7 @@ pub mod explain;
 pub mod hash;
 pub mod health;
 pub mod in_flight;
+pub mod outcome;
 pub mod pool;
 pub mod port;
 pub mod rate_limit;

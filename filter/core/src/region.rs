@@ -1,14 +1,120 @@
 //! Regions: the targets near a client go first.
+//!
+//! A header tells where the client is, and what that means is a list of regions. The first region of the list that has a target
+//! for the request takes it, by the pool's own balance; health and weights decide before nearness, so a region that is down is
+//! passed over and comes back by itself. Sessions go before all of this: a client that moves does not lose its target.
 
-/// `prefer_region` of a pool.
+use crate::pool::Pool;
+use crate::request::Request;
+
+/// `prefer_region` of a pool. Every region in it is one of the pool's targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreferRegion {
     /// The request header that tells where the client is. Lower case.
     pub header: Box<[u8]>,
-    /// What its value means: the regions to try, in this order. Values compare byte by byte.
+    /// What its value means: the regions to try, in this order. Values compare byte by byte, and are sorted.
     pub map: Vec<(Box<[u8]>, Vec<Box<str>>)>,
     /// The regions for every other value, and for requests without the header.
     pub default: Vec<Box<str>>,
     /// The regions after those, in this order. Targets of regions that are named nowhere, or of none, come last.
     pub order: Vec<Box<str>>,
+}
+
+/// The regions of one pool, ready for use, as numbers from 1. Without `prefer_region` all targets are in one region.
+#[derive(Debug, Default)]
+pub struct Regions {
+    /// How many regions there are.
+    count: usize,
+    /// Of each target; 0: none.
+    of: Box<[usize]>,
+    /// For each of [`PreferRegion::map`], with the order after it.
+    lists: Vec<Box<[usize]>>,
+    /// For every other value.
+    default: Box<[usize]>,
+}
+
+/// The targets that are nearest to one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Near<'r> {
+    of: &'r [usize],
+    list: &'r [usize],
+    /// The place in `list`; behind its end: all that are in none of its regions.
+    place: usize,
+}
+
+impl Regions {
+    /// For a pool.
+    pub fn new(pool: &Pool) -> Regions {
+        let Some(prefer) = &pool.prefer_region else {
+            return Regions::default();
+        };
+        let mut names: Vec<&str> = Vec::new();
+        let mut of = Vec::with_capacity(pool.targets.len());
+        for target in &pool.targets {
+            of.push(target.region.as_deref().map_or(0, |region| {
+                let known = names.iter().position(|name| *name == region);
+                1 + known.unwrap_or_else(|| {
+                    names.push(region);
+                    names.len() - 1
+                })
+            }));
+        }
+        let numbers = |regions: &[Box<str>]| {
+            let all = regions.iter().chain(&prefer.order);
+            all.filter_map(|region| Some(1 + names.iter().position(|name| *name == &**region)?))
+                .collect()
+        };
+        Regions {
+            count: names.len(),
+            lists: prefer.map.iter().map(|(_, regions)| numbers(regions)).collect(),
+            default: numbers(&prefer.default),
+            of: of.into(),
+        }
+    }
+
+    /// How many numbers [`Near::number`] can give.
+    pub fn numbers(&self) -> usize {
+        self.count + 1
+    }
+
+    /// The nearest targets to a request, if one of them takes new requests and is `usable`. None: no target does.
+    pub fn nearest(&self, pool: &Pool, request: &Request<'_>, usable: &dyn Fn(usize) -> bool) -> Option<Near<'_>> {
+        let list = match &pool.prefer_region {
+            Some(prefer) => self.list(prefer, request),
+            None => &[],
+        };
+        let mut near = Near {
+            of: &self.of,
+            list,
+            place: 0,
+        };
+        let candidates = pool.targets.iter().enumerate();
+        let candidates = candidates.filter(|(i, target)| target.takes_new() && usable(*i));
+        near.place = candidates.map(|(i, _)| near.place_of(i)).min()?;
+        Some(near)
+    }
+
+    fn list(&self, prefer: &PreferRegion, request: &Request<'_>) -> &[usize] {
+        let value = request.headers.first(&prefer.header);
+        let meant = value.and_then(|value| prefer.map.binary_search_by(|(known, _)| (**known).cmp(value)).ok());
+        meant.and_then(|at| self.lists.get(at)).unwrap_or(&self.default)
+    }
+}
+
+impl Near<'_> {
+    /// Whether a target is among the nearest.
+    pub fn has(&self, target: usize) -> bool {
+        self.place_of(target) == self.place
+    }
+
+    /// A number that stands for this set of targets.
+    pub fn number(&self) -> usize {
+        self.list.get(self.place).copied().unwrap_or_default()
+    }
+
+    fn place_of(&self, target: usize) -> usize {
+        let region = self.of.get(target).copied().unwrap_or_default();
+        let place = self.list.iter().position(|listed| *listed == region);
+        place.unwrap_or(self.list.len())
+    }
 }

@@ -106,7 +106,7 @@ struct Signer {
 /// What a valid cookie says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// The target's place in [`Pool::targets`].
+    /// The target's place in [`Pool::targets`]. It may be unhealthy or down.
     pub target: usize,
     /// Whether the client should get a fresh cookie for the same target.
     pub renew: bool,
@@ -124,7 +124,8 @@ impl Sessions {
     }
 
     /// The session that a request's cookies carry: that of the first valid one among the first few of the configured
-    /// name, in their order. A cookie that is forged, expired, cut, of another pool, or for a target that is gone or down is none.
+    /// name, in their order. A cookie that is forged, expired, cut, of another pool, or for a target that is gone is none; that of
+    /// a target that is down is valid, and keeps a client in its part of a split.
     /// `now` is in seconds since 1970; a cookie ends exactly `ttl` seconds after it was set.
     pub fn find<'a>(
         &self,
@@ -136,10 +137,10 @@ impl Sessions {
         cookies
             .filter(|(name, _)| *name == &*cookie.name)
             .take(MOST_TRIED)
-            .find_map(|(_, value)| self.read(pool, cookie, value, now))
+            .find_map(|(_, value)| self.read(cookie, value, now))
     }
 
-    fn read(&self, pool: &Pool, cookie: &Cookie, value: &[u8], now: u64) -> Option<Session> {
+    fn read(&self, cookie: &Cookie, value: &[u8], now: u64) -> Option<Session> {
         let bytes = from_base64url(value)?;
         let (body, mac) = bytes.split_first_chunk::<BODY>()?;
         let [version, e0, e1, e2, e3, e4, id @ ..] = *body;
@@ -154,9 +155,6 @@ impl Sessions {
             .enumerate()
             .find(|(_, signer)| signer.verifies(version, body, mac))?;
         let target = signer.ids.iter().position(|known| *known == id)?;
-        if !pool.targets.get(target)?.keeps_sessions() {
-            return None;
-        }
         let left = expiry.saturating_sub(now);
         let as_if_fresh = match cookie.ttl.map(u64::from) {
             None => expiry == 0,
@@ -476,17 +474,6 @@ mod tests {
             assert_eq!(target_in(&["green"]), Some(0));
             assert_eq!(target_in(&["blue", "red"]), None);
         }
-    }
-
-    #[test]
-    fn draining_keeps_sessions_and_down_does_not() {
-        let mut pool = pool("web", &["blue", "green"], &[NEW]);
-        let cookie = value(&pool, 1, NOW);
-        pool.targets[1].state = State::Draining;
-        pool.targets[1].weight = 0;
-        assert!(read(&pool, &cookie, NOW).is_some());
-        pool.targets[1].state = State::Down;
-        assert_eq!(read(&pool, &cookie, NOW), None);
     }
 
     #[test]

@@ -97,7 +97,9 @@ fn write_text(out: &mut impl Write, object: &Map<String, Value>) -> io::Result<(
     if object["route"].is_null() {
         writeln!(out, "✗ no route matches")?;
     }
-    for key in ["action", "status", "pool", "target", "cluster", "endpoint", "reason"] {
+    for key in [
+        "action", "status", "pool", "target", "cluster", "endpoint", "region", "reason",
+    ] {
         match &object[key] {
             Value::Null => {}
             Value::String(text) => writeln!(out, "{key}: {text}")?,
@@ -128,7 +130,7 @@ mod tests {
     #[test]
     fn text_says_what_json_says() {
         let object = json!({
-            "route": "b", "action": "forward", "pool": "p", "target": "t", "cluster": "c", "endpoint": null,
+            "route": "b", "action": "forward", "pool": "p", "target": "t", "cluster": "c", "endpoint": null, "region": null,
             "reason": "balance", "status": null, "request_headers": [[":method", "GET"]], "response_headers": [],
             "trace": [
                 { "name": "a", "matched": false, "failed": "path: exact /a, got /" },

@@ -103,9 +103,9 @@ fn pool(node: &Node<'_>, index: usize, pools: &Names<'_>, report: &mut Report) -
     Some(Pool {
         index,
         name: node.key().into(),
-        slow_start: slow_start.unwrap_or(match balance {
-            Balance::LeastConnections | Balance::LeastResponseTime => DEFAULT_SLOW_START,
-            Balance::RoundRobin | Balance::Random | Balance::Hash(_) => 0,
+        slow_start: slow_start.unwrap_or(match balance.is_by_load() {
+            true => DEFAULT_SLOW_START,
+            false => 0,
         }),
         balance,
         targets,

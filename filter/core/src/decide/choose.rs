@@ -1,0 +1,273 @@
+//! Which target a request goes to: session → healthy targets, nearest first → pools of `failover` → `when_all_unhealthy`.
+//!
+//! | | |
+//! |---|---|
+//! | a session's target is unhealthy or down | the client moves within the pool and gets a new cookie; in a split it keeps its part |
+//! | no target of the pool takes the request | the pools of its `failover`, in order, each by its own sessions, regions and balance. Their own `failover` is not followed, so that no circle can come of it |
+//! | the first pool is back | clients return to it at once: to their old target if its cookie has a name that the other pool's does not have, which would have replaced it |
+//! | those have none either | `when_all_unhealthy` of the first pool: its targets as if they were healthy, or (where none is up at all) those of its `failover`; or 503 |
+//! | `draining`, weight 0 | takes the requests of its sessions and no others, as long as it is healthy |
+
+use super::{Around, NANOSECONDS, Reason, Roll, Worker};
+use crate::balance::{self, Balance};
+use crate::config::Config;
+use crate::hash::mixed;
+use crate::health::{Health, WhenAllUnhealthy};
+use crate::pool::Pool;
+use crate::request::Request;
+use crate::route::Action;
+use crate::sticky::{self, Session};
+
+/// The target that a request goes to.
+pub(super) struct Choice<'c> {
+    /// The part of the split.
+    pub part: usize,
+    pub pool: &'c Pool,
+    pub target: usize,
+    pub reason: Reason,
+    /// Whether the client is to be given a session cookie.
+    pub new_cookie: bool,
+    /// The targets to try next; only in a pool of endpoints.
+    pub retries: Vec<usize>,
+}
+
+/// The targets among which is chosen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Among {
+    Healthy,
+    All,
+}
+
+impl Among {
+    fn has(self, health: &Health, pool: &Pool, target: usize, now: u64) -> bool {
+        self == Among::All || health.is_healthy(pool, target, now)
+    }
+}
+
+/// Where in the route's action a request begins.
+#[derive(Clone, Copy)]
+struct Start<'c> {
+    part: usize,
+    pool: &'c Pool,
+    /// What a valid cookie of the pool says.
+    session: Option<Session>,
+    /// What is left of the request's roll.
+    roll: u64,
+}
+
+/// A choice within one pool.
+struct Picked {
+    target: usize,
+    reason: Reason,
+    new_cookie: bool,
+}
+
+impl Worker {
+    /// The target of a request that a route sends to a pool, or why there is none.
+    pub(super) fn choose<'c>(
+        &mut self,
+        config: &'c Config,
+        action: &'c Action,
+        request: &Request<'_>,
+        around: &mut Around<'_>,
+        roll: Roll,
+    ) -> Result<Choice<'c>, Reason> {
+        let start = self.kept(action, request, around.now, roll);
+        let start = start.or_else(|| drawn(action, request, roll)).ok_or(Reason::NoTarget)?;
+        if let Some(choice) = self.first_that_can(config, start, Among::Healthy, request, around) {
+            return Ok(choice);
+        }
+        let all = self.first_that_can(config, start, Among::All, request, around);
+        match start.pool.health.when_all_unhealthy {
+            WhenAllUnhealthy::Respond503 if all.is_some() => Err(Reason::Unhealthy),
+            WhenAllUnhealthy::UseAll | WhenAllUnhealthy::Respond503 => all.ok_or(Reason::NoTarget),
+        }
+    }
+
+    /// The part of the action that a valid session cookie holds the client to, weights or not.
+    fn kept<'c>(&self, action: &'c Action, request: &Request<'_>, now: u64, roll: Roll) -> Option<Start<'c>> {
+        action.parts().enumerate().find_map(|(part, (pool, _))| {
+            let session = self.session(pool, request, now);
+            session.is_some().then_some(Start {
+                part,
+                pool,
+                session,
+                roll: roll.number,
+            })
+        })
+    }
+
+    fn session(&self, pool: &Pool, request: &Request<'_>, now: u64) -> Option<Session> {
+        let sessions = &self.pools.get(pool.index)?.sessions;
+        sessions.find(pool, request.cookies(), now / NANOSECONDS)
+    }
+
+    /// A choice in the first pool that has one: where the request starts, then those of its `failover`.
+    fn first_that_can<'c>(
+        &mut self,
+        config: &'c Config,
+        start: Start<'c>,
+        among: Among,
+        request: &Request<'_>,
+        around: &mut Around<'_>,
+    ) -> Option<Choice<'c>> {
+        let others = start.pool.failover.iter().filter_map(|at| config.pools.get(*at));
+        let pools = std::iter::once(start.pool).chain(others.map(|pool| &**pool));
+        for (place, pool) in pools.enumerate() {
+            self.health.refresh(around.port, pool, around.now);
+            let session = match place {
+                0 => start.session,
+                _ => self.session(pool, request, around.now),
+            };
+            let Some(picked) = self.pick(pool, session, among, request, around, start.roll) else {
+                continue;
+            };
+            return Some(Choice {
+                part: start.part,
+                pool,
+                target: picked.target,
+                reason: match (among, place) {
+                    (Among::Healthy, 0) => picked.reason,
+                    (Among::Healthy, _) => Reason::Failover,
+                    (Among::All, _) => Reason::UseAll,
+                },
+                new_cookie: picked.new_cookie,
+                retries: self.retries(pool, picked.target, among, request, around.now, start.roll),
+            });
+        }
+        None
+    }
+
+    /// A choice within one pool: the session's target, or else one of the nearest by the pool's rule.
+    fn pick(
+        &mut self,
+        pool: &Pool,
+        session: Option<Session>,
+        among: Among,
+        request: &Request<'_>,
+        around: &mut Around<'_>,
+        roll: u64,
+    ) -> Option<Picked> {
+        let (health, now) = (&self.health, around.now);
+        let usable = |target: usize| among.has(health, pool, target, now);
+        if let Some(session) = session
+            && pool.targets.get(session.target)?.keeps_sessions()
+            && usable(session.target)
+        {
+            return Some(Picked {
+                target: session.target,
+                reason: Reason::Sticky,
+                new_cookie: session.renew,
+            });
+        }
+        let state = self.pools.get_mut(pool.index)?;
+        let near = state.regions.nearest(pool, request, &usable)?;
+        let usable = |target: usize| usable(target) && near.has(target);
+
+        let hash = match (sticky::header_hash(pool, request), &pool.balance) {
+            (Some(hash), _) => Some((hash, Reason::StickyHeader)),
+            (None, Balance::Hash(key)) => {
+                balance::key_hash(pool, key, request, &mut || around.address()).map(|hash| (hash, Reason::Hash))
+            }
+            (None, _) => None,
+        };
+        // What a key decides must come out alike each time it comes.
+        let dice = hash.map_or(roll, |(hash, _)| hash);
+        let is_slow = |target: usize| usable(target) && health.share(pool, target, now) < 1.0;
+        let slow = pool.slow_start > 0 && (0..pool.targets.len()).any(is_slow);
+        let ready = |target: usize| usable(target) && is_admitted(health.share(pool, target, now), dice, target);
+        let ready: &dyn Fn(usize) -> bool = match slow && (0..pool.targets.len()).any(ready) {
+            true => &ready,
+            false => &usable,
+        };
+        let (in_flight, times, port) = (&mut self.in_flight, &mut self.response_times, &mut *around.port);
+        let target = match (hash, &pool.balance) {
+            (Some((hash, _)), _) => state.hashed.pick(pool, ready, hash)?,
+            (None, Balance::LeastConnections) => {
+                let mut load = |i: usize| f64::from(in_flight.of(port, pool, i)) + 1.0;
+                balance::least_loaded(pool, &usable, &mut load)?
+            }
+            (None, Balance::LeastResponseTime) => {
+                times.exchange(port, pool, now);
+                let mut load = |i: usize| {
+                    let time = times.of(pool, i, now).unwrap_or(1);
+                    (f64::from(in_flight.of(port, pool, i)) + 1.0) * time as f64
+                };
+                balance::least_loaded(pool, &usable, &mut load)?
+            }
+            (None, Balance::RoundRobin | Balance::Hash(_)) if !slow => {
+                state.round_robins.get_mut(near.number())?.pick(pool, &usable)?
+            }
+            // A set that changes with each request has no turns.
+            (None, Balance::Random | Balance::RoundRobin | Balance::Hash(_)) => balance::random(pool, ready, roll)?.0,
+        };
+        Some(Picked {
+            target,
+            reason: match session {
+                Some(_) => Reason::Repin,
+                None => hash.map_or(Reason::Balance, |(_, reason)| reason),
+            },
+            new_cookie: true,
+        })
+    }
+
+    /// The targets that the proxy tries after this one, the nearest first. Only endpoints can be told to it.
+    fn retries(
+        &self,
+        pool: &Pool,
+        target: usize,
+        among: Among,
+        request: &Request<'_>,
+        now: u64,
+        roll: u64,
+    ) -> Vec<usize> {
+        let Some(state) = self.pools.get(pool.index).filter(|_| pool.endpoints) else {
+            return Vec::new();
+        };
+        let others = |other: usize| other != target && among.has(&self.health, pool, other, now);
+        let Some(near) = state.regions.nearest(pool, request, &others) else {
+            return Vec::new();
+        };
+        let mut order = balance::retries(pool, &|other| others(other) && near.has(other), target, roll);
+        let farther = |other: usize| others(other) && !near.has(other);
+        // Another draw than that of the near ones.
+        order.extend(balance::retries(pool, &farther, target, mixed(roll)));
+        order.truncate(balance::RETRIES);
+        order
+    }
+}
+
+/// The part of the action that the roll falls into.
+fn drawn<'c>(action: &'c Action, request: &Request<'_>, roll: Roll) -> Option<Start<'c>> {
+    // A client that is held by a header keeps its part of a split as it keeps its target.
+    let held = action.parts().find_map(|(pool, _)| sticky::header_hash(pool, request));
+    let roll = held.filter(|_| !roll.fixed).unwrap_or(roll.number);
+    let (part, roll) = balance::pick_weighted(action.parts().map(|(_, weight)| weight), roll)?;
+    let (pool, _) = action.parts().nth(part)?;
+    Some(Start {
+        part,
+        pool,
+        session: None,
+        roll,
+    })
+}
+
+/// Whether a target with this share of its weight takes part in one choice: so often as the share says.
+fn is_admitted(share: f64, dice: u64, target: usize) -> bool {
+    // In 53 bits, which an `f64` holds exactly.
+    let drawn = mixed(dice ^ mixed(target as u64)) >> 11;
+    (drawn as f64) < share * (1_u64 << 53) as f64
+}
+
+impl Action {
+    /// Where the action may send a request: pools with their weights.
+    fn parts(&self) -> impl Iterator<Item = (&Pool, u32)> + Clone {
+        let (one, several) = match self {
+            Action::Pool(pool) => (Some((&**pool, 1)), &[][..]),
+            Action::Split(parts) => (None, &parts[..]),
+            Action::Redirect(_) | Action::Respond(_) | Action::Pass => (None, &[][..]),
+        };
+        one.into_iter()
+            .chain(several.iter().map(|part| (&*part.pool, part.weight)))
+    }
+}

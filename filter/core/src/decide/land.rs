@@ -1,0 +1,82 @@
+//! A request's way back, and what a worker does by itself.
+
+use super::{BEAT, Worker};
+use crate::balance::Balance;
+use crate::health::{Outcome, Probe};
+use crate::outcome::{self, Told};
+use crate::pool::Pool;
+use crate::port::{Ending, Port};
+use crate::response_time::ResponseTimes;
+use crate::verdict::Flight;
+
+impl Worker {
+    /// The response's headers came. `now` is in nanoseconds since 1970, here and below.
+    pub fn answered(&mut self, flight: &mut Flight, now: u64) {
+        flight.answered = Some(now);
+    }
+
+    /// The end of a request that went to a target, whatever end that was. `complete`: the end of the response was seen. What
+    /// nobody wants to know is not asked for.
+    pub fn landed(&mut self, flight: Flight, complete: bool, ending: &mut dyn Ending, port: &mut dyn Port, now: u64) {
+        let Some(pool) = self.config.pools.get(flight.pool) else {
+            return;
+        };
+        let checked = pool.health.passive.is_some();
+        let told = match checked || pool.balance.is_by_load() {
+            true => outcome::told(pool, &flight, complete, ending),
+            false => Told::default(),
+        };
+        let failed = told.before > 0 || told.last == Some((flight.target, Outcome::Failure));
+        self.in_flight.end(port, pool, flight.target, failed, now);
+        if pool.balance == Balance::LeastResponseTime {
+            sample(&mut self.response_times, pool, &flight, &told, now);
+        }
+        if checked {
+            let list = std::iter::once(&flight.target).chain(&flight.retries);
+            for target in list.take(told.before) {
+                self.health.outcome(port, pool, *target, Outcome::Failure, now);
+            }
+            if let Some((target, outcome)) = told.last {
+                self.health.outcome(port, pool, target, outcome, now);
+            }
+        }
+    }
+
+    /// How long from one [`Worker::tick`] to the next, in nanoseconds. None: a configuration without pools needs none.
+    pub fn tick_period(&self) -> Option<u64> {
+        let any = (!self.config.pools.is_empty()).then_some(BEAT);
+        any.map(|beat| self.health.tick_period().map_or(beat, |period| period.min(beat)))
+    }
+
+    /// What a worker does by itself, requests or not. The answers to the probes go to [`Worker::probed`].
+    pub fn tick(&mut self, port: &mut dyn Port, now: u64) -> Vec<Probe> {
+        match self.until_beat.checked_sub(1) {
+            Some(left) => self.until_beat = left,
+            // Ticks are counted and not timed: a clock that jumps must not make a worker look dead.
+            None => {
+                let ticks = BEAT / self.tick_period().unwrap_or(BEAT).max(1);
+                self.until_beat = ticks.saturating_sub(1);
+                self.in_flight.tick(port, now);
+            }
+        }
+        self.health.tick(port, &self.config, now)
+    }
+
+    /// What a probe was answered: its status, None if there was no answer in time.
+    pub fn probed(&mut self, probe: &Probe, status: Option<u16>, port: &mut dyn Port, now: u64) {
+        self.health.probed(port, &self.config, probe, status, now);
+    }
+}
+
+/// Takes down how long a target took to answer. A failure counts only if it took longer than answers do: one that fails fast must
+/// not look fast, one that hangs must look slow. The time of a request that was tried twice is nobody's.
+fn sample(times: &mut ResponseTimes, pool: &Pool, flight: &Flight, told: &Told, now: u64) {
+    let (Some((target, outcome)), 0) = (told.last, told.before) else {
+        return;
+    };
+    let took = flight.answered.unwrap_or(now).saturating_sub(flight.started);
+    let longer = || times.of(pool, target, now).is_some_and(|average| took > average);
+    if outcome == Outcome::Success || longer() {
+        times.sample(pool, target, took, now);
+    }
+}

@@ -1,0 +1,429 @@
+//! A request's way: route → rate limit → choice of a target ([`choose`]) → verdict; and back: [`land`].
+//!
+//! | what is missing | what happens |
+//! |---|---|
+//! | no route matches | `no_route` |
+//! | a limit refuses | 429, with when to come back |
+//! | no target takes the request (all weights 0, draining or down; or unhealthy, with `respond_503`) | 503 |
+
+mod choose;
+mod land;
+
+use crate::balance::{Hashed, RoundRobin};
+use crate::client_ip::Client;
+use crate::config::{Config, NoRoute};
+use crate::explain::Told;
+use crate::hash::{Seed, mixed};
+use crate::health::{self, Health};
+use crate::in_flight::InFlight;
+use crate::pool::Target;
+use crate::port::Port;
+use crate::rate_limit::{self, KeyPart, RateLimit, RateLimits, Verdict};
+use crate::region::Regions;
+use crate::request::Request;
+use crate::respond::Answer;
+use crate::response_time::ResponseTimes;
+use crate::route::index::Index;
+use crate::route::{Action, Block, Route};
+use crate::sticky::Sessions;
+use crate::verdict::{Change, Decision, Flight};
+use choose::Choice;
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+/// What one worker of the proxy keeps between requests. It hangs off the root context and dies with its VM.
+pub struct Worker {
+    config: Rc<Config>,
+    index: Index,
+    limits: RateLimits,
+    /// One for each pool, in the order of [`Config::pools`].
+    pools: Vec<PoolState>,
+    in_flight: InFlight,
+    health: Health,
+    response_times: ResponseTimes,
+    rolls: Rolls,
+    limit_events: Vec<rate_limit::Event>,
+    /// How many ticks there are still to come before [`InFlight::tick`] is due.
+    until_beat: u64,
+}
+
+/// Something that happened and that an operator can count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// To a rate limit.
+    RateLimit(rate_limit::Event),
+    /// To the health of a target.
+    Health(health::Event),
+}
+
+/// What a worker keeps for one pool.
+struct PoolState {
+    regions: Regions,
+    /// One for each of [`Regions::numbers`], so that regions do not disturb each other's turns.
+    round_robins: Vec<RoundRobin>,
+    hashed: Hashed,
+    sessions: Sessions,
+}
+
+/// Why a decision is what it is: the words of `explain`'s `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// `route`: the route says so.
+    Route,
+    /// `no_route`: no route matched.
+    NoRoute,
+    /// `rate_limit`: a limit refused.
+    RateLimit,
+    /// `balance`: a new choice by weight.
+    Balance,
+    /// `hash`: the pool's `ip_hash` or `consistent_hash`. (A request without its key is balanced: `balance`.)
+    Hash,
+    /// `sticky`: a valid session cookie.
+    Sticky,
+    /// `sticky_header`: the hash of `sticky.header`.
+    StickyHeader,
+    /// `repin`: the target of a valid session is unhealthy or down, so the client has a new one.
+    Repin,
+    /// `failover`: the pool has no healthy target, one of its `failover` has.
+    Failover,
+    /// `use_all`: no target is healthy, so all are treated as if they were.
+    UseAll,
+    /// `unhealthy`: no target is healthy, and `when_all_unhealthy` wants 503.
+    Unhealthy,
+    /// `no_target`: no target takes the request, healthy or not.
+    NoTarget,
+}
+
+/// In a second.
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// From one [`InFlight::tick`] to the next, in nanoseconds: its rhythm.
+const BEAT: u64 = NANOSECONDS;
+
+/// What is answered where a limit refuses.
+const TOO_MANY_REQUESTS: u16 = 429;
+
+/// What is answered where no target takes the request.
+const NO_TARGET: u16 = 503;
+
+/// The random number of one request, in units of 2^−64.
+#[derive(Clone, Copy)]
+struct Roll {
+    number: u64,
+    /// Whether the request itself fixed it (see [`crate::explain`]).
+    fixed: bool,
+}
+
+/// What surrounds one request.
+struct Around<'a> {
+    client: Client<'a>,
+    port: &'a mut dyn Port,
+    /// In nanoseconds since 1970.
+    now: u64,
+}
+
+impl Around<'_> {
+    /// The client's address, for which the proxy is asked once at most, and only where it decides something.
+    fn address(&mut self) -> Option<IpAddr> {
+        self.client.address(self.port)
+    }
+}
+
+/// The route that a request belongs to.
+#[derive(Clone, Copy)]
+struct Matched<'c> {
+    index: usize,
+    route: &'c Route,
+    block: &'c Block,
+}
+
+impl Worker {
+    /// A worker that has decided nothing yet. `seed` is the secret that all workers share; `roll_seed` is this
+    /// worker's own randomness; `holder` is random too, and tells this worker from all others that ever were.
+    pub fn new(config: Rc<Config>, seed: Seed, roll_seed: u64, holder: u64) -> Worker {
+        let mut rolls = Rolls(roll_seed);
+        let pools = config.pools.iter().map(|pool| {
+            let regions = Regions::new(pool);
+            PoolState {
+                round_robins: (0..regions.numbers())
+                    .map(|_| RoundRobin::new(pool, rolls.next()))
+                    .collect(),
+                regions,
+                hashed: Hashed::new(pool),
+                sessions: Sessions::new(pool),
+            }
+        });
+        Worker {
+            pools: pools.collect(),
+            index: Index::new(&config.routes),
+            limits: RateLimits::new(config.rate_limit_table, seed),
+            in_flight: InFlight::new(&config, holder),
+            health: Health::new(&config, holder),
+            response_times: ResponseTimes::new(&config),
+            config,
+            rolls,
+            limit_events: Vec::new(),
+            until_beat: 0,
+        }
+    }
+
+    /// The configuration that this worker decides by.
+    pub fn config(&self) -> &Rc<Config> {
+        &self.config
+    }
+
+    /// What happened since this was last asked, for counters.
+    pub fn take_events(&mut self) -> impl Iterator<Item = Event> + '_ {
+        let limits = self.limit_events.drain(..).map(Event::RateLimit);
+        limits.chain(self.health.take_events().into_iter().map(Event::Health))
+    }
+
+    /// Decides one request by `config`, which is this worker's. `now` is in nanoseconds since 1970.
+    pub fn decide<'c>(
+        &mut self,
+        config: &'c Config,
+        request: &Request<'_>,
+        port: &mut dyn Port,
+        now: u64,
+    ) -> Decision<'c> {
+        let asked = config.explain.as_ref().and_then(|explain| explain.asked(request));
+        // Drawn for every request, so that what one request needs does not shift what the next one gets.
+        let drawn = self.rolls.next();
+        let fixed = asked.and_then(|asked| asked.roll);
+        let roll = Roll {
+            number: fixed.unwrap_or(drawn),
+            fixed: fixed.is_some(),
+        };
+        let mut told = Told::default();
+
+        let mut decision = self.way(config, request, port, now, roll, &mut told);
+        decision.close_the_way_in(config, request);
+        decision.response.explain = asked.map(|_| told.to_json());
+        decision
+    }
+
+    fn way<'c>(
+        &mut self,
+        config: &'c Config,
+        request: &Request<'_>,
+        port: &mut dyn Port,
+        now: u64,
+        roll: Roll,
+        told: &mut Told<'c>,
+    ) -> Decision<'c> {
+        let mut around = Around {
+            client: Client::new(config.client_ip.as_ref(), request.headers),
+            port,
+            now,
+        };
+        let found = self.index.find(&config.routes, request, &mut || around.address());
+        let Some(matched) = found.and_then(|found| Matched::new(config, found.route, found.block)) else {
+            return no_route(&config.no_route, told);
+        };
+        told.route = Some(&matched.route.name);
+
+        let mut decision = match self.refusal(&matched.route.rate_limits, request, &mut around) {
+            Some((limit, answer)) => {
+                told.limit = Some(limit);
+                told.end("rate_limited", Reason::RateLimit, Some(answer.status));
+                Decision::answer(answer)
+            }
+            None => self.act(config, matched, request, &mut around, roll, told),
+        };
+        decision.response.route = Some(matched.index);
+        decision
+    }
+
+    /// The answer of the first limit that refuses, with its name.
+    fn refusal<'c>(
+        &mut self,
+        limits: &'c [Rc<RateLimit>],
+        request: &Request<'_>,
+        around: &mut Around<'_>,
+    ) -> Option<(&'c str, Answer)> {
+        if limits.is_empty() {
+            return None;
+        }
+        let ip = match limits.iter().any(|limit| limit.key.contains(&KeyPart::ClientIp)) {
+            true => around.address(),
+            false => None,
+        };
+        let claims: Vec<_> = limits
+            .iter()
+            .map(|limit| self.limits.claim(limit, request, ip))
+            .collect();
+        match self
+            .limits
+            .check(&claims, around.port, around.now, &mut self.limit_events)
+        {
+            Verdict::Admitted => None,
+            Verdict::Refused { claim, retry_after } => {
+                let limit = limits.get(claim)?;
+                let headers = rate_limit::refusal_headers(limit, retry_after);
+                let answer = Answer {
+                    headers: headers.map(|(name, value)| (name.to_vec(), value)).into(),
+                    ..Answer::of(TOO_MANY_REQUESTS)
+                };
+                Some((&limit.name, answer))
+            }
+        }
+    }
+
+    /// What a route does with a request that its limits admitted.
+    fn act<'c>(
+        &mut self,
+        config: &'c Config,
+        matched: Matched<'c>,
+        request: &Request<'_>,
+        around: &mut Around<'_>,
+        roll: Roll,
+        told: &mut Told<'c>,
+    ) -> Decision<'c> {
+        match &matched.route.action {
+            Action::Respond(respond) => {
+                told.end("respond", Reason::Route, Some(respond.status));
+                Decision::answer(respond.answer())
+            }
+            Action::Redirect(redirect) => {
+                told.end("redirect", Reason::Route, Some(redirect.status));
+                Decision::answer(Answer {
+                    status: redirect.status,
+                    headers: vec![(b"location".to_vec(), redirect.location(request, matched.block))],
+                    body: Vec::new(),
+                })
+            }
+            Action::Pass => {
+                told.end("pass", Reason::Route, None);
+                Decision::forward(matched.edits(None, request))
+            }
+            action @ (Action::Pool(_) | Action::Split(_)) => {
+                let choice = self.choose(config, action, request, around, roll);
+                let choice = choice
+                    .and_then(|choice| Ok((choice.pool.targets.get(choice.target).ok_or(Reason::NoTarget)?, choice)));
+                match choice {
+                    Ok((target, choice)) => {
+                        told.end("forward", choice.reason, None);
+                        told.target = Some((choice.pool, target));
+                        self.forward(config, matched, choice, target, request, around)
+                    }
+                    Err(reason) => {
+                        told.end("respond", reason, Some(NO_TARGET));
+                        Decision::answer(Answer::of(NO_TARGET))
+                    }
+                }
+            }
+        }
+    }
+
+    /// The request on its way to its target.
+    fn forward<'c>(
+        &mut self,
+        config: &'c Config,
+        matched: Matched<'c>,
+        choice: Choice<'c>,
+        target: &'c Target,
+        request: &Request<'_>,
+        around: &mut Around<'_>,
+    ) -> Decision<'c> {
+        let now = around.now;
+        let mut edits = matched.edits(Some(choice.part), request);
+        // Last, so that no configured edit changes the choice.
+        let cluster = Cow::Borrowed(target.cluster.as_bytes());
+        edits.push(Change::Set(&config.upstream.cluster_header, cluster));
+        if let Some(endpoint) = &target.endpoint {
+            let others = choice.retries.iter();
+            let others = others.filter_map(|at| choice.pool.targets.get(*at)?.endpoint.as_deref());
+            let mut list = endpoint.as_bytes().to_vec();
+            for other in others {
+                list.push(b',');
+                list.extend_from_slice(other.as_bytes());
+            }
+            edits.push(Change::Set(&config.upstream.endpoint_header, Cow::Owned(list)));
+        }
+        let mut decision = Decision::forward(edits);
+        decision.response.part = Some(choice.part);
+        if choice.new_cookie {
+            let sessions = self.pools.get(choice.pool.index).map(|state| &state.sessions);
+            decision.response.set_cookie =
+                sessions.and_then(|it| it.set_cookie(choice.pool, choice.target, now / NANOSECONDS));
+        }
+        self.in_flight.begin(around.port, choice.pool, choice.target);
+        decision.flight = Some(Flight {
+            pool: choice.pool.index,
+            target: choice.target,
+            retries: choice.retries,
+            grpc: request.is_grpc(),
+            started: now,
+            answered: None,
+        });
+        decision
+    }
+}
+
+impl<'c> Matched<'c> {
+    fn new(config: &'c Config, index: usize, block: usize) -> Option<Matched<'c>> {
+        let route = config.routes.get(index)?;
+        let block = route.blocks.get(block)?;
+        Some(Matched { index, route, block })
+    }
+
+    /// The rewrite, then the route's edits, then those of the split's part.
+    fn edits(&self, part: Option<usize>, request: &Request<'_>) -> Vec<Change<'c>> {
+        let mut edits = Vec::new();
+        if let Some(rewrite) = &self.route.rewrite {
+            let rewritten = rewrite.apply(request, self.block);
+            edits.extend(rewritten.path.map(|path| Change::Set(b":path", Cow::Owned(path))));
+            edits.extend(
+                rewritten
+                    .authority
+                    .map(|host| Change::Set(b":authority", Cow::Borrowed(host))),
+            );
+        }
+        let part = part.and_then(|part| match &self.route.action {
+            Action::Split(parts) => Some(&parts.get(part)?.request_headers),
+            _ => None,
+        });
+        for edit in [&self.route.request_headers]
+            .into_iter()
+            .chain(part)
+            .flat_map(|edits| edits.iter())
+        {
+            let change = Change::from(edit);
+            // To remove what is not there costs a host call.
+            let there = |name: &[u8]| {
+                request.headers.first(name).is_some() || edits.iter().any(|earlier: &Change| earlier.name() == name)
+            };
+            if !matches!(change, Change::Remove(name) if !there(name)) {
+                edits.push(change);
+            }
+        }
+        edits
+    }
+}
+
+fn no_route<'c>(no_route: &'c NoRoute, told: &mut Told<'c>) -> Decision<'c> {
+    match no_route {
+        NoRoute::Pass => {
+            told.end("pass", Reason::NoRoute, None);
+            Decision::forward(Vec::new())
+        }
+        NoRoute::Respond(respond) => {
+            told.end("respond", Reason::NoRoute, Some(respond.status));
+            Decision::answer(respond.answer())
+        }
+    }
+}
+
+/// Random numbers from a seed: SplitMix64 (see [`mixed`]). They spread load; no secret depends on them.
+struct Rolls(u64);
+
+impl Rolls {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,433 @@
+//! Laws of a request's way.
+
+use super::*;
+use crate::port::{Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
+use crate::request::Headers;
+use crate::shared::tests::Map;
+use crate::verdict::Outcome;
+
+/// Some day.
+const NOW: u64 = 1_800_000_000 * NANOSECONDS;
+
+#[derive(Default)]
+struct Surroundings {
+    map: Map,
+    /// How often the source address was asked for.
+    questions: u32,
+}
+
+impl Stats for Surroundings {
+    fn gauge(&mut self, name: &str) -> Option<Gauge> {
+        self.map.gauge(name)
+    }
+
+    fn add(&mut self, gauge: Gauge, by: i64) {
+        self.map.add(gauge, by);
+    }
+
+    fn value(&mut self, gauge: Gauge) -> Option<i64> {
+        self.map.value(gauge)
+    }
+}
+
+impl Store for Surroundings {
+    fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
+        self.map.get(key)
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
+        self.map.set(key, value, expected)
+    }
+}
+
+impl Connection for Surroundings {
+    fn source_address(&mut self) -> Option<IpAddr> {
+        self.questions += 1;
+        Some([192, 0, 2, 1].into())
+    }
+}
+
+/// One worker and its surroundings.
+struct Asked {
+    worker: Worker,
+    port: Surroundings,
+}
+
+/// What became of a request.
+struct Became {
+    /// The headers that go upstream; None for an answer.
+    upstream: Option<Vec<(String, String)>>,
+    status: Option<u16>,
+    response: Vec<String>,
+    /// What a request with the token is told.
+    told: Option<String>,
+    cookie: Option<String>,
+}
+
+impl Asked {
+    fn of(config: &str) -> Asked {
+        let config = match Config::load(config.as_bytes()) {
+            Ok(config) => config,
+            Err(problems) => panic!("{problems}"),
+        };
+        Asked {
+            worker: Worker::new(Rc::new(config), [7; 16], 42, 1),
+            port: Surroundings::default(),
+        }
+    }
+
+    fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> Became {
+        let mut pairs = vec![
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "h"),
+            (":path", path),
+        ];
+        pairs.extend(headers);
+        let map = Headers::from_pairs(&pairs);
+        let config = self.worker.config().clone();
+        let decision = self.worker.decide(&config, &Request::new(&map), &mut self.port, NOW);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let status = match &decision.outcome {
+            Outcome::Continue => None,
+            Outcome::Answer(answer) => Some(answer.status),
+        };
+        let mut upstream: Vec<_> = pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+        for change in &decision.request_edits {
+            let name = text(change.name());
+            if let Change::Remove(_) | Change::Set(..) = change {
+                upstream.retain(|(known, _)| *known != name);
+            }
+            if let Change::Set(_, value) | Change::Add(_, value) = change {
+                upstream.push((name, text(value)));
+            }
+        }
+        Became {
+            upstream: status.is_none().then_some(upstream),
+            status,
+            response: decision
+                .response
+                .edits(&config)
+                .map(|edit| format!("{edit:?}"))
+                .collect(),
+            told: decision.response.explain.as_deref().map(text),
+            cookie: decision.response.set_cookie.map(|cookie| text(&cookie)),
+        }
+    }
+}
+
+impl Became {
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.upstream.iter().flatten().filter(|(known, _)| known == name);
+        let value = values.next().map(|(_, value)| &**value);
+        assert!(values.next().is_none(), "{name} goes upstream twice");
+        value
+    }
+
+    fn cluster(&self) -> Option<&str> {
+        self.header("x-pointsman-cluster")
+    }
+
+    /// The cookie as a client sends it back.
+    fn pair(&self) -> String {
+        let cookie = self.cookie.as_deref().unwrap();
+        cookie.split(';').next().unwrap().to_owned()
+    }
+}
+
+/// A canary: `STABLE` to `NEW` by weight, both sticky, in the words of a configuration.
+fn canary(stable: u32, new: u32) -> Asked {
+    Asked::of(&format!(
+        r#"{{
+            "pools": {{
+                "stable": {{ "targets": [{{"cluster": "s1"}}, {{"cluster": "s2"}}], "sticky": {{
+                    "cookie": {{"name": "pm"}}, "header": "x-session", "keys": ["MDEyMzQ1Njc4OWFiY2RlZg=="] }} }},
+                "new": {{ "targets": [{{"cluster": "n1"}}, {{"cluster": "n2"}}], "sticky": {{
+                    "cookie": {{"name": "pm"}}, "header": "x-session", "keys": ["MDEyMzQ1Njc4OWFiY2RlZg=="] }} }}
+            }},
+            "routes": [{{ "name": "r", "split": [
+                {{"pool": "stable", "weight": {stable}}}, {{"pool": "new", "weight": {new}}}] }}]
+        }}"#
+    ))
+}
+
+#[test]
+fn a_session_stays_whatever_becomes_of_the_weights() {
+    for (before, after) in [((1, 0), (0, 1)), ((0, 1), (1, 0)), ((1, 1), (0, 0))] {
+        let first = canary(before.0, before.1).get("/", &[]);
+        let mut shifted = canary(after.0, after.1);
+        for _ in 0..5 {
+            let again = shifted.get("/", &[("cookie", &first.pair())]);
+            assert_eq!(again.cluster(), first.cluster());
+            assert_eq!(again.cookie, None, "nothing new to tell the client");
+        }
+    }
+}
+
+#[test]
+fn a_header_holds_a_client_to_its_part_and_target() {
+    let (mut asked, mut other_worker) = (canary(1, 1), canary(1, 1));
+    let mut seen = std::collections::BTreeSet::new();
+    for client in 0..50 {
+        let session = [("x-session", &*client.to_string())];
+        let home = asked.get("/", &session).cluster().map(str::to_owned);
+        assert_eq!(other_worker.get("/", &session).cluster(), home.as_deref());
+        assert_eq!(asked.get("/", &session).cluster(), home.as_deref());
+        seen.insert(home);
+    }
+    assert_eq!(seen.len(), 4, "clients spread over all targets");
+}
+
+#[test]
+fn a_canary_that_grows_moves_header_clients_one_way_only() {
+    let (mut small, mut large) = (canary(90, 10), canary(50, 50));
+    for client in 0..200 {
+        let session = [("x-session", &*client.to_string())];
+        let (before, after) = (small.get("/", &session), large.get("/", &session));
+        if before.cluster() != after.cluster() {
+            assert!(before.cluster().unwrap().starts_with('s') && after.cluster().unwrap().starts_with('n'));
+        }
+    }
+}
+
+#[test]
+fn nothing_new_comes_where_no_target_takes_it() {
+    for target in [r#""weight": 0"#, r#""state": "draining""#, r#""state": "down""#] {
+        let mut asked = Asked::of(&format!(
+            r#"{{"pools": {{"p": {{"targets": [{{"cluster": "c", {target}}}]}}}}, "routes": [{{"name": "r", "pool": "p"}}]}}"#
+        ));
+        assert_eq!(asked.get("/", &[]).status, Some(503), "{target}");
+    }
+    assert_eq!(canary(0, 0).get("/", &[]).status, Some(503));
+}
+
+/// Every kind of way on, with edits that try to keep what a client sent.
+const EVERY_WAY: &str = r#"{
+    "pools": {
+        "c": {"targets": [{"cluster": "ours"}]},
+        "e": {"cluster": "ours", "targets": [{"endpoint": "127.0.0.1:1"}, {"endpoint": "127.0.0.1:2"}]}
+    },
+    "routes": [
+        {"name": "pool", "match": {"path": {"prefix": "/pool"}}, "pool": "c"},
+        {"name": "endpoints", "match": {"path": {"prefix": "/endpoints"}}, "pool": "e"},
+        {"name": "split", "match": {"path": {"prefix": "/split"}}, "split": [{"pool": "c", "weight": 1}]},
+        {"name": "pass", "match": {"path": {"prefix": "/pass"}}, "pass": true}
+    ],
+    "no_route": {"pass": true},
+    "explain": {"header": "x-why", "token": "secret"}
+}"#;
+
+#[test]
+fn upstream_headers_and_tokens_of_a_client_go_nowhere() {
+    let mut asked = Asked::of(EVERY_WAY);
+    let theirs = [
+        ("x-pointsman-cluster", "theirs"),
+        ("x-pointsman-endpoint", "127.0.0.1:3"),
+        ("x-pointsman-cluster", "theirs"),
+        ("x-why", "guess"),
+    ];
+    for (path, cluster, endpoint) in [
+        ("/pool", Some("ours"), None),
+        ("/endpoints", Some("ours"), Some("127.0.0.1:1,127.0.0.1:2")),
+        ("/split", Some("ours"), None),
+        ("/pass", None, None),
+        ("/none", None, None),
+    ] {
+        let became = asked.get(path, &theirs);
+        assert_eq!(became.cluster(), cluster, "{path}");
+        let list = became
+            .header("x-pointsman-endpoint")
+            .map(|list| list.split(',').count());
+        assert_eq!(list, endpoint.map(|list| list.split(',').count()), "{path}");
+        assert_eq!(became.header("x-why"), None, "{path}");
+        assert_eq!(became.response, Vec::<String>::new(), "{path}: a guess is told nothing");
+    }
+    let told = asked.get("/pool", &[("x-why", "secret")]);
+    assert_eq!(told.response.len(), 1);
+    assert_eq!(told.header("x-why"), None);
+}
+
+#[test]
+fn edits_come_in_order_and_the_choice_is_last() {
+    let mut asked = Asked::of(
+        r#"{
+        "pools": {"p": {"targets": [{"cluster": "c"}]}},
+        "routes": [{
+            "name": "r",
+            "match": {"path": {"prefix": "/a"}},
+            "rewrite": {"path_prefix": "/b", "host": "inner"},
+            "request_headers": {"remove": ["x-gone", "x-never"], "set": {"x-set": "route"}, "add": {"x-add": "route"}},
+            "split": [{"pool": "p", "weight": 1, "request_headers": {"set": {"x-set": "part"}, "remove": ["x-add"]}}]
+        }]
+    }"#,
+    );
+    let became = asked.get("/a/1?q", &[("x-gone", "1"), ("x-set", "client")]);
+    for (name, value) in [
+        (":path", Some("/b/1?q")),
+        (":authority", Some("inner")),
+        ("x-gone", None),
+        ("x-set", Some("part")),
+        ("x-add", None),
+        ("x-pointsman-cluster", Some("c")),
+    ] {
+        assert_eq!(became.header(name), value, "{name}");
+    }
+    assert_eq!(became.upstream.unwrap().last().unwrap().0, "x-pointsman-cluster");
+}
+
+#[test]
+fn a_refused_request_takes_no_turn_and_gets_no_session() {
+    let mut asked = Asked::of(
+        r#"{
+        "pools": {"p": {"targets": [{"cluster": "a"}, {"cluster": "b"}], "sticky": {"cookie": {"name": "pm"}}}},
+        "rate_limits": {"one": {"requests": 1, "per": "1h", "key": [{"header": "x-client"}]}},
+        "routes": [{"name": "r", "rate_limits": ["one"], "pool": "p"}]
+    }"#,
+    );
+    let first = asked.get("/", &[("x-client", "1")]);
+    let refused = asked.get("/", &[("x-client", "1")]);
+    assert_eq!((refused.status, refused.cookie), (Some(429), None));
+    let second = asked.get("/", &[("x-client", "2")]);
+    assert_ne!(
+        first.cluster(),
+        second.cluster(),
+        "the turn after the first is the second's"
+    );
+}
+
+/// A pool of endpoints with this balance, with anything beside it.
+fn balanced(balance: &str, beside: &str) -> Asked {
+    Asked::of(&format!(
+        r#"{{
+            "pools": {{"p": {{"cluster": "c", "balance": {balance}, "targets": [
+                {{"endpoint": "127.0.0.1:1"}}, {{"endpoint": "127.0.0.1:2"}}, {{"endpoint": "127.0.0.1:3"}}] {beside} }}}},
+            "client_ip": {{"header": "x-forwarded-for"}},
+            "rate_limits": {{"many": {{"requests": 1000000, "per": "1s", "key": ["client_ip"]}}}},
+            "routes": [{{"name": "r", "rate_limits": ["many"], "pool": "p"}}],
+            "explain": {{"header": "x-why", "token": "t"}}
+        }}"#
+    ))
+}
+
+impl Became {
+    /// The first endpoint, and whether others follow.
+    fn endpoint(&self) -> &str {
+        let list = self.header("x-pointsman-endpoint").unwrap();
+        assert_eq!(list.split(',').count(), 3, "the others are there for retries");
+        list.split(',').next().unwrap()
+    }
+
+    fn reason(&self) -> &str {
+        let (_, after) = self.told.as_deref().unwrap().split_once(r#""reason":""#).unwrap();
+        after.split('"').next().unwrap()
+    }
+}
+
+#[test]
+fn a_key_keeps_its_target_and_keys_spread_over_all() {
+    let header = |name: &'static str| move |key: &str| ("/".to_owned(), name, key.to_owned());
+    type Request = Box<dyn Fn(&str) -> (String, &'static str, String)>;
+    let rows: [(&str, Request); 6] = [
+        (
+            r#""ip_hash""#,
+            Box::new(|key| ("/".to_owned(), "x-forwarded-for", format!("10.0.0.{key}"))),
+        ),
+        (
+            r#"{"consistent_hash": {"key": "client_ip"}}"#,
+            Box::new(|key| ("/".to_owned(), "x-forwarded-for", format!("::{key}"))),
+        ),
+        (
+            r#"{"consistent_hash": {"key": {"header": "X-Tenant"}}}"#,
+            Box::new(header("x-tenant")),
+        ),
+        (
+            r#"{"consistent_hash": {"key": {"cookie": "t"}}}"#,
+            Box::new(|key| ("/".to_owned(), "cookie", format!("a=b; t={key}"))),
+        ),
+        (
+            r#"{"consistent_hash": {"key": {"query": "t"}}}"#,
+            Box::new(|key| (format!("/{key}?t={key}"), "x-other", key.to_owned())),
+        ),
+        (
+            r#"{"consistent_hash": {"key": "path"}}"#,
+            Box::new(|key| (format!("/{key}?{key}"), "x-other", key.to_owned())),
+        ),
+    ];
+    for (balance, request) in rows {
+        let (mut asked, mut other) = (balanced(balance, ""), balanced(balance, ""));
+        other.worker = Worker::new(other.worker.config().clone(), [8; 16], 43, 2);
+        let mut seen = std::collections::BTreeSet::new();
+        for key in 0..40 {
+            let (path, name, value) = request(&key.to_string());
+            let headers = [(name, &*value), ("x-why", "t")];
+            let first = asked.get(&path, &headers);
+            assert_eq!(first.reason(), "hash", "{balance}");
+            for worker in [&mut asked, &mut other] {
+                assert_eq!(
+                    worker.get(&path, &headers).endpoint(),
+                    first.endpoint(),
+                    "{balance} {key}"
+                );
+            }
+            seen.insert(first.endpoint().to_owned());
+        }
+        assert_eq!(seen.len(), 3, "{balance}");
+    }
+}
+
+#[test]
+fn requests_without_the_key_take_turns() {
+    for key in ["header", "cookie", "query"] {
+        let mut asked = balanced(&format!(r#"{{"consistent_hash": {{"key": {{"{key}": "t"}}}}}}"#), "");
+        let mut seen = std::collections::BTreeMap::<_, u32>::new();
+        for _ in 0..30 {
+            let became = asked.get("/", &[("x-why", "t")]);
+            assert_eq!(became.reason(), "balance");
+            *seen.entry(became.endpoint().to_owned()).or_default() += 1;
+        }
+        assert_eq!(seen.into_values().collect::<Vec<_>>(), [10, 10, 10], "{key}");
+    }
+}
+
+#[test]
+fn a_session_goes_before_the_hash() {
+    let sticky = r#", "sticky": {"cookie": {"name": "pm"}, "header": "x-session"}"#;
+    let mut asked = balanced(r#"{"consistent_hash": {"key": {"header": "x-tenant"}}}"#, sticky);
+    let mut sets_apart = false;
+    for tenant in 0..20 {
+        let tenant = tenant.to_string();
+        let home = asked.get("/", &[("x-tenant", "home"), ("x-why", "t")]);
+        let other = asked.get("/", &[("x-tenant", &tenant)]);
+        sets_apart |= home.endpoint() != other.endpoint();
+        let kept = asked.get("/", &[("x-tenant", &tenant), ("cookie", &home.pair()), ("x-why", "t")]);
+        assert_eq!((kept.endpoint(), kept.reason()), (home.endpoint(), "sticky"));
+        let by_header = |asked: &mut Asked, tenant: &str| {
+            let became = asked.get("/", &[("x-tenant", tenant), ("x-session", "s"), ("x-why", "t")]);
+            assert_eq!(became.reason(), "sticky_header");
+            became.endpoint().to_owned()
+        };
+        assert_eq!(by_header(&mut asked, &tenant), by_header(&mut asked, "home"));
+    }
+    assert!(sets_apart);
+}
+
+#[test]
+fn the_source_address_is_asked_for_once_and_only_where_it_decides() {
+    for (balance, client_limit, questions) in [
+        (r#""ip_hash""#, false, 1),
+        (r#""ip_hash""#, true, 1),
+        (r#"{"consistent_hash": {"key": "path"}}"#, false, 0),
+        (r#""round_robin""#, false, 0),
+    ] {
+        let limits = if client_limit { r#""rate_limits": ["l"], "# } else { "" };
+        let mut asked = Asked::of(&format!(
+            r#"{{
+                "pools": {{"p": {{"balance": {balance}, "targets": [{{"cluster": "a"}}, {{"cluster": "b"}}]}}}},
+                "rate_limits": {{"l": {{"requests": 9, "per": "1s", "key": ["client_ip"]}}}},
+                "routes": [{{"name": "r", {limits} "pool": "p"}}]
+            }}"#
+        ));
+        asked.get("/", &[]);
+        assert_eq!(asked.port.questions, questions, "{balance} {client_limit}");
+    }
+}
