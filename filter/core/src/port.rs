@@ -35,6 +35,8 @@ pub enum Expected {
     Absent,
     /// The key holds the value of this version.
     Version(Version),
+    /// Nothing: whatever is there is overwritten. Only for keys with one writer. (On the wire: `cas = 0`.)
+    Any,
 }
 
 /// The host refused the call. Its fault or the machine's, never the client's.

@@ -219,8 +219,9 @@ pub fn seed(store: &mut dyn Store, fresh: Seed) -> Result<Seed, Failed> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::port::{Gauge, Stats};
+    use crate::port::{Connection, Gauge, Stats};
     use std::collections::HashMap;
+    use std::net::IpAddr;
     use std::sync::{Condvar, Mutex};
 
     /// Shared data by the rules of proxy-wasm-cpp-host, which `host-sim` pins against a real Envoy.
@@ -252,6 +253,12 @@ pub(crate) mod tests {
 
         fn value(&mut self, gauge: Gauge) -> Option<i64> {
             Some(self.gauges[gauge.0 as usize].1)
+        }
+    }
+
+    impl Connection for Map {
+        fn source_address(&mut self) -> Option<IpAddr> {
+            None
         }
     }
 
@@ -342,6 +349,26 @@ pub(crate) mod tests {
                 world.pass();
                 self.baton.passed.notify_all();
             }
+        }
+    }
+
+    impl Connection for Turn<'_> {
+        fn source_address(&mut self) -> Option<IpAddr> {
+            None
+        }
+    }
+
+    impl Stats for Turn<'_> {
+        fn gauge(&mut self, name: &str) -> Option<Gauge> {
+            self.step(|world| world.map.gauge(name))
+        }
+
+        fn add(&mut self, gauge: Gauge, by: i64) {
+            self.step(|world| world.map.add(gauge, by));
+        }
+
+        fn value(&mut self, gauge: Gauge) -> Option<i64> {
+            self.step(|world| world.map.value(gauge))
         }
     }
 

@@ -69,6 +69,8 @@ const NO_GRPC_STATUS: i32 = -1;
 /// A `cas` that no stored value has in practice, and that a host ignores where the key does not exist:
 /// together that is "create if absent".
 const CAS_ABSENT: u32 = u32::MAX;
+/// The `cas` that the host does not check.
+const CAS_ANY: u32 = 0;
 
 mod import {
     //! As in the ABI; the statuses are numbers, because an `enum` as the result of a foreign function is undefined
@@ -212,6 +214,7 @@ pub fn set_shared_data(key: &[u8], value: &[u8], expected: Expected) -> Result<(
     let cas = match expected {
         Expected::Absent => CAS_ABSENT,
         Expected::Version(version) => version,
+        Expected::Any => CAS_ANY,
     };
     // SAFETY: the host reads `key` and `value` during the call.
     checked(unsafe { import::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })

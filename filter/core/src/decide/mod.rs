@@ -348,7 +348,7 @@ impl Worker {
             decision.response.set_cookie =
                 sessions.and_then(|it| it.set_cookie(choice.pool, choice.target, now / NANOSECONDS));
         }
-        self.in_flight.begin(around.port, choice.pool, choice.target);
+        self.in_flight.begin(around.port, choice.pool, choice.target, now);
         decision.flight = Some(Flight {
             pool: choice.pool.index,
             target: choice.target,
