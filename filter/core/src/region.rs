@@ -89,8 +89,13 @@ impl Regions {
             place: 0,
         };
         let candidates = pool.targets.iter().enumerate();
-        let candidates = candidates.filter(|(i, target)| target.takes_new() && usable(*i));
-        near.place = candidates.map(|(i, _)| near.place_of(i)).min()?;
+        let mut places = candidates
+            .filter(|(i, target)| target.takes_new() && usable(*i))
+            .map(|(i, _)| near.place_of(i));
+        near.place = match list.is_empty() {
+            true => places.next()?,
+            false => places.min()?,
+        };
         Some(near)
     }
 
@@ -116,5 +121,118 @@ impl Near<'_> {
         let region = self.of.get(target).copied().unwrap_or_default();
         let place = self.list.iter().position(|listed| *listed == region);
         place.unwrap_or(self.list.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{State, Target};
+    use crate::request::Headers;
+
+    fn names(names: &[&str]) -> Vec<Box<str>> {
+        names.iter().map(|name| (*name).into()).collect()
+    }
+
+    /// Two targets in each of three regions, and one in none.
+    fn pool(prefers: bool) -> Pool {
+        let target = |region: Option<&str>| Target {
+            name: "t".into(),
+            cluster: "c".into(),
+            endpoint: None,
+            weight: 1,
+            state: State::Up,
+            region: region.map(Into::into),
+        };
+        let prefer_region = PreferRegion {
+            header: b"x-geo"[..].into(),
+            map: vec![
+                (b"KR"[..].into(), names(&["seoul"])),
+                (b"US"[..].into(), names(&["virginia", "seoul"])),
+            ],
+            default: names(&["paris"]),
+            order: names(&["virginia"]),
+        };
+        let regions = ["seoul", "virginia", "paris"];
+        Pool {
+            targets: regions
+                .iter()
+                .flat_map(|region| [target(Some(region)), target(Some(region))])
+                .chain([target(None)])
+                .collect(),
+            prefer_region: prefers.then_some(prefer_region),
+            ..Pool::default()
+        }
+    }
+
+    /// The nearest targets that are there, and their number.
+    fn nearest(pool: &Pool, value: Option<&str>, usable: &[usize]) -> Option<(Vec<usize>, usize)> {
+        let headers: Vec<_> = value.iter().map(|value| ("x-geo", *value)).collect();
+        let headers = Headers::from_pairs(&headers);
+        let regions = Regions::new(pool);
+        let near = regions.nearest(pool, &Request::new(&headers), &|target| usable.contains(&target))?;
+        let has = (0..pool.targets.len()).filter(|target| near.has(*target)).collect();
+        assert!(near.number() < regions.numbers());
+        Some((has, near.number()))
+    }
+
+    const ALL: &[usize] = &[0, 1, 2, 3, 4, 5, 6];
+
+    #[test]
+    fn the_first_region_with_a_usable_target_is_the_nearest() {
+        let pool = pool(true);
+        let (seoul, virginia, paris) = (vec![0, 1], vec![2, 3], vec![4, 5]);
+        for (value, usable, expected) in [
+            (Some("KR"), ALL, &seoul),
+            (Some("KR"), &[1, 2], &seoul),
+            // The order after those of the value, then all the others together.
+            (Some("KR"), &[2, 3, 4, 6], &virginia),
+            (Some("KR"), &[4, 6], &vec![4, 5, 6]),
+            (Some("US"), ALL, &virginia),
+            (Some("US"), &[0, 4, 6], &seoul),
+            (Some("US"), &[6], &vec![4, 5, 6]),
+            // The default for what the map does not have.
+            (Some("kr"), ALL, &paris),
+            (Some(""), ALL, &paris),
+            (None, ALL, &paris),
+            (None, &[0, 2], &virginia),
+            (None, &[0, 6], &vec![0, 1, 6]),
+        ] {
+            let found = nearest(&pool, value, usable).map(|(has, _)| has);
+            assert_eq!(found.as_ref(), Some(expected), "{value:?} {usable:?}");
+        }
+        assert_eq!(nearest(&pool, Some("KR"), &[]), None);
+    }
+
+    #[test]
+    fn a_region_that_takes_nothing_new_is_passed_over() {
+        let mut pool = pool(true);
+        pool.targets[0].state = State::Draining;
+        pool.targets[1].weight = 0;
+        assert_eq!(nearest(&pool, Some("KR"), ALL).unwrap().0, [2, 3]);
+        pool.targets[1].weight = 1;
+        assert_eq!(nearest(&pool, Some("KR"), ALL).unwrap().0, [0, 1]);
+    }
+
+    #[test]
+    fn each_region_has_a_number_of_its_own() {
+        let pool = pool(true);
+        let number = |value, usable: &[usize]| nearest(&pool, Some(value), usable).unwrap().1;
+        let numbers = [
+            number("KR", ALL),
+            number("US", ALL),
+            number("other", ALL),
+            number("KR", &[6]),
+        ];
+        for (i, number) in numbers.iter().enumerate() {
+            assert!(!numbers[..i].contains(number), "{numbers:?}");
+        }
+        assert_eq!(number("US", &[0]), number("KR", ALL));
+    }
+
+    #[test]
+    fn without_a_preference_all_targets_are_near() {
+        assert_eq!(nearest(&pool(false), Some("KR"), &[6]), Some((ALL.to_vec(), 0)));
+        assert_eq!(nearest(&pool(false), None, &[]), None);
     }
 }

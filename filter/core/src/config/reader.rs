@@ -364,6 +364,11 @@ impl<'a> Names<'a> {
         self.numbers.get(name).copied()
     }
 
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// Adds a name, if it is new; else says the number that it has.
     #[inline(never)]
     pub fn add(&mut self, name: &'a str, number: usize) -> Result<(), usize> {

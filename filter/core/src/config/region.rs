@@ -8,7 +8,7 @@ use crate::region::PreferRegion;
 
 /// The most values of `map`: more than there are countries, each with its provinces.
 pub const MAX_VALUES: usize = 10_000;
-/// The most regions of one list: a choice looks at each.
+/// The most regions of a pool: each has turns of its own in every worker.
 pub const MAX_REGIONS: usize = 64;
 
 /// Reads `prefer_region` of a pool with these targets.
@@ -20,6 +20,14 @@ pub fn prefer_region(node: &Node<'_>, targets: &[Target], report: &mut Report) -
     for region in targets.iter().filter_map(|target| target.region.as_deref()) {
         // Many targets may be in one region.
         let _ = regions.add(region, 0);
+    }
+    if regions.len() > MAX_REGIONS {
+        let found = format!("targets in {} regions", regions.len());
+        report.note(
+            node,
+            &found,
+            &format!("at most {MAX_REGIONS} in a pool that prefers some"),
+        );
     }
 
     let mut values = Vec::new();

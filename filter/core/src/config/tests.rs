@@ -537,6 +537,19 @@ fn bounds_are_told() {
             "rate_limits: 1001 entries; expected at most 1000",
         ),
         (
+            {
+                let targets: Vec<String> = (0..65)
+                    .map(|i| format!(r#"{{"cluster":"c{i}","region":"r{i}"}}"#))
+                    .collect();
+                let prefer = r#"{"header":"x","map":{"a":"r64"}}"#;
+                format!(
+                    r#"{{"pools":{{"p":{{"targets":[{}],"prefer_region":{prefer}}}}}}}"#,
+                    targets.join(",")
+                )
+            },
+            "pools.p.prefer_region: targets in 65 regions; expected at most 64 in a pool that prefers some",
+        ),
+        (
             format!(
                 r#"{{"no_route":{{"respond":{{"status":200,"body":"{}"}}}}}}"#,
                 "x".repeat(65_537)

@@ -164,19 +164,14 @@ impl Worker {
         let near = state.regions.nearest(pool, request, &usable)?;
         let usable = |target: usize| usable(target) && near.has(target);
 
-        let hash = match (sticky::header_hash(pool, request), &pool.balance) {
-            (Some(hash), _) => Some((hash, Reason::StickyHeader)),
-            (None, Balance::Hash(key)) => {
-                balance::key_hash(pool, key, request, &mut || around.address()).map(|hash| (hash, Reason::Hash))
-            }
-            (None, _) => None,
-        };
+        let hash = hash(pool, request, around);
         // What a key decides must come out alike each time it comes.
         let dice = hash.map_or(roll, |(hash, _)| hash);
-        let is_slow = |target: usize| usable(target) && health.share(pool, target, now) < 1.0;
-        let slow = pool.slow_start > 0 && (0..pool.targets.len()).any(is_slow);
-        let ready = |target: usize| usable(target) && is_admitted(health.share(pool, target, now), dice, target);
-        let ready: &dyn Fn(usize) -> bool = match slow && (0..pool.targets.len()).any(ready) {
+        let all = 0..pool.targets.len();
+        let share = |target: usize| health.share(pool, target, now);
+        let ready = |target: usize| usable(target) && is_admitted(share(target), dice, target);
+        let slow = pool.slow_start > 0 && all.clone().any(|target| usable(target) && share(target) < 1.0);
+        let ready: &dyn Fn(usize) -> bool = match slow && all.clone().any(ready) {
             true => &ready,
             false => &usable,
         };
@@ -195,10 +190,11 @@ impl Worker {
                 };
                 balance::least_loaded(pool, &usable, &mut load)?
             }
-            (None, Balance::RoundRobin | Balance::Hash(_)) if !slow => {
-                state.round_robins.get_mut(near.number())?.pick(pool, &usable)?
-            }
             // A set that changes with each request has no turns.
+            (None, Balance::RoundRobin | Balance::Hash(_)) if !slow => {
+                let round_robin = state.round_robins.get_mut(near.number())?;
+                round_robin.pick(pool, &usable)?
+            }
             (None, Balance::Random | Balance::RoundRobin | Balance::Hash(_)) => balance::random(pool, ready, roll)?.0,
         };
         Some(Picked {
@@ -235,6 +231,18 @@ impl Worker {
         order.truncate(balance::RETRIES);
         order
     }
+}
+
+/// The hash that chooses the target, where something of the request does, and what it is then called.
+fn hash(pool: &Pool, request: &Request<'_>, around: &mut Around<'_>) -> Option<(u64, Reason)> {
+    if let Some(hash) = sticky::header_hash(pool, request) {
+        return Some((hash, Reason::StickyHeader));
+    }
+    let Balance::Hash(key) = &pool.balance else {
+        return None;
+    };
+    let hash = balance::key_hash(pool, key, request, &mut || around.address());
+    hash.map(|hash| (hash, Reason::Hash))
 }
 
 /// The part of the action that the roll falls into.

@@ -431,3 +431,213 @@ fn the_source_address_is_asked_for_once_and_only_where_it_decides() {
         assert_eq!(asked.port.questions, questions, "{balance} {client_limit}");
     }
 }
+
+/// A pool of clusters, each with what else is said of it.
+fn clusters(targets: &[(&str, &str)], beside: &str) -> String {
+    let targets: Vec<String> = targets
+        .iter()
+        .map(|(name, with)| format!(r#"{{"cluster": "{name}"{with}}}"#))
+        .collect();
+    format!(r#"{{"targets": [{}] {beside}}}"#, targets.join(","))
+}
+
+/// One route to the first of these pools, which tells why.
+fn routed(pools: &[(&str, String)]) -> Asked {
+    let defined: Vec<String> = pools
+        .iter()
+        .map(|(name, pool)| format!(r#""{name}": {pool}"#))
+        .collect();
+    Asked::of(&format!(
+        r#"{{"pools": {{{}}}, "routes": [{{"name": "r", "pool": "{}"}}], "explain": {{"header": "x-why", "token": "t"}}}}"#,
+        defined.join(","),
+        pools[0].0
+    ))
+}
+
+const UP: &str = "";
+const DOWN: &str = r#", "state": "down""#;
+const WHY: (&str, &str) = ("x-why", "t");
+
+#[test]
+fn failover_takes_the_first_pool_that_can_and_follows_no_list_but_the_first() {
+    let pools = |b: &str, c: &str| {
+        routed(&[
+            ("a", clusters(&[("a1", DOWN)], r#", "failover": ["b", "c"]"#)),
+            ("b", clusters(&[("b1", b)], r#", "failover": ["a", "d"]"#)),
+            ("c", clusters(&[("c1", c)], r#", "failover": ["b", "a"]"#)),
+            ("d", clusters(&[("d1", UP)], "")),
+        ])
+    };
+    for (b, c, cluster, reason) in [
+        (UP, UP, Some("b1"), "failover"),
+        (DOWN, UP, Some("c1"), "failover"),
+        (DOWN, DOWN, None, "no_target"),
+    ] {
+        let became = pools(b, c).get("/", &[WHY]);
+        assert_eq!((became.cluster(), became.reason()), (cluster, reason));
+        assert_eq!(became.status, cluster.is_none().then_some(503));
+        assert!(became.told.unwrap().contains(r#""pool":"#));
+    }
+}
+
+#[test]
+fn a_pool_of_failover_keeps_its_own_sessions_and_gives_clients_back() {
+    const STICKY: &str = r#""sticky": {"cookie": {"name": "#;
+    let pools = |state: &str| {
+        routed(&[
+            (
+                "web",
+                clusters(
+                    &[("w1", state), ("w2", state)],
+                    &format!(r#", {STICKY}"web"}}}}, "failover": ["spare"]"#),
+                ),
+            ),
+            (
+                "spare",
+                clusters(
+                    &[("s1", UP), ("s2", UP), ("s3", UP)],
+                    &format!(r#", {STICKY}"spare"}}}}"#),
+                ),
+            ),
+        ])
+    };
+    let home = pools(UP).get("/", &[]);
+    let mut down = pools(DOWN);
+    let away = down.get("/", &[("cookie", &home.pair()), WHY]);
+    assert_eq!(away.reason(), "failover");
+    assert!(away.pair().starts_with("spare="), "the old cookie stays beside it");
+    let both = format!("{}; {}", home.pair(), away.pair());
+    for _ in 0..6 {
+        let again = down.get("/", &[("cookie", &both), WHY]);
+        assert_eq!((again.cluster(), again.reason()), (away.cluster(), "failover"));
+        assert_eq!(again.cookie, None);
+    }
+    let back = pools(UP).get("/", &[("cookie", &both), WHY]);
+    assert_eq!((back.cluster(), back.reason()), (home.cluster(), "sticky"));
+    assert_eq!(back.cookie, None);
+}
+
+#[test]
+fn a_session_outlives_draining_and_not_its_targets_end() {
+    let one = |state: &str| {
+        let sticky = r#", "sticky": {"cookie": {"name": "pm"}}"#;
+        routed(&[("p", clusters(&[("blue", state), ("green", r#", "weight": 0"#)], sticky))])
+    };
+    let first = one(UP).get("/", &[]);
+    assert_eq!(first.cluster(), Some("blue"));
+    for state in [r#", "state": "draining""#, r#", "weight": 0"#] {
+        let kept = one(state).get("/", &[("cookie", &first.pair()), WHY]);
+        assert_eq!((kept.cluster(), kept.reason()), (Some("blue"), "sticky"));
+        assert_eq!(one(state).get("/", &[]).status, Some(503), "nobody new");
+    }
+    assert_eq!(one(DOWN).get("/", &[("cookie", &first.pair())]).status, Some(503));
+}
+
+#[test]
+fn a_client_whose_target_is_gone_keeps_its_part_of_a_split() {
+    let canary = |state: &str, weights: (u32, u32)| {
+        let sticky = r#", "sticky": {"cookie": {"name": "pm"}}"#;
+        let stable = clusters(&[("s1", UP)], sticky);
+        let new = clusters(&[("n1", state), ("n2", UP)], sticky);
+        Asked::of(&format!(
+            r#"{{"pools": {{"stable": {stable}, "new": {new}}}, "explain": {{"header": "x-why", "token": "t"}},
+                "routes": [{{"name": "r", "split": [
+                    {{"pool": "stable", "weight": {}}}, {{"pool": "new", "weight": {}}}]}}]}}"#,
+            weights.0, weights.1
+        ))
+    };
+    let mut before = canary(UP, (0, 1));
+    let first = std::iter::repeat_with(|| before.get("/", &[]))
+        .take(2)
+        .find(|became| became.cluster() == Some("n1"))
+        .unwrap();
+    let mut after = canary(DOWN, (1, 0));
+    let moved = after.get("/", &[("cookie", &first.pair()), WHY]);
+    assert_eq!((moved.cluster(), moved.reason()), (Some("n2"), "repin"));
+    let again = after.get("/", &[("cookie", &moved.pair()), WHY]);
+    assert_eq!(
+        (again.cluster(), again.reason(), again.cookie.as_deref()),
+        (Some("n2"), "sticky", None)
+    );
+}
+
+/// A pool of two endpoints in each of two regions.
+fn two_regions(seoul: &str, beside: &str) -> Asked {
+    Asked::of(&format!(
+        r#"{{"pools": {{"p": {{"cluster": "c", "targets": [
+                {{"endpoint": "127.0.0.1:1", "region": "seoul"{seoul}}}, {{"endpoint": "127.0.0.2:1", "region": "virginia"}},
+                {{"endpoint": "127.0.0.1:2", "region": "seoul"{seoul}}}, {{"endpoint": "127.0.0.2:2", "region": "virginia"}}],
+                "prefer_region": {{"header": "x-geo", "map": {{"KR": "seoul", "US": "virginia"}}, "default": "seoul"}} {beside}}}}},
+            "routes": [{{"name": "r", "pool": "p"}}], "explain": {{"header": "x-why", "token": "t"}}}}"#
+    ))
+}
+
+impl Became {
+    fn endpoints(&self) -> Vec<String> {
+        let list = self.header("x-pointsman-endpoint").unwrap();
+        list.split(',').map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn each_region_takes_its_own_turns_and_retries_stay_near() {
+    let mut asked = two_regions("", "");
+    let mut seen = std::collections::BTreeMap::<_, u32>::new();
+    for i in 0..40 {
+        // Clients of both regions, one after the other.
+        let (country, near, region) = [("KR", "127.0.0.1:", "seoul"), ("US", "127.0.0.2:", "virginia")][i % 2];
+        let became = asked.get("/", &[("x-geo", country), WHY]);
+        let list = became.endpoints();
+        let is_near: Vec<bool> = list.iter().map(|endpoint| endpoint.starts_with(near)).collect();
+        assert_eq!(is_near, [true, true, false, false], "{list:?}");
+        assert!(
+            became
+                .told
+                .as_deref()
+                .unwrap()
+                .contains(&format!(r#""region":"{region}""#))
+        );
+        *seen.entry(list[0].clone()).or_default() += 1;
+    }
+    assert_eq!(seen.into_values().collect::<Vec<_>>(), [10; 4]);
+}
+
+#[test]
+fn a_region_that_is_down_is_passed_over_and_comes_back() {
+    for (seoul, near) in [(UP, "127.0.0.1:"), (DOWN, "127.0.0.2:"), (UP, "127.0.0.1:")] {
+        let mut asked = two_regions(seoul, "");
+        for country in ["KR", "elsewhere"] {
+            let list = asked.get("/", &[("x-geo", country)]).endpoints();
+            assert!(list[0].starts_with(near), "{list:?}");
+            assert_eq!(list.len(), if seoul == DOWN { 2 } else { 4 });
+        }
+    }
+}
+
+#[test]
+fn a_session_goes_before_nearness() {
+    let mut asked = two_regions("", r#", "sticky": {"cookie": {"name": "pm"}}"#);
+    let home = asked.get("/", &[("x-geo", "KR")]);
+    let abroad = asked.get("/", &[("x-geo", "US"), ("cookie", &home.pair()), WHY]);
+    assert_eq!(
+        (&abroad.endpoints()[0], abroad.reason()),
+        (&home.endpoints()[0], "sticky")
+    );
+}
+
+#[test]
+fn a_hashed_key_has_one_home_in_each_region() {
+    let mut asked = two_regions(
+        "",
+        r#", "balance": {"consistent_hash": {"key": {"header": "x-tenant"}}}"#,
+    );
+    for tenant in 0..20 {
+        for (country, near) in [("KR", "127.0.0.1:"), ("US", "127.0.0.2:")] {
+            let headers = [("x-tenant", &*tenant.to_string()), ("x-geo", country), WHY];
+            let home = asked.get("/", &headers);
+            assert!(home.endpoints()[0].starts_with(near));
+            assert_eq!(home.reason(), "hash");
+            assert_eq!(asked.get("/", &headers).endpoints()[0], home.endpoints()[0]);
+        }
+    }
+}
