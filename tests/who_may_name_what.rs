@@ -218,6 +218,23 @@ fn the_core_knows_values_and_nothing_else() {
 }
 
 #[test]
+fn every_test_of_the_core_runs_as_wasm_too() {
+    let core = filter().join("core/src");
+    let mut files = sources(&core);
+    files.extend(["config/tests.rs", "decide/tests.rs"].map(|tests| core.join(tests)));
+    let mut some = 0;
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        if text.contains("#[test]") {
+            some += 1;
+            let imported = text.contains("use wasm_bindgen_test::wasm_bindgen_test as test;");
+            assert!(imported, "{}: its tests run natively only", file.display());
+        }
+    }
+    assert!(some > 15, "{some} files with tests");
+}
+
+#[test]
 fn maps_of_the_core_have_a_hasher_that_is_the_same_everywhere() {
     for file in sources(&filter().join("core/src")) {
         for (at, line) in code(&fs::read_to_string(&file).unwrap()) {

@@ -331,6 +331,8 @@ mod tests {
     use super::*;
     use crate::pool::{State, Target};
     use proptest::prelude::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn pool(weights: &[u32]) -> Pool {
         let target = |(i, weight): (usize, &u32)| Target {

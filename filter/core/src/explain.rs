@@ -149,6 +149,8 @@ fn quote(text: &str, json: &mut String) {
 mod tests {
     use super::*;
     use crate::request::Headers;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn asked(value: &str) -> Option<Asked> {
         let explain = Explain {

@@ -110,6 +110,8 @@ pub fn mixed(number: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn hash(seed: Seed, bytes: &[u8]) -> u64 {
         let mut writer = SipWriter::new(seed);

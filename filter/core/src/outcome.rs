@@ -181,6 +181,8 @@ mod tests {
     use super::flag::*;
     use super::*;
     use crate::pool::{State, Target};
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// What a proxy would tell, and how often it was asked.
     #[derive(Default)]

@@ -695,8 +695,12 @@ mod tests {
     use super::*;
     use crate::port::{Expected, SetFailed, StoreFailed, Version};
     use crate::request::Headers;
-    use crate::shared::tests::{Dice, Map, interleaved};
+    #[cfg(not(target_arch = "wasm32"))]
+    use crate::shared::tests::interleaved;
+    use crate::shared::tests::{Dice, Map};
     use proptest::prelude::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     const NOW: u64 = 1_800_000_000 * SECOND;
 
@@ -1073,6 +1077,7 @@ mod tests {
         assert!(bytes < 1000 * BUCKET + 17 * (12 + 8 + BUCKET) + BUCKET, "{bytes}");
     }
 
+    #[cfg(not(target_arch = "wasm32"))] // threads
     #[test]
     fn workers_in_any_order_of_steps_keep_the_promise_together() {
         for seed in 0..150 {
@@ -1107,6 +1112,7 @@ mod tests {
     }
 
     /// Time stands still, so the buckets say exactly what was charged and not given back.
+    #[cfg(not(target_arch = "wasm32"))] // threads
     #[test]
     fn charges_of_a_refused_request_are_given_back_whoever_was_faster() {
         for seed in 0..200 {

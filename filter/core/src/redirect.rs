@@ -99,6 +99,8 @@ mod tests {
     use crate::request::Headers;
     use crate::rewrite::tests::rewrite;
     use crate::route::path::tests::path;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// A redirect as it is written: `scheme=https host=h port=1 prefix=/a whole=/b regex=a>b`.
     fn redirect(text: &str) -> Redirect {

@@ -262,6 +262,8 @@ fn push_literal(hir: &Hir, literal: &mut Vec<u8>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn a_value_matches_as_a_whole_or_not_at_all() {

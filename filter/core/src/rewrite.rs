@@ -116,6 +116,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::request::Headers;
     use crate::route::path::tests::path;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// `prefix /x`; `whole /a/{id}`, `regex pattern>substitution`.
     pub(crate) fn rewrite(kind: &str, text: &str) -> PathRewrite {

@@ -223,6 +223,8 @@ pub(crate) mod tests {
     use std::collections::HashMap;
     use std::net::IpAddr;
     use std::sync::{Condvar, Mutex};
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// Shared data by the rules of proxy-wasm-cpp-host, which `host-sim` pins against a real Envoy.
     #[derive(Default)]
@@ -437,6 +439,7 @@ pub(crate) mod tests {
         value.map_or(0, |value| u64::from_le_bytes(value.try_into().unwrap()))
     }
 
+    #[cfg(not(target_arch = "wasm32"))] // threads
     #[test]
     fn no_update_is_lost_and_no_final_look_is_stale() {
         for seed in 0..200 {
@@ -579,6 +582,7 @@ pub(crate) mod tests {
         assert_eq!(memory.places.len() as u64, REMEMBERED);
     }
 
+    #[cfg(not(target_arch = "wasm32"))] // threads
     #[test]
     fn all_workers_get_the_same_seed_and_keep_it() {
         for schedule in 0..50 {

@@ -314,6 +314,8 @@ mod tests {
     use crate::balance::{Balance, Hashed};
     use crate::pool::{State, Target};
     use proptest::prelude::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn home(pool: &Pool, value: &[u8]) -> Option<usize> {
         Hashed::new(pool).pick(pool, &|_| true, hash_of(pool, value))

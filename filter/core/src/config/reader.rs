@@ -555,6 +555,8 @@ impl<'n> Map<'n> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn numbers_are_shown_as_they_were_written() {

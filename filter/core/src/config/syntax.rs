@@ -195,6 +195,8 @@ pub fn bytes(text: &str) -> Box<[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn durations() {

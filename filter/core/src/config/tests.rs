@@ -13,6 +13,8 @@ use crate::route::{Action, HostMatch};
 use crate::sticky::SameSite;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// The example of the interface, as it stands there.
 const INTERFACE: &str = include_str!("interface.yaml");

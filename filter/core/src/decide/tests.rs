@@ -5,6 +5,8 @@ use crate::port::{Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFai
 use crate::request::Headers;
 use crate::shared::tests::Map;
 use crate::verdict::Outcome;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// Some day.
 const NOW: u64 = 1_800_000_000 * NANOSECONDS;

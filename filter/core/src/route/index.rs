@@ -246,6 +246,8 @@ mod tests {
     use proptest::sample::select;
     use proptest::test_runner::RngSeed;
     use std::net::IpAddr;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     const SEED: u64 = 0x0070_6f69_6e74;
 

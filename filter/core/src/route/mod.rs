@@ -314,6 +314,8 @@ pub(crate) mod tests {
     use super::path::tests::path;
     use super::*;
     use crate::request::Headers;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// A host as it is written: `a.b`, `*.a.b`, `*`.
     pub(crate) fn host(text: &str) -> HostMatch {

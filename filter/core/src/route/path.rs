@@ -127,6 +127,8 @@ impl fmt::Display for PathMatch {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// `exact /a`, `prefix /a`, `regex /a.*`, `template /a/{b}`; in upper case: without case.
     pub(crate) fn path(kind: &str, text: &str) -> PathMatch {
