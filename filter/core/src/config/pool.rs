@@ -249,7 +249,7 @@ fn target<'n>(node: &'n Node<'n>, of: &Of<'_>, report: &mut Report) -> Option<(&
     let target = Target {
         name: name.into(),
         cluster: if of.cluster_node.is_some() { of.cluster } else { own }.into(),
-        endpoint: of.cluster_node.is_some().then(|| own.into()),
+        endpoint: of.cluster_node.is_some().then(|| syntax::endpoint(own).into()),
         weight: weight.unwrap_or(1),
         state: match state {
             Some(1) => State::Draining,

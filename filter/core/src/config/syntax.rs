@@ -119,6 +119,14 @@ pub fn is_endpoint(text: &str) -> bool {
     text.parse::<SocketAddr>().is_ok_and(|address| address.port() > 0) && !text.contains('%')
 }
 
+/// An endpoint as the proxy itself writes it, which compares addresses as texts: `[2001:DB8:0::1]:80` is `[2001:db8::1]:80`.
+pub fn endpoint(text: &str) -> String {
+    match text.parse::<SocketAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
+
 /// `10.0.0.0/8`, or an address alone: the address and the length of its prefix.
 pub fn network(text: &str) -> Option<(IpAddr, u8)> {
     let (address, prefix) = match text.split_once('/') {
@@ -276,6 +284,18 @@ mod tests {
             ("é", false, false),
         ] {
             assert_eq!((is_host(text), is_authority(text)), (host, authority), "{text}");
+        }
+    }
+
+    #[test]
+    fn endpoints_are_written_as_the_proxy_does() {
+        for (text, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("[2001:DB8:0::1]:80", "[2001:db8::1]:80"),
+            ("[::ffff:192.0.2.1]:80", "[::ffff:192.0.2.1]:80"),
+        ] {
+            assert!(is_endpoint(text));
+            assert_eq!(endpoint(text), expected);
         }
     }
 
