@@ -1,0 +1,507 @@
+//! Against Envoy itself: random route tables, written as Envoy's own routes and as Pointsman's, and random requests through
+//! both in one Envoy. Cluster, status, rewritten path and host, location and body have to be the same.
+//!
+//! What the two mean differently on purpose is left out of the tables, and stands in [`differences`] as rows of its own (and
+//! in the README), so that a difference that goes away is noticed too. `SEED=7 cargo test -p pointsman-tests --test
+//! against_envoy` plays other tables. (Envoys before 1.37 or so join the values of a repeated header before they look at it, so this
+//! runs on the newest.)
+
+use fastrand::Rng;
+use host_sim::client::Client;
+use host_sim::envoy::fleet::Fleet;
+use host_sim::envoy::{Deployment, Envoy, PluginConfiguration, Wanted, install};
+use host_sim::module;
+use http_body_util::Full;
+use hyper::Request;
+use serde_json::{Value, json};
+
+/// Tables in one Envoy: each is two listeners.
+const TABLES: usize = 8;
+/// Routes of a table. So many that most requests have more than one route to choose from.
+const ROUTES: usize = 12;
+/// Requests to each table.
+const REQUESTS: usize = 500;
+const CLUSTERS: usize = 4;
+
+/// What requests and conditions are made of: few values, so that they meet often, and close neighbours of one another.
+const SEGMENTS: [&str; 6] = ["a", "A", "ab", "b", "42", "x.y"];
+const HOSTS: [&str; 5] = ["a.test", "b.a.test", "c.b.a.test", "A.Test", "other.test"];
+const HEADERS: [&str; 2] = ["x-one", "x-two"];
+const VALUES: [&str; 6] = ["gold", "golden", "old", "Gold", "1", ""];
+const METHODS: [&str; 4] = ["GET", "POST", "PUT", "DELETE"];
+const QUERY: [&str; 2] = ["q", "r"];
+
+/// A route in both languages.
+struct Route {
+    envoy: Value,
+    ours: Value,
+}
+
+/// A request.
+#[derive(Debug)]
+struct Ask {
+    method: &'static str,
+    host: &'static str,
+    target: String,
+    headers: Vec<(&'static str, &'static str)>,
+}
+
+/// What Envoy and Pointsman make of the same words.
+struct Difference {
+    route: Route,
+    ask: Ask,
+    /// What shows it: the status, or the path that the backend gets.
+    envoy: &'static str,
+    ours: &'static str,
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq)]
+struct Came {
+    status: u16,
+    location: Option<String>,
+    body: String,
+    /// What the backend saw: its name, `:path`, `:authority`.
+    upstream: Option<[String; 3]>,
+}
+
+struct Site {
+    envoy: Envoy,
+    fleet: Fleet,
+}
+
+impl Site {
+    /// One Envoy with two listeners for each table: `envoy-N` with Envoy's routes, `ours-N` with Pointsman's.
+    fn start(tables: &[Vec<Route>]) -> Site {
+        let pools = (0..CLUSTERS).map(|i| (format!("c{i}"), json!({ "targets": [{ "cluster": format!("c{i}") }] })));
+        let pools = Value::Object(pools.collect());
+        let fleet = Fleet::start(&json!({ "pools": pools })).unwrap();
+        let module = module::build().unwrap();
+        let mut deployment = Deployment::of(&fleet, &module).unwrap();
+        let shipped = deployment.bootstrap_mut()["static_resources"]["listeners"][0].clone();
+        let mut listeners = Vec::new();
+        for (number, table) in tables.iter().enumerate() {
+            let mut routes: Vec<Value> = table.iter().map(|route| route.envoy.clone()).collect();
+            routes.push(json!({ "match": { "prefix": "/" }, "direct_response": { "status": 404 } }));
+            let mut own = shipped.clone();
+            own["name"] = format!("envoy-{number}").into();
+            let manager = manager(&mut own);
+            manager["http_filters"].as_array_mut().unwrap().remove(0);
+            manager["route_config"]["virtual_hosts"][0]["routes"] = routes.into();
+            listeners.push(own);
+
+            let routes: Vec<Value> = table.iter().map(|route| route.ours.clone()).collect();
+            let configuration = json!({ "pools": pools, "routes": routes });
+            let mut ours = Deployment::of(&fleet, &module)
+                .unwrap()
+                .with_configuration(PluginConfiguration::Text(configuration.to_string()));
+            let mut ours = ours.bootstrap_mut()["static_resources"]["listeners"][0].take();
+            ours["name"] = format!("ours-{number}").into();
+            listeners.push(ours);
+        }
+        for listener in &mut listeners {
+            bare(manager(listener));
+        }
+        deployment.bootstrap_mut()["static_resources"]["listeners"] = listeners.into();
+        let envoy = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment).unwrap();
+        Site { envoy, fleet }
+    }
+
+    fn client(&self, listener: &str) -> Client {
+        Client::new(self.envoy.listener(listener).unwrap()).unwrap()
+    }
+
+    fn ask(&self, client: &mut Client, ask: &Ask) -> Came {
+        let mut request = Request::builder()
+            .method(ask.method)
+            .uri(&ask.target)
+            .header("host", ask.host);
+        for (name, value) in &ask.headers {
+            request = request.header(*name, *value);
+        }
+        let response = client.send(request.body(Full::default()).unwrap()).unwrap();
+        let mut upstream = None;
+        for member in self.fleet.members() {
+            for received in member.backend.take_received() {
+                assert!(upstream.is_none(), "two backends got {ask:?}");
+                let header = |name: &[u8]| {
+                    let found = received.headers.iter().find(|(known, _)| known == name);
+                    String::from_utf8(found.unwrap().1.clone()).unwrap()
+                };
+                upstream = Some([
+                    member.backend.name().to_owned(),
+                    header(b":path"),
+                    header(b":authority"),
+                ]);
+            }
+        }
+        let location = response.headers().get("location");
+        Came {
+            status: response.status().as_u16(),
+            location: location.map(|location| location.to_str().unwrap().to_owned()),
+            body: String::from_utf8(response.body().to_vec()).unwrap(),
+            upstream,
+        }
+    }
+}
+
+fn manager(listener: &mut Value) -> &mut Value {
+    &mut listener["filter_chains"][0]["filters"][0]["typed_config"]
+}
+
+/// Without what Envoy does to a path before it looks at any route, ours or its own.
+fn bare(manager: &mut Value) {
+    for manners in ["normalize_path", "merge_slashes", "path_with_escaped_slashes_action"] {
+        manager.as_object_mut().unwrap().remove(manners);
+    }
+}
+
+fn one<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
+    of[rng.usize(..of.len())]
+}
+
+/// `/a/b`, of up to three segments, at least one.
+fn path(rng: &mut Rng) -> String {
+    (0..rng.usize(1..4))
+        .map(|_| format!("/{}", one(rng, &SEGMENTS)))
+        .collect()
+}
+
+/// A value condition: Envoy's `string_match`, and our keys.
+fn string_match(rng: &mut Rng, literal: &str) -> (Value, (&'static str, Value)) {
+    match rng.u8(..5) {
+        0 if !literal.is_empty() => (json!({ "prefix": literal }), ("prefix", literal.into())),
+        1 if !literal.is_empty() => (json!({ "suffix": literal }), ("suffix", literal.into())),
+        2 if !literal.is_empty() => (json!({ "contains": literal }), ("contains", literal.into())),
+        3 => (
+            json!({ "safe_regex": { "regex": "g?old.*|[0-9]+" } }),
+            ("regex", "g?old.*|[0-9]+".into()),
+        ),
+        _ => (json!({ "exact": literal }), ("exact", literal.into())),
+    }
+}
+
+/// Conditions: Envoy's `match`, ours, and the prefix if there is one.
+fn conditions(rng: &mut Rng) -> (Value, Value, Option<String>) {
+    let (mut envoy, mut ours) = (json!({}), json!({}));
+    let mut prefix = None;
+    let path = path(rng);
+    let one_less = |path: &str| {
+        path.rsplit_once('/')
+            .map(|(head, _)| head.to_owned())
+            .unwrap_or_default()
+    };
+    match rng.u8(..6) {
+        0 => {
+            envoy["path"] = path.clone().into();
+            ours["path"] = json!({ "exact": path });
+        }
+        1 | 2 => {
+            envoy["path_separated_prefix"] = path.clone().into();
+            ours["path"] = json!({ "prefix": path });
+            prefix = Some(path);
+        }
+        3 => {
+            let regex = format!("{}/[^/]+(/.*)?", one_less(&path));
+            envoy["safe_regex"] = json!({ "regex": regex });
+            ours["path"] = json!({ "regex": regex });
+        }
+        4 => {
+            let template = format!("{}/{{id}}", one_less(&path));
+            envoy["path_match_policy"] = json!({
+                "name": "envoy.path.match.uri_template.uri_template_matcher",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
+                    "path_template": template,
+                },
+            });
+            ours["path"] = json!({ "template": template });
+        }
+        _ => {
+            envoy["prefix"] = "/".into();
+        }
+    }
+    let plain = ["path", "path_separated_prefix"]
+        .iter()
+        .any(|kind| !envoy[*kind].is_null());
+    if plain && rng.u8(..4) == 0 {
+        envoy["case_sensitive"] = false.into();
+        ours["ignore_case"] = true.into();
+    }
+    let (mut headers, mut our_headers) = (Vec::new(), Vec::new());
+    if rng.u8(..3) == 0 {
+        let host = one(rng, &HOSTS);
+        let (wild, matches) = match rng.bool() {
+            true => (host.to_owned(), json!({ "exact": host, "ignore_case": true })),
+            false => (
+                format!("*.{host}"),
+                json!({ "suffix": format!(".{host}"), "ignore_case": true }),
+            ),
+        };
+        headers.push(json!({ "name": ":authority", "string_match": matches }));
+        ours["hosts"] = json!([wild]);
+    }
+    if rng.u8(..3) == 0 {
+        let two = [one(rng, &METHODS), one(rng, &METHODS)];
+        let regex = two.join("|");
+        headers.push(json!({ "name": ":method", "string_match": { "safe_regex": { "regex": regex } } }));
+        let mut methods = two.to_vec();
+        methods.dedup();
+        ours["methods"] = json!(methods);
+    }
+    for name in HEADERS {
+        match rng.u8(..6) {
+            0 => {
+                let present = rng.bool();
+                headers.push(json!({ "name": name, "present_match": present }));
+                our_headers.push(json!({ "name": name, "present": present }));
+            }
+            1 => {
+                let value = one(rng, &VALUES);
+                let (matches, (key, literal)) = string_match(rng, value);
+                headers.push(json!({ "name": name, "string_match": matches }));
+                our_headers.push(json!({ "name": name, key: literal }));
+            }
+            2 => {
+                // Envoy says of a header that is not there that it is not unlike anything, unless it is told to take it for empty.
+                let (matches, (key, literal)) = string_match(rng, "gold");
+                headers.push(json!({
+                    "name": name, "string_match": matches, "invert_match": true, "treat_missing_header_as_empty": true,
+                }));
+                our_headers.push(json!({ "name": name, key: literal, "invert": true }));
+            }
+            _ => {}
+        }
+    }
+    if rng.u8(..4) == 0 {
+        let name = one(rng, &QUERY);
+        let value = one(rng, &VALUES);
+        let (matches, (key, literal)) = string_match(rng, value);
+        envoy["query_parameters"] = json!([{ "name": name, "string_match": matches }]);
+        ours["query"] = json!([{ "name": name, key: literal }]);
+    }
+    if !headers.is_empty() {
+        envoy["headers"] = headers.into();
+    }
+    if !our_headers.is_empty() {
+        ours["headers"] = our_headers.into();
+    }
+    (envoy, ours, prefix)
+}
+
+fn route(rng: &mut Rng, number: usize) -> Route {
+    let (matches, our_matches, prefix) = conditions(rng);
+    let name = format!("r{number}");
+    let mut envoy = json!({ "name": name, "match": matches });
+    let mut ours = json!({ "name": name, "match": our_matches });
+    match rng.u8(..8) {
+        0 => {
+            envoy["direct_response"] = json!({ "status": 403, "body": { "inline_string": name } });
+            ours["respond"] = json!({ "status": 403, "body": name });
+        }
+        1 => {
+            let (code, status) = one(
+                rng,
+                &[
+                    ("MOVED_PERMANENTLY", 301),
+                    ("FOUND", 302),
+                    ("SEE_OTHER", 303),
+                    ("TEMPORARY_REDIRECT", 307),
+                    ("PERMANENT_REDIRECT", 308),
+                ],
+            );
+            let (mut to, mut our_to) = (json!({ "response_code": code }), json!({ "status": status }));
+            if rng.bool() {
+                to["https_redirect"] = true.into();
+                our_to["scheme"] = "https".into();
+            }
+            if rng.bool() {
+                to["host_redirect"] = "new.test".into();
+                our_to["host"] = "new.test".into();
+            }
+            match (rng.u8(..3), prefix) {
+                (0, _) => {
+                    to["path_redirect"] = "/new".into();
+                    our_to["path"] = "/new".into();
+                }
+                (1, Some(_)) => {
+                    to["prefix_rewrite"] = "/fresh".into();
+                    our_to["path_prefix"] = "/fresh".into();
+                }
+                (2, _) => {
+                    let (pattern, substitution) = ("/([a-z]+)", "/\\1-\\0");
+                    to["regex_rewrite"] = json!({ "pattern": { "regex": pattern }, "substitution": substitution });
+                    our_to["path_regex"] = json!({ "pattern": pattern, "substitution": substitution });
+                }
+                _ => {
+                    to["path_redirect"] = "/elsewhere".into();
+                    our_to["path"] = "/elsewhere".into();
+                }
+            }
+            envoy["redirect"] = to;
+            ours["redirect"] = our_to;
+        }
+        _ => {
+            let cluster = format!("c{}", rng.usize(..CLUSTERS));
+            let mut to = json!({ "cluster": cluster });
+            ours["pool"] = cluster.into();
+            match (rng.u8(..4), prefix) {
+                (0 | 1, Some(_)) => {
+                    to["prefix_rewrite"] = "/inner".into();
+                    ours["rewrite"]["path_prefix"] = "/inner".into();
+                }
+                (2, _) => {
+                    let (pattern, substitution) = ("([a-z])([a-z])?", "\\2<\\1>");
+                    to["regex_rewrite"] = json!({ "pattern": { "regex": pattern }, "substitution": substitution });
+                    ours["rewrite"]["path_regex"] = json!({ "pattern": pattern, "substitution": substitution });
+                }
+                _ => {}
+            }
+            if rng.u8(..4) == 0 {
+                to["host_rewrite_literal"] = "inner.test".into();
+                ours["rewrite"]["host"] = "inner.test".into();
+            }
+            envoy["route"] = to;
+        }
+    }
+    Route { envoy, ours }
+}
+
+fn ask(rng: &mut Rng) -> Ask {
+    let mut target = path(rng);
+    if rng.u8(..4) == 0 {
+        target.push('/');
+    }
+    if rng.bool() {
+        let pairs: Vec<_> = (0..rng.usize(0..3))
+            .map(|i| format!("{}={}", QUERY[i], one(rng, &VALUES)))
+            .collect();
+        target = format!("{target}?{}", pairs.join("&"));
+    }
+    let mut headers = Vec::new();
+    for name in HEADERS {
+        // Some more than once.
+        while rng.u8(..5) < 2 {
+            headers.push((name, one(rng, &VALUES)));
+        }
+    }
+    Ask {
+        method: one(rng, &METHODS),
+        host: one(rng, &HOSTS),
+        target,
+        headers,
+    }
+}
+
+/// Each with its reason.
+fn differences() -> Vec<Difference> {
+    let get = |target: &str, headers: &[(&'static str, &'static str)]| Ask {
+        method: "GET",
+        host: "a.test",
+        target: target.to_owned(),
+        headers: headers.to_vec(),
+    };
+    let row = |envoy: Value, ours: Value, ask: Ask, theirs: &'static str, our: &'static str| Difference {
+        route: Route { envoy, ours },
+        ask,
+        envoy: theirs,
+        ours: our,
+    };
+    let to = json!({ "cluster": "c0" });
+    let gold = json!({ "exact": "gold" });
+    vec![
+        // A prefix is made of segments, so to replace it by / leaves no empty one.
+        row(
+            json!({ "match": { "path_separated_prefix": "/a" }, "route": { "cluster": "c0", "prefix_rewrite": "/" } }),
+            json!({ "name": "r", "match": { "path": { "prefix": "/a" } }, "rewrite": { "path_prefix": "/" }, "pool": "c0" }),
+            get("/a/b", &[]),
+            "//b",
+            "/b",
+        ),
+        // "Not gold" is true of a header that is not there.
+        row(
+            json!({
+                "match": { "prefix": "/", "headers": [{ "name": "x-one", "string_match": gold, "invert_match": true }] },
+                "route": to,
+            }),
+            json!({
+                "name": "r", "match": { "headers": [{ "name": "x-one", "exact": "gold", "invert": true }] }, "pool": "c0",
+            }),
+            get("/", &[]),
+            "404",
+            "/",
+        ),
+        // Names and values of a query are what they decode to, so that %67old does not go past a route for gold.
+        row(
+            json!({ "match": { "prefix": "/", "query_parameters": [{ "name": "q", "string_match": gold }] }, "route": to }),
+            json!({ "name": "r", "match": { "query": [{ "name": "q", "exact": "gold" }] }, "pool": "c0" }),
+            get("/?q=%67old", &[]),
+            "404",
+            "/?q=%67old",
+        ),
+        // A permanent redirect should be asked for.
+        row(
+            json!({ "match": { "prefix": "/" }, "redirect": { "path_redirect": "/new" } }),
+            json!({ "name": "r", "redirect": { "path": "/new" } }),
+            get("/", &[]),
+            "301",
+            "302",
+        ),
+    ]
+}
+
+#[test]
+fn differences_are_those_on_purpose() {
+    let rows = differences();
+    let one = |row: &Difference| {
+        vec![Route {
+            envoy: row.route.envoy.clone(),
+            ours: row.route.ours.clone(),
+        }]
+    };
+    let site = Site::start(&rows.iter().map(one).collect::<Vec<_>>());
+    for (number, row) in rows.iter().enumerate() {
+        for (side, expected) in [("envoy", row.envoy), ("ours", row.ours)] {
+            let came = site.ask(&mut site.client(&format!("{side}-{number}")), &row.ask);
+            let shows = match &came.upstream {
+                Some([_, path, _]) => path.clone(),
+                None => came.status.to_string(),
+            };
+            assert_eq!(shows, expected, "{side}: {}", row.route.ours);
+        }
+    }
+}
+
+#[test]
+fn random_tables_mean_the_same_in_both_languages() {
+    let seed = std::env::var("SEED").map_or(3, |seed| seed.parse().unwrap());
+    println!("SEED={seed}");
+    let mut rng = Rng::with_seed(seed);
+    let tables: Vec<Vec<Route>> = (0..TABLES)
+        .map(|_| (0..ROUTES).map(|number| route(&mut rng, number)).collect())
+        .collect();
+    let site = Site::start(&tables);
+    let mut routed = [0_usize; 2];
+    for (number, table) in tables.iter().enumerate() {
+        let mut envoy = site.client(&format!("envoy-{number}"));
+        let mut ours = site.client(&format!("ours-{number}"));
+        for _ in 0..REQUESTS {
+            let ask = ask(&mut rng);
+            let (theirs, came) = (site.ask(&mut envoy, &ask), site.ask(&mut ours, &ask));
+            routed[usize::from(theirs.status == 404)] += 1;
+            let shown = || {
+                let routes = table.iter().map(|route| format!("{}\n    {}", route.envoy, route.ours));
+                routes.collect::<Vec<_>>().join("\n")
+            };
+            assert_eq!(
+                came,
+                theirs,
+                "left is Pointsman's; table {number}, {ask:?}\n{}",
+                shown()
+            );
+        }
+    }
+    let [found, lost] = routed;
+    println!("{found} requests found a route, {lost} did not");
+    assert!(found > lost && lost > TABLES * REQUESTS / 50, "{found} and {lost}");
+}
