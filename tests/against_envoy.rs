@@ -3,7 +3,7 @@
 //!
 //! What the two mean differently on purpose is left out of the tables, and stands in [`differences`] as rows of its own (and
 //! in the README), so that a difference that goes away is noticed too. `SEED=7 cargo test -p pointsman-tests --test
-//! against_envoy` plays other tables. (Envoys before 1.37 or so join the values of a repeated header before they look at it, so this
+//! against_envoy` plays other tables. (Envoy 1.36 joins the values of a repeated header before it looks at them, so this
 //! runs on the newest.)
 
 use fastrand::Rng;
