@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod explain;
+mod style;
 pub mod test;
 
 /// What a command that could be done came to.

@@ -125,7 +125,8 @@ fn collect_filters<'a>(tree: &'a Value, found: &mut Vec<&'a Value>) {
     }
 }
 
-fn field<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
+/// The value of a key.
+pub(crate) fn field<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
     let Value::Map(map) = tree else { return None };
     map.iter().find(|(name, _)| name == key).map(|(_, value)| value)
 }

@@ -5,7 +5,7 @@ use pointsman_core::client_ip::Client;
 use pointsman_core::config::Config;
 use pointsman_core::port::Connection;
 use pointsman_core::request::{Headers, Request};
-use pointsman_core::route;
+use pointsman_core::route::{self, AskClient};
 use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -57,11 +57,8 @@ pub fn object(config: &Config, ask: &Ask, told: &Told) -> Result<Map<String, Val
 
 /// The route that matches, and what was looked at until then.
 fn trace(config: &Config, ask: &Ask) -> (Value, Value) {
-    let headers = Headers::from_pairs(&request_headers(ask));
-    let mut client = Client::new(config.client_ip.as_ref(), &headers);
-    let mut source = Source(ask.client_ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-    let (found, looked) = route::scan(&config.routes, &Request::new(&headers), &mut || {
-        client.address(&mut source)
+    let (found, looked) = with_request(config, ask, |request, client| {
+        route::scan(&config.routes, request, client)
     });
     let name = |route: usize| Value::from(&*config.routes[route].name);
     let item = |looked: &route::Looked| {
@@ -72,6 +69,14 @@ fn trace(config: &Config, ask: &Ask) -> (Value, Value) {
         found.map_or(Value::Null, |found| name(found.route)),
         looked.iter().map(item).collect(),
     )
+}
+
+/// Looks at a request as it reaches the filter, and at its client.
+pub fn with_request<T>(config: &Config, ask: &Ask, look: impl FnOnce(&Request, &mut AskClient) -> T) -> T {
+    let headers = Headers::from_pairs(&request_headers(ask));
+    let mut client = Client::new(config.client_ip.as_ref(), &headers);
+    let mut source = Source(ask.client_ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    look(&Request::new(&headers), &mut || client.address(&mut source))
 }
 
 /// The header map of a request, as it reaches the filter.
@@ -130,7 +135,8 @@ fn agrees(told: &Told) -> Result<(), String> {
     }
 }
 
-fn pairs(pairs: &Pairs) -> Value {
+/// Headers as JSON: pairs of texts.
+pub fn pairs(pairs: &Pairs) -> Value {
     pairs
         .iter()
         .map(|(name, value)| json!([shown(name), shown(value)]))

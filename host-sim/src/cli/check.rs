@@ -1,58 +1,186 @@
 //! `host-sim check`: what is wrong with a configuration, all of it at once.
 
-use super::Outcome;
+use super::{Outcome, style};
 use anyhow::{Context, Result};
-use host_sim::configuration::{self, Failure};
+use host_sim::check::{self, Warning};
+use host_sim::configuration;
+use pointsman_core::config::Config;
 use pointsman_core::config::problem::Problem;
+use pointsman_core::config::value;
 use serde_json::{Value, json};
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-/// Says what is wrong with a configuration: where, what was found, what would be right.
+/// Says what is wrong with a configuration: errors, for which it would be refused, and what is legal but wrong.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Pointsman's configuration in YAML or JSON, or an Envoy configuration with one Wasm filter.
     config: PathBuf,
-    /// Print one JSON object: `errors`, each with `place`, `found`, `expected` and `nearest`.
+    /// Print one JSON object: `errors`, each with `place`, `found`, `expected` and `nearest`, and `warnings`, each with
+    /// `place`, `kind`, `found`, `why`, `advice`, `shadowed_by`, and an `example` or null.
     #[arg(long)]
     json: bool,
 }
 
-/// Prints the errors to stdout.
+/// Prints the findings to stdout.
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
-    let file = arguments.config.display();
-    let errors = match configuration::load(&arguments.config) {
-        Ok(_) => Vec::new(),
-        Err(Failure::Problems(problems)) => problems.0,
-        Err(Failure::Unreadable(error)) => return Err(error).with_context(|| format!("reading {file}")),
-    };
-    let mut out = std::io::stdout().lock();
-    if arguments.json {
-        writeln!(
-            out,
-            "{:#}",
-            json!({ "errors": errors.iter().map(object).collect::<Vec<_>>() })
-        )?;
-    } else {
-        errors.iter().try_for_each(|error| writeln!(out, "error: {error}"))?;
-        match errors.len() {
-            0 => writeln!(out, "{file}: good")?,
-            1 => writeln!(out, "{file}: 1 error")?,
-            count => writeln!(out, "{file}: {count} errors")?,
+    let file = &arguments.config;
+    let (errors, warnings) = match configuration::read(file) {
+        Ok(tree) => findings(&tree),
+        Err(configuration::Failure::Problems(problems)) => (problems.0, Vec::new()),
+        Err(configuration::Failure::Unreadable(error)) => {
+            return Err(error).with_context(|| format!("reading {}", file.display()));
         }
-    }
-    Ok(if errors.is_empty() {
-        Outcome::Good
+    };
+    let mut out = anstream::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{:#}", object(&errors, &warnings, file))?;
     } else {
-        Outcome::Found
+        write_text(&mut out, &errors, &warnings, file)?;
+    }
+    Ok(match errors.is_empty() && warnings.is_empty() {
+        true => Outcome::Good,
+        false => Outcome::Found,
     })
 }
 
-fn object(problem: &Problem) -> Value {
-    json!({
-        "place": problem.place,
-        "found": problem.found,
-        "expected": problem.expected,
-        "nearest": problem.nearest,
-    })
+fn findings(tree: &value::Value) -> (Vec<Problem>, Vec<Warning>) {
+    match Config::from_value(tree) {
+        Ok(config) => (Vec::new(), check::warnings(tree, &config)),
+        Err(problems) => (problems.0, Vec::new()),
+    }
+}
+
+fn object(errors: &[Problem], warnings: &[Warning], file: &Path) -> Value {
+    let errors = errors.iter().map(|problem| {
+        json!({
+            "place": problem.place,
+            "found": problem.found,
+            "expected": problem.expected,
+            "nearest": problem.nearest,
+        })
+    });
+    let warnings = warnings.iter().map(|warning| {
+        let example = warning.example.as_ref().map(|(ask, route)| {
+            json!({
+                "method": host_sim::explain::shown(&ask.method),
+                "url": warning.url(),
+                "headers": host_sim::explain::pairs(&ask.headers),
+                "client_ip": ask.client_ip,
+                "route": route,
+                "command": warning.command(&file.to_string_lossy()),
+            })
+        });
+        json!({
+            "place": warning.place,
+            "kind": warning.kind,
+            "found": warning.found,
+            "why": warning.why,
+            "advice": warning.advice,
+            "shadowed_by": warning.shadowed_by,
+            "example": example,
+        })
+    });
+    json!({ "errors": errors.collect::<Vec<_>>(), "warnings": warnings.collect::<Vec<_>>() })
+}
+
+fn write_text(out: &mut impl Write, errors: &[Problem], warnings: &[Warning], file: &Path) -> io::Result<()> {
+    let (bad, odd, strong, faint) = (style::BAD, style::ODD, style::STRONG, style::FAINT);
+    for error in errors {
+        writeln!(out, "{bad}error{bad:#}: {error}")?;
+    }
+    for warning in warnings {
+        let Warning {
+            place,
+            found,
+            why,
+            advice,
+            ..
+        } = warning;
+        writeln!(out, "{odd}warning{odd:#}: {strong}{place}{strong:#}: {found}")?;
+        writeln!(out, "  {faint}why:{faint:#} {why}")?;
+        if let (Some((_, route)), Some(command)) = (&warning.example, warning.command(&file.to_string_lossy())) {
+            writeln!(out, "  {faint}see:{faint:#} {command}")?;
+            writeln!(out, "       which goes to `{route}`")?;
+        }
+        writeln!(out, "  {faint}do:{faint:#}  {advice}")?;
+    }
+    let count = |count: usize, what: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        _ => Some(format!("{count} {what}s")),
+    };
+    let counts = [count(errors.len(), "error"), count(warnings.len(), "warning")];
+    let counts: Vec<_> = counts.into_iter().flatten().collect();
+    let (colour, verdict) = match (errors, warnings) {
+        ([], []) => (style::GOOD, "good".to_owned()),
+        ([], _) => (style::ODD, counts.join(", ")),
+        _ => (style::BAD, counts.join(", ")),
+    };
+    writeln!(out, "{}: {colour}{verdict}{colour:#}", file.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHADOWED: &str = "{ routes: [
+        { name: all, match: { path: { prefix: / } }, pass: true },
+        { name: shop, match: { path: { exact: /shop }, methods: [POST], headers: [{ name: x-a, prefix: it's }] }, pass: true } ] }";
+
+    fn found(text: &str) -> (Vec<Problem>, Vec<Warning>) {
+        findings(&configuration::parse(text).unwrap())
+    }
+
+    fn printed(text: &str) -> String {
+        let (errors, warnings) = found(text);
+        let mut out = anstream::StripStream::new(Vec::new());
+        write_text(&mut out, &errors, &warnings, Path::new("shop.yaml")).unwrap();
+        String::from_utf8(out.into_inner()).unwrap()
+    }
+
+    #[test]
+    fn text_says_where_what_why_and_what_to_do() {
+        assert_eq!(printed("{}"), "shop.yaml: good\n");
+        assert_eq!(
+            printed("{ rotes: [], pols: {} }").lines().last(),
+            Some("shop.yaml: 2 errors")
+        );
+        assert_eq!(
+            printed(SHADOWED),
+            "warning: routes[1]: the route `shop` can never match\n  \
+               why: every request that it matches is taken before it by `all` (routes[0])\n  \
+               see: host-sim explain shop.yaml --method POST --url http://example.com/shop -H \"x-a: it's\"\n       \
+                    which goes to `all`\n  \
+               do:  put it before, say more in the earlier match, or remove it\n\
+             shop.yaml: 1 warning\n"
+        );
+    }
+
+    #[test]
+    fn json_has_errors_and_warnings() {
+        let (errors, warnings) = found(SHADOWED);
+        let object = object(&errors, &warnings, Path::new("shop.yaml"));
+        assert_eq!(object["errors"], json!([]));
+        let warning = &object["warnings"][0];
+        assert_eq!(
+            (&warning["place"], &warning["kind"], &warning["shadowed_by"]),
+            (&json!("routes[1]"), &json!("unreachable_route"), &json!(["all"]))
+        );
+        let example = &warning["example"];
+        assert_eq!(
+            (&example["url"], &example["headers"], &example["route"]),
+            (
+                &json!("http://example.com/shop"),
+                &json!([["x-a", "it's"]]),
+                &json!("all")
+            )
+        );
+        let (errors, warnings) = found("{ rotes: [] }");
+        let object = super::object(&errors, &warnings, Path::new("shop.yaml"));
+        assert_eq!(
+            (&object["errors"][0]["nearest"], &object["warnings"]),
+            (&json!("routes"), &json!([]))
+        );
+    }
 }

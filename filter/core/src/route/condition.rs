@@ -45,7 +45,7 @@ impl Condition {
 
 impl Text {
     /// Whether one value is as it must be. Bytes and case count.
-    fn matches(&self, value: &[u8]) -> bool {
+    pub fn matches(&self, value: &[u8]) -> bool {
         match self {
             Text::Exact(text) => value == &text[..],
             Text::Prefix(text) => value.starts_with(text),

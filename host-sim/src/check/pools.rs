@@ -1,0 +1,217 @@
+//! Pools and limits: what nothing uses, what can be sent nothing, and sessions that get in each other's way.
+
+use super::{Warning, case, named};
+use pointsman_core::config::Config;
+use pointsman_core::pool::Pool;
+use pointsman_core::region::PreferRegion;
+use pointsman_core::route::{Action, HostMatch, Route};
+use pointsman_core::sticky::Cookie;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+/// Every warning about pools, limits, and splits over them.
+pub fn warnings(config: &Config) -> Vec<Warning> {
+    let used = used(config);
+    let mut warnings = Vec::new();
+    for pool in &config.pools {
+        let place = named("pools", &pool.name);
+        if !used.contains(&pool.index) {
+            warnings.push(Warning::new(
+                "unused_pool",
+                place,
+                "nothing uses the pool",
+                "no route sends requests to it, and no pool that is used has it in its `failover`",
+                "name it in a route, or remove it",
+            ));
+            continue;
+        }
+        warnings.extend(takes_nothing_new(&place, pool));
+        warnings.extend(never_ejects(&place, pool));
+        warnings.extend(unknown_regions(&place, pool));
+    }
+    warnings.extend(same_cookies(config, &used));
+    for limit in &config.rate_limits {
+        let names = |route: &Route| route.rate_limits.iter().any(|used| used.index == limit.index);
+        if !config.routes.iter().any(names) {
+            warnings.push(Warning::new(
+                "unused_rate_limit",
+                named("rate_limits", &limit.name),
+                "nothing uses the limit",
+                "no route names it",
+                "name it in the `rate_limits` of a route, or remove it",
+            ));
+        }
+    }
+    for (at, route) in config.routes.iter().enumerate() {
+        if let Action::Split(parts) = &route.action
+            && parts.iter().all(|part| part.weight == 0)
+        {
+            warnings.push(Warning::new(
+                "no_weight",
+                format!("routes[{at}].split"),
+                "sends new clients nowhere: they are answered 503",
+                "its weights sum to zero",
+                "give a part a weight above 0",
+            ));
+        }
+    }
+    warnings
+}
+
+/// The pools of a route.
+fn pools(route: &Route) -> impl Iterator<Item = &Pool> {
+    let (one, parts) = match &route.action {
+        Action::Pool(pool) => (Some(&**pool), &[][..]),
+        Action::Split(parts) => (None, parts.as_slice()),
+        Action::Redirect(_) | Action::Respond(_) | Action::Pass => (None, &[][..]),
+    };
+    one.into_iter().chain(parts.iter().map(|part| &*part.pool))
+}
+
+/// The pools that routes use, and those that these fail over to.
+fn used(config: &Config) -> BTreeSet<usize> {
+    let mut used = BTreeSet::new();
+    let mut next: Vec<usize> = config.routes.iter().flat_map(pools).map(|pool| pool.index).collect();
+    while let Some(index) = next.pop() {
+        if used.insert(index) {
+            next.extend(config.pools.get(index).into_iter().flat_map(|pool| &pool.failover));
+        }
+    }
+    used
+}
+
+fn takes_nothing_new(place: &str, pool: &Pool) -> Option<Warning> {
+    if pool.targets.iter().any(|target| target.takes_new()) {
+        return None;
+    }
+    let found = match pool.failover.is_empty() {
+        true => "takes no new requests: they are answered 503",
+        false => "takes no new requests: they all go to its `failover`",
+    };
+    Some(Warning::new(
+        "no_weight",
+        format!("{place}.targets"),
+        found,
+        "every target has the weight 0, or is draining or down",
+        "give a target that is up a weight above 0",
+    ))
+}
+
+fn never_ejects(place: &str, pool: &Pool) -> Option<Warning> {
+    let percent = pool.health.passive.as_ref()?.max_ejected_percent;
+    let count = pool.targets.len();
+    if count as u64 * u64::from(percent) >= 100 {
+        return None;
+    }
+    let of = if count == 1 {
+        "its one target".to_owned()
+    } else {
+        format!("its {count} targets")
+    };
+    Some(Warning::new(
+        "never_ejects",
+        format!("{place}.health.passive"),
+        "never ejects a target",
+        format!("`max_ejected_percent`, {percent} % of {of}, is less than one, and is rounded down"),
+        &format!(
+            "raise it to {} at least, or remove `passive`",
+            100usize.div_ceil(count.max(1))
+        ),
+    ))
+}
+
+fn unknown_regions(place: &str, pool: &Pool) -> Vec<Warning> {
+    let Some(prefer) = &pool.prefer_region else {
+        return Vec::new();
+    };
+    let PreferRegion {
+        map, default, order, ..
+    } = prefer;
+    let named: BTreeSet<_> = map
+        .iter()
+        .flat_map(|(_, regions)| regions)
+        .chain(default)
+        .chain(order)
+        .collect();
+    let has = |region: &str| {
+        pool.targets
+            .iter()
+            .any(|target| target.region.as_deref() == Some(region))
+    };
+    let unknown = named.into_iter().filter(|region| !has(region));
+    unknown
+        .map(|region| {
+            Warning::new(
+                "unknown_region",
+                format!("{place}.prefer_region"),
+                format!("names the region {region:?}, which has no target"),
+                "no target of the pool has it as its `region`",
+                "correct the name, or give a target this `region`",
+            )
+        })
+        .collect()
+}
+
+/// Cookies of one name that a client would send to two pools, each of which takes it for its own.
+fn same_cookies<'c>(config: &'c Config, used: &BTreeSet<usize>) -> Vec<Warning> {
+    let with_cookie = |pool: &'c Rc<Pool>| Some((pool, pool.sticky.as_ref()?.cookie.as_ref()?));
+    let pools = config.pools.iter().filter(|pool| used.contains(&pool.index));
+    let cookies: Vec<_> = pools.filter_map(with_cookie).collect();
+    let mut warnings = Vec::new();
+    for (at, (pool, own)) in cookies.iter().enumerate() {
+        let meets = |(other, theirs): &&(&Rc<Pool>, &Cookie)| {
+            theirs.name == own.name
+                && (covers(&theirs.path, &own.path) || covers(&own.path, &theirs.path))
+                && share_a_host(config, pool, other)
+        };
+        if let Some((other, _)) = cookies.iter().take(at).find(meets) {
+            warnings.push(Warning::new(
+                "same_cookie",
+                format!("{}.sticky.cookie.name", named("pools", &pool.name)),
+                format!("is the name of the cookie of the pool `{}` too", other.name),
+                "a client has one cookie of a name: each pool overwrites the other's session",
+                "give each pool a cookie name of its own, or `path`s that do not overlap",
+            ));
+        }
+    }
+    warnings
+}
+
+/// Whether a cookie of the first path is sent to the second: "path-match" of RFC 6265, section 5.1.4.
+fn covers(cookie: &[u8], path: &[u8]) -> bool {
+    path.strip_prefix(cookie)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || cookie.ends_with(b"/"))
+}
+
+/// Whether a host may get both pools' cookies: the filter gives them no `Domain`, so they go back to the same host only.
+fn share_a_host(config: &Config, one: &Pool, other: &Pool) -> bool {
+    let hosts = |pool: &Pool| {
+        let mut hosts = Vec::new();
+        for route in &config.routes {
+            if pools(route).any(|used| reaches(config, used, pool.index)) {
+                for block in &route.blocks {
+                    match block.hosts.is_empty() {
+                        true => hosts.push(HostMatch::Any),
+                        false => hosts.extend(block.hosts.iter().cloned()),
+                    }
+                }
+            }
+        }
+        hosts
+    };
+    let (one, other) = (hosts(one), hosts(other));
+    one.iter()
+        .any(|one| other.iter().any(|other| case::hosts_meet(one, other)))
+}
+
+/// Whether requests to a pool may come to another: the same, or one that it fails over to.
+fn reaches(config: &Config, from: &Pool, to: usize) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut next = vec![from.index];
+    while let Some(index) = next.pop() {
+        if seen.insert(index) {
+            next.extend(config.pools.get(index).into_iter().flat_map(|pool| &pool.failover));
+        }
+    }
+    seen.contains(&to)
+}

@@ -1,0 +1,668 @@
+//! Laws of checking: what is warned of is so, and everything that the rules see is warned of.
+
+use super::*;
+use crate::configuration;
+use crate::request_test::{self, File};
+use pointsman_core::route::Found;
+use pointsman_core::route::index::Index;
+use serde_json::{Value as Json, json};
+use std::path::Path;
+
+fn load(text: &str) -> (Value, Config) {
+    let tree = configuration::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let config = Config::from_value(&tree).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+    (tree, config)
+}
+
+/// `place kind`, in order.
+fn brief(tree: &Value, config: &Config) -> Vec<String> {
+    let warnings = warnings(tree, config);
+    warnings
+        .iter()
+        .map(|warning| format!("{} {}", warning.place, warning.kind))
+        .collect()
+}
+
+/// Each line is a route's `match`, with what is said of the whole.
+#[test]
+fn routes_that_can_never_match_are_found_and_no_others() {
+    let shadowed: &[&str] = &["routes[1] unreachable_route"];
+    for (first, second, expected) in [
+        ("{}", "{ hosts: [a] }", shadowed),
+        ("{ hosts: [a] }", "{}", &[]),
+        ("{ hosts: ['*.a'] }", "{ hosts: [b.a, c.a] }", shadowed),
+        ("{ hosts: ['*.a'] }", "{ hosts: [b.a, a] }", &[]),
+        ("{ hosts: ['*.a'] }", "{ hosts: ['*.b.a'] }", shadowed),
+        ("{ hosts: ['*.b.a'] }", "{ hosts: ['*.a'] }", &[]),
+        ("{ hosts: ['*'] }", "{ methods: [GET] }", shadowed),
+        ("{ path: { prefix: /a } }", "{ path: { exact: /a/b } }", shadowed),
+        ("{ path: { prefix: /a } }", "{ path: { exact: /ab } }", &[]),
+        ("{ path: { prefix: /a } }", "{ path: { prefix: /a/b/ } }", shadowed),
+        ("{ path: { prefix: /a } }", "{ path: { template: '/a/{x}' } }", shadowed),
+        ("{ path: { prefix: /a } }", "{ path: { regex: '/a/[0-9]+' } }", shadowed),
+        ("{ path: { prefix: /a } }", "{ path: { regex: '/a[0-9]+' } }", &[]),
+        (
+            "{ path: { prefix: / } }",
+            "{ path: { regex: '/.*' } }",
+            &["routes[1] unreachable_route", "routes[1].match.path.regex simpler"],
+        ),
+        // A request without a path (CONNECT), or for `*` (OPTIONS), goes to the second.
+        ("{ path: { prefix: / } }", "{}", &[]),
+        (
+            "{ path: { template: '/a/{x=**}' } }",
+            "{ path: { prefix: /a/b } }",
+            shadowed,
+        ),
+        ("{ path: { template: '/a/{x=**}' } }", "{ path: { prefix: /a } }", &[]),
+        (
+            "{ path: { template: '/{x}/b' } }",
+            "{ path: { template: '/a/b' } }",
+            shadowed,
+        ),
+        (
+            "{ path: { template: '/{x}/b' } }",
+            "{ path: { template: '/a/{x}' } }",
+            &[],
+        ),
+        (
+            "{ path: { prefix: /a }, ignore_case: true }",
+            "{ path: { prefix: /A } }",
+            shadowed,
+        ),
+        (
+            "{ path: { prefix: /a } }",
+            "{ path: { prefix: /a }, ignore_case: true }",
+            &[],
+        ),
+        ("{ methods: [GET, POST] }", "{ methods: [POST] }", shadowed),
+        ("{ methods: [POST] }", "{ methods: [GET, POST] }", &[]),
+        ("{ scheme: https }", "{ scheme: https, hosts: [a] }", shadowed),
+        ("{ scheme: https }", "{ hosts: [a] }", &[]),
+        (
+            "{ client_ip: [10.0.0.0/8] }",
+            "{ client_ip: [10.1.0.0/16, 10.2.3.4] }",
+            shadowed,
+        ),
+        (
+            "{ client_ip: [10.0.0.0/8] }",
+            "{ client_ip: [10.1.0.0/16, 11.2.3.4] }",
+            &[],
+        ),
+        (
+            "{ headers: [{ name: x, present: true }] }",
+            "{ headers: [{ name: X, exact: a }] }",
+            shadowed,
+        ),
+        (
+            "{ headers: [{ name: x, prefix: a }] }",
+            "{ headers: [{ name: x, prefix: ab }] }",
+            shadowed,
+        ),
+        (
+            "{ headers: [{ name: x, prefix: ab }] }",
+            "{ headers: [{ name: x, prefix: a }] }",
+            &[],
+        ),
+        (
+            "{ headers: [{ name: x, exact: a, invert: true }] }",
+            "{ headers: [{ name: x, present: false }] }",
+            shadowed,
+        ),
+        (
+            "{ cookies: [{ name: x, contains: b }] }",
+            "{ cookies: [{ name: x, exact: abc }, { name: y, present: true }] }",
+            shadowed,
+        ),
+        (
+            "{ cookies: [{ name: x, exact: a }] }",
+            "{ headers: [{ name: x, exact: a }] }",
+            &[],
+        ),
+        (
+            "{ query: [{ name: x, suffix: b }] }",
+            "{ query: [{ name: x, suffix: ab }] }",
+            shadowed,
+        ),
+        (
+            "{ headers: [{ name: x, regex: 'a+' }] }",
+            "{ headers: [{ name: x, regex: 'a+' }], methods: [GET] }",
+            shadowed,
+        ),
+        // Several blocks.
+        ("[{ hosts: [a] }, { hosts: [b] }]", "{ hosts: [a, b] }", shadowed),
+        (
+            "[{ hosts: [a] }, { hosts: [b], methods: [GET] }]",
+            "{ hosts: [a, b], methods: [GET, POST] }",
+            &[],
+        ),
+        (
+            "[{ methods: [GET] }, { methods: [PUT] }]",
+            "{ methods: [PUT, GET], hosts: [a] }",
+            shadowed,
+        ),
+        (
+            "[{ headers: [{ name: x, exact: a }] }, { headers: [{ name: x, exact: a, invert: true }] }]",
+            "{ hosts: [a] }",
+            shadowed,
+        ),
+        (
+            "[{ cookies: [{ name: x, present: true }], hosts: [a] }, { cookies: [{ name: x, present: false }] }]",
+            "{ hosts: [a] }",
+            shadowed,
+        ),
+        (
+            "{ hosts: [a] }",
+            "[{ hosts: [a], methods: [GET] }, { hosts: [b] }]",
+            &["routes[1].match[0] unreachable_block"],
+        ),
+        (
+            "{ hosts: [a] }",
+            "[{ hosts: [a], methods: [GET] }, { hosts: [a], path: { exact: /a } }]",
+            shadowed,
+        ),
+        (
+            "{ hosts: [a] }",
+            "[{ path: { prefix: /a } }, { path: { exact: /a/b } }]",
+            &["routes[1].match[1] repeated"],
+        ),
+    ] {
+        let text = format!(
+            "{{ routes: [ {{ name: one, match: {first}, pass: true }}, {{ name: two, match: {second}, pass: true }} ] }}"
+        );
+        let (tree, config) = load(&text);
+        assert_eq!(brief(&tree, &config), expected, "{text}");
+    }
+}
+
+#[test]
+fn several_routes_that_shadow_one_are_all_named() {
+    let (tree, config) = load(
+        "{ routes: [ { name: a, match: { hosts: [a] }, pass: true }, { name: b, match: { hosts: [b] }, pass: true },
+            { name: c, match: { hosts: [c] }, pass: true }, { name: both, match: { hosts: [b, a] }, pass: true } ] }",
+    );
+    let [warning] = &warnings(&tree, &config)[..] else {
+        panic!()
+    };
+    assert_eq!(warning.shadowed_by, ["a", "b"]);
+    assert!(
+        warning.why.ends_with("by `a` (routes[0]) and `b` (routes[1])"),
+        "{}",
+        warning.why
+    );
+    assert_eq!(warning.command("f").unwrap(), "host-sim explain f --url http://b/");
+    assert_eq!(warning.example.as_ref().unwrap().1, "b");
+}
+
+#[test]
+fn contradictions_are_found_where_they_stand() {
+    for (conditions, expected) in [
+        ("headers: [{ name: x, exact: a }, { name: x, exact: b }]", &[][..]),
+        (
+            "headers: [{ name: x, exact: a }, { name: x, present: false }]",
+            &["headers[1] contradiction"],
+        ),
+        (
+            "headers: [{ name: x, exact: a, invert: true }, { name: x, exact: a }]",
+            &["headers[1] contradiction"],
+        ),
+        (
+            "headers: [{ name: x, exact: a, invert: true }, { name: x, prefix: a }]",
+            &[],
+        ),
+        (
+            "headers: [{ name: x, present: true, invert: true }, { name: x, contains: a }]",
+            &["headers[1] contradiction"],
+        ),
+        (
+            "headers: [{ name: x, prefix: a, invert: true }, { name: x, regex: 'a[0-9]' }]",
+            &["headers[1] contradiction"],
+        ),
+        (
+            "headers: [{ name: x, exact: a }], cookies: [{ name: x, present: false }]",
+            &[],
+        ),
+        (
+            "cookies: [{ name: x, exact: a }, { name: x, present: false }]",
+            &["cookies[1] contradiction"],
+        ),
+        (
+            "query: [{ name: x, exact: a }, { name: x, present: false }]",
+            &["query[1] contradiction"],
+        ),
+        ("cookies: [{ name: x, contains: 'a;b' }]", &["cookies[0] contradiction"]),
+        ("cookies: [{ name: x, exact: ' a' }]", &["cookies[0] contradiction"]),
+        (
+            "headers: [{ name: ':method', exact: PUT }, { name: ':method', exact: GET }]",
+            &["headers[1] contradiction"],
+        ),
+        (
+            "headers: [{ name: ':method', exact: PUT }], methods: [GET, POST]",
+            &["headers[0] contradiction"],
+        ),
+        ("headers: [{ name: ':method', exact: GET }], methods: [GET, POST]", &[]),
+        ("headers: [{ name: ':host', exact: a }]", &["headers[0] contradiction"]),
+        ("headers: [{ name: ':host', present: false }]", &[]),
+        ("path: { exact: '/a b' }", &["path contradiction"]),
+        ("path: { template: '/a#b/{x}' }", &["path contradiction"]),
+        ("path: { regex: 'api/.*' }", &["path contradiction"]),
+        ("path: { regex: '/a\\?x=[0-9]' }", &["path contradiction"]),
+        ("path: { regex: '(a|/)b' }", &[]),
+    ] {
+        let text = format!("{{ routes: [ {{ name: r, match: {{ {conditions} }}, pass: true }} ] }}");
+        let (tree, config) = load(&text);
+        let expected: Vec<_> = expected.iter().map(|it| format!("routes[0].match.{it}")).collect();
+        assert_eq!(brief(&tree, &config), expected, "{text}");
+    }
+    let (tree, config) = load(
+        "{ routes: [ { name: r, match: [ { hosts: [a] }, { headers: [{ name: x, exact: a }, { name: x, present: false }] } ], pass: true } ] }",
+    );
+    let [warning] = &warnings(&tree, &config)[..] else {
+        panic!()
+    };
+    assert_eq!(warning.place, "routes[0].match[1].headers[1]");
+    assert!(
+        warning.found.contains("this block can never match"),
+        "{}",
+        warning.found
+    );
+    assert_eq!(warning.why, "it contradicts headers[0]");
+}
+
+#[test]
+fn what_adds_nothing_and_what_could_be_simpler_is_found() {
+    for (conditions, expected) in [
+        ("hosts: [a.b, '*.b', c]", &["hosts[0] repeated"][..]),
+        ("hosts: [a, A]", &["hosts[1] repeated"]),
+        ("methods: [GET, PUT, GET]", &["methods[2] repeated"]),
+        (
+            "client_ip: [10.0.0.0/8, 10.1.2.3, 11.0.0.0/8]",
+            &["client_ip[1] repeated"],
+        ),
+        (
+            "headers: [{ name: x, exact: a }, { name: x, exact: a }]",
+            &["headers[1] repeated"],
+        ),
+        (
+            "headers: [{ name: x, present: true }, { name: x, exact: a }]",
+            &["headers[0] repeated"],
+        ),
+        (
+            "headers: [{ name: x, exact: a, invert: true }, { name: x, present: false }]",
+            &["headers[0] repeated"],
+        ),
+        ("headers: [{ name: x, prefix: a }, { name: x, suffix: a }]", &[]),
+        ("path: { regex: /old }", &["path.regex simpler"]),
+        ("path: { regex: '/a(/.*)?' }", &["path.regex simpler"]),
+        ("path: { regex: '/a/.*' }", &["path.regex simpler"]),
+        ("path: { regex: '/a.*' }", &[]),
+        ("path: { regex: '/a[0-9]' }", &[]),
+        ("headers: [{ name: x, regex: gold }]", &["headers[0].regex simpler"]),
+        ("cookies: [{ name: x, regex: 'a.*' }]", &["cookies[0].regex simpler"]),
+        (
+            "query: [{ name: x, regex: '.*a' }, { name: y, regex: '.*a.*' }]",
+            &["query[0].regex simpler", "query[1].regex simpler"],
+        ),
+        ("headers: [{ name: x, regex: '.*' }]", &["headers[0].regex simpler"]),
+        ("headers: [{ name: x, regex: '.+' }]", &[]),
+    ] {
+        let text = format!("{{ routes: [ {{ name: r, match: {{ {conditions} }}, pass: true }} ] }}");
+        let (tree, config) = load(&text);
+        let expected: Vec<_> = expected.iter().map(|it| format!("routes[0].match.{it}")).collect();
+        assert_eq!(brief(&tree, &config), expected, "{text}");
+    }
+}
+
+#[test]
+fn simpler_condition_says_the_same() {
+    for (regex, instead) in [
+        ("/old", "exact: /old"),
+        ("/a(/.*)?", "prefix: /a"),
+        ("/a/.*", "template: \"/a/{rest=**}\""),
+        ("/.*", "prefix: /"),
+    ] {
+        let text = format!("{{ routes: [ {{ name: r, match: {{ path: {{ regex: '{regex}' }} }}, pass: true }} ] }}");
+        let (tree, config) = load(&text);
+        let [warning] = &warnings(&tree, &config)[..] else {
+            panic!("{regex}")
+        };
+        assert_eq!(warning.advice, format!("write {instead}"));
+        let (_, simpler) = load(&text.replace(&format!("regex: '{regex}'"), instead));
+        let path = |config: &Config, path: &[u8]| config.routes[0].blocks[0].path.as_ref().unwrap().matches(path);
+        for it in ["/", "/old", "/old/", "/olds", "/a", "/a/", "/a/b", "/ab", "/a/b/c"] {
+            assert_eq!(
+                path(&config, it.as_bytes()),
+                path(&simpler, it.as_bytes()),
+                "{regex} on {it}"
+            );
+        }
+    }
+}
+
+#[test]
+fn pools_limits_and_splits_that_do_nothing_are_found() {
+    for (text, expected) in [
+        (
+            "pools: { a: { targets: [{ cluster: c }] } }",
+            &["pools.a unused_pool"][..],
+        ),
+        (
+            "pools: { a b: { targets: [{ cluster: c }] } }",
+            &["pools[\"a b\"] unused_pool"],
+        ),
+        (
+            "rate_limits: { l: { requests: 1, per: 1s, key: [path] } }",
+            &["rate_limits.l unused_rate_limit"],
+        ),
+        (
+            "pools: { a: { targets: [{ cluster: c, weight: 0 }, { cluster: d, state: draining }, { cluster: e, state: down }] } }, routes: [{ name: r, pool: a }]",
+            &["pools.a.targets no_weight"],
+        ),
+        (
+            "pools: { a: { targets: [{ cluster: c, weight: 0 }, { cluster: d }] } }, routes: [{ name: r, split: [{ pool: a, weight: 0 }] }]",
+            &["routes[0].split no_weight"],
+        ),
+        (
+            "pools: { a: { targets: [{ cluster: c }] } }, routes: [{ name: r, split: [{ pool: a, weight: 0 }, { pool: a }] }]",
+            &[],
+        ),
+        (
+            "routes: [{ name: r, redirect: { host: h }, rate_limits: [l], request_headers: { remove: [x] } }], rate_limits: { l: { requests: 1, per: 1s, key: [path] } }",
+            &[
+                "routes[0].request_headers no_effect",
+                "routes[0].rate_limits limit_on_redirect",
+            ],
+        ),
+        (
+            "routes: [{ name: r, respond: { status: 200 }, rate_limits: [l], rewrite: { host: h }, response_headers: { remove: [x] } }], rate_limits: { l: { requests: 1, per: 1s, key: [path] } }",
+            &["routes[0].rewrite no_effect"],
+        ),
+        (
+            "routes: [{ name: r, pass: true, rewrite: { host: h }, request_headers: { remove: [x] } }]",
+            &[],
+        ),
+    ] {
+        let (tree, config) = load(&format!("{{ {text} }}"));
+        assert_eq!(brief(&tree, &config), expected, "{text}");
+    }
+}
+
+#[test]
+fn cookies_are_told_apart_where_a_client_sends_both() {
+    let pool = |name: &str, path: &str| {
+        format!("{{ targets: [{{ cluster: c }}], sticky: {{ cookie: {{ name: {name}, path: {path} }} }} }}")
+    };
+    for (one, two, hosts, warned) in [
+        (("s", "/"), ("s", "/"), ("a", "a"), true),
+        (("s", "/"), ("t", "/"), ("a", "a"), false),
+        (("s", "/"), ("s", "/a"), ("a", "'*'"), true),
+        (("s", "/a"), ("s", "/a/b"), ("a", "a"), true),
+        (("s", "/a"), ("s", "/ab"), ("a", "a"), false),
+        (("s", "/a/"), ("s", "/a/b"), ("a", "a"), true),
+        (("s", "/"), ("s", "/"), ("a", "b"), false),
+        (("s", "/"), ("s", "/"), ("'*.b.a'", "'*.a'"), true),
+        (("s", "/"), ("s", "/"), ("'*.b.a'", "'*.c.a'"), false),
+    ] {
+        let text = format!(
+            "{{ pools: {{ one: {}, two: {} }}, routes: [
+                {{ name: one, match: {{ hosts: [{}], path: {{ exact: /1 }} }}, pool: one }},
+                {{ name: two, match: {{ hosts: [{}], path: {{ exact: /2 }} }}, pool: two }} ] }}",
+            pool(one.0, one.1),
+            pool(two.0, two.1),
+            hosts.0,
+            hosts.1
+        );
+        let (tree, config) = load(&text);
+        let expected: &[&str] = if warned {
+            &["pools.two.sticky.cookie.name same_cookie"]
+        } else {
+            &[]
+        };
+        assert_eq!(brief(&tree, &config), expected, "{text}");
+    }
+}
+
+/// What is warned of in the files that we ship and test with. All of it is meant to be as it is.
+#[test]
+fn examples_raise_no_false_alarm() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = Vec::new();
+    for directory in ["envoy-config", "tests/scenarios"] {
+        let entries = root.join(directory).read_dir().unwrap();
+        files.extend(entries.map(|entry| entry.unwrap().path()));
+    }
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    assert!(files.len() > 20, "{files:?}");
+    let mut found = Vec::new();
+    for file in &files {
+        let tree = match file.components().any(|part| part.as_os_str() == "scenarios") {
+            true => serde_json::from_value(File::read(file).unwrap().config).unwrap(),
+            false => configuration::read(file).unwrap(),
+        };
+        let config = Config::from_value(&tree).unwrap();
+        let name = file.file_stem().unwrap().to_string_lossy();
+        found.extend(
+            brief(&tree, &config)
+                .into_iter()
+                .map(|warning| format!("{name}: {warning}")),
+        );
+    }
+    assert_eq!(found, EXPECTED);
+}
+
+const EXPECTED: &[&str] = &[
+    "balance: pools.nobody.targets no_weight",
+    "bytes: routes[2].rate_limits limit_on_redirect",
+    "bytes: routes[3].rate_limits limit_on_redirect",
+    "hash: pools.nobody.targets no_weight",
+    "hosts: routes[2] unreachable_route",
+    "path: routes[8].match.path.regex simpler",
+    "path: routes[13] unreachable_route",
+];
+
+/// Any configuration of few words, so that routes often meet.
+fn table(random: &mut fastrand::Rng) -> Json {
+    let pick = |random: &mut fastrand::Rng, words: &[&str]| {
+        random.choice(words.iter().copied()).unwrap_or_default().to_owned()
+    };
+    let block = |random: &mut fastrand::Rng| {
+        let mut block = json!({});
+        if random.u8(..3) == 0 {
+            let hosts: Vec<_> = (0..random.usize(1..4))
+                .map(|_| pick(random, &["a", "b", "a.b", "b.b", "*.b", "*.a.b", "*"]))
+                .collect();
+            block["hosts"] = json!(hosts);
+        }
+        if random.u8(..4) > 0 {
+            let segments: Vec<_> = (0..random.usize(0..4))
+                .map(|_| pick(random, &["a", "b", "A", ""]))
+                .collect();
+            let literal = format!("/{}", segments.join("/"));
+            let templates = [
+                "/{x}",
+                "/a/{x}",
+                "/{x}/b",
+                "/a/{x=**}",
+                "/{x}/{y=**}",
+                "/a/b",
+                "/{y=**}",
+                "/A/{x}/",
+            ];
+            let regexes = [
+                "/a.*",
+                "/a/.*",
+                "/a(/.*)?",
+                ".*",
+                "/.*",
+                "/(a|b)",
+                "/a/b?",
+                "/A(?-i)/b",
+                "/a",
+                "/[ab]/a",
+            ];
+            block["path"] = match random.u8(..4) {
+                0 => json!({ "exact": literal }),
+                1 => json!({ "prefix": literal }),
+                2 => json!({ "template": pick(random, &templates) }),
+                _ => json!({ "regex": pick(random, &regexes) }),
+            };
+            if random.u8(..4) == 0 {
+                block["ignore_case"] = json!(true);
+            }
+        }
+        if random.u8(..5) == 0 {
+            let methods: Vec<_> = (0..random.usize(1..3))
+                .map(|_| pick(random, &["GET", "POST"]))
+                .collect();
+            block["methods"] = json!(methods);
+        }
+        if random.u8(..8) == 0 {
+            block["scheme"] = json!(pick(random, &["http", "https"]));
+        }
+        for key in ["headers", "cookies", "query"] {
+            if random.u8(..4) > 0 {
+                continue;
+            }
+            let conditions = (0..random.usize(1..3)).map(|_| {
+                let kind = pick(random, &["exact", "prefix", "suffix", "contains", "regex", "present"]);
+                let value = match kind.as_str() {
+                    "present" => json!(random.bool()),
+                    "regex" => json!(pick(random, &["1.*", "[12]", ".*", "12"])),
+                    _ => json!(pick(random, &["1", "2", "12", ""])),
+                };
+                json!({ "name": pick(random, &["x", "x", "y"]), kind: value, "invert": random.u8(..3) == 0 })
+            });
+            block[key] = conditions.collect();
+        }
+        if random.u8(..6) == 0 {
+            let networks: Vec<_> = (0..random.usize(1..3))
+                .map(|_| pick(random, &["10.0.0.0/8", "10.1.0.0/16", "10.1.1.1", "::/0", "0.0.0.0/0"]))
+                .collect();
+            block["client_ip"] = json!(networks);
+        }
+        block
+    };
+    let routes = (0..random.usize(2..9)).map(|at| {
+        let blocks: Vec<_> = (0..random.usize(1..3)).map(|_| block(random)).collect();
+        json!({ "name": at.to_string(), "match": blocks, "pass": true })
+    });
+    json!({ "routes": routes.collect::<Vec<_>>() })
+}
+
+fn request(random: &mut fastrand::Rng) -> Ask {
+    let pick = |random: &mut fastrand::Rng, words: &[&str]| {
+        random.choice(words.iter().copied()).unwrap_or_default().to_owned()
+    };
+    let values = ["1", "2", "12", "21", "", "121"];
+    let pair = |random: &mut fastrand::Rng| format!("{}={}", pick(random, &["x", "y"]), pick(random, &values));
+    let segments: Vec<_> = (0..random.usize(0..4))
+        .map(|_| pick(random, &["a", "b", "A", "", "ab", "c"]))
+        .collect();
+    let query: Vec<_> = (0..random.usize(0..3)).map(|_| pair(random)).collect();
+    let scheme = pick(random, &["http", "https"]);
+    let host = pick(random, &["a", "b", "a.b", "b.b", "c.a.b", "c", "B:80"]);
+    let url = format!("{scheme}://{host}/{}?{}", segments.join("/"), query.join("&"));
+    let mut headers = Vec::new();
+    for _ in 0..random.usize(0..3) {
+        headers.push((
+            pick(random, &["x", "y"]).into_bytes(),
+            pick(random, &values).into_bytes(),
+        ));
+    }
+    for _ in 0..random.usize(0..3) {
+        headers.push((b"cookie".to_vec(), pair(random).into_bytes()));
+    }
+    let method = pick(random, &["GET", "POST", "PUT"]);
+    let ask = request_test::ask(
+        method.as_bytes(),
+        url.as_bytes(),
+        crate::exchange::Response {
+            status: 200,
+            headers: vec![],
+            body: vec![],
+        },
+    );
+    let target = match random.u8(..20) {
+        0 => Some(b"*".to_vec()),
+        1 => Some(Vec::new()),
+        _ => None,
+    };
+    let ask = ask.unwrap();
+    Ask {
+        headers,
+        client_ip: pick(random, &["10.1.1.1", "10.1.2.3", "10.2.0.0", "11.1.1.1", "2001:db8::1"])
+            .parse()
+            .ok(),
+        target: target.unwrap_or(ask.target.clone()),
+        ..ask
+    }
+}
+
+#[test]
+fn what_is_said_never_to_match_matches_no_request() {
+    const SEED: u64 = 0x0063_6865_636b;
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let (mut routes, mut blocks) = (0, 0);
+    for number in 0..1_500 {
+        let text = table(&mut random).to_string();
+        let (tree, config) = load(&text);
+        let index = Index::new(&config.routes);
+        let warnings = warnings(&tree, &config);
+        // `routes[3].match[1]…`
+        let numbers =
+            |place: &str| -> Vec<usize> { place.split(['[', ']']).filter_map(|part| part.parse().ok()).collect() };
+        let mut dead_routes = Vec::new();
+        let mut dead_blocks: Vec<Found> = Vec::new();
+        for warning in &warnings {
+            let at = numbers(&warning.place);
+            match warning.kind {
+                "unreachable_route" => dead_routes.push(at[0]),
+                "unreachable_block" | "contradiction" => dead_blocks.push(Found {
+                    route: at[0],
+                    block: at[1],
+                }),
+                "repeated" if warning.place.ends_with(&format!("match[{}]", at[1])) => {
+                    dead_blocks.push(Found {
+                        route: at[0],
+                        block: at[1],
+                    });
+                }
+                _ => continue,
+            }
+            if let Some((ask, name)) = &warning.example {
+                let found = example::taken_by(&config, &index, ask).unwrap();
+                assert_eq!(
+                    &*config.routes[found.route].name, name,
+                    "seed {SEED}, table {number}: {text}"
+                );
+                assert!(
+                    found.route < at[0] && warning.shadowed_by.contains(name),
+                    "seed {SEED}, table {number}: {text}"
+                );
+                let alone = config.routes[at[0]].blocks.iter();
+                let matches = crate::explain::with_request(&config, ask, |request, client| {
+                    alone.into_iter().any(|block| block.matches(request, client))
+                });
+                assert!(matches, "seed {SEED}, table {number}: {warning:?}\n{text}");
+            } else {
+                assert!(!warning.kind.starts_with("unreachable"));
+            }
+        }
+        routes += dead_routes.len();
+        blocks += dead_blocks.len();
+        if dead_routes.is_empty() && dead_blocks.is_empty() {
+            continue;
+        }
+        for _ in 0..400 {
+            let ask = request(&mut random);
+            if let Some(found) = example::taken_by(&config, &index, &ask) {
+                assert!(
+                    !dead_routes.contains(&found.route) && !dead_blocks.contains(&found),
+                    "seed {SEED}, table {number}: {found:?} takes {ask:?}\n{warnings:#?}\n{text}"
+                );
+            }
+        }
+    }
+    // The law is about something.
+    assert!(routes > 500 && blocks > 500, "{routes} routes, {blocks} blocks");
+}
