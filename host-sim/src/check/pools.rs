@@ -3,7 +3,6 @@
 use super::{Warning, case, named};
 use pointsman_core::config::Config;
 use pointsman_core::pool::Pool;
-use pointsman_core::region::PreferRegion;
 use pointsman_core::route::{Action, HostMatch, Route};
 use pointsman_core::sticky::Cookie;
 use std::collections::BTreeSet;
@@ -27,7 +26,7 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
         }
         warnings.extend(takes_nothing_new(&place, pool));
         warnings.extend(never_ejects(&place, pool));
-        warnings.extend(unknown_regions(&place, pool));
+        warnings.extend(unused_failover(&place, pool, config));
     }
     warnings.extend(same_cookies(config, &used));
     for limit in &config.rate_limits {
@@ -70,14 +69,9 @@ fn pools(route: &Route) -> impl Iterator<Item = &Pool> {
 
 /// The pools that routes use, and those that these fail over to.
 fn used(config: &Config) -> BTreeSet<usize> {
-    let mut used = BTreeSet::new();
-    let mut next: Vec<usize> = config.routes.iter().flat_map(pools).map(|pool| pool.index).collect();
-    while let Some(index) = next.pop() {
-        if used.insert(index) {
-            next.extend(config.pools.get(index).into_iter().flat_map(|pool| &pool.failover));
-        }
-    }
-    used
+    let sent = config.routes.iter().flat_map(pools);
+    sent.flat_map(|pool| [pool.index].into_iter().chain(pool.failover.iter().copied()))
+        .collect()
 }
 
 fn takes_nothing_new(place: &str, pool: &Pool) -> Option<Warning> {
@@ -120,36 +114,19 @@ fn never_ejects(place: &str, pool: &Pool) -> Option<Warning> {
     ))
 }
 
-fn unknown_regions(place: &str, pool: &Pool) -> Vec<Warning> {
-    let Some(prefer) = &pool.prefer_region else {
-        return Vec::new();
-    };
-    let PreferRegion {
-        map, default, order, ..
-    } = prefer;
-    let named: BTreeSet<_> = map
-        .iter()
-        .flat_map(|(_, regions)| regions)
-        .chain(default)
-        .chain(order)
-        .collect();
-    let has = |region: &str| {
-        pool.targets
-            .iter()
-            .any(|target| target.region.as_deref() == Some(region))
-    };
-    let unknown = named.into_iter().filter(|region| !has(region));
-    unknown
-        .map(|region| {
-            Warning::new(
-                "unknown_region",
-                format!("{place}.prefer_region"),
-                format!("names the region {region:?}, which has no target"),
-                "no target of the pool has it as its `region`",
-                "correct the name, or give a target this `region`",
-            )
-        })
-        .collect()
+/// A `failover` that is not looked at: the lists of pools that are failed over to are not followed.
+fn unused_failover(place: &str, pool: &Pool, config: &Config) -> Option<Warning> {
+    let sent = |route: &Route| pools(route).any(|used| used.index == pool.index);
+    if pool.failover.is_empty() || config.routes.iter().any(sent) {
+        return None;
+    }
+    Some(Warning::new(
+        "unused_failover",
+        format!("{place}.failover"),
+        "nothing uses the list",
+        "the pool is only failed over to, and then its own `failover` is not followed",
+        "name its pools in the `failover` of the pools that routes use, or remove it",
+    ))
 }
 
 /// Cookies of one name that a client would send to two pools, each of which takes it for its own.
@@ -188,7 +165,7 @@ fn share_a_host(config: &Config, one: &Pool, other: &Pool) -> bool {
     let hosts = |pool: &Pool| {
         let mut hosts = Vec::new();
         for route in &config.routes {
-            if pools(route).any(|used| reaches(config, used, pool.index)) {
+            if pools(route).any(|used| used.index == pool.index || used.failover.contains(&pool.index)) {
                 for block in &route.blocks {
                     match block.hosts.is_empty() {
                         true => hosts.push(HostMatch::Any),
@@ -202,16 +179,4 @@ fn share_a_host(config: &Config, one: &Pool, other: &Pool) -> bool {
     let (one, other) = (hosts(one), hosts(other));
     one.iter()
         .any(|one| other.iter().any(|other| case::hosts_meet(one, other)))
-}
-
-/// Whether requests to a pool may come to another: the same, or one that it fails over to.
-fn reaches(config: &Config, from: &Pool, to: usize) -> bool {
-    let mut seen = BTreeSet::new();
-    let mut next = vec![from.index];
-    while let Some(index) = next.pop() {
-        if seen.insert(index) {
-            next.extend(config.pools.get(index).into_iter().flat_map(|pool| &pool.failover));
-        }
-    }
-    seen.contains(&to)
 }

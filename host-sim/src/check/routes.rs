@@ -177,7 +177,7 @@ fn unreachable(config: &Config, places: &Places, at: usize, dead: Vec<Option<Dea
                 place,
                 "can never match",
                 why,
-                "put it before, say more in the earlier match, or remove it",
+                "put it before them, ask for more in the earlier match, or remove it",
             )
         }
     };

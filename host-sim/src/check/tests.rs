@@ -376,6 +376,27 @@ fn pools_limits_and_splits_that_do_nothing_are_found() {
             "routes: [{ name: r, respond: { status: 200 }, rate_limits: [l], rewrite: { host: h }, response_headers: { remove: [x] } }], rate_limits: { l: { requests: 1, per: 1s, key: [path] } }",
             &["routes[0].rewrite no_effect"],
         ),
+        // The list of a pool that is failed over to is not followed.
+        (
+            "pools: { a: { targets: [{ cluster: c }], failover: [b] }, b: { targets: [{ cluster: c }], failover: [d] }, d: { targets: [{ cluster: c }] } }, routes: [{ name: r, pool: a }]",
+            &["pools.b.failover unused_failover", "pools.d unused_pool"],
+        ),
+        (
+            "pools: { a: { targets: [{ cluster: c, weight: 0 }], failover: [b] }, b: { targets: [{ cluster: c }] } }, routes: [{ name: r, pool: a }]",
+            &["pools.a.targets no_weight"],
+        ),
+        (
+            "pools: { a: { targets: [{ cluster: c }], health: { passive: {} } }, b: { targets: [{ cluster: c }, { cluster: d }], health: { passive: {} } } }, routes: [{ name: r, split: [{ pool: a }, { pool: b }] }]",
+            &["pools.a.health.passive never_ejects"],
+        ),
+        (
+            "pools: { a: { targets: [{ cluster: c }, { cluster: d }, { cluster: e }], health: { passive: { max_ejected_percent: 33 } } } }, routes: [{ name: r, pool: a }]",
+            &["pools.a.health.passive never_ejects"],
+        ),
+        (
+            "pools: { a: { targets: [{ cluster: c }, { cluster: d }, { cluster: e }], health: { passive: { max_ejected_percent: 34 } } } }, routes: [{ name: r, pool: a }]",
+            &[],
+        ),
         (
             "routes: [{ name: r, pass: true, rewrite: { host: h }, request_headers: { remove: [x] } }]",
             &[],
@@ -432,6 +453,7 @@ fn examples_raise_no_false_alarm() {
     }
     files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
+    files.push(root.join("filter/core/src/config/interface.yaml"));
     assert!(files.len() > 20, "{files:?}");
     let mut found = Vec::new();
     for file in &files {
@@ -458,6 +480,7 @@ const EXPECTED: &[&str] = &[
     "hosts: routes[2] unreachable_route",
     "path: routes[8].match.path.regex simpler",
     "path: routes[13] unreachable_route",
+    "interface: rate_limits.login unused_rate_limit",
 ];
 
 /// Any configuration of few words, so that routes often meet.

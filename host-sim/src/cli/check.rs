@@ -152,7 +152,7 @@ mod tests {
                why: every request that it matches is taken before it by `all` (routes[0])\n  \
                see: host-sim explain shop.yaml --method POST --url http://example.com/shop -H \"x-a: it's\"\n       \
                     which goes to `all`\n  \
-               do:  put it before, say more in the earlier match, or remove it\n\
+               do:  put it before them, ask for more in the earlier match, or remove it\n\
              shop.yaml: 1 warning\n"
         );
     }
