@@ -52,6 +52,8 @@ pub enum Map {
     Request = 0,
     /// Only during the response callbacks.
     Response = 2,
+    /// Of the answer to an HTTP call of the filter's own, only during its callback.
+    CallResponse = 6,
 }
 
 /// A counter that was defined.
@@ -82,7 +84,15 @@ mod import {
         pub fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
         pub fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: *mut *mut u8, size: *mut usize)
         -> u32;
+        pub fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
         pub fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+        pub fn proxy_get_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
         pub fn proxy_replace_header_map_value(
             map: u32,
             name: *const u8,
@@ -157,6 +167,13 @@ pub fn random<const N: usize>() -> Result<[u8; N], Status> {
     Ok(bytes)
 }
 
+/// How long from one tick of this root context to the next, in milliseconds; 0: no ticks. The proxy counts from the end of a tick.
+/// Plain.
+pub fn set_tick_period(milliseconds: u32) -> Result<(), Status> {
+    // SAFETY: numbers only.
+    checked(unsafe { import::proxy_set_tick_period_milliseconds(milliseconds) })
+}
+
 /// The plugin's configuration; empty where there is none. Only during `on_configure`. Bytes.
 pub fn plugin_configuration() -> Result<Vec<u8>, Status> {
     // SAFETY: the host writes one pointer and one size during the call.
@@ -167,6 +184,14 @@ pub fn plugin_configuration() -> Result<Vec<u8>, Status> {
 pub fn headers(map: Map) -> Result<Vec<u8>, Status> {
     // SAFETY: the host writes one pointer and one size during the call.
     returned(|data, size| unsafe { import::proxy_get_header_map_pairs(map as u32, data, size) })
+}
+
+/// The first value of a header. None where there is no such header. Bytes.
+pub fn header(map: Map, name: &[u8]) -> Result<Option<Vec<u8>>, Status> {
+    // SAFETY: the host reads `name`, and writes one pointer and one size, during the call.
+    found(returned(|data, size| unsafe {
+        import::proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size)
+    }))
 }
 
 /// Replaces every value of a header by this one, or adds it. On a request the route is chosen anew. Plain.

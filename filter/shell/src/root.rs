@@ -1,15 +1,22 @@
 //! The root context: one for each worker and configuration. Everything that outlives a request hangs off it.
+//!
+//! After a reload the one before goes on until the last of its streams is over, ticks included: what it has counted stays
+//! right, and its requests land.
 
-use crate::host::{self, Level};
+use crate::host::{self, Level, Map};
 use crate::metrics::Metrics;
 use crate::stream::{Stream, Surroundings};
 use pointsman_core::config::Config;
 use pointsman_core::decide::Worker;
+use pointsman_core::health::Probe;
 use pointsman_core::shared;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
+
+const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
 
 /// What the streams of one root context share.
 pub struct Shared {
@@ -23,9 +30,25 @@ pub struct Shared {
 #[derive(Default)]
 pub struct Root {
     shared: Option<Rc<Shared>>,
+    /// The probes that wait for their answers, by the number of the call. Their time-outs bound how many there are.
+    probes: Vec<(u32, Probe)>,
 }
 
-impl Context for Root {}
+impl Context for Root {
+    /// The answer to a probe; without headers: the connection broke. Where there was none in time, the proxy's own answer.
+    fn on_http_call_response(&mut self, token: u32, headers: usize, _body: usize, _trailers: usize) {
+        let Some(place) = self.probes.iter().position(|(other, _)| *other == token) else {
+            return;
+        };
+        let (_, probe) = self.probes.remove(place);
+        let status = match headers {
+            0 => None,
+            _ => host::header(Map::CallResponse, b":status").ok().flatten(),
+        };
+        let status = status.and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
+        self.probed(&probe, status);
+    }
+}
 
 impl RootContext for Root {
     /// Loads the configuration. False, after a log line for each problem, refuses it: the proxy then keeps the one
@@ -64,11 +87,27 @@ impl RootContext for Root {
         let metrics = Metrics::define(&config);
         let [roll_seed, holder] = [(); 2].map(|()| u64::from_le_bytes(randomness()));
         let worker = Worker::new(Rc::new(config), seed, roll_seed, holder);
+        if let Some(period) = worker.tick_period() {
+            let milliseconds = (period / NANOSECONDS_PER_MILLISECOND).clamp(1, u64::from(u32::MAX)) as u32;
+            if let Err(status) = host::set_tick_period(milliseconds) {
+                host::log(Level::Error, &format!("there are no ticks: {status}"));
+            }
+        }
         self.shared = Some(Rc::new(Shared {
             worker: RefCell::new(worker),
             metrics,
         }));
         true
+    }
+
+    fn on_tick(&mut self) {
+        for probe in self.tick().unwrap_or_default() {
+            match self.send(&probe) {
+                Some(token) => self.probes.push((token, probe)),
+                // As good as no answer: there is no such cluster, or no host in it.
+                None => self.probed(&probe, None),
+            }
+        }
     }
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
@@ -77,6 +116,48 @@ impl RootContext for Root {
 
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
+    }
+}
+
+impl Root {
+    fn tick(&self) -> Option<Vec<Probe>> {
+        let shared = self.shared.as_deref()?;
+        let mut worker = shared.worker.try_borrow_mut().ok()?;
+        let probes = worker.tick(&mut Surroundings, host::current_time().ok()?);
+        shared.metrics.count(worker.take_events());
+        Some(probes)
+    }
+
+    fn probed(&self, probe: &Probe, status: Option<u16>) {
+        if let Some(shared) = &self.shared
+            && let Ok(mut worker) = shared.worker.try_borrow_mut()
+            && let Ok(now) = host::current_time()
+        {
+            worker.probed(probe, status, &mut Surroundings, now);
+            shared.metrics.count(worker.take_events());
+        }
+    }
+
+    /// Sends a probe. Nothing in it comes from a client. The call's number; None: the proxy does not even try.
+    fn send(&self, probe: &Probe) -> Option<u32> {
+        let config = self.shared.as_deref()?.worker.try_borrow().ok()?.config().clone();
+        let pool = config.pools.get(probe.pool)?;
+        let (target, active) = (pool.targets.get(probe.target)?, pool.health.active.as_ref()?);
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        let host = active.host.as_deref().unwrap_or(target.cluster.as_bytes());
+        let mut headers = vec![
+            (":method", "GET"),
+            (":path", text(&active.path)?),
+            (":authority", text(host)?),
+            ("user-agent", "pointsman-health"),
+        ];
+        if let Some(endpoint) = &target.endpoint {
+            headers.push((text(&config.upstream.endpoint_header)?, endpoint));
+        }
+        let timeout = Duration::from_nanos(active.timeout);
+        // Of the SDK's host calls the one that must be: only the SDK can hand the answer to this context.
+        self.dispatch_http_call(&target.cluster, headers, None, Vec::new(), timeout)
+            .ok()
     }
 }
 

@@ -5,7 +5,7 @@ use crate::root::Shared;
 use pointsman_core::client_ip;
 use pointsman_core::config::Config;
 use pointsman_core::edit::Edit;
-use pointsman_core::port::{Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
+use pointsman_core::port::{Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
 use pointsman_core::request::{Headers, Request};
 use pointsman_core::respond::Answer;
 use pointsman_core::verdict::{Change, Decision, Flight, Outcome, ResponsePlan};
@@ -22,7 +22,10 @@ const UNAVAILABLE: u16 = 503;
 pub struct Stream {
     shared: Option<Rc<Shared>>,
     decided: Option<(Rc<Config>, ResponsePlan)>,
+    /// Where the request went, if it went to a target, until its end is told.
     flight: Option<Flight>,
+    /// Whether the end of the response was seen.
+    complete: bool,
 }
 
 /// Why a request could not be decided. The host's fault, or the machine's; never the client's.
@@ -68,7 +71,9 @@ impl HttpContext for Stream {
 
     /// The answers of the filter's own come here too: the proxy takes them through the response callbacks, so edits
     /// of the response are made here and nowhere else. No call here returns bytes.
-    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+    fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
+        self.complete = end_of_stream;
+        self.answered();
         let Some((config, plan)) = self.decided.take() else {
             return Action::Continue;
         };
@@ -86,6 +91,32 @@ impl HttpContext for Stream {
         }
         Action::Continue
     }
+
+    fn on_http_response_body(&mut self, _size: usize, end_of_stream: bool) -> Action {
+        self.complete = end_of_stream;
+        Action::Continue
+    }
+
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        self.complete = true;
+        Action::Continue
+    }
+
+    /// The end of the stream, whatever end it is: the only callback that comes in every case but a trap, and comes once.
+    fn on_log(&mut self) {
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
+        let Some(shared) = self.shared.as_deref() else {
+            return;
+        };
+        let Ok(mut worker) = shared.worker.try_borrow_mut() else {
+            return;
+        };
+        let now = host::current_time().unwrap_or(flight.started);
+        worker.landed(flight, self.complete, &mut Surroundings, &mut Surroundings, now);
+        shared.metrics.count(worker.take_events());
+    }
 }
 
 impl Stream {
@@ -95,6 +126,18 @@ impl Stream {
             shared,
             decided: None,
             flight: None,
+            complete: false,
+        }
+    }
+
+    /// The response's headers came.
+    fn answered(&mut self) {
+        if let Some(flight) = &mut self.flight
+            && let Some(shared) = &self.shared
+            && let Ok(mut worker) = shared.worker.try_borrow_mut()
+            && let Ok(now) = host::current_time()
+        {
+            worker.answered(flight, now);
         }
     }
 
@@ -160,6 +203,30 @@ impl Connection for Surroundings {
     fn source_address(&mut self) -> Option<IpAddr> {
         client_ip::parse_address(&host::property(b"source\0address").ok()??)
     }
+}
+
+impl Ending for Surroundings {
+    fn status(&mut self) -> Option<u16> {
+        number(b"response\0code").and_then(|code| u16::try_from(code).ok())
+    }
+
+    fn grpc_status(&mut self) -> Option<u32> {
+        number(b"response\0grpc_status").and_then(|status| u32::try_from(status).ok())
+    }
+
+    fn flags(&mut self) -> Option<u64> {
+        number(b"response\0flags").map(i64::cast_unsigned)
+    }
+
+    fn upstream_address(&mut self) -> Option<Vec<u8>> {
+        host::property(b"upstream\0address").ok()?
+    }
+}
+
+/// A property that is a number: eight bytes, little-endian.
+fn number(path: &[u8]) -> Option<i64> {
+    let bytes = host::property(path).ok()??;
+    bytes.try_into().ok().map(i64::from_le_bytes)
 }
 
 impl Stats for Surroundings {

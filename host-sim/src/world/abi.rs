@@ -19,6 +19,8 @@ pub mod export {
         pub safe fn proxy_on_tick(root: u32);
         pub safe fn proxy_on_request_headers(context: u32, count: usize, end_of_stream: bool) -> u32;
         pub safe fn proxy_on_response_headers(context: u32, count: usize, end_of_stream: bool) -> u32;
+        pub safe fn proxy_on_response_body(context: u32, size: usize, end_of_stream: bool) -> u32;
+        pub safe fn proxy_on_response_trailers(context: u32, count: usize) -> u32;
         pub safe fn proxy_on_http_call_response(
             context: u32,
             token: u32,

@@ -1,7 +1,7 @@
 //! The simulator as a [`Host`]: whole exchanges, with a backend that answers what it is told to.
 
 use super::World;
-use super::stream::{Step, Stream, no_cluster};
+use super::stream::{Failure, Step, Stream};
 use crate::exchange::{Ask, Host, Pairs, Told};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -12,6 +12,9 @@ use std::time::Duration;
 const EXPLAIN: (&str, &str) = ("x-pointsman-explain", "host-sim");
 /// The port that clients come from. Nothing depends on it.
 const CLIENT_PORT: u16 = 50_000;
+
+/// Where the backend of a cluster is whose endpoints no configuration names: an address for documentation (RFC 5737).
+const BACKEND: &str = "192.0.2.1:80";
 
 /// What a world needs to know for exchanges.
 #[derive(Clone, Debug)]
@@ -110,7 +113,7 @@ impl World {
             Step::Wait => return Err("the request waits for good: paused without an answer".to_owned()),
             Step::Reply(response) => response,
             Step::Forward(headers) => match self.route(exchanges, &headers) {
-                Routed::Nowhere => stream.response(&no_cluster()),
+                Routed::Nowhere => stream.fails(Failure::NoCluster),
                 Routed::Own => {
                     told.upstream_headers = Some(exchanges.told(headers));
                     stream.response(&ask.upstream)
@@ -118,6 +121,7 @@ impl World {
                 Routed::Cluster(cluster, endpoint) => {
                     told.upstream_headers = Some(exchanges.told(headers));
                     told.upstream_cluster = Some(cluster);
+                    stream.tries(endpoint.as_deref().unwrap_or(BACKEND));
                     told.upstream_endpoint = endpoint;
                     stream.response(&ask.upstream)
                 }

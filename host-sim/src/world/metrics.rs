@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 pub struct Metrics {
     ids: Vec<(Kind, String)>,
     values: BTreeMap<String, Value>,
+    rejected: Vec<String>,
 }
 
 /// What a metric is.
@@ -42,20 +43,22 @@ pub enum Refused {
 impl Metrics {
     /// Defines a metric: a new id each time.
     pub fn define(&mut self, kind: Kind, name: &str) -> u32 {
-        self.values.entry(name.to_owned()).or_insert(match kind {
-            Kind::Histogram => Value::Samples(Vec::new()),
-            Kind::Counter | Kind::Gauge => Value::Number(0),
-        });
+        self.values.entry(name.to_owned()).or_insert(empty(kind));
         self.ids.push((kind, name.to_owned()));
         self.ids.len() as u32 - 1
     }
 
-    /// Adds to a counter, or adds to or takes from a gauge.
+    /// Names that begin so are rejected from now on, as by `stats_matcher`: they can be defined, and what is added is lost.
+    pub fn reject(&mut self, prefix: &str) {
+        self.rejected.push(prefix.to_owned());
+    }
+
+    /// Adds to a counter, or adds to or takes from a gauge, which has no sign and wraps around below 0.
     pub fn increment(&mut self, id: u32, offset: i64) -> Result<(), Refused> {
         match self.find(id)? {
             (Kind::Counter, _) if offset < 0 => Err(Refused::BadArgument),
             (_, Value::Number(number)) => {
-                *number = number.saturating_add_signed(offset);
+                *number = number.wrapping_add_signed(offset);
                 Ok(())
             }
             (_, Value::Samples(_)) => Err(Refused::BadArgument),
@@ -93,7 +96,17 @@ impl Metrics {
     fn find(&mut self, id: u32) -> Result<(Kind, &mut Value), Refused> {
         let (kind, name) = self.ids.get(id as usize).ok_or(Refused::NotFound)?;
         let value = self.values.get_mut(name).ok_or(Refused::NotFound)?;
+        if self.rejected.iter().any(|prefix| name.starts_with(prefix)) {
+            *value = empty(*kind);
+        }
         Ok((*kind, value))
+    }
+}
+
+fn empty(kind: Kind) -> Value {
+    match kind {
+        Kind::Histogram => Value::Samples(Vec::new()),
+        Kind::Counter | Kind::Gauge => Value::Number(0),
     }
 }
 

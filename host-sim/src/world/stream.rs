@@ -2,7 +2,7 @@
 
 use super::header_map::HeaderMap;
 use super::proxy::FailurePolicy;
-use super::vm::Vm;
+use super::vm::{Info, Vm};
 use crate::exchange::{Pairs, Response};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -71,16 +71,31 @@ impl Stream {
         }
     }
 
-    /// A response arrives, of a backend or of the proxy's own; what comes back is what the client gets.
+    /// The router tries this address (`ip:port`): the first time, or once more.
+    pub fn tries(&self, address: &str) {
+        self.note(|info| info.upstream = Some(address.to_owned()));
+    }
+
+    /// A whole response arrives, of a backend or of the proxy's own; what comes back is what the client gets.
     pub fn response(&mut self, response: &Response) -> Response {
+        let answer = self.response_headers(response, response.body.is_empty());
+        if !response.body.is_empty() {
+            self.response_body(response.body.len(), true);
+        }
+        answer
+    }
+
+    /// A response begins; without `end` there is more to come: [`Stream::response_body`], [`Stream::response_trailers`]. What comes
+    /// back is what the client gets, the body included.
+    pub fn response_headers(&mut self, response: &Response, end: bool) -> Response {
         let Some(context) = self.living() else {
             return match self.vm.proxy().failure_policy {
                 FailurePolicy::Open => response.clone(),
                 FailurePolicy::Closed | FailurePolicy::Reload => dead(),
             };
         };
-        self.vm
-            .response_headers(context, headers_of(response), response.body.is_empty());
+        self.note(|info| info.code = Some(response.status));
+        self.vm.response_headers(context, headers_of(response), end);
         // A local reply in the response phase takes the response's place, past the filters.
         match self.vm.take_reply(context) {
             Some(reply) => local(reply),
@@ -88,12 +103,111 @@ impl Stream {
         }
     }
 
-    /// The end: log, done, delete. Without a response before, the client has left.
+    /// So many bytes of the response's body arrive; with `end` the last ones, which can be none.
+    pub fn response_body(&mut self, size: usize, end: bool) {
+        if let Some(context) = self.living() {
+            self.vm.response_body(context, size, end);
+        }
+    }
+
+    /// The response ends with trailers.
+    pub fn response_trailers(&mut self, trailers: &Pairs) {
+        if let Some(context) = self.living() {
+            self.vm.response_trailers(context, HeaderMap::new(trailers));
+        }
+    }
+
+    /// The proxy answers in place of the backend; what comes back is what the client gets.
+    pub fn fails(&mut self, failure: Failure) -> Response {
+        self.note(|info| info.flags |= failure.flags());
+        self.response(&failure.response())
+    }
+
+    /// The connection to the backend breaks in the middle of the response.
+    pub fn breaks(self) {
+        self.note(|info| info.flags |= UPSTREAM_CONNECTION_TERMINATION);
+        self.close();
+    }
+
+    /// The client leaves before the end of the response.
+    pub fn leaves(self) {
+        self.note(|info| info.flags |= DOWNSTREAM_CONNECTION_TERMINATION);
+        self.close();
+    }
+
+    /// The end: log, done, delete.
     pub fn close(self) {
         if let Some(context) = self.living() {
             self.vm.close(context);
         }
     }
+
+    fn note(&self, note: impl FnOnce(&mut Info)) {
+        if let Some(context) = self.living() {
+            self.vm.note(context, note);
+        }
+    }
+}
+
+/// Envoy's response flags, as bits of `response.flags` (`CoreResponseFlag` in `envoy/stream_info/stream_info.h`).
+const UPSTREAM_REQUEST_TIMEOUT: u64 = 1 << 2;
+const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
+const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
+const UPSTREAM_OVERFLOW: u64 = 1 << 7;
+const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
+const NO_CLUSTER_FOUND: u64 = 1 << 24;
+
+/// Why the proxy answers in place of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Nobody listens at the address that was tried last.
+    Unreachable,
+    /// The backend closed the connection before it answered.
+    Closed,
+    /// No answer in time.
+    TimedOut,
+    /// A circuit breaker is open.
+    Overflow,
+    /// There is no such cluster, or the header that names it is missing.
+    NoCluster,
+}
+
+impl Failure {
+    fn flags(self) -> u64 {
+        match self {
+            Failure::Unreachable => UPSTREAM_CONNECTION_FAILURE,
+            Failure::Closed => UPSTREAM_CONNECTION_TERMINATION,
+            Failure::TimedOut => UPSTREAM_REQUEST_TIMEOUT,
+            Failure::Overflow => UPSTREAM_OVERFLOW,
+            Failure::NoCluster => NO_CLUSTER_FOUND,
+        }
+    }
+
+    fn response(self) -> Response {
+        match self {
+            Failure::Unreachable | Failure::Closed => unreachable(),
+            Failure::TimedOut => timed_out(),
+            Failure::Overflow => bare(
+                503,
+                "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+            ),
+            Failure::NoCluster => bare(503, ""),
+        }
+    }
+}
+
+/// The gRPC status of a stream: of its trailers, else of its headers, else what the HTTP status means
+/// (`Grpc::Common::getGrpcStatus`, `Grpc::Utility::httpToGrpcStatus`).
+pub(super) fn grpc_status(trailers: &HeaderMap, headers: &HeaderMap, code: Option<u16>) -> Option<u32> {
+    let said = |map: &HeaderMap| std::str::from_utf8(map.get(b"grpc-status")?).ok()?.parse().ok();
+    said(trailers).or_else(|| said(headers)).or(code.map(|code| match code {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }))
 }
 
 /// A response's header map, with `:status`.
@@ -136,11 +250,6 @@ fn local(reply: Reply) -> Response {
 
 fn dead() -> Response {
     bare(VM_IS_DEAD, "")
-}
-
-/// What Envoy answers where a route names a cluster that does not exist, and where `cluster_header` is missing.
-pub(super) fn no_cluster() -> Response {
-    bare(503, "")
 }
 
 /// What Envoy answers in place of a backend that takes too long.

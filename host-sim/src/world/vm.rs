@@ -6,7 +6,7 @@
 use super::abi::{Status, export};
 use super::header_map::HeaderMap;
 use super::proxy::{FailurePolicy, Proxy};
-use super::stream::Reply;
+use super::stream::{Reply, grpc_status};
 use crate::exchange::{Pairs, Response};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,7 +50,7 @@ pub enum Callback {
     Configure,
     /// From the creation of a stream to the end of its request headers.
     Request,
-    /// Response headers.
+    /// Response headers, body and trailers.
     Response,
     /// Log, done, delete.
     End,
@@ -152,6 +152,19 @@ struct StreamState {
     source: SocketAddr,
     properties: BTreeMap<Vec<u8>, Vec<u8>>,
     reply: Option<Reply>,
+    trailers: HeaderMap,
+    info: Info,
+}
+
+/// What a proxy notes down of a stream (Envoy's `StreamInfo`), and tells as properties.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Info {
+    /// `response.code`
+    pub code: Option<u16>,
+    /// `response.flags`
+    pub flags: u64,
+    /// `upstream.address`: the one that was tried last.
+    pub upstream: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -278,6 +291,8 @@ impl Vm {
             source,
             properties: BTreeMap::new(),
             reply: None,
+            trailers: HeaderMap::default(),
+            info: Info::default(),
         };
         let state = &mut *self.state.borrow_mut();
         state.streams.insert(context, stream);
@@ -318,6 +333,27 @@ impl Vm {
         if goes_on {
             self.with_stream(context, |stream| stream.response.1 = Access::None);
         }
+    }
+
+    /// A piece of the response's body.
+    pub fn response_body(self: &Rc<Vm>, context: u32, size: usize, end_of_stream: bool) {
+        self.enter(context, Callback::Response, || {
+            export::proxy_on_response_body(context, size, end_of_stream)
+        });
+    }
+
+    /// Response trailers.
+    pub fn response_trailers(self: &Rc<Vm>, context: u32, trailers: HeaderMap) {
+        let count = trailers.pairs().len();
+        self.with_stream(context, |stream| stream.trailers = trailers);
+        self.enter(context, Callback::Response, || {
+            export::proxy_on_response_trailers(context, count)
+        });
+    }
+
+    /// Notes something down.
+    pub fn note(&self, context: u32, note: impl FnOnce(&mut Info)) {
+        self.with_stream(context, |stream| note(&mut stream.info));
     }
 
     /// The end of a stream, however it came.
@@ -521,7 +557,11 @@ impl Vm {
         let stream = state.streams.get(&self.context.get())?;
         match path {
             b"source\0address" => Some(stream.source.to_string().into_bytes()),
-            b"source\0port" => Some(i64::from(stream.source.port()).to_le_bytes().to_vec()),
+            b"source\0port" => Some(number(stream.source.port())),
+            b"response\0code" => stream.info.code.map(number),
+            b"response\0flags" => Some(number(stream.info.flags.cast_signed())),
+            b"response\0grpc_status" => grpc_status(&stream.trailers, &stream.response.0, stream.info.code).map(number),
+            b"upstream\0address" => stream.info.upstream.clone().map(String::into_bytes),
             _ => stream.properties.get(path).cloned(),
         }
     }
@@ -592,4 +632,9 @@ impl Vm {
         self.context.set(context);
         Ok(())
     }
+}
+
+/// A number as a property: eight bytes, little-endian.
+fn number(number: impl Into<i64>) -> Vec<u8> {
+    number.into().to_le_bytes().to_vec()
 }
