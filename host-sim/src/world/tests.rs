@@ -224,34 +224,39 @@ fn a_request_with_everything_returns_bytes_three_times_on_its_way_in_and_never_o
         stream.close();
         assert_eq!(value(&response.headers, "set-cookie").len(), 1);
         let calls = world.take_calls();
+        // The first request of a worker looks for a place where it can count.
         assert!(
-            calls[&Callback::Request].returned_bytes <= 3,
+            request == 0 || calls[&Callback::Request].returned_bytes <= 3,
             "request {request}: {calls:?}"
         );
-        assert_eq!(
-            calls[&Callback::Response].returned_bytes,
-            0,
-            "request {request}: {calls:?}"
-        );
-        assert!(!calls.contains_key(&Callback::End), "request {request}: {calls:?}");
+        for callback in [Callback::Response, Callback::End] {
+            assert_eq!(calls[&callback].returned_bytes, 0, "request {request}: {calls:?}");
+        }
     }
 }
 
 #[test]
 fn host_calls_are_counted_for_each_callback() {
     let world = world(1);
-    world.take_calls();
-    let mut stream = world.open(0, &get("/"));
-    assert!(matches!(stream.request(), Step::Forward(_)));
-    stream.response(&answered(200, &[], ""));
-    stream.close();
+    for _ in [
+        "the first request of a worker looks for a place where it can count",
+        "this one",
+    ] {
+        world.take_calls();
+        let mut stream = world.open(0, &get("/"));
+        assert!(matches!(stream.request(), Step::Forward(_)));
+        stream.response(&answered(200, &[], ""));
+        stream.close();
+    }
     let calls = world.take_calls();
     assert_eq!(calls[&Callback::Request].of["get_header_map"], 1);
     assert_eq!(calls[&Callback::Request].of["set_header"], 1);
     assert_eq!(calls[&Callback::Request].returned_bytes, 1);
-    assert_eq!(calls[&Callback::Response].of, BTreeMap::from([("add_header", 1)]));
+    let of_response = [("add_header", 1), ("get_current_time", 1)];
+    assert_eq!(calls[&Callback::Response].of, BTreeMap::from(of_response));
     assert_eq!(calls[&Callback::Response].returned_bytes, 0);
-    assert!(!calls.contains_key(&Callback::End), "{calls:?}");
+    let of_end = [("get_current_time", 1), ("increment_metric", 1), ("set_shared_data", 1)];
+    assert_eq!(calls[&Callback::End].of, BTreeMap::from(of_end));
     assert!(world.take_calls().is_empty());
 }
 
@@ -462,7 +467,7 @@ fn a_trap_leaves_shared_data_and_metrics_as_they_are() {
     let keys = world.proxy.shared_data.len();
     world.kill(0);
     world.advance(Duration::from_secs(1));
-    assert!(matches!(world.open(0, &get("/")).request(), Step::Forward(_)));
+    assert!(matches!(world.open(0, &get("/own")).request(), Step::Reply(_)));
     assert_eq!(world.proxy.shared_data.len(), keys);
     assert_eq!(world.proxy.shared_data.get(b"k").unwrap().0, b"v");
 }
