@@ -567,7 +567,8 @@ fn a_client_whose_target_is_gone_keeps_its_part_of_a_split() {
 fn two_regions(seoul: &str, beside: &str) -> Asked {
     Asked::of(&format!(
         r#"{{"pools": {{"p": {{"cluster": "c", "targets": [
-                {{"endpoint": "127.0.0.1:1", "region": "seoul"{seoul}}}, {{"endpoint": "127.0.0.2:1", "region": "virginia"}},
+                {{"endpoint": "127.0.0.1:1", "region": "seoul", "weight": 3{seoul}}},
+                {{"endpoint": "127.0.0.2:1", "region": "virginia", "weight": 3}},
                 {{"endpoint": "127.0.0.1:2", "region": "seoul"{seoul}}}, {{"endpoint": "127.0.0.2:2", "region": "virginia"}}],
                 "prefer_region": {{"header": "x-geo", "map": {{"KR": "seoul", "US": "virginia"}}, "default": "seoul"}} {beside}}}}},
             "routes": [{{"name": "r", "pool": "p"}}], "explain": {{"header": "x-why", "token": "t"}}}}"#
@@ -601,7 +602,7 @@ fn each_region_takes_its_own_turns_and_retries_stay_near() {
         );
         *seen.entry(list[0].clone()).or_default() += 1;
     }
-    assert_eq!(seen.into_values().collect::<Vec<_>>(), [10; 4]);
+    assert_eq!(seen.into_values().collect::<Vec<_>>(), [15, 5, 15, 5]);
 }
 
 #[test]
