@@ -10,4 +10,5 @@ pub mod exchange;
 pub mod explain;
 pub mod module;
 pub mod request_test;
+pub mod schema;
 pub mod world;

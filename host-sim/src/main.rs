@@ -21,6 +21,7 @@ enum Command {
     Check(cli::check::Arguments),
     Demo(cli::demo::Arguments),
     Explain(cli::explain::Arguments),
+    Schema(cli::schema::Arguments),
     Test(cli::test::Arguments),
 }
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => cli::check::run(&arguments),
         Command::Demo(arguments) => cli::demo::run(&arguments),
         Command::Explain(arguments) => cli::explain::run(&arguments),
+        Command::Schema(arguments) => cli::schema::run(&arguments),
         Command::Test(arguments) => cli::test::run(&arguments),
     };
     match outcome {
