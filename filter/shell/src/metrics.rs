@@ -3,6 +3,7 @@
 use crate::host::{self, Counter, Level};
 use pointsman_core::config::Config;
 use pointsman_core::decide::Event;
+use pointsman_core::in_flight;
 use pointsman_core::rate_limit;
 
 /// The counters of one root context. A counter that the host would not define is not counted.
@@ -11,6 +12,12 @@ pub struct Metrics {
     response_failed: Option<Counter>,
     shared_retried: Option<Counter>,
     shared_failed: Option<Counter>,
+    /// Workers that found no gauges, or no slot, and go by their own counts.
+    in_flight_local: Option<Counter>,
+    /// Dead workers whose requests were taken back.
+    in_flight_reaped: Option<Counter>,
+    /// Workers that were taken for dead, and were not.
+    in_flight_revived: Option<Counter>,
     rate_limits: Vec<RateLimit>,
 }
 
@@ -34,6 +41,9 @@ impl Metrics {
             response_failed: define("pointsman.response.failed"),
             shared_retried: define("pointsman.shared.retried"),
             shared_failed: define("pointsman.shared.failed"),
+            in_flight_local: define("pointsman.in_flight.local"),
+            in_flight_reaped: define("pointsman.in_flight.reaped"),
+            in_flight_revived: define("pointsman.in_flight.revived"),
             rate_limits: limits
                 .map(|limit| {
                     let define = |what: &str| define(&["pointsman.rate_limit.", &limit.name, ".", what].concat());
@@ -72,6 +82,9 @@ impl Metrics {
                 Event::RateLimit(rate_limit::Event::Retry) => self.shared_retried,
                 Event::RateLimit(rate_limit::Event::StoreFailed) => self.shared_failed,
                 Event::Health(_) => None,
+                Event::InFlight(in_flight::Event::NoGauges | in_flight::Event::NoSlot) => self.in_flight_local,
+                Event::InFlight(in_flight::Event::Reaped(_)) => self.in_flight_reaped,
+                Event::InFlight(in_flight::Event::Revived) => self.in_flight_revived,
             });
         }
     }

@@ -15,7 +15,7 @@ use crate::config::{Config, NoRoute};
 use crate::explain::Told;
 use crate::hash::{Seed, mixed};
 use crate::health::{self, Health};
-use crate::in_flight::InFlight;
+use crate::in_flight::{self, InFlight};
 use crate::pool::Target;
 use crate::port::Port;
 use crate::rate_limit::{self, KeyPart, RateLimit, RateLimits, Verdict};
@@ -55,6 +55,8 @@ pub enum Event {
     RateLimit(rate_limit::Event),
     /// To the health of a target.
     Health(health::Event),
+    /// To the counts in flight.
+    InFlight(in_flight::Event),
 }
 
 /// What a worker keeps for one pool.
@@ -176,7 +178,9 @@ impl Worker {
     /// What happened since this was last asked, for counters.
     pub fn take_events(&mut self) -> impl Iterator<Item = Event> + '_ {
         let limits = self.limit_events.drain(..).map(Event::RateLimit);
-        limits.chain(self.health.take_events().into_iter().map(Event::Health))
+        let health = self.health.take_events().into_iter().map(Event::Health);
+        let in_flight = self.in_flight.take_events().into_iter().map(Event::InFlight);
+        limits.chain(health).chain(in_flight)
     }
 
     /// Decides one request by `config`, which is this worker's. `now` is in nanoseconds since 1970.
