@@ -1,6 +1,6 @@
 //! `host-sim explain`: what happens to one request, and why not the earlier routes.
 
-use super::Outcome;
+use super::{Outcome, style};
 use anyhow::{Context, Result, anyhow};
 use host_sim::exchange::{Ask, Host, Pairs, Response};
 use host_sim::world::World;
@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut world = World::of(&configuration::to_json(&tree), 1).map_err(|error| anyhow!(error))?;
     let told = world.exchange(&ask).map_err(|error| anyhow!(error))?;
     let object = explain::object(&config, &ask, &told).map_err(|error| anyhow!(error))?;
-    let mut out = io::stdout().lock();
+    let mut out = anstream::stdout().lock();
     if arguments.json {
         writeln!(out, "{:#}", Value::Object(object))?;
     } else {
@@ -86,25 +86,46 @@ fn roll(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a number from 0 to below 1".to_owned())
 }
 
+/// The routes looked at, then what came of it and why, then the headers.
 fn write_text(out: &mut impl Write, object: &Map<String, Value>) -> io::Result<()> {
+    let (good, bad, strong, faint) = (style::GOOD, style::BAD, style::STRONG, style::FAINT);
+    let text = |key: &str| match &object[key] {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
     for looked in object["trace"].as_array().into_iter().flatten() {
         let name = looked["name"].as_str().unwrap_or_default();
         match looked["failed"].as_str() {
-            Some(failed) => writeln!(out, "✗ {name}: {failed}")?,
-            None => writeln!(out, "✓ {name}")?,
+            Some(failed) => writeln!(out, "{bad}✗{bad:#} {name}  {faint}{failed}{faint:#}")?,
+            None => writeln!(out, "{good}✓ {name}{good:#}")?,
         }
     }
     if object["route"].is_null() {
-        writeln!(out, "✗ no route matches")?;
+        writeln!(out, "{bad}✗ no route matches{bad:#}")?;
     }
-    for key in [
-        "action", "status", "pool", "target", "cluster", "endpoint", "region", "reason",
-    ] {
-        match &object[key] {
-            Value::Null => {}
-            Value::String(text) => writeln!(out, "{key}: {text}")?,
-            other => writeln!(out, "{key}: {other}")?,
+    let action = text("action").unwrap_or_default();
+    let what = match action.as_str() {
+        "forward" => "forwarded",
+        "redirect" => "redirected",
+        "respond" => "answered by the filter",
+        "pass" => "left to the proxy's own routes",
+        "rate_limited" => "refused by a limit",
+        other => other,
+    };
+    let status = text("status")
+        .map(|status| format!(" with {status}"))
+        .unwrap_or_default();
+    writeln!(out, "\n{strong}{what}{status}{strong:#}")?;
+    for key in ["pool", "target", "cluster", "endpoint", "limit"] {
+        if let Some(value) = text(key) {
+            writeln!(out, "  {faint}{key}:{faint:#} {value}")?;
         }
+    }
+    if let Some(reason) = text("reason") {
+        let why = REASONS.iter().find(|(word, _)| *word == reason).map(|(_, why)| *why);
+        let why = why.map(|why| format!(" {faint}({why}){faint:#}")).unwrap_or_default();
+        writeln!(out, "  {faint}reason:{faint:#} {reason}{why}")?;
     }
     for (key, title) in [
         ("request_headers", "the upstream gets"),
@@ -112,15 +133,31 @@ fn write_text(out: &mut impl Write, object: &Map<String, Value>) -> io::Result<(
     ] {
         let pairs = object[key].as_array().map_or(&[][..], Vec::as_slice);
         if !pairs.is_empty() {
-            writeln!(out, "{title}:")?;
+            writeln!(out, "\n{strong}{title}{strong:#}")?;
         }
         for pair in pairs {
             let text = |at: usize| pair[at].as_str().unwrap_or_default();
-            writeln!(out, "  {}: {}", text(0), text(1))?;
+            writeln!(out, "  {faint}{}:{faint:#} {}", text(0), text(1))?;
         }
     }
     Ok(())
 }
+
+/// What the words of `reason` mean.
+const REASONS: &[(&str, &str)] = &[
+    ("route", "the route says so"),
+    ("no_route", "no route matches"),
+    ("rate_limit", "the limit has no room for this client now"),
+    ("balance", "a new choice by the pool's `balance`"),
+    ("hash", "the hash of the pool's key"),
+    ("sticky", "a valid session cookie"),
+    ("sticky_header", "the hash of the pool's `sticky.header`"),
+    ("failover", "no target of the route's own pool is healthy"),
+    ("use_all", "no target is healthy, so all are used"),
+    ("no_target", "no target takes the request"),
+    ("repin", "the session's target is unhealthy or down: a new choice"),
+    ("unhealthy", "no target is healthy, and `when_all_unhealthy` says 503"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -130,19 +167,19 @@ mod tests {
     #[test]
     fn text_says_what_json_says() {
         let object = json!({
-            "route": "b", "action": "forward", "pool": "p", "target": "t", "cluster": "c", "endpoint": null, "region": null,
+            "route": "b", "action": "forward", "pool": "p", "target": "t", "cluster": "c", "endpoint": null, "limit": null, "region": null,
             "reason": "balance", "status": null, "request_headers": [[":method", "GET"]], "response_headers": [],
             "trace": [
                 { "name": "a", "matched": false, "failed": "path: exact /a, got /" },
                 { "name": "b", "matched": true, "failed": null },
             ],
         });
-        let mut out = Vec::new();
+        let mut out = anstream::StripStream::new(Vec::new());
         write_text(&mut out, object.as_object().unwrap()).unwrap();
         assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "✗ a: path: exact /a, got /\n✓ b\naction: forward\npool: p\ntarget: t\ncluster: c\nreason: balance\n\
-             the upstream gets:\n  :method: GET\n"
+            String::from_utf8(out.into_inner()).unwrap(),
+            "✗ a  path: exact /a, got /\n✓ b\n\nforwarded\n  pool: p\n  target: t\n  cluster: c\n  \
+             reason: balance (a new choice by the pool's `balance`)\n\nthe upstream gets\n  :method: GET\n"
         );
     }
 
