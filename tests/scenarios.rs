@@ -90,8 +90,8 @@ fn judge<'h>(file: &File, host: impl FnMut() -> Result<Box<dyn Host + 'h>, Strin
         .iter()
         .filter_map(|outcome| Some(format!("✗ {}\n{}\n", outcome.name, outcome.failure.as_ref()?)));
     let unreached = report
-        .unreached
-        .iter()
+        .coverage
+        .unreached_routes()
         .filter(|name| *name != SHADOWED)
         .map(|name| format!("no test reached the route {name}\n"));
     let wrong: String = failures.chain(unreached).collect();

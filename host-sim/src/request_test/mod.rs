@@ -21,17 +21,22 @@
 //! Tests do not feel each other where the host can have it so: the simulator starts anew for each.
 
 mod compare;
+mod coverage;
 mod parse;
 #[cfg(test)]
 mod tests;
 
 pub use compare::Failure;
+pub use coverage::{Coverage, Unreached};
 pub use parse::{Errors, File, MAX_REPEAT, Step, Test, ask};
 
 use crate::exchange::{Host, Pairs, Told};
 use crate::explain;
 use compare::count_failures;
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
 
 /// How one test went.
 #[derive(Debug)]
@@ -39,7 +44,32 @@ pub struct Outcome {
     /// The test's name.
     pub name: String,
     /// None: it passed.
-    pub failure: Option<String>,
+    pub failure: Option<Failed>,
+    /// How long it took, in real time.
+    pub took: Duration,
+}
+
+/// Why a test failed, at the first request that did not go as expected.
+#[derive(Debug, PartialEq)]
+pub struct Failed {
+    /// `step 2, request 1 of 2: GET http://h/p`; empty where there was no request yet.
+    pub request: String,
+    /// What kept the request from being judged.
+    pub error: Option<String>,
+    /// Everything that came out otherwise.
+    pub differences: Vec<Failure>,
+    /// Why another route was expected in vain.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let differences = self.differences.iter().map(|difference| format!("  {difference}"));
+        let request = Some(self.request.clone()).filter(|request| !request.is_empty());
+        let lines = request.into_iter().chain(self.error.clone()).chain(differences);
+        let hint = self.hint.iter().map(|hint| format!("  {hint}"));
+        f.write_str(&lines.chain(hint).collect::<Vec<_>>().join("\n"))
+    }
 }
 
 /// How the tests of a file went.
@@ -47,30 +77,36 @@ pub struct Outcome {
 pub struct Report {
     /// One for each test, in the order of the file.
     pub outcomes: Vec<Outcome>,
-    /// The names of the routes that no request reached, in the order of the configuration.
-    pub unreached: Vec<String>,
+    /// What of the configuration they reached.
+    pub coverage: Coverage,
 }
 
 /// Runs every test of a file; `host` gives the host of one test, which starts with nothing kept from earlier ones where
 /// it can.
 pub fn run<'h>(file: &File, mut host: impl FnMut() -> Result<Box<dyn Host + 'h>, String>) -> Report {
-    let mut reached = BTreeSet::new();
-    let outcomes = file
-        .tests
-        .iter()
-        .map(|test| Outcome {
+    let mut coverage = Coverage::new(&file.loaded);
+    let outcome = |test: &Test| {
+        let started = Instant::now();
+        let result = match host() {
+            Ok(mut host) => run_test(test, file, &mut *host, &mut coverage),
+            Err(error) => Err(Failed {
+                request: String::new(),
+                error: Some(error),
+                differences: Vec::new(),
+                hint: None,
+            }),
+        };
+        Outcome {
             name: test.name.clone(),
-            failure: host()
-                .and_then(|mut host| run_test(test, file, &mut *host, &mut reached))
-                .err(),
-        })
-        .collect();
-    let names = file.loaded.routes.iter().map(|route| route.name.to_string());
-    let unreached = names.filter(|name| !reached.contains(name)).collect();
-    Report { outcomes, unreached }
+            failure: result.err(),
+            took: started.elapsed(),
+        }
+    };
+    let outcomes = file.tests.iter().map(outcome).collect();
+    Report { outcomes, coverage }
 }
 
-fn run_test(test: &Test, file: &File, host: &mut dyn Host, reached: &mut BTreeSet<String>) -> Result<(), String> {
+fn run_test(test: &Test, file: &File, host: &mut dyn Host, coverage: &mut Coverage) -> Result<(), Failed> {
     let mut jar = Jar::default();
     for (number, step) in test.steps.iter().enumerate() {
         let place = |time: u32| {
@@ -97,16 +133,26 @@ fn run_test(test: &Test, file: &File, host: &mut dyn Host, reached: &mut BTreeSe
             if step.keep_cookies {
                 jar.send(&mut ask.headers);
             }
-            let failed = |why: String| format!("{}\n{why}", place(time));
+            let failed = |error: String| Failed {
+                request: place(time),
+                error: Some(error),
+                differences: Vec::new(),
+                hint: None,
+            };
             let told = host.exchange(&ask).map_err(failed)?;
             jar.take(&told);
             let object = explain::object(&file.loaded, &ask, &told).map_err(failed)?;
-            if let Some(route) = object["route"].as_str() {
-                reached.insert(route.to_owned());
-            }
-            let failures = step.expect.failures(&object, &told);
-            if !failures.is_empty() {
-                return Err(failed(listed(&failures)));
+            explain::with_request(&file.loaded, &ask, |request, client| {
+                coverage.note(&file.loaded, request, client);
+            });
+            let differences = step.expect.failures(&object, &told);
+            if !differences.is_empty() {
+                return Err(Failed {
+                    request: place(time),
+                    error: None,
+                    hint: why_not(&differences, &object),
+                    differences,
+                });
             }
             for (key, _) in &step.counts {
                 *counts
@@ -114,21 +160,28 @@ fn run_test(test: &Test, file: &File, host: &mut dyn Host, reached: &mut BTreeSe
                     .or_insert(0) += 1;
             }
         }
-        let failures = count_failures(&step.counts, &counts);
-        if !failures.is_empty() {
-            return Err(format!("{}\n{}", place(step.repeat - 1), listed(&failures)));
+        let differences = count_failures(&step.counts, &counts);
+        if !differences.is_empty() {
+            return Err(Failed {
+                request: place(step.repeat - 1),
+                error: None,
+                differences,
+                hint: None,
+            });
         }
     }
     Ok(())
 }
 
-fn listed(failures: &[Failure]) -> String {
-    failures
-        .iter()
-        .map(|failure| format!("  {failure}\n"))
-        .collect::<String>()
-        .trim_end()
-        .to_owned()
+/// Why the route that was expected did not match, where one was and it stands before the one that did.
+fn why_not(differences: &[Failure], object: &Map<String, Value>) -> Option<String> {
+    let expected = differences.iter().find(|difference| difference.place == "route")?;
+    let mut looked = object["trace"].as_array()?.iter();
+    // Differences are written as JSON.
+    let wanted: Value = serde_json::from_str(&expected.expected).ok()?;
+    let route = looked.find(|looked| looked["name"] == wanted)?;
+    let (name, failed) = (route["name"].as_str()?, route["failed"].as_str()?);
+    Some(format!("why not `{name}`: {failed}"))
 }
 
 /// The cookies that a test's client was given.

@@ -100,7 +100,7 @@ fn failure_says_where_what_was_expected_and_what_came() {
                   { request: { url: \"http://h/p\" }, repeat: 2, expect: { cluster: green, request_headers: { a: { not: null } } } } ]",
     );
     assert_eq!(
-        report.outcomes[0].failure.as_deref(),
+        report.outcomes[0].failure.as_ref().map(ToString::to_string).as_deref(),
         Some(
             "step 2, request 1 of 2: GET http://h/p\n  cluster: expected \"green\", got \"blue\"\n  \
              request_headers.a: expected not nothing, got nothing"
@@ -110,7 +110,8 @@ fn failure_says_where_what_was_expected_and_what_came() {
 
 #[test]
 fn routes_that_no_request_reached_are_named() {
-    assert_eq!(run_one("request: { url: \"http://h\" }, expect: {}").1.unreached, ["b"]);
+    let (_, report) = run_one("request: { url: \"http://h\" }, expect: {}");
+    assert_eq!(report.coverage.unreached_routes().collect::<Vec<_>>(), ["b"]);
 }
 
 #[test]
@@ -182,7 +183,8 @@ fn counts_are_exact() {
             "request: {{ url: \"http://h\" }}, repeat: 3, expect_counts: {counts}"
         ));
         let failure = failure.map(|line| format!("request 3 of 3: GET http://h/\n{line}"));
-        assert_eq!(report.outcomes[0].failure, failure, "{counts}");
+        let found = report.outcomes[0].failure.as_ref().map(ToString::to_string);
+        assert_eq!(found, failure, "{counts}");
     }
 }
 
@@ -193,5 +195,54 @@ fn host_that_fails_fails_the_test() {
         |_| unreachable!(),
     );
     let report = run(&file.unwrap(), || Err("no host".to_owned()));
-    assert_eq!(report.outcomes[0].failure.as_deref(), Some("no host"));
+    let found = report.outcomes[0].failure.as_ref().map(ToString::to_string);
+    assert_eq!(found.as_deref(), Some("no host"));
+}
+
+#[test]
+fn condition_is_reached_when_it_was_true_and_false() {
+    let config = r#"config: { routes: [
+        { name: a, match: [ { hosts: [h], methods: [GET] }, { path: { prefix: / } } ], pass: true },
+        { name: b, match: { headers: [ { name: x, exact: "1" }, { name: y, present: true } ] }, pass: true } ] }"#;
+    let unreached = |tests: &str| {
+        let file = File::parse(&format!("{config}\ntests: [ {tests} ]"), |_| unreachable!()).unwrap();
+        let host = Rc::new(RefCell::new(Scripted::default()));
+        let report = run(&file, || Ok(Box::new(host.clone())));
+        let unreached = report.coverage.unreached_conditions();
+        let lines: Vec<_> = unreached
+            .map(|it| format!("{} {} {}", it.route, it.condition, it.what))
+            .collect();
+        (lines, report.coverage.count())
+    };
+    let rest = [
+        "b header x: exact 1 never looked at",
+        "b header y: present never looked at",
+    ];
+    // `path: { prefix: / }` is nothing to reach.
+    let one = "{ name: one, request: { url: \"http://h/\" }, expect: {} }";
+    let expected = ["a host: h never false", "a method: GET never false"];
+    assert_eq!(
+        unreached(one),
+        (
+            [&expected[..], &rest]
+                .concat()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            (1, 6)
+        )
+    );
+    let two = "{ name: two, request: { url: \"http://g/\" }, expect: {} }";
+    let expected = ["a method: GET never false"];
+    assert_eq!(
+        unreached(&format!("{one}, {two}")),
+        (
+            [&expected[..], &rest]
+                .concat()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            (2, 6)
+        )
+    );
 }

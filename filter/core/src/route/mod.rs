@@ -112,14 +112,22 @@ pub struct Found {
 /// A condition of a block that a request does not meet, in the order in which conditions are looked at: what is cheap to
 /// tell first, the client's address last. The number is the condition's place in its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Mismatch {
+pub enum Mismatch {
+    /// `hosts`
     Host,
+    /// `path`
     Path,
+    /// `scheme`
     Scheme,
+    /// `methods`
     Method,
+    /// An item of `headers`.
     Header(usize),
+    /// An item of `cookies`.
     Cookie(usize),
+    /// An item of `query`.
     Query(usize),
+    /// `client_ip`
     ClientIp,
 }
 
@@ -129,7 +137,8 @@ impl Block {
         self.mismatch(request, client).is_none()
     }
 
-    fn mismatch(&self, request: &Request, client: &mut AskClient) -> Option<Mismatch> {
+    /// The first condition that a request does not meet. None: it meets all.
+    pub fn mismatch(&self, request: &Request, client: &mut AskClient) -> Option<Mismatch> {
         if !self.hosts.is_empty() && !self.hosts.iter().any(|host| host.matches(request.host)) {
             return Some(Mismatch::Host);
         }

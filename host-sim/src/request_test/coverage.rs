@@ -1,0 +1,174 @@
+//! Which routes and which conditions the requests of tests reached.
+//!
+//! Routes are looked at in their order until one matches, blocks and their conditions likewise, up to the first that fails. A
+//! condition is reached when it was true in one look and false in another: tests that only ever see it true would not notice if
+//! it were gone.
+
+use pointsman_core::client_ip::Network;
+use pointsman_core::config::Config;
+use pointsman_core::request::Request;
+use pointsman_core::route::path::PathKind;
+use pointsman_core::route::{AskClient, Block, HostMatch, Mismatch, Route};
+use std::fmt::Display;
+
+/// What of one configuration was reached.
+#[derive(Clone, Debug)]
+pub struct Coverage {
+    routes: Vec<Covered>,
+}
+
+#[derive(Clone, Debug)]
+struct Covered {
+    name: String,
+    reached: bool,
+    /// The conditions of each block.
+    blocks: Vec<Vec<Seen>>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    condition: Mismatch,
+    /// For people.
+    text: String,
+    was_true: bool,
+    was_false: bool,
+}
+
+/// A condition that was not reached.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unreached<'c> {
+    /// The name of its route.
+    pub route: &'c str,
+    /// `header x-tier: exact gold`
+    pub condition: &'c str,
+    /// `never true`, `never false`, or `never looked at`.
+    pub what: &'static str,
+}
+
+impl Coverage {
+    /// Nothing was reached yet.
+    pub fn new(config: &Config) -> Coverage {
+        let covered = |route: &Route| Covered {
+            name: route.name.to_string(),
+            reached: false,
+            blocks: route.blocks.iter().map(conditions).collect(),
+        };
+        Coverage {
+            routes: config.routes.iter().map(covered).collect(),
+        }
+    }
+
+    /// Notes what one request reaches.
+    pub fn note(&mut self, config: &Config, request: &Request, client: &mut AskClient) {
+        for (route, covered) in config.routes.iter().zip(&mut self.routes) {
+            for (block, seen) in route.blocks.iter().zip(&mut covered.blocks) {
+                let mismatch = block.mismatch(request, client);
+                for seen in seen {
+                    seen.was_true |= mismatch.is_none_or(|failed| seen.condition < failed);
+                    seen.was_false |= mismatch == Some(seen.condition);
+                }
+                if mismatch.is_none() {
+                    covered.reached = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Adds what other tests of the same configuration reached.
+    pub fn merge(&mut self, other: &Coverage) {
+        for (ours, theirs) in self.routes.iter_mut().zip(&other.routes) {
+            ours.reached |= theirs.reached;
+            let seen = ours.blocks.iter_mut().flatten().zip(theirs.blocks.iter().flatten());
+            for (ours, theirs) in seen {
+                ours.was_true |= theirs.was_true;
+                ours.was_false |= theirs.was_false;
+            }
+        }
+    }
+
+    /// The names of the routes that no request took, in the order of the configuration.
+    pub fn unreached_routes(&self) -> impl Iterator<Item = &str> {
+        let unreached = self.routes.iter().filter(|route| !route.reached);
+        unreached.map(|route| route.name.as_str())
+    }
+
+    /// The conditions that were not reached, in the order of the configuration.
+    pub fn unreached_conditions(&self) -> impl Iterator<Item = Unreached<'_>> {
+        let conditions = self.routes.iter().flat_map(|route| {
+            let seen = route.blocks.iter().flatten();
+            seen.map(move |seen| (route.name.as_str(), seen))
+        });
+        conditions.filter_map(|(route, seen)| {
+            let what = match (seen.was_true, seen.was_false) {
+                (true, true) => return None,
+                (true, false) => "never false",
+                (false, true) => "never true",
+                (false, false) => "never looked at",
+            };
+            Some(Unreached {
+                route,
+                condition: &seen.text,
+                what,
+            })
+        })
+    }
+
+    /// How many routes and conditions were reached, of how many.
+    pub fn count(&self) -> (usize, usize) {
+        let conditions = self.routes.iter().map(|route| route.blocks.iter().flatten().count());
+        let total = self.routes.len() + conditions.sum::<usize>();
+        let unreached = self.unreached_routes().count() + self.unreached_conditions().count();
+        (total - unreached, total)
+    }
+}
+
+/// The conditions of a block, without those that every request meets.
+fn conditions(block: &Block) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    let mut push = |condition, text: String| {
+        seen.push(Seen {
+            condition,
+            text,
+            was_true: false,
+            was_false: false,
+        });
+    };
+    if !block.hosts.is_empty() && !block.hosts.contains(&HostMatch::Any) {
+        push(Mismatch::Host, format!("host: {}", either(&block.hosts)));
+    }
+    if let Some(path) = &block.path
+        && !matches!(&path.kind, PathKind::Prefix(prefix) if prefix.is_empty())
+    {
+        push(Mismatch::Path, format!("path: {path}"));
+    }
+    if let Some(scheme) = &block.scheme {
+        push(Mismatch::Scheme, format!("scheme: {}", scheme.escape_ascii()));
+    }
+    if !block.methods.is_empty() {
+        let methods = block.methods.iter().map(|method| method.escape_ascii());
+        push(Mismatch::Method, format!("method: {}", either(methods)));
+    }
+    for (kind, conditions, mismatch) in [
+        ("header", &block.headers, Mismatch::Header as fn(usize) -> Mismatch),
+        ("cookie", &block.cookies, Mismatch::Cookie),
+        ("query", &block.query, Mismatch::Query),
+    ] {
+        for (at, condition) in conditions.iter().enumerate() {
+            let name = condition.name.escape_ascii();
+            push(mismatch(at), format!("{kind} {name}: {condition}"));
+        }
+    }
+    if !block.client_ip.is_empty() {
+        push(
+            Mismatch::ClientIp,
+            format!("client_ip: {}", either::<&Network>(&block.client_ip)),
+        );
+    }
+    seen
+}
+
+fn either<T: Display>(values: impl IntoIterator<Item = T>) -> String {
+    let values: Vec<_> = values.into_iter().map(|value| value.to_string()).collect();
+    values.join(" or ")
+}
