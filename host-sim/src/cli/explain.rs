@@ -117,7 +117,7 @@ fn write_text(out: &mut impl Write, object: &Map<String, Value>) -> io::Result<(
         .map(|status| format!(" with {status}"))
         .unwrap_or_default();
     writeln!(out, "\n{strong}{what}{status}{strong:#}")?;
-    for key in ["pool", "target", "cluster", "endpoint", "limit"] {
+    for key in ["pool", "target", "cluster", "endpoint", "region", "limit"] {
         if let Some(value) = text(key) {
             writeln!(out, "  {faint}{key}:{faint:#} {value}")?;
         }
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn text_says_what_json_says() {
         let object = json!({
-            "route": "b", "action": "forward", "pool": "p", "target": "t", "cluster": "c", "endpoint": null, "limit": null, "region": null,
+            "route": "b", "action": "forward", "pool": "p", "target": "t", "cluster": "c", "endpoint": null, "region": "seoul", "limit": null,
             "reason": "balance", "status": null, "request_headers": [[":method", "GET"]], "response_headers": [],
             "trace": [
                 { "name": "a", "matched": false, "failed": "path: exact /a, got /" },
@@ -178,7 +178,7 @@ mod tests {
         write_text(&mut out, object.as_object().unwrap()).unwrap();
         assert_eq!(
             String::from_utf8(out.into_inner()).unwrap(),
-            "✗ a  path: exact /a, got /\n✓ b\n\nforwarded\n  pool: p\n  target: t\n  cluster: c\n  \
+            "✗ a  path: exact /a, got /\n✓ b\n\nforwarded\n  pool: p\n  target: t\n  cluster: c\n  region: seoul\n  \
              reason: balance (a new choice by the pool's `balance`)\n\nthe upstream gets\n  :method: GET\n"
         );
     }
