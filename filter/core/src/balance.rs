@@ -41,6 +41,8 @@
 //! 10,000 in the same run. (Processor time of a native build, on a busy machine: another run had about half for 2,000. The
 //! winner's times: `cargo test --release -p pointsman-core time_of_a_hashed_choice -- --ignored --nocapture`.)
 
+pub mod least;
+
 use crate::hash::{SipWriter, mixed};
 use crate::pool::Pool;
 use crate::rate_limit::KeyPart;
@@ -203,16 +205,6 @@ pub fn random(pool: &Pool, usable: &dyn Fn(usize) -> bool, roll: u64) -> Option<
         }
     });
     pick_weighted(weights, roll)
-}
-
-/// The target with the least `load` for its weight, among those that take new requests and are `usable`. None: there is no
-/// such target.
-pub fn least_loaded(pool: &Pool, usable: &dyn Fn(usize) -> bool, load: &mut dyn FnMut(usize) -> f64) -> Option<usize> {
-    let candidates = pool.targets.iter().enumerate();
-    let scores = candidates
-        .filter(|(i, target)| target.takes_new() && usable(*i))
-        .map(|(i, target)| (i, load(i) / f64::from(target.weight)));
-    scores.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(i, _)| i)
 }
 
 /// The targets to try after `chosen`, at most [`RETRIES`], in order: drawn by weight without putting back, so that what a

@@ -9,6 +9,7 @@
 //! | `draining`, weight 0 | takes the requests of its sessions and no others, as long as it is healthy |
 
 use super::{Around, NANOSECONDS, Reason, Roll, Worker};
+use crate::balance::least::Load;
 use crate::balance::{self, Balance};
 use crate::config::Config;
 use crate::hash::mixed;
@@ -178,17 +179,19 @@ impl Worker {
         let (in_flight, times, port) = (&mut self.in_flight, &mut self.response_times, &mut *around.port);
         let target = match (hash, &pool.balance) {
             (Some((hash, _)), _) => state.hashed.pick(pool, ready, hash)?,
-            (None, Balance::LeastConnections) => {
-                let mut load = |i: usize| f64::from(in_flight.of(port, pool, i)) + 1.0;
-                balance::least_loaded(pool, &usable, &mut load)?
-            }
-            (None, Balance::LeastResponseTime) => {
-                times.exchange(port, pool, now);
-                let mut load = |i: usize| {
-                    let time = times.of(pool, i, now).unwrap_or(1);
-                    (f64::from(in_flight.of(port, pool, i)) + 1.0) * time as f64
+            (None, Balance::LeastConnections | Balance::LeastResponseTime) => {
+                let timed = pool.balance == Balance::LeastResponseTime;
+                if timed {
+                    times.exchange(port, pool, now);
+                }
+                let time = |target: usize| times.guess(pool, target, now) as f64;
+                let mut load = Load {
+                    usable: &usable,
+                    share: &share,
+                    in_flight: &mut |target| in_flight.of(port, pool, target),
+                    time: timed.then_some(&time),
                 };
-                balance::least_loaded(pool, &usable, &mut load)?
+                state.least.pick(pool, &mut load, roll, now)?
             }
             // A set that changes with each request has no turns.
             (None, Balance::RoundRobin | Balance::Hash(_)) if !slow => {

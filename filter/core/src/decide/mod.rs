@@ -9,6 +9,7 @@
 mod choose;
 mod land;
 
+use crate::balance::least::Least;
 use crate::balance::{Hashed, RoundRobin};
 use crate::client_ip::Client;
 use crate::config::{Config, NoRoute};
@@ -65,6 +66,7 @@ struct PoolState {
     /// One for each of [`Regions::numbers`], so that regions do not disturb each other's turns.
     round_robins: Vec<RoundRobin>,
     hashed: Hashed,
+    least: Least,
     sessions: Sessions,
 }
 
@@ -153,6 +155,7 @@ impl Worker {
                     .collect(),
                 regions,
                 hashed: Hashed::new(pool),
+                least: Least::default(),
                 sessions: Sessions::new(pool),
             }
         });
