@@ -4,6 +4,7 @@ pub mod check;
 pub mod demo;
 pub mod explain;
 pub mod schema;
+pub mod run;
 mod style;
 pub mod test;
 

@@ -11,4 +11,5 @@ pub mod explain;
 pub mod module;
 pub mod request_test;
 pub mod schema;
+pub mod simulation;
 pub mod world;

@@ -22,6 +22,7 @@ enum Command {
     Demo(cli::demo::Arguments),
     Explain(cli::explain::Arguments),
     Schema(cli::schema::Arguments),
+    Run(cli::run::Arguments),
     Test(cli::test::Arguments),
 }
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => cli::demo::run(&arguments),
         Command::Explain(arguments) => cli::explain::run(&arguments),
         Command::Schema(arguments) => cli::schema::run(&arguments),
+        Command::Run(arguments) => cli::run::run(&arguments),
         Command::Test(arguments) => cli::test::run(&arguments),
     };
     match outcome {

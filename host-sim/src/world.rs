@@ -159,10 +159,15 @@ impl World {
         self.workers[worker].0.kill();
     }
 
+    /// When something falls due next (a tick, the time-out of a call), in nanoseconds since the world began.
+    pub fn next_due(&self) -> Option<u64> {
+        self.workers.iter().filter_map(|worker| worker.0.next_due()).min()
+    }
+
     /// Lets time pass. What falls due in it (ticks, time-outs of calls) happens at its own time, in order.
     pub fn advance(&self, by: Duration) {
         let end = self.proxy.monotonic() + by.as_nanos() as u64;
-        while let Some(due) = self.workers.iter().filter_map(|worker| worker.0.next_due()).min()
+        while let Some(due) = self.next_due()
             && due <= end
         {
             self.proxy.pass_until(due);

@@ -9,14 +9,14 @@ mod health;
 mod pool;
 mod protobuf;
 mod rate_limit;
-mod reader;
+pub mod reader;
 mod redirect;
 mod region;
 mod respond;
 mod rewrite;
 mod route;
 mod sticky;
-mod syntax;
+pub mod syntax;
 mod upstream;
 
 #[cfg(test)]

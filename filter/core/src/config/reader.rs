@@ -79,6 +79,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// What stands here.
+    pub fn value(&self) -> &'a Value {
+        self.value
+    }
+
     /// `routes[3].match.path`
     pub fn place(&self) -> String {
         let Some(parent) = self.parent else {

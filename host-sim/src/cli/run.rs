@@ -1,0 +1,51 @@
+//! `host-sim run`: traffic over virtual time, with faults, and what came of it.
+
+use super::Outcome;
+use anyhow::{Context, Result};
+use host_sim::simulation::scenario::Scenario;
+use host_sim::simulation::{self, Chooser, report, summary};
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Plays traffic over time on simulated workers, with faults, and reports.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The scenario, in YAML.
+    scenario: PathBuf,
+    /// Another seed than the scenario's.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where to write the report, one HTML file. Default: the scenario's name with `.html`, in the current directory; with
+    /// `--json`, none.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints to stdout. [`Outcome::Found`]: an expectation of the scenario does not hold.
+pub fn run(arguments: &Arguments) -> Result<Outcome> {
+    let mut scenario = Scenario::read(&arguments.scenario)?;
+    scenario.seed = arguments.seed.unwrap_or(scenario.seed);
+    let run = simulation::run(&scenario, Chooser::Filter)?;
+    let judged = simulation::judge(&scenario, &run);
+    let default = || (!arguments.json).then(|| PathBuf::from(format!("{}.html", scenario.name)));
+    let path = arguments.report.clone().or_else(default);
+    if let Some(path) = &path {
+        fs::write(path, report::html(&scenario, &run, &judged)).with_context(|| path.display().to_string())?;
+    }
+    let mut out = io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{:#}", summary::json(&scenario, &run, &judged))?;
+    } else {
+        summary::write(&mut out, &scenario, &run, &judged)?;
+        path.iter()
+            .try_for_each(|path| writeln!(out, "report: {}", path.display()))?;
+    }
+    Ok(match judged.iter().all(|judged| judged.good) {
+        true => Outcome::Good,
+        false => Outcome::Found,
+    })
+}

@@ -1,0 +1,737 @@
+//! Traffic over virtual time through the real filter: many requests open at a time over the workers of a [`World`],
+//! targets that take their time, queue, fail and come back, VMs that trap, clocks that jump.
+//!
+//! A run is a function of its scenario: the order of events is that of their times, and of those with one time that in
+//! which they were made. Every request has randomness of its own, so the same request takes the same time whoever chose
+//! its target, and two runs with different rules differ by the rules alone.
+//!
+//! The proxy around the filter is the one of `envoy-config/`: a request whose connection fails is tried again, in a pool
+//! of endpoints at the next one of the filter's list, in a pool of clusters at the same; a request that was sent is not.
+
+pub mod backend;
+pub mod measure;
+pub mod record;
+pub mod report;
+pub mod scenario;
+pub mod service;
+pub mod summary;
+pub mod traffic;
+
+use crate::exchange::{Pairs, Response};
+use crate::world::stream::{Step, Stream};
+use crate::world::{Outcome, World};
+use anyhow::{Result, anyhow};
+use backend::{Arrived, Backend, Begun, Job, Reach, Ticket};
+use measure::Judged;
+use pointsman_core::hash::mixed;
+use record::{LEFT, Record, Sample, TargetSample};
+use scenario::{Fault, Scenario, What};
+use slab::Slab;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+use traffic::Flow;
+
+/// How long it takes until a connection is refused, in nanoseconds: a way there and back in a data centre.
+const REFUSAL: u64 = 200_000;
+/// The longest pause before a retry, in nanoseconds (`retry_back_off` of `envoy-config/`).
+const BACK_OFF: u64 = 1_000_000;
+/// How many samples a run has.
+const SAMPLES: u64 = 240;
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Run {
+    /// Of every request that came to an end, in the order of their ends.
+    pub records: Vec<Record>,
+    /// In order of time.
+    pub samples: Vec<Sample>,
+    /// What the filter counts, at the end: every metric with a number.
+    pub metrics: BTreeMap<String, u64>,
+    /// The filter's log: warnings and worse.
+    pub log: Vec<String>,
+    /// How many requests were still open.
+    pub open: usize,
+}
+
+/// Who chooses the targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Chooser {
+    /// The filter.
+    #[default]
+    Filter,
+    /// Somebody who sees everything at all times: each target's queue, and how long each request will take. It sends a request
+    /// to where it will be answered first. The filter is not asked.
+    Oracle,
+}
+
+/// Plays a scenario.
+pub fn run(scenario: &Scenario, chooser: Chooser) -> Result<Run> {
+    let mut engine = Engine::new(scenario, chooser)?;
+    engine.play();
+    Ok(engine.into_run())
+}
+
+/// Holds a run against what its scenario expects.
+pub fn judge(scenario: &Scenario, run: &Run) -> Vec<Judged> {
+    scenario
+        .expect
+        .iter()
+        .map(|expectation| expectation.judge(run))
+        .collect()
+}
+
+/// Who waits for a target's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// A request.
+    Request(Id),
+    /// The filter: an HTTP call of this worker.
+    Probe(usize, u32),
+}
+
+/// Names a request, also after its end, when its place may have another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Id {
+    place: usize,
+    number: u64,
+}
+
+/// Something that will happen.
+#[derive(Debug)]
+enum Event {
+    /// A request of this kind of traffic comes.
+    Arrival(usize),
+    /// A target has done its work.
+    Done(usize, Ticket),
+    /// A request goes to the next of its targets.
+    Try(Id),
+    /// No connection came about.
+    NoConnection(Id),
+    /// The proxy waits no longer.
+    TimeOut(Id),
+    /// The client waits no longer.
+    Leave(Id),
+    /// A probe finds nobody.
+    Unreachable(usize, u32),
+    /// A fault begins.
+    Fault(usize),
+    /// A fault is over.
+    Over(usize),
+    /// A look at everything.
+    Sample,
+}
+
+/// An event with its time; the least is the greatest, for a heap. `number`: those of one time keep their order.
+struct Due {
+    at: u64,
+    number: u64,
+    event: Event,
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Due) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Due) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Due) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Due {}
+
+/// A request under way.
+struct Request {
+    number: u64,
+    start: u64,
+    traffic: usize,
+    /// None: the oracle chose.
+    stream: Option<Stream>,
+    /// Where it goes, in order; at least one.
+    tries: Vec<u16>,
+    tried: usize,
+    random: fastrand::Rng,
+}
+
+impl Request {
+    /// The target of the present try.
+    fn target(&self) -> usize {
+        usize::from(self.tries[self.tried])
+    }
+}
+
+/// How a request ends that has a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// With the target's answer.
+    Status(u16),
+    /// No try found anybody.
+    NoConnection,
+    /// The connection broke while the target worked.
+    Lost,
+    /// The proxy waits no longer.
+    TimedOut,
+}
+
+impl End {
+    /// What the client gets.
+    fn status(self) -> u16 {
+        match self {
+            End::Status(status) => status,
+            End::NoConnection | End::Lost => 503,
+            End::TimedOut => 504,
+        }
+    }
+}
+
+/// What a cluster of the proxy is.
+enum Cluster {
+    /// A target.
+    Target(u16),
+    /// Endpoints, by address.
+    Endpoints(BTreeMap<String, u16>),
+}
+
+struct Engine<'s> {
+    scenario: &'s Scenario,
+    chooser: Chooser,
+    world: World,
+    now: u64,
+    due: BinaryHeap<Due>,
+    events: u64,
+    flows: Vec<Flow>,
+    requests: Slab<Request>,
+    /// How many requests there ever were.
+    number: u64,
+    targets: Vec<Backend<Owner>>,
+    /// Which part of a target's probes is lost.
+    probe_loss: Vec<f64>,
+    clusters: BTreeMap<Vec<u8>, Cluster>,
+    random: fastrand::Rng,
+    /// The last HTTP call that was seen of each worker.
+    seen_calls: Vec<u32>,
+    records: Vec<Record>,
+    samples: Vec<Sample>,
+    /// Of each target, since the last sample.
+    seen: Vec<TargetSample>,
+    /// What was said of configurations that the filter refused.
+    refused: Vec<String>,
+}
+
+impl<'s> Engine<'s> {
+    fn new(scenario: &'s Scenario, chooser: Chooser) -> Result<Engine<'s>> {
+        let world = World::builder()
+            .workers(scenario.workers)
+            .seed(scenario.seed)
+            .failure_policy(scenario.proxy.failure_policy)
+            .config(scenario.config.to_string().as_bytes())
+            .start()
+            .map_err(|error| anyhow!(error))?;
+        let flow = |(place, traffic)| Flow::new(traffic, mixed(scenario.seed ^ place as u64));
+        let mut engine = Engine {
+            scenario,
+            chooser,
+            world,
+            now: 0,
+            due: BinaryHeap::new(),
+            events: 0,
+            flows: scenario.traffic.iter().enumerate().map(flow).collect(),
+            requests: Slab::new(),
+            number: 0,
+            targets: scenario
+                .targets
+                .iter()
+                .map(|target| Backend::new(target.model))
+                .collect(),
+            probe_loss: vec![0.0; scenario.targets.len()],
+            clusters: clusters(scenario),
+            random: fastrand::Rng::with_seed(scenario.seed),
+            seen_calls: vec![0; scenario.workers],
+            records: Vec::new(),
+            samples: Vec::new(),
+            seen: vec![TargetSample::default(); scenario.targets.len()],
+            refused: Vec::new(),
+        };
+        for (number, fault) in scenario.faults.iter().enumerate() {
+            engine.at(fault.at, Event::Fault(number));
+            if let Some(until) = fault.until {
+                engine.at(until, Event::Over(number));
+            }
+        }
+        engine.at(0, Event::Sample);
+        (0..scenario.traffic.len()).for_each(|place| engine.expect_arrival(place));
+        Ok(engine)
+    }
+
+    fn at(&mut self, at: u64, event: Event) {
+        self.events += 1;
+        self.due.push(Due {
+            at,
+            number: self.events,
+            event,
+        });
+    }
+
+    fn after(&mut self, nanoseconds: u64, event: Event) {
+        self.at(self.now.saturating_add(nanoseconds), event);
+    }
+
+    /// What falls due in the world (ticks, time-outs of probes) and what falls due here, in the order of their times.
+    fn play(&mut self) {
+        let end = self.scenario.duration;
+        loop {
+            let here = self.due.peek().map_or(end, |due| due.at.min(end));
+            if let Some(there) = self.world.next_due().filter(|there| *there <= here) {
+                self.pass_until(there);
+                self.answer_calls();
+                continue;
+            }
+            self.pass_until(here);
+            match self.due.pop() {
+                Some(due) if due.at <= end => self.happen(due.event),
+                _ => break,
+            }
+        }
+    }
+
+    fn pass_until(&mut self, at: u64) {
+        self.world.advance(Duration::from_nanos(at - self.now));
+        self.now = at;
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrival(place) => {
+                self.expect_arrival(place);
+                self.arrive(place);
+            }
+            Event::Done(target, ticket) => self.done(target, ticket),
+            Event::Try(id) => self.attempt(id),
+            Event::NoConnection(id) => self.no_connection(id),
+            Event::TimeOut(id) => self.answer(id, End::TimedOut),
+            Event::Leave(id) => self.leave(id),
+            Event::Unreachable(worker, token) => {
+                self.world.workers()[worker].end_http_call(token, &Outcome::Unreachable);
+            }
+            Event::Fault(number) => self.fault(&self.scenario.faults[number]),
+            Event::Over(number) => self.over(&self.scenario.faults[number]),
+            Event::Sample => {
+                self.sample();
+                self.after((self.scenario.duration / SAMPLES).max(1), Event::Sample);
+            }
+        }
+    }
+
+    // The way of a request.
+
+    fn expect_arrival(&mut self, place: usize) {
+        if let Some(at) = self.flows[place].next(&self.scenario.traffic[place], self.now) {
+            self.at(at, Event::Arrival(place));
+        }
+    }
+
+    fn arrive(&mut self, place: usize) {
+        self.number += 1;
+        let traffic = &self.scenario.traffic[place];
+        let client = self.flows[place].client(place, traffic);
+        let random = fastrand::Rng::with_seed(mixed(self.scenario.seed.wrapping_add(mixed(self.number))));
+        let mut request = Request {
+            number: self.number,
+            start: self.now,
+            traffic: place,
+            stream: None,
+            tries: Vec::new(),
+            tried: 0,
+            random,
+        };
+        request.tries = match self.chooser {
+            Chooser::Oracle => vec![self.foresee(&request)],
+            Chooser::Filter => {
+                // A client keeps its connection, and a connection stays on its worker.
+                let worker = client.number as usize % self.scenario.workers;
+                let personal = self.flows[place].headers(traffic, client);
+                let headers = personal.as_ref().unwrap_or(&traffic.headers);
+                let mut stream = self.world.workers()[worker].open_from(headers, client.address);
+                let tries = match stream.request() {
+                    Step::Forward(headers) => route(self.scenario, &self.clusters, &headers, &mut self.random),
+                    Step::Reply(response) => {
+                        stream.close();
+                        return self.record(&request, response.status, true);
+                    }
+                    // Nothing will ever become of it, and nobody is told.
+                    Step::Wait => Vec::new(),
+                };
+                if tries.is_empty() {
+                    let response = stream.response(&bare(503));
+                    stream.close();
+                    return self.record(&request, response.status, false);
+                }
+                request.stream = Some(stream);
+                tries
+            }
+        };
+        self.seen[usize::from(request.tries[0])].in_flight += 1;
+        let number = request.number;
+        let id = Id {
+            place: self.requests.insert(request),
+            number,
+        };
+        if let Some(patience) = traffic.patience {
+            self.after(patience, Event::Leave(id));
+        }
+        self.after(self.scenario.proxy.timeout, Event::TimeOut(id));
+        self.attempt(id);
+    }
+
+    /// The target that will answer the request first.
+    fn foresee(&self, request: &Request) -> u16 {
+        let answered = |target: &Backend<Owner>| {
+            let job = Job {
+                owner: (),
+                service: target.model.service.draw(&mut request.random.clone()),
+            };
+            let begun = target.foreseen(self.now);
+            begun + (job.service as f64 * target.slow) as u64
+        };
+        let reachable = self
+            .targets
+            .iter()
+            .enumerate()
+            .filter(|(_, target)| target.reach == Reach::Up);
+        let best = reachable.min_by_key(|(_, target)| (answered(target), target.load()));
+        best.map_or(0, |(place, _)| place as u16)
+    }
+
+    fn request(&mut self, id: Id) -> Option<&mut Request> {
+        let request = self.requests.get_mut(id.place)?;
+        (request.number == id.number).then_some(request)
+    }
+
+    /// Sends a request to the target of its present try.
+    fn attempt(&mut self, id: Id) {
+        let Some(request) = self.request(id) else { return };
+        let target = request.target();
+        let mut random = request.random.clone();
+        self.seen[target].asked += 1;
+        match self.targets[target].reach {
+            Reach::Refused => self.after(REFUSAL, Event::NoConnection(id)),
+            Reach::Silent => self.after(self.scenario.proxy.connect_timeout, Event::NoConnection(id)),
+            Reach::Up => {
+                let service = self.targets[target].model.service.draw(&mut random);
+                match self.targets[target].arrive(
+                    Job {
+                        owner: Owner::Request(id),
+                        service,
+                    },
+                    self.now,
+                ) {
+                    Arrived::Begun(begun) => self.begun(target, begun),
+                    Arrived::Waits => {}
+                    Arrived::Overflow => self.answer(id, End::Status(503)),
+                }
+            }
+        }
+    }
+
+    fn begun(&mut self, target: usize, begun: Begun) {
+        self.after(begun.after, Event::Done(target, begun.ticket));
+    }
+
+    fn no_connection(&mut self, id: Id) {
+        let pause = self.random.u64(..BACK_OFF);
+        let Some(request) = self.request(id) else { return };
+        if request.tried + 1 < request.tries.len() {
+            let failed = request.target();
+            request.tried += 1;
+            self.seen[failed].failed += 1;
+            self.after(pause, Event::Try(id));
+        } else {
+            self.answer(id, End::NoConnection);
+        }
+    }
+
+    fn done(&mut self, target: usize, ticket: Ticket) {
+        let Some((owner, next)) = self.targets[target].end(ticket, self.now) else {
+            return;
+        };
+        if let Some(begun) = next {
+            self.begun(target, begun);
+        }
+        let status = match self.targets[target].fails {
+            Some((status, share)) if self.random.f64() < share => status,
+            _ => 200,
+        };
+        match owner {
+            Owner::Request(id) => self.answer(id, End::Status(status)),
+            Owner::Probe(worker, token) => {
+                self.world.workers()[worker].end_http_call(token, &Outcome::Answer(bare(status)));
+            }
+        }
+    }
+
+    fn take(&mut self, id: Id) -> Option<Request> {
+        self.request(id)?;
+        let request = self.requests.remove(id.place);
+        self.seen[usize::from(request.tries[0])].in_flight -= 1;
+        Some(request)
+    }
+
+    /// A request comes to its end.
+    fn answer(&mut self, id: Id, end: End) {
+        let Some(mut request) = self.take(id) else { return };
+        if end.status() >= 500 {
+            self.seen[request.target()].failed += 1;
+        }
+        let status = match request.stream.take() {
+            Some(mut stream) => {
+                let response = stream.response(&bare(end.status()));
+                stream.close();
+                response.status
+            }
+            None => end.status(),
+        };
+        self.record(&request, status, false);
+    }
+
+    fn leave(&mut self, id: Id) {
+        let Some(mut request) = self.take(id) else { return };
+        if let Some(stream) = request.stream.take() {
+            stream.close();
+        }
+        self.record(&request, LEFT, false);
+    }
+
+    fn record(&mut self, request: &Request, status: u16, own: bool) {
+        self.records.push(Record {
+            start: request.start,
+            latency: self.now - request.start,
+            traffic: request.traffic as u16,
+            target: request.tries.get(request.tried).copied(),
+            status,
+            retries: request.tried as u8,
+            own,
+        });
+    }
+
+    // The filter's own calls.
+
+    /// Sends what HTTP calls the filter has made since this was last asked.
+    fn answer_calls(&mut self) {
+        for worker in 0..self.scenario.workers {
+            let seen = self.seen_calls[worker];
+            let calls = self.world.workers()[worker].http_calls();
+            for call in calls.iter().filter(|call| call.token > seen) {
+                self.seen_calls[worker] = self.seen_calls[worker].max(call.token);
+                let Some(target) = self.route_call(call) else { continue };
+                self.probe(worker, call.token, usize::from(target));
+            }
+        }
+    }
+
+    fn route_call(&mut self, call: &crate::world::HttpCall) -> Option<u16> {
+        let endpoint = call
+            .headers
+            .iter()
+            .find(|(name, _)| *name == *self.scenario.loaded.upstream.endpoint_header);
+        match self.clusters.get(call.cluster.as_bytes())? {
+            Cluster::Target(target) => Some(*target),
+            Cluster::Endpoints(endpoints) => {
+                let address = endpoint.and_then(|(_, value)| std::str::from_utf8(value).ok());
+                address
+                    .and_then(|address| endpoints.get(address))
+                    .or(endpoints.values().next())
+                    .copied()
+            }
+        }
+    }
+
+    fn probe(&mut self, worker: usize, token: u32, target: usize) {
+        if self.random.f64() < self.probe_loss[target] {
+            return;
+        }
+        match self.targets[target].reach {
+            Reach::Refused => self.after(REFUSAL, Event::Unreachable(worker, token)),
+            Reach::Silent => self.after(self.scenario.proxy.connect_timeout, Event::Unreachable(worker, token)),
+            Reach::Up => {
+                let service = self.targets[target].model.probe.draw(&mut self.random);
+                let job = Job {
+                    owner: Owner::Probe(worker, token),
+                    service,
+                };
+                match self.targets[target].arrive(job, self.now) {
+                    Arrived::Begun(begun) => self.begun(target, begun),
+                    Arrived::Waits => {}
+                    Arrived::Overflow => {
+                        self.world.workers()[worker].end_http_call(token, &Outcome::Answer(bare(503)));
+                    }
+                }
+            }
+        }
+    }
+
+    // Faults.
+
+    fn fault(&mut self, fault: &Fault) {
+        match fault.what {
+            What::Refused(target) => {
+                self.targets[target].reach = Reach::Refused;
+                for owner in self.targets[target].reset() {
+                    self.lost(owner);
+                }
+            }
+            What::Silent(target) => {
+                self.targets[target].reach = Reach::Silent;
+                self.targets[target].hang();
+            }
+            What::Hang(target) => self.targets[target].hang(),
+            What::Slow(target, times) => self.targets[target].slow = times,
+            What::Fail(target, status, share) => self.targets[target].fails = Some((status, share)),
+            What::LoseProbes(target, share) => self.probe_loss[target] = share,
+            What::Trap(worker) => self.world.kill(worker),
+            What::Jump(nanoseconds) => self.world.proxy().jump(nanoseconds),
+            What::Reload(ref configuration) => {
+                if let Err(failed) = self.world.reload(configuration) {
+                    self.refused.push(failed.to_string());
+                }
+            }
+        }
+    }
+
+    fn over(&mut self, fault: &Fault) {
+        match fault.what {
+            What::Refused(target) => self.targets[target].reach = Reach::Up,
+            What::Silent(target) | What::Hang(target) => {
+                self.targets[target].reach = Reach::Up;
+                for begun in self.targets[target].go_on(self.now) {
+                    self.begun(target, begun);
+                }
+            }
+            What::Slow(target, _) => self.targets[target].slow = 1.0,
+            What::Fail(target, ..) => self.targets[target].fails = None,
+            What::LoseProbes(target, _) => self.probe_loss[target] = 0.0,
+            What::Trap(_) | What::Jump(_) | What::Reload(_) => {}
+        }
+    }
+
+    /// Somebody's work is lost with its connection. It was sent, so it is not tried again.
+    fn lost(&mut self, owner: Owner) {
+        match owner {
+            Owner::Request(id) => self.answer(id, End::Lost),
+            Owner::Probe(worker, token) => {
+                self.world.workers()[worker].end_http_call(token, &Outcome::Unreachable);
+            }
+        }
+    }
+
+    // What is seen.
+
+    fn sample(&mut self) {
+        let counted = self.counted();
+        let seen = self.seen.iter_mut().zip(counted);
+        let targets = seen.map(|(seen, counted)| {
+            let sample = TargetSample { counted, ..*seen };
+            (seen.asked, seen.failed) = (0, 0);
+            sample
+        });
+        self.samples.push(Sample {
+            at: self.now,
+            targets: targets.collect(),
+        });
+    }
+
+    /// The filter's own counts of requests in flight, over all pools that have a target.
+    fn counted(&self) -> Vec<u32> {
+        let proxy = self.world.proxy();
+        let count = |place: &String| proxy.counter(&format!("{place}.in_flight")) as u32;
+        let targets = self.scenario.targets.iter();
+        targets.map(|target| target.places.iter().map(count).sum()).collect()
+    }
+
+    fn into_run(self) -> Run {
+        let proxy = self.world.proxy();
+        let metrics = proxy.metrics().all().keys().cloned().collect::<Vec<_>>();
+        let log = proxy.take_log().into_iter().filter(|line| line.level >= WARNING);
+        Run {
+            metrics: metrics
+                .into_iter()
+                .map(|name| (name.clone(), proxy.counter(&name)))
+                .collect(),
+            log: self.refused.into_iter().chain(log.map(|line| line.message)).collect(),
+            open: self.requests.len(),
+            records: self.records,
+            samples: self.samples,
+        }
+    }
+}
+
+/// The targets of a request's tries, as the proxy's router finds them: `cluster_header`, `override_host`, and for what the
+/// list does not cover any endpoint of the cluster. Empty: there is no such cluster.
+fn route(
+    scenario: &Scenario,
+    clusters: &BTreeMap<Vec<u8>, Cluster>,
+    headers: &Pairs,
+    random: &mut fastrand::Rng,
+) -> Vec<u16> {
+    let upstream = &scenario.loaded.upstream;
+    let first = |name: &[u8]| {
+        headers
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| &value[..])
+    };
+    let tries = scenario.proxy.retries + 1;
+    match first(&upstream.cluster_header).and_then(|name| clusters.get(name)) {
+        None => Vec::new(),
+        Some(Cluster::Target(target)) => vec![*target; tries],
+        Some(Cluster::Endpoints(endpoints)) => {
+            let list = first(&upstream.endpoint_header).unwrap_or_default();
+            let list = std::str::from_utf8(list).unwrap_or_default();
+            let listed = list.split(',').filter_map(|address| endpoints.get(address).copied());
+            let mut targets: Vec<u16> = listed.take(tries).collect();
+            let any = || random.choice(endpoints.values()).copied();
+            targets.extend(std::iter::from_fn(any).take(tries - targets.len()));
+            targets
+        }
+    }
+}
+
+/// proxy-wasm's number of the level of warnings.
+const WARNING: u32 = 3;
+
+/// What the clusters of all configurations are.
+fn clusters(scenario: &Scenario) -> BTreeMap<Vec<u8>, Cluster> {
+    let mut clusters = BTreeMap::new();
+    for (place, target) in scenario.targets.iter().enumerate() {
+        let place = place as u16;
+        for cluster in &target.clusters {
+            let cluster = cluster.clone().into_bytes();
+            if !target.is_endpoint {
+                clusters.insert(cluster, Cluster::Target(place));
+            } else if let Cluster::Endpoints(endpoints) = clusters
+                .entry(cluster)
+                .or_insert_with(|| Cluster::Endpoints(BTreeMap::new()))
+            {
+                endpoints.insert(target.name.clone(), place);
+            }
+        }
+    }
+    clusters
+}
+
+/// A status and nothing else.
+fn bare(status: u16) -> Response {
+    Response {
+        status,
+        headers: Pairs::new(),
+        body: Vec::new(),
+    }
+}

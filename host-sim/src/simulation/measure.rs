@@ -1,0 +1,272 @@
+//! What is measured of a run, and what a scenario expects of it.
+
+use super::Run;
+use super::record::{Record, Sample};
+use super::scenario;
+use pointsman_core::config::reader::{Names, Node, Report};
+
+/// Something that a run can be measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// `requests`: how many there were.
+    Requests,
+    /// `errors`: how many had no answer or a 5xx. A client that leaves is not counted.
+    Errors,
+    /// `error_share`: that by all requests.
+    ErrorShare,
+    /// `refused`: how many a limit refused.
+    Refused,
+    /// `refused_share`: that by all requests.
+    RefusedShare,
+    /// `left`: how many clients lost patience.
+    Left,
+    /// `retries`: how many tries there were beyond the first.
+    Retries,
+    /// `share`: of the requests that any target answered, the part that `target` answered.
+    Share,
+    /// `miscounted`: the most by which the filter's count of requests in flight was off, over all targets together, at any of the
+    /// run's samples.
+    Miscounted,
+    /// `p50`, `p90`, `p99`, `p999`: the latency, in nanoseconds, that this part of the requests (in thousandths) did not exceed.
+    /// Requests that a limit refused are not counted.
+    Latency(u16),
+}
+
+const NAMES: &[&str] = &[
+    "requests",
+    "errors",
+    "error_share",
+    "refused",
+    "refused_share",
+    "left",
+    "retries",
+    "share",
+    "miscounted",
+    "p50",
+    "p90",
+    "p99",
+    "p999",
+];
+
+/// Which requests are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Those that began at this time or later, in nanoseconds.
+    pub from: u64,
+    /// Those that began before. None: to the end.
+    pub until: Option<u64>,
+    /// Those of this kind of traffic.
+    pub traffic: Option<usize>,
+    /// Those that this target answered, or was the last to be tried.
+    pub target: Option<usize>,
+}
+
+/// What a scenario expects.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expectation {
+    /// What is measured.
+    pub measure: Measure,
+    /// Of which requests.
+    pub part: Part,
+    /// At least. Latencies in nanoseconds.
+    pub min: Option<f64>,
+    /// At most.
+    pub max: Option<f64>,
+    /// For people: `p99 of web-green from 10s: at most 300ms`.
+    pub label: String,
+}
+
+/// What came of an expectation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// The expectation, for people.
+    pub label: String,
+    /// What was measured, for people.
+    pub found: String,
+    /// Whether it holds.
+    pub good: bool,
+}
+
+impl Part {
+    /// Whether a request belongs to it. `answered_by_any`: whichever target.
+    fn has(&self, record: &Record, whichever: bool) -> bool {
+        record.start >= self.from
+            && self.until.is_none_or(|until| record.start < until)
+            && self.traffic.is_none_or(|traffic| record.traffic as usize == traffic)
+            && (whichever || self.target.is_none_or(|target| record.target == Some(target as u16)))
+    }
+}
+
+impl Measure {
+    /// Measures a part of a run. None: nothing was there to be measured.
+    pub fn of(self, run: &Run, part: &Part) -> Option<f64> {
+        let whichever = self == Measure::Share;
+        let records = || run.records.iter().filter(|record| part.has(record, whichever));
+        let count = |good: fn(&Record) -> bool| records().filter(|record| good(record)).count() as f64;
+        let all = records().count() as f64;
+        let some = |of: f64, all: f64| (all > 0.0).then(|| of / all);
+        match self {
+            Measure::Requests => Some(all),
+            Measure::Errors => Some(count(Record::is_error)),
+            Measure::ErrorShare => some(count(Record::is_error), all),
+            Measure::Refused => Some(count(Record::is_refused)),
+            Measure::RefusedShare => some(count(Record::is_refused), all),
+            Measure::Left => Some(count(Record::has_left)),
+            Measure::Retries => Some(records().map(|record| f64::from(record.retries)).sum()),
+            Measure::Share => {
+                let of = records()
+                    .filter(|record| record.target.map(usize::from) == part.target)
+                    .count();
+                some(of as f64, count(|record| record.target.is_some()))
+            }
+            Measure::Miscounted => {
+                let is_part = |at| at >= part.from && part.until.is_none_or(|until| at < until);
+                let samples = run.samples.iter().filter(|sample| is_part(sample.at));
+                let off = |sample: &Sample| {
+                    let targets = sample.targets.iter().enumerate();
+                    let targets = targets.filter(|(place, _)| part.target.is_none_or(|target| target == *place));
+                    targets
+                        .map(|(_, target)| target.counted.abs_diff(target.in_flight))
+                        .sum::<u32>()
+                };
+                samples.map(off).max().map(f64::from)
+            }
+            Measure::Latency(thousandths) => {
+                let mut latencies: Vec<u64> = records()
+                    .filter(|record| !record.is_refused())
+                    .map(|record| record.latency)
+                    .collect();
+                percentile(&mut latencies, thousandths).map(|latency| latency as f64)
+            }
+        }
+    }
+
+    fn show(self, value: f64) -> String {
+        match self {
+            Measure::Latency(_) => milliseconds(value),
+            Measure::Share | Measure::ErrorShare | Measure::RefusedShare => format!("{:.4}", value),
+            _ => value.to_string(),
+        }
+    }
+}
+
+impl Expectation {
+    /// Holds it against a run.
+    pub fn judge(&self, run: &Run) -> Judged {
+        let found = self.measure.of(run, &self.part);
+        let good = found
+            .is_some_and(|found| self.min.is_none_or(|min| found >= min) && self.max.is_none_or(|max| found <= max));
+        Judged {
+            label: self.label.clone(),
+            found: found.map_or("nothing to measure".to_owned(), |found| self.measure.show(found)),
+            good,
+        }
+    }
+}
+
+/// The value that this many thousandths of them do not exceed. They are left in another order.
+pub fn percentile(values: &mut [u64], thousandths: u16) -> Option<u64> {
+    let rank = (values.len() * usize::from(thousandths)).div_ceil(1000);
+    let at = rank.checked_sub(1)?;
+    Some(*values.select_nth_unstable(at).1)
+}
+
+/// Nanoseconds as milliseconds with a unit.
+pub fn milliseconds(nanoseconds: f64) -> String {
+    let milliseconds = nanoseconds / 1e6;
+    match milliseconds {
+        _ if milliseconds >= 10_000.0 => format!("{:.1} s", milliseconds / 1000.0),
+        _ if milliseconds >= 100.0 => format!("{milliseconds:.0} ms"),
+        _ => format!("{milliseconds:.1} ms"),
+    }
+}
+
+/// Reads `{ p99: { max: 300ms }, target: web-green, from: 10s }`.
+pub fn read(node: &Node<'_>, targets: &Names<'_>, traffic: &Names<'_>, report: &mut Report) -> Option<Expectation> {
+    const KEYS: &[&str] = &[
+        "requests",
+        "errors",
+        "error_share",
+        "refused",
+        "refused_share",
+        "left",
+        "retries",
+        "share",
+        "miscounted",
+        "p50",
+        "p90",
+        "p99",
+        "p999",
+        "from",
+        "until",
+        "traffic",
+        "target",
+    ];
+    let map = node.map(report, KEYS)?;
+    let given = map.exactly_one(report, NAMES)?;
+    let measure = match given.key() {
+        "requests" => Measure::Requests,
+        "errors" => Measure::Errors,
+        "error_share" => Measure::ErrorShare,
+        "refused" => Measure::Refused,
+        "refused_share" => Measure::RefusedShare,
+        "left" => Measure::Left,
+        "retries" => Measure::Retries,
+        "share" => Measure::Share,
+        "miscounted" => Measure::Miscounted,
+        "p50" => Measure::Latency(500),
+        "p90" => Measure::Latency(900),
+        "p99" => Measure::Latency(990),
+        _ => Measure::Latency(999),
+    };
+    if measure == Measure::Share {
+        map.need(report, "target", "the target whose share it is");
+    }
+    let bounds = given.map(report, &["min", "max"])?;
+    bounds.need_any(report, &["min", "max"]);
+    let mut bound = |key| {
+        let node = bounds.get(key)?;
+        match measure {
+            Measure::Latency(_) => scenario::time(&node, report).map(|time| time as f64),
+            _ => scenario::number(&node, report, 0.0, 1e15),
+        }
+    };
+    let (min, max) = (bound("min"), bound("max"));
+    let mut time = |key| map.get(key).and_then(|node| scenario::time(&node, report));
+    let (from, until) = (time("from"), time("until"));
+    let part = Part {
+        from: from.unwrap_or(0),
+        until,
+        traffic: map
+            .get("traffic")
+            .and_then(|node| node.reference(report, traffic, "kind of traffic")),
+        target: map
+            .get("target")
+            .and_then(|node| node.reference(report, targets, "target")),
+    };
+    let word = |key: &str, before: &str| match map.get(key).and_then(|node| node.as_text()) {
+        Some(text) => format!(" {before} {text}"),
+        None => String::new(),
+    };
+    let limit = |bound: Option<f64>, word: &str| bound.map(|bound| format!("{word} {}", measure.show(bound)));
+    let limits: Vec<_> = [limit(min, "at least"), limit(max, "at most")]
+        .into_iter()
+        .flatten()
+        .collect();
+    let label = [
+        given.key(),
+        &word("traffic", "of"),
+        &word("target", "of"),
+        &word("from", "from"),
+        &word("until", "until"),
+        ": ",
+        &limits.join(", "),
+    ];
+    Some(Expectation {
+        measure,
+        part,
+        min,
+        max,
+        label: label.concat(),
+    })
+}
