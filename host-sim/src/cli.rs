@@ -3,8 +3,8 @@
 pub mod check;
 pub mod demo;
 pub mod explain;
-pub mod schema;
 pub mod run;
+pub mod schema;
 mod style;
 pub mod test;
 

@@ -21,8 +21,8 @@ enum Command {
     Check(cli::check::Arguments),
     Demo(cli::demo::Arguments),
     Explain(cli::explain::Arguments),
-    Schema(cli::schema::Arguments),
     Run(cli::run::Arguments),
+    Schema(cli::schema::Arguments),
     Test(cli::test::Arguments),
 }
 
@@ -31,8 +31,8 @@ fn main() -> ExitCode {
         Command::Check(arguments) => cli::check::run(&arguments),
         Command::Demo(arguments) => cli::demo::run(&arguments),
         Command::Explain(arguments) => cli::explain::run(&arguments),
-        Command::Schema(arguments) => cli::schema::run(&arguments),
         Command::Run(arguments) => cli::run::run(&arguments),
+        Command::Schema(arguments) => cli::schema::run(&arguments),
         Command::Test(arguments) => cli::test::run(&arguments),
     };
     match outcome {

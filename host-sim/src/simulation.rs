@@ -18,14 +18,15 @@ pub mod summary;
 pub mod traffic;
 
 use crate::exchange::{Pairs, Response};
-use crate::world::stream::{Step, Stream};
+use crate::world::metrics::Value;
+use crate::world::stream::{Failure, Step, Stream};
 use crate::world::{Outcome, World};
 use anyhow::{Result, anyhow};
 use backend::{Arrived, Backend, Begun, Job, Reach, Ticket};
 use measure::Judged;
 use pointsman_core::hash::mixed;
 use record::{LEFT, Record, Sample, TargetSample};
-use scenario::{Fault, Scenario, What};
+use scenario::{Fault, Scenario, Target, What};
 use slab::Slab;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -213,6 +214,8 @@ struct Engine<'s> {
     /// How many requests there ever were.
     number: u64,
     targets: Vec<Backend<Owner>>,
+    /// Where each of them is.
+    addresses: Vec<String>,
     /// Which part of a target's probes is lost.
     probe_loss: Vec<f64>,
     clusters: BTreeMap<Vec<u8>, Cluster>,
@@ -252,6 +255,7 @@ impl<'s> Engine<'s> {
                 .iter()
                 .map(|target| Backend::new(target.model))
                 .collect(),
+            addresses: scenario.targets.iter().enumerate().map(address).collect(),
             probe_loss: vec![0.0; scenario.targets.len()],
             clusters: clusters(scenario),
             random: fastrand::Rng::with_seed(scenario.seed),
@@ -371,7 +375,7 @@ impl<'s> Engine<'s> {
                     Step::Wait => Vec::new(),
                 };
                 if tries.is_empty() {
-                    let response = stream.response(&bare(503));
+                    let response = stream.fails(Failure::NoCluster);
                     stream.close();
                     return self.record(&request, response.status, false);
                 }
@@ -418,8 +422,17 @@ impl<'s> Engine<'s> {
 
     /// Sends a request to the target of its present try.
     fn attempt(&mut self, id: Id) {
-        let Some(request) = self.request(id) else { return };
+        let Some(request) = self
+            .requests
+            .get(id.place)
+            .filter(|request| request.number == id.number)
+        else {
+            return;
+        };
         let target = request.target();
+        if let Some(stream) = &request.stream {
+            stream.tries(&self.addresses[target]);
+        }
         let mut random = request.random.clone();
         self.seen[target].asked += 1;
         match self.targets[target].reach {
@@ -493,7 +506,12 @@ impl<'s> Engine<'s> {
         }
         let status = match request.stream.take() {
             Some(mut stream) => {
-                let response = stream.response(&bare(end.status()));
+                let response = match end {
+                    End::Status(status) => stream.response(&bare(status)),
+                    End::NoConnection => stream.fails(Failure::Unreachable),
+                    End::Lost => stream.fails(Failure::Closed),
+                    End::TimedOut => stream.fails(Failure::TimedOut),
+                };
                 stream.close();
                 response.status
             }
@@ -505,7 +523,7 @@ impl<'s> Engine<'s> {
     fn leave(&mut self, id: Id) {
         let Some(mut request) = self.take(id) else { return };
         if let Some(stream) = request.stream.take() {
-            stream.close();
+            stream.leaves();
         }
         self.record(&request, LEFT, false);
     }
@@ -658,13 +676,14 @@ impl<'s> Engine<'s> {
 
     fn into_run(self) -> Run {
         let proxy = self.world.proxy();
-        let metrics = proxy.metrics().all().keys().cloned().collect::<Vec<_>>();
+        let numbers = |(name, value): (&str, &Value)| match value {
+            Value::Number(number) => Some((name.to_owned(), *number)),
+            Value::Samples(_) => None,
+        };
+        let metrics = proxy.metrics().all().filter_map(numbers).collect();
         let log = proxy.take_log().into_iter().filter(|line| line.level >= WARNING);
         Run {
-            metrics: metrics
-                .into_iter()
-                .map(|name| (name.clone(), proxy.counter(&name)))
-                .collect(),
+            metrics,
             log: self.refused.into_iter().chain(log.map(|line| line.message)).collect(),
             open: self.requests.len(),
             records: self.records,
@@ -707,6 +726,15 @@ fn route(
 /// proxy-wasm's number of the level of warnings.
 const WARNING: u32 = 3;
 
+/// An endpoint's own address; of the backend of a cluster, one for benchmarks (RFC 2544).
+fn address((place, target): (usize, &Target)) -> String {
+    let [high, low] = (place as u16).to_be_bytes();
+    match target.is_endpoint {
+        true => target.name.clone(),
+        false => format!("198.18.{high}.{low}:80"),
+    }
+}
+
 /// What the clusters of all configurations are.
 fn clusters(scenario: &Scenario) -> BTreeMap<Vec<u8>, Cluster> {
     let mut clusters = BTreeMap::new();
@@ -735,3 +763,6 @@ fn bare(status: u16) -> Response {
         body: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

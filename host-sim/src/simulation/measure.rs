@@ -270,3 +270,109 @@ pub fn read(node: &Node<'_>, targets: &Names<'_>, traffic: &Names<'_>, report: &
         label: label.concat(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::record::{LEFT, TargetSample};
+    use std::collections::BTreeMap;
+
+    fn record(second: u64, target: Option<u16>, status: u16, latency: u64) -> Record {
+        Record {
+            start: second * scenario::SECOND,
+            latency,
+            traffic: 0,
+            target,
+            status,
+            retries: u8::from(status == 504),
+            own: target.is_none(),
+        }
+    }
+
+    fn run() -> Run {
+        let sample = |at, counted| Sample {
+            at,
+            targets: vec![
+                TargetSample {
+                    in_flight: 3,
+                    counted,
+                    ..TargetSample::default()
+                };
+                2
+            ],
+        };
+        Run {
+            records: vec![
+                record(0, Some(0), 200, 10),
+                record(1, Some(1), 200, 20),
+                record(2, Some(1), 504, 30),
+                record(3, None, 429, 1),
+                record(4, Some(0), LEFT, 40),
+            ],
+            samples: vec![sample(0, 3), sample(5, 1)],
+            metrics: BTreeMap::new(),
+            log: Vec::new(),
+            open: 0,
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_run_is_measured_and_nothing_else() {
+        let all = Part::default();
+        let of = |measure: Measure, part: Part| measure.of(&run(), &part);
+        let late = Part {
+            from: 2 * scenario::SECOND,
+            ..all
+        };
+        let early = Part {
+            until: Some(2 * scenario::SECOND),
+            ..all
+        };
+        let second = Part { target: Some(1), ..all };
+        for (measure, part, expected) in [
+            (Measure::Requests, all, 5.0),
+            (Measure::Requests, late, 3.0),
+            (Measure::Requests, early, 2.0),
+            (Measure::Requests, second, 2.0),
+            (Measure::Errors, all, 1.0),
+            (Measure::Errors, early, 0.0),
+            (Measure::ErrorShare, second, 0.5),
+            (Measure::Refused, all, 1.0),
+            (Measure::RefusedShare, all, 0.2),
+            (Measure::Left, all, 1.0),
+            (Measure::Retries, all, 1.0),
+            (Measure::Share, second, 0.5),
+            (
+                Measure::Share,
+                Part {
+                    target: Some(1),
+                    ..early
+                },
+                0.5,
+            ),
+            (Measure::Latency(500), all, 20.0),
+            (Measure::Latency(990), all, 40.0),
+            (Measure::Miscounted, all, 4.0),
+            (Measure::Miscounted, second, 2.0),
+            (Measure::Miscounted, Part { until: Some(5), ..all }, 0.0),
+        ] {
+            assert_eq!(of(measure, part), Some(expected), "{measure:?} {part:?}");
+        }
+        let nobody = Part {
+            traffic: Some(7),
+            ..all
+        };
+        assert_eq!(of(Measure::ErrorShare, nobody), None);
+        assert_eq!(of(Measure::Latency(500), nobody), None);
+    }
+
+    #[test]
+    fn a_percentile_is_a_value_that_was_there() {
+        let mut values: Vec<u64> = (1..=1000).rev().collect();
+        for (thousandths, expected) in [(1, 1), (500, 500), (990, 990), (1000, 1000)] {
+            assert_eq!(percentile(&mut values, thousandths), Some(expected));
+        }
+        assert_eq!(percentile(&mut [7], 1), Some(7));
+        assert_eq!(percentile(&mut [], 500), None);
+    }
+}

@@ -5,7 +5,7 @@ mod plot;
 
 use super::Run;
 use super::measure::{Judged, percentile};
-use super::record::{Record, TargetSample};
+use super::record::{Record, Sample, TargetSample};
 use super::scenario::{SECOND, Scenario, Traffic};
 use super::summary::{self, Row};
 use plot::{Frame, Line, Mark, Scale};
@@ -14,6 +14,9 @@ use std::fmt::Write;
 
 /// How many points a line has.
 const BUCKETS: usize = 120;
+
+/// How many samples a point of a line stands for.
+const SAMPLES: usize = 3;
 
 /// Of a plot with a line for each target, how many it has at most: more cannot be told apart, and the busiest are shown.
 const MOST_LINES: usize = 24;
@@ -119,12 +122,14 @@ pub fn html(scenario: &Scenario, run: &Run, judged: &[Judged]) -> String {
         buckets.rate("left without an answer", plot::GREY, Record::has_left),
     ];
     lines.retain(|line| !line.is_flat());
-    page.plot(
-        "Errors",
-        "and what was done about them, per second",
-        &frame.lines(&lines, Scale::PerSecond),
-        &lines,
-    );
+    let (caption, svg) = match lines.is_empty() {
+        true => ("none, and nobody tried again or left", String::new()),
+        false => (
+            "and what was done about them, per second",
+            frame.lines(&lines, Scale::PerSecond),
+        ),
+    };
+    page.plot("Errors", caption, &svg, &lines);
 
     let refused = |(place, traffic): (usize, &Traffic)| {
         let is = |record: &Record| record.is_refused() && usize::from(record.traffic) == place;
@@ -181,12 +186,15 @@ fn busiest(scenario: &Scenario, run: &Run) -> Vec<usize> {
     targets
 }
 
+/// A line through the means of several samples each: a single one is too restless to be read.
 fn samples(run: &Run, name: &str, color: RGBColor, of: impl Fn(&[TargetSample]) -> u32) -> Line {
-    let points = run
-        .samples
-        .iter()
-        .map(|sample| (seconds(sample.at), f64::from(of(&sample.targets))));
-    Line::new(name, color, points.collect())
+    let mean = |samples: &[Sample]| {
+        let of = |sample: &Sample| (seconds(sample.at), f64::from(of(&sample.targets)));
+        let sum = |sum: (f64, f64), of: (f64, f64)| (sum.0 + of.0, sum.1 + of.1);
+        let (at, value) = samples.iter().map(of).fold((0.0, 0.0), sum);
+        (at / samples.len() as f64, value / samples.len() as f64)
+    };
+    Line::new(name, color, run.samples.chunks(SAMPLES).map(mean).collect())
 }
 
 fn health(scenario: &Scenario, run: &Run, target: usize) -> plot::Lane {

@@ -6,9 +6,18 @@ use std::collections::BTreeMap;
 /// The metrics of one proxy.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    ids: Vec<(Kind, String)>,
-    values: BTreeMap<String, Value>,
+    /// By id: the metric's place.
+    ids: Vec<(Kind, usize)>,
+    metrics: Vec<Metric>,
+    places: BTreeMap<String, usize>,
     rejected: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Metric {
+    value: Value,
+    /// What is added is lost.
+    is_rejected: bool,
 }
 
 /// What a metric is.
@@ -43,14 +52,27 @@ pub enum Refused {
 impl Metrics {
     /// Defines a metric: a new id each time.
     pub fn define(&mut self, kind: Kind, name: &str) -> u32 {
-        self.values.entry(name.to_owned()).or_insert(empty(kind));
-        self.ids.push((kind, name.to_owned()));
+        let place = match self.places.get(name) {
+            Some(place) => *place,
+            None => {
+                self.places.insert(name.to_owned(), self.metrics.len());
+                self.metrics.push(Metric {
+                    value: empty(kind),
+                    is_rejected: self.rejected.iter().any(|prefix| name.starts_with(prefix)),
+                });
+                self.metrics.len() - 1
+            }
+        };
+        self.ids.push((kind, place));
         self.ids.len() as u32 - 1
     }
 
     /// Names that begin so are rejected from now on, as by `stats_matcher`: they can be defined, and what is added is lost.
     pub fn reject(&mut self, prefix: &str) {
         self.rejected.push(prefix.to_owned());
+        for (_, place) in self.places.iter().filter(|(name, _)| name.starts_with(prefix)) {
+            self.metrics[*place].is_rejected = true;
+        }
     }
 
     /// Adds to a counter, or adds to or takes from a gauge, which has no sign and wraps around below 0.
@@ -85,21 +107,23 @@ impl Metrics {
 
     /// The value of a name.
     pub fn named(&self, name: &str) -> Option<&Value> {
-        self.values.get(name)
+        Some(&self.metrics[*self.places.get(name)?].value)
     }
 
     /// Every name with its value.
-    pub fn all(&self) -> &BTreeMap<String, Value> {
-        &self.values
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.places
+            .iter()
+            .map(|(name, place)| (name.as_str(), &self.metrics[*place].value))
     }
 
     fn find(&mut self, id: u32) -> Result<(Kind, &mut Value), Refused> {
-        let (kind, name) = self.ids.get(id as usize).ok_or(Refused::NotFound)?;
-        let value = self.values.get_mut(name).ok_or(Refused::NotFound)?;
-        if self.rejected.iter().any(|prefix| name.starts_with(prefix)) {
-            *value = empty(*kind);
+        let (kind, place) = *self.ids.get(id as usize).ok_or(Refused::NotFound)?;
+        let metric = &mut self.metrics[place];
+        if metric.is_rejected {
+            metric.value = empty(kind);
         }
-        Ok((*kind, value))
+        Ok((kind, &mut metric.value))
     }
 }
 

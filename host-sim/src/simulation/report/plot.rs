@@ -421,6 +421,7 @@ fn count(value: &f64) -> String {
 fn time(value: &f64) -> String {
     match *value {
         value if value >= 1.0 => format!("{value:.0} s"),
+        0.0 => "0".to_owned(),
         value if value >= 0.001 => format!("{:.0} ms", value * 1e3),
         value => format!("{:.0} µs", value * 1e6),
     }
