@@ -22,7 +22,7 @@ pub struct Report {
 
 impl Report {
     /// How many problems there are so far.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.problems.len()
     }
 
@@ -370,7 +370,7 @@ impl<'a> Names<'a> {
     }
 
     /// How many names there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.list.len()
     }
 
