@@ -1,8 +1,43 @@
 //! Health: which targets can be sent requests. Known passively, by what becomes of requests, and actively, by probes.
+//!
+//! A target is *healthy*, *ejected* or *probing*. One truth for all workers, in a record for each pool; a gauge that rises with
+//! each change tells who has to read it. So a request on its way in costs one read of a gauge (65 ns, no bytes), and on its way out
+//! nothing more as long as its target has no failures noted. A change reaches every worker with its next request.
+//!
+//! **Passive.** `consecutive_failures` failures in a row, over all workers, eject a target; a success in between begins the count anew.
+//! For how long: `eject`, times how often in a row it was, up to `max_eject`; the number falls by one for each `eject` in which the target
+//! stayed (Envoy's outlier detection has the same rule). After that it is probing: the next failure ejects it again at once, the next success
+//! makes it healthy. At most `max_ejected_percent` of the pool's targets, rounded down, are out in this way; that is looked
+//! at within the change of the record, so that several workers together keep it too.
+//!
+//! **Active.** `fall` bad answers in a row eject a target, `rise` good ones make it healthy, also one that was ejected passively, and
+//! before its time (Envoy's `successful_active_health_check_uneject_host`). With probes a passive ejection does not end by time
+//! alone: not while the last probe was bad. A probe that is not answered at all counts as bad.
+//!
+//! Of all workers one sends the probes of a pool: that which holds its lease, which it renews each `interval`. A lease that was not
+//! renewed for [`LEASE_PERCENT`] of an interval is anybody's, and each worker looks when the lease that it knows of runs out;
+//! so a dead worker's probes go on within two intervals. The probes of a pool's targets are spread over the interval.
+//!
+//! **New and recovered targets** get a rising share, see [`Health::share`]. A target is new if the record knew others of its pool before it;
+//! those of a record that is not there yet are all old.
+//!
+//! **Time.** A clock that is set back keeps nobody ejected: what would end later than it could have begun has ended.
+//!
+//! **When shared data fails**, every worker goes on with what it last knew, and a change that did not get through is made again with the
+//! next failure, success or probe.
+//!
+//! | key | what |
+//! |---|---|
+//! | `pm1/health/` and 2 bytes, of the hash of the pool's name | entries of [`ENTRY`] bytes: one for each target, one for the pool's lease. Pools whose names meet share a record, never entries |
+//!
+//! What belongs to no target of the pool makes room when it is old, see [`tidy`]: a thousand reloads do not make a record grow.
 
 use crate::config::Config;
+use crate::hash::SipWriter;
 use crate::pool::Pool;
-use crate::port::Port;
+use crate::port::{Gauge, Port};
+use crate::shared::{Decision, Memory};
+use fnv::FnvHashMap;
 
 /// `health` of a pool. Nothing given: every target is healthy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +108,8 @@ pub struct Probe {
     pub pool: usize,
     /// The place of the target in [`Pool::targets`].
     pub target: usize,
+    /// When it was sent, in nanoseconds since 1970: of several probes of a target only the last one counts.
+    pub sent: u64,
 }
 
 /// Something that happened and that an operator can count, with the pool and target that it happened to.
@@ -97,49 +134,1004 @@ pub enum Change {
     Recovered,
 }
 
+/// In nanoseconds: how old the last look may be where the proxy has no gauges to tell of changes.
+const LOOK: u64 = 50_000_000;
+
+/// The records of all pools lie under so many keys.
+const RECORDS: u64 = 1024;
+
+/// How long a lease holds, in hundredths of an interval. It is renewed after 100 of them, or up to a quarter later.
+const LEASE_PERCENT: u64 = 150;
+
+/// Of an answer to a probe this much after its time-out, in nanoseconds, nothing is expected any more.
+const LOST: u64 = 1_000_000_000;
+
+/// The bounds of the time from one tick to the next, in nanoseconds; between them it is a quarter of the shortest interval.
+const TICK: std::ops::RangeInclusive<u64> = 10_000_000..=1_000_000_000;
+
+/// Which share of its weight a target gets when its slow start begins, as Envoy's `min_weight_percent`.
+const LEAST_SHARE: f64 = 0.1;
+
+/// In nanoseconds: an entry that nobody's configuration here knows makes room so long after its last change; longer if
+/// it says something.
+const KEEP_IDLE: u64 = 60_000_000_000;
+const KEEP: u64 = 600_000_000_000;
+
+/// So many entries that nobody's configuration here knows are kept for each one that it does, and as many more at least: a bound whatever
+/// happens.
+const STRANGERS: usize = 64;
+
+/// A probing target's, an ejected one's and a healthy one's state, and what leads from one to the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Entry {
+    /// Of the target, or of the lease.
+    id: u64,
+    /// When it last changed. All times in nanoseconds since 1970.
+    touched: u64,
+    /// When the slow start begins. 0: never. In a lease: its holder.
+    since: u64,
+    /// Passively ejected until then. 0: not ejected, and not probing. In a lease: its end.
+    until: u64,
+    /// Failures in a row.
+    failures: u32,
+    /// Passive ejections in a row.
+    ejections: u32,
+    /// Probes in a row that were answered well.
+    good: u32,
+    /// Probes in a row that were not.
+    bad: u32,
+    /// Actively ejected: 1.
+    down: u32,
+}
+
+/// The size of an [`Entry`] in a record: all its fields in their order, little-endian.
+const ENTRY: usize = 52;
+
+impl Entry {
+    fn new(id: u64) -> Entry {
+        Entry { id, ..Entry::default() }
+    }
+
+    fn read(bytes: &[u8; ENTRY]) -> Entry {
+        let (long, short) = bytes.split_at_checked(32).unwrap_or_default();
+        let (long, short) = (long.as_chunks::<8>().0, short.as_chunks::<4>().0);
+        let long = |place: usize| long.get(place).copied().map_or(0, u64::from_le_bytes);
+        let short = |place: usize| short.get(place).copied().map_or(0, u32::from_le_bytes);
+        Entry {
+            id: long(0),
+            touched: long(1),
+            since: long(2),
+            until: long(3),
+            failures: short(0),
+            ejections: short(1),
+            good: short(2),
+            bad: short(3),
+            down: short(4),
+        }
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        for long in [self.id, self.touched, self.since, self.until] {
+            bytes.extend_from_slice(&long.to_le_bytes());
+        }
+        for short in [self.failures, self.ejections, self.good, self.bad, self.down] {
+            bytes.extend_from_slice(&short.to_le_bytes());
+        }
+    }
+
+    /// Whether it is ejected by failures of requests, time alone considered. No ejection is longer than `max_eject`.
+    fn is_out(&self, passive: &Passive, now: u64) -> bool {
+        self.until
+            .checked_sub(now)
+            .is_some_and(|left| left > 0 && left <= passive.max_eject)
+    }
+
+    fn is_healthy(&self, checks: &Checks, now: u64) -> bool {
+        if self.down != 0 {
+            return false;
+        }
+        let Some(passive) = &checks.passive else {
+            return true;
+        };
+        let by_probes = checks.active.is_some() && self.until != 0;
+        !self.is_out(passive, now) && !(by_probes && self.bad > 0)
+    }
+
+    /// Whether the next outcome decides.
+    fn is_probing(&self, passive: &Passive, now: u64) -> bool {
+        self.until != 0 && !self.is_out(passive, now)
+    }
+
+    /// Whether nothing is lost with it.
+    fn is_idle(&self) -> bool {
+        self.until == 0 && self.failures == 0 && self.down == 0
+    }
+
+    /// A request failed. `others_out`: how many other targets of the pool are ejected. Whether this ejects the target; None: nothing
+    /// changes.
+    fn fail(&mut self, passive: &Passive, others_out: usize, targets: usize, now: u64) -> Option<bool> {
+        // Requests that were under way when it was ejected say nothing new.
+        if self.is_out(passive, now) {
+            return None;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let enough = self.is_probing(passive, now) || self.failures >= passive.consecutive_failures;
+        let most = targets as u64 * u64::from(passive.max_ejected_percent) / 100;
+        let ejects = enough && (others_out as u64) < most;
+        if ejects {
+            let stayed = now.saturating_sub(self.since) / passive.eject.max(1);
+            let before = u64::from(self.ejections).saturating_sub(if self.until == 0 { stayed } else { 0 });
+            let times = u32::try_from(before + 1).unwrap_or(u32::MAX);
+            let time = passive.eject.saturating_mul(times.into()).min(passive.max_eject);
+            *self = Entry {
+                ejections: times,
+                until: now.saturating_add(time),
+                // After which it is new again.
+                since: now.saturating_add(time),
+                failures: 0,
+                good: 0,
+                ..*self
+            };
+        }
+        Some(ejects)
+    }
+
+    /// A request did not fail. Whether that makes a probing target healthy; None: nothing changes.
+    fn succeed(&mut self, passive: &Passive, now: u64) -> Option<bool> {
+        if self.is_out(passive, now) {
+            return None;
+        }
+        let recovers = self.is_probing(passive, now);
+        if !recovers && self.failures == 0 {
+            return None;
+        }
+        self.failures = 0;
+        if recovers {
+            self.until = 0;
+        }
+        Some(recovers)
+    }
+
+    /// A probe was answered well, or not. What that changes; None: nothing at all.
+    fn probe(&mut self, active: &Active, good: bool, now: u64) -> Option<Option<Change>> {
+        if !good {
+            self.good = 0;
+            self.bad = self.bad.saturating_add(1);
+            let falls = self.down == 0 && self.bad >= active.fall;
+            self.down |= u32::from(falls);
+            return Some(falls.then_some(Change::Fell));
+        }
+        if self.down == 0 && self.until == 0 && self.bad == 0 {
+            return None;
+        }
+        self.bad = 0;
+        self.good = self.good.saturating_add(1);
+        let rises = (self.down != 0 || self.until != 0) && self.good >= active.rise;
+        if rises {
+            *self = Entry {
+                down: 0,
+                until: 0,
+                failures: 0,
+                since: now,
+                ..*self
+            };
+        }
+        Some(rises.then_some(Change::Recovered))
+    }
+}
+
 /// What one worker knows of health.
 #[derive(Debug)]
-pub struct Health {}
+pub struct Health {
+    holder: u64,
+    memory: Memory,
+    /// For each pool. None: all its targets are always healthy, and have their whole share.
+    pools: Vec<Option<Known>>,
+    events: Vec<Event>,
+}
+
+/// What one worker knows of a pool.
+#[derive(Debug)]
+struct Known {
+    key: Vec<u8>,
+    lease: u64,
+    /// For each target what the record last said; the ids are always right.
+    entries: Vec<Entry>,
+    own: Own,
+    gauge: Bell,
+    /// What the gauge said when the record was last read.
+    heard: i64,
+    /// When that was. None: never.
+    looked: Option<u64>,
+    prober: Prober,
+}
+
+/// The ids of a pool's targets, with their places.
+type Own = FnvHashMap<u64, usize>;
+
+/// How a worker hears of changes.
+#[derive(Clone, Copy, Debug)]
+enum Bell {
+    Unasked,
+    /// The proxy has no gauges, or takes nothing into ours.
+    Missing,
+    Gauge(Gauge),
+}
+
+/// What a worker knows of the probes of a pool.
+#[derive(Debug, Default)]
+struct Prober {
+    leads: bool,
+    /// When to look after the lease: to renew it, or to take it.
+    lease_due: u64,
+    /// For each target.
+    turns: Vec<ProbeTurn>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct ProbeTurn {
+    due: u64,
+    /// When the probe was sent that waits for its answer.
+    sent: Option<u64>,
+}
 
 impl Health {
     /// For a configuration. `holder` is random: it tells this worker from all others that ever were.
-    pub fn new(_config: &Config, _holder: u64) -> Health {
-        Health {}
+    pub fn new(config: &Config, holder: u64) -> Health {
+        let known = |pool: &Pool| {
+            let checked = pool.health.passive.is_some() || pool.health.active.is_some();
+            (checked || pool.slow_start > 0).then(|| Known::new(pool))
+        };
+        Health {
+            holder,
+            memory: Memory::default(),
+            pools: config.pools.iter().map(|pool| known(pool)).collect(),
+            events: Vec::new(),
+        }
     }
 
     /// Brings what this worker knows of a pool up to date. One read of a gauge; a record is read only if another worker has
-    /// changed it, or where the proxy has no gauges if the last look is 50 ms ago. `now` is in nanoseconds since 1970.
-    pub fn refresh(&mut self, _port: &mut dyn Port, _pool: &Pool, _now: u64) {}
-
-    /// Whether a target can be sent requests, by the last [`Health::refresh`].
-    pub fn is_healthy(&self, _pool: &Pool, _target: usize, _now: u64) -> bool {
-        true
+    /// changed it, or where the proxy has no gauges if the last look is [`LOOK`] ago. `now` is in nanoseconds since 1970, here and below.
+    pub fn refresh(&mut self, port: &mut dyn Port, pool: &Pool, now: u64) {
+        let Some(Some(known)) = self.pools.get_mut(pool.index) else {
+            return;
+        };
+        let first = known.looked.is_none();
+        let age = known.looked.and_then(|looked| now.checked_sub(looked));
+        match known.bell(port, pool) {
+            None if age.is_some_and(|age| age < LOOK) => return,
+            None => {}
+            Some(said) if !first && said == known.heard => return,
+            Some(said) => known.heard = said,
+        }
+        known.looked = Some(now);
+        let Known { key, own, .. } = known;
+        let read = self.memory.update(port, key, &mut |bytes| {
+            let mut record = record(bytes);
+            let mut unknown = own.clone();
+            record.iter().for_each(|entry| {
+                unknown.remove(&entry.id);
+            });
+            if !first || unknown.is_empty() {
+                return Decision::Leave(record);
+            }
+            // A record that knew others of this pool makes the rest new.
+            let since = if unknown.len() == own.len() { 0 } else { now };
+            record.extend(unknown.into_keys().map(|id| Entry {
+                since,
+                touched: now,
+                ..Entry::new(id)
+            }));
+            written(record, own, now)
+        });
+        if let Ok(record) = read {
+            known.take_over(&record);
+        }
     }
 
-    /// Which part of its share a target gets for being new or recovered (`slow_start`): above 0, at most 1.
-    pub fn share(&self, _pool: &Pool, _target: usize, _now: u64) -> f64 {
-        1.0
+    /// Whether a target can be sent requests, by the last [`Health::refresh`].
+    pub fn is_healthy(&self, pool: &Pool, target: usize, now: u64) -> bool {
+        let entry = self.known(pool).and_then(|known| known.entries.get(target));
+        entry.is_none_or(|entry| entry.is_healthy(&pool.health, now))
+    }
+
+    /// Which part of its share a target gets for being new or recovered: it rises in a straight line from [`LEAST_SHARE`] to 1 over
+    /// `slow_start`.
+    pub fn share(&self, pool: &Pool, target: usize, now: u64) -> f64 {
+        let entry = self.known(pool).and_then(|known| known.entries.get(target));
+        let age = entry
+            .filter(|entry| entry.since != 0)
+            .and_then(|entry| now.checked_sub(entry.since));
+        match age {
+            Some(age) if age < pool.slow_start => (age as f64 / pool.slow_start as f64).max(LEAST_SHARE),
+            _ => 1.0,
+        }
     }
 
     /// What became of a request. It goes to shared data only if it changes something.
-    pub fn outcome(&mut self, _port: &mut dyn Port, _pool: &Pool, _target: usize, _outcome: Outcome, _now: u64) {}
+    pub fn outcome(&mut self, port: &mut dyn Port, pool: &Pool, target: usize, outcome: Outcome, now: u64) {
+        let Some(passive) = &pool.health.passive else {
+            return;
+        };
+        if outcome == Outcome::Success {
+            self.refresh(port, pool, now);
+            let entry = self.known(pool).and_then(|known| known.entries.get(target));
+            if entry.is_none_or(|entry| entry.clone().succeed(passive, now).is_none()) {
+                return;
+            }
+        }
+        let changed = self.change(port, pool, target, now, &mut |own, others| match outcome {
+            Outcome::Success => own
+                .succeed(passive, now)
+                .map(|recovers| recovers.then_some(Change::Recovered)),
+            Outcome::Failure => {
+                let out = others.iter().filter(|other| other.is_out(passive, now)).count();
+                let ejects = own.fail(passive, out, pool.targets.len(), now);
+                ejects.map(|ejects| ejects.then_some(Change::Ejected))
+            }
+        });
+        self.events.extend(changed);
+    }
 
     /// How long from one [`Health::tick`] to the next, in nanoseconds, so that `interval`s are kept. None: it has nothing to do
     /// by itself.
-    pub fn tick_period(&self) -> Option<u64> {
-        None
+    pub fn tick_period(&self, config: &Config) -> Option<u64> {
+        let active = config.pools.iter().filter_map(|pool| pool.health.active.as_ref());
+        let shortest = active.map(|active| active.interval).min()?;
+        Some((shortest / 4).clamp(*TICK.start(), *TICK.end()))
     }
 
     /// The probes to send now. Of all workers one at a time has some.
-    pub fn tick(&mut self, _port: &mut dyn Port, _config: &Config, _now: u64) -> Vec<Probe> {
-        Vec::new()
+    pub fn tick(&mut self, port: &mut dyn Port, config: &Config, now: u64) -> Vec<Probe> {
+        let mut probes = Vec::new();
+        for pool in &config.pools {
+            let Some(active) = &pool.health.active else {
+                continue;
+            };
+            self.look_after_lease(port, pool, active, now);
+            let Some(Some(known)) = self.pools.get_mut(pool.index) else {
+                continue;
+            };
+            let mut lost = Vec::new();
+            if known.prober.leads {
+                for (target, turn) in known.prober.turns.iter_mut().enumerate() {
+                    // A clock that was set back waits for nothing either.
+                    let overdue = |sent: u64| now.abs_diff(sent) > active.timeout.saturating_add(LOST);
+                    if turn.sent.take_if(|sent| overdue(*sent)).is_some() {
+                        lost.push(target);
+                    }
+                    if turn.sent.is_some() || (turn.due > now && turn.due - now <= active.interval) {
+                        continue;
+                    }
+                    turn.sent = Some(now);
+                    let next = turn.due.saturating_add(active.interval);
+                    turn.due = if next > now && next - now <= active.interval {
+                        next
+                    } else {
+                        now.saturating_add(active.interval)
+                    };
+                    probes.push(Probe {
+                        pool: pool.index,
+                        target,
+                        sent: now,
+                    });
+                }
+            }
+            for target in lost {
+                self.answered(port, pool, active, target, false, now);
+            }
+        }
+        probes
     }
 
-    /// What a probe was answered: its status, None if there was no answer.
-    pub fn probed(&mut self, _port: &mut dyn Port, _config: &Config, _probe: &Probe, _status: Option<u16>, _now: u64) {}
+    /// What a probe was answered: its status, None if there was no answer. An answer that is too late, or that comes when another
+    /// worker leads, counts for nothing.
+    pub fn probed(&mut self, port: &mut dyn Port, config: &Config, probe: &Probe, status: Option<u16>, now: u64) {
+        let Some(pool) = config.pools.get(probe.pool) else {
+            return;
+        };
+        let (Some(active), Some(Some(known))) = (&pool.health.active, self.pools.get_mut(probe.pool)) else {
+            return;
+        };
+        let turn = known.prober.turns.get_mut(probe.target);
+        let awaited = turn
+            .and_then(|turn| turn.sent.take_if(|sent| *sent == probe.sent))
+            .is_some();
+        if awaited && known.prober.leads {
+            let good =
+                status.is_some_and(|status| active.expect.iter().any(|(from, to)| (*from..=*to).contains(&status)));
+            self.answered(port, pool, active, probe.target, good, now);
+        }
+    }
 
     /// What happened since this was last asked. Only the worker that made a change tells of it.
     pub fn take_events(&mut self) -> Vec<Event> {
-        Vec::new()
+        std::mem::take(&mut self.events)
+    }
+
+    fn known(&self, pool: &Pool) -> Option<&Known> {
+        self.pools.get(pool.index)?.as_ref()
+    }
+
+    /// The answer to a probe, which is written only if it changes something, by what is known here.
+    fn answered(&mut self, port: &mut dyn Port, pool: &Pool, active: &Active, target: usize, good: bool, now: u64) {
+        self.refresh(port, pool, now);
+        let entry = self.known(pool).and_then(|known| known.entries.get(target));
+        if entry.is_none_or(|entry| entry.clone().probe(active, good, now).is_none()) {
+            return;
+        }
+        let changed = self.change(port, pool, target, now, &mut |own, _| own.probe(active, good, now));
+        self.events.extend(changed);
+    }
+
+    /// Changes a target's entry in the record. `act` gets it and those of the pool's other targets; None from it: nothing changes.
+    fn change(
+        &mut self,
+        port: &mut dyn Port,
+        pool: &Pool,
+        target: usize,
+        now: u64,
+        act: &mut dyn FnMut(&mut Entry, &[Entry]) -> Option<Option<Change>>,
+    ) -> Option<Event> {
+        let known = self.pools.get_mut(pool.index)?.as_mut()?;
+        let id = known.entries.get(target)?.id;
+        let Known { key, own, .. } = &*known;
+        let changed = self.memory.update(port, key, &mut |bytes| {
+            let mut record = record(bytes);
+            let is_other = |entry: &&Entry| entry.id != id && own.contains_key(&entry.id);
+            let others: Vec<Entry> = record.iter().filter(is_other).copied().collect();
+            let place = record.iter().position(|entry| entry.id == id).unwrap_or_else(|| {
+                record.push(Entry::new(id));
+                record.len() - 1
+            });
+            let event = record.get_mut(place).and_then(|own| {
+                let event = act(own, &others)?;
+                own.touched = now;
+                Some(event)
+            });
+            match event {
+                None => Decision::Leave((record, None)),
+                Some(event) => match written(record, own, now) {
+                    Decision::Write(bytes, record) => Decision::Write(bytes, (record, Some(event))),
+                    Decision::Leave(record) | Decision::Glance(record) => Decision::Leave((record, None)),
+                },
+            }
+        });
+        let (record, written) = changed.ok()?;
+        known.take_over(&record);
+        let event = written?;
+        if let Bell::Gauge(gauge) = known.gauge {
+            port.add(gauge, 1);
+        }
+        Some(Event {
+            pool: pool.index,
+            target,
+            what: event?,
+        })
+    }
+
+    /// Renews the lease of a pool's probes, or takes it where nobody has it.
+    fn look_after_lease(&mut self, port: &mut dyn Port, pool: &Pool, active: &Active, now: u64) {
+        let Some(Some(known)) = self.pools.get_mut(pool.index) else {
+            return;
+        };
+        let longest = active.interval.saturating_mul(LEASE_PERCENT) / 100;
+        let prober = &known.prober;
+        if prober.lease_due > now && prober.lease_due - now <= longest {
+            return;
+        }
+        let (holder, id) = (self.holder, known.lease);
+        let own = &known.own;
+        let held = self.memory.update(port, &known.key, &mut |bytes| {
+            let mut record = record(bytes);
+            let lease = record.iter().find(|entry| entry.id == id).copied();
+            let free = |lease: Entry| lease.until <= now || lease.until - now > longest;
+            match lease {
+                Some(lease) if lease.since != holder && !free(lease) => Decision::Leave(Err(lease.until)),
+                _ => {
+                    record.retain(|entry| entry.id != id);
+                    record.push(Entry {
+                        since: holder,
+                        until: now.saturating_add(longest),
+                        touched: now,
+                        ..Entry::new(id)
+                    });
+                    match written(record, own, now) {
+                        Decision::Write(bytes, _) => Decision::Write(bytes, Ok(())),
+                        Decision::Leave(_) | Decision::Glance(_) => Decision::Leave(Err(now)),
+                    }
+                }
+            }
+        });
+        let prober = &mut known.prober;
+        match held {
+            Ok(Ok(())) => {
+                if !std::mem::replace(&mut prober.leads, true) {
+                    let count = known.entries.len() as u64;
+                    let turns = (0..count).map(|place| ProbeTurn {
+                        due: now.saturating_add(active.interval / count.max(1) * place),
+                        sent: None,
+                    });
+                    prober.turns = turns.collect();
+                }
+                prober.lease_due = now.saturating_add(active.interval);
+            }
+            Ok(Err(until)) => {
+                prober.leads = false;
+                prober.lease_due = until;
+            }
+            // Whoever leads is unknown, so nobody does, until the next tick.
+            Err(_) => prober.leads = false,
+        }
+    }
+}
+
+impl Known {
+    fn new(pool: &Pool) -> Known {
+        let hash = |kind: &[u8], name: &str| {
+            let mut hash = SipWriter::new(*b"pointsman health");
+            hash.write_field(kind);
+            hash.write_field(pool.name.as_bytes());
+            hash.write(name.as_bytes());
+            hash.finish()
+        };
+        let mut key = b"pm1/health/".to_vec();
+        key.extend_from_slice(&((hash(b"pool", "") % RECORDS) as u16).to_be_bytes());
+        let entry = |name: &str| Entry::new(hash(b"target", name));
+        let entries: Vec<Entry> = pool.targets.iter().map(|target| entry(&target.name)).collect();
+        Known {
+            key,
+            lease: hash(b"lease", ""),
+            own: entries
+                .iter()
+                .enumerate()
+                .map(|(place, entry)| (entry.id, place))
+                .collect(),
+            entries,
+            gauge: Bell::Unasked,
+            heard: 0,
+            looked: None,
+            prober: Prober::default(),
+        }
+    }
+
+    /// What the gauge says. None: there is none.
+    fn bell(&mut self, port: &mut dyn Port, pool: &Pool) -> Option<i64> {
+        if let Bell::Unasked = self.gauge {
+            let name = ["pointsman.pool.", &pool.name, ".health_version"].concat();
+            // One that takes nothing in (a proxy can be told to reject statistics) stays at 0.
+            let working = port.gauge(&name).filter(|gauge| {
+                port.add(*gauge, 1);
+                port.value(*gauge).is_some_and(|value| value != 0)
+            });
+            self.gauge = working.map_or(Bell::Missing, Bell::Gauge);
+        }
+        match self.gauge {
+            Bell::Gauge(gauge) => port.value(gauge),
+            Bell::Unasked | Bell::Missing => None,
+        }
+    }
+
+    fn take_over(&mut self, record: &[Entry]) {
+        self.entries.iter_mut().for_each(|own| *own = Entry::new(own.id));
+        for entry in record {
+            let place = self.own.get(&entry.id);
+            if let Some(own) = place.and_then(|place| self.entries.get_mut(*place)) {
+                *own = *entry;
+            }
+        }
+    }
+}
+
+fn record(bytes: Option<&[u8]>) -> Vec<Entry> {
+    let (chunks, _) = bytes.unwrap_or_default().as_chunks();
+    chunks.iter().map(Entry::read).collect()
+}
+
+fn written(mut record: Vec<Entry>, own: &Own, now: u64) -> Decision<Vec<Entry>> {
+    tidy(&mut record, own, now);
+    let mut bytes = Vec::with_capacity(ENTRY * record.len());
+    record.iter().for_each(|entry| entry.write(&mut bytes));
+    Decision::Write(bytes, record)
+}
+
+/// Drops what belongs to no target here and is old: of targets that are gone. (Or of another pool's, whose name meets this one's: a healthy
+/// target loses nothing with its entry, and what is out is written again by each probe, or is over.)
+fn tidy(record: &mut Vec<Entry>, own: &Own, now: u64) {
+    let is_own = |entry: &Entry| own.contains_key(&entry.id);
+    record.retain(|entry| {
+        let age = now.abs_diff(entry.touched);
+        let kept = if entry.is_idle() { KEEP_IDLE } else { KEEP };
+        is_own(entry) || age < kept || (entry.until > now && age < entry.until.saturating_sub(entry.touched))
+    });
+    let most = STRANGERS + own.len();
+    let mut strangers = record.iter().filter(|entry| !is_own(entry)).count();
+    while strangers > most {
+        let oldest = record.iter().enumerate().filter(|(_, entry)| !is_own(entry));
+        let Some((place, _)) = oldest.min_by_key(|(_, entry)| entry.touched) else {
+            return;
+        };
+        record.remove(place);
+        strangers -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(not(target_arch = "wasm32"))]
+    use crate::shared::tests::interleaved;
+    use crate::shared::tests::{Dice, Map};
+    use std::rc::Rc;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const SECOND: u64 = 1_000_000_000;
+    /// Some day.
+    const NOW: u64 = 1_800_000_000 * SECOND;
+
+    const PASSIVE: &str =
+        r#""passive": {"consecutive_failures": 3, "eject": "10s", "max_eject": "35s", "max_ejected_percent": 50}"#;
+    const ACTIVE: &str = r#""active": {"path": "/", "interval": "2s", "timeout": "1s", "rise": 2, "fall": 3}"#;
+
+    fn both() -> String {
+        [PASSIVE, ACTIVE].join(",")
+    }
+
+    fn config(health: &str, targets: &[&str]) -> Rc<Config> {
+        let targets: Vec<_> = targets
+            .iter()
+            .map(|name| format!(r#"{{"cluster": "{name}"}}"#))
+            .collect();
+        let text = format!(
+            r#"{{"pools": {{"p": {{"slow_start": "10s", "health": {{{health}}}, "targets": [{}]}}}}}}"#,
+            targets.join(",")
+        );
+        Rc::new(Config::load(text.as_bytes()).unwrap())
+    }
+
+    /// A worker with its configuration.
+    struct Worker {
+        health: Health,
+        config: Rc<Config>,
+    }
+
+    impl Worker {
+        fn new(config: &Rc<Config>, holder: u64) -> Worker {
+            Worker {
+                health: Health::new(config, holder),
+                config: config.clone(),
+            }
+        }
+
+        fn pool(&self) -> Rc<Pool> {
+            self.config.pools[0].clone()
+        }
+
+        fn healthy(&mut self, map: &mut Map, target: usize, now: u64) -> bool {
+            let pool = self.pool();
+            self.health.refresh(map, &pool, now);
+            self.health.is_healthy(&pool, target, now)
+        }
+
+        fn share(&mut self, map: &mut Map, target: usize, now: u64) -> f64 {
+            let pool = self.pool();
+            self.health.refresh(map, &pool, now);
+            self.health.share(&pool, target, now)
+        }
+
+        fn fails(&mut self, map: &mut Map, target: usize, now: u64) {
+            self.health.outcome(map, &self.pool(), target, Outcome::Failure, now);
+        }
+
+        fn succeeds(&mut self, map: &mut Map, target: usize, now: u64) {
+            self.health.outcome(map, &self.pool(), target, Outcome::Success, now);
+        }
+
+        /// Sends the probes that are due; `answer` says what each target answers, None if its connection breaks.
+        fn tick(&mut self, map: &mut Map, now: u64, answer: &dyn Fn(usize) -> Option<u16>) -> usize {
+            let config = self.config.clone();
+            let probes = self.health.tick(map, &config, now);
+            for probe in &probes {
+                self.health.probed(map, &config, probe, answer(probe.target), now);
+            }
+            probes.len()
+        }
+
+        fn told(&mut self) -> Vec<Change> {
+            self.health.take_events().into_iter().map(|event| event.what).collect()
+        }
+    }
+
+    fn two(health: &str) -> (Map, Worker, Worker) {
+        let config = config(health, &["a", "b", "c", "d"]);
+        (Map::default(), Worker::new(&config, 1), Worker::new(&config, 2))
+    }
+
+    #[test]
+    fn failures_in_a_row_are_counted_over_all_workers_and_a_success_begins_anew() {
+        let (mut map, mut one, mut other) = two(PASSIVE);
+        one.fails(&mut map, 0, NOW);
+        other.fails(&mut map, 0, NOW);
+        other.succeeds(&mut map, 0, NOW);
+        one.fails(&mut map, 0, NOW);
+        other.fails(&mut map, 0, NOW);
+        assert!(one.healthy(&mut map, 0, NOW), "two since the success");
+        one.fails(&mut map, 0, NOW);
+        for worker in [&mut one, &mut other] {
+            assert!(!worker.healthy(&mut map, 0, NOW), "at once, in every worker");
+            assert!(worker.healthy(&mut map, 1, NOW));
+        }
+        assert_eq!((one.told(), other.told()), (vec![Change::Ejected], vec![]));
+    }
+
+    #[test]
+    fn ejection_grows_with_repetition_up_to_its_bound_and_is_forgotten_with_health() {
+        let (mut map, mut worker, _) = two(PASSIVE);
+        let mut now = NOW;
+        let end = |worker: &mut Worker, map: &mut Map, now: u64| {
+            let end = (0..100).find(|seconds| worker.healthy(map, 0, now + seconds * SECOND));
+            now + end.unwrap() * SECOND
+        };
+        (0..3).for_each(|_| worker.fails(&mut map, 0, now));
+        for expected in [10, 20, 30, 35, 35] {
+            let ended = end(&mut worker, &mut map, now);
+            assert_eq!(ended - now, expected * SECOND);
+            // One more is enough now.
+            worker.fails(&mut map, 0, ended);
+            now = ended;
+        }
+        now = end(&mut worker, &mut map, now);
+        worker.succeeds(&mut map, 0, now);
+        assert_eq!(worker.told().last(), Some(&Change::Recovered));
+        worker.fails(&mut map, 0, now);
+        assert!(
+            worker.healthy(&mut map, 0, now),
+            "well again: one failure is one failure"
+        );
+        // Six times ejected, less four for 40 s of health, and this time.
+        now += 40 * SECOND;
+        (0..3).for_each(|_| worker.fails(&mut map, 0, now));
+        assert_eq!(end(&mut worker, &mut map, now) - now, 30 * SECOND);
+    }
+
+    #[test]
+    fn no_more_are_ejected_than_the_bound_says() {
+        let (mut map, mut worker, _) = two(PASSIVE);
+        for target in 0..4 {
+            (0..9).for_each(|_| worker.fails(&mut map, target, NOW));
+        }
+        let healthy: Vec<_> = (0..4).map(|target| worker.healthy(&mut map, target, NOW)).collect();
+        assert_eq!(healthy, [false, false, true, true]);
+        // As soon as there is room, the next failure ejects.
+        worker.fails(&mut map, 2, NOW + 10 * SECOND);
+        assert!(!worker.healthy(&mut map, 2, NOW + 10 * SECOND));
+    }
+
+    #[test]
+    fn fall_bad_answers_eject_and_rise_good_ones_bring_back_and_none_fewer() {
+        let (mut map, mut worker, mut other) = two(ACTIVE);
+        let mut now = NOW;
+        let mut rounds = |worker: &mut Worker, map: &mut Map, status: Option<u16>, rounds: usize| {
+            for _ in 0..4 * rounds {
+                worker.tick(map, now, &|target| if target == 1 { status } else { Some(200) });
+                now += SECOND / 2;
+            }
+            now
+        };
+        for slow in [Some(504), None, Some(500)] {
+            // One slow answer ejects nobody, nor do two.
+            let now = rounds(&mut worker, &mut map, slow, 2);
+            assert!(other.healthy(&mut map, 1, now));
+            let now = rounds(&mut worker, &mut map, Some(200), 1);
+            assert!(other.healthy(&mut map, 1, now));
+        }
+        let now = rounds(&mut worker, &mut map, Some(404), 2);
+        assert!(other.healthy(&mut map, 1, now));
+        let now = rounds(&mut worker, &mut map, Some(404), 1);
+        assert!(!other.healthy(&mut map, 1, now));
+        // One good answer does not readmit, nor do two with a bad one between.
+        let now = rounds(&mut worker, &mut map, Some(200), 1);
+        assert!(!other.healthy(&mut map, 1, now));
+        rounds(&mut worker, &mut map, Some(503), 1);
+        let now = rounds(&mut worker, &mut map, Some(200), 1);
+        assert!(!other.healthy(&mut map, 1, now));
+        let now = rounds(&mut worker, &mut map, Some(200), 1);
+        assert!(other.healthy(&mut map, 1, now));
+        assert_eq!(worker.told(), [Change::Fell, Change::Recovered]);
+        assert!(other.share(&mut map, 1, now) < 0.5, "slow start");
+    }
+
+    #[test]
+    fn probes_bring_back_what_failed_requests_ejected_and_time_alone_does_not() {
+        let (mut map, mut worker, _) = two(&both());
+        (0..3).for_each(|_| worker.fails(&mut map, 0, NOW));
+        let mut now = NOW;
+        for _ in 0..100 {
+            worker.tick(&mut map, now, &|target| (target != 0).then_some(200));
+            assert!(!worker.healthy(&mut map, 0, now), "{} s later", (now - NOW) / SECOND);
+            now += SECOND / 2;
+        }
+        // Its return: within `rise` times the interval, and not with the first good answer.
+        let mut ticks = 0;
+        while !worker.healthy(&mut map, 0, now) {
+            worker.tick(&mut map, now, &|_| Some(200));
+            now += SECOND / 2;
+            ticks += 1;
+        }
+        assert!((5..=8).contains(&ticks), "{ticks} ticks of half a second");
+    }
+
+    #[test]
+    fn one_worker_probes_and_another_goes_on_within_two_intervals_of_its_death() {
+        let config = config(ACTIVE, &["a", "b", "c", "d"]);
+        for seed in 0..50 {
+            let mut dice = Dice(seed << 20);
+            let mut map = Map::default();
+            let mut workers: Vec<_> = (1..=8).map(|holder| Worker::new(&config, holder)).collect();
+            let mut sent = [0_usize; 8];
+            let dies = 40 + dice.roll(20);
+            // Who died, and when.
+            let mut dead = None;
+            let mut gone_on = None;
+            // Ticks of half a second, each worker's at a time of its own.
+            for step in 0..120 {
+                for (number, worker) in workers.iter_mut().enumerate() {
+                    if dead.is_some_and(|(dead, _)| dead == number) {
+                        continue;
+                    }
+                    let now = NOW + step * SECOND / 2 + number as u64 * SECOND / 20;
+                    let probes = worker.tick(&mut map, now, &|_| Some(200));
+                    sent[number] += probes;
+                    if probes > 0 && dead.is_some() {
+                        gone_on.get_or_insert(now);
+                    }
+                }
+                let leaders = sent.iter().filter(|sent| **sent > 0).count();
+                assert_eq!(leaders, 1 + usize::from(gone_on.is_some()), "seed {seed}: {sent:?}");
+                if step == dies {
+                    let leader = sent.iter().position(|sent| *sent > 0).unwrap();
+                    // Four targets, each once in an interval, which are four ticks.
+                    assert!(sent[leader].abs_diff(step as usize) <= 4, "seed {seed}: {sent:?}");
+                    dead = Some((leader, NOW + step * SECOND / 2));
+                }
+            }
+            let (_, died) = dead.unwrap();
+            assert!(gone_on.unwrap() - died <= 4 * SECOND, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn probe_that_is_never_answered_is_a_bad_one_and_an_answer_that_is_late_is_none() {
+        let (mut map, mut worker, _) = two(ACTIVE);
+        let config = worker.config.clone();
+        let mut sent = Vec::new();
+        let mut now = NOW;
+        for _ in 0..24 {
+            sent.extend(worker.health.tick(&mut map, &config, now));
+            now += SECOND / 2;
+        }
+        assert!((0..4).all(|target| !worker.healthy(&mut map, target, now)));
+        assert_eq!(worker.told(), vec![Change::Fell; 4]);
+        let writes = map.writes;
+        worker.health.probed(&mut map, &config, &sent[0], Some(200), now);
+        assert_eq!(map.writes, writes, "late");
+        let last = sent.last().unwrap().clone();
+        worker.health.probed(&mut map, &config, &last, Some(200), now);
+        assert!(map.writes > writes, "in time");
+        let writes = map.writes;
+        worker.health.probed(&mut map, &config, &last, Some(200), now);
+        assert_eq!(map.writes, writes, "once");
+    }
+
+    #[test]
+    fn clock_that_is_set_back_keeps_nobody_out_and_no_probe_waiting() {
+        let (mut map, mut worker, mut other) = two(&both());
+        (0..3).for_each(|_| worker.fails(&mut map, 0, NOW));
+        worker.tick(&mut map, NOW, &|_| Some(200));
+        let back = NOW - 7200 * SECOND;
+        assert!(worker.healthy(&mut map, 0, back));
+        assert_eq!(worker.share(&mut map, 0, back), 1.0);
+        let mut sent = 0;
+        for tick in 0..8 {
+            for worker in [&mut other, &mut worker] {
+                sent += worker.tick(&mut map, back + tick * SECOND / 2, &|_| Some(200));
+            }
+        }
+        assert!(
+            (7..=12).contains(&sent),
+            "{sent} probes in two intervals of four targets"
+        );
+    }
+
+    #[test]
+    fn steady_state_is_a_look_at_a_gauge() {
+        let (mut map, mut worker, mut other) = two(&both());
+        other.healthy(&mut map, 0, NOW);
+        worker.healthy(&mut map, 0, NOW);
+        let (reads, writes) = (map.reads, map.writes);
+        for request in 0..1000 {
+            let now = NOW + request * SECOND;
+            worker.healthy(&mut map, 0, now);
+            worker.succeeds(&mut map, 0, now);
+        }
+        assert_eq!((map.reads, map.writes), (reads, writes));
+    }
+
+    #[test]
+    fn without_gauges_workers_look_every_50_ms() {
+        let (mut map, mut one, mut other) = two(PASSIVE);
+        for worker in [&mut one, &mut other] {
+            worker.healthy(&mut map, 0, NOW);
+            worker.health.pools[0].as_mut().unwrap().gauge = Bell::Missing;
+        }
+        (0..3).for_each(|_| one.fails(&mut map, 0, NOW));
+        assert!(other.healthy(&mut map, 0, NOW + LOOK - 1));
+        assert!(!other.healthy(&mut map, 0, NOW + LOOK));
+    }
+
+    #[test]
+    fn reload_keeps_health_and_makes_new_only_what_was_not_there() {
+        let mut map = Map::default();
+        let mut worker = Worker::new(&config(PASSIVE, &["a", "b", "c"]), 1);
+        worker.healthy(&mut map, 0, NOW);
+        assert_eq!(worker.share(&mut map, 0, NOW), 1.0, "those of a new record are old");
+        (0..3).for_each(|_| worker.fails(&mut map, 1, NOW));
+        let mut worker = Worker::new(&config(PASSIVE, &["new", "b", "a"]), 2);
+        assert!(!worker.healthy(&mut map, 1, NOW));
+        assert_eq!(worker.share(&mut map, 2, NOW), 1.0);
+        for (seconds, share) in [(0, 0.1), (5, 0.5), (10, 1.0)] {
+            assert_eq!(worker.share(&mut map, 0, NOW + seconds * SECOND), share);
+        }
+    }
+
+    #[test]
+    fn a_thousand_reloads_grow_no_record() {
+        for gap in [0, SECOND, 100 * SECOND] {
+            let mut map = Map::default();
+            for reload in 0..1000 {
+                let name = format!("target-{reload}");
+                let mut worker = Worker::new(&config(PASSIVE, &["stays", &name]), reload);
+                let now = NOW + reload * gap;
+                worker.healthy(&mut map, 0, now);
+                worker.fails(&mut map, 1, now);
+            }
+            assert_eq!(map.values.len(), 1);
+            assert!(map.last.len() <= ENTRY * (STRANGERS + 4), "{} bytes", map.last.len());
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_record() {
+        let mut dice = Dice(7 << 20);
+        for _ in 0..300 {
+            let (mut map, mut worker, _) = two(&both());
+            let bytes: Vec<u8> = (0..dice.roll(400)).map(|_| dice.roll(256) as u8).collect();
+            let key = Known::new(&worker.pool()).key;
+            map.values.insert(key, (bytes, 1));
+            worker.healthy(&mut map, 0, NOW);
+            worker.fails(&mut map, 0, NOW);
+            worker.tick(&mut map, NOW, &|_| Some(200));
+        }
+    }
+
+    #[cfg(not(target_arch = "wasm32"))] // threads
+    #[test]
+    fn workers_in_any_order_of_steps_eject_as_many_as_the_bound_allows_and_tell_it_once() {
+        for seed in 0..60 {
+            let (told, mut world) = interleaved(seed, 4, NOW, |turn| {
+                let config = config(PASSIVE, &["a", "b", "c", "d"]);
+                let mut health = Health::new(&config, turn.worker as u64);
+                for round in 0..24 {
+                    health.refresh(turn, &config.pools[0], NOW);
+                    health.outcome(turn, &config.pools[0], round % 4, Outcome::Failure, NOW);
+                }
+                health.take_events().len()
+            });
+            assert_eq!(told.iter().sum::<usize>(), 2, "seed {seed}: {told:?}");
+            let mut worker = Worker::new(&config(PASSIVE, &["a", "b", "c", "d"]), 9);
+            let out = (0..4).filter(|target| !worker.healthy(&mut world.map, *target, NOW));
+            assert_eq!(out.count(), 2, "seed {seed}");
+        }
     }
 }

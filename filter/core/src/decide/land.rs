@@ -45,7 +45,11 @@ impl Worker {
     /// How long from one [`Worker::tick`] to the next, in nanoseconds. None: a configuration without pools needs none.
     pub fn tick_period(&self) -> Option<u64> {
         let any = (!self.config.pools.is_empty()).then_some(BEAT);
-        any.map(|beat| self.health.tick_period().map_or(beat, |period| period.min(beat)))
+        any.map(|beat| {
+            self.health
+                .tick_period(&self.config)
+                .map_or(beat, |period| period.min(beat))
+        })
     }
 
     /// What a worker does by itself, requests or not. The answers to the probes go to [`Worker::probed`].
