@@ -234,7 +234,7 @@ impl Entry {
             return true;
         };
         let by_probes = checks.active.is_some() && self.until != 0;
-        !self.is_out(passive, now) && !(by_probes && self.bad > 0)
+        !(self.is_out(passive, now) || by_probes && self.bad > 0)
     }
 
     /// Whether the next outcome decides.

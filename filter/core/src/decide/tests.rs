@@ -1,7 +1,7 @@
 //! Laws of a request's way.
 
 use super::*;
-use crate::port::{Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
+use crate::port::{Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
 use crate::request::Headers;
 use crate::shared::tests::Map;
 use crate::verdict::Outcome;
@@ -641,6 +641,111 @@ fn a_hashed_key_has_one_home_in_each_region() {
             assert!(home.endpoints()[0].starts_with(near));
             assert_eq!(home.reason(), "hash");
             assert_eq!(asked.get("/", &headers).endpoints()[0], home.endpoints()[0]);
+        }
+    }
+}
+
+/// Has requests to this target of the first pool fail until it is ejected.
+fn eject(asked: &mut Asked, target: usize) {
+    for _ in 0..3 {
+        let flight = Flight {
+            pool: 0,
+            target,
+            retries: Vec::new(),
+            grpc: false,
+            started: NOW,
+            answered: None,
+        };
+        let endpoint = asked.worker.config().pools[0].targets[target].endpoint.clone();
+        let mut ending = Ended(503, endpoint.map(|endpoint| endpoint.as_bytes().into()));
+        asked.worker.landed(flight, true, &mut ending, &mut asked.port, NOW);
+    }
+}
+
+/// The end of a whole response with this status from this address.
+struct Ended(u16, Option<Vec<u8>>);
+
+impl Ending for Ended {
+    fn status(&mut self) -> Option<u16> {
+        Some(self.0)
+    }
+
+    fn grpc_status(&mut self) -> Option<u32> {
+        None
+    }
+
+    fn flags(&mut self) -> Option<u64> {
+        Some(0)
+    }
+
+    fn upstream_address(&mut self) -> Option<Vec<u8>> {
+        self.1.clone()
+    }
+}
+
+const PASSIVE: &str = r#""passive": {"consecutive_failures": 3, "max_ejected_percent": 100}"#;
+
+/// Three endpoints with passive health and a session cookie, and one to fail over to.
+fn checked(when: &str, failover: &str) -> Asked {
+    Asked::of(&format!(
+        r#"{{"pools": {{
+                "p": {{"cluster": "c", "targets": [
+                        {{"endpoint": "127.0.0.1:1"}}, {{"endpoint": "127.0.0.1:2"}}, {{"endpoint": "127.0.0.1:3"}}],
+                    "health": {{{PASSIVE} {when}}}, "sticky": {{"cookie": {{"name": "pm"}}}} {failover}}},
+                "spare": {{"cluster": "c", "targets": [{{"endpoint": "127.0.0.1:4"}}], "sticky": {{"cookie": {{"name": "pm"}}}}}}}},
+            "routes": [{{"name": "r", "pool": "p"}}], "explain": {{"header": "x-why", "token": "t"}}}}"#
+    ))
+}
+
+#[test]
+fn an_ejected_target_gets_nothing_and_its_clients_move_for_good() {
+    let mut asked = checked("", "");
+    let first = asked.get("/", &[]);
+    let home = first.endpoints()[0].clone();
+    let target = (0..3).find(|i| home.ends_with(&format!(":{}", i + 1))).unwrap();
+    eject(&mut asked, target);
+    let moved = asked.get("/", &[("cookie", &first.pair()), WHY]);
+    assert_eq!(moved.reason(), "repin");
+    assert!(!moved.endpoints().contains(&home) && moved.endpoints().len() == 2);
+    let stays = asked.get("/", &[("cookie", &moved.pair()), WHY]);
+    assert_eq!(
+        (&stays.endpoints()[0], stays.reason()),
+        (&moved.endpoints()[0], "sticky")
+    );
+    for _ in 0..6 {
+        assert!(
+            !asked.get("/", &[]).endpoints().contains(&home),
+            "in the retries neither"
+        );
+    }
+}
+
+#[test]
+fn when_all_are_unhealthy_the_others_help_and_then_all_are_used_or_none() {
+    let rows = [
+        ("", r#", "failover": ["spare"]"#, Some("failover")),
+        (
+            r#", "when_all_unhealthy": "respond_503""#,
+            r#", "failover": ["spare"]"#,
+            Some("failover"),
+        ),
+        ("", "", Some("use_all")),
+        (r#", "when_all_unhealthy": "use_all""#, "", Some("use_all")),
+        (r#", "when_all_unhealthy": "respond_503""#, "", None),
+    ];
+    for (when, failover, forwarded) in rows {
+        let mut asked = checked(when, failover);
+        let first = asked.get("/", &[]);
+        (0..3).for_each(|target| eject(&mut asked, target));
+        for _ in 0..3 {
+            let became = asked.get("/", &[("cookie", &first.pair()), WHY]);
+            assert_eq!(became.reason(), forwarded.unwrap_or("unhealthy"), "{when} {failover}");
+            assert_eq!(became.status, forwarded.is_none().then_some(503));
+            if forwarded == Some("use_all") {
+                let list = became.endpoints();
+                assert_eq!((&list[0], list.len()), (&first.endpoints()[0], 3), "the session stays");
+                assert_eq!(became.cookie, None);
+            }
         }
     }
 }
