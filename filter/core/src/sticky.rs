@@ -93,6 +93,16 @@ type Id = [u8; ID];
 pub struct Sessions {
     /// One for each of the pool's keys, in their order. Without keys: one, whose `mac` is None.
     signers: Vec<Signer>,
+    /// What was written last for each target. All new clients of a target within one second get the same bytes, and a MAC
+    /// is the dearest part of a request.
+    written: Vec<Option<Written>>,
+}
+
+/// A `set-cookie` header.
+struct Written {
+    /// The end of its cookie, in seconds since 1970; 0 where it has none.
+    expiry: u64,
+    header: Vec<u8>,
 }
 
 /// What one key needs.
@@ -120,7 +130,8 @@ impl Sessions {
             [] => vec![Signer::unkeyed(pool)],
             keys => keys.iter().filter_map(|key| Signer::keyed(pool, key)).collect(),
         };
-        Sessions { signers }
+        let written = pool.targets.iter().map(|_| None).collect();
+        Sessions { signers, written }
     }
 
     /// The session that a request's cookies carry: that of the first valid one among the first few of the configured
@@ -168,42 +179,45 @@ impl Sessions {
 
     /// The value of a `set-cookie` header that holds the client to this target from `now` (seconds since 1970) on. None:
     /// the pool has no such target, or no `sticky.cookie`.
-    pub fn set_cookie(&self, pool: &Pool, target: usize, now: u64) -> Option<Vec<u8>> {
+    pub fn set_cookie(&mut self, pool: &Pool, target: usize, now: u64) -> Option<Vec<u8>> {
         let cookie = pool.sticky.as_ref()?.cookie.as_ref()?;
         let signer = self.signers.first()?;
+        let written = self.written.get_mut(target)?;
         let expiry = cookie.ttl.map_or(0, |ttl| now.saturating_add(ttl.into()));
-        let [_, _, _, expiry @ ..] = expiry.to_be_bytes();
-        let mut bytes = Vec::with_capacity(BODY + MAC);
-        bytes.push(if signer.mac.is_some() { SIGNED } else { UNSIGNED });
-        bytes.extend_from_slice(&expiry);
-        bytes.extend_from_slice(signer.ids.get(target)?);
-        if let Some(mac) = &signer.mac {
-            let mac = mac.clone().chain_update(&bytes).finalize().into_bytes();
-            bytes.extend(mac.iter().take(MAC));
+        if !matches!(written, Some(written) if written.expiry == expiry) {
+            let value = signer.sign(target, expiry)?;
+            let header = cookie.header(&value);
+            *written = Some(Written { expiry, header });
         }
+        written.as_ref().map(|written| written.header.clone())
+    }
+}
 
-        let mut header = cookie.name.to_vec();
+impl Cookie {
+    /// A `set-cookie` header with this value.
+    fn header(&self, value: &[u8]) -> Vec<u8> {
+        let mut header = self.name.to_vec();
         header.push(b'=');
-        to_base64url(&bytes, &mut header);
-        if let Some(ttl) = cookie.ttl {
+        to_base64url(value, &mut header);
+        if let Some(ttl) = self.ttl {
             header.extend_from_slice(b"; Max-Age=");
             header.extend_from_slice(ttl.to_string().as_bytes());
         }
         header.extend_from_slice(b"; Path=");
-        header.extend_from_slice(&cookie.path);
-        if cookie.secure {
+        header.extend_from_slice(&self.path);
+        if self.secure {
             header.extend_from_slice(b"; Secure");
         }
-        if cookie.http_only {
+        if self.http_only {
             header.extend_from_slice(b"; HttpOnly");
         }
-        header.extend_from_slice(match cookie.same_site {
+        header.extend_from_slice(match self.same_site {
             None => b"",
             Some(SameSite::Strict) => b"; SameSite=Strict",
             Some(SameSite::Lax) => b"; SameSite=Lax",
             Some(SameSite::None) => b"; SameSite=None",
         });
-        Some(header)
+        header
     }
 }
 
@@ -233,6 +247,20 @@ impl Signer {
             mac: None,
             ids: pool.targets.iter().map(|target| cut(&id(&target.name))).collect(),
         }
+    }
+
+    /// A cookie's value, as bytes. None: there is no such target.
+    fn sign(&self, target: usize, expiry: u64) -> Option<Vec<u8>> {
+        let [_, _, _, expiry @ ..] = expiry.to_be_bytes();
+        let mut bytes = Vec::with_capacity(BODY + MAC);
+        bytes.push(if self.mac.is_some() { SIGNED } else { UNSIGNED });
+        bytes.extend_from_slice(&expiry);
+        bytes.extend_from_slice(self.ids.get(target)?);
+        if let Some(mac) = &self.mac {
+            let mac = mac.clone().chain_update(&bytes).finalize().into_bytes();
+            bytes.extend(mac.iter().take(MAC));
+        }
+        Some(bytes)
     }
 
     fn verifies(&self, version: u8, body: &[u8], tag: &[u8]) -> bool {
@@ -372,6 +400,16 @@ mod tests {
     }
 
     const KEYS: [&[&[u8]]; 3] = [&[], &[NEW], &[NEW, OLD]];
+
+    #[test]
+    fn what_was_written_before_changes_no_cookie() {
+        let pool = pool("web", &["a", "b"], &[NEW]);
+        let mut sessions = Sessions::new(&pool);
+        for (target, now) in [(0, NOW), (1, NOW), (0, NOW), (0, NOW + 1), (1, NOW), (0, NOW), (2, NOW)] {
+            let fresh = Sessions::new(&pool).set_cookie(&pool, target, now);
+            assert_eq!(sessions.set_cookie(&pool, target, now), fresh, "{target} at {now}");
+        }
+    }
 
     #[test]
     fn a_cookie_leads_back_to_its_target() {

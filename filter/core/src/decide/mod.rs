@@ -351,9 +351,9 @@ impl Worker {
         let mut decision = Decision::forward(edits);
         decision.response.part = Some(choice.part);
         if choice.new_cookie {
-            let sessions = self.pools.get(choice.pool.index).map(|state| &state.sessions);
+            let state = self.pools.get_mut(choice.pool.index);
             decision.response.set_cookie =
-                sessions.and_then(|it| it.set_cookie(choice.pool, choice.target, now / NANOSECONDS));
+                state.and_then(|state| state.sessions.set_cookie(choice.pool, choice.target, now / NANOSECONDS));
         }
         self.in_flight.begin(around.port, choice.pool, choice.target, now);
         decision.flight = Some(Flight {

@@ -11,20 +11,21 @@
 
 use super::path::{PathKind, PathMatch, Segment};
 use super::{AskClient, Found, HostMatch, Route};
+use crate::hash::mixed;
 use crate::request::Request;
-use fnv::{FnvBuildHasher, FnvHasher};
+use fnv::FnvHasher;
 use std::collections::HashMap;
-use std::hash::Hasher;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// The compiled routes. About 50 bytes for each block and each of its hosts.
 #[derive(Debug, Default)]
 pub struct Index {
     /// A host, or the suffix of a wildcard → its group.
-    hosts: HashMap<u64, u32, FnvBuildHasher>,
+    hosts: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
     /// Bytes of the longest of them.
     longest_host: usize,
     /// A group and a path, or a path's leading segments → the number of its list.
-    paths: HashMap<u64, u32, FnvBuildHasher>,
+    paths: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
     /// Bytes of the longest of these paths.
     longest_path: usize,
     /// List `n` is `candidates[starts[n]..starts[n + 1]]`.
@@ -63,10 +64,26 @@ impl Key {
             Key::Whole(hash) => (1, hash),
             Key::Leading(hash) => (2, hash),
         };
-        let mut hasher = FnvHasher::with_key(hash);
-        hasher.write_u8(kind);
-        hasher.write_u32(group);
-        hasher.finish()
+        mixed(hash ^ mixed(kind << 32 | u64::from(group)))
+    }
+}
+
+/// The keys of the maps are hashes already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not called for a `u64`.
+        self.0 = bytes.iter().fold(self.0, |hash, byte| mixed(hash ^ u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
     }
 }
 
@@ -428,7 +445,9 @@ mod tests {
     fn ten_thousand_routes_take_less_than_a_megabyte() {
         let index = Index::new(&large(10_000));
         // A hash map has a control byte for each entry, and is between 7/16 and 7/8 full.
-        let map = |map: &HashMap<u64, u32, FnvBuildHasher>| map.capacity() * 8 / 7 * (size_of::<(u64, u32)>() + 1);
+        let map = |map: &HashMap<u64, u32, BuildHasherDefault<AsItIs>>| {
+            map.capacity() * 8 / 7 * (size_of::<(u64, u32)>() + 1)
+        };
         let bytes =
             map(&index.hosts) + map(&index.paths) + 4 * index.starts.capacity() + 8 * index.candidates.capacity();
         assert!(bytes < 1_000_000, "{bytes}");
