@@ -4,6 +4,7 @@ use crate::exchange::{Pairs, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HOST, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
@@ -54,6 +55,7 @@ pub enum Answer {
 #[derive(Debug)]
 struct State {
     answer: Answer,
+    most_remembered: usize,
     received: VecDeque<Received>,
     count: usize,
 }
@@ -71,6 +73,7 @@ impl Backend {
         let address = listener.local_addr()?;
         let state = Arc::new(Mutex::new(State {
             answer: Answer::Name,
+            most_remembered: REMEMBERED_REQUESTS,
             received: VecDeque::new(),
             count: 0,
         }));
@@ -110,12 +113,19 @@ impl Backend {
         self.state().answer = answer;
     }
 
+    /// It forgets every request as soon as it has answered it: under load to remember costs more than to answer.
+    pub fn forget(&self) {
+        let mut state = self.state();
+        state.most_remembered = 0;
+        state.received.clear();
+    }
+
     /// How many requests it got since it was started.
     pub fn count(&self) -> usize {
         self.state().count
     }
 
-    /// The requests since the last call, oldest first; at most [`REMEMBERED_REQUESTS`].
+    /// The requests since the last call, oldest first; at most [`REMEMBERED_REQUESTS`], and none after [`Backend::forget`].
     pub fn take_received(&self) -> Vec<Received> {
         self.state().received.drain(..).collect()
     }
@@ -168,31 +178,18 @@ async fn handle(
 ) -> Result<hyper::Response<Full<Bytes>>, io::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes().to_vec();
-    let mut headers = vec![
-        (b":method".to_vec(), head.method.as_str().into()),
-        (
-            b":path".to_vec(),
-            head.uri
-                .path_and_query()
-                .map_or_else(Vec::new, |path| path.as_str().into()),
-        ),
-        (
-            b":authority".to_vec(),
-            head.headers
-                .get(HOST)
-                .map_or_else(Vec::new, |host| host.as_bytes().into()),
-        ),
-    ];
-    let rest = head.headers.iter().filter(|(key, _)| *key != HOST);
-    headers.extend(rest.map(|(key, value)| (key.as_str().into(), value.as_bytes().into())));
-
     let answer = {
         let mut state = lock(state);
         state.count += 1;
-        if state.received.len() == REMEMBERED_REQUESTS {
-            state.received.pop_front();
+        if state.most_remembered > 0 {
+            if state.received.len() == state.most_remembered {
+                state.received.pop_front();
+            }
+            state.received.push_back(Received {
+                headers: headers_of(&head),
+                body,
+            });
         }
-        state.received.push_back(Received { headers, body });
         state.answer.clone()
     };
     let response = match answer {
@@ -215,6 +212,27 @@ async fn handle(
         built = built.header(key, HeaderValue::from_bytes(&value).map_err(io::Error::other)?);
     }
     built.body(Full::new(response.body.into())).map_err(io::Error::other)
+}
+
+fn headers_of(head: &Parts) -> Pairs {
+    let mut headers = vec![
+        (b":method".to_vec(), head.method.as_str().into()),
+        (
+            b":path".to_vec(),
+            head.uri
+                .path_and_query()
+                .map_or_else(Vec::new, |path| path.as_str().into()),
+        ),
+        (
+            b":authority".to_vec(),
+            head.headers
+                .get(HOST)
+                .map_or_else(Vec::new, |host| host.as_bytes().into()),
+        ),
+    ];
+    let rest = head.headers.iter().filter(|(key, _)| *key != HOST);
+    headers.extend(rest.map(|(key, value)| (key.as_str().into(), value.as_bytes().into())));
+    headers
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments, and `run`, whose error means that it could not be done.
 
+pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod explain;

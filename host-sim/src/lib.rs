@@ -1,6 +1,7 @@
 //! Pointsman's native host and the parts of its command line.
 
 pub mod backend;
+pub mod bench;
 pub mod check;
 pub mod client;
 pub mod configuration;

@@ -18,6 +18,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(cli::bench::Arguments),
     Check(cli::check::Arguments),
     Demo(cli::demo::Arguments),
     Explain(cli::explain::Arguments),
@@ -28,6 +29,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Bench(arguments) => cli::bench::run(&arguments),
         Command::Check(arguments) => cli::check::run(&arguments),
         Command::Demo(arguments) => cli::demo::run(&arguments),
         Command::Explain(arguments) => cli::explain::run(&arguments),

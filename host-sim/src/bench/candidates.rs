@@ -1,0 +1,279 @@
+//! What is measured against a bare Envoy. Each candidate is an Envoy of its own with one worker; before it is measured it has to
+//! show that it does what its name says.
+
+use super::envoys_own::{self, Manner};
+use super::load::{self, Script};
+use super::site::{self, Extent, POOLS, Route, SERVED_BY};
+use crate::backend::Received;
+use crate::client::Client;
+use crate::envoy::fleet::Fleet;
+use crate::envoy::{Deployment, Envoy, PluginConfiguration, Program};
+use anyhow::{Context, Result, ensure};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::{Request, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What everything else is compared with: one route for everything, no filter.
+    Bare,
+    /// The same once more: how far the method errs.
+    BareAgain,
+    /// A filter that does nothing.
+    Empty,
+    /// Pointsman with so many routes. The clients are new: each answer brings a session cookie.
+    Pointsman(Extent, usize),
+    /// The same with clients that bring their session cookies.
+    InSession(usize),
+    /// Envoy's own list of so many routes.
+    List(usize),
+    /// Envoy's own matcher tree of so many routes.
+    Tree(usize),
+    /// Envoy's own `local_ratelimit`, `stateful_session` and `weighted_clusters`.
+    Filters,
+}
+
+/// Which of its routes a candidate is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// All, evenly.
+    All,
+    /// The last one only.
+    Last,
+}
+
+/// The modules of the filters.
+pub struct Modules {
+    /// Pointsman.
+    pub pointsman: PathBuf,
+    /// The filter that does nothing.
+    pub empty: PathBuf,
+}
+
+/// A candidate that runs.
+pub struct Candidate {
+    /// What it is.
+    pub kind: Kind,
+    /// Which routes it is asked for.
+    pub asked: Asked,
+    /// Its Envoy.
+    pub envoy: Envoy,
+    /// Its load.
+    pub script: Script,
+}
+
+impl Kind {
+    /// How many routes it has.
+    pub fn routes(self) -> usize {
+        match self {
+            Kind::Pointsman(_, routes) | Kind::InSession(routes) | Kind::List(routes) | Kind::Tree(routes) => routes,
+            Kind::Bare | Kind::BareAgain | Kind::Empty | Kind::Filters => 1,
+        }
+    }
+
+    /// What the table calls it.
+    pub fn name(self) -> String {
+        match self {
+            Kind::Bare => "bare Envoy".into(),
+            Kind::BareAgain => "bare Envoy again".into(),
+            Kind::Empty => "empty SDK filter".into(),
+            Kind::Pointsman(Extent::Plain, routes) => format!("Pointsman, {routes} routes, nothing else"),
+            Kind::Pointsman(Extent::Everything, routes) => format!("Pointsman, {routes} routes, everything on"),
+            Kind::InSession(routes) => format!("Pointsman, {routes} routes, everything on, in a session"),
+            Kind::List(routes) => format!("Envoy's own list of {routes} routes"),
+            Kind::Tree(routes) => format!("Envoy's own matcher tree of {routes} routes"),
+            Kind::Filters => "Envoy's own `local_ratelimit`, `stateful_session`, `weighted_clusters`".into(),
+        }
+    }
+
+    fn is_pointsman(self) -> bool {
+        matches!(self, Kind::Pointsman(..) | Kind::InSession(_))
+    }
+
+    fn is_everything(self) -> bool {
+        matches!(self, Kind::Pointsman(Extent::Everything, _) | Kind::InSession(_))
+    }
+
+    /// Pointsman's configuration, where it has one.
+    fn configuration(self) -> Option<Value> {
+        match self {
+            Kind::Pointsman(extent, routes) => Some(site::configuration(routes, extent)),
+            Kind::InSession(routes) => Some(site::configuration(routes, Extent::Everything)),
+            _ => None,
+        }
+    }
+
+    /// Its Envoy, before the backends of `fleet`: `envoy-config/envoy.yaml` with as little changed as can be.
+    pub(super) fn deployment(self, fleet: &Fleet, modules: &Modules) -> Result<Deployment> {
+        let mut deployment = Deployment::of(fleet, &modules.pointsman)?.with_workers(1);
+        match self.configuration() {
+            Some(configuration) => {
+                deployment = deployment.with_configuration(PluginConfiguration::Struct(configuration))
+            }
+            None => deployment = deployment.with_module(&modules.empty),
+        }
+        let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+        let manager = deployment.bootstrap_mut().pointer_mut(manager);
+        let manager = manager.context("envoy-config/envoy.yaml has no such filter")?;
+        let [filter, router] = [0, 1].map(|at| manager["http_filters"][at].take());
+        let host = &mut manager["route_config"]["virtual_hosts"][0];
+        if !self.is_pointsman() {
+            let mut manner = host["routes"][0]["route"].take();
+            manner
+                .as_object_mut()
+                .context("envoy-config/envoy.yaml has another route")?
+                .remove("cluster_header");
+            let manner = Manner(manner);
+            let (key, routes) = match self {
+                Kind::List(routes) => ("routes", manner.list(routes)),
+                Kind::Tree(routes) => ("matcher", manner.tree(routes)),
+                Kind::Filters => ("routes", manner.weighted()),
+                _ => ("routes", manner.one()),
+            };
+            *host = json!({ "name": "all", "domains": ["*"], key: routes });
+            // Only a filter's choice has to be protected from clients.
+            manager["early_header_mutation_extensions"] = json!([]);
+        }
+        let mut filters = match self {
+            Kind::Empty | Kind::Pointsman(..) | Kind::InSession(_) => vec![filter],
+            Kind::Filters => envoys_own::filters().into(),
+            _ => vec![],
+        };
+        filters.push(router);
+        manager["http_filters"] = filters.into();
+        Ok(deployment)
+    }
+
+    /// Whether a cluster may get the requests of a route.
+    fn may_lead(self, route: Route, cluster: &str) -> bool {
+        match self {
+            Kind::Pointsman(..) | Kind::InSession(_) | Kind::Filters => {
+                route.clusters().any(|(name, _)| name == cluster)
+            }
+            _ => cluster == route.first_cluster(),
+        }
+    }
+}
+
+/// Backends for the site.
+pub fn backends() -> Result<Fleet> {
+    // Its first routes lead to every pool.
+    Fleet::start(&site::configuration(2 * POOLS, Extent::Plain))
+}
+
+impl Candidate {
+    /// Starts it, and has it show what it does.
+    pub fn start(
+        (kind, asked): (Kind, Asked),
+        program: &Program,
+        fleet: &Fleet,
+        modules: &Modules,
+        directory: &Path,
+    ) -> Result<Candidate> {
+        let envoy = Envoy::start(program, kind.deployment(fleet, modules)?)?;
+        let sessions = kind.prove(fleet, &mut envoy.client()?)?;
+        let cookies = match kind {
+            Kind::InSession(_) => sessions,
+            _ => String::new(),
+        };
+        let paths = match asked {
+            Asked::All => site::paths(kind.routes()),
+            Asked::Last => vec![Route(kind.routes() - 1).path()],
+        };
+        let file = directory.join(format!("{}.lua", envoy.process_id()));
+        let script = Script::write(&file, &paths, &cookies)?;
+        Ok(Candidate {
+            kind,
+            asked,
+            envoy,
+            script,
+        })
+    }
+}
+
+/// One answer, and the request that the backend got.
+struct Seen {
+    response: Response<Bytes>,
+    received: Option<Received>,
+}
+
+impl Seen {
+    /// Sends a request for `path`.
+    fn of(client: &mut Client, fleet: &Fleet, path: &str, cookies: &str) -> Result<Seen> {
+        let headers = load::HEADERS.into_iter().chain([("cookie", cookies)]);
+        let request = headers.fold(Request::get(path), |request, (name, value)| request.header(name, value));
+        let response = client.send(request.body(Full::default())?)?;
+        let received = fleet.members().iter().flat_map(|member| member.backend.take_received());
+        Ok(Seen {
+            response,
+            received: received.last(),
+        })
+    }
+
+    fn header(&self, name: &str) -> &str {
+        let value = self.response.headers().get(name);
+        value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    fn cluster(&self) -> &str {
+        self.header("x-backend")
+    }
+
+    /// The session cookie that it brings.
+    fn cookie(&self) -> &str {
+        self.header("set-cookie").split(';').next().unwrap_or_default()
+    }
+
+    fn was_received_with(&self, name: &str, value: &str) -> bool {
+        let headers = self.received.iter().flat_map(|received| &received.headers);
+        headers
+            .into_iter()
+            .any(|(other, found)| other == name.as_bytes() && found == value.as_bytes())
+    }
+}
+
+impl Kind {
+    /// Asks for some of its routes and for none of them, and looks at both ends at what came of it. Returns sessions, one for
+    /// each pool.
+    fn prove(self, fleet: &Fleet, client: &mut Client) -> Result<String> {
+        let mut sessions = BTreeMap::new();
+        let last = self.routes() - 1;
+        for number in [0, 1, 2, 3, last / 2, last] {
+            let route = Route(number.min(last));
+            let path = route.path();
+            let first = Seen::of(client, fleet, &path, "")?;
+            let cluster = first.cluster();
+            ensure!(self.may_lead(route, cluster), "{path} went to {cluster:?}");
+            if !self.is_everything() {
+                continue;
+            }
+            ensure!(
+                first.was_received_with("x-route", &route.name()),
+                "{path}: another route took it"
+            );
+            ensure!(
+                first.header(SERVED_BY.0) == SERVED_BY.1,
+                "{path}: the answer is not edited"
+            );
+            let cookie = first.cookie();
+            ensure!(cookie.starts_with(&site::cookie(route.pool())), "{path}: no session");
+            let second = Seen::of(client, fleet, &path, cookie)?;
+            ensure!(second.cluster() == cluster, "{path}: the session does not hold");
+            ensure!(second.cookie().is_empty(), "{path}: the session is replaced");
+            sessions.insert(route.pool(), cookie.to_owned());
+        }
+        let nowhere = Seen::of(client, fleet, "/nowhere", "")?.response.status().as_u16();
+        let expected = if self.routes() > 1 { 404 } else { 200 };
+        ensure!(
+            nowhere == expected,
+            "/nowhere is answered with {nowhere}, not with {expected}"
+        );
+        Ok(sessions.into_values().collect::<Vec<_>>().join("; "))
+    }
+}

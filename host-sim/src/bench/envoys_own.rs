@@ -1,0 +1,103 @@
+//! What Envoy has itself for the same site.
+
+use super::site::{Route, cookie};
+use serde_json::{Map, Value, json};
+
+/// What a route does with its requests, but for the cluster: time-out and retries, the same whoever chooses.
+#[derive(Clone, Debug)]
+pub struct Manner(pub Value);
+
+impl Manner {
+    fn with(&self, key: &str, value: Value) -> Value {
+        let mut action = self.0.clone();
+        action[key] = value;
+        action
+    }
+
+    fn to(&self, route: Route) -> Value {
+        self.with("cluster", route.first_cluster().into())
+    }
+
+    /// One route for everything, to one cluster.
+    pub fn one(&self) -> Value {
+        json!([{ "match": { "prefix": "/" }, "route": self.to(Route(0)) }])
+    }
+
+    /// A list of routes.
+    pub fn list(&self, routes: usize) -> Value {
+        let routes = (0..routes).map(Route).map(|route| {
+            let kind = if route.is_exact() { "path" } else { "prefix" };
+            json!({ "match": { kind: route.pattern() }, "route": self.to(route) })
+        });
+        routes.collect()
+    }
+
+    /// The same as a matcher tree: a map of the exact paths, and behind it a radix tree of the prefixes.
+    pub fn tree(&self, routes: usize) -> Value {
+        let entries = |exact: bool| -> Map<_, _> {
+            let of_kind = (0..routes).map(Route).filter(|route| route.is_exact() == exact);
+            of_kind.map(|route| (route.pattern(), self.leaf(route))).collect()
+        };
+        let input = json!({
+            "name": "path",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+                "header_name": ":path",
+            },
+        });
+        let prefixes = json!({ "matcher_tree": { "input": input, "prefix_match_map": { "map": entries(false) } } });
+        json!({
+            "matcher_tree": { "input": input, "exact_match_map": { "map": entries(true) } },
+            "on_no_match": { "matcher": prefixes },
+        })
+    }
+
+    fn leaf(&self, route: Route) -> Value {
+        json!({ "action": {
+            "name": "route",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.config.route.v3.Route",
+                "match": { "prefix": "/" },
+                "route": self.to(route),
+            },
+        } })
+    }
+
+    /// One route for everything, to weighted clusters.
+    pub fn weighted(&self) -> Value {
+        let clusters = Route(0)
+            .clusters()
+            .map(|(name, weight)| json!({ "name": name, "weight": weight }));
+        let clusters = json!({ "clusters": clusters.collect::<Vec<_>>() });
+        json!([{ "match": { "prefix": "/" }, "route": self.with("weighted_clusters", clusters) }])
+    }
+}
+
+/// Filters for limits, which never refuse here, and for sessions.
+pub fn filters() -> [Value; 2] {
+    [
+        json!({
+            "name": "envoy.filters.http.local_ratelimit",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+                "stat_prefix": "bench",
+                "token_bucket": { "max_tokens": 1_000_000, "tokens_per_fill": 1_000_000, "fill_interval": "1s" },
+                "filter_enabled": { "default_value": { "numerator": 100 } },
+                "filter_enforced": { "default_value": { "numerator": 100 } },
+            },
+        }),
+        json!({
+            "name": "envoy.filters.http.stateful_session",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSession",
+                "session_state": {
+                    "name": "envoy.http.stateful_session.cookie",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState",
+                        "cookie": { "name": cookie(0), "path": "/", "ttl": "3600s" },
+                    },
+                },
+            },
+        }),
+    ]
+}

@@ -1,0 +1,243 @@
+//! The measurements of the README, all in one run: `host-sim bench`.
+//!
+//! What a candidate adds to a request is the processor time of its Envoy, over the requests that the load generator counted, less
+//! the same of a bare Envoy in the same round. The candidates take turns, in another order in each round, so that
+//! whatever else the machine does meets all of them. Envoy has a core of its own; load and backends have the others.
+
+mod candidates;
+mod envoys_own;
+mod load;
+mod native;
+mod processor;
+mod report;
+mod site;
+mod statistics;
+mod vm;
+
+pub use report::Report;
+
+use crate::envoy::{Wanted, install};
+use crate::module;
+use anyhow::{Context, Result, ensure};
+use candidates::{Asked, Candidate, Kind, Modules};
+use fastrand::Rng;
+use processor::Machine;
+use report::{Cost, Rates};
+use site::Extent;
+use statistics::Spread;
+use std::time::Duration;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Rounds of all candidates.
+    pub rounds: usize,
+    /// Load on each candidate in a round, in whole seconds.
+    pub time: Duration,
+    /// Load before the first round, in whole seconds: until the VM has optimised its code, and memory is what it will be.
+    pub warm_up: Duration,
+    /// Numbers of routes, ascending; the middle one is only for the curve.
+    pub routes: [usize; 3],
+    /// Native decisions of each worker.
+    pub requests: usize,
+}
+
+/// In the simulated proxy a request costs so many times a decision.
+const SIMULATED: usize = 10;
+
+impl Plan {
+    /// For the README: five minutes.
+    pub const FULL: Plan = Plan {
+        rounds: 9,
+        time: Duration::from_secs(2),
+        warm_up: Duration::from_secs(3),
+        routes: [10, 1_000, 10_000],
+        requests: 2_000_000,
+    };
+    /// To see that it works.
+    pub const QUICK: Plan = Plan {
+        rounds: 1,
+        time: Duration::from_secs(1),
+        warm_up: Duration::from_secs(1),
+        routes: [10, 100, 1_000],
+        requests: 20_000,
+    };
+
+    /// The candidates, a bare Envoy first.
+    pub fn candidates(&self) -> Vec<(Kind, Asked)> {
+        let [few, some, many] = self.routes;
+        let everything = |routes| (Kind::Pointsman(Extent::Everything, routes), Asked::All);
+        let mut candidates = vec![
+            (Kind::Bare, Asked::All),
+            (Kind::BareAgain, Asked::All),
+            (Kind::Empty, Asked::All),
+            (Kind::Pointsman(Extent::Plain, few), Asked::All),
+            everything(few),
+            everything(some),
+            everything(many),
+            (Kind::InSession(few), Asked::All),
+            (Kind::Filters, Asked::All),
+        ];
+        for routes in self.routes {
+            candidates.push((Kind::Tree(routes), Asked::All));
+        }
+        for routes in self.routes {
+            candidates.push((Kind::List(routes), Asked::All));
+        }
+        candidates.push((Kind::Pointsman(Extent::Everything, many), Asked::Last));
+        candidates.push((Kind::List(many), Asked::Last));
+        candidates
+    }
+}
+
+/// One candidate in one round.
+struct Measured {
+    /// Microseconds for each request.
+    cost: f64,
+    /// Requests in a second.
+    rate: f64,
+}
+
+impl Candidate {
+    fn measure(&self, time: Duration) -> Result<Measured> {
+        let address = self.envoy.address()?;
+        let before = processor::time(self.envoy.process_id())?;
+        let served = self.script.run(address, time)?;
+        let used = processor::time(self.envoy.process_id())? - before;
+        ensure!(
+            served.refused == 0 && served.broken == 0 && served.requests > 0,
+            "{}: not every request was answered well: {served:?}",
+            self.kind.name()
+        );
+        let requests = served.requests as f64;
+        Ok(Measured {
+            cost: used.as_secs_f64() * 1e6 / requests,
+            rate: requests / time.as_secs_f64(),
+        })
+    }
+}
+
+/// Runs the plan. What it is at is told to `say`.
+pub fn measure(plan: &Plan, command: String, say: &dyn Fn(&str)) -> Result<Report> {
+    load::find()?;
+    let program = install::find(Wanted::Any)?;
+    let modules = Modules {
+        pointsman: module::build()?,
+        empty: module::build_package("pointsman-empty")?,
+    };
+    let [few, _, many] = plan.routes;
+
+    say("natively");
+    let machine = Machine::here()?;
+    let rates = |workers| {
+        Ok(Rates {
+            decisions: native::decision_rate(few, workers, plan.requests)?,
+            simulated: native::simulated_rate(few, workers, plan.requests / SIMULATED)?,
+        })
+    };
+    let native = (1..=machine.cores).map(rates).collect::<Result<_>>()?;
+    let calls = native::calls(few)?;
+
+    let cores = Cores::of(processor::cores()?);
+    processor::pin(std::process::id(), &cores.load)?;
+    let fleet = candidates::backends()?;
+    say("one VM");
+    let vm = vm::measure(many, &program, &fleet, &modules)?;
+
+    let directory = tempfile::tempdir()?;
+    let mut started = Vec::new();
+    for (kind, asked) in plan.candidates() {
+        say(&format!("starting: {}", kind.name()));
+        let candidate = Candidate::start((kind, asked), &program, &fleet, &modules, directory.path())?;
+        processor::pin(candidate.envoy.process_id(), &cores.envoy)?;
+        started.push(candidate);
+    }
+    fleet.members().iter().for_each(|member| member.backend.forget());
+    Ok(Report {
+        machine,
+        envoy: program.version.to_string(),
+        command,
+        rounds: plan.rounds,
+        seconds: plan.time.as_secs(),
+        costs: costs(&started, plan, say)?,
+        calls,
+        module: modules.pointsman.metadata()?.len(),
+        vm,
+        native,
+        routes: plan.routes,
+    })
+}
+
+/// Who may use which core. Where there is only one, all share it.
+struct Cores {
+    envoy: Vec<usize>,
+    load: Vec<usize>,
+}
+
+impl Cores {
+    fn of(mut cores: Vec<usize>) -> Cores {
+        match cores.len() {
+            0 | 1 => Cores {
+                envoy: cores.clone(),
+                load: cores,
+            },
+            _ => Cores {
+                load: cores.split_off(1),
+                envoy: cores,
+            },
+        }
+    }
+}
+
+/// Measures all candidates in turns. The first is what the others are compared with.
+fn costs(candidates: &[Candidate], plan: &Plan, say: &dyn Fn(&str)) -> Result<Vec<Cost>> {
+    if !plan.warm_up.is_zero() {
+        say("warming up");
+        for candidate in candidates {
+            candidate.measure(plan.warm_up)?;
+        }
+    }
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    let mut measured: Vec<Vec<Measured>> = candidates.iter().map(|_| Vec::new()).collect();
+    for round in 0..plan.rounds {
+        say(&format!("round {} of {}", round + 1, plan.rounds));
+        Rng::with_seed(round as u64).shuffle(&mut order);
+        for at in &order {
+            measured[*at].push(candidates[*at].measure(plan.time)?);
+        }
+    }
+    let bare: Vec<f64> = measured[0].iter().map(|round| round.cost).collect();
+    let costs = candidates.iter().zip(&measured).map(|(candidate, measured)| {
+        Some(Cost {
+            kind: candidate.kind,
+            asked: candidate.asked,
+            total: Spread::of(measured.iter().map(|round| round.cost))?,
+            added: Spread::of(measured.iter().zip(&bare).map(|(round, bare)| round.cost - bare))?,
+            rate: Spread::of(measured.iter().map(|round| round.rate))?,
+        })
+    });
+    costs.collect::<Option<_>>().context("no rounds")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn envoy_has_a_core_of_its_own_where_there_are_two() {
+        let split = |cores: &[usize]| {
+            let Cores { envoy, load } = Cores::of(cores.to_vec());
+            (envoy, load)
+        };
+        assert_eq!(split(&[2, 3, 5]), (vec![2], vec![3, 5]));
+        assert_eq!(split(&[4]), (vec![4], vec![4]));
+    }
+
+    #[test]
+    fn every_plan_compares_with_a_bare_envoy_and_with_an_empty_filter() {
+        for plan in [Plan::FULL, Plan::QUICK] {
+            let kinds: Vec<_> = plan.candidates().into_iter().map(|(kind, _)| kind).collect();
+            assert!(kinds[0] == Kind::Bare && kinds.contains(&Kind::Empty));
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Pointsman natively: how many requests it does in a second of processor time, and how many calls to the host each makes.
+
+use super::load::HEADERS;
+use super::processor;
+use super::site::{self, Extent, Route};
+use crate::exchange::{Pairs, Response};
+use crate::world::shared_data::SharedData;
+use crate::world::stream::Step;
+use crate::world::{Callback, Worker as Simulated, World};
+use anyhow::{Context, Result, anyhow, ensure};
+use pointsman_core::config::Config;
+use pointsman_core::decide::Worker;
+use pointsman_core::port::{Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
+use pointsman_core::request::{Headers, Request};
+use pointsman_core::verdict::Outcome;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What passes on the clock between two requests of a worker, in nanoseconds: the limit always has room.
+const PAUSE: u64 = 10_000;
+/// Where the clock stands at first, in nanoseconds since 1970.
+const START: u64 = 1_800_000_000_000_000_000;
+/// Requests before those whose calls are counted: each worker has seen the records of the other.
+const FIRST: usize = 100;
+/// Requests whose calls are counted, to the workers in turn.
+const COUNTED: usize = 1_000;
+const WORKERS: usize = 2;
+
+/// The headers of a request to a route, as Envoy hands them over.
+fn headers(route: Route) -> Pairs {
+    let pseudo = [(":method", "GET"), (":scheme", "http"), (":authority", HEADERS[0].1)];
+    let path = route.path();
+    let pairs = pseudo
+        .into_iter()
+        .chain([(":path", &path[..])])
+        .chain(HEADERS.into_iter().skip(1));
+    pairs.map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn configuration(routes: usize) -> String {
+    site::configuration(routes, Extent::Everything).to_string()
+}
+
+// Calls.
+
+/// How often a request makes a call of this kind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CallsPerRequest {
+    /// `get_header_map`, `set_shared_data` …
+    pub kind: &'static str,
+    /// On its way in.
+    pub request: f64,
+    /// On its way out, from the response's headers to the log.
+    pub response: f64,
+}
+
+/// What the calls that return bytes, all kinds together, are listed as.
+pub const RETURNING_BYTES: &str = "returning bytes";
+
+/// The calls of a request in the steady state, on two simulated workers that take turns.
+pub fn calls(routes: usize) -> Result<Vec<CallsPerRequest>> {
+    let builder = World::builder()
+        .workers(WORKERS)
+        .config(configuration(routes).as_bytes());
+    let world = builder.start().map_err(|failed| anyhow!("{failed}"))?;
+    let asked: Vec<_> = (0..routes).map(|route| headers(Route(route))).collect();
+    let mut of: BTreeMap<&str, [u32; 2]> = BTreeMap::new();
+    for (number, headers) in asked.iter().cycle().take(FIRST + COUNTED).enumerate() {
+        world.proxy().jump(PAUSE as i64);
+        world.take_calls();
+        ensure!(
+            live(&world.workers()[number % WORKERS], headers),
+            "a request did not go on"
+        );
+        for (callback, calls) in world.take_calls() {
+            let way = usize::from(callback != Callback::Request);
+            if number >= FIRST {
+                calls
+                    .of
+                    .iter()
+                    .for_each(|(kind, count)| of.entry(kind).or_default()[way] += count);
+                of.entry(RETURNING_BYTES).or_default()[way] += calls.returned_bytes;
+            }
+        }
+    }
+    let per_request = |count| f64::from(count) / COUNTED as f64;
+    let rows = of.into_iter().map(|(kind, [request, response])| CallsPerRequest {
+        kind,
+        request: per_request(request),
+        response: per_request(response),
+    });
+    Ok(rows.collect())
+}
+
+/// A request of the unmodified filter in the simulated proxy, from its headers to its log. False: it was not forwarded.
+fn live(worker: &Simulated, headers: &Pairs) -> bool {
+    let upstream = Response {
+        status: 200,
+        headers: Vec::new(),
+        body: b"ok\n".to_vec(),
+    };
+    let mut stream = worker.open(headers);
+    let forwarded = matches!(stream.request(), Step::Forward(_));
+    if forwarded {
+        stream.response(&upstream);
+    }
+    stream.close();
+    forwarded
+}
+
+/// Requests of the unmodified filter in the simulated proxy, in a second of each worker's processor time, all together.
+pub fn simulated_rate(routes: usize, workers: usize, requests: usize) -> Result<f64> {
+    let asked: Vec<_> = (0..routes).map(|route| headers(Route(route))).collect();
+    let builder = World::builder()
+        .workers(workers)
+        .config(configuration(routes).as_bytes());
+    let race = builder.race(None, |_, worker| {
+        let before = processor::of_this_thread()?;
+        for headers in asked.iter().cycle().take(requests) {
+            worker.proxy().jump(PAUSE as i64);
+            ensure!(live(worker, headers), "a request did not go on");
+        }
+        Ok((processor::of_this_thread()? - before).as_secs_f64())
+    });
+    let race = race.map_err(|failed| anyhow!("{failed}"))?;
+    sum_of_rates(race.results, requests)
+}
+
+// Decisions.
+
+/// What the workers share: shared data, and gauges by name.
+#[derive(Default)]
+struct Shared {
+    data: SharedData,
+    gauges: Mutex<BTreeMap<String, Arc<AtomicI64>>>,
+}
+
+/// The surroundings of one worker's decisions: as little as does what a proxy does.
+struct Surroundings<'s> {
+    shared: &'s Shared,
+    gauges: Vec<Arc<AtomicI64>>,
+}
+
+impl Store for Surroundings<'_> {
+    fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
+        Ok(self.shared.data.get(key))
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
+        let cas = match expected {
+            Expected::Absent => u32::MAX,
+            Expected::Version(version) => version,
+            Expected::Any => 0,
+        };
+        self.shared.data.set(key, value, cas).map_err(|_| SetFailed::Outrun)
+    }
+}
+
+impl Connection for Surroundings<'_> {
+    fn source_address(&mut self) -> Option<IpAddr> {
+        Some(Ipv4Addr::LOCALHOST.into())
+    }
+}
+
+impl Stats for Surroundings<'_> {
+    fn gauge(&mut self, name: &str) -> Option<Gauge> {
+        let mut gauges = self.shared.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        self.gauges.push(Arc::clone(gauges.entry(name.to_owned()).or_default()));
+        Some(Gauge(self.gauges.len() as u32 - 1))
+    }
+
+    fn add(&mut self, gauge: Gauge, by: i64) {
+        self.gauges[gauge.0 as usize].fetch_add(by, Ordering::Relaxed);
+    }
+
+    fn value(&mut self, gauge: Gauge) -> Option<i64> {
+        Some(self.gauges[gauge.0 as usize].load(Ordering::Relaxed))
+    }
+}
+
+/// Every request ends well.
+struct Good;
+
+impl Ending for Good {
+    fn status(&mut self) -> Option<u16> {
+        Some(200)
+    }
+
+    fn grpc_status(&mut self) -> Option<u32> {
+        None
+    }
+
+    fn flags(&mut self) -> Option<u64> {
+        Some(0)
+    }
+
+    fn upstream_address(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// Decisions of the core alone, from the serialised header map to the end of the request, in a second of each worker's
+/// processor time, all together.
+pub fn decision_rate(routes: usize, workers: usize, requests: usize) -> Result<f64> {
+    let shared = Shared::default();
+    let asked: Vec<_> = (0..routes)
+        .map(|route| Headers::to_wire(&headers(Route(route))))
+        .collect();
+    let configuration = configuration(routes);
+    let work = |number: usize| -> Result<f64> {
+        let config = Config::load(configuration.as_bytes()).map_err(|problems| anyhow!("{problems}"))?;
+        let number = number as u64;
+        let mut worker = Worker::new(Rc::new(config), [7; 16], number, number);
+        let mut surroundings = Surroundings {
+            shared: &shared,
+            gauges: Vec::new(),
+        };
+        let mut now = START;
+        let before = processor::of_this_thread()?;
+        for wire in asked.iter().cycle().take(requests) {
+            now += PAUSE;
+            let headers = Headers::from_wire(wire.clone()).map_err(|_| anyhow!("what was just written"))?;
+            let config = worker.config().clone();
+            let decision = worker.decide(&config, &Request::new(&headers), &mut surroundings, now);
+            ensure!(decision.outcome == Outcome::Continue, "a request did not go on");
+            let mut flight = decision.flight.context("a request without a target")?;
+            worker.answered(&mut flight, now);
+            worker.landed(flight, true, &mut Good, &mut surroundings, now);
+            worker.take_events().for_each(drop);
+        }
+        Ok((processor::of_this_thread()? - before).as_secs_f64())
+    };
+    let seconds = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|number| scope.spawn(move || work(number))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    sum_of_rates(seconds, requests)
+}
+
+fn sum_of_rates(seconds: Vec<Result<f64>>, requests: usize) -> Result<f64> {
+    seconds.into_iter().map(|seconds| Ok(requests as f64 / seconds?)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTES: usize = 4;
+
+    #[test]
+    fn the_header_map_is_read_once_and_every_kind_of_call_is_told() {
+        let calls = calls(ROUTES).unwrap();
+        let of = |kind| calls.iter().find(|row| row.kind == kind).unwrap();
+        let map = of("get_header_map");
+        assert_eq!((map.request, map.response), (1.0, 0.0));
+        assert!(of("set_header").request >= 2.0, "the route's own and the choice");
+        assert!(of(RETURNING_BYTES).request >= 1.0);
+    }
+
+    #[test]
+    fn every_worker_decides_every_request() {
+        const REQUESTS: usize = 100;
+        for workers in [1, 2] {
+            assert!(decision_rate(ROUTES, workers, REQUESTS).unwrap() > 0.0);
+            assert!(simulated_rate(ROUTES, workers, REQUESTS).unwrap() > 0.0);
+        }
+    }
+}

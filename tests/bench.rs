@@ -1,0 +1,52 @@
+//! `host-sim bench` measures what it says. How much that is, is for the README.
+
+use host_sim::bench::{self, Plan};
+use std::time::Duration;
+
+/// As little as can be.
+const PLAN: Plan = Plan {
+    rounds: 1,
+    time: Duration::from_secs(1),
+    warm_up: Duration::ZERO,
+    routes: [2, 4, 8],
+    requests: 1_000,
+};
+
+#[test]
+fn bench_measures_every_candidate_on_a_real_envoy_or_says_what_to_install() {
+    let report = match bench::measure(&PLAN, "a command".to_owned(), &|_| {}) {
+        Ok(report) => report,
+        Err(error) => {
+            let error = format!("{error:#}");
+            assert!(error.contains("apt-get install wrk"), "{error}");
+            return;
+        }
+    };
+    assert_eq!(report.costs.len(), PLAN.candidates().len());
+    for cost in &report.costs {
+        let positive = cost.total.least > 0.0 && cost.rate.least > 0.0;
+        assert!(positive, "{cost:?}");
+    }
+    let bare = &report.costs[0];
+    assert_eq!(bare.added.median, 0.0, "it is what the others are compared with");
+    assert!(report.module > 0 && !report.native.is_empty() && !report.calls.is_empty());
+
+    let text = report.to_string();
+    for what in [
+        "a command",
+        "bare Envoy",
+        "empty SDK filter",
+        "Pointsman, 8 routes, everything on",
+        "Envoy's own list of 8 routes, the last one asked for",
+        "Envoy's own matcher tree of 2 routes",
+        "`local_ratelimit`",
+        "8 routes ÷ 2 routes",
+        "memory of one VM with 8 routes",
+        "`get_header_map`",
+    ] {
+        assert!(text.contains(what), "no {what} in:\n{text}");
+    }
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["costs"][0]["kind"], "bare Envoy");
+    assert!(json["costs"][1]["added"]["median"].is_number(), "{json}");
+}
