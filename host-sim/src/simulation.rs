@@ -29,7 +29,7 @@ use record::{LEFT, Record, Sample, TargetSample};
 use scenario::{Fault, Scenario, Target, What};
 use slab::Slab;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 use traffic::Flow;
 
@@ -109,8 +109,6 @@ enum Event {
     Try(Id),
     /// No connection came about.
     NoConnection(Id),
-    /// The proxy waits no longer.
-    TimeOut(Id),
     /// The client waits no longer.
     Leave(Id),
     /// A probe finds nobody.
@@ -208,6 +206,8 @@ struct Engine<'s> {
     world: World,
     now: u64,
     due: BinaryHeap<Due>,
+    /// The time-outs of requests, in their order: most never come true, and all wait equally long.
+    time_outs: VecDeque<(u64, Id)>,
     events: u64,
     flows: Vec<Flow>,
     requests: Slab<Request>,
@@ -246,6 +246,7 @@ impl<'s> Engine<'s> {
             world,
             now: 0,
             due: BinaryHeap::new(),
+            time_outs: VecDeque::new(),
             events: 0,
             flows: scenario.traffic.iter().enumerate().map(flow).collect(),
             requests: Slab::new(),
@@ -293,13 +294,26 @@ impl<'s> Engine<'s> {
     fn play(&mut self) {
         let end = self.scenario.duration;
         loop {
-            let here = self.due.peek().map_or(end, |due| due.at.min(end));
+            while let Some((_, id)) = self.time_outs.front()
+                && !self.is_open(*id)
+            {
+                self.time_outs.pop_front();
+            }
+            let time_out = self.time_outs.front().map_or(u64::MAX, |(at, _)| *at);
+            let due = self.due.peek().map_or(u64::MAX, |due| due.at);
+            let here = due.min(time_out).min(end);
             if let Some(there) = self.world.next_due().filter(|there| *there <= here) {
                 self.pass_until(there);
                 self.answer_calls();
                 continue;
             }
             self.pass_until(here);
+            if time_out < due && time_out <= end {
+                if let Some((_, id)) = self.time_outs.pop_front() {
+                    self.answer(id, End::TimedOut);
+                }
+                continue;
+            }
             match self.due.pop() {
                 Some(due) if due.at <= end => self.happen(due.event),
                 _ => break,
@@ -321,7 +335,6 @@ impl<'s> Engine<'s> {
             Event::Done(target, ticket) => self.done(target, ticket),
             Event::Try(id) => self.attempt(id),
             Event::NoConnection(id) => self.no_connection(id),
-            Event::TimeOut(id) => self.answer(id, End::TimedOut),
             Event::Leave(id) => self.leave(id),
             Event::Unreachable(worker, token) => {
                 self.world.workers()[worker].end_http_call(token, &Outcome::Unreachable);
@@ -392,7 +405,8 @@ impl<'s> Engine<'s> {
         if let Some(patience) = traffic.patience {
             self.after(patience, Event::Leave(id));
         }
-        self.after(self.scenario.proxy.timeout, Event::TimeOut(id));
+        let time_out = self.now.saturating_add(self.scenario.proxy.timeout);
+        self.time_outs.push_back((time_out, id));
         self.attempt(id);
     }
 
@@ -413,6 +427,12 @@ impl<'s> Engine<'s> {
             .filter(|(_, target)| target.reach == Reach::Up);
         let best = reachable.min_by_key(|(_, target)| (answered(target), target.load()));
         best.map_or(0, |(place, _)| place as u16)
+    }
+
+    fn is_open(&self, id: Id) -> bool {
+        self.requests
+            .get(id.place)
+            .is_some_and(|request| request.number == id.number)
     }
 
     fn request(&mut self, id: Id) -> Option<&mut Request> {

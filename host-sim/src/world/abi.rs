@@ -172,11 +172,12 @@ extern "C" fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32 {
     call("get_header_map", |vm| {
-        let pairs = vm.pairs(map);
-        let wire = match pairs.is_empty() {
+        // A map that is not there reads as empty.
+        let wire = vm.read_map(map, |map| match map.pairs().is_empty() {
             true => Vec::new(),
-            false => Headers::to_wire(&pairs),
-        };
+            false => Headers::to_wire(map.pairs()),
+        });
+        let wire = wire.unwrap_or_default();
         // SAFETY: the ABI's promise about what is returned into.
         unsafe { give(vm, &wire, data, size) };
         Ok(())

@@ -14,6 +14,7 @@ const VM_IS_DEAD: u16 = 503;
 pub struct Stream {
     vm: Rc<Vm>,
     context: Option<u32>,
+    /// As the client sent them, where they may go past the filter.
     headers: Pairs,
 }
 
@@ -46,7 +47,10 @@ impl Stream {
         Stream {
             vm: vm.clone(),
             context: vm.open(headers, source),
-            headers: headers.clone(),
+            headers: match vm.proxy().failure_policy {
+                FailurePolicy::Open => headers.clone(),
+                FailurePolicy::Closed | FailurePolicy::Reload => Pairs::new(),
+            },
         }
     }
 
@@ -66,7 +70,7 @@ impl Stream {
         let goes_on = self.vm.request_headers(context);
         match self.vm.take_reply(context) {
             Some(reply) => Step::Reply(self.response(&local(reply))),
-            None if goes_on => Step::Forward(self.vm.request_map(context).pairs().clone()),
+            None if goes_on => Step::Forward(self.vm.request_pairs(context)),
             None => Step::Wait,
         }
     }

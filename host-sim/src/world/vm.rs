@@ -9,7 +9,7 @@ use super::proxy::{FailurePolicy, Proxy};
 use super::stream::{Reply, grpc_status};
 use crate::exchange::{Pairs, Response};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -117,13 +117,17 @@ struct State {
     configuring: bool,
     /// How many streams each root context still has; a root that is no longer [`State::root`] goes with its last one.
     roots: BTreeMap<u32, usize>,
-    streams: BTreeMap<u32, StreamState>,
+    streams: HashMap<u32, StreamState>,
     ticks: BTreeMap<u32, Tick>,
     http_calls: Vec<HttpCall>,
+    /// What [`Vm::next_due`] found, until ticks or calls change.
+    next_due: Option<Option<u64>>,
     http_answer: Option<(HeaderMap, Vec<u8>)>,
     /// When a VM was last loaded, or that was last tried.
     last_load: u64,
-    calls: BTreeMap<Callback, Calls>,
+    /// Few, and asked for with every call: a walk through them is faster than a map.
+    calls: Vec<(Callback, &'static str, u32)>,
+    returned_bytes: BTreeMap<Callback, u32>,
     refused: BTreeSet<&'static str>,
 }
 
@@ -138,6 +142,7 @@ impl State {
         self.roots.remove(&root);
         self.ticks.remove(&root);
         self.http_calls.retain(|call| call.root != root);
+        self.next_due = None;
     }
 }
 
@@ -257,6 +262,7 @@ impl Vm {
         state.streams.clear();
         state.ticks.clear();
         state.http_calls.clear();
+        state.next_due = None;
     }
 
     /// A root context for a new stream, of a fresh VM if the failure policy says so.
@@ -380,8 +386,8 @@ impl Vm {
     }
 
     /// The request's headers as they are now.
-    pub fn request_map(&self, context: u32) -> HeaderMap {
-        self.with_stream(context, |stream| stream.request.0.clone())
+    pub fn request_pairs(&self, context: u32) -> Pairs {
+        self.with_stream(context, |stream| stream.request.0.pairs().clone())
     }
 
     /// The response's headers as they are now.
@@ -408,14 +414,16 @@ impl Vm {
 
     /// When something is due on this worker: a tick, or the time-out of a call.
     pub fn next_due(&self) -> Option<u64> {
-        let state = self.state.borrow();
+        let state = &mut *self.state.borrow_mut();
         let ticks = state.ticks.values().map(|tick| tick.due);
-        ticks.chain(state.http_calls.iter().map(|call| call.due)).min()
+        let due = ticks.chain(state.http_calls.iter().map(|call| call.due));
+        *state.next_due.get_or_insert_with(|| due.min())
     }
 
     /// Does what is due now.
     pub fn do_due(self: &Rc<Vm>) {
         let now = self.proxy.monotonic();
+        self.state.borrow_mut().next_due = None;
         let roots: Vec<u32> = self.state.borrow().ticks.keys().copied().collect();
         for root in roots {
             let due = match self.state.borrow_mut().ticks.get_mut(&root) {
@@ -464,6 +472,7 @@ impl Vm {
                 return false;
             };
             state.http_answer = answer.map(|response| (super::stream::headers_of(&response), response.body));
+            state.next_due = None;
             state.http_calls.remove(at).root
         };
         let (headers, body) = match &self.state.borrow().http_answer {
@@ -485,8 +494,11 @@ impl Vm {
             baton.pass(self.worker);
         }
         let state = &mut *self.state.borrow_mut();
-        let calls = state.calls.entry(self.callback.get()).or_default();
-        *calls.of.entry(kind).or_default() += 1;
+        let callback = self.callback.get();
+        match state.calls.iter_mut().find(|call| (call.0, call.1) == (callback, kind)) {
+            Some(call) => call.2 += 1,
+            None => state.calls.push((callback, kind, 1)),
+        }
         !state.refused.contains(kind)
     }
 
@@ -496,16 +508,19 @@ impl Vm {
 
     pub fn count_returned_bytes(&self) {
         let state = &mut *self.state.borrow_mut();
-        state.calls.entry(self.callback.get()).or_default().returned_bytes += 1;
+        *state.returned_bytes.entry(self.callback.get()).or_default() += 1;
     }
 
     pub fn take_calls(&self) -> BTreeMap<Callback, Calls> {
-        std::mem::take(&mut self.state.borrow_mut().calls)
-    }
-
-    /// The pairs of a map; of one that is not there, none.
-    pub fn pairs(&self, map: u32) -> Pairs {
-        self.read_map(map, |map| map.pairs().clone()).unwrap_or_default()
+        let state = &mut *self.state.borrow_mut();
+        let mut calls: BTreeMap<Callback, Calls> = BTreeMap::new();
+        for (callback, kind, count) in std::mem::take(&mut state.calls) {
+            calls.entry(callback).or_default().of.insert(kind, count);
+        }
+        for (callback, count) in std::mem::take(&mut state.returned_bytes) {
+            calls.entry(callback).or_default().returned_bytes = count;
+        }
+        calls
     }
 
     pub fn read_map<T>(&self, map: u32, body: impl FnOnce(&HeaderMap) -> T) -> Result<T, Status> {
@@ -592,6 +607,7 @@ impl Vm {
         let state = &mut *self.state.borrow_mut();
         let context = self.context.get();
         let root = state.streams.get(&context).map_or(context, |stream| stream.root);
+        state.next_due = None;
         match u64::from(milliseconds) * 1_000_000 {
             0 => state.ticks.remove(&root),
             period => state.ticks.insert(
@@ -613,6 +629,7 @@ impl Vm {
         let state = &mut *self.state.borrow_mut();
         let context = self.context.get();
         let token = fresh_id();
+        state.next_due = None;
         state.http_calls.push(HttpCall {
             token,
             cluster,
