@@ -1,0 +1,107 @@
+//! Operations of several workers on the shared records, in any order, with records that somebody else has damaged: nothing
+//! traps; and where nobody damages them, what is in flight adds up.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use pointsman_core::config::Config;
+use pointsman_core::decide::Worker;
+use pointsman_core::port::{Expected, Store};
+use pointsman_core::request::{Headers, Request};
+use pointsman_core::verdict::Flight;
+use pointsman_fuzz::{Answered, EVERYTHING, Surroundings};
+use std::rc::Rc;
+
+#[derive(Arbitrary, Debug)]
+enum Step {
+    /// A worker gets a request of this client.
+    Request { worker: u8, client: u8, web: bool },
+    /// One of the requests under way ends so.
+    Land { which: u8, status: u16, complete: bool },
+    /// A worker ticks; its probes are answered so.
+    Tick { worker: u8, status: Option<u16> },
+    /// The clock, in milliseconds, mostly forwards.
+    Clock(i32),
+    /// A worker's VM traps, and there is a new one.
+    Trap { worker: u8 },
+    /// A record is damaged.
+    Damage { which: u8, at: u8, by: u8, cut: bool },
+}
+
+const WORKERS: usize = 3;
+
+libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
+    let config = Rc::new(Config::load(EVERYTHING.as_bytes()).expect("it loads"));
+    let mut port = Surroundings::default();
+    let mut born = 0;
+    let mut worker = || {
+        born += 1;
+        Worker::new(config.clone(), [7; 16], born, born)
+    };
+    let mut workers: Vec<Worker> = (0..WORKERS).map(|_| worker()).collect();
+    let mut under_way: Vec<(usize, Flight)> = Vec::new();
+    let mut now: u64 = 1_800_000_000_000_000_000;
+    let mut damaged = false;
+    for step in steps {
+        match step {
+            Step::Request { worker, client, web } => {
+                let worker = usize::from(worker) % WORKERS;
+                let path: &[u8] = if web { b"/users/1/x" } else { b"/" };
+                let agent = [client];
+                let headers = Headers::from_pairs(&[(&b":path"[..], path), (b"user-agent", &agent)]);
+                let mut decision = workers[worker].decide(&config, &Request::new(&headers), &mut port, now);
+                under_way.extend(decision.flight.take().map(|flight| (worker, flight)));
+            }
+            Step::Land {
+                which,
+                status,
+                complete,
+            } if !under_way.is_empty() => {
+                let (worker, mut flight) = under_way.swap_remove(usize::from(which) % under_way.len());
+                workers[worker].answered(&mut flight, now);
+                workers[worker].landed(flight, complete, &mut Answered(status), &mut port, now);
+            }
+            Step::Land { .. } => {}
+            Step::Tick { worker, status } => {
+                let worker = &mut workers[usize::from(worker) % WORKERS];
+                for probe in worker.tick(&mut port, now) {
+                    worker.probed(&probe, status, &mut port, now);
+                }
+            }
+            Step::Clock(milliseconds) => now = now.saturating_add_signed(i64::from(milliseconds) * 1_000_000),
+            Step::Trap { worker: dead } => {
+                let dead = usize::from(dead) % WORKERS;
+                under_way.retain(|(worker, _)| *worker != dead);
+                workers[dead] = worker();
+            }
+            Step::Damage { which, at, by, cut } => {
+                damaged = true;
+                let mut keys: Vec<_> = port.values.keys().cloned().collect();
+                keys.sort();
+                if let Some(key) = keys.get(usize::from(which) % keys.len().max(1)) {
+                    let (mut value, version) = port.get(key).expect("it answers").expect("it is there");
+                    let at = usize::from(at) % value.len().max(1);
+                    match cut {
+                        true => value.truncate(at),
+                        false => value.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= by),
+                    }
+                    port.set(key, &value, Expected::Version(version))
+                        .expect("nobody was faster");
+                }
+            }
+        }
+    }
+    if damaged {
+        return;
+    }
+    // All land, the penalties of those that failed pass, and so many ticks that the dead are buried.
+    for (worker, flight) in under_way {
+        workers[worker].landed(flight, true, &mut Answered(200), &mut port, now);
+    }
+    for _ in 0..200 {
+        now += 50_000_000;
+        for worker in &mut workers {
+            worker.tick(&mut port, now);
+        }
+    }
+    assert_eq!(port.sum(".in_flight"), 0, "{:?}", port.gauges);
+});

@@ -1,0 +1,82 @@
+//! Request headers, cookies, paths and queries of any bytes, through every kind of condition and action: the core decides, and
+//! what a client sent in the upstream headers chooses nothing.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use pointsman_core::config::Config;
+use pointsman_core::decide::Worker;
+use pointsman_core::request::{Headers, Request};
+use pointsman_core::verdict::{Change, Outcome};
+use pointsman_fuzz::{Answered, EVERYTHING, Surroundings};
+use std::rc::Rc;
+
+#[derive(Arbitrary, Debug)]
+struct Sent {
+    path: Vec<u8>,
+    authority: Vec<u8>,
+    headers: Vec<(Name, Vec<u8>)>,
+    /// The bytes of a whole header map, as if the host had gone mad.
+    wire: Option<Vec<u8>>,
+    status: u16,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Name {
+    Cookie,
+    Known(u8),
+    Any(Vec<u8>),
+}
+
+const KNOWN: [&str; 9] = [
+    "x-forwarded-for",
+    "user-agent",
+    "x-tier",
+    "x-session",
+    "x-geo",
+    "x-why",
+    "x-pointsman-cluster",
+    "x-pointsman-endpoint",
+    ":method",
+];
+
+libfuzzer_sys::fuzz_target!(|sent: Vec<Sent>| {
+    let config = Rc::new(Config::load(EVERYTHING.as_bytes()).expect("it loads"));
+    let mut worker = Worker::new(config.clone(), [7; 16], 1, 2);
+    let mut port = Surroundings::default();
+    for (number, sent) in sent.into_iter().enumerate() {
+        let now = 1_800_000_000_000_000_000 + number as u64 * 1_000_000;
+        if let Some(wire) = sent.wire {
+            let _ = Headers::from_wire(wire);
+        }
+        let mut pairs = vec![(b":path".to_vec(), sent.path), (b":authority".to_vec(), sent.authority)];
+        pairs.extend(sent.headers.into_iter().map(|(name, value)| {
+            let name = match name {
+                Name::Cookie => b"cookie".to_vec(),
+                Name::Known(which) => KNOWN[usize::from(which) % KNOWN.len()].as_bytes().to_vec(),
+                Name::Any(name) => name.to_ascii_lowercase(),
+            };
+            (name, value)
+        }));
+        let headers = Headers::from_wire(Headers::to_wire(&pairs)).expect("our own writing is read");
+        let mut decision = worker.decide(&config, &Request::new(&headers), &mut port, now);
+        if decision.outcome == Outcome::Continue {
+            for upstream in [&config.upstream.cluster_header, &config.upstream.endpoint_header] {
+                let edits = || decision.request_edits.iter().filter(|edit| edit.name() == &**upstream);
+                let decided = edits().any(|edit| matches!(edit, Change::Set(..) | Change::Remove(_)));
+                assert!(
+                    decided || headers.first(upstream).is_none(),
+                    "a client's own choice went on"
+                );
+            }
+        }
+        if let Some(flight) = decision.flight.take() {
+            worker.landed(
+                flight,
+                sent.status % 2 == 0,
+                &mut Answered(sent.status),
+                &mut port,
+                now + 1,
+            );
+        }
+    }
+});
