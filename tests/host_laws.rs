@@ -5,18 +5,20 @@
 
 use host_sim::backend::{Answer, Backend};
 use host_sim::client::Client;
-use host_sim::envoy::fleet::Fleet;
+use host_sim::envoy::fleet::{Fleet, Member};
 use host_sim::envoy::{Deployment, Envoy, PluginConfiguration, Wanted, install};
 use host_sim::exchange::{Ask, Host, Pairs, Response};
 use host_sim::module;
 use host_sim::world::proxy::Clusters;
+use host_sim::world::stream::{Failure, Step, Stream};
 use host_sim::world::{Outcome, World};
 use http_body_util::Full;
 use hyper::Request;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::thread::{sleep, spawn};
@@ -25,8 +27,10 @@ use std::time::Duration;
 /// After this time a VM that traps is replaced with the next request: a second, and Envoy's jitter of half of that.
 const RELOAD_BACK_OFF: Duration = Duration::from_millis(1600);
 
-/// A host with the probe in it, one worker, and the clusters `up`, `gone` (closes connections), `torn` (closes them in the
-/// middle of an answer) and `slow` (answers after two seconds).
+/// A host with the probe in it and one worker. A request takes a second at most. The clusters: `up`, `gone` (closes connections),
+/// `torn` (closes them in the middle of an answer), `slow` (answers after two seconds), `nobody` (refuses connections), `long` (answers a
+/// little, and never ends), `trails` (answers with trailers), `switches` (to whatever protocol the client wants), and `pair`, whose
+/// endpoints are those of `up` and of `nobody`.
 trait Site {
     /// Sends a request; what comes back, and what the backend got if one was asked.
     fn send(&mut self, headers: &[(&str, &str)]) -> (Response, Option<Pairs>);
@@ -36,6 +40,12 @@ trait Site {
     fn update(&mut self, configuration: &str) -> bool;
     /// Lets time pass.
     fn wait(&mut self, time: Duration);
+    /// `ip:port` of a cluster's one endpoint.
+    fn address(&self, cluster: &str) -> String;
+    /// A request to a cluster, with these commands, that ends so; and until its end is told.
+    fn ends(&mut self, end: End, cluster: &str, commands: &str);
+    /// A request to `long` that goes on until the next reload but one; then another plugin configuration.
+    fn update_during_a_request(&mut self, configuration: &str);
 
     /// What the commands returned.
     fn did(&mut self, commands: &str) -> String {
@@ -45,9 +55,40 @@ trait Site {
     }
 }
 
+/// Waits until there is something to be seen: in a minute at most.
+fn until(site: &mut dyn Site, what: &str, look: &mut dyn FnMut(&mut dyn Site) -> bool) {
+    for _ in 0..600 {
+        if look(site) {
+            return;
+        }
+        site.wait(Duration::from_millis(100));
+    }
+    panic!("not within a minute: {what}");
+}
+
+/// How a request ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// As its cluster answers.
+    Answered,
+    /// The client leaves as soon as the cluster was asked, or has begun to answer.
+    Left,
+    /// The client asks for another protocol, and leaves when it has it.
+    Switched,
+}
+
+const CLUSTERS: [&str; 8] = ["up", "gone", "slow", "torn", "nobody", "long", "trails", "switches"];
+const PAIR: [&str; 2] = ["127.0.0.1:9101", "127.0.0.1:9102"];
+/// The port of tcpmux (RFC 1078), where nobody listens.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+/// Metrics of this name are rejected by the proxy's `stats_matcher`.
+const REJECTED: &str = "rejected.";
+
 /// Pools for nothing but their clusters.
 fn clusters() -> Value {
-    json!({ "pools": { "all": { "targets": [{ "cluster": "up" }, { "cluster": "gone" }, { "cluster": "slow" }, { "cluster": "torn" }] } } })
+    let targets = CLUSTERS.map(|cluster| json!({ "cluster": cluster }));
+    let pair = PAIR.map(|endpoint| json!({ "endpoint": endpoint }));
+    json!({ "pools": { "all": { "targets": targets }, "pair": { "cluster": "pair", "targets": pair } } })
 }
 
 fn fine() -> Response {
@@ -63,16 +104,32 @@ struct Simulated(World);
 
 impl Simulated {
     fn start(configuration: &str) -> Simulated {
-        let clusters: Clusters = ["up", "gone", "slow", "torn"]
-            .map(|name| (name.to_owned(), BTreeSet::new()))
-            .into();
+        let mut clusters: Clusters = CLUSTERS.map(|name| (name.to_owned(), BTreeSet::new())).into();
+        clusters.insert("pair".to_owned(), PAIR.map(str::to_owned).into());
         let builder = World::builder().guest(pointsman_probe::start);
         let builder = builder
             .exchanges(&self::clusters())
             .config(configuration.as_bytes())
             .clusters(clusters)
             .without_own_route();
-        Simulated(builder.start().unwrap())
+        let world = builder.start().unwrap();
+        world.proxy().metrics().reject(REJECTED);
+        Simulated(world)
+    }
+
+    fn request(&self, cluster: &str, commands: &str) -> Stream {
+        let choose = format!("{commands}; put request x-pointsman-cluster {cluster}; go");
+        let headers = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "probe"),
+            (":path", "/"),
+            ("x-do", &choose),
+        ];
+        let headers = headers.map(|(name, value)| (name.into(), value.into()));
+        let mut stream = self.0.open(0, &headers.into());
+        assert!(matches!(stream.request(), Step::Forward(_)));
+        stream
     }
 }
 
@@ -108,18 +165,75 @@ impl Site for Simulated {
         let step = Duration::from_millis(10);
         let mut left = time;
         while !left.is_zero() {
-            let worker = &self.0.workers()[0];
-            for call in worker.http_calls() {
+            for call in self.0.http_calls() {
+                let endpoint = call.headers.iter().find(|(name, _)| name == b"x-pointsman-endpoint");
                 match &*call.cluster {
-                    "up" => worker.end_http_call(call.token, &Outcome::Answer(fine())),
-                    "gone" => worker.end_http_call(call.token, &Outcome::Unreachable),
-                    "torn" => worker.end_http_call(call.token, &Outcome::Broken),
+                    "pair" if endpoint.is_some_and(|(_, value)| value == PAIR[0].as_bytes()) => {
+                        self.0.end_http_call(call.token, &Outcome::Answer(fine()))
+                    }
+                    "up" => self.0.end_http_call(call.token, &Outcome::Answer(fine())),
+                    "gone" | "pair" | "nobody" => self.0.end_http_call(call.token, &Outcome::Unreachable),
+                    "torn" => self.0.end_http_call(call.token, &Outcome::Broken),
                     _ => true,
                 };
             }
             self.0.advance(step.min(left));
             left = left.saturating_sub(step);
         }
+    }
+
+    fn address(&self, cluster: &str) -> String {
+        match cluster {
+            "up" => PAIR[0].to_owned(),
+            "nobody" => PAIR[1].to_owned(),
+            _ => format!("{cluster}:1"),
+        }
+    }
+
+    fn ends(&mut self, end: End, cluster: &str, commands: &str) {
+        let mut stream = self.request(cluster, commands);
+        let first = |status| Response { status, ..fine() };
+        if cluster != "nowhere" {
+            let retried = commands.contains("x-pointsman-endpoint");
+            [("nobody", retried), (cluster, !retried), ("up", retried)]
+                .iter()
+                .filter(|(_, tried)| *tried)
+                .for_each(|(cluster, _)| stream.tries(&self.address(cluster)));
+        }
+        match (end, cluster) {
+            (End::Left, "long") => {
+                stream.response_headers(&first(200), false);
+                stream.response_body(4, false);
+                return stream.leaves();
+            }
+            (End::Left, _) => return stream.leaves(),
+            (End::Switched, _) => {
+                stream.response_headers(&first(101), false);
+                return stream.leaves();
+            }
+            (End::Answered, "torn") => {
+                stream.response_headers(&first(200), false);
+                stream.response_body(4, false);
+                return stream.breaks();
+            }
+            (End::Answered, "trails") => {
+                stream.response_headers(&first(200), false);
+                stream.response_body(4, false);
+                stream.response_trailers(&vec![(b"grpc-status".to_vec(), b"14".to_vec())]);
+            }
+            (End::Answered, "nowhere") => drop(stream.fails(Failure::NoCluster)),
+            (End::Answered, "nobody") => drop(stream.fails(Failure::Unreachable)),
+            (End::Answered, "gone") => drop(stream.fails(Failure::Closed)),
+            (End::Answered, "slow") => drop(stream.fails(Failure::TimedOut)),
+            (End::Answered, _) => drop(stream.response(&fine())),
+        }
+        stream.close();
+    }
+
+    fn update_during_a_request(&mut self, configuration: &str) {
+        // Never closed.
+        let _held = self.request("long", "");
+        self.0.reload(configuration.as_bytes()).unwrap();
     }
 }
 
@@ -129,6 +243,10 @@ struct Real {
     fleet: Fleet,
     client: Client,
     deployment: Deployment,
+    /// Where the clusters are that are no members of the fleet.
+    moved: BTreeMap<&'static str, SocketAddr>,
+    /// Connections on which a request goes on.
+    held: Vec<TcpStream>,
 }
 
 impl Real {
@@ -143,9 +261,64 @@ impl Real {
                 _ => Answer::After(Duration::from_secs(2), fine()),
             });
         }
-        let mut deployment = Deployment::of(&fleet, probe).unwrap().with_workers(1).updatable();
-        for member in fleet.members().iter().filter(|member| member.cluster == "torn") {
-            deployment = deployment.move_endpoint(member.backend.address(), torn());
+        let moved = BTreeMap::from([
+            ("nobody", NOBODY),
+            (
+                "torn",
+                server("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf", Then::Close),
+            ),
+            (
+                "long",
+                server("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf", Then::Wait),
+            ),
+            (
+                "trails",
+                server(
+                    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\ngrpc-status: 14\r\n\r\n",
+                    Then::Wait,
+                ),
+            ),
+            (
+                "switches",
+                server(
+                    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhalf",
+                    Then::Wait,
+                ),
+            ),
+        ]);
+        let mut deployment = Deployment::of(&fleet, probe)
+            .unwrap()
+            .with_workers(1)
+            .with_drain_time(DRAIN_TIME)
+            .updatable();
+        for member in fleet.members() {
+            let up = fleet.members().iter().find(|member| member.cluster == "up").unwrap();
+            let to = match (&*member.cluster, member.endpoint.as_deref()) {
+                ("pair", Some(endpoint)) if endpoint == PAIR[0] => Some(up.backend.address()),
+                ("pair", _) => Some(NOBODY),
+                (cluster, _) => moved.get(cluster).copied(),
+            };
+            if let Some(to) = to {
+                deployment = deployment.move_endpoint(member.backend.address(), to);
+            }
+        }
+        let bootstrap = deployment.bootstrap_mut();
+        bootstrap["stats_config"]["stats_matcher"]["exclusion_list"]["patterns"] =
+            json!([{ "prefix": format!("wasmcustom.{REJECTED}") }]);
+        let manager =
+            &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+        manager["upgrade_configs"] = json!([{ "upgrade_type": "websocket" }]);
+        // A stream that goes on is logged too, again and again; that must not look like its end.
+        manager["access_log_options"] =
+            json!({ "access_log_flush_interval": "0.01s", "flush_access_log_on_new_request": true });
+        manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["timeout"] = "1s".into();
+        for cluster in bootstrap["static_resources"]["clusters"].as_array_mut().unwrap() {
+            cluster["typed_extension_protocol_options"] = json!({
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": { "http_protocol_options": { "enable_trailers": true } },
+                },
+            });
         }
         let deployment = deployment.with_configuration(PluginConfiguration::Text(configuration.to_owned()));
         let envoy = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment.clone()).unwrap();
@@ -154,22 +327,64 @@ impl Real {
             envoy,
             fleet,
             deployment,
+            moved,
+            held: Vec::new(),
         }
+    }
+
+    /// Sends a request on a connection of its own.
+    fn connect(&self, commands: &str, more: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.envoy.address().unwrap()).unwrap();
+        let request = format!("GET / HTTP/1.1\r\nhost: probe\r\nx-do: {commands}\r\n{more}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+
+    fn member(&self, cluster: &str) -> Option<&Member> {
+        self.fleet.members().iter().find(|member| member.cluster == cluster)
     }
 }
 
-/// A server that closes connections in the middle of its answer.
-fn torn() -> SocketAddr {
+/// How long a connection may go on after a reload.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// What a server does after its answer.
+#[derive(Clone, Copy)]
+enum Then {
+    Close,
+    /// Until the client closes.
+    Wait,
+}
+
+/// A server that answers each connection's first request so.
+fn server(answer: &'static str, then: Then) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf");
+            spawn(move || {
+                let mut bytes = [0; 4096];
+                let _ = stream.read(&mut bytes);
+                let _ = stream.write_all(answer.as_bytes());
+                if let Then::Wait = then {
+                    while stream.read(&mut bytes).is_ok_and(|size| size > 0) {}
+                }
+            });
         }
     });
     address
+}
+
+/// Reads until these bytes have come.
+fn read_until(stream: &mut TcpStream, end: &str) {
+    let mut received = Vec::new();
+    let mut bytes = [0; 4096];
+    while !received.windows(end.len()).any(|window| window == end.as_bytes()) {
+        let size = stream.read(&mut bytes).unwrap();
+        assert!(size > 0, "{}", String::from_utf8_lossy(&received));
+        received.extend_from_slice(&bytes[..size]);
+    }
 }
 
 impl Site for Real {
@@ -221,6 +436,54 @@ impl Site for Real {
     fn wait(&mut self, time: Duration) {
         sleep(time);
     }
+
+    fn address(&self, cluster: &str) -> String {
+        let address = self.moved.get(cluster).copied();
+        address
+            .or_else(|| Some(self.member(cluster)?.backend.address()))
+            .unwrap()
+            .to_string()
+    }
+
+    fn ends(&mut self, end: End, cluster: &str, commands: &str) {
+        let commands = format!("{commands}; put request x-pointsman-cluster {cluster}; go");
+        match end {
+            End::Answered => {
+                // Some answers break off.
+                let _ = self.client.send(
+                    Request::get("/")
+                        .header("host", "probe")
+                        .header("x-do", commands)
+                        .body(Full::default())
+                        .unwrap(),
+                );
+            }
+            End::Left => {
+                let before = self.member(cluster).map_or(0, |member| member.backend.count());
+                let mut stream = self.connect(&commands, "");
+                match cluster {
+                    "long" => read_until(&mut stream, "half"),
+                    _ => {
+                        let backend = &self.member(cluster).unwrap().backend;
+                        while backend.count() == before {
+                            sleep(Duration::from_millis(10));
+                        }
+                    }
+                }
+            }
+            End::Switched => {
+                let mut stream = self.connect(&commands, "connection: upgrade\r\nupgrade: websocket\r\n");
+                read_until(&mut stream, "half");
+            }
+        }
+    }
+
+    fn update_during_a_request(&mut self, configuration: &str) {
+        let mut stream = self.connect("put request x-pointsman-cluster long; go", "");
+        read_until(&mut stream, "half");
+        self.held.push(stream);
+        assert!(self.update(configuration));
+    }
 }
 
 /// Each law, with the configuration that it starts with, on both hosts.
@@ -262,7 +525,14 @@ laws! {
     a_refused_configuration_leaves_the_one_before_and_shared_data("");
     randomness_comes_in_pieces_of_at_most_64_kib("");
     a_trap_answers_503_and_the_next_request_has_a_fresh_vm("");
-    an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers("call up slow gone torn nowhere");
+    an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers("call up slow gone torn nobody nowhere");
+    an_http_call_reaches_the_endpoint_that_its_header_names("");
+    a_gauge_has_no_sign_and_wraps_around("");
+    what_is_added_to_a_metric_that_the_proxy_rejects_is_lost("");
+    the_end_of_a_stream_is_told_once_with_what_became_of_it("");
+    the_upstream_address_is_the_one_that_was_tried_last("");
+    workers_and_the_main_thread_tick_and_share_gauges("tick a");
+    the_ticks_of_a_root_context_go_on_while_it_has_streams("tick a");
 }
 
 fn cas_decides_where_the_key_exists_and_is_ignored_where_it_does_not(site: &mut dyn Site) {
@@ -460,7 +730,109 @@ fn an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_o
         site.did("get called.gone")
             .starts_with("0 some headers, 0 503, 0 upstream connect error")
     );
+    assert!(
+        site.did("get called.nobody")
+            .starts_with("0 some headers, 0 503, 0 upstream connect error")
+    );
     assert_eq!(site.did("get called.torn"), "0 no headers, 2 , 1 ");
+}
+
+fn an_http_call_reaches_the_endpoint_that_its_header_names(site: &mut dyn Site) {
+    let (up, nobody) = (site.address("up"), site.address("nobody"));
+    assert!(site.update(&format!("call pair={up} pair={nobody}")));
+    site.wait(Duration::from_millis(1000));
+    assert_eq!(
+        site.did(&format!("get called.pair={up}")),
+        "0 some headers, 0 200, 0 fine"
+    );
+    let nobody = site.did(&format!("get called.pair={nobody}"));
+    assert!(
+        nobody.starts_with("0 some headers, 0 503, 0 upstream connect error"),
+        "{nobody}"
+    );
+}
+
+fn a_gauge_has_no_sign_and_wraps_around(site: &mut dyn Site) {
+    assert_eq!(
+        site.did("define gauge low; up -1; value; up 3; value"),
+        "0 another id;0;0 18446744073709551615;0;0 2"
+    );
+}
+
+fn what_is_added_to_a_metric_that_the_proxy_rejects_is_lost(site: &mut dyn Site) {
+    for kind in ["gauge", "counter"] {
+        let did = site.did(&format!("define {kind} rejected.{kind}; up 1; value; record 7; value"));
+        assert_eq!(did, "0 another id;0;0 0;0;0 0", "{kind}");
+    }
+}
+
+fn the_end_of_a_stream_is_told_once_with_what_became_of_it(site: &mut dyn Site) {
+    for (number, (end, cluster, told)) in [
+        (End::Answered, "up", "end body, code 200, flags 0, grpc 2"),
+        (End::Answered, "trails", "end trailers, code 200, flags 0, grpc 14"),
+        (End::Answered, "torn", "end nowhere, code 200, flags 8388608, grpc 2"),
+        (End::Answered, "gone", "end body, code 503, flags 64, grpc 14"),
+        (End::Answered, "nobody", "end body, code 503, flags 32800, grpc 14"),
+        (End::Answered, "slow", "end body, code 504, flags 4, grpc 14"),
+        (
+            End::Answered,
+            "nowhere",
+            "end headers, code 503, flags 16777216, grpc 14",
+        ),
+        (End::Left, "slow", "end nowhere, code not: 1, flags 16384, grpc not: 1"),
+        (End::Left, "long", "end nowhere, code 200, flags 16384, grpc 2"),
+        (End::Switched, "switches", "end nowhere, code 101, flags 16384, grpc 2"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        site.ends(end, cluster, &format!("log {number}"));
+        let upstream = match cluster {
+            "nowhere" => "1 ".to_owned(),
+            _ => format!("0 {}", site.address(cluster)),
+        };
+        assert_eq!(
+            is_told(site, number),
+            format!("0 {told}, upstream {upstream}\n"),
+            "{cluster}"
+        );
+    }
+}
+
+fn is_told(site: &mut dyn Site, name: impl Display) -> String {
+    let get = format!("get log.{name}");
+    until(site, "the end of a stream", &mut |site| site.did(&get) != "1 ");
+    site.did(&get)
+}
+
+fn the_upstream_address_is_the_one_that_was_tried_last(site: &mut dyn Site) {
+    let (up, nobody) = (site.address("up"), site.address("nobody"));
+    let list = format!("log retried; put request x-pointsman-endpoint {nobody},{up}");
+    site.ends(End::Answered, "pair", &list);
+    assert_eq!(
+        is_told(site, "retried"),
+        format!("0 end body, code 200, flags 0, grpc 2, upstream 0 {up}\n")
+    );
+}
+
+fn workers_and_the_main_thread_tick_and_share_gauges(site: &mut dyn Site) {
+    until(site, "two VMs that tick", &mut |site| {
+        let did = site.did("define gauge ticking.a; value");
+        assert!(
+            ["0 another id;0 0", "0 another id;0 1", "0 another id;0 2"].contains(&&*did),
+            "{did}"
+        );
+        did.ends_with('2')
+    });
+}
+
+fn the_ticks_of_a_root_context_go_on_while_it_has_streams(site: &mut dyn Site) {
+    site.update_during_a_request("tick b");
+    let ticked = |site: &mut dyn Site| site.did("get ticked.a");
+    for _ in 0..2 {
+        let before = ticked(site);
+        until(site, "a tick", &mut |site| ticked(site) != before);
+    }
 }
 
 /// The values of a header, joined.

@@ -81,11 +81,14 @@ impl Envoy {
         write_atomically(&self.directory.path().join(LISTENERS), &deployment.listeners_file())?;
         self.taken_over(before, log_before)?;
         // The old listener serves until the new one has compiled its module and the workers have said that it is gone.
-        let transient = [
-            "total_listeners_warming",
-            "total_listeners_draining",
-            "total_filter_chains_draining",
-        ];
+        let transient: &[_] = match deployment.drain_time().is_zero() {
+            true => &[
+                "total_listeners_warming",
+                "total_listeners_draining",
+                "total_filter_chains_draining",
+            ],
+            false => &["total_listeners_warming"],
+        };
         for gauge in transient {
             let gauge = format!("listener_manager.{gauge}");
             self.wait_for("taking the listeners over", || {
@@ -291,8 +294,8 @@ fn launch(program: &Program, deployment: &Deployment, directory: &Path) -> Resul
     ]);
     // Two hundred lines of what is compiled in.
     command.args(["--component-log-level", "main:warning"]);
-    // After an update the old listener goes at once, so that what is seen afterwards is the new configuration.
-    command.args(["--drain-time-s", "0", "--drain-strategy", "immediate"]);
+    let drain_time = deployment.drain_time().as_secs().to_string();
+    command.args(["--drain-time-s", &drain_time, "--drain-strategy", "immediate"]);
     let mut process =
         Process::start(&command, log).with_context(|| format!("{} did not start", program.path.display()))?;
 

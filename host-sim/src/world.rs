@@ -28,6 +28,13 @@
 //! | A configuration that is refused leaves the one before; the next good one loads | `a_refused_configuration_leaves_the_one_before_and_shared_data` |
 //! | Random bytes come in pieces of at most 64 KiB | `randomness_comes_in_pieces_of_at_most_64_kib` |
 //! | `FAIL_RELOAD`: after a trap the streams of that VM get 503 and the filter hears no more of them; the next request has a fresh VM, but not within a second of the last load | `a_trap_answers_503_and_the_next_request_has_a_fresh_vm` |
+//! | A gauge has no sign and wraps around | `a_gauge_has_no_sign_and_wraps_around` |
+//! | What is added to a metric that `stats_matcher` rejects is lost, and no error | `what_is_added_to_a_metric_that_the_proxy_rejects_is_lost` |
+//! | The end of a stream is told once, whatever end it was; `response.code`, `.flags`, `.grpc_status` are numbers of 8 bytes, and `.code` is not there without a response | `the_end_of_a_stream_is_told_once_with_what_became_of_it` |
+//! | `upstream.address` is the one that was tried last | `the_upstream_address_is_the_one_that_was_tried_last` |
+//! | The main thread's VM ticks as the workers' do; all share metrics | `workers_and_the_main_thread_tick_and_share_gauges` |
+//! | After a reload the root context before has its ticks until its last stream is over | `the_ticks_of_a_root_context_go_on_while_it_has_streams` |
+//! | HTTP calls: they bring the headers along that choose an endpoint | `an_http_call_reaches_the_endpoint_that_its_header_names` |
 //! | HTTP calls: to no cluster, a bad argument; no answer in time, 504; nobody there, 503; broken off, a callback without headers | `an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers` |
 //!
 //! One thing it cannot play is a panic of the filter's own: natively that ends the process. [`World::kill`] is the trap.
@@ -61,14 +68,18 @@ pub use vm::{Callback, Calls, HttpCall, Outcome};
 const START: Duration = Duration::from_secs(1_767_225_600);
 /// Where connections come from unless they are told.
 const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
-/// The main thread's VM and its canary are no workers.
+/// The main thread's VM and the canary are no workers.
 const MAIN: usize = usize::MAX;
 
 /// A proxy with virtual workers.
 pub struct World {
     proxy: Arc<Proxy>,
     guest: fn(),
+    /// The main thread's VM. It serves no streams.
+    main: Rc<Vm>,
     workers: Vec<Worker>,
+    /// Those that it was told to have, whatever the configuration names.
+    clusters: Option<Clusters>,
     exchanges: Option<Exchanges>,
 }
 
@@ -161,7 +172,7 @@ impl World {
 
     /// When something falls due next (a tick, the time-out of a call), in nanoseconds since the world began.
     pub fn next_due(&self) -> Option<u64> {
-        self.workers.iter().filter_map(|worker| worker.0.next_due()).min()
+        self.vms().filter_map(|vm| vm.next_due()).min()
     }
 
     /// Lets time pass. What falls due in it (ticks, time-outs of calls) happens at its own time, in order.
@@ -171,9 +182,7 @@ impl World {
             && due <= end
         {
             self.proxy.pass_until(due);
-            for worker in &self.workers {
-                worker.0.do_due();
-            }
+            self.vms().for_each(|vm| vm.do_due());
         }
         self.proxy.pass_until(end);
     }
@@ -182,14 +191,33 @@ impl World {
     /// on the workers. Streams under way end with the configuration that they began with.
     pub fn reload(&self, configuration: &[u8]) -> Result<(), ConfigureFailed> {
         let configuration: Arc<[u8]> = configuration.into();
-        accept(&self.proxy, self.guest, &configuration)?;
-        self.proxy.set_clusters(clusters_of(&configuration));
+        try_out(&self.proxy, self.guest, &configuration)?;
+        if !self.main.configure(&configuration) {
+            return Err(refused(&self.proxy));
+        }
+        if self.clusters.is_none() {
+            self.proxy.set_clusters(clusters_of(&configuration));
+        }
         for worker in &self.workers {
             if !worker.0.configure(&configuration) {
                 return Err(refused(&self.proxy));
             }
         }
         Ok(())
+    }
+
+    /// The HTTP calls of the filter's own that wait for an answer: of the workers, and of the main thread's VM.
+    pub fn http_calls(&self) -> Vec<HttpCall> {
+        self.vms().flat_map(|vm| vm.http_calls()).collect()
+    }
+
+    /// Ends an HTTP call. False: no such call waits.
+    pub fn end_http_call(&self, token: u32, outcome: &Outcome) -> bool {
+        self.vms().any(|vm| vm.end_http_call(token, outcome))
+    }
+
+    fn vms(&self) -> impl Iterator<Item = &Rc<Vm>> {
+        std::iter::once(&self.main).chain(self.workers.iter().map(|worker| &worker.0))
     }
 
     /// The host calls since this was last asked, of all workers.
@@ -227,16 +255,6 @@ impl Worker {
     /// From now on refuses host calls of these kinds (those of [`Calls::of`]), and no others.
     pub fn refuse(&self, kinds: &[&'static str]) {
         self.0.refuse(kinds);
-    }
-
-    /// The HTTP calls of the filter's own that wait for an answer.
-    pub fn http_calls(&self) -> Vec<HttpCall> {
-        self.0.http_calls()
-    }
-
-    /// Ends an HTTP call. False: no such call waits.
-    pub fn end_http_call(&self, token: u32, outcome: &Outcome) -> bool {
-        self.0.end_http_call(token, outcome)
     }
 }
 
@@ -304,10 +322,13 @@ impl Builder {
     /// Starts the main thread's VM and the workers', all on this thread.
     pub fn start(self) -> Result<World, ConfigureFailed> {
         let proxy = self.proxy(None);
-        accept(&proxy, self.guest, &self.configuration)?;
+        try_out(&proxy, self.guest, &self.configuration)?;
+        let Worker(main) = self.worker(&proxy, MAIN)?;
         let workers = (0..self.workers).map(|worker| self.worker(&proxy, worker));
         Ok(World {
             workers: workers.collect::<Result<_, _>>()?,
+            main,
+            clusters: self.clusters,
             guest: self.guest,
             exchanges: self.exchanges,
             proxy,
@@ -368,15 +389,12 @@ impl Builder {
     }
 }
 
-/// What the main thread does with a configuration before any worker sees it: it loads it in a canary that is thrown
-/// away, and in a VM of its own.
-fn accept(proxy: &Arc<Proxy>, guest: fn(), configuration: &Arc<[u8]>) -> Result<(), ConfigureFailed> {
-    for _ in ["canary", "main thread"] {
-        if !Vm::new(proxy.clone(), MAIN, guest).configure(configuration) {
-            return Err(refused(proxy));
-        }
+/// What the main thread does with a configuration before any other VM sees it: it loads it in a canary, which is thrown away.
+fn try_out(proxy: &Arc<Proxy>, guest: fn(), configuration: &Arc<[u8]>) -> Result<(), ConfigureFailed> {
+    match Vm::new(proxy.clone(), MAIN, guest).configure(configuration) {
+        true => Ok(()),
+        false => Err(refused(proxy)),
     }
-    Ok(())
 }
 
 fn refused(proxy: &Proxy) -> ConfigureFailed {

@@ -17,12 +17,15 @@
 //! | `up N`, `record N`, `value` | status (and value) of the metric remembered last |
 //! | `configuration` | status of reading the plugin's configuration outside of `on_configure` |
 //! | `random N` | errno of asking for so many bytes |
+//! | `log NAME` | nothing; at the end of the stream the key `log.NAME` gets one more line: where the end of the response was seen, then `response.code`, `.flags` and `.grpc_status` and `upstream.address` |
 //! | `reply STATUS BODY [NAME=VALUE…]` | status; `-` is an empty body |
 //! | `go` | the request goes on |
 //! | `trap` | never |
 //!
 //! A configuration of `refuse` is refused; one that starts with `call CLUSTER…` makes one HTTP call to each cluster at
-//! the first tick, with a time-out of half a second, and writes to the key `called.CLUSTER` what became of it.
+//! the first tick, with a time-out of half a second, and writes to the key `called.CLUSTER` what became of it. `CLUSTER=ENDPOINT` names
+//! an endpoint in the header `x-pointsman-endpoint`. With one that starts with `tick NAME` each VM raises the gauge `ticking.NAME` at its
+//! first tick, and the key `ticked.NAME` at every tick.
 
 #![allow(missing_docs)] // of the symbols that `main!` exports
 
@@ -142,6 +145,12 @@ fn header(map: u32, name: &str) -> (u32, Vec<u8>) {
     bytes(|data, size| unsafe { import::proxy_get_header_map_value(map, name.as_ptr(), name.len(), data, size) })
 }
 
+/// `.` in the path stands for NUL.
+fn property(path: &str) -> (u32, Vec<u8>) {
+    let path = path.replace('.', "\0");
+    bytes(|data, size| unsafe { import::proxy_get_property(path.as_ptr(), path.len(), data, size) })
+}
+
 fn configuration() -> (u32, Vec<u8>) {
     bytes(|data, size| unsafe { import::proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size) })
 }
@@ -150,6 +159,8 @@ fn configuration() -> (u32, Vec<u8>) {
 struct Root {
     clusters: Vec<String>,
     calls: HashMap<u32, String>,
+    ticks: Option<String>,
+    ticked: u32,
 }
 
 impl Context for Root {
@@ -184,13 +195,36 @@ impl RootContext for Root {
             self.clusters = clusters.split(' ').map(str::to_owned).collect();
             unsafe { import::proxy_set_tick_period_milliseconds(50) };
         }
+        if let Some(name) = configuration.strip_prefix("tick ") {
+            self.ticks = Some(name.to_owned());
+            unsafe { import::proxy_set_tick_period_milliseconds(50) };
+        }
         configuration != "refuse"
     }
 
     fn on_tick(&mut self) {
+        if let Some(name) = &self.ticks {
+            if self.ticked == 0 {
+                let gauge = format!("ticking.{name}");
+                let mut id = 0;
+                unsafe {
+                    import::proxy_define_metric(1, gauge.as_ptr(), gauge.len(), &mut id);
+                    import::proxy_increment_metric(id, 1);
+                }
+            }
+            self.ticked += 1;
+            set_shared(&format!("ticked.{name}"), &self.ticked.to_string(), 0);
+        }
         for cluster in std::mem::take(&mut self.clusters) {
-            let headers = vec![(":method", "GET"), (":path", "/"), (":authority", "probe")];
-            match self.dispatch_http_call(&cluster, headers, None, vec![], Duration::from_millis(500)) {
+            let mut headers = vec![(":method", "GET"), (":path", "/"), (":authority", "probe")];
+            let name = match cluster.split_once('=') {
+                None => &cluster[..],
+                Some((name, endpoint)) => {
+                    headers.push(("x-pointsman-endpoint", endpoint));
+                    name
+                }
+            };
+            match self.dispatch_http_call(name, headers, None, vec![], Duration::from_millis(500)) {
                 Ok(token) => drop(self.calls.insert(token, cluster)),
                 Err(status) => drop(set_shared(
                     &format!("called.{cluster}"),
@@ -217,6 +251,8 @@ struct Stream {
     goes_on: bool,
     replied: bool,
     later: String,
+    log: Option<String>,
+    end: Option<&'static str>,
 }
 
 impl Context for Stream {}
@@ -236,7 +272,39 @@ impl HttpContext for Stream {
         }
     }
 
-    fn on_http_response_headers(&mut self, _count: usize, _end: bool) -> Action {
+    fn on_http_response_body(&mut self, _size: usize, end: bool) -> Action {
+        self.sees("body", end);
+        Action::Continue
+    }
+
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        self.sees("trailers", true);
+        Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        let Some(name) = &self.log else {
+            return;
+        };
+        let key = format!("log.{name}");
+        let (before, _) = get_shared(&key);
+        let number = |path: &str| match property(path) {
+            (0, value) => i64::from_le_bytes(value.try_into().unwrap()).to_string(),
+            (status, _) => format!("not: {status}"),
+        };
+        let end = self.end.unwrap_or("nowhere");
+        let line = format!(
+            "end {end}, code {}, flags {}, grpc {}, upstream {}\n",
+            number("response.code"),
+            number("response.flags"),
+            number("response.grpc_status"),
+            shown(property("upstream.address"))
+        );
+        set_shared(&key, &(String::from_utf8_lossy(&before.1).into_owned() + &line), 0);
+    }
+
+    fn on_http_response_headers(&mut self, _count: usize, end: bool) -> Action {
+        self.sees("headers", end);
         let later = std::mem::take(&mut self.later);
         if !later.is_empty() {
             let did = self.run(&later);
@@ -248,6 +316,12 @@ impl HttpContext for Stream {
 }
 
 impl Stream {
+    fn sees(&mut self, what: &'static str, end: bool) {
+        if end {
+            self.end = Some(what);
+        }
+    }
+
     fn run(&mut self, commands: &str) -> String {
         let commands = commands.split(';').map(str::trim).filter(|command| !command.is_empty());
         let did: Vec<_> = commands
@@ -299,11 +373,10 @@ impl Stream {
             ["remove", map, name] => {
                 unsafe { import::proxy_remove_header_map_value(number(map), name.as_ptr(), name.len()) }.to_string()
             }
-            ["property", path] => {
-                let path = path.replace('.', "\0");
-                shown(bytes(|data, size| unsafe {
-                    import::proxy_get_property(path.as_ptr(), path.len(), data, size)
-                }))
+            ["property", path] => shown(property(path)),
+            ["log", name] => {
+                self.log = Some((*name).to_owned());
+                String::new()
             }
             ["define", kind, name] => {
                 let kind = match *kind {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::time::Duration;
 
 /// The filter's own type, in an Envoy configuration.
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
@@ -25,6 +26,7 @@ pub struct Deployment {
     bootstrap: Value,
     workers: u32,
     updatable: bool,
+    drain_time: Duration,
 }
 
 /// The two forms in which a plugin configuration reaches the filter.
@@ -53,6 +55,7 @@ impl Deployment {
             bootstrap,
             workers: WORKERS,
             updatable: false,
+            drain_time: Duration::ZERO,
         })
     }
 
@@ -98,6 +101,13 @@ impl Deployment {
     /// How many worker threads. Default 2.
     pub fn with_workers(mut self, workers: u32) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// How long the connections of a listener go on after [`super::Envoy::update`] has replaced it. Default: not at all, so that what is seen
+    /// afterwards is the new configuration. Whole seconds.
+    pub fn with_drain_time(mut self, time: Duration) -> Self {
+        self.drain_time = time;
         self
     }
 
@@ -171,6 +181,10 @@ impl Deployment {
 
     pub(super) fn workers(&self) -> u32 {
         self.workers
+    }
+
+    pub(super) fn drain_time(&self) -> Duration {
+        self.drain_time
     }
 
     pub(super) fn is_updatable(&self) -> bool {

@@ -127,9 +127,9 @@ impl Stream {
         self.response(&failure.response())
     }
 
-    /// The connection to the backend breaks in the middle of the response.
+    /// The backend closes the connection in the middle of an HTTP/1.1 response.
     pub fn breaks(self) {
-        self.note(|info| info.flags |= UPSTREAM_CONNECTION_TERMINATION);
+        self.note(|info| info.flags |= UPSTREAM_PROTOCOL_ERROR);
         self.close();
     }
 
@@ -159,12 +159,14 @@ const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
 const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
 const UPSTREAM_OVERFLOW: u64 = 1 << 7;
 const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
+const UPSTREAM_RETRY_LIMIT_EXCEEDED: u64 = 1 << 15;
+const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
 const NO_CLUSTER_FOUND: u64 = 1 << 24;
 
 /// Why the proxy answers in place of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Nobody listens at the address that was tried last.
+    /// Nobody listens at the address that was tried last, after as many others as the proxy may try.
     Unreachable,
     /// The backend closed the connection before it answered.
     Closed,
@@ -179,7 +181,7 @@ pub enum Failure {
 impl Failure {
     fn flags(self) -> u64 {
         match self {
-            Failure::Unreachable => UPSTREAM_CONNECTION_FAILURE,
+            Failure::Unreachable => UPSTREAM_CONNECTION_FAILURE | UPSTREAM_RETRY_LIMIT_EXCEEDED,
             Failure::Closed => UPSTREAM_CONNECTION_TERMINATION,
             Failure::TimedOut => UPSTREAM_REQUEST_TIMEOUT,
             Failure::Overflow => UPSTREAM_OVERFLOW,

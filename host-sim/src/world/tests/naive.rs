@@ -75,19 +75,20 @@ fn messages(proxy: &Proxy) -> Vec<String> {
 
 #[test]
 fn ticks_come_at_their_time_and_calls_time_out_at_theirs() {
-    let world = naive().start().unwrap();
+    // The main thread's VM alone.
+    let world = naive().workers(0).start().unwrap();
     world.advance(Duration::from_millis(99));
     assert_eq!(messages(&world.proxy), [""; 0]);
     world.advance(Duration::from_millis(2));
     assert_eq!(messages(&world.proxy), ["tick"]);
 
-    let [call] = &world.workers[0].http_calls()[..] else {
+    let [call] = &world.http_calls()[..] else {
         panic!("one call")
     };
     assert_eq!(call.cluster, "backend");
-    assert!(world.workers[0].end_http_call(call.token, &Outcome::Answer(answered(200, &[], "ok"))));
+    assert!(world.end_http_call(call.token, &Outcome::Answer(answered(200, &[], "ok"))));
     assert!(
-        !world.workers[0].end_http_call(call.token, &Outcome::Broken),
+        !world.end_http_call(call.token, &Outcome::Broken),
         "it is answered already"
     );
     let heard = format!("call {}: 1 Some(Some(\"200\")) Some([111, 107])", call.token);
@@ -96,7 +97,7 @@ fn ticks_come_at_their_time_and_calls_time_out_at_theirs() {
     // The call that the tick at 200 ms makes times out at 450 ms.
     world.advance(Duration::from_millis(348));
     assert_eq!(messages(&world.proxy), ["tick"; 3]);
-    let late = world.workers[0].http_calls()[0].token;
+    let late = world.http_calls()[0].token;
     world.advance(Duration::from_millis(2));
     assert_eq!(
         messages(&world.proxy),
@@ -105,10 +106,10 @@ fn ticks_come_at_their_time_and_calls_time_out_at_theirs() {
             b"upstream request timeout"
         )]
     );
-    let [torn, _] = &world.workers[0].http_calls()[..] else {
+    let [torn, _] = &world.http_calls()[..] else {
         panic!("two calls")
     };
-    assert!(world.workers[0].end_http_call(torn.token, &Outcome::Broken));
+    assert!(world.end_http_call(torn.token, &Outcome::Broken));
     assert_eq!(messages(&world.proxy), [format!("call {}: 0 None None", torn.token)]);
 }
 
@@ -116,11 +117,15 @@ fn ticks_come_at_their_time_and_calls_time_out_at_theirs() {
 fn a_dead_vm_neither_ticks_nor_hears_of_its_calls() {
     let world = naive().start().unwrap();
     world.advance(Duration::from_millis(100));
+    assert_eq!(
+        messages(&world.proxy),
+        ["tick"; 2],
+        "the worker's and the main thread's"
+    );
     world.kill(0);
-    assert_eq!(world.workers[0].http_calls(), []);
-    assert_eq!(messages(&world.proxy), ["tick"]);
-    world.advance(Duration::from_secs(1));
-    assert_eq!(messages(&world.proxy), [""; 0]);
+    assert_eq!(world.http_calls().len(), 1);
+    world.advance(Duration::from_millis(200));
+    assert_eq!(messages(&world.proxy), ["tick"; 2]);
 }
 
 /// What ten requests on each of two workers count.
