@@ -14,14 +14,15 @@ use host_sim::world::stream::{Failure, Step, Stream};
 use host_sim::world::{Outcome, World};
 use http_body_util::Full;
 use hyper::Request;
+use pointsman_tests::{Then, read_until, server};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::thread::{sleep, spawn};
+use std::thread::sleep;
 use std::time::Duration;
 
 /// After this time a VM that traps is replaced with the next request: a second, and Envoy's jitter of half of that.
@@ -347,45 +348,6 @@ impl Real {
 
 /// How long a connection may go on after a reload.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
-
-/// What a server does after its answer.
-#[derive(Clone, Copy)]
-enum Then {
-    Close,
-    /// Until the client closes.
-    Wait,
-}
-
-/// A server that answers each connection's first request so.
-fn server(answer: &'static str, then: Then) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            spawn(move || {
-                let mut bytes = [0; 4096];
-                let _ = stream.read(&mut bytes);
-                let _ = stream.write_all(answer.as_bytes());
-                if let Then::Wait = then {
-                    while stream.read(&mut bytes).is_ok_and(|size| size > 0) {}
-                }
-            });
-        }
-    });
-    address
-}
-
-/// Reads until these bytes have come.
-fn read_until(stream: &mut TcpStream, end: &str) {
-    let mut received = Vec::new();
-    let mut bytes = [0; 4096];
-    while !received.windows(end.len()).any(|window| window == end.as_bytes()) {
-        let size = stream.read(&mut bytes).unwrap();
-        assert!(size > 0, "{}", String::from_utf8_lossy(&received));
-        received.extend_from_slice(&bytes[..size]);
-    }
-}
 
 impl Site for Real {
     fn send(&mut self, headers: &[(&str, &str)]) -> (Response, Option<Pairs>) {

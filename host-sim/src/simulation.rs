@@ -87,8 +87,8 @@ pub fn judge(scenario: &Scenario, run: &Run) -> Vec<Judged> {
 enum Owner {
     /// A request.
     Request(Id),
-    /// The filter: an HTTP call of this worker.
-    Probe(usize, u32),
+    /// The filter: this HTTP call of its own.
+    Probe(u32),
 }
 
 /// Names a request, also after its end, when its place may have another.
@@ -112,7 +112,7 @@ enum Event {
     /// The client waits no longer.
     Leave(Id),
     /// A probe finds nobody.
-    Unreachable(usize, u32),
+    Unreachable(u32),
     /// A fault begins.
     Fault(usize),
     /// A fault is over.
@@ -220,8 +220,8 @@ struct Engine<'s> {
     probe_loss: Vec<f64>,
     clusters: BTreeMap<Vec<u8>, Cluster>,
     random: fastrand::Rng,
-    /// The last HTTP call that was seen of each worker.
-    seen_calls: Vec<u32>,
+    /// The last HTTP call that was seen.
+    seen_calls: u32,
     records: Vec<Record>,
     samples: Vec<Sample>,
     /// Of each target, since the last sample.
@@ -260,7 +260,7 @@ impl<'s> Engine<'s> {
             probe_loss: vec![0.0; scenario.targets.len()],
             clusters: clusters(scenario),
             random: fastrand::Rng::with_seed(scenario.seed),
-            seen_calls: vec![0; scenario.workers],
+            seen_calls: 0,
             records: Vec::new(),
             samples: Vec::new(),
             seen: vec![TargetSample::default(); scenario.targets.len()],
@@ -336,8 +336,8 @@ impl<'s> Engine<'s> {
             Event::Try(id) => self.attempt(id),
             Event::NoConnection(id) => self.no_connection(id),
             Event::Leave(id) => self.leave(id),
-            Event::Unreachable(worker, token) => {
-                self.world.workers()[worker].end_http_call(token, &Outcome::Unreachable);
+            Event::Unreachable(token) => {
+                self.world.end_http_call(token, &Outcome::Unreachable);
             }
             Event::Fault(number) => self.fault(&self.scenario.faults[number]),
             Event::Over(number) => self.over(&self.scenario.faults[number]),
@@ -505,8 +505,8 @@ impl<'s> Engine<'s> {
         };
         match owner {
             Owner::Request(id) => self.answer(id, End::Status(status)),
-            Owner::Probe(worker, token) => {
-                self.world.workers()[worker].end_http_call(token, &Outcome::Answer(bare(status)));
+            Owner::Probe(token) => {
+                self.world.end_http_call(token, &Outcome::Answer(bare(status)));
             }
         }
     }
@@ -564,14 +564,12 @@ impl<'s> Engine<'s> {
 
     /// Sends what HTTP calls the filter has made since this was last asked.
     fn answer_calls(&mut self) {
-        for worker in 0..self.scenario.workers {
-            let seen = self.seen_calls[worker];
-            let calls = self.world.workers()[worker].http_calls();
-            for call in calls.iter().filter(|call| call.token > seen) {
-                self.seen_calls[worker] = self.seen_calls[worker].max(call.token);
-                let Some(target) = self.route_call(call) else { continue };
-                self.probe(worker, call.token, usize::from(target));
-            }
+        let seen = self.seen_calls;
+        let calls = self.world.http_calls();
+        for call in calls.iter().filter(|call| call.token > seen) {
+            self.seen_calls = self.seen_calls.max(call.token);
+            let Some(target) = self.route_call(call) else { continue };
+            self.probe(call.token, usize::from(target));
         }
     }
 
@@ -592,24 +590,24 @@ impl<'s> Engine<'s> {
         }
     }
 
-    fn probe(&mut self, worker: usize, token: u32, target: usize) {
+    fn probe(&mut self, token: u32, target: usize) {
         if self.random.f64() < self.probe_loss[target] {
             return;
         }
         match self.targets[target].reach {
-            Reach::Refused => self.after(REFUSAL, Event::Unreachable(worker, token)),
-            Reach::Silent => self.after(self.scenario.proxy.connect_timeout, Event::Unreachable(worker, token)),
+            Reach::Refused => self.after(REFUSAL, Event::Unreachable(token)),
+            Reach::Silent => self.after(self.scenario.proxy.connect_timeout, Event::Unreachable(token)),
             Reach::Up => {
                 let service = self.targets[target].model.probe.draw(&mut self.random);
                 let job = Job {
-                    owner: Owner::Probe(worker, token),
+                    owner: Owner::Probe(token),
                     service,
                 };
                 match self.targets[target].arrive(job, self.now) {
                     Arrived::Begun(begun) => self.begun(target, begun),
                     Arrived::Waits => {}
                     Arrived::Overflow => {
-                        self.world.workers()[worker].end_http_call(token, &Outcome::Answer(bare(503)));
+                        self.world.end_http_call(token, &Outcome::Answer(bare(503)));
                     }
                 }
             }
@@ -664,8 +662,8 @@ impl<'s> Engine<'s> {
     fn lost(&mut self, owner: Owner) {
         match owner {
             Owner::Request(id) => self.answer(id, End::Lost),
-            Owner::Probe(worker, token) => {
-                self.world.workers()[worker].end_http_call(token, &Outcome::Unreachable);
+            Owner::Probe(token) => {
+                self.world.end_http_call(token, &Outcome::Unreachable);
             }
         }
     }

@@ -19,7 +19,14 @@ mod metrics;
 mod root;
 mod stream;
 
+use proxy_wasm::traits::RootContext;
+
 /// Registers the filter with the SDK's dispatcher: once for each VM, before anything else.
 pub fn start() {
-    proxy_wasm::set_root_context(|_| Box::new(root::Root::default()));
+    proxy_wasm::set_root_context(|_| root());
+}
+
+/// A root context of the filter, for a guest that puts something around it.
+pub fn root() -> Box<dyn RootContext> {
+    Box::<root::Root>::default()
 }

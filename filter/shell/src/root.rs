@@ -14,7 +14,7 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use core::time::Duration;
 
 const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
 

@@ -54,6 +54,11 @@ impl Stream {
         }
     }
 
+    /// Whether its VM lives, so that the filter will hear of its end.
+    pub fn lives(&self) -> bool {
+        self.living().is_some()
+    }
+
     /// The context, if its VM lives.
     fn living(&self) -> Option<u32> {
         self.context.filter(|context| self.vm.lives(*context))
