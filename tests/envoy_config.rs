@@ -388,8 +388,8 @@ fn an_update_is_taken_over_or_refused_and_a_restart_serves_again() {
         let mut deployment = deployment.clone();
         let manager = connection_manager(&mut deployment);
         manager["http_filters"].as_array_mut().unwrap().remove(0);
-        let route = &mut manager["route_config"]["virtual_hosts"][0]["routes"][0];
-        *route = json!({ "match": { "prefix": "/" }, "direct_response": { "status": status } });
+        manager["route_config"]["virtual_hosts"][0]["routes"] =
+            json!([{ "match": { "prefix": "/" }, "direct_response": { "status": status } }]);
         deployment
     };
     let mut envoy = Envoy::start(&envoy(), answer(201)).unwrap();

@@ -312,7 +312,11 @@ impl Real {
         // A stream that goes on is logged too, again and again; that must not look like its end.
         manager["access_log_options"] =
             json!({ "access_log_flush_interval": "0.01s", "flush_access_log_on_new_request": true });
-        manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["timeout"] = "1s".into();
+        let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array_mut();
+        routes
+            .unwrap()
+            .iter_mut()
+            .for_each(|route| route["route"]["timeout"] = "1s".into());
         for cluster in bootstrap["static_resources"]["clusters"].as_array_mut().unwrap() {
             cluster["typed_extension_protocol_options"] = json!({
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -733,7 +737,7 @@ fn the_end_of_a_stream_is_told_once_with_what_became_of_it(site: &mut dyn Site) 
         (End::Answered, "up", "end body, code 200, flags 0, grpc 2"),
         (End::Answered, "trails", "end trailers, code 200, flags 0, grpc 14"),
         (End::Answered, "torn", "end nowhere, code 200, flags 8388608, grpc 2"),
-        (End::Answered, "gone", "end body, code 503, flags 64, grpc 14"),
+        (End::Answered, "gone", "end body, code 503, flags 32832, grpc 14"),
         (End::Answered, "nobody", "end body, code 503, flags 32800, grpc 14"),
         (End::Answered, "slow", "end body, code 504, flags 4, grpc 14"),
         (

@@ -130,6 +130,21 @@ impl Backend {
         self.state().received.drain(..).collect()
     }
 
+    /// Stops it, as if its process were killed: connections break, and nobody listens any more.
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// Starts it anew at the same address after [`Backend::stop`]; it has got no requests yet, and answers with its name.
+    pub fn start_again(&mut self) -> io::Result<()> {
+        self.stop();
+        *self = Self::start_at(&self.name, self.address)?;
+        Ok(())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -137,10 +152,7 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 

@@ -77,6 +77,11 @@ impl Fleet {
         &self.members
     }
 
+    /// All backends, to stop and start them.
+    pub fn members_mut(&mut self) -> &mut [Member] {
+        &mut self.members
+    }
+
     /// What all backends do from now on.
     pub fn answer(&self, answer: &Answer) {
         self.members
@@ -108,6 +113,8 @@ impl Fleet {
         });
         if members().any(|member| member.endpoint.is_some()) {
             cluster["load_balancing_policy"] = override_host(self.endpoint_header());
+            // As in `envoy-config/envoy.yaml`: the default lets three at a time be tried again.
+            cluster["circuit_breakers"] = json!({ "thresholds": [{ "max_retries": 100 }] });
         }
         cluster
     }

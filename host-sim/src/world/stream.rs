@@ -173,7 +173,7 @@ const NO_CLUSTER_FOUND: u64 = 1 << 24;
 pub enum Failure {
     /// Nobody listens at the address that was tried last, after as many others as the proxy may try.
     Unreachable,
-    /// The backend closed the connection before it answered.
+    /// The backend closed the connection before it answered, and so did as many others as the proxy may try.
     Closed,
     /// No answer in time.
     TimedOut,
@@ -187,7 +187,7 @@ impl Failure {
     fn flags(self) -> u64 {
         match self {
             Failure::Unreachable => UPSTREAM_CONNECTION_FAILURE | UPSTREAM_RETRY_LIMIT_EXCEEDED,
-            Failure::Closed => UPSTREAM_CONNECTION_TERMINATION,
+            Failure::Closed => UPSTREAM_CONNECTION_TERMINATION | UPSTREAM_RETRY_LIMIT_EXCEEDED,
             Failure::TimedOut => UPSTREAM_REQUEST_TIMEOUT,
             Failure::Overflow => UPSTREAM_OVERFLOW,
             Failure::NoCluster => NO_CLUSTER_FOUND,

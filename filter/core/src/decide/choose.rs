@@ -8,7 +8,7 @@
 //! | those have none either | `when_all_unhealthy` of the first pool: its targets as if they were healthy, or (where none is up at all) those of its `failover`; or 503 |
 //! | `draining`, weight 0 | takes the requests of its sessions and no others, as long as it is healthy |
 
-use super::{Around, NANOSECONDS, Reason, Roll, Worker};
+use super::{Around, NANOSECONDS, Reason, Roll, Strayed, Worker};
 use crate::balance::least::Load;
 use crate::balance::{self, Balance};
 use crate::config::Config;
@@ -75,6 +75,25 @@ impl Worker {
     ) -> Result<Choice<'c>, Reason> {
         let start = self.kept(action, request, around.now, roll);
         let start = start.or_else(|| drawn(action, request, roll)).ok_or(Reason::NoTarget)?;
+        let choice = self.choose_from(config, start, request, around);
+        let reason = choice.as_ref().map_or_else(|reason| *reason, |choice| choice.reason);
+        match reason {
+            Reason::Repin | Reason::Failover | Reason::UseAll | Reason::Unhealthy | Reason::NoTarget => {
+                let pool = start.pool.index;
+                self.strayed.push(Strayed { pool, reason });
+            }
+            _ => {}
+        }
+        choice
+    }
+
+    fn choose_from<'c>(
+        &mut self,
+        config: &'c Config,
+        start: Start<'c>,
+        request: &Request<'_>,
+        around: &mut Around<'_>,
+    ) -> Result<Choice<'c>, Reason> {
         if let Some(choice) = self.first_that_can(config, start, Among::Healthy, request, around) {
             return Ok(choice);
         }

@@ -45,6 +45,7 @@ pub struct Worker {
     response_times: ResponseTimes,
     rolls: Rolls,
     limit_events: Vec<rate_limit::Event>,
+    strayed: Vec<Strayed>,
     /// How many ticks there are still to come before [`InFlight::tick`] is due.
     until_beat: u64,
 }
@@ -58,6 +59,17 @@ pub enum Event {
     Health(health::Event),
     /// To the counts in flight.
     InFlight(in_flight::Event),
+    /// To a request that a route sent to a pool.
+    Strayed(Strayed),
+}
+
+/// A request that did not simply go to a healthy target of its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strayed {
+    /// The place in [`Config::pools`] of the pool that it was for.
+    pub pool: usize,
+    /// [`Reason::Repin`], [`Reason::Failover`], [`Reason::UseAll`], [`Reason::Unhealthy`] or [`Reason::NoTarget`].
+    pub reason: Reason,
 }
 
 /// What a worker keeps for one pool.
@@ -169,6 +181,7 @@ impl Worker {
             config,
             rolls,
             limit_events: Vec::new(),
+            strayed: Vec::new(),
             until_beat: 0,
         }
     }
@@ -183,7 +196,8 @@ impl Worker {
         let limits = self.limit_events.drain(..).map(Event::RateLimit);
         let health = self.health.take_events().into_iter().map(Event::Health);
         let in_flight = self.in_flight.take_events().into_iter().map(Event::InFlight);
-        limits.chain(health).chain(in_flight)
+        let strayed = self.strayed.drain(..).map(Event::Strayed);
+        limits.chain(health).chain(in_flight).chain(strayed)
     }
 
     /// Decides one request by `config`, which is this worker's. `now` is in nanoseconds since 1970.
