@@ -16,7 +16,8 @@
 //!
 //! Of all workers one sends the probes of a pool: that which holds its lease, which it renews each `interval`. A lease that was not
 //! renewed for [`LEASE_PERCENT`] of an interval is anybody's, and each worker looks when the lease that it knows of runs out;
-//! so a dead worker's probes go on within two intervals. The probes of a pool's targets are spread over the interval.
+//! so a dead worker's probes go on within two intervals. After a reload a worker of the later configuration takes it from one of an
+//! earlier, which goes on for as long as it has a request under way, and would never probe what is new. The probes of a pool's targets are spread over the interval.
 //!
 //! **New and recovered targets** get a rising share, see [`Health::share`]. A target is new if the record knew others of its pool before it;
 //! those of a record that is not there yet are all old.
@@ -376,7 +377,8 @@ struct ProbeTurn {
 }
 
 impl Health {
-    /// For a configuration. `holder` is random: it tells this worker from all others that ever were.
+    /// For a configuration. `holder` tells this worker from all others that ever were; its upper half is when the configuration was
+    /// loaded, in seconds since 1970, the rest is random.
     pub fn new(config: &Config, holder: u64) -> Health {
         let known = |pool: &Pool| {
             let checked = pool.health.passive.is_some() || pool.health.active.is_some();
@@ -627,7 +629,9 @@ impl Health {
             let lease = record.iter().find(|entry| entry.id == id).copied();
             let free = |lease: Entry| lease.until <= now || lease.until - now > longest;
             match lease {
-                Some(lease) if lease.since != holder && !free(lease) => Decision::Leave(Err(lease.until)),
+                Some(lease) if lease.since != holder && !free(lease) && loaded(lease.since) >= loaded(holder) => {
+                    Decision::Leave(Err(lease.until))
+                }
                 _ => {
                     record.retain(|entry| entry.id != id);
                     record.push(Entry {
@@ -664,6 +668,11 @@ impl Health {
             Err(_) => prober.leads = false,
         }
     }
+}
+
+/// When a holder's configuration was loaded, in seconds since 1970.
+fn loaded(holder: u64) -> u64 {
+    holder >> 32
 }
 
 impl Known {
@@ -999,6 +1008,28 @@ mod tests {
             let (_, died) = dead.unwrap();
             assert!(gone_on.unwrap() - died <= 4 * SECOND, "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_later_configuration_takes_the_probes_over_and_keeps_them() {
+        let config = config(ACTIVE, &["a", "b"]);
+        let mut map = Map::default();
+        let later = NOW / SECOND << 32;
+        let mut workers = [9, later | 2, later | 1].map(|holder| Worker::new(&config, holder));
+        let mut probes = [0; 3];
+        for tenth in 0..300 {
+            // The later ones come after 10 s.
+            let there = if tenth < 100 { 1 } else { 3 };
+            if tenth == 150 {
+                assert!(probes[0] >= 10, "{probes:?}");
+                probes = [0; 3];
+            }
+            for (worker, sent) in workers.iter_mut().zip(&mut probes).take(there) {
+                *sent += worker.tick(&mut map, NOW + tenth * SECOND / 10, &|_| Some(200));
+            }
+        }
+        assert_eq!((probes[0], probes[2]), (0, 0), "{probes:?}");
+        assert!((14..=16).contains(&probes[1]), "{probes:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::host::{self, Level, Map};
 use crate::metrics::Metrics;
 use crate::stream::{Stream, Surroundings};
+use core::time::Duration;
 use pointsman_core::config::Config;
 use pointsman_core::decide::Worker;
 use pointsman_core::health::Probe;
@@ -14,9 +15,9 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use std::cell::RefCell;
 use std::rc::Rc;
-use core::time::Duration;
 
 const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
+const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
 /// What the streams of one root context share.
 pub struct Shared {
@@ -85,7 +86,9 @@ impl RootContext for Root {
             fresh
         });
         let metrics = Metrics::define(&config);
-        let [roll_seed, holder] = [(); 2].map(|()| u64::from_le_bytes(randomness()));
+        let roll_seed = u64::from_le_bytes(randomness());
+        let seconds = host::current_time().unwrap_or_default() / NANOSECONDS_PER_SECOND;
+        let holder = seconds << 32 | u64::from(u32::from_le_bytes(randomness()));
         let worker = Worker::new(Rc::new(config), seed, roll_seed, holder);
         if let Some(period) = worker.tick_period() {
             let milliseconds = (period / NANOSECONDS_PER_MILLISECOND).clamp(1, u64::from(u32::MAX)) as u32;

@@ -156,7 +156,8 @@ struct Matched<'c> {
 
 impl Worker {
     /// A worker that has decided nothing yet. `seed` is the secret that all workers share; `roll_seed` is this
-    /// worker's own randomness; `holder` is random too, and tells this worker from all others that ever were.
+    /// worker's own randomness; `holder` tells this worker from all others that ever were: its upper half is when the configuration
+    /// was loaded, in seconds since 1970, the rest is random too.
     pub fn new(config: Rc<Config>, seed: Seed, roll_seed: u64, holder: u64) -> Worker {
         let mut rolls = Rolls(roll_seed);
         let pools = config.pools.iter().map(|pool| {
