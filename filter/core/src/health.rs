@@ -1014,7 +1014,7 @@ mod tests {
     fn a_later_configuration_takes_the_probes_over_and_keeps_them() {
         let config = config(ACTIVE, &["a", "b"]);
         let mut map = Map::default();
-        let later = NOW / SECOND << 32;
+        let later = (NOW / SECOND) << 32;
         let mut workers = [9, later | 2, later | 1].map(|holder| Worker::new(&config, holder));
         let mut probes = [0; 3];
         for tenth in 0..300 {
