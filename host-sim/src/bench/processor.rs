@@ -45,12 +45,19 @@ pub struct Thread {
 /// The threads of a process. `schedstat` counts nanoseconds, where `utime` and `stime` count hundredths of a second.
 pub fn threads(process: u32) -> Result<Vec<Thread>> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).context("the measured process has ended")?;
-    let threads = tasks.map(|task| {
-        let task = task?.path();
+    let thread = |task: &Path| -> Result<Thread> {
         Ok(Thread {
             name: fs::read_to_string(task.join("comm"))?.trim().to_owned(),
-            time: time_of(&task)?,
+            time: time_of(task)?,
         })
+    };
+    let threads = tasks.filter_map(|task| {
+        let task = match task {
+            Ok(task) => task.path(),
+            Err(error) => return Some(Err(error.into())),
+        };
+        // A thread that ended while we were looking.
+        Some(thread(&task)).filter(|thread| thread.is_ok() || task.exists())
     });
     threads.collect()
 }
