@@ -129,6 +129,8 @@ mod tests {
     use super::*;
     use crate::pool::{State, Target};
     use crate::request::Headers;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn names(names: &[&str]) -> Vec<Box<str>> {
         names.iter().map(|name| (*name).into()).collect()
