@@ -23,10 +23,7 @@ enum Step {
         which: u8,
     },
     Advance(u16),
-    Probe {
-        worker: bool,
-        status: Option<u16>,
-    },
+    Probe(Option<u16>),
     Trap {
         worker: bool,
     },
@@ -79,9 +76,8 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
             }
             Step::Respond { .. } | Step::Close { .. } => {}
             Step::Advance(milliseconds) => world.advance(Duration::from_millis(milliseconds.into())),
-            Step::Probe { worker, status } => {
-                let worker = &world.workers()[usize::from(worker)];
-                for call in worker.http_calls() {
+            Step::Probe(status) => {
+                for call in world.http_calls() {
                     let outcome = match status {
                         Some(status) => Outcome::Answer(Response {
                             status,
@@ -90,7 +86,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
                         }),
                         None => Outcome::Broken,
                     };
-                    worker.end_http_call(call.token, &outcome);
+                    world.end_http_call(call.token, &outcome);
                 }
             }
             Step::Trap { worker } => world.kill(usize::from(worker)),
