@@ -289,8 +289,14 @@ fn bare(bootstrap: &mut Value, cluster_header: &str, own: SocketAddr) -> Result<
     let routes = manager["route_config"]["virtual_hosts"][0]["routes"]
         .as_array_mut()
         .context("no routes")?;
-    let chosen = routes.first_mut().context("no route")?;
-    chosen["match"]["headers"] = json!([{ "name": cluster_header, "present_match": true }]);
+    for chosen in &mut *routes {
+        let headers = &mut chosen["match"]["headers"];
+        if headers.is_null() {
+            *headers = json!([]);
+        }
+        let headers = headers.as_array_mut().context("headers that are no list")?;
+        headers.push(json!({ "name": cluster_header, "present_match": true }));
+    }
     routes.push(json!({ "match": { "prefix": "/" }, "route": { "cluster": OWN } }));
 
     let mut secure = listener.clone();
