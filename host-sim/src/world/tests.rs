@@ -1,6 +1,6 @@
 //! The world's own laws, with Pointsman as the guest, and with [`naive`] where a law is about guests that err.
 
-use super::stream::Step;
+use super::stream::{Failure, Step};
 use super::*;
 use crate::exchange::{Ask, Host, Response, Told};
 use serde_json::json;
@@ -518,4 +518,72 @@ fn a_seed_is_a_history() {
     };
     assert_eq!(history(1), history(1));
     assert_ne!(history(1), history(2));
+}
+
+// Ends.
+
+/// Two failures in a row eject a target, so whether a success in between is seen shows.
+#[test]
+fn a_whole_response_is_a_success_however_it_ends_and_half_a_one_is_not() {
+    let config = json!({
+        "pools": { "p": {
+            "targets": [{ "cluster": "a" }],
+            "health": { "passive": { "consecutive_failures": 2, "max_ejected_percent": 100 } },
+        } },
+        "routes": [{ "name": "all", "pool": "p" }],
+    });
+    let body = answered(200, &[], "body");
+    type End = fn(Stream, &Response);
+    let ends: [(End, u64); 5] = [
+        (
+            |mut stream, body| {
+                stream.response_headers(body, true);
+                stream.close();
+            },
+            0,
+        ),
+        (
+            |mut stream, body| {
+                stream.response_headers(body, false);
+                stream.response_body(2, false);
+                stream.response_body(2, true);
+                stream.close();
+            },
+            0,
+        ),
+        (
+            |mut stream, body| {
+                stream.response_headers(body, false);
+                stream.response_body(4, false);
+                stream.response_trailers(&pairs(&[("x-t", "1")]));
+                stream.close();
+            },
+            0,
+        ),
+        (
+            |mut stream, body| {
+                stream.response_headers(body, false);
+                stream.leaves();
+            },
+            1,
+        ),
+        (|stream, _| stream.leaves(), 1),
+    ];
+    for (number, (end, ejected)) in ends.into_iter().enumerate() {
+        let world = World::of(&config, 1).unwrap();
+        let ask = || {
+            let mut stream = world.open(0, &get("/"));
+            assert!(matches!(stream.request(), Step::Forward(_)));
+            stream
+        };
+        let fail = || {
+            let mut stream = ask();
+            stream.fails(Failure::Unreachable);
+            stream.close();
+        };
+        fail();
+        end(ask(), &body);
+        fail();
+        assert_eq!(world.proxy.counter("pointsman.pool.p.ejected"), ejected, "{number}");
+    }
 }
