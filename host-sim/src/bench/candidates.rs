@@ -212,10 +212,10 @@ impl Seen {
         // Not the filter's own, which come when they are due.
         let is_probe = |received: &Received| received.headers.contains(&(b":path".to_vec(), b"/health".to_vec()));
         let received = fleet.members().iter().flat_map(|member| member.backend.take_received());
-        let received = received.filter(|received| !is_probe(received));
+        let mut received = received.filter(|received| !is_probe(received));
         Ok(Seen {
             response,
-            received: received.last(),
+            received: received.next_back(),
         })
     }
 
