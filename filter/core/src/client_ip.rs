@@ -70,30 +70,28 @@ impl<'a> Client<'a> {
 
 impl Network {
     /// Reads `10.0.0.0/8`, `2001:db8::/32` or an address alone. Host bits are dropped; a network of IPv4-mapped addresses is
-    /// the IPv4 network. The error is for people.
-    pub fn parse(text: &str) -> Result<Network, String> {
+    /// the IPv4 network. None: it is none of these.
+    pub fn parse(text: &str) -> Option<Network> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let address: IpAddr = address
-            .parse()
-            .map_err(|_| format!("`{address}` is no IP address; a network looks like 10.0.0.0/8 or 2001:db8::/32"))?;
+        let address: IpAddr = address.parse().ok()?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix: u8 = match prefix {
             None => bits,
-            Some(digits) => digits
-                .parse()
-                .ok()
-                .filter(|prefix| *prefix <= bits && digits.bytes().all(|byte| byte.is_ascii_digit()))
-                .ok_or_else(|| format!("`/{digits}` is no prefix length of this address: 0 to {bits}"))?,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok()?,
+            Some(_) => return None,
         };
+        if prefix > bits {
+            return None;
+        }
         // The 96 bits that map IPv4 into IPv6.
         let (address, prefix) = match (address.to_canonical(), prefix.checked_sub(96)) {
             (IpAddr::V4(mapped), Some(prefix)) if address.is_ipv6() => (IpAddr::V4(mapped), prefix),
             _ => (address, prefix),
         };
-        Ok(Network {
+        Some(Network {
             address: masked(address, prefix),
             prefix,
         })
@@ -211,7 +209,7 @@ mod tests {
                     );
                 }
             }
-            assert_eq!(Network::parse(&network.to_string()), Ok(network));
+            assert_eq!(Network::parse(&network.to_string()), Some(network));
         }
     }
 
@@ -228,7 +226,7 @@ mod tests {
             "a",
             "1.2.3.4:80",
         ] {
-            assert!(Network::parse(text).is_err(), "{text}");
+            assert_eq!(Network::parse(text), None, "{text}");
         }
     }
 

@@ -9,7 +9,6 @@ use crate::regex::Regex;
 use crate::route::condition::{Condition, Text};
 use crate::route::path::{PathKind, PathMatch};
 use crate::route::{Block, HostMatch};
-use std::net::IpAddr;
 
 /// The most blocks of a route, and the most items of each list in a block.
 pub const MAX_ITEMS: usize = 10_000;
@@ -125,29 +124,11 @@ fn method(node: &Node<'_>, report: &mut Report) -> Option<Box<[u8]>> {
 fn network(node: &Node<'_>, report: &mut Report) -> Option<Network> {
     const EXPECTED: &str = "a network such as 10.0.0.0/8 or 2001:db8::/32, or an address";
     let text = node.text(report, EXPECTED)?;
-    match syntax::network(text) {
-        Some((address, prefix)) => Some(masked(address, prefix)),
-        None => {
-            node.wrong(report, EXPECTED);
-            None
-        }
+    let network = Network::parse(text);
+    if network.is_none() {
+        node.wrong(report, EXPECTED);
     }
-}
-
-/// The network that an address lies in.
-fn masked(address: IpAddr, prefix: u8) -> Network {
-    let prefix_bits = u32::from(prefix);
-    let address = match address {
-        IpAddr::V4(v4) => {
-            let mask = u32::MAX.checked_shl(32 - prefix_bits).unwrap_or_default();
-            IpAddr::V4((v4.to_bits() & mask).into())
-        }
-        IpAddr::V6(v6) => {
-            let mask = u128::MAX.checked_shl(128 - prefix_bits).unwrap_or_default();
-            IpAddr::V6((v6.to_bits() & mask).into())
-        }
-    };
-    Network { address, prefix }
+    network
 }
 
 fn path(node: &Node<'_>, beside: Option<Node<'_>>, report: &mut Report) -> Option<PathMatch> {

@@ -1,6 +1,6 @@
 //! The small grammars that strings of a configuration follow.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 
 /// Nanoseconds in a millisecond, the smallest unit that a duration can be written in.
 pub const MILLISECOND: u64 = 1_000_000;
@@ -125,22 +125,6 @@ pub fn endpoint(text: &str) -> String {
         Ok(address) => address.to_string(),
         Err(_) => text.to_owned(),
     }
-}
-
-/// `10.0.0.0/8`, or an address alone: the address and the length of its prefix.
-pub fn network(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, prefix) = match text.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix)),
-        None => (text, None),
-    };
-    let address: IpAddr = address.parse().ok()?;
-    let bits = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = match prefix {
-        Some(prefix) if prefix.bytes().all(|byte| byte.is_ascii_digit()) => prefix.parse().ok()?,
-        Some(_) => return None,
-        None => bits,
-    };
-    (prefix <= bits).then_some((address, prefix))
 }
 
 /// `250ms`, `3s`, `1m`, `1h` in nanoseconds.
@@ -296,28 +280,6 @@ mod tests {
         ] {
             assert!(is_endpoint(text));
             assert_eq!(endpoint(text), expected);
-        }
-    }
-
-    #[test]
-    fn networks() {
-        for (text, expected) in [
-            ("10.0.0.0/8", Some(("10.0.0.0", 8))),
-            ("10.1.2.3", Some(("10.1.2.3", 32))),
-            ("0.0.0.0/0", Some(("0.0.0.0", 0))),
-            ("2001:db8::/32", Some(("2001:db8::", 32))),
-            ("::1", Some(("::1", 128))),
-            ("10.0.0.0/33", None),
-            ("::/129", None),
-            ("::/256", None),
-            ("10.0.0.0/", None),
-            ("10.0.0.0/-1", None),
-            ("10.0.0/8", None),
-            ("010.0.0.0/8", None),
-            ("", None),
-        ] {
-            let expected = expected.map(|(address, prefix)| (address.parse().unwrap(), prefix));
-            assert_eq!(network(text), expected, "{text}");
         }
     }
 }
