@@ -14,7 +14,7 @@ const PLAN: Plan = Plan {
 
 #[test]
 fn bench_measures_every_candidate_on_a_real_envoy() {
-    let report = bench::measure(&PLAN, "a command".to_owned(), &|_| {}).unwrap();
+    let report = bench::measure(&PLAN, None, "a command".to_owned(), &|_| {}).unwrap();
     assert_eq!(report.costs.len(), PLAN.candidates().len());
     for cost in &report.costs {
         let positive = cost.total.least > 0.0 && cost.rate.least > 0.0;
@@ -42,4 +42,20 @@ fn bench_measures_every_candidate_on_a_real_envoy() {
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["costs"][0]["kind"], "bare Envoy");
     assert!(json["costs"][1]["added"]["median"].is_number(), "{json}");
+}
+
+#[test]
+fn bench_can_measure_a_few() {
+    let report = bench::measure(&PLAN, Some("matcher tree of 4"), String::new(), &|_| {}).unwrap();
+    let names: Vec<_> = report.costs.iter().map(|cost| cost.kind.name()).collect();
+    assert_eq!(
+        names,
+        [
+            "bare Envoy",
+            "bare Envoy again",
+            "empty SDK filter",
+            "Envoy's own matcher tree of 4 routes"
+        ]
+    );
+    assert!(report.vm.is_none() && report.native.is_empty());
 }

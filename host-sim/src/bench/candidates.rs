@@ -92,6 +92,11 @@ impl Kind {
         }
     }
 
+    /// Whether other candidates are compared with it.
+    pub fn is_compared_with(self) -> bool {
+        matches!(self, Kind::Bare | Kind::BareAgain | Kind::Empty)
+    }
+
     fn is_pointsman(self) -> bool {
         matches!(self, Kind::Pointsman(..) | Kind::InSession(_))
     }

@@ -117,8 +117,9 @@ impl Candidate {
     }
 }
 
-/// Runs the plan. What it is at is told to `say`.
-pub fn measure(plan: &Plan, command: String, say: &dyn Fn(&str)) -> Result<Report> {
+/// Runs the plan. What it is at is told to `say`. With `only`: of the candidates those whose name contains it, beside what they are
+/// compared with, and nothing else.
+pub fn measure(plan: &Plan, only: Option<&str>, command: String, say: &dyn Fn(&str)) -> Result<Report> {
     load::find()?;
     let program = install::find(Wanted::Any)?;
     let modules = Modules {
@@ -126,8 +127,9 @@ pub fn measure(plan: &Plan, command: String, say: &dyn Fn(&str)) -> Result<Repor
         empty: module::build_package("pointsman-empty")?,
     };
     let [few, _, many] = plan.routes;
+    let mut candidates = plan.candidates();
+    candidates.retain(|(kind, _)| kind.is_compared_with() || only.is_none_or(|only| kind.name().contains(only)));
 
-    say("natively");
     let machine = Machine::here()?;
     let rates = |workers| {
         Ok(Rates {
@@ -135,18 +137,28 @@ pub fn measure(plan: &Plan, command: String, say: &dyn Fn(&str)) -> Result<Repor
             simulated: native::simulated_rate(few, workers, plan.requests / SIMULATED)?,
         })
     };
-    let native = (1..=machine.cores).map(rates).collect::<Result<_>>()?;
-    let calls = native::calls(few)?;
+    let mut native = Vec::new();
+    let mut calls = Vec::new();
+    if only.is_none() {
+        say("natively");
+        native = (1..=machine.cores).map(rates).collect::<Result<_>>()?;
+        calls = native::calls(few)?;
+    }
 
     let cores = Cores::of(processor::cores()?);
     processor::pin(std::process::id(), &cores.load)?;
     let fleet = candidates::backends()?;
-    say("one VM");
-    let vm = vm::measure(many, &program, &fleet, &modules)?;
+    let vm = match only {
+        None => {
+            say("one VM");
+            Some(vm::measure(many, &program, &fleet, &modules)?)
+        }
+        Some(_) => None,
+    };
 
     let directory = tempfile::tempdir()?;
     let mut started = Vec::new();
-    for (kind, asked) in plan.candidates() {
+    for (kind, asked) in candidates {
         say(&format!("starting: {}", kind.name()));
         let candidate = Candidate::start((kind, asked), &program, &fleet, &modules, directory.path())?;
         processor::pin(candidate.envoy.process_id(), &cores.envoy)?;

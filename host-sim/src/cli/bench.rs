@@ -11,6 +11,9 @@ pub struct Arguments {
     /// One short round with fewer routes: to see that it works.
     #[arg(long)]
     quick: bool,
+    /// Only the candidates whose name contains this, beside those that they are compared with.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -18,12 +21,19 @@ pub struct Arguments {
 
 /// Prints the measurements to stdout, and what it is at to stderr.
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
-    let (plan, option) = match arguments.quick {
-        true => (Plan::QUICK, " --quick"),
-        false => (Plan::FULL, ""),
+    let mut command = "cargo run --release -p host-sim -- bench".to_owned();
+    let plan = match arguments.quick {
+        true => Plan::QUICK,
+        false => Plan::FULL,
     };
-    let command = format!("cargo run --release -p host-sim -- bench{option}");
-    let report = bench::measure(&plan, command, &|what| eprintln!("{what}"))?;
+    if arguments.quick {
+        command.push_str(" --quick");
+    }
+    let only = arguments.only.as_deref();
+    if let Some(only) = only {
+        command.push_str(&format!(" --only '{only}'"));
+    }
+    let report = bench::measure(&plan, only, command, &|what| eprintln!("{what}"))?;
     let mut out = std::io::stdout().lock();
     match arguments.json {
         true => serde_json::to_writer_pretty(&mut out, &report)?,
