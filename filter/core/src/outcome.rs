@@ -246,6 +246,7 @@ mod tests {
             retries: vec![1, 0],
             grpc,
             started: 0,
+            timed: false,
             answered: None,
         }
     }

@@ -440,13 +440,17 @@ impl RateLimits {
 
     fn decide(&mut self, claims: &[Claim<'_>], moment: &mut Moment<'_>) -> Verdict {
         // A lone limit is charged or not in one step; several have to be asked before any is charged.
+        if let [claim] = claims {
+            return match self.ask(claim, Mode::Charge, moment) {
+                Ok(_) => Verdict::Admitted,
+                Err(retry_after) => Verdict::Refused { claim: 0, retry_after },
+            };
+        }
         let mut willing = vec![true; claims.len()];
-        if claims.len() > 1 {
-            for (i, (claim, willing)) in claims.iter().zip(&mut willing).enumerate() {
-                match self.ask(claim, Mode::Look, moment) {
-                    Ok(charge) => *willing = charge.is_some(),
-                    Err(retry_after) => return Verdict::Refused { claim: i, retry_after },
-                }
+        for (i, (claim, willing)) in claims.iter().zip(&mut willing).enumerate() {
+            match self.ask(claim, Mode::Look, moment) {
+                Ok(charge) => *willing = charge.is_some(),
+                Err(retry_after) => return Verdict::Refused { claim: i, retry_after },
             }
         }
         let mut charges = Vec::new();

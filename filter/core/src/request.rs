@@ -84,14 +84,17 @@ impl Headers {
             .map(|(name, value)| (self.slice(name), self.slice(value)))
     }
 
-    /// Every value of a name.
+    /// Every value of a name. Most names differ in length already, which costs no look at their bytes.
     pub fn all<'a>(&'a self, name: &[u8]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
-        self.iter().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+        self.pairs
+            .iter()
+            .filter(move |(n, _)| n.len() == name.len() && self.slice(n) == name)
+            .map(|(_, value)| self.slice(value))
     }
 
     /// The first value of a name.
-    pub fn first(&self, name: &[u8]) -> Option<&[u8]> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
+    pub fn first<'a>(&'a self, name: &[u8]) -> Option<&'a [u8]> {
+        self.all(name).next()
     }
 
     fn slice(&self, range: &Range<u32>) -> &[u8] {
@@ -124,7 +127,7 @@ impl<'a> Request<'a> {
     /// The request of a header map.
     pub fn new(headers: &'a Headers) -> Request<'a> {
         let [mut method, mut scheme, mut authority, mut target] = [&[][..]; 4];
-        for (name, value) in headers.iter() {
+        for (name, value) in headers.iter().filter(|(name, _)| name.starts_with(b":")) {
             match name {
                 b":method" => method = value,
                 b":scheme" => scheme = value,

@@ -35,7 +35,9 @@ pub struct Flight {
     pub grpc: bool,
     /// When it was decided, in nanoseconds since 1970.
     pub started: u64,
-    /// When the response's headers came, in nanoseconds since 1970. None: they have not.
+    /// Whether anybody wants to know when the response's headers came.
+    pub timed: bool,
+    /// When they came, in nanoseconds since 1970. None: they have not, or nobody wants to know.
     pub answered: Option<u64>,
 }
 

@@ -132,7 +132,7 @@ impl Stream {
 
     /// The response's headers came.
     fn answered(&mut self) {
-        if let Some(flight) = &mut self.flight
+        if let Some(flight) = self.flight.as_mut().filter(|flight| flight.timed)
             && let Some(shared) = &self.shared
             && let Ok(mut worker) = shared.worker.try_borrow_mut()
             && let Ok(now) = host::current_time()

@@ -1,5 +1,6 @@
 //! Shared data with the `cas` rules of proxy-wasm-cpp-host (`src/shared_data.cc`), one map behind one mutex.
 
+use fnv::FnvBuildHasher;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
@@ -9,7 +10,8 @@ pub struct SharedData(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    values: HashMap<Vec<u8>, (Vec<u8>, u32)>,
+    /// The keys are the filter's own, not those of an attacker, and a proxy's map is fast.
+    values: HashMap<Vec<u8>, (Vec<u8>, u32), FnvBuildHasher>,
     next_cas: u32,
 }
 
@@ -20,7 +22,7 @@ pub struct CasMismatch;
 impl Default for SharedData {
     fn default() -> SharedData {
         SharedData(Mutex::new(Inner {
-            values: HashMap::new(),
+            values: HashMap::default(),
             next_cas: 1,
         }))
     }
@@ -47,7 +49,11 @@ impl SharedData {
         // 0 is not a version: it means "do not check".
         inner.next_cas = inner.next_cas.checked_add(1).unwrap_or(1);
         match entry {
-            Some(entry) => *entry = (value.to_vec(), version),
+            Some((old, of)) => {
+                old.clear();
+                old.extend_from_slice(value);
+                *of = version;
+            }
             None => {
                 inner.values.insert(key.to_vec(), (value.to_vec(), version));
             }

@@ -10,7 +10,7 @@ use crate::response_time::ResponseTimes;
 use crate::verdict::Flight;
 
 impl Worker {
-    /// The response's headers came. `now` is in nanoseconds since 1970, here and below.
+    /// The response's headers came, of a flight that is `timed`. `now` is in nanoseconds since 1970, here and below.
     pub fn answered(&mut self, flight: &mut Flight, now: u64) {
         flight.answered = Some(now);
     }

@@ -654,6 +654,7 @@ fn eject(asked: &mut Asked, target: usize) {
             retries: Vec::new(),
             grpc: false,
             started: NOW,
+            timed: false,
             answered: None,
         };
         let endpoint = asked.worker.config().pools[0].targets[target].endpoint.clone();

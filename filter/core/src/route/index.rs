@@ -41,6 +41,9 @@ struct Candidate {
     block: u32,
 }
 
+/// Rarely are there more: the list of all paths, and one for each prefix.
+const FEW_LISTS: usize = 4;
+
 /// The blocks that ask for one host. 0: those that take any.
 type Group = u32;
 
@@ -150,7 +153,7 @@ impl Index {
     /// Every block that may match, in lists that are each in order.
     fn lists(&self, request: &Request) -> Vec<&[Candidate]> {
         let groups = self.groups(request.host);
-        let mut lists = Vec::new();
+        let mut lists = Vec::with_capacity(FEW_LISTS);
         let mut look_up = |key: Key| {
             for group in &groups {
                 lists.extend(
