@@ -35,6 +35,10 @@ const BOOTSTRAP: &str = "bootstrap.json";
 const LISTENERS: &str = "listeners.json";
 const LOG: &str = "envoy.log";
 const ADMIN_ADDRESS: &str = "admin-address";
+const BASE_ID: &str = "base-id";
+
+/// What Envoy calls the metrics of a filter, before their own names.
+const FILTER: &str = "wasmcustom.";
 
 /// A running Envoy. It ends when this is dropped, and when this process ends in whatever way.
 pub struct Envoy {
@@ -43,19 +47,22 @@ pub struct Envoy {
     directory: TempDir,
     process: Process,
     admin: SocketAddr,
+    /// How often it has taken over from another.
+    epoch: u32,
 }
 
 impl Envoy {
     /// Starts Envoy and waits until it serves. An error says why it did not, with the end of its log.
     pub fn start(program: &Program, deployment: Deployment) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("pointsman-envoy-").tempdir()?;
-        let (process, admin) = launch(program, &deployment, directory.path())?;
+        let (process, admin) = launch(program, &deployment, directory.path(), 0)?;
         let envoy = Self {
             program: program.clone(),
             deployment,
             directory,
             process,
             admin,
+            epoch: 0,
         };
         if envoy.deployment.is_updatable() {
             envoy.taken_over([0; 3], 0)?;
@@ -66,11 +73,25 @@ impl Envoy {
     /// Ends Envoy and starts it anew with the same configuration. Free ports are chosen anew.
     pub fn restart(&mut self) -> Result<()> {
         self.process.end();
-        (self.process, self.admin) = launch(&self.program, &self.deployment, self.directory.path())?;
+        self.epoch = 0;
+        (self.process, self.admin) = launch(&self.program, &self.deployment, self.directory.path(), self.epoch)?;
         if self.deployment.is_updatable() {
             self.taken_over([0; 3], 0)?;
         }
         Ok(())
+    }
+
+    /// A hot restart: another Envoy with so many workers takes over the listeners' sockets, and this one serves what it has until
+    /// its drain time is over. Returns when it has ended. Needs [`Deployment::hot_restartable`].
+    pub fn hand_over(&mut self, workers: u32) -> Result<()> {
+        let deployment = self.deployment.clone().with_workers(workers);
+        let (process, admin) = launch(&self.program, &deployment, self.directory.path(), self.epoch + 1)?;
+        let mut parent = std::mem::replace(&mut self.process, process);
+        (self.deployment, self.admin, self.epoch) = (deployment, admin, self.epoch + 1);
+        if self.deployment.is_updatable() {
+            self.taken_over([0; 3], 0)?;
+        }
+        self.wait_for("taking over from its parent", || Ok(parent.child.try_wait()?.map(drop)))
     }
 
     /// Puts the listeners of `deployment` in place of the present ones, as a control plane would. Needs
@@ -174,6 +195,20 @@ impl Envoy {
         Ok(stats)
     }
 
+    /// The value of a counter or gauge of the filter's own, as [`Envoy::stat`].
+    pub fn filter_stat(&self, name: &str) -> Result<u64> {
+        self.stat(&format!("{FILTER}{name}"))
+    }
+
+    /// The requests in flight by the filter's gauges, over all pools.
+    pub fn requests_in_flight(&self) -> Result<u64> {
+        let gauges = self.stats(&format!("{FILTER}pointsman.pool."))?.into_iter();
+        Ok(gauges
+            .filter(|(name, _)| name.ends_with(".in_flight"))
+            .map(|(_, requests)| requests)
+            .sum())
+    }
+
     /// The bytes that Envoy's own allocator has handed out.
     pub fn allocated_memory(&self) -> Result<u64> {
         let memory = self.admin_json("/memory")?;
@@ -275,27 +310,35 @@ pub fn validate(program: &Program, deployment: &Deployment) -> Result<()> {
     Ok(())
 }
 
-fn launch(program: &Program, deployment: &Deployment, directory: &Path) -> Result<(Process, SocketAddr)> {
+fn launch(program: &Program, deployment: &Deployment, directory: &Path, epoch: u32) -> Result<(Process, SocketAddr)> {
     let (bootstrap, log) = (directory.join(BOOTSTRAP), directory.join(LOG));
     let admin_address = directory.join(ADMIN_ADDRESS);
     write_atomically(&directory.join(LISTENERS), &deployment.listeners_file())?;
     write_atomically(&bootstrap, &deployment.bootstrap_file(&directory.join(LISTENERS)))?;
     // Not `--log-path`: Envoy writes that file with a delay, and then an error would come without its reason.
-    let log = File::create(&log)?;
+    // Appended to: while one takes over from another, both write.
+    let log = File::options().create(true).append(true).open(&log)?;
     let _ = fs::remove_file(&admin_address);
 
     let mut command = Command::new(&program.path);
     command.arg("-c").arg(&bootstrap);
     command.arg("--admin-address-path").arg(&admin_address);
-    command.args([
-        "--concurrency",
-        &deployment.workers().to_string(),
-        "--disable-hot-restart",
-    ]);
+    command.args(["--concurrency", &deployment.workers().to_string()]);
+    let base_id = directory.join(BASE_ID);
+    match (deployment.is_hot_restartable(), epoch) {
+        (false, _) => command.arg("--disable-hot-restart"),
+        (true, 0) => command.arg("--use-dynamic-base-id").arg("--base-id-path").arg(&base_id),
+        (true, _) => command
+            .args(["--restart-epoch", &epoch.to_string()])
+            .args(["--base-id", fs::read_to_string(&base_id)?.trim()]),
+    };
     // Two hundred lines of what is compiled in.
     command.args(["--component-log-level", "main:warning"]);
     let drain_time = deployment.drain_time().as_secs().to_string();
     command.args(["--drain-time-s", &drain_time, "--drain-strategy", "immediate"]);
+    // It has to be the longer one.
+    let shutdown_time = (deployment.drain_time().as_secs() + 1).to_string();
+    command.args(["--parent-shutdown-time-s", &shutdown_time]);
     let mut process =
         Process::start(&command, log).with_context(|| format!("{} did not start", program.path.display()))?;
 

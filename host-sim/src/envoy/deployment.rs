@@ -5,7 +5,7 @@ use crate::module;
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Map, Value, json};
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub struct Deployment {
     bootstrap: Value,
     workers: u32,
     updatable: bool,
+    hot_restartable: bool,
     drain_time: Duration,
 }
 
@@ -55,6 +56,7 @@ impl Deployment {
             bootstrap,
             workers: WORKERS,
             updatable: false,
+            hot_restartable: false,
             drain_time: Duration::ZERO,
         })
     }
@@ -115,6 +117,17 @@ impl Deployment {
     pub fn updatable(mut self) -> Self {
         self.updatable = true;
         self
+    }
+
+    /// Another Envoy can take over: [`super::Envoy::hand_over`]. The listeners get ports that are free now, since only those that are
+    /// named are handed over.
+    pub fn hot_restartable(mut self) -> Result<Self> {
+        for listener in self.listeners_mut() {
+            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+            listener["address"]["socket_address"]["port_value"] = free.port().into();
+        }
+        self.hot_restartable = true;
+        Ok(self)
     }
 
     /// All listeners and the admin interface get free ports in place of their own.
@@ -189,6 +202,10 @@ impl Deployment {
 
     pub(super) fn is_updatable(&self) -> bool {
         self.updatable
+    }
+
+    pub(super) fn is_hot_restartable(&self) -> bool {
+        self.hot_restartable
     }
 
     /// What Envoy reads at its start.

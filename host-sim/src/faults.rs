@@ -1,0 +1,153 @@
+//! What goes wrong around a load balancer, made to go wrong on a real Envoy under load: `host-sim faults`.
+//!
+//! Each fault has a site of its own: `envoy-config/envoy.yaml` with two workers, and real backends in place of its own. Clients
+//! with a connection each send a `GET`, wait for the answer, pause, and send the next. A request has *failed* whose client got a
+//! 5xx, a connection that broke off, or no answer within a minute. Before the fault none does, or the row says so. After it
+//! the proxy must be as before: it serves, no request is left in the counts of requests in flight, and no VM has trapped
+//! that was not meant to.
+
+mod backends;
+mod clients;
+mod clock;
+pub mod flood;
+mod load;
+mod proxy;
+mod report;
+mod site;
+
+pub use report::Report;
+
+use anyhow::Result;
+use serde::Serialize;
+use site::Stage;
+use std::time::Duration;
+
+/// Something that goes wrong. The names on the command line are these, with `-`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Fault {
+    /// One endpoint of three is killed, and comes back.
+    BackendKilled,
+    /// One cluster of three is killed, and comes back.
+    ClusterKilled,
+    /// One endpoint of three accepts requests and never answers.
+    BackendHung,
+    /// All endpoints are killed, and come back.
+    AllBackendsDown,
+    /// A request makes its VM trap.
+    VmTrapped,
+    /// Other configurations come, one after the other.
+    ConfigurationReloaded,
+    /// A configuration comes that is wrong.
+    BadConfiguration,
+    /// An Envoy with twice as many workers takes over, in a hot restart.
+    WorkersDoubled,
+    /// The clock jumps by an hour, forwards and backwards. In the simulator: a real clock is not ours to set.
+    ClockJumped,
+    /// A flood from addresses that are all different.
+    ManyAddresses,
+    /// Connections that send their headers a byte at a time.
+    SlowHeaders,
+    /// Session cookies that nobody gave out.
+    ForgedCookies,
+}
+
+impl Fault {
+    /// All of them.
+    pub fn all() -> &'static [Fault] {
+        clap::ValueEnum::value_variants()
+    }
+
+    /// As on the command line.
+    pub fn name(self) -> String {
+        clap::ValueEnum::to_possible_value(&self).map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// How much is played.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How many clients send the load.
+    pub clients: usize,
+    /// How often each of them sends a request, at most.
+    pub interval: Duration,
+    /// How many good answers are waited for where time has to pass: before a fault, in the middle of it, and after it.
+    pub answers: usize,
+    /// How often backends are killed, VMs made to trap, and bad configurations sent.
+    pub rounds: usize,
+    /// How many configurations come.
+    pub reloads: usize,
+    /// How many addresses a flood comes from.
+    pub addresses: u32,
+    /// How many connections send their headers a byte at a time.
+    pub slow_connections: usize,
+    /// How many forged cookies come.
+    pub forged: usize,
+}
+
+impl Plan {
+    /// For the README.
+    pub const FULL: Plan = Plan {
+        clients: 8,
+        interval: Duration::from_millis(10),
+        answers: 1_000,
+        rounds: 5,
+        reloads: 100,
+        addresses: 1_000_000,
+        slow_connections: 3_000,
+        forged: 10_000,
+    };
+    /// To see that the promises hold, on whatever machine.
+    pub const SMALL: Plan = Plan {
+        clients: 6,
+        interval: Duration::from_millis(5),
+        answers: 200,
+        rounds: 1,
+        reloads: 5,
+        addresses: 100_000,
+        slow_connections: 200,
+        forged: 1_000,
+    };
+}
+
+/// What became of a fault: a row of the report.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Played {
+    /// What went wrong.
+    pub fault: String,
+    /// How many requests the load had while it was played.
+    pub requests: usize,
+    /// How many of them failed.
+    pub failed: usize,
+    /// What was promised beforehand.
+    pub promised: String,
+    /// What was seen besides.
+    pub seen: String,
+    /// The promises that were broken.
+    pub broken: Vec<String>,
+}
+
+/// Plays faults, one after the other. What it is at is told to `say`.
+pub fn play(faults: &[Fault], plan: &Plan, say: &dyn Fn(&str)) -> Result<Report> {
+    let stage = Stage::prepare()?;
+    let play = |fault: &Fault| {
+        say(&fault.name());
+        match fault {
+            Fault::BackendKilled => backends::killed(&stage, plan),
+            Fault::ClusterKilled => backends::cluster_killed(&stage, plan),
+            Fault::BackendHung => backends::hung(&stage, plan),
+            Fault::AllBackendsDown => backends::all_down(&stage, plan),
+            Fault::VmTrapped => proxy::trapped(&stage, plan),
+            Fault::ConfigurationReloaded => proxy::reloaded(&stage, plan),
+            Fault::BadConfiguration => proxy::bad_configuration(&stage, plan),
+            Fault::WorkersDoubled => proxy::workers_doubled(&stage, plan),
+            Fault::ClockJumped => clock::jumped(),
+            Fault::ManyAddresses => clients::many_addresses(&stage, plan),
+            Fault::SlowHeaders => clients::slow_headers(&stage, plan),
+            Fault::ForgedCookies => clients::forged_cookies(&stage, plan),
+        }
+    };
+    Ok(Report {
+        envoy: stage.version(),
+        rows: faults.iter().map(play).collect::<Result<_>>()?,
+    })
+}

@@ -1,0 +1,161 @@
+//! Backends that are gone, and one that never answers.
+
+use super::site::{Site, Stage, shown};
+use super::{Plan, Played};
+use crate::backend::Answer;
+use crate::exchange::Response;
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const ENDPOINTS: [&str; 3] = ["127.0.0.1:9101", "127.0.0.1:9102", "127.0.0.1:9103"];
+/// So many failures in a row eject a target.
+const FAILURES: usize = 3;
+/// How long a backend takes that hangs: longer than anybody waits.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+/// A pool of three endpoints.
+fn endpoints() -> Value {
+    json!({
+        "pools": { "api": {
+            "cluster": "api",
+            "targets": ENDPOINTS.map(|endpoint| json!({ "endpoint": endpoint })),
+            "health": { "passive": { "consecutive_failures": FAILURES, "eject": "2s" } },
+        } },
+        "routes": [{ "name": "all", "pool": "api" }],
+    })
+}
+
+/// Waits until a target is ejected that has broken down: how long that took.
+fn ejected(site: &Site, pool: &str, watch: &super::load::Watch<'_>, before: u64) -> Result<Duration> {
+    watch.until("the target is ejected", || Ok(ejections(site, pool)? > before))
+}
+
+/// How often a target was ejected or failed its probes.
+fn ejections(site: &Site, pool: &str) -> Result<u64> {
+    Ok(site.metric(&format!("pool.{pool}.ejected"))? + site.metric(&format!("pool.{pool}.fell"))?)
+}
+
+/// Kills one backend of three and starts it again, as often as planned: how long the last took to be ejected and to be back.
+fn kill_and_revive(
+    site: &mut Site,
+    pool: &str,
+    name: &str,
+    plan: &Plan,
+    watch: &super::load::Watch<'_>,
+) -> Result<[Duration; 2]> {
+    let mut took = [Duration::ZERO; 2];
+    for _ in 0..plan.rounds {
+        let before = ejections(site, pool)?;
+        site.backend(name)?.stop();
+        let out = ejected(site, pool, watch, before)?;
+        watch.more(plan.answers)?;
+        site.backend(name)?.start_again()?;
+        let back = watch.until("it has requests again", || {
+            Ok(site.backend(name)?.count() > plan.clients)
+        })?;
+        took = [took[0].max(out), took[1].max(back)];
+        watch.more(plan.answers)?;
+    }
+    Ok(took)
+}
+
+pub fn killed(stage: &Stage, plan: &Plan) -> Result<Played> {
+    let mut site = stage.site(&endpoints())?;
+    let (mut log, [out, back]) = site.under_load(plan, |site, watch| {
+        kill_and_revive(site, "api", ENDPOINTS[1], plan, watch)
+    })?;
+    log.at_most(0);
+    let retries = site.envoy.stat("cluster.api.upstream_rq_retry")?;
+    let seen = format!(
+        "{retries} tried again at the next endpoint; ejected after {}, back after {}",
+        shown(out),
+        shown(back)
+    );
+    let fault = format!("one endpoint of three killed, and back, {} times", plan.rounds);
+    site.survived(fault, log, "none fails", seen)
+}
+
+pub fn cluster_killed(stage: &Stage, plan: &Plan) -> Result<Played> {
+    let targets = ["one", "two", "three"].map(|cluster| json!({ "cluster": cluster }));
+    let mut site = stage.site(&json!({
+        "pools": { "web": {
+            "targets": targets,
+            "health": {
+                "passive": { "consecutive_failures": FAILURES, "eject": "1h", "max_eject": "1h" },
+                "active": { "path": "/health", "interval": "1s", "timeout": "1s", "rise": 2, "fall": 2 },
+            },
+        } },
+        "routes": [{ "name": "all", "pool": "web" }],
+    }))?;
+    let (mut log, [out, back]) =
+        site.under_load(plan, |site, watch| kill_and_revive(site, "web", "two", plan, watch))?;
+    // Those of the last failure's moment may all have been under way to it.
+    log.at_most(plan.rounds * (FAILURES + plan.clients));
+    let seen = format!("ejected after {}, back after {}", shown(out), shown(back));
+    let fault = format!("one cluster of three killed, and back, {} times", plan.rounds);
+    let promised =
+        format!("each time {FAILURES} fail (`consecutive_failures`), and what is under way to it then; none after it");
+    site.survived(fault, log, &promised, seen)
+}
+
+pub fn hung(stage: &Stage, plan: &Plan) -> Result<Played> {
+    let mut site = stage.site(&endpoints())?;
+    let (mut log, (out, back)) = site.under_load(plan, |site, watch| {
+        let silence = Response {
+            status: 200,
+            headers: Vec::new(),
+            body: Vec::new(),
+        };
+        site.backend(ENDPOINTS[1])?.answer(Answer::After(FOR_EVER, silence));
+        let out = ejected(site, "api", watch, 0)?;
+        watch.more(plan.answers)?;
+        let backend = site.backend(ENDPOINTS[1])?;
+        backend.answer(Answer::Name);
+        let hung = backend.count();
+        let back = watch.until("it has requests again", || {
+            Ok(site.backend(ENDPOINTS[1])?.count() > hung + plan.clients)
+        })?;
+        Ok((out, back))
+    })?;
+    log.at_most(0);
+    let retries = site.envoy.stat("cluster.api.upstream_rq_retry")?;
+    let seen = format!(
+        "{retries} waited for `per_try_timeout` and were answered by the next endpoint, the slowest after {}; ejected after {}, back after {}",
+        shown(log.slowest()),
+        shown(out),
+        shown(back)
+    );
+    site.survived("one endpoint of three hangs".to_owned(), log, "none fails", seen)
+}
+
+pub fn all_down(stage: &Stage, plan: &Plan) -> Result<Played> {
+    let mut site = stage.site(&endpoints())?;
+    let (mut log, [dead, starting, back]) = site.under_load(plan, |site, watch| {
+        ENDPOINTS
+            .iter()
+            .try_for_each(|name| anyhow::Ok(site.backend(name)?.stop()))?;
+        let dead = watch.now();
+        watch.more_failures(plan.answers)?;
+        let starting = watch.now();
+        ENDPOINTS
+            .iter()
+            .try_for_each(|name| anyhow::Ok(site.backend(name)?.start_again()?))?;
+        Ok([dead, starting, watch.now()])
+    })?;
+    log.none_after(back);
+    let during = log.failed_between(dead, starting);
+    let recovered = log.first_good_after(back).unwrap_or(Duration::MAX).saturating_sub(back);
+    let seen = format!(
+        "for {}; {during} sent meanwhile, each answered, the slowest after {}; the first good answer {} after",
+        shown(starting - dead),
+        shown(log.slowest()),
+        shown(recovered)
+    );
+    site.survived(
+        "all endpoints killed, and back".to_owned(),
+        log,
+        "all fail that are sent meanwhile, none that is sent after",
+        seen,
+    )
+}

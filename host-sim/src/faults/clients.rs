@@ -1,0 +1,243 @@
+//! Clients that mean no good: from a million addresses, a byte at a time, with cookies that nobody gave out.
+
+use super::flood::flood;
+use super::load::{self, Ending, backend};
+use super::proxy::cookie;
+use super::site::{Stage, shown};
+use super::{Plan, Played};
+use crate::client::Client;
+use anyhow::{Context, Result, ensure};
+use fastrand::Rng;
+use serde_json::{Value, json};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+const MEBIBYTE: f64 = 1024.0 * 1024.0;
+/// What a flood may add to Envoy's memory.
+const MOST_MEMORY: f64 = 16.0 * MEBIBYTE;
+
+pub fn many_addresses(stage: &Stage, plan: &Plan) -> Result<Played> {
+    let site = stage.site(&json!({
+        // What the proxy appends is the last one.
+        "client_ip": { "header": "x-forwarded-for", "trusted_hops": 2 },
+        "pools": { "web": { "targets": [{ "cluster": "web" }] } },
+        // No client of the load is near its limit.
+        "rate_limits": { "per-ip": { "requests": 200, "per": "1s", "key": ["client_ip"] } },
+        "routes": [
+            { "name": "flood", "match": { "path": { "exact": "/flood" } }, "rate_limits": ["per-ip"], "respond": { "status": 204 } },
+            { "name": "all", "rate_limits": ["per-ip"], "pool": "web" },
+        ],
+    }))?;
+    let memory = || {
+        anyhow::Ok([
+            site.envoy.resident_memory()? as f64,
+            site.envoy.allocated_memory()? as f64,
+        ])
+    };
+    let address = site.envoy.address()?;
+    let ask = |number: usize, _: usize, client: &mut Client| {
+        load::get(
+            client,
+            &[("x-forwarded-for", format!("203.0.113.{number}").as_bytes())],
+            |_| Ending::Good,
+        )
+    };
+    let (mut log, (statuses, took, grown)) = load::under(address, plan, &ask, |_| {
+        let before = memory()?;
+        let start = Instant::now();
+        let statuses = flood(address, "/flood", plan.addresses).context("the flood")?;
+        let took = start.elapsed();
+        let after = memory()?;
+        Ok((statuses, took, (after[0] - before[0]).max(after[1] - before[1])))
+    })?;
+    log.at_most(0);
+    if grown > MOST_MEMORY {
+        log.broken.push(format!("{:.1} MiB more", grown / MEBIBYTE));
+    }
+    if statuses.get(&204) != Some(&(plan.addresses as usize)) {
+        log.broken.push(format!("the flood was answered {statuses:?}"));
+    }
+    let seen = format!(
+        "none refused either; in {}, {:.1} MiB more memory of at most {}",
+        shown(took),
+        grown.max(0.0) / MEBIBYTE,
+        MOST_MEMORY / MEBIBYTE
+    );
+    let fault = format!("a flood from {} addresses through a rate limit", plan.addresses);
+    site.survived(fault, log, "none fails, memory stays where it was", seen)
+}
+
+/// How often each slow connection sends a byte.
+const BYTE: Duration = Duration::from_millis(500);
+/// What comes before the header that never ends.
+const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nx-slow: ";
+
+/// Opens so many connections, sends a byte on each now and then, and opens anew what the proxy has closed, until it is over.
+fn trickle(to: SocketAddr, connections: usize, closed: &AtomicUsize, over: &AtomicBool) -> Result<()> {
+    let open = || {
+        let mut stream = TcpStream::connect(to).context("a connection (each needs a file: `ulimit -n`)")?;
+        stream.write_all(HEAD)?;
+        stream.set_nonblocking(true)?;
+        anyhow::Ok(stream)
+    };
+    let mut streams = Vec::new();
+    while streams.len() < connections && !over.load(Ordering::Relaxed) {
+        streams.push(open()?);
+    }
+    while !over.load(Ordering::Relaxed) {
+        let round = Instant::now();
+        for stream in &mut streams {
+            let sent = stream.write(b"a").is_ok();
+            let waits = stream
+                .read(&mut [0; 512])
+                .is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+            if !(sent && waits) {
+                closed.fetch_add(1, Ordering::Relaxed);
+                *stream = open()?;
+            }
+        }
+        sleep(BYTE.saturating_sub(round.elapsed()));
+    }
+    Ok(())
+}
+
+pub fn slow_headers(stage: &Stage, plan: &Plan) -> Result<Played> {
+    let mut site = stage.site(&json!({
+        "pools": { "web": { "targets": [{ "cluster": "web" }] } },
+        "routes": [{ "name": "all", "pool": "web" }],
+    }))?;
+    let (closed, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (mut log, (most, took)) = site.under_load(plan, |site, watch| {
+        let to = site.envoy.address()?;
+        scope(|scope| {
+            let slow = scope.spawn(|| trickle(to, plan.slow_connections, &closed, &over));
+            let (mut most, start) = (0, Instant::now());
+            let seen = watch.until("every slow connection is closed", || {
+                most = most.max(site.envoy.stat("http.edge.downstream_cx_active")?);
+                Ok(slow.is_finished() || closed.load(Ordering::Relaxed) >= plan.slow_connections)
+            });
+            over.store(true, Ordering::Relaxed);
+            slow.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            seen?;
+            Ok((most, start.elapsed()))
+        })
+    })?;
+    log.at_most(0);
+    let seen = format!(
+        "{most} connections at once; within {} Envoy had closed {} of them by `request_headers_timeout`; slowest answer of the load {}",
+        shown(took),
+        closed.into_inner(),
+        shown(log.slowest())
+    );
+    let fault = format!(
+        "{} connections send their headers a byte at a time",
+        plan.slow_connections
+    );
+    site.survived(fault, log, "none fails, every slow connection is closed", seen)
+}
+
+/// Two pools with the same targets and keys.
+fn shops() -> Value {
+    let targets = ["a", "b", "c"].map(|cluster| json!({ "cluster": cluster }));
+    let pool = |cookie: &str| {
+        json!({
+            "targets": targets,
+            "sticky": { "cookie": { "name": cookie }, "keys": ["YS1uZXcta2V5LW9mLWF0LWxlYXN0LTE2LWJ5dGVz"] },
+        })
+    };
+    json!({
+        "pools": { "shop": pool("pm"), "other": pool("pm_other") },
+        "routes": [
+            { "name": "other", "match": { "headers": [{ "name": "x-other", "present": true }] }, "pool": "other" },
+            { "name": "shop", "pool": "shop" },
+        ],
+    })
+}
+
+/// The bytes that a cookie's value may have (RFC 6265, 4.1.1), and those above ASCII, which proxies let through.
+fn is_cookie_byte(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e | 0x80..)
+}
+
+/// A cookie that nobody gave out, made from the ones that somebody did: `name=value`.
+fn forged(rng: &mut Rng, own: &[u8], other: &[u8]) -> Vec<u8> {
+    const NAME: &[u8] = b"pm=";
+    let value = own.strip_prefix(NAME).unwrap_or_default();
+    let other = other.strip_prefix(b"pm_other=").unwrap_or_default();
+    let mut forged = match rng.u8(..5) {
+        0 => (0..rng.usize(..200)).map(|_| rng.u8(0x21..)).collect(),
+        1 => value[..rng.usize(..value.len())].to_vec(),
+        2 => {
+            let (mut value, place) = (value.to_vec(), rng.usize(..value.len()));
+            value[place] ^= 1 << rng.u8(..8);
+            value
+        }
+        3 => [value, &[b"AZaz09-_"[rng.usize(..8)]]].concat(),
+        _ => other.to_vec(),
+    };
+    forged.retain(|byte| is_cookie_byte(*byte));
+    match forged == value {
+        true => NAME.to_vec(),
+        false => [NAME, &forged].concat(),
+    }
+}
+
+pub fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
+    let site = stage.site(&shops())?;
+    let mut client = site.envoy.client()?;
+    let mut begin = |headers: &[(&str, &[u8])]| {
+        let mut session = None;
+        load::get(&mut client, headers, |answer| {
+            session = cookie(answer).map(|cookie| (cookie, backend(answer).to_owned()));
+            Ending::Good
+        });
+        session.context("a session")
+    };
+    let (own, target) = begin(&[])?;
+    let (other, _) = begin(&[("x-other", b"1")])?;
+    ensure!(
+        own.starts_with(b"pm=") && other.starts_with(b"pm_other="),
+        "other cookies"
+    );
+    let seed = fastrand::u64(..);
+    let sent = AtomicUsize::new(0);
+    let ask = |number: usize, nth: usize, client: &mut Client| {
+        // The real one is as good as before, all the time.
+        if nth % 8 == 0 {
+            return load::get(client, &[("cookie", &own)], |answer| match cookie(answer) {
+                None if backend(answer) == target => Ending::Good,
+                _ => Ending::Wrong("the real cookie is worth nothing".to_owned()),
+            });
+        }
+        let mut rng = Rng::with_seed(seed ^ ((number as u64) << 32) ^ nth as u64);
+        let forged = forged(&mut rng, &own, &other);
+        sent.fetch_add(1, Ordering::Relaxed);
+        load::get(client, &[("cookie", &forged)], |answer| match cookie(answer) {
+            Some(_) => Ending::Good,
+            None => Ending::Wrong(format!("seed {seed}: pinned by {}", forged.escape_ascii())),
+        })
+    };
+    let plan = &Plan {
+        interval: Duration::ZERO,
+        ..*plan
+    };
+    let (mut log, ()) = load::under(site.envoy.address()?, plan, &ask, |watch| {
+        watch
+            .until("enough cookies", || Ok(sent.load(Ordering::Relaxed) >= plan.forged))
+            .map(drop)
+    })?;
+    log.at_most(0);
+    let sent = sent.into_inner();
+    let seen = format!(
+        "random bytes, real ones cut short, longer, with a bit flipped, of another pool: none pinned; seed {seed}"
+    );
+    site.survived(
+        format!("{sent} forged session cookies"),
+        log,
+        "none fails, none holds to a target",
+        seen,
+    )
+}

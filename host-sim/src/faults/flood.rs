@@ -1,0 +1,102 @@
+//! A flood of requests from addresses that are all different, as fast as two threads can send them.
+
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::thread;
+
+const THREADS: u32 = 2;
+/// Of each thread.
+const PIPELINES: usize = 32;
+/// Envoy takes more answers than that in one write for a flood, and closes the connection.
+const AHEAD: usize = 2;
+
+/// An HTTP/1.1 connection on which requests are sent before the answer to the first is read.
+struct Pipeline {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Pipeline {
+    fn open(to: SocketAddr) -> Result<Pipeline> {
+        let stream = TcpStream::connect(to)?;
+        stream.set_nodelay(true)?;
+        Ok(Pipeline {
+            stream,
+            received: Vec::new(),
+        })
+    }
+
+    /// Reads so many answers, none of which has a body, and counts them by status.
+    fn receive(&mut self, count: usize, statuses: &mut BTreeMap<u16, usize>) -> Result<()> {
+        let mut left = count;
+        while left > 0 {
+            let mut chunk = [0; 64 * 1024];
+            let size = self.stream.read(&mut chunk)?;
+            ensure!(size > 0, "closed, {left} answers before the end");
+            self.received.extend_from_slice(&chunk[..size]);
+            let mut done = 0;
+            loop {
+                let mut headers = [httparse::EMPTY_HEADER; 16];
+                let mut answer = httparse::Response::new(&mut headers);
+                let httparse::Status::Complete(size) = answer.parse(&self.received[done..])? else {
+                    break;
+                };
+                *statuses.entry(answer.code.context("no status")?).or_default() += 1;
+                done += size;
+                left -= 1;
+            }
+            self.received.drain(..done);
+        }
+        Ok(())
+    }
+}
+
+/// The `n`th of 2^32 addresses that are all different and seem to be in no order; every other one is IPv6.
+fn address(n: u32) -> IpAddr {
+    // Multiplying by an odd number is a bijection (Knuth, "The Art of Computer Programming", 6.4).
+    let scattered = n.wrapping_mul(2_654_435_769);
+    match n % 2 {
+        0 => Ipv4Addr::from_bits(scattered).into(),
+        _ => Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(scattered) << 64 | u128::from(!scattered)).into(),
+    }
+}
+
+/// Sends a `GET` for `path` from each of so many addresses, by `x-forwarded-for`, and returns how many answers had which
+/// status. None may have a body. An error is a connection that broke.
+pub fn flood(to: SocketAddr, path: &str, addresses: u32) -> Result<BTreeMap<u16, usize>> {
+    let send = |first: u32| {
+        let mut pipelines = (0..PIPELINES).map(|_| Pipeline::open(to)).collect::<Result<Vec<_>>>()?;
+        let mut statuses = BTreeMap::new();
+        let own: Vec<u32> = (first..addresses).step_by(THREADS as usize).collect();
+        for round in own.chunks(PIPELINES * AHEAD) {
+            for (pipeline, ahead) in pipelines.iter_mut().zip(round.chunks(AHEAD)) {
+                let request = |n: &u32| {
+                    format!(
+                        "GET {path} HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {}\r\n\r\n",
+                        address(*n)
+                    )
+                };
+                let requests: String = ahead.iter().map(request).collect();
+                pipeline.stream.write_all(requests.as_bytes())?;
+            }
+            for (pipeline, ahead) in pipelines.iter_mut().zip(round.chunks(AHEAD)) {
+                pipeline.receive(ahead.len(), &mut statuses)?;
+            }
+        }
+        Ok(statuses)
+    };
+    thread::scope(|scope| {
+        let send = &send;
+        let threads: Vec<_> = (0..THREADS).map(|first| scope.spawn(move || send(first))).collect();
+        let mut sum = BTreeMap::<u16, usize>::new();
+        for thread in threads {
+            let statuses: Result<_> = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            for (status, count) in statuses? {
+                *sum.entry(status).or_default() += count;
+            }
+        }
+        Ok(sum)
+    })
+}

@@ -1,0 +1,294 @@
+//! Steady load, and what became of each request.
+
+use super::Plan;
+use crate::client::Client;
+use anyhow::Result;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::{Request, Response};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+/// How long something may take that must come at last, on whatever machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How often we look.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// What a request came to for its client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// It was answered as it should be.
+    Good,
+    /// It failed; why.
+    Failed(String),
+    /// It was answered, but otherwise than was promised.
+    Wrong(String),
+}
+
+/// A request of the load. Times are since the load began.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    pub sent: Duration,
+    pub ended: Duration,
+    pub ending: Ending,
+}
+
+/// What a client does in turn: the client's number, how many it has sent before, and its connection.
+pub type Ask<'a> = dyn Fn(usize, usize, &mut Client) -> Ending + Sync + 'a;
+
+/// Sends a `GET` for `/` with these headers. `judge` looks at the answer if that is a 200.
+pub fn get(client: &mut Client, headers: &[(&str, &[u8])], judge: impl FnOnce(&Response<Bytes>) -> Ending) -> Ending {
+    let request = headers
+        .iter()
+        .fold(Request::get("/").header("host", "a"), |request, (name, value)| {
+            request.header(*name, *value)
+        });
+    let answer = match request.body(Full::default()) {
+        Ok(request) => client.send(request),
+        Err(error) => return Ending::Wrong(format!("no request: {error}")),
+    };
+    match answer {
+        Ok(answer) if answer.status().is_server_error() => Ending::Failed(format!(
+            "{} {}",
+            answer.status(),
+            String::from_utf8_lossy(answer.body())
+        )),
+        Ok(answer) if answer.status() != 200 => Ending::Wrong(answer.status().to_string()),
+        Ok(answer) => judge(&answer),
+        Err(error) => Ending::Failed(format!("{error:#}")),
+    }
+}
+
+/// The simplest load: every answer is as good as another.
+pub fn plain(_: usize, _: usize, client: &mut Client) -> Ending {
+    get(client, &[], |_| Ending::Good)
+}
+
+/// Who answered.
+pub fn backend(answer: &Response<Bytes>) -> &str {
+    header(answer, "x-backend")
+}
+
+/// A header's value. Empty where it is missing.
+pub fn header<'a>(answer: &'a Response<Bytes>, name: &str) -> &'a str {
+    let value = answer.headers().get(name);
+    value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// What is seen of a load while it goes on.
+pub struct Watch<'l> {
+    start: Instant,
+    good: &'l AtomicUsize,
+    failed: &'l AtomicUsize,
+    broken: RefCell<Vec<String>>,
+}
+
+impl Watch<'_> {
+    /// Since the load began.
+    pub fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// A promise is broken.
+    pub fn broken(&self, what: String) {
+        self.broken.borrow_mut().push(what);
+    }
+
+    /// Waits for what must come, and returns how long it took. That it does not come is a broken promise.
+    pub fn until(&self, what: &str, mut look: impl FnMut() -> Result<bool>) -> Result<Duration> {
+        let begin = Instant::now();
+        while !look()? {
+            if begin.elapsed() > PATIENCE {
+                self.broken(format!("not within {PATIENCE:?}: {what}"));
+                break;
+            }
+            sleep(GLANCE);
+        }
+        Ok(begin.elapsed())
+    }
+
+    /// Waits for so many more good answers.
+    pub fn more(&self, answers: usize) -> Result<Duration> {
+        let before = self.good.load(Ordering::Relaxed);
+        self.until("more good answers", || {
+            Ok(self.good.load(Ordering::Relaxed) >= before + answers)
+        })
+    }
+
+    /// Waits for so many more failures.
+    pub fn more_failures(&self, failures: usize) -> Result<Duration> {
+        let before = self.failed.load(Ordering::Relaxed);
+        self.until("requests fail", || {
+            Ok(self.failed.load(Ordering::Relaxed) >= before + failures)
+        })
+    }
+}
+
+/// A load that is over.
+#[derive(Debug)]
+pub struct Log {
+    /// In the order of their clients.
+    exchanges: Vec<Exchange>,
+    /// Promises that were broken meanwhile.
+    pub broken: Vec<String>,
+}
+
+impl Log {
+    pub fn requests(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    pub fn failed(&self) -> usize {
+        self.failures().count()
+    }
+
+    fn failures(&self) -> impl Iterator<Item = &Exchange> {
+        let failed = |exchange: &&Exchange| matches!(exchange.ending, Ending::Failed(_));
+        self.exchanges.iter().filter(failed)
+    }
+
+    /// How many failed of those that were sent in this time.
+    pub fn failed_between(&self, from: Duration, until: Duration) -> usize {
+        self.failures()
+            .filter(|exchange| exchange.sent >= from && exchange.sent < until)
+            .count()
+    }
+
+    /// When the first good answer came to a request that was sent then or later.
+    pub fn first_good_after(&self, from: Duration) -> Option<Duration> {
+        let good = |exchange: &&Exchange| exchange.ending == Ending::Good && exchange.sent >= from;
+        self.exchanges.iter().filter(good).map(|exchange| exchange.ended).min()
+    }
+
+    /// How long the slowest took.
+    pub fn slowest(&self) -> Duration {
+        let took = self.exchanges.iter().map(|exchange| exchange.ended - exchange.sent);
+        took.max().unwrap_or_default()
+    }
+
+    /// No more than so many may have failed.
+    pub fn at_most(&mut self, most: usize) {
+        let failed = self.failed();
+        if failed > most {
+            let why = self.why(Duration::ZERO);
+            self.broken.push(format!("{failed} failed, of at most {most}; {why}"));
+        }
+    }
+
+    /// None may have failed that was sent then or later.
+    pub fn none_after(&mut self, from: Duration) {
+        let failed = self.failed_between(from, Duration::MAX);
+        if failed > 0 {
+            let why = self.why(from);
+            self.broken.push(format!("{failed} failed afterwards; {why}"));
+        }
+    }
+
+    /// How the first of them failed that was sent then or later.
+    fn why(&self, from: Duration) -> String {
+        let first = self
+            .failures()
+            .filter(|exchange| exchange.sent >= from)
+            .min_by_key(|exchange| exchange.sent);
+        first.map_or_else(String::new, |first| {
+            format!("the first after {:?}: {:?}", first.ended - first.sent, first.ending)
+        })
+    }
+
+    /// What was promised of every single answer, and of all requests before the fault.
+    fn judge(&mut self, begun: Duration) {
+        let early = self.failed_between(Duration::ZERO, begun);
+        // What was under way when the fault began belongs to it.
+        let early = early
+            - self
+                .failures()
+                .filter(|exchange| exchange.sent < begun && exchange.ended >= begun)
+                .count();
+        if early > 0 {
+            let why = self.why(Duration::ZERO);
+            self.broken.push(format!("{early} failed before the fault; {why}"));
+        }
+        let mut wrong = self.exchanges.iter().filter_map(|exchange| match &exchange.ending {
+            Ending::Wrong(what) => Some(what),
+            _ => None,
+        });
+        if let Some(first) = wrong.next() {
+            let others = wrong.count();
+            self.broken.push(format!("{first}, and {others} more"));
+        }
+    }
+}
+
+/// Ends the load, whatever becomes of the act.
+struct Over<'l>(&'l AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Sends load to `address`. As soon as it is answered well, `act` begins; when that is over and it is still answered well, it ends.
+pub fn under<T>(
+    address: SocketAddr,
+    plan: &Plan,
+    ask: &Ask<'_>,
+    act: impl FnOnce(&Watch<'_>) -> Result<T>,
+) -> Result<(Log, T)> {
+    let (over, good, failed) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let start = Instant::now();
+    let client = |number: usize| -> Result<Vec<Exchange>> {
+        let mut client = Client::new(address)?;
+        let mut exchanges = Vec::new();
+        while !over.load(Ordering::Relaxed) {
+            let sent = start.elapsed();
+            let ending = ask(number, exchanges.len(), &mut client);
+            let ended = start.elapsed();
+            match ending {
+                Ending::Good => good.fetch_add(1, Ordering::Relaxed),
+                Ending::Failed(_) => failed.fetch_add(1, Ordering::Relaxed),
+                Ending::Wrong(_) => 0,
+            };
+            exchanges.push(Exchange { sent, ended, ending });
+            sleep((sent + plan.interval).saturating_sub(ended));
+        }
+        Ok(exchanges)
+    };
+    scope(|scope| {
+        let client = &client;
+        let clients: Vec<_> = (0..plan.clients)
+            .map(|number| scope.spawn(move || client(number)))
+            .collect();
+        let watch = Watch {
+            start,
+            good: &good,
+            failed: &failed,
+            broken: RefCell::default(),
+        };
+        let act = || {
+            watch.more(plan.answers)?;
+            let begun = watch.now();
+            let result = act(&watch)?;
+            watch.more(plan.answers)?;
+            Ok((begun, result))
+        };
+        let acted: Result<_> = {
+            let _over = Over(&over);
+            act()
+        };
+        let mut exchanges = Vec::new();
+        for client in clients {
+            exchanges.extend(client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        let (begun, result) = acted?;
+        let mut log = Log {
+            exchanges,
+            broken: watch.broken.into_inner(),
+        };
+        log.judge(begun);
+        Ok((log, result))
+    })
+}

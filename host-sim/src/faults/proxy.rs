@@ -1,0 +1,215 @@
+//! What happens to the proxy itself: a VM that traps, configurations good and bad, another Envoy that takes over.
+
+use super::load::{self, Ending, backend, header};
+use super::site::{Stage, WORKERS, shown};
+use super::{Plan, Played};
+use crate::backend::Answer;
+use crate::client::Client;
+use crate::exchange::Response;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::sync::{Mutex, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a request is under way that a VM may take along when it traps.
+const SERVICE: Duration = Duration::from_millis(20);
+/// After a trap Envoy loads a VM anew with the next request, but not more often than about once in a second.
+const BACK_OFF: Duration = Duration::from_secs(3);
+
+pub fn trapped(stage: &Stage, plan: &Plan) -> Result<Played> {
+    let mut site = stage.trapping_site(&json!({
+        "pools": { "web": { "balance": "least_connections", "targets": [{ "cluster": "one" }, { "cluster": "two" }] } },
+        "routes": [{ "name": "all", "pool": "web" }],
+    }))?;
+    let slow = Response {
+        status: 200,
+        headers: Vec::new(),
+        body: Vec::new(),
+    };
+    site.fleet.answer(&Answer::After(SERVICE, slow));
+    let (mut log, slowest) = site.under_load(plan, |site, watch| {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..plan.rounds {
+            let trap = load::get(&mut site.envoy.client()?, &[("x-trap", b"1")], |_| Ending::Good);
+            if !matches!(trap, Ending::Failed(_)) {
+                watch.broken(format!("the VM should have trapped: {trap:?}"));
+            }
+            let trapped = Instant::now();
+            watch.more(plan.answers)?;
+            slowest = slowest.max(trapped.elapsed());
+            sleep(BACK_OFF.saturating_sub(trapped.elapsed()));
+        }
+        Ok(slowest)
+    })?;
+    log.at_most(plan.rounds * plan.clients);
+    if !site.has_trapped() {
+        log.broken.push("no VM has trapped".to_owned());
+    }
+    let seen = format!(
+        "besides the {} that trapped; {} good answers at most {} after a trap; all counts right again",
+        plan.rounds,
+        plan.answers,
+        shown(slowest)
+    );
+    let fault = format!("a request makes its VM trap, {} times", plan.rounds);
+    site.played(fault, log, "the request, and those that are under way in its VM", seen)
+}
+
+/// A pool of two clusters, and which configuration it is in a header.
+fn revision(number: usize) -> Value {
+    json!({
+        "pools": { "web": {
+            "targets": [{ "cluster": "blue", "weight": 1 + number % 3 }, { "cluster": "green" }],
+            "sticky": { "cookie": { "name": "pm" }, "keys": ["YS1uZXcta2V5LW9mLWF0LWxlYXN0LTE2LWJ5dGVz"] },
+        } },
+        "routes": [{ "name": "all", "pool": "web", "response_headers": { "set": { "x-revision": number.to_string() } } }],
+    })
+}
+
+/// Whether a new connection is served by this configuration.
+fn is_revision(client: &mut Client, number: usize) -> Ending {
+    load::get(client, &[], |answer| match header(answer, "x-revision") {
+        revision if revision == number.to_string() => Ending::Good,
+        other => Ending::Wrong(format!("revision {other:?} in place of {number}")),
+    })
+}
+
+pub fn reloaded(stage: &Stage, plan: &Plan) -> Result<Played> {
+    let mut site = stage.site(&revision(0))?;
+    let (mut log, took) = site.under_load(plan, |site, watch| {
+        let start = Instant::now();
+        for number in 1..=plan.reloads {
+            site.update(revision(number))?;
+            let serves = is_revision(&mut site.envoy.client()?, number);
+            if serves != Ending::Good {
+                watch.broken(format!("after reload {number}: {serves:?}"));
+            }
+        }
+        Ok(start.elapsed())
+    })?;
+    log.at_most(0);
+    let seen = format!("all in {}; each one serves as soon as Envoy has taken it", shown(took));
+    let fault = format!("configuration reloaded {} times", plan.reloads);
+    site.survived(fault, log, "none fails", seen)
+}
+
+/// What is wrong in many ways.
+fn bad_configurations() -> [Value; 5] {
+    let with = |path: &str, value: Value| {
+        let mut configuration = revision(1);
+        if let Some(place) = configuration.pointer_mut(path) {
+            *place = value;
+        }
+        configuration
+    };
+    [
+        with("/routes/0/pool", "wbe".into()),
+        with("/pools/web/targets", json!([])),
+        with("/pools/web/sticky/keys", json!(["short"])),
+        with("/routes", json!({ "all": "web" })),
+        json!("not a configuration"),
+    ]
+}
+
+pub fn bad_configuration(stage: &Stage, plan: &Plan) -> Result<Played> {
+    let mut site = stage.site(&revision(0))?;
+    let (mut log, sent) = site.under_load(plan, |site, watch| {
+        let mut sent = 0;
+        for round in 0..plan.rounds {
+            for mut bad in bad_configurations() {
+                // Of bytes that it has refused before Envoy knows the verdict.
+                if bad.is_object() {
+                    bad["round"] = round.into();
+                }
+                sent += 1;
+                if site.update(bad.clone()).is_ok() {
+                    watch.broken(format!("taken: {bad}"));
+                }
+                let serves = is_revision(&mut site.envoy.client()?, round);
+                if serves != Ending::Good {
+                    watch.broken(format!("after a bad configuration: {serves:?}"));
+                }
+            }
+            site.update(revision(round + 1))?;
+        }
+        Ok(sent)
+    })?;
+    log.at_most(0);
+    let seen = format!("all {sent} refused, the one before kept serving, the next good one was taken each time");
+    let fault = format!("bad configuration pushed, {sent} times");
+    site.survived(fault, log, "none fails", seen)
+}
+
+/// A session: the cookie, and who answers it.
+type Session = (Vec<u8>, String);
+
+/// A client with a session asks its target only; every other client begins anew each time.
+fn in_session(sessions: &[Mutex<Option<Session>>], number: usize, client: &mut Client) -> Ending {
+    let mut session = sessions[number].lock().unwrap_or_else(PoisonError::into_inner);
+    if number % 2 > 0 {
+        return load::plain(number, 0, client);
+    }
+    match &*session {
+        Some((cookie, target)) => load::get(client, &[("cookie", cookie)], |answer| match backend(answer) {
+            same if same == target && !answer.headers().contains_key("set-cookie") => Ending::Good,
+            other => Ending::Wrong(format!(
+                "a session of {target} was answered by {other}, or is a new one"
+            )),
+        }),
+        None => {
+            let mut begun = None;
+            let ending = load::get(client, &[], |answer| match cookie(answer) {
+                Some(cookie) => {
+                    begun = Some((cookie, backend(answer).to_owned()));
+                    Ending::Good
+                }
+                None => Ending::Wrong("no session".to_owned()),
+            });
+            *session = begun;
+            ending
+        }
+    }
+}
+
+/// The cookie that an answer sets, as a client sends it back.
+pub fn cookie(answer: &hyper::Response<hyper::body::Bytes>) -> Option<Vec<u8>> {
+    let set = answer.headers().get("set-cookie")?.as_bytes();
+    set.split(|byte| *byte == b';').next().map(<[u8]>::to_vec)
+}
+
+pub fn workers_doubled(stage: &Stage, plan: &Plan) -> Result<Played> {
+    let configuration = revision(0);
+    let mut failure = None;
+    let mut site = stage.site_with(&configuration, |deployment| {
+        let restartable = deployment.clone().hot_restartable();
+        restartable.unwrap_or_else(|error| {
+            failure = Some(error);
+            deployment
+        })
+    })?;
+    if let Some(error) = failure {
+        return Err(error).context("a free port");
+    }
+    let sessions: Vec<Mutex<Option<Session>>> = (0..plan.clients).map(|_| Mutex::default()).collect();
+    let address = site.envoy.address()?;
+    let ask = |number: usize, _: usize, client: &mut Client| in_session(&sessions, number, client);
+    let (mut log, took) = load::under(address, plan, &ask, |watch| {
+        let start = Instant::now();
+        site.envoy.hand_over(2 * WORKERS)?;
+        let took = start.elapsed();
+        let workers = site.envoy.stat("server.concurrency")?;
+        if workers != u64::from(2 * WORKERS) {
+            watch.broken(format!("{workers} workers"));
+        }
+        Ok(took)
+    })?;
+    log.at_most(0);
+    let seen = format!(
+        "hot restart on the same sockets, the old Envoy gone after {}; {} sessions stayed on their targets",
+        shown(took),
+        plan.clients.div_ceil(2)
+    );
+    let fault = format!("worker count doubled, from {WORKERS} to {}", 2 * WORKERS);
+    site.survived(fault, log, "none fails, no session moves", seen)
+}

@@ -1,0 +1,75 @@
+//! The table of the README.
+
+use super::Played;
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+use std::fmt;
+
+/// Faults that were played.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Envoy's version.
+    pub envoy: String,
+    /// One for each fault, in order.
+    pub rows: Vec<Played>,
+}
+
+impl Report {
+    /// Whether every promise was kept.
+    pub fn is_kept(&self) -> bool {
+        self.rows.iter().all(|row| row.broken.is_empty())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table
+            .load_style(ASCII_MARKDOWN)
+            .set_header(["fault", "requests", "failed", "promised", "seen"]);
+        for column in table.column_iter_mut().skip(1).take(2) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        for row in &self.rows {
+            let broken = row.broken.iter().map(|broken| format!("**broken: {broken}**"));
+            let seen: Vec<_> = broken.chain([row.seen.clone()]).collect();
+            table.add_row([
+                row.fault.clone(),
+                row.requests.to_string(),
+                row.failed.to_string(),
+                row.promised.clone(),
+                seen.join("; "),
+            ]);
+        }
+        write!(f, "{table}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_that_is_broken_stands_in_the_table() {
+        let row = |broken: &[&str]| Played {
+            fault: "a fault".to_owned(),
+            requests: 10,
+            failed: 1,
+            promised: "none fails".to_owned(),
+            seen: "something".to_owned(),
+            broken: broken.iter().map(|broken| (*broken).to_owned()).collect(),
+        };
+        let report = |rows: &[Played]| Report {
+            envoy: "1.2.3".to_owned(),
+            rows: rows.to_vec(),
+        };
+        assert!(report(&[row(&[])]).is_kept());
+        let bad = report(&[row(&[]), row(&["1 failed"])]);
+        assert!(!bad.is_kept());
+        let text = bad.to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        assert!(lines[3].contains("| **broken: 1 failed**; something |"), "{text}");
+    }
+}
