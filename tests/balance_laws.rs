@@ -7,7 +7,7 @@ use fastrand::Rng;
 use host_sim::backend::{Answer, Backend};
 use host_sim::client::Client;
 use host_sim::envoy::fleet::{Fleet, Member};
-use host_sim::envoy::{Deployment, Envoy, PluginConfiguration, Wanted, install};
+use host_sim::envoy::{Deployment, Envoy, FILTER, PluginConfiguration, Wanted, install};
 use host_sim::exchange::{Pairs, Response};
 use host_sim::module;
 use host_sim::world::World;
@@ -251,14 +251,8 @@ impl Real {
     }
 }
 
-/// What Envoy calls the metrics of a filter.
-const FILTER: &str = "wasmcustom.";
-
-/// The requests in flight by an Envoy's gauges.
 fn in_flight(envoy: &Envoy) -> u64 {
-    let stats = envoy.stats(&format!("{FILTER}pointsman.pool.")).unwrap();
-    let gauges = stats.iter().filter(|(name, _)| name.ends_with(".in_flight"));
-    gauges.map(|(_, value)| value).sum()
+    envoy.requests_in_flight().unwrap()
 }
 
 impl Site for Real {
@@ -778,7 +772,7 @@ fn of_a_killed_backend_clients_see_its_first_failures_only_and_rise_probes_bring
             let before = answers.load(Ordering::Relaxed);
             until("more answers", || answers.load(Ordering::Relaxed) > before + count);
         };
-        let metric = |name: &str| envoy.stat(&format!("{FILTER}pointsman.pool.web.{name}")).unwrap();
+        let metric = |name: &str| envoy.filter_stat(&format!("pointsman.pool.web.{name}")).unwrap();
         more(300);
         assert_eq!(errors.load(Ordering::Relaxed), 0);
         member(&mut fleet, "two").stop();
@@ -839,7 +833,7 @@ fn a_pool_fails_over_and_comes_back_by_itself() {
     goes_to(&envoy, "web", &[]);
     member(&mut fleet, "web").stop();
     goes_to(&envoy, "spare", &[]);
-    let failover = envoy.stat(&format!("{FILTER}pointsman.pool.web.failover")).unwrap();
+    let failover = envoy.filter_stat("pointsman.pool.web.failover").unwrap();
     assert!(failover >= 30, "{failover}");
     member(&mut fleet, "web").start_again().unwrap();
     goes_to(&envoy, "web", &[]);

@@ -4,14 +4,13 @@
 use host_sim::client::Client;
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Envoy, PluginConfiguration, Wanted, install};
+use host_sim::faults::flood::flood;
 use host_sim::module;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, Response};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -232,64 +231,10 @@ fn a_limit_holds_for_all_workers_together() {
     assert!(admitted as f64 >= least);
 }
 
-/// An HTTP/1.1 connection on which requests are sent before the answer to the first is read.
-struct Pipeline {
-    stream: TcpStream,
-    received: Vec<u8>,
-}
-
-impl Pipeline {
-    fn open(to: SocketAddr) -> Pipeline {
-        let stream = TcpStream::connect(to).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Pipeline {
-            stream,
-            received: Vec::new(),
-        }
-    }
-
-    /// Reads so many answers, none of which has a body, and counts them by status.
-    fn receive(&mut self, count: usize, statuses: &mut BTreeMap<u16, usize>) {
-        let mut left = count;
-        while left > 0 {
-            let mut chunk = [0; 64 * 1024];
-            let size = self.stream.read(&mut chunk).unwrap();
-            assert!(size > 0, "closed, {left} answers before the end");
-            self.received.extend_from_slice(&chunk[..size]);
-            let mut done = 0;
-            loop {
-                let mut headers = [httparse::EMPTY_HEADER; 16];
-                let mut answer = httparse::Response::new(&mut headers);
-                let httparse::Status::Complete(size) = answer.parse(&self.received[done..]).unwrap() else {
-                    break;
-                };
-                *statuses.entry(answer.code.unwrap()).or_default() += 1;
-                done += size;
-                left -= 1;
-            }
-            self.received.drain(..done);
-        }
-    }
-}
-
-/// The `n`th of 2^32 addresses that are all different and seem to be in no order; every other one is IPv6.
-fn address(n: u32) -> IpAddr {
-    // Multiplying by an odd number is a bijection (Knuth, "The Art of Computer Programming", 6.4).
-    let scattered = n.wrapping_mul(2_654_435_769);
-    match n % 2 {
-        0 => Ipv4Addr::from_bits(scattered).into(),
-        _ => Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(scattered) << 64 | u128::from(!scattered)).into(),
-    }
-}
-
 /// The limit keeps each slot of the table in use for longer than it takes to fill it, so that clients without a slot come too.
 #[test]
 fn a_million_client_addresses_leave_memory_where_it_was() {
     const ADDRESSES: u32 = 1_000_000;
-    const CLIENTS: usize = 2;
-    const PIPELINES: usize = 32;
-    /// Envoy takes more answers than that in one write for a flood, and closes the connection.
-    const AHEAD: usize = 2;
     const MEBIBYTE: f64 = 1024.0 * 1024.0;
     const MOST: f64 = 16.0 * MEBIBYTE;
     let _machine = whole_machine();
@@ -307,33 +252,7 @@ fn a_million_client_addresses_leave_memory_where_it_was() {
     };
     let before = memory();
     let start = Instant::now();
-    let to = envoy.address().unwrap();
-    let flood = |client: usize| {
-        let mut pipelines: Vec<_> = (0..PIPELINES).map(|_| Pipeline::open(to)).collect();
-        let mut statuses = BTreeMap::new();
-        let own: Vec<u32> = (0..ADDRESSES).skip(client).step_by(CLIENTS).collect();
-        for round in own.chunks(PIPELINES * AHEAD) {
-            for (pipeline, ahead) in pipelines.iter_mut().zip(round.chunks(AHEAD)) {
-                let request =
-                    |n: &u32| format!("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {}\r\n\r\n", address(*n));
-                let requests: String = ahead.iter().map(request).collect();
-                pipeline.stream.write_all(requests.as_bytes()).unwrap();
-            }
-            for (pipeline, ahead) in pipelines.iter_mut().zip(round.chunks(AHEAD)) {
-                pipeline.receive(ahead.len(), &mut statuses);
-            }
-        }
-        statuses
-    };
-    let statuses = thread::scope(|scope| {
-        let flood = &flood;
-        let floods: Vec<_> = (0..CLIENTS).map(|client| scope.spawn(move || flood(client))).collect();
-        let mut sum = BTreeMap::<u16, usize>::new();
-        for (status, count) in floods.into_iter().flat_map(|flood| flood.join().unwrap()) {
-            *sum.entry(status).or_default() += count;
-        }
-        sum
-    });
+    let statuses = flood(envoy.address().unwrap(), "/", ADDRESSES).unwrap();
     let after = memory();
     println!("{statuses:?} in {:.1} s", start.elapsed().as_secs_f64());
     for (what, (before, after)) in ["resident", "allocated"].iter().zip(before.iter().zip(after)) {

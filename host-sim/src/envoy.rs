@@ -38,7 +38,7 @@ const ADMIN_ADDRESS: &str = "admin-address";
 const BASE_ID: &str = "base-id";
 
 /// What Envoy calls the metrics of a filter, before their own names.
-const FILTER: &str = "wasmcustom.";
+pub const FILTER: &str = "wasmcustom.";
 
 /// A running Envoy. It ends when this is dropped, and when this process ends in whatever way.
 pub struct Envoy {

@@ -20,7 +20,7 @@ pub use report::Report;
 use anyhow::Result;
 use serde::Serialize;
 use site::Stage;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Something that goes wrong. The names on the command line are these, with `-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -90,7 +90,7 @@ impl Plan {
         clients: 8,
         interval: Duration::from_millis(10),
         answers: 1_000,
-        rounds: 5,
+        rounds: 3,
         reloads: 100,
         addresses: 1_000_000,
         slow_connections: 3_000,
@@ -127,8 +127,9 @@ pub struct Played {
 }
 
 /// Plays faults, one after the other. What it is at is told to `say`.
-pub fn play(faults: &[Fault], plan: &Plan, say: &dyn Fn(&str)) -> Result<Report> {
+pub fn play(faults: &[Fault], plan: &Plan, command: String, say: &dyn Fn(&str)) -> Result<Report> {
     let stage = Stage::prepare()?;
+    let start = Instant::now();
     let play = |fault: &Fault| {
         say(&fault.name());
         match fault {
@@ -146,8 +147,13 @@ pub fn play(faults: &[Fault], plan: &Plan, say: &dyn Fn(&str)) -> Result<Report>
             Fault::ForgedCookies => clients::forged_cookies(&stage, plan),
         }
     };
+    let rows = faults.iter().map(play).collect::<Result<_>>()?;
     Ok(Report {
+        command,
         envoy: stage.version(),
-        rows: faults.iter().map(play).collect::<Result<_>>()?,
+        clients: plan.clients,
+        interval: plan.interval,
+        took: start.elapsed(),
+        rows,
     })
 }

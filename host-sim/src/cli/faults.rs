@@ -20,12 +20,16 @@ pub struct Arguments {
 
 /// Prints a table to stdout, and what it is at to stderr. [`Outcome::Found`]: a promise was broken.
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
-    let plan = if arguments.quick { Plan::SMALL } else { Plan::FULL };
+    let (plan, option) = match arguments.quick {
+        true => (Plan::SMALL, " --quick"),
+        false => (Plan::FULL, ""),
+    };
+    let command = format!("cargo run --release -p host-sim -- faults{option}");
     let faults = match arguments.faults.is_empty() {
         true => Fault::all(),
         false => &arguments.faults,
     };
-    let report = faults::play(faults, &plan, &|what| eprintln!("{what}"))?;
+    let report = faults::play(faults, &plan, command, &|what| eprintln!("{what}"))?;
     let mut out = std::io::stdout().lock();
     match arguments.json {
         true => serde_json::to_writer_pretty(&mut out, &report)?,

@@ -1,5 +1,6 @@
 //! Backends that are gone, and one that never answers.
 
+use super::load::Watch;
 use super::site::{Site, Stage, shown};
 use super::{Plan, Played};
 use crate::backend::Answer;
@@ -20,14 +21,14 @@ fn endpoints() -> Value {
         "pools": { "api": {
             "cluster": "api",
             "targets": ENDPOINTS.map(|endpoint| json!({ "endpoint": endpoint })),
-            "health": { "passive": { "consecutive_failures": FAILURES, "eject": "2s" } },
+            "health": { "passive": { "consecutive_failures": FAILURES, "eject": "1s" } },
         } },
         "routes": [{ "name": "all", "pool": "api" }],
     })
 }
 
 /// Waits until a target is ejected that has broken down: how long that took.
-fn ejected(site: &Site, pool: &str, watch: &super::load::Watch<'_>, before: u64) -> Result<Duration> {
+fn ejected(site: &Site, pool: &str, watch: &Watch<'_>, before: u64) -> Result<Duration> {
     watch.until("the target is ejected", || Ok(ejections(site, pool)? > before))
 }
 
@@ -37,13 +38,7 @@ fn ejections(site: &Site, pool: &str) -> Result<u64> {
 }
 
 /// Kills one backend of three and starts it again, as often as planned: how long the last took to be ejected and to be back.
-fn kill_and_revive(
-    site: &mut Site,
-    pool: &str,
-    name: &str,
-    plan: &Plan,
-    watch: &super::load::Watch<'_>,
-) -> Result<[Duration; 2]> {
+fn kill_and_revive(site: &mut Site, pool: &str, name: &str, plan: &Plan, watch: &Watch<'_>) -> Result<[Duration; 2]> {
     let mut took = [Duration::ZERO; 2];
     for _ in 0..plan.rounds {
         let before = ejections(site, pool)?;
@@ -132,18 +127,19 @@ pub fn hung(stage: &Stage, plan: &Plan) -> Result<Played> {
 pub fn all_down(stage: &Stage, plan: &Plan) -> Result<Played> {
     let mut site = stage.site(&endpoints())?;
     let (mut log, [dead, starting, back]) = site.under_load(plan, |site, watch| {
-        ENDPOINTS
-            .iter()
-            .try_for_each(|name| anyhow::Ok(site.backend(name)?.stop()))?;
+        site.fleet
+            .members_mut()
+            .iter_mut()
+            .for_each(|member| member.backend.stop());
         let dead = watch.now();
         watch.more_failures(plan.answers)?;
         let starting = watch.now();
-        ENDPOINTS
-            .iter()
-            .try_for_each(|name| anyhow::Ok(site.backend(name)?.start_again()?))?;
+        for member in site.fleet.members_mut() {
+            member.backend.start_again()?;
+        }
         Ok([dead, starting, watch.now()])
     })?;
-    log.none_after(back);
+    log.none_between(back, Duration::MAX, "after they were back");
     let during = log.failed_between(dead, starting);
     let recovered = log.first_good_after(back).unwrap_or(Duration::MAX).saturating_sub(back);
     let seen = format!(

@@ -206,7 +206,7 @@ pub fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
     let sent = AtomicUsize::new(0);
     let ask = |number: usize, nth: usize, client: &mut Client| {
         // The real one is as good as before, all the time.
-        if nth % 8 == 0 {
+        if nth.is_multiple_of(8) {
             return load::get(client, &[("cookie", &own)], |answer| match cookie(answer) {
                 None if backend(answer) == target => Ending::Good,
                 _ => Ending::Wrong("the real cookie is worth nothing".to_owned()),

@@ -150,11 +150,16 @@ impl Log {
         self.exchanges.iter().filter(failed)
     }
 
-    /// How many failed of those that were sent in this time.
+    /// How many failed of those that were sent and answered in this time.
     pub fn failed_between(&self, from: Duration, until: Duration) -> usize {
         self.failures()
-            .filter(|exchange| exchange.sent >= from && exchange.sent < until)
+            .filter(|exchange| exchange.sent >= from && exchange.ended < until)
             .count()
+    }
+
+    /// Requests besides the load, that were meant to fail.
+    pub fn add(&mut self, exchanges: Vec<Exchange>) {
+        self.exchanges.extend(exchanges);
     }
 
     /// When the first good answer came to a request that was sent then or later.
@@ -178,12 +183,12 @@ impl Log {
         }
     }
 
-    /// None may have failed that was sent then or later.
-    pub fn none_after(&mut self, from: Duration) {
-        let failed = self.failed_between(from, Duration::MAX);
+    /// None may have failed that was sent and answered in this time.
+    pub fn none_between(&mut self, from: Duration, until: Duration, when: &str) {
+        let failed = self.failed_between(from, until);
         if failed > 0 {
             let why = self.why(from);
-            self.broken.push(format!("{failed} failed afterwards; {why}"));
+            self.broken.push(format!("{failed} failed {when}; {why}"));
         }
     }
 
@@ -198,19 +203,8 @@ impl Log {
         })
     }
 
-    /// What was promised of every single answer, and of all requests before the fault.
-    fn judge(&mut self, begun: Duration) {
-        let early = self.failed_between(Duration::ZERO, begun);
-        // What was under way when the fault began belongs to it.
-        let early = early
-            - self
-                .failures()
-                .filter(|exchange| exchange.sent < begun && exchange.ended >= begun)
-                .count();
-        if early > 0 {
-            let why = self.why(Duration::ZERO);
-            self.broken.push(format!("{early} failed before the fault; {why}"));
-        }
+    /// No answer may be otherwise than was promised.
+    pub fn nothing_wrong(&mut self) {
         let mut wrong = self.exchanges.iter().filter_map(|exchange| match &exchange.ending {
             Ending::Wrong(what) => Some(what),
             _ => None,
@@ -288,7 +282,8 @@ pub fn under<T>(
             exchanges,
             broken: watch.broken.into_inner(),
         };
-        log.judge(begun);
+        // What is under way when the fault begins belongs to it.
+        log.none_between(Duration::ZERO, begun, "before the fault");
         Ok((log, result))
     })
 }

@@ -1,12 +1,13 @@
 //! What happens to the proxy itself: a VM that traps, configurations good and bad, another Envoy that takes over.
 
-use super::load::{self, Ending, backend, header};
+use super::load::{self, Ending, Exchange, backend, header};
 use super::site::{Stage, WORKERS, shown};
 use super::{Plan, Played};
 use crate::backend::Answer;
 use crate::client::Client;
+use crate::envoy::Deployment;
 use crate::exchange::Response;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
@@ -14,7 +15,8 @@ use std::time::{Duration, Instant};
 
 /// How long a request is under way that a VM may take along when it traps.
 const SERVICE: Duration = Duration::from_millis(20);
-/// After a trap Envoy loads a VM anew with the next request, but not more often than about once in a second.
+/// After a trap Envoy loads a VM anew with the next request; but not within 1.5 s of the last time, until then it answers 503
+/// (`reload_config`).
 const BACK_OFF: Duration = Duration::from_secs(3);
 
 pub fn trapped(stage: &Stage, plan: &Plan) -> Result<Played> {
@@ -28,32 +30,34 @@ pub fn trapped(stage: &Stage, plan: &Plan) -> Result<Played> {
         body: Vec::new(),
     };
     site.fleet.answer(&Answer::After(SERVICE, slow));
-    let (mut log, slowest) = site.under_load(plan, |site, watch| {
-        let mut slowest = Duration::ZERO;
+    let (mut log, traps) = site.under_load(plan, |site, watch| {
+        let mut traps = Vec::new();
         for _ in 0..plan.rounds {
-            let trap = load::get(&mut site.envoy.client()?, &[("x-trap", b"1")], |_| Ending::Good);
-            if !matches!(trap, Ending::Failed(_)) {
-                watch.broken(format!("the VM should have trapped: {trap:?}"));
-            }
-            let trapped = Instant::now();
+            sleep(BACK_OFF);
+            let sent = watch.now();
+            let ending = load::get(&mut site.envoy.client()?, &[("x-trap", b"1")], |_| {
+                Ending::Wrong("it should have trapped".to_owned())
+            });
+            let ended = watch.now();
             watch.more(plan.answers)?;
-            slowest = slowest.max(trapped.elapsed());
-            sleep(BACK_OFF.saturating_sub(trapped.elapsed()));
+            traps.push(Exchange { sent, ended, ending });
         }
-        Ok(slowest)
+        Ok(traps)
     })?;
-    log.at_most(plan.rounds * plan.clients);
     if !site.has_trapped() {
         log.broken.push("no VM has trapped".to_owned());
     }
-    let seen = format!(
-        "besides the {} that trapped; {} good answers at most {} after a trap; all counts right again",
-        plan.rounds,
-        plan.answers,
-        shown(slowest)
-    );
+    // What is sent when the trap has been seen is served by a new VM.
+    let next = traps.iter().skip(1).map(|trap| trap.sent).chain([Duration::MAX]);
+    for (trap, next) in traps.iter().zip(next) {
+        log.none_between(trap.ended, next, "after a trap");
+    }
+    let under_way = log.failed();
+    log.add(traps);
+    log.at_most(plan.rounds * (1 + plan.clients));
+    let seen = format!("{under_way} were under way; the next request found a new VM; all counts right again");
     let fault = format!("a request makes its VM trap, {} times", plan.rounds);
-    site.played(fault, log, "the request, and those that are under way in its VM", seen)
+    site.played(fault, log, "that request, and those under way in its VM", seen)
 }
 
 /// A pool of two clusters, and which configuration it is in a header.
@@ -147,7 +151,7 @@ type Session = (Vec<u8>, String);
 /// A client with a session asks its target only; every other client begins anew each time.
 fn in_session(sessions: &[Mutex<Option<Session>>], number: usize, client: &mut Client) -> Ending {
     let mut session = sessions[number].lock().unwrap_or_else(PoisonError::into_inner);
-    if number % 2 > 0 {
+    if !number.is_multiple_of(2) {
         return load::plain(number, 0, client);
     }
     match &*session {
@@ -179,18 +183,7 @@ pub fn cookie(answer: &hyper::Response<hyper::body::Bytes>) -> Option<Vec<u8>> {
 }
 
 pub fn workers_doubled(stage: &Stage, plan: &Plan) -> Result<Played> {
-    let configuration = revision(0);
-    let mut failure = None;
-    let mut site = stage.site_with(&configuration, |deployment| {
-        let restartable = deployment.clone().hot_restartable();
-        restartable.unwrap_or_else(|error| {
-            failure = Some(error);
-            deployment
-        })
-    })?;
-    if let Some(error) = failure {
-        return Err(error).context("a free port");
-    }
+    let mut site = stage.site_with(&revision(0), Deployment::hot_restartable)?;
     let sessions: Vec<Mutex<Option<Session>>> = (0..plan.clients).map(|_| Mutex::default()).collect();
     let address = site.envoy.address()?;
     let ask = |number: usize, _: usize, client: &mut Client| in_session(&sessions, number, client);

@@ -1,16 +1,26 @@
 //! The table of the README.
 
 use super::Played;
+use super::site::WORKERS;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use std::fmt;
+use std::time::Duration;
 
 /// Faults that were played.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// How to repeat it.
+    pub command: String,
     /// Envoy's version.
     pub envoy: String,
+    /// How many clients sent the load.
+    pub clients: usize,
+    /// How often each of them sent a request, at most.
+    pub interval: Duration,
+    /// How long all of it took.
+    pub took: Duration,
     /// One for each fault, in order.
     pub rows: Vec<Played>,
 }
@@ -24,6 +34,16 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "`{}`, {} s: Envoy {}, {WORKERS} workers, {} clients, each with a connection and a request every {} ms at most. Failed: the \
+             client got a 5xx, a connection that broke off, or no answer within a minute.\n",
+            self.command,
+            self.took.as_secs(),
+            self.envoy,
+            self.clients,
+            self.interval.as_millis(),
+        )?;
         let mut table = Table::new();
         table
             .load_style(ASCII_MARKDOWN)
@@ -61,7 +81,11 @@ mod tests {
             broken: broken.iter().map(|broken| (*broken).to_owned()).collect(),
         };
         let report = |rows: &[Played]| Report {
+            command: "a command".to_owned(),
             envoy: "1.2.3".to_owned(),
+            clients: 1,
+            interval: Duration::ZERO,
+            took: Duration::ZERO,
             rows: rows.to_vec(),
         };
         assert!(report(&[row(&[])]).is_kept());
@@ -69,7 +93,7 @@ mod tests {
         assert!(!bad.is_kept());
         let text = bad.to_string();
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 4, "{text}");
-        assert!(lines[3].contains("| **broken: 1 failed**; something |"), "{text}");
+        assert_eq!(lines.len(), 6, "{text}");
+        assert!(lines[5].contains("| **broken: 1 failed**; something |"), "{text}");
     }
 }

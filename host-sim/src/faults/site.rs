@@ -45,23 +45,27 @@ impl Stage {
 
     /// An Envoy with a backend for each target.
     pub fn site(&self, configuration: &Value) -> Result<Site> {
-        self.site_with(configuration, |deployment| deployment)
+        self.site_with(configuration, Ok)
     }
 
     /// The same, with Pointsman in VMs that trap on demand.
     pub fn trapping_site(&self, configuration: &Value) -> Result<Site> {
-        self.site_with(configuration, |deployment| deployment.with_module(&self.trap))
+        self.site_with(configuration, |deployment| Ok(deployment.with_module(&self.trap)))
     }
 
-    /// The same, adjusted.
-    pub fn site_with(&self, configuration: &Value, adjust: impl FnOnce(Deployment) -> Deployment) -> Result<Site> {
+    /// The same with Pointsman as it is, adjusted.
+    pub fn site_with(
+        &self,
+        configuration: &Value,
+        adjust: impl FnOnce(Deployment) -> Result<Deployment>,
+    ) -> Result<Site> {
         let fleet = Fleet::start(configuration)?;
         let deployment = Deployment::of(&fleet, &self.pointsman)?
             .with_workers(WORKERS)
             .with_drain_time(DRAIN_TIME)
             .updatable();
         Ok(Site {
-            envoy: Envoy::start(&self.program, adjust(deployment))?,
+            envoy: Envoy::start(&self.program, adjust(deployment)?)?,
             fleet,
         })
     }
@@ -93,6 +97,7 @@ impl Site {
 
     /// The row of a fault that is over: the promises of the load, and those that hold after every fault.
     pub fn played(&self, fault: String, mut log: Log, promised: &str, seen: String) -> Result<Played> {
+        log.nothing_wrong();
         let begin = Instant::now();
         let counted = loop {
             let counted = self.envoy.requests_in_flight()?;
