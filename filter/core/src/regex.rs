@@ -34,8 +34,10 @@ const SCAN_LIMIT: usize = 1024 * 1024;
 /// How many bytes longer than its input a replacement may get: as much as a proxy takes for all headers.
 const GROWTH_LIMIT: usize = 64 * 1024;
 
-/// A pattern that a whole value has to match.
-pub struct Regex {
+/// A pattern that a whole value has to match. Boxed, because most conditions have none, and there may be 100,000 of them.
+pub struct Regex(Box<Whole>);
+
+struct Whole {
     pattern: Box<str>,
     literal: Box<[u8]>,
     backtracker: BoundedBacktracker,
@@ -50,7 +52,7 @@ impl Regex {
         push_literal(&hir, &mut literal);
         let whole = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
         let nfa = compile(&whole, WhichCaptures::None)?;
-        Ok(Regex {
+        Ok(Regex(Box::new(Whole {
             pattern: pattern.into(),
             literal: literal.into(),
             backtracker: BoundedBacktracker::builder()
@@ -58,35 +60,41 @@ impl Regex {
                 .build_from_nfa(nfa.clone())
                 .map_err(one_line)?,
             pike: PikeVM::new_from_nfa(nfa).map_err(one_line)?,
-        })
+        })))
     }
 
     /// The pattern as it was written.
     pub fn pattern(&self) -> &str {
-        &self.pattern
+        &self.0.pattern
     }
 
     /// Bytes that everything that matches starts with. May be empty, need not be all that could be said.
     pub fn literal_prefix(&self) -> &[u8] {
-        &self.literal
+        &self.0.literal
     }
 
     /// Whether the pattern matches the value from its first byte to its last.
     pub fn matches_whole(&self, value: &[u8]) -> bool {
         // Every match is of the literal's bytes first; most values that do not match are told apart here.
-        if !value.starts_with(&self.literal) {
+        let Whole {
+            literal,
+            backtracker,
+            pike,
+            ..
+        } = &*self.0;
+        if !value.starts_with(literal) {
             return false;
         }
         let input = Input::new(value).earliest(true);
-        self.backtracker
-            .try_is_match(&mut self.backtracker.create_cache(), input.clone())
-            .unwrap_or_else(|_too_long| self.pike.is_match(&mut self.pike.create_cache(), input))
+        backtracker
+            .try_is_match(&mut backtracker.create_cache(), input.clone())
+            .unwrap_or_else(|_too_long| pike.is_match(&mut pike.create_cache(), input))
     }
 }
 
 impl std::fmt::Debug for Regex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Regex({})", self.pattern)
+        write!(f, "Regex({})", self.pattern())
     }
 }
 
@@ -312,7 +320,7 @@ mod tests {
     #[test]
     fn both_engines_agree_at_the_border_between_them() {
         let regex = Regex::new("(a|ab|b)*c?", false).unwrap();
-        let border = regex.backtracker.max_haystack_len();
+        let border = regex.0.backtracker.max_haystack_len();
         assert!((1000..100_000).contains(&border), "{border}");
         for length in border - 2..border + 3 {
             let mut value = b"ab".repeat(length)[..length].to_vec();

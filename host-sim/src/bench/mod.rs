@@ -10,7 +10,7 @@ mod load;
 mod native;
 mod processor;
 mod report;
-mod site;
+pub mod site;
 mod statistics;
 mod vm;
 

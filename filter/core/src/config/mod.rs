@@ -78,30 +78,50 @@ impl Config {
         if bytes.is_empty() {
             return Err(unreadable("", "nothing", "JSON text or a google.protobuf.Struct"));
         }
-        let value = if protobuf::is_struct(bytes) {
-            protobuf::decode(bytes).map_err(|malformed| {
-                let place = format!("byte {}", malformed.at);
-                unreadable(&place, malformed.why, "a google.protobuf.Struct")
+        if protobuf::is_struct(bytes) {
+            let (tree, count) = protobuf::outline(bytes).map_err(no_struct)?;
+            load(&tree, count, &mut |take| {
+                protobuf::each_route(bytes, take).map_err(no_struct)
             })
         } else {
-            serde_json::from_slice(bytes).map_err(|error| {
-                let place = format!("line {}, column {}", error.line(), error.column());
-                let message = error.to_string();
-                let why = message.split(" at line ").next().unwrap_or_default();
-                unreadable(&place, why, "JSON text")
+            let mut text = serde_json::Deserializer::from_slice(bytes);
+            let outline = value::outline(&mut text).and_then(|outline| text.end().map(|()| outline));
+            let (tree, count) = outline.map_err(no_json)?;
+            load(&tree, count, &mut |take| {
+                value::each_route(&mut serde_json::Deserializer::from_slice(bytes), take).map_err(no_json)
             })
-        };
-        Config::from_value(&value?)
+        }
     }
 
     /// Reads a tree, however it came to be.
     pub fn from_value(value: &Value) -> Result<Config, Problems> {
-        let mut report = Report::default();
-        let config = read(&Node::root(value), &mut report);
-        report.finish()?;
-        // No configuration and no problem: cannot be, and is no reason to take down a worker.
-        config.ok_or_else(|| unreadable("", "something unreadable", "a configuration"))
+        load(value, None, &mut |_| Ok(()))
     }
+}
+
+/// Reads the items of `routes` one by one, and hands them over. With 10,000 routes their trees together would take three times the
+/// memory of the configuration that becomes of them, and a VM never gives memory back.
+pub type ReadRoutes<'s> = dyn FnMut(&mut dyn FnMut(Value)) -> Result<(), Problems> + 's;
+
+/// `count`: so many routes are not in the tree.
+fn load(tree: &Value, count: Option<usize>, read_routes: &mut ReadRoutes<'_>) -> Result<Config, Problems> {
+    let mut report = Report::default();
+    let config = read(&Node::root(tree), count, read_routes, &mut report)?;
+    report.finish()?;
+    // No configuration and no problem: cannot be, and is no reason to take down a worker.
+    config.ok_or_else(|| unreadable("", "something unreadable", "a configuration"))
+}
+
+fn no_struct(malformed: protobuf::Malformed) -> Problems {
+    let place = format!("byte {}", malformed.at);
+    unreadable(&place, malformed.why, "a google.protobuf.Struct")
+}
+
+fn no_json(error: serde_json::Error) -> Problems {
+    let place = format!("line {}, column {}", error.line(), error.column());
+    let message = error.to_string();
+    let why = message.split(" at line ").next().unwrap_or_default();
+    unreadable(&place, why, "JSON text")
 }
 
 fn unreadable(place: &str, found: &str, expected: &str) -> Problems {
@@ -113,7 +133,12 @@ fn unreadable(place: &str, found: &str, expected: &str) -> Problems {
     }])
 }
 
-fn read(root: &Node<'_>, report: &mut Report) -> Option<Config> {
+fn read(
+    root: &Node<'_>,
+    count: Option<usize>,
+    read_routes: &mut ReadRoutes<'_>,
+    report: &mut Report,
+) -> Result<Option<Config>, Problems> {
     let map = root.map(
         report,
         &[
@@ -126,7 +151,10 @@ fn read(root: &Node<'_>, report: &mut Report) -> Option<Config> {
             "no_route",
             "explain",
         ],
-    )?;
+    );
+    let Some(map) = map else {
+        return Ok(None);
+    };
     let upstream = upstream::upstream(map.get("upstream"), report);
     let client_ip = map.get("client_ip").and_then(|node| upstream::client_ip(&node, report));
     let explain = map
@@ -147,17 +175,21 @@ fn read(root: &Node<'_>, report: &mut Report) -> Option<Config> {
             .map(|map| rate_limit::rate_limits(&map, report))
             .unwrap_or_default(),
     };
-    let routes = map.get("routes").map(|node| route::routes(&node, &known, report));
+    let routes = match (map.get(value::ROUTES), count) {
+        (None, _) => Vec::new(),
+        (Some(node), None) => route::routes(&node, &known, report),
+        (Some(node), Some(count)) => route::read_routes(&node, count, read_routes, &known, report)?,
+    };
     let no_route = respond::no_route(map.get("no_route"), report);
     let (pools, rate_limits) = (known.pools.all, known.rate_limits.all);
-    Some(Config {
+    Ok(Some(Config {
         client_ip,
         pools: pools.into_iter().flatten().collect(),
         rate_limits: rate_limits.into_iter().flatten().collect(),
         rate_limit_table: rate_limit::table(map.get("rate_limit_table"), report),
-        routes: routes.unwrap_or_default(),
+        routes,
         no_route,
         explain,
         upstream,
-    })
+    }))
 }

@@ -3,7 +3,7 @@
 //!
 //! The wire format is that of <https://protobuf.dev/programming-guides/encoding/>, the messages those of `struct.proto`.
 
-use super::value::{MAX_DEPTH, Value};
+use super::value::{MAX_DEPTH, ROUTE_DEPTH, ROUTES, Value};
 
 /// The bytes are not a `Struct`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,18 +25,50 @@ pub fn is_struct(bytes: &[u8]) -> bool {
 const STRUCT_FIELDS_TAG: u8 = 0x0a;
 const ENTRY_VALUE_TAG: u8 = 0x12;
 
-/// Reads a `Struct`. Its keys come out sorted: a protobuf map has no order of its own, and Envoy's would be another
-/// after every start.
+/// As [`super::value::outline`], of a `Struct`. Its keys come out sorted: a protobuf map has no order of its own, and Envoy's would be
+/// another after every start.
+pub fn outline(bytes: &[u8]) -> Result<(Value, Option<usize>), Malformed> {
+    let mut count = None;
+    let tree = Message::whole(bytes).into_struct(MAX_DEPTH - 1, Some(&mut count))?;
+    Ok((tree, count))
+}
+
+/// As [`super::value::each_route`], of a `Struct`.
+pub fn each_route(bytes: &[u8], take: &mut dyn FnMut(Value)) -> Result<(), Malformed> {
+    let mut root = Message::whole(bytes);
+    while let Some(field) = root.next()? {
+        if let Field::Bytes(1, entry) = field
+            && let Some(mut routes) = entry.routes()?
+        {
+            while let Some(field) = routes.next()? {
+                if let Field::Bytes(1, item) = field {
+                    take(item.into_value(ROUTE_DEPTH)?);
+                }
+            }
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// All of it.
+#[cfg(test)]
 pub fn decode(bytes: &[u8]) -> Result<Value, Malformed> {
-    let message = Message {
-        bytes,
-        at: 0,
-        end: bytes.len(),
-    };
-    message.into_struct(MAX_DEPTH - 1)
+    let (mut tree, count) = outline(bytes)?;
+    let mut routes = Vec::new();
+    each_route(bytes, &mut |route| routes.push(route))?;
+    assert_eq!(count.unwrap_or_default(), routes.len());
+    if let (Value::Map(entries), Some(_)) = (&mut tree, count) {
+        let list = entries
+            .iter_mut()
+            .find(|(key, value)| key == ROUTES && *value == Value::List(Vec::new()));
+        list.unwrap().1 = Value::List(routes);
+    }
+    Ok(tree)
 }
 
 /// The part of `bytes` that one message takes.
+#[derive(Clone, Copy)]
 struct Message<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -53,6 +85,14 @@ enum Field<'a> {
 }
 
 impl<'a> Message<'a> {
+    fn whole(bytes: &'a [u8]) -> Message<'a> {
+        Message {
+            bytes,
+            at: 0,
+            end: bytes.len(),
+        }
+    }
+
     fn error<T>(&self, why: &'static str) -> Result<T, Malformed> {
         Err(Malformed { at: self.at, why })
     }
@@ -134,17 +174,60 @@ impl<'a> Message<'a> {
     }
 
     /// `Struct { map<string, Value> fields = 1; }`
-    fn into_struct(mut self, left: u8) -> Result<Value, Malformed> {
+    /// With `routes` the first list of that name is only counted.
+    fn into_struct(mut self, left: u8, mut routes: Option<&mut Option<usize>>) -> Result<Value, Malformed> {
         let mut map: Vec<(String, Value)> = Vec::new();
         while let Some(field) = self.next()? {
             if let Field::Bytes(1, entry) = field {
-                let (key, value) = entry.into_entry(left)?;
+                let list = match &routes {
+                    Some(None) => entry.routes()?,
+                    _ => None,
+                };
+                let (key, value) = match (list, &mut routes) {
+                    (Some(list), Some(count)) => {
+                        **count = Some(list.count()?);
+                        (ROUTES.to_owned(), Value::List(Vec::new()))
+                    }
+                    _ => entry.into_entry(left)?,
+                };
                 // A map that comes sorted is read in linear time; a sort would be more code than all of this.
                 let at = map.partition_point(|(before, _)| *before <= key);
                 map.insert(at, (key, value));
             }
         }
+        map.shrink_to_fit();
         Ok(Value::Map(map))
+    }
+
+    /// The list of an entry of the configuration that is [`ROUTES`].
+    fn routes(mut self) -> Result<Option<Message<'a>>, Malformed> {
+        let (mut is_routes, mut list) = (false, None);
+        while let Some(field) = self.next()? {
+            match field {
+                Field::Bytes(1, key) => is_routes = key.rest() == ROUTES.as_bytes(),
+                Field::Bytes(2, mut value) if is_routes => {
+                    list = None;
+                    while let Some(field) = value.next()? {
+                        list = match field {
+                            Field::Bytes(6, inner) => Some(inner),
+                            Field::Skipped => list,
+                            _ => None,
+                        };
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(list)
+    }
+
+    /// How many values a list has.
+    fn count(mut self) -> Result<usize, Malformed> {
+        let mut count = 0;
+        while let Some(field) = self.next()? {
+            count += usize::from(matches!(field, Field::Bytes(1, _)));
+        }
+        Ok(count)
     }
 
     /// `{ string key = 1; Value value = 2; }`, how the wire has an entry of a map.
@@ -171,7 +254,7 @@ impl<'a> Message<'a> {
                 Field::Fixed64(2, bits) => Value::Number(f64::from_le_bytes(bits)),
                 Field::Bytes(3, text) => Value::Text(text.into_text()?),
                 Field::Varint(4, yes) => Value::Bool(yes != 0),
-                Field::Bytes(5, inner) => inner.into_struct(self.deeper(left)?)?,
+                Field::Bytes(5, inner) => inner.into_struct(self.deeper(left)?, None)?,
                 Field::Bytes(6, inner) => inner.into_list(self.deeper(left)?)?,
                 _ => continue,
             };
@@ -187,6 +270,7 @@ impl<'a> Message<'a> {
                 list.push(value.into_value(left)?);
             }
         }
+        list.shrink_to_fit();
         Ok(Value::List(list))
     }
 }

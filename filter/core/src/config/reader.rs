@@ -237,8 +237,18 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// An item of this list that stands at this place.
+    pub fn item<'n>(&'n self, value: &'n Value, position: u32) -> Node<'n> {
+        Node {
+            value,
+            parent: Some(self),
+            key: None,
+            position,
+        }
+    }
+
     /// Whether there are no more than `most` entries; those of a list that is too long are not looked at.
-    fn are_few(&self, count: usize, most: usize, report: &mut Report) -> bool {
+    pub fn are_few(&self, count: usize, most: usize, report: &mut Report) -> bool {
         if count > most {
             report.note(self, &format!("{count} entries"), &format!("at most {most}"));
         }
@@ -444,12 +454,7 @@ impl<'n> Iterator for Nodes<'n> {
         let value = self.items.next()?;
         let position = self.position;
         self.position += 1;
-        Some(Node {
-            value,
-            parent: Some(self.parent),
-            key: None,
-            position,
-        })
+        Some(self.parent.item(value, position))
     }
 }
 

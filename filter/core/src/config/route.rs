@@ -1,17 +1,19 @@
 //! The section `routes`.
 
-use super::Upstream;
 use super::condition::blocks;
 use super::edit::{request_headers, response_headers};
 use super::pool::{Defined, weights};
-use super::reader::{Map, Names, Node, Report};
+use super::problem::Problems;
+use super::reader::{Map, Node, Report};
 use super::redirect::redirect;
 use super::respond::{pass, respond};
 use super::rewrite::{Matched, rewrite};
 use super::syntax;
+use super::{ReadRoutes, Upstream};
 use crate::pool::Pool;
 use crate::rate_limit::RateLimit;
 use crate::route::{Action, Block, Route, SplitPart};
+use fnv::FnvHashMap;
 use std::rc::Rc;
 
 /// The most routes: ten times what has been measured to load in a blink.
@@ -31,19 +33,41 @@ pub struct Known<'n> {
     pub rate_limits: Defined<'n, RateLimit>,
 }
 
+/// The names of routes, with the place of each.
+type Names = FnvHashMap<Box<str>, usize>;
+
 /// Reads `routes`.
 pub fn routes(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<Route> {
-    let nodes: Vec<Node<'_>> = list.list(report, "a list of routes", MAX_ROUTES).collect();
     let mut names = Names::default();
-    nodes
-        .iter()
-        .filter_map(|node| route(node, known, &mut names, report))
+    list.list(report, "a list of routes", MAX_ROUTES)
+        .filter_map(|node| route(&node, known, &mut names, report))
         .collect()
+}
+
+/// The same where the `count` items are not in the tree.
+pub fn read_routes(
+    list: &Node<'_>,
+    count: usize,
+    read: &mut ReadRoutes<'_>,
+    known: &Known<'_>,
+    report: &mut Report,
+) -> Result<Vec<Route>, Problems> {
+    let mut routes = Vec::new();
+    if list.are_few(count, MAX_ROUTES, report) {
+        let mut names = Names::default();
+        let mut position = 0;
+        routes.reserve_exact(count);
+        read(&mut |value| {
+            routes.extend(route(&list.item(&value, position), known, &mut names, report));
+            position += 1;
+        })?;
+    }
+    Ok(routes)
 }
 
 const ACTIONS: &[&str] = &["pool", "split", "redirect", "respond", "pass"];
 
-fn route<'n>(node: &'n Node<'n>, known: &Known<'_>, names: &mut Names<'n>, report: &mut Report) -> Option<Route> {
+fn route(node: &Node<'_>, known: &Known<'_>, names: &mut Names, report: &mut Report) -> Option<Route> {
     let map = node.map(
         report,
         &[
@@ -87,12 +111,17 @@ fn route<'n>(node: &'n Node<'n>, known: &Known<'_>, names: &mut Names<'n>, repor
     })
 }
 
-fn name<'n>(map: &Map<'n>, names: &mut Names<'n>, report: &mut Report) -> Option<&'n str> {
+fn name<'n>(map: &Map<'n>, names: &mut Names, report: &mut Report) -> Option<&'n str> {
     let node = map.need(report, "name", syntax::NAME)?;
     let name = node.text_that(report, syntax::is_name, syntax::NAME)?;
-    if let Err(other) = names.add(name, map.node().position()) {
-        let found = format!("{} is the name of routes[{other}] too", node.shown());
-        report.note(&node, &found, "a name of its own");
+    match names.get(name) {
+        None => {
+            names.insert(name.into(), map.node().position());
+        }
+        Some(other) => {
+            let found = format!("{} is the name of routes[{other}] too", node.shown());
+            report.note(&node, &found, "a name of its own");
+        }
     }
     Some(name)
 }

@@ -1,7 +1,7 @@
 //! Laws of loading a configuration.
 
 use super::value::{MAX_DEPTH, Value};
-use super::{Config, NoRoute, protobuf};
+use super::{Config, NoRoute, Problems, protobuf};
 use crate::balance::Balance;
 use crate::health::{Active, Checks, Passive, WhenAllUnhealthy};
 use crate::pool::State;
@@ -45,7 +45,7 @@ fn over_base(text: &str) -> Value {
     value
 }
 
-fn messages(result: Result<Config, super::Problems>) -> Vec<String> {
+fn messages(result: Result<Config, Problems>) -> Vec<String> {
     match result {
         Ok(_) => Vec::new(),
         Err(problems) => problems.0.iter().map(ToString::to_string).collect(),
@@ -742,14 +742,25 @@ proptest! {
     }
 
     #[test]
-    fn changed_part_is_loaded_or_refused(at in 0usize..220, with in any_value()) {
+    fn changed_part_is_loaded_or_refused_and_in_every_form_alike(at in 0usize..220, with in any_value()) {
         let mut value = yaml(INTERFACE);
         if let Some(node) = nth(&mut value, &mut { at }) {
             *node = with;
         }
-        match Config::from_value(&value) {
-            Ok(_) => {}
-            Err(problems) => prop_assert!(!problems.0.is_empty() && !problems.to_string().is_empty()),
+        let said = |loaded: Result<Config, Problems>| match loaded {
+            Ok(config) => format!("{config:?}"),
+            Err(problems) => problems.to_string(),
+        };
+        let whole = said(Config::from_value(&value));
+        prop_assert!(!whole.is_empty());
+        // These two read the routes one by one.
+        let text = json(&value);
+        if !text.contains("NaN") && !text.contains("inf") {
+            prop_assert_eq!(said(Config::load(text.as_bytes())), whole);
+        }
+        if matches!(&value, Value::Map(entries) if !entries.is_empty()) {
+            let bytes = encode::structure(&value);
+            prop_assert_eq!(said(Config::load(&bytes)), said(Config::from_value(&sorted(&value))));
         }
     }
 

@@ -1,7 +1,8 @@
 //! The tree that every form of a configuration becomes first: JSON text, a `google.protobuf.Struct`, or YAML on the
 //! command line. It keeps order and repeated keys, so that both can be talked about.
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 /// How deep a configuration may nest. The interface needs nine levels; the bound keeps recursion off the stack's end.
@@ -26,27 +27,88 @@ pub enum Value {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
-        Nested { left: MAX_DEPTH }.deserialize(from)
+        Nested::whole(MAX_DEPTH).deserialize(from)
     }
+}
+
+/// The key of a configuration whose list is nearly all of it, where it is large. Its items need not be in the tree: they can be
+/// read one by one after all else, which they refer to.
+pub const ROUTES: &str = "routes";
+
+/// How deep an item of [`ROUTES`] may nest.
+pub const ROUTE_DEPTH: u8 = MAX_DEPTH - 2;
+
+/// Reads a configuration but for the items of [`ROUTES`]: that list is empty in the tree, and its length is told beside it. (None: there
+/// is no such list.) Of several the first counts; the others are errors, and stay in the tree.
+pub fn outline<'de, D: Deserializer<'de>>(from: D) -> Result<(Value, Option<usize>), D::Error> {
+    let count = Cell::new(None);
+    let root = Nested {
+        left: MAX_DEPTH,
+        routes: Routes::Within(Wanted::Count(&count)),
+    };
+    let tree = root.deserialize(from)?;
+    Ok((tree, count.get()))
+}
+
+/// Reads nothing of a configuration but the items of the first [`ROUTES`], which has to be a list.
+pub fn each_route<'de, D: Deserializer<'de>>(from: D, take: &mut dyn FnMut(Value)) -> Result<(), D::Error> {
+    let take = RefCell::new(take);
+    let give = |value| {
+        if let Ok(mut take) = take.try_borrow_mut() {
+            take(value);
+        }
+    };
+    let root = Nested {
+        left: MAX_DEPTH,
+        routes: Routes::Within(Wanted::Items(&give)),
+    };
+    root.deserialize(from).map(drop)
 }
 
 /// Reads one value that may hold `left` further levels.
 #[derive(Clone, Copy)]
-struct Nested {
+struct Nested<'c> {
     left: u8,
+    routes: Routes<'c>,
 }
 
-impl Nested {
-    fn deeper<E: Error>(self) -> Result<Nested, E> {
+/// What becomes of [`ROUTES`]. (One visitor does it all: another would be 15 kB of the module.)
+#[derive(Clone, Copy)]
+enum Routes<'c> {
+    /// This is not the root of a configuration, or all of it is wanted.
+    Nothing,
+    /// This is the root.
+    Within(Wanted<'c>),
+    /// These are the routes.
+    Here(Wanted<'c>),
+}
+
+#[derive(Clone, Copy)]
+enum Wanted<'c> {
+    /// Their number, and all else.
+    Count(&'c Cell<Option<usize>>),
+    /// They alone.
+    Items(&'c dyn Fn(Value)),
+}
+
+impl<'c> Nested<'c> {
+    fn whole(left: u8) -> Nested<'c> {
+        Nested {
+            left,
+            routes: Routes::Nothing,
+        }
+    }
+
+    fn deeper<E: Error>(self) -> Result<Nested<'c>, E> {
         let left = self
             .left
             .checked_sub(1)
             .ok_or_else(|| E::custom(format_args!("nested deeper than {MAX_DEPTH} levels")))?;
-        Ok(Nested { left })
+        Ok(Nested::whole(left))
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Nested {
+impl<'de> DeserializeSeed<'de> for Nested<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
@@ -54,7 +116,7 @@ impl<'de> DeserializeSeed<'de> for Nested {
     }
 }
 
-impl<'de> Visitor<'de> for Nested {
+impl<'de> Visitor<'de> for Nested<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,8 +162,22 @@ impl<'de> Visitor<'de> for Nested {
     fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
         let inner = self.deeper()?;
         let mut list = Vec::new();
-        while let Some(value) = from.next_element_seed(inner)? {
-            list.push(value);
+        match self.routes {
+            Routes::Here(Wanted::Count(count)) => {
+                let mut items = 0;
+                while from.next_element::<IgnoredAny>()?.is_some() {
+                    items += 1;
+                }
+                count.set(Some(items));
+            }
+            routes => {
+                while let Some(value) = from.next_element_seed(inner)? {
+                    match routes {
+                        Routes::Here(Wanted::Items(give)) => give(value),
+                        _ => list.push(value),
+                    }
+                }
+            }
         }
         // Most hold one or two, and a `Vec` starts with room for four: a fifth of all memory, with 10,000 routes.
         list.shrink_to_fit();
@@ -112,7 +188,19 @@ impl<'de> Visitor<'de> for Nested {
         let inner = self.deeper()?;
         let mut map = Vec::new();
         while let Some(key) = from.next_key::<String>()? {
-            map.push((key, from.next_value_seed(inner)?));
+            let first = key == ROUTES && !map.iter().any(|(other, _)| other == ROUTES);
+            let routes = match self.routes {
+                Routes::Within(wanted) if first => Routes::Here(wanted),
+                _ => Routes::Nothing,
+            };
+            let value = match (self.routes, routes) {
+                (Routes::Within(Wanted::Items(_)), Routes::Nothing) => {
+                    from.next_value::<IgnoredAny>()?;
+                    Value::Null
+                }
+                _ => from.next_value_seed(Nested { routes, ..inner })?,
+            };
+            map.push((key, value));
         }
         map.shrink_to_fit();
         Ok(Value::Map(map))
