@@ -98,10 +98,11 @@ pub fn reloaded(stage: &Stage, plan: &Plan) -> Result<Played> {
     site.survived(fault, log, "none fails", seen)
 }
 
-/// What is wrong in many ways.
-fn bad_configurations() -> [Value; 5] {
+/// What is wrong in many ways. Of bytes that it has refused before Envoy knows the verdict, so those of each number are others;
+/// and it is the number of no good one.
+fn bad_configurations(number: usize) -> [Value; 5] {
     let with = |path: &str, value: Value| {
-        let mut configuration = revision(1);
+        let mut configuration = revision(number);
         if let Some(place) = configuration.pointer_mut(path) {
             *place = value;
         }
@@ -111,8 +112,8 @@ fn bad_configurations() -> [Value; 5] {
         with("/routes/0/pool", "wbe".into()),
         with("/pools/web/targets", json!([])),
         with("/pools/web/sticky/keys", json!(["short"])),
-        with("/routes", json!({ "all": "web" })),
-        json!("not a configuration"),
+        with("/routes", json!({ "all": number })),
+        with("/pools", json!([number])),
     ]
 }
 
@@ -121,11 +122,7 @@ pub fn bad_configuration(stage: &Stage, plan: &Plan) -> Result<Played> {
     let (mut log, sent) = site.under_load(plan, |site, watch| {
         let mut sent = 0;
         for round in 0..plan.rounds {
-            for mut bad in bad_configurations() {
-                // Of bytes that it has refused before Envoy knows the verdict.
-                if bad.is_object() {
-                    bad["round"] = round.into();
-                }
+            for bad in bad_configurations(plan.rounds + 1 + round) {
                 sent += 1;
                 if site.update(bad.clone()).is_ok() {
                     watch.broken(format!("taken: {bad}"));
