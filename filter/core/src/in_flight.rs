@@ -944,6 +944,28 @@ mod tests {
         }
     }
 
+    /// Found by the fuzz target `records`. This is all that two faults within the same seconds can cost.
+    #[test]
+    fn who_is_taken_for_dead_and_traps_before_it_knows_loses_what_it_counted_since_and_no_more() {
+        let (mut map, config) = (Map::default(), config(0, 1));
+        let mut workers = [1, 2].map(|holder| Worker::new(&config, holder));
+        let [hangs, lives] = &mut workers;
+        hangs.begin(&mut map, 0, NOW);
+        lives.begin(&mut map, 0, NOW);
+        for second in 1..=u64::from(PATIENCE) + 1 {
+            lives.tick(&mut map, NOW + second * SECOND);
+        }
+        assert_eq!(gauge(&map, 0), 1, "what it had is taken back");
+        // Its clock stands where it hung; a later one would tell it.
+        hangs.begin(&mut map, 0, NOW);
+        hangs.begin(&mut map, 0, NOW);
+        lives.end(&mut map, 0, false, NOW + 5 * SECOND);
+        for second in 6..60 {
+            lives.tick(&mut map, NOW + second * SECOND);
+        }
+        assert_eq!(gauge(&map, 0), 2);
+    }
+
     /// A proxy whose calls are watched.
     #[derive(Default)]
     struct Watched {

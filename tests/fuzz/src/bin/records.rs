@@ -21,13 +21,17 @@ enum Step {
     Tick { worker: u8, status: Option<u16> },
     /// The clock, in milliseconds, mostly forwards.
     Clock(i32),
-    /// A worker's VM traps, and there is a new one.
+    /// A worker's VM traps, and there is a new one. Should others have taken it for dead, it finds out first: what two faults at
+    /// once cost is a test of `in_flight`.
     Trap { worker: u8 },
     /// A record is damaged.
     Damage { which: u8, at: u8, by: u8, cut: bool },
 }
 
 const WORKERS: usize = 3;
+
+/// So many ticks make more than a second, with these probes.
+const TICKS: usize = 200;
 
 libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     let config = Rc::new(Config::load(EVERYTHING.as_bytes()).expect("it loads"));
@@ -70,6 +74,9 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
             Step::Clock(milliseconds) => now = now.saturating_add_signed(i64::from(milliseconds) * 1_000_000),
             Step::Trap { worker: dead } => {
                 let dead = usize::from(dead) % WORKERS;
+                for _ in 0..TICKS {
+                    workers[dead].tick(&mut port, now);
+                }
                 under_way.retain(|(worker, _)| *worker != dead);
                 workers[dead] = worker();
             }
@@ -97,7 +104,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     for (worker, flight) in under_way {
         workers[worker].landed(flight, true, &mut Answered(200), &mut port, now);
     }
-    for _ in 0..200 {
+    for _ in 0..TICKS {
         now += 50_000_000;
         for worker in &mut workers {
             worker.tick(&mut port, now);
