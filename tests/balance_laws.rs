@@ -772,7 +772,11 @@ fn of_a_killed_backend_clients_see_its_first_failures_only_and_rise_probes_bring
             let before = answers.load(Ordering::Relaxed);
             until("more answers", || answers.load(Ordering::Relaxed) > before + count);
         };
-        let metric = |name: &str| envoy.filter_stat(&format!("pointsman.pool.web.{name}")).unwrap();
+        let metric = |name: &str| {
+            envoy
+                .filter_stat(&format!("pointsman.pool.web.target.two.{name}"))
+                .unwrap()
+        };
         more(300);
         assert_eq!(errors.load(Ordering::Relaxed), 0);
         member(&mut fleet, "two").stop();

@@ -84,9 +84,11 @@ const CALLED: &[&str] = &[
     "env.proxy_http_call",
     "env.proxy_increment_metric",
     "env.proxy_log",
+    "env.proxy_record_metric",
     "env.proxy_remove_header_map_value",
     "env.proxy_replace_header_map_value",
     "env.proxy_send_local_response",
+    "env.proxy_set_property",
     "env.proxy_set_shared_data",
     "env.proxy_set_tick_period_milliseconds",
     "wasi_snapshot_preview1.random_get",
@@ -112,7 +114,6 @@ const BROUGHT_BY_THE_SDK: &[&str] = &[
     "env.proxy_set_buffer_bytes",
     "env.proxy_set_effective_context",
     "env.proxy_set_header_map_pairs",
-    "env.proxy_set_property",
 ];
 
 /// What the standard library brings along to write a panic to stderr, and to end. Envoy has all of them.

@@ -7,6 +7,7 @@
 use crate::decide::Reason;
 use crate::pool::{Pool, Target};
 use crate::request::Request;
+use crate::verdict::{Decision, Outcome};
 
 /// `explain: { header, token }`.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,7 +40,8 @@ pub struct Told<'c> {
     pub limit: Option<&'c str>,
     /// The pool and the target.
     pub target: Option<(&'c Pool, &'c Target)>,
-    end: Option<(&'static str, Reason, Option<u16>)>,
+    /// How it ended: `forward`, `redirect`, `respond`, `pass` or `rate_limited`.
+    pub action: &'static str,
 }
 
 impl Explain {
@@ -71,13 +73,8 @@ fn roll(text: &[u8]) -> Option<u64> {
 const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
 
 impl<'c> Told<'c> {
-    /// How it ended: `action`, `reason`, and the status of an answer of the filter's own.
-    pub fn end(&mut self, action: &'static str, reason: Reason, status: Option<u16>) {
-        self.end = Some((action, reason, status));
-    }
-
     /// One line of JSON, in ASCII, so that it can stand in a header.
-    pub fn to_json(&self) -> Vec<u8> {
+    pub fn to_json(&self, decision: &Decision<'_>) -> Vec<u8> {
         let mut json = String::from("{");
         let mut text = |key: &str, value: Option<&str>| {
             json.push_str(if json.len() > 1 { ",\"" } else { "\"" });
@@ -90,18 +87,18 @@ impl<'c> Told<'c> {
         };
         let (pool, target) = self.target.unzip();
         text("route", self.route);
-        text("action", self.end.map(|(action, ..)| action));
+        text("action", Some(self.action));
         text("pool", pool.map(|pool| &*pool.name));
         text("target", target.map(|target| &*target.name));
         text("cluster", target.map(|target| &*target.cluster));
         text("endpoint", target.and_then(|target| target.endpoint.as_deref()));
         text("region", target.and_then(|target| target.region.as_deref()));
         text("limit", self.limit);
-        text("reason", self.end.map(|(_, reason, _)| reason.word()));
+        text("reason", Some(decision.reason.word()));
         json.push_str(",\"status\":");
-        match self.end.and_then(|(.., status)| status) {
-            Some(status) => json.push_str(&status.to_string()),
-            None => json.push_str("null"),
+        match &decision.outcome {
+            Outcome::Answer(answer) => json.push_str(&answer.status.to_string()),
+            Outcome::Continue => json.push_str("null"),
         }
         json.push('}');
         json.into_bytes()
@@ -192,7 +189,7 @@ mod tests {
             route: Some("a\"\\\n\u{e9}\u{1f600}"),
             ..Told::default()
         };
-        let json = told.to_json();
+        let json = told.to_json(&Decision::forward(Reason::Route, Vec::new()));
         assert!(json.iter().all(|byte| (b' '..=b'~').contains(byte)));
         let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
         assert_eq!(read["route"], "a\"\\\n\u{e9}\u{1f600}");

@@ -707,7 +707,7 @@ impl Known {
     /// What the gauge says. None: there is none.
     fn bell(&mut self, port: &mut dyn Port, pool: &Pool) -> Option<i64> {
         if let Bell::Unasked = self.gauge {
-            let name = ["pointsman.pool.", &pool.name, ".health_version"].concat();
+            let name = [&pool.metric(), ".health_version"].concat();
             // One that takes nothing in (a proxy can be told to reject statistics) stays at 0.
             let working = port.gauge(&name).filter(|gauge| {
                 port.add(*gauge, 1);

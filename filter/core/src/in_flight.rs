@@ -17,7 +17,7 @@
 //! G returns no bytes at all, and only with it does the cost not depend on W. F breaks the budget of four calls that return bytes from
 //! five workers on; B cannot be mended after a trap without a ledger beside it, and is then G with dearer calls.
 //!
-//! **Gauges.** `pointsman.pool.<pool>.target.<target>.in_flight`, the names as they stand in the configuration. One number of the whole
+//! **Gauges.** `pointsman.pool.<pool>.target.<target>.in_flight` (see [`Pool::metric`]). One number of the whole
 //! process; operators read it too. Handles are asked for when a target is first looked at or used, not at the load of a
 //! configuration: each costs the proxy memory for good, in every worker, and of 10,000 targets few workers may ever use all. (Should
 //! two pairs of pool and target give the same name, they share the number, and it still returns to zero.)
@@ -209,7 +209,7 @@ fn counts(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
 }
 
 fn gauge_name(pool: &Pool, target: &Target) -> String {
-    ["pointsman.pool.", &pool.name, ".target.", &target.name, ".in_flight"].concat()
+    [&pool.target_metric(target), ".in_flight"].concat()
 }
 
 /// One worker's part of the counts. It hangs off the root context and dies with its VM; what it counted does not.

@@ -61,6 +61,19 @@ pub enum State {
     Down,
 }
 
+impl Pool {
+    /// What the names of this pool's metrics begin with; those of a target go on with `.target.` and its name. That the first `.target.`
+    /// ends the pool's name is what the proxy's tag rules go by (`envoy-config/`), so it is not left in the name itself.
+    pub fn metric(&self) -> String {
+        ["pointsman.pool.", &self.name.replace(".target", "_target")].concat()
+    }
+
+    /// What the names of the metrics of one of its targets begin with.
+    pub fn target_metric(&self, target: &Target) -> String {
+        [&self.metric(), ".target.", &target.name].concat()
+    }
+}
+
 impl Target {
     /// Whether the target takes requests that are not held to it.
     pub fn takes_new(&self) -> bool {
@@ -70,5 +83,43 @@ impl Target {
     /// Whether the target takes requests of its existing sticky sessions.
     pub fn keeps_sessions(&self) -> bool {
         self.state != State::Down
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn the_first_target_of_a_metric_ends_the_pools_name() {
+        let target = |name: &str| Target {
+            name: name.into(),
+            cluster: "c".into(),
+            endpoint: None,
+            weight: 1,
+            state: State::Up,
+            region: None,
+        };
+        for (pool, told) in [
+            ("web", "web"),
+            ("a.b c/é", "a.b c/é"),
+            ("target", "target"),
+            ("a.target.b", "a_target.b"),
+            (".target.target", "_target_target"),
+            ("a.targe", "a.targe"),
+        ] {
+            let pool = Pool {
+                name: pool.into(),
+                ..Pool::default()
+            };
+            assert_eq!(pool.metric(), format!("pointsman.pool.{told}"));
+            for name in ["blue", "127.0.0.1:80", "x.target.y", "target."] {
+                let metric = pool.target_metric(&target(name));
+                let names = metric.strip_prefix("pointsman.pool.").unwrap();
+                assert_eq!(names.split_once(".target."), Some((told, name)));
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Verdicts: what was decided for one request, as the changes that a proxy has to make.
 
 use crate::config::{Config, Upstream};
+use crate::decide::Reason;
 use crate::edit::{Edit, Edits};
 use crate::request::Request;
 use crate::respond::Answer;
@@ -12,6 +13,8 @@ use std::borrow::Cow;
 pub struct Decision<'c> {
     /// Whether the request goes on.
     pub outcome: Outcome,
+    /// Why it is so.
+    pub reason: Reason,
     /// The changes of the request's headers, in the order in which they are applied. None with an answer.
     pub request_edits: Vec<Change<'c>>,
     /// What the response phase needs.
@@ -115,9 +118,10 @@ impl ResponsePlan {
 
 impl<'c> Decision<'c> {
     /// The request goes on, changed so.
-    pub fn forward(request_edits: Vec<Change<'c>>) -> Decision<'c> {
+    pub fn forward(reason: Reason, request_edits: Vec<Change<'c>>) -> Decision<'c> {
         Decision {
             outcome: Outcome::Continue,
+            reason,
             request_edits,
             response: ResponsePlan::default(),
             flight: None,
@@ -125,9 +129,10 @@ impl<'c> Decision<'c> {
     }
 
     /// The request ends here.
-    pub fn answer(answer: Answer) -> Decision<'c> {
+    pub fn answer(reason: Reason, answer: Answer) -> Decision<'c> {
         Decision {
             outcome: Outcome::Answer(answer),
+            reason,
             request_edits: Vec::new(),
             response: ResponsePlan::default(),
             flight: None,

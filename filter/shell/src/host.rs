@@ -60,12 +60,18 @@ pub enum Map {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter(u32);
 
+/// A histogram that was defined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Histogram(u32);
+
 /// proxy-wasm's number of the buffer that holds the plugin's configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
 /// proxy-wasm's number of the metric type "counter".
 const COUNTER: u32 = 0;
 /// proxy-wasm's number of the metric type "gauge".
 const GAUGE: u32 = 1;
+/// proxy-wasm's number of the metric type "histogram".
+const HISTOGRAM: u32 = 2;
 /// The gRPC status of a local reply that is not an answer to gRPC.
 const NO_GRPC_STATUS: i32 = -1;
 /// A `cas` that no stored value has in practice, and that a host ignores where the key does not exist:
@@ -109,6 +115,7 @@ mod import {
         ) -> u32;
         pub fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
         pub fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+        pub fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
         pub fn proxy_get_shared_data(
             key: *const u8,
             key_size: usize,
@@ -135,6 +142,7 @@ mod import {
         ) -> u32;
         pub fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
         pub fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+        pub fn proxy_record_metric(id: u32, value: u64) -> u32;
         pub fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
     }
 
@@ -224,6 +232,12 @@ pub fn property(path: &[u8]) -> Result<Option<Vec<u8>>, Status> {
     }))
 }
 
+/// Sets a property of the stream's own: in an Envoy, the filter state `wasm.` and this name, which its access logs can show. Plain.
+pub fn set_property(name: &[u8], value: &[u8]) -> Result<(), Status> {
+    // SAFETY: the host reads `name` and `value` during the call.
+    checked(unsafe { import::proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
 /// A shared value with its version; None where the key does not exist. Bytes.
 pub fn shared_data(key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, Status> {
     let mut cas = 0;
@@ -265,7 +279,7 @@ pub fn send_local_response(status: u16, details: &[u8], body: &[u8], headers: &[
 }
 
 /// Defines a counter. The same name again is another handle of the same counter, and a little memory of the host's
-/// that is never given back: once for each root context. Plain.
+/// that is given back with the VM only: once for each root context. Plain.
 pub fn define_counter(name: &str) -> Result<Counter, Status> {
     define_metric(COUNTER, name).map(Counter)
 }
@@ -273,6 +287,11 @@ pub fn define_counter(name: &str) -> Result<Counter, Status> {
 /// Defines a gauge; as [`define_counter`]. Plain.
 pub fn define_gauge(name: &str) -> Result<Gauge, Status> {
     define_metric(GAUGE, name).map(Gauge)
+}
+
+/// Defines a histogram; as [`define_counter`]. Plain.
+pub fn define_histogram(name: &str) -> Result<Histogram, Status> {
+    define_metric(HISTOGRAM, name).map(Histogram)
 }
 
 fn define_metric(kind: u32, name: &str) -> Result<u32, Status> {
@@ -286,6 +305,12 @@ fn define_metric(kind: u32, name: &str) -> Result<u32, Status> {
 pub fn increment(counter: Counter, by: u32) -> Result<(), Status> {
     // SAFETY: numbers only.
     checked(unsafe { import::proxy_increment_metric(counter.0, i64::from(by)) })
+}
+
+/// Records a value in a histogram. Plain.
+pub fn record(histogram: Histogram, value: u64) -> Result<(), Status> {
+    // SAFETY: numbers only.
+    checked(unsafe { import::proxy_record_metric(histogram.0, value) })
 }
 
 /// Adds to a gauge, or takes from it. Plain.

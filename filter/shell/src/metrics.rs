@@ -1,17 +1,43 @@
-//! What operators count. In an Envoy these are `wasmcustom.pointsman.…` in `/stats`.
+//! What operators count and see. In an Envoy the metrics are `wasmcustom.pointsman.…` in `/stats`, and with the tag rules of
+//! `envoy-config/stats.yaml`, which lists all of them, `pointsman_…` with labels in `/stats/prometheus`.
+//!
+//! A metric that is defined shows, at 0, from then on, so that the first event is a rise and not a new series. But each definition
+//! costs a call at the load of a configuration, and the proxy memory until the VM ends, in each worker and for each configuration
+//! that is loaded. So what there can be many of, routes and targets, is defined all at once with its first request.
 
-use crate::host::{self, Counter, Level};
+use crate::host::{self, Counter, Histogram, Level};
 use pointsman_core::config::Config;
 use pointsman_core::decide::{Event, Reason};
 use pointsman_core::health::Change;
 use pointsman_core::in_flight;
-use pointsman_core::pool::Pool;
+use pointsman_core::pool::{Pool, Target};
 use pointsman_core::rate_limit;
+use pointsman_core::route::Route;
+use pointsman_core::verdict::Decision;
+use std::cell::OnceCell;
+use std::rc::Rc;
 
-/// The counters of one root context. A counter that the host would not define is not counted.
+/// What a decision is called in the filter state, and so in access logs. (An Envoy puts `wasm.` before it.)
+mod state {
+    /// The route that matched.
+    pub const ROUTE: &[u8] = b"pointsman.route";
+    /// The pool whose target was chosen.
+    pub const POOL: &[u8] = b"pointsman.pool";
+    /// The target that was chosen.
+    pub const TARGET: &[u8] = b"pointsman.target";
+    /// Why: a word of `explain`'s `reason`.
+    pub const REASON: &[u8] = b"pointsman.reason";
+}
+
+const NANOSECONDS_PER_MICROSECOND: u64 = 1000;
+
+/// The metrics of one root context. One that the host would not define is not counted.
 pub struct Metrics {
+    config: Rc<Config>,
     request_failed: Option<Counter>,
     response_failed: Option<Counter>,
+    no_route: Option<Counter>,
+    decision: Option<Histogram>,
     shared_retried: Option<Counter>,
     shared_failed: Option<Counter>,
     /// Workers that found no gauges, or no slot, and go by their own counts.
@@ -20,30 +46,49 @@ pub struct Metrics {
     in_flight_reaped: Option<Counter>,
     /// Workers that were taken for dead, and were not.
     in_flight_revived: Option<Counter>,
-    rate_limits: Vec<RateLimit>,
-    pools: Vec<PoolCounters>,
+    rate_limits: Vec<LimitMetrics>,
+    routes: Vec<OnceCell<RouteMetrics>>,
+    pools: Vec<PoolMetrics>,
+}
+
+/// The counters of one route: `pointsman.route.<name>.…`
+struct RouteMetrics {
+    requests: Option<Counter>,
+    /// By one of its limits.
+    refused: Option<Counter>,
 }
 
 /// The counters of one pool: `pointsman.pool.<name>.…`. What the pool's configuration cannot bring about has none.
-struct PoolCounters {
-    /// Targets that failures of requests ejected.
-    ejected: Option<Counter>,
-    /// Targets that probes found down.
-    fell: Option<Counter>,
-    /// Targets that are back.
-    recovered: Option<Counter>,
-    /// Requests for this pool that went to one of its `failover`.
-    failover: Option<Counter>,
+struct PoolMetrics {
+    /// Requests that a session cookie held to their target.
+    sticky: Option<Counter>,
     /// Clients whose target is unhealthy or down, and who have a new one.
     repin: Option<Counter>,
+    /// Requests for this pool that went to one of its `failover`.
+    failover: Option<Counter>,
     /// Requests that went to an unhealthy target, because all are.
     use_all: Option<Counter>,
     /// Requests answered with 503, because no target takes them.
     no_target: Option<Counter>,
+    targets: Vec<OnceCell<TargetMetrics>>,
+}
+
+/// The counters of one target: `pointsman.pool.<name>.target.<name>.…`. Beside them is the gauge of [`in_flight`].
+struct TargetMetrics {
+    /// Requests that it was chosen for.
+    requests: Option<Counter>,
+    /// Requests that it failed.
+    failed: Option<Counter>,
+    /// How often failures of requests ejected it.
+    ejected: Option<Counter>,
+    /// How often probes found it down.
+    fell: Option<Counter>,
+    /// How often it came back.
+    recovered: Option<Counter>,
 }
 
 /// The counters of one limit: `pointsman.rate_limit.<name>.…`
-struct RateLimit {
+struct LimitMetrics {
     refused: Option<Counter>,
     /// Requests that a shadow let pass.
     shadow: Option<Counter>,
@@ -54,29 +99,28 @@ struct RateLimit {
 }
 
 impl Metrics {
-    /// Defines every counter that this configuration can raise.
-    pub fn define(config: &Config) -> Metrics {
-        let limits = config.rate_limits.iter();
+    /// Defines every metric that this configuration can raise, but those of routes and targets.
+    pub fn define(config: &Rc<Config>) -> Metrics {
+        let whole = |what: &str| define("pointsman", what);
+        let decision = host::define_histogram("pointsman.decision_us");
         Metrics {
-            request_failed: define("pointsman.request.failed"),
-            response_failed: define("pointsman.response.failed"),
-            shared_retried: define("pointsman.shared.retried"),
-            shared_failed: define("pointsman.shared.failed"),
-            in_flight_local: define("pointsman.in_flight.local"),
-            in_flight_reaped: define("pointsman.in_flight.reaped"),
-            in_flight_revived: define("pointsman.in_flight.revived"),
-            rate_limits: limits
-                .map(|limit| {
-                    let define = |what: &str| define(&["pointsman.rate_limit.", &limit.name, ".", what].concat());
-                    RateLimit {
-                        refused: define("refused"),
-                        shadow: define("shadow"),
-                        overflow: define("overflow"),
-                        contended: define("contended"),
-                    }
-                })
+            request_failed: whole("request.failed"),
+            response_failed: whole("response.failed"),
+            no_route: whole("no_route.requests"),
+            decision: defined("pointsman.decision_us", decision),
+            shared_retried: whole("shared.retried"),
+            shared_failed: whole("shared.failed"),
+            in_flight_local: whole("in_flight.local"),
+            in_flight_reaped: whole("in_flight.reaped"),
+            in_flight_revived: whole("in_flight.revived"),
+            rate_limits: config
+                .rate_limits
+                .iter()
+                .map(|limit| LimitMetrics::define(&limit.name))
                 .collect(),
-            pools: config.pools.iter().map(|pool| PoolCounters::define(pool)).collect(),
+            routes: config.routes.iter().map(|_| OnceCell::new()).collect(),
+            pools: config.pools.iter().map(|pool| PoolMetrics::define(pool)).collect(),
+            config: config.clone(),
         }
     }
 
@@ -90,14 +134,48 @@ impl Metrics {
         increment(self.response_failed);
     }
 
-    /// What happened in a decision.
+    /// A request that was decided. Its filter state is made of names of the configuration alone.
+    pub fn decided(&self, decision: &Decision<'_>) {
+        let refused = decision.reason == Reason::RateLimit;
+        note(state::REASON, decision.reason.word());
+        match decision.response.route.and_then(|at| self.route(at)) {
+            Some((route, metrics)) => {
+                note(state::ROUTE, &route.name);
+                increment(metrics.requests);
+                increment(metrics.refused.filter(|_| refused));
+            }
+            None => increment(self.no_route),
+        }
+        if let Some(flight) = &decision.flight
+            && let Some((pool, target, metrics)) = self.target(flight.pool, flight.target)
+        {
+            note(state::POOL, &pool.name);
+            note(state::TARGET, &target.name);
+            increment(metrics.requests);
+            if decision.reason == Reason::Sticky {
+                increment(self.pools.get(flight.pool).and_then(|pool| pool.sticky));
+            }
+        }
+    }
+
+    /// How long a decision took with all that belongs to it, in nanoseconds.
+    pub fn took(&self, nanoseconds: u64) {
+        if let Some(histogram) = self.decision {
+            let _ = host::record(histogram, nanoseconds / NANOSECONDS_PER_MICROSECOND);
+        }
+    }
+
+    /// What happened.
     pub fn count(&self, events: impl Iterator<Item = Event>) {
         for event in events {
-            let of = |limit: usize, counter: fn(&RateLimit) -> Option<Counter>| {
+            let of = |limit: usize, counter: fn(&LimitMetrics) -> Option<Counter>| {
                 self.rate_limits.get(limit).and_then(counter)
             };
             let pool =
-                |pool: usize, counter: fn(&PoolCounters) -> Option<Counter>| self.pools.get(pool).and_then(counter);
+                |pool: usize, counter: fn(&PoolMetrics) -> Option<Counter>| self.pools.get(pool).and_then(counter);
+            let target = |pool: usize, target: usize, counter: fn(&TargetMetrics) -> Option<Counter>| {
+                self.target(pool, target).and_then(|(_, _, metrics)| counter(metrics))
+            };
             increment(match event {
                 Event::RateLimit(rate_limit::Event::Refused(limit)) => of(limit, |limit| limit.refused),
                 Event::RateLimit(rate_limit::Event::Shadow(limit)) => of(limit, |limit| limit.shadow),
@@ -105,11 +183,16 @@ impl Metrics {
                 Event::RateLimit(rate_limit::Event::Contended(limit)) => of(limit, |limit| limit.contended),
                 Event::RateLimit(rate_limit::Event::Retry) => self.shared_retried,
                 Event::RateLimit(rate_limit::Event::StoreFailed) => self.shared_failed,
-                Event::Health(health) => match health.what {
-                    Change::Ejected => pool(health.pool, |pool| pool.ejected),
-                    Change::Fell => pool(health.pool, |pool| pool.fell),
-                    Change::Recovered => pool(health.pool, |pool| pool.recovered),
-                },
+                Event::Health(health) => target(
+                    health.pool,
+                    health.target,
+                    match health.what {
+                        Change::Ejected => |target| target.ejected,
+                        Change::Fell => |target| target.fell,
+                        Change::Recovered => |target| target.recovered,
+                    },
+                ),
+                Event::Failed(failed) => target(failed.pool, failed.target, |target| target.failed),
                 Event::Strayed(strayed) => match strayed.reason {
                     Reason::Failover => pool(strayed.pool, |pool| pool.failover),
                     Reason::Repin => pool(strayed.pool, |pool| pool.repin),
@@ -122,30 +205,94 @@ impl Metrics {
             });
         }
     }
+
+    fn route(&self, at: usize) -> Option<(&Route, &RouteMetrics)> {
+        let (route, metrics) = (self.config.routes.get(at)?, self.routes.get(at)?);
+        Some((route, metrics.get_or_init(|| RouteMetrics::define(route))))
+    }
+
+    fn target(&self, pool: usize, at: usize) -> Option<(&Pool, &Target, &TargetMetrics)> {
+        let (pool, metrics) = (self.config.pools.get(pool)?, self.pools.get(pool)?);
+        let (target, metrics) = (pool.targets.get(at)?, metrics.targets.get(at)?);
+        Some((
+            pool,
+            target,
+            metrics.get_or_init(|| TargetMetrics::define(pool, target)),
+        ))
+    }
 }
 
-impl PoolCounters {
-    fn define(pool: &Pool) -> PoolCounters {
-        let define = |possible: bool, what: &str| {
-            possible.then(|| define(&["pointsman.pool.", &pool.name, ".", what].concat()))?
-        };
-        let (passive, active) = (pool.health.passive.is_some(), pool.health.active.is_some());
-        PoolCounters {
-            ejected: define(passive, "ejected"),
-            fell: define(active, "fell"),
-            recovered: define(passive || active, "recovered"),
-            failover: define(!pool.failover.is_empty(), "failover"),
-            repin: define(pool.sticky.is_some(), "repin"),
-            use_all: define(passive || active || !pool.failover.is_empty(), "use_all"),
-            no_target: define(true, "no_target"),
+impl RouteMetrics {
+    fn define(route: &Route) -> RouteMetrics {
+        let prefix = ["pointsman.route.", &route.name].concat();
+        RouteMetrics {
+            requests: define(&prefix, "requests"),
+            refused: define_if(!route.rate_limits.is_empty(), &prefix, "refused"),
         }
     }
 }
 
-fn define(name: &str) -> Option<Counter> {
-    let defined = host::define_counter(name);
-    if let Err(status) = defined {
-        host::log(Level::Warn, &format!("the counter {name} is not there: {status}"));
+impl PoolMetrics {
+    fn define(pool: &Pool) -> PoolMetrics {
+        let prefix = pool.metric();
+        let define = |possible: bool, what: &str| define_if(possible, &prefix, what);
+        let checked = pool.health.passive.is_some() || pool.health.active.is_some();
+        let cookie = pool.sticky.as_ref().is_some_and(|sticky| sticky.cookie.is_some());
+        PoolMetrics {
+            sticky: define(cookie, "sticky"),
+            repin: define(cookie, "repin"),
+            failover: define(!pool.failover.is_empty(), "failover"),
+            use_all: define(checked || !pool.failover.is_empty(), "use_all"),
+            no_target: define(true, "no_target"),
+            targets: pool.targets.iter().map(|_| OnceCell::new()).collect(),
+        }
+    }
+}
+
+impl TargetMetrics {
+    fn define(pool: &Pool, target: &Target) -> TargetMetrics {
+        let prefix = pool.target_metric(target);
+        let define = |possible: bool, what: &str| define_if(possible, &prefix, what);
+        let (passive, active) = (pool.health.passive.is_some(), pool.health.active.is_some());
+        TargetMetrics {
+            requests: define(true, "requests"),
+            failed: define(passive || pool.balance.is_by_load(), "failed"),
+            ejected: define(passive, "ejected"),
+            fell: define(active, "fell"),
+            recovered: define(passive || active, "recovered"),
+        }
+    }
+}
+
+impl LimitMetrics {
+    fn define(name: &str) -> LimitMetrics {
+        let prefix = ["pointsman.rate_limit.", name].concat();
+        LimitMetrics {
+            refused: define(&prefix, "refused"),
+            shadow: define(&prefix, "shadow"),
+            overflow: define(&prefix, "overflow"),
+            contended: define(&prefix, "contended"),
+        }
+    }
+}
+
+fn note(name: &[u8], value: &str) {
+    // Without it the request is no worse; only a log says less.
+    let _ = host::set_property(name, value.as_bytes());
+}
+
+fn define_if(possible: bool, prefix: &str, what: &str) -> Option<Counter> {
+    possible.then(|| define(prefix, what))?
+}
+
+fn define(prefix: &str, what: &str) -> Option<Counter> {
+    let name = [prefix, ".", what].concat();
+    defined(&name, host::define_counter(&name))
+}
+
+fn defined<T>(name: &str, defined: Result<T, host::Status>) -> Option<T> {
+    if let Err(status) = &defined {
+        host::log(Level::Warn, &format!("the metric {name} is not there: {status}"));
     }
     defined.ok()
 }

@@ -85,11 +85,12 @@ impl RootContext for Root {
             host::log(Level::Error, &format!("the workers share no seed: {failed:?}"));
             fresh
         });
+        let config = Rc::new(config);
         let metrics = Metrics::define(&config);
         let roll_seed = u64::from_le_bytes(randomness());
         let seconds = host::current_time().unwrap_or_default() / NANOSECONDS_PER_SECOND;
         let holder = seconds << 32 | u64::from(u32::from_le_bytes(randomness()));
-        let worker = Worker::new(Rc::new(config), seed, roll_seed, holder);
+        let worker = Worker::new(config, seed, roll_seed, holder);
         if let Some(period) = worker.tick_period() {
             let milliseconds = (period / NANOSECONDS_PER_MILLISECOND).clamp(1, u64::from(u32::MAX)) as u32;
             if let Err(status) = host::set_tick_period(milliseconds) {

@@ -141,23 +141,26 @@ impl Stream {
         }
     }
 
-    /// The request's way in: one call for the headers, one for the time, those that the decision makes, those that
-    /// it wants.
+    /// The request's way in: one call for the time, one for the headers, those that the decision makes, those that
+    /// it wants, and those that tell of it, the time again.
     fn request(&mut self) -> Result<Action, Failed> {
         let shared = self.shared.as_deref().ok_or(Failed::NoWorker)?;
         let mut worker = shared.worker.try_borrow_mut().map_err(|_| Failed::NoWorker)?;
-        let headers = Headers::from_wire(host::headers(Map::Request)?).map_err(|_| Status::MALFORMED)?;
         let now = host::current_time()?;
+        let headers = Headers::from_wire(host::headers(Map::Request)?).map_err(|_| Status::MALFORMED)?;
         let config = worker.config().clone();
+        let decision = worker.decide(&config, &Request::new(&headers), &mut Surroundings, now);
+        shared.metrics.decided(&decision);
+        shared.metrics.count(worker.take_events());
         let Decision {
             outcome,
             request_edits,
             response,
             flight,
-        } = worker.decide(&config, &Request::new(&headers), &mut Surroundings, now);
-        // Before anything can fail: from here on it is counted as in flight.
+            ..
+        } = decision;
+        // Before anything can fail: it is counted as in flight.
         self.flight = flight;
-        shared.metrics.count(worker.take_events());
         let action = match outcome {
             Outcome::Continue => {
                 request_edits.iter().try_for_each(|change| match change {
@@ -174,6 +177,10 @@ impl Stream {
         };
         drop(request_edits);
         self.decided = Some((config, response));
+        // A clock that was set back meanwhile says nothing.
+        if let Some(took) = host::current_time().ok().and_then(|after| after.checked_sub(now)) {
+            shared.metrics.took(took);
+        }
         Ok(action)
     }
 }

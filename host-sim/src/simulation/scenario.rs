@@ -409,7 +409,7 @@ impl Said {
 fn targets_of<'c>(configs: impl Iterator<Item = &'c Config>) -> Vec<Target> {
     let mut targets: Vec<Target> = Vec::new();
     let mut places = BTreeMap::new();
-    let of_pool = |pool: &'c Rc<Pool>| pool.targets.iter().map(move |target| (&pool.name, target));
+    let of_pool = |pool: &'c Rc<Pool>| pool.targets.iter().map(move |target| (pool, target));
     for (pool, target) in configs.flat_map(|config| &config.pools).flat_map(of_pool) {
         let name = name_of(target);
         let place = *places.entry(name).or_insert(targets.len());
@@ -423,7 +423,7 @@ fn targets_of<'c>(configs: impl Iterator<Item = &'c Config>) -> Vec<Target> {
             });
         }
         targets[place].clusters.push(target.cluster.to_string());
-        let metric = format!("pointsman.pool.{pool}.target.{}", target.name);
+        let metric = pool.target_metric(target);
         if !targets[place].places.contains(&metric) {
             targets[place].places.push(metric);
         }

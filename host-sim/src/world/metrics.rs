@@ -36,8 +36,8 @@ pub enum Kind {
 pub enum Value {
     /// Of a counter or a gauge.
     Number(u64),
-    /// Of a histogram: every value recorded, in order.
-    Samples(Vec<u64>),
+    /// Of a histogram: each value recorded, with how often.
+    Samples(BTreeMap<u64, u64>),
 }
 
 /// Why a call was refused.
@@ -92,7 +92,7 @@ impl Metrics {
         match self.find(id)? {
             (Kind::Counter, Value::Number(number)) => *number += value,
             (_, Value::Number(number)) => *number = value,
-            (_, Value::Samples(samples)) => samples.push(value),
+            (_, Value::Samples(samples)) => *samples.entry(value).or_default() += 1,
         }
         Ok(())
     }
@@ -129,7 +129,7 @@ impl Metrics {
 
 fn empty(kind: Kind) -> Value {
     match kind {
-        Kind::Histogram => Value::Samples(Vec::new()),
+        Kind::Histogram => Value::Samples(BTreeMap::new()),
         Kind::Counter | Kind::Gauge => Value::Number(0),
     }
 }
@@ -164,7 +164,7 @@ mod tests {
         metrics.record(counter, 4).unwrap();
         metrics.record(histogram, 7).unwrap();
         assert_eq!((metrics.get(gauge), metrics.get(counter)), (Ok(9), Ok(4)));
-        assert_eq!(metrics.named("h"), Some(&Value::Samples(vec![7])));
+        assert_eq!(metrics.named("h"), Some(&Value::Samples(BTreeMap::from([(7, 1)]))));
         assert_eq!(metrics.get(histogram), Err(Refused::BadArgument));
     }
 }

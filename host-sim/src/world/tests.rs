@@ -584,6 +584,10 @@ fn a_whole_response_is_a_success_however_it_ends_and_half_a_one_is_not() {
         fail();
         end(ask(), &body);
         fail();
-        assert_eq!(world.proxy.counter("pointsman.pool.p.ejected"), ejected, "{number}");
+        assert_eq!(
+            world.proxy.counter("pointsman.pool.p.target.a.ejected"),
+            ejected,
+            "{number}"
+        );
     }
 }

@@ -8,7 +8,7 @@
 //! | those have none either | `when_all_unhealthy` of the first pool: its targets as if they were healthy, or (where none is up at all) those of its `failover`; or 503 |
 //! | `draining`, weight 0 | takes the requests of its sessions and no others, as long as it is healthy |
 
-use super::{Around, NANOSECONDS, Reason, Roll, Strayed, Worker};
+use super::{Around, Event, NANOSECONDS, Reason, Roll, Strayed, Worker};
 use crate::balance::least::Load;
 use crate::balance::{self, Balance};
 use crate::config::Config;
@@ -80,7 +80,7 @@ impl Worker {
         match reason {
             Reason::Repin | Reason::Failover | Reason::UseAll | Reason::Unhealthy | Reason::NoTarget => {
                 let pool = start.pool.index;
-                self.strayed.push(Strayed { pool, reason });
+                self.events.push(Event::Strayed(Strayed { pool, reason }));
             }
             _ => {}
         }

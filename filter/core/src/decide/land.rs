@@ -1,6 +1,6 @@
 //! A request's way back, and what a worker does by itself.
 
-use super::{BEAT, Worker};
+use super::{BEAT, Event, Failed, Worker};
 use crate::balance::Balance;
 use crate::health::{Outcome, Probe};
 use crate::outcome::{self, Told};
@@ -31,12 +31,14 @@ impl Worker {
         if pool.balance == Balance::LeastResponseTime {
             sample(&mut self.response_times, pool, &flight, &told, now);
         }
-        if checked {
-            let list = std::iter::once(&flight.target).chain(&flight.retries);
-            for target in list.take(told.before) {
-                self.health.outcome(port, pool, *target, Outcome::Failure, now);
+        let list = std::iter::once(flight.target).chain(flight.retries);
+        let before = list.take(told.before).map(|target| (target, Outcome::Failure));
+        for (target, outcome) in before.chain(told.last) {
+            if outcome == Outcome::Failure {
+                let pool = flight.pool;
+                self.events.push(Event::Failed(Failed { pool, target }));
             }
-            if let Some((target, outcome)) = told.last {
+            if checked {
                 self.health.outcome(port, pool, target, outcome, now);
             }
         }

@@ -45,7 +45,8 @@ pub struct Worker {
     response_times: ResponseTimes,
     rolls: Rolls,
     limit_events: Vec<rate_limit::Event>,
-    strayed: Vec<Strayed>,
+    /// Those of the worker itself.
+    events: Vec<Event>,
     /// How many ticks there are still to come before [`InFlight::tick`] is due.
     until_beat: u64,
 }
@@ -61,6 +62,17 @@ pub enum Event {
     InFlight(in_flight::Event),
     /// To a request that a route sent to a pool.
     Strayed(Strayed),
+    /// A request failed at a target.
+    Failed(Failed),
+}
+
+/// A target that failed a request. Only where that is known: in a pool with passive health or a balance by load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The place of the pool in [`Config::pools`].
+    pub pool: usize,
+    /// The place of the target in [`crate::pool::Pool::targets`].
+    pub target: usize,
 }
 
 /// A request that did not simply go to a healthy target of its pool.
@@ -185,7 +197,7 @@ impl Worker {
             config,
             rolls,
             limit_events: Vec::new(),
-            strayed: Vec::new(),
+            events: Vec::new(),
             until_beat: 0,
         }
     }
@@ -200,8 +212,7 @@ impl Worker {
         let limits = self.limit_events.drain(..).map(Event::RateLimit);
         let health = self.health.take_events().into_iter().map(Event::Health);
         let in_flight = self.in_flight.take_events().into_iter().map(Event::InFlight);
-        let strayed = self.strayed.drain(..).map(Event::Strayed);
-        limits.chain(health).chain(in_flight).chain(strayed)
+        limits.chain(health).chain(in_flight).chain(self.events.drain(..))
     }
 
     /// Decides one request by `config`, which is this worker's. `now` is in nanoseconds since 1970.
@@ -224,7 +235,7 @@ impl Worker {
 
         let mut decision = self.way(config, request, port, now, roll, &mut told);
         decision.close_the_way_in(config, request);
-        decision.response.explain = asked.map(|_| told.to_json());
+        decision.response.explain = asked.map(|_| told.to_json(&decision));
         decision
     }
 
@@ -251,8 +262,8 @@ impl Worker {
         let mut decision = match self.refusal(&matched.route.rate_limits, request, &mut around) {
             Some((limit, answer)) => {
                 told.limit = Some(limit);
-                told.end("rate_limited", Reason::RateLimit, Some(answer.status));
-                Decision::answer(answer)
+                told.action = "rate_limited";
+                Decision::answer(Reason::RateLimit, answer)
             }
             None => self.act(config, matched, request, &mut around, roll, told),
         };
@@ -307,20 +318,21 @@ impl Worker {
     ) -> Decision<'c> {
         match &matched.route.action {
             Action::Respond(respond) => {
-                told.end("respond", Reason::Route, Some(respond.status));
-                Decision::answer(respond.answer())
+                told.action = "respond";
+                Decision::answer(Reason::Route, respond.answer())
             }
             Action::Redirect(redirect) => {
-                told.end("redirect", Reason::Route, Some(redirect.status));
-                Decision::answer(Answer {
+                told.action = "redirect";
+                let answer = Answer {
                     status: redirect.status,
                     headers: vec![(b"location".to_vec(), redirect.location(request, matched.block))],
                     body: Vec::new(),
-                })
+                };
+                Decision::answer(Reason::Route, answer)
             }
             Action::Pass => {
-                told.end("pass", Reason::Route, None);
-                Decision::forward(matched.edits(None, request))
+                told.action = "pass";
+                Decision::forward(Reason::Route, matched.edits(None, request))
             }
             action @ (Action::Pool(_) | Action::Split(_)) => {
                 let choice = self.choose(config, action, request, around, roll);
@@ -328,13 +340,13 @@ impl Worker {
                     .and_then(|choice| Ok((choice.pool.targets.get(choice.target).ok_or(Reason::NoTarget)?, choice)));
                 match choice {
                     Ok((target, choice)) => {
-                        told.end("forward", choice.reason, None);
+                        told.action = "forward";
                         told.target = Some((choice.pool, target));
                         self.forward(config, matched, choice, target, request, around)
                     }
                     Err(reason) => {
-                        told.end("respond", reason, Some(NO_TARGET));
-                        Decision::answer(Answer::of(NO_TARGET))
+                        told.action = "respond";
+                        Decision::answer(reason, Answer::of(NO_TARGET))
                     }
                 }
             }
@@ -366,7 +378,7 @@ impl Worker {
             }
             edits.push(Change::Set(&config.upstream.endpoint_header, Cow::Owned(list)));
         }
-        let mut decision = Decision::forward(edits);
+        let mut decision = Decision::forward(choice.reason, edits);
         decision.response.part = Some(choice.part);
         if choice.new_cookie {
             let state = self.pools.get_mut(choice.pool.index);
@@ -431,12 +443,12 @@ impl<'c> Matched<'c> {
 fn no_route<'c>(no_route: &'c NoRoute, told: &mut Told<'c>) -> Decision<'c> {
     match no_route {
         NoRoute::Pass => {
-            told.end("pass", Reason::NoRoute, None);
-            Decision::forward(Vec::new())
+            told.action = "pass";
+            Decision::forward(Reason::NoRoute, Vec::new())
         }
         NoRoute::Respond(respond) => {
-            told.end("respond", Reason::NoRoute, Some(respond.status));
-            Decision::answer(respond.answer())
+            told.action = "respond";
+            Decision::answer(Reason::NoRoute, respond.answer())
         }
     }
 }
