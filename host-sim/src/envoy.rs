@@ -200,13 +200,18 @@ impl Envoy {
         self.stat(&format!("{FILTER}{name}"))
     }
 
+    /// The sum of those counters and gauges of the filter's own whose names start and end so.
+    pub fn filter_sum(&self, start: &str, end: &str) -> Result<u64> {
+        let stats = self.stats(&format!("{FILTER}{start}"))?.into_iter();
+        Ok(stats
+            .filter(|(name, _)| name.ends_with(end))
+            .map(|(_, value)| value)
+            .sum())
+    }
+
     /// The requests in flight by the filter's gauges, over all pools.
     pub fn requests_in_flight(&self) -> Result<u64> {
-        let gauges = self.stats(&format!("{FILTER}pointsman.pool."))?.into_iter();
-        Ok(gauges
-            .filter(|(name, _)| name.ends_with(".in_flight"))
-            .map(|(_, requests)| requests)
-            .sum())
+        self.filter_sum("pointsman.pool.", ".in_flight")
     }
 
     /// The bytes that Envoy's own allocator has handed out.

@@ -34,7 +34,7 @@ fn ejected(site: &Site, pool: &str, watch: &Watch<'_>, before: u64) -> Result<Du
 
 /// How often a target was ejected or failed its probes.
 fn ejections(site: &Site, pool: &str) -> Result<u64> {
-    Ok(site.metric(&format!("pool.{pool}.ejected"))? + site.metric(&format!("pool.{pool}.fell"))?)
+    Ok(site.of_targets(pool, "ejected")? + site.of_targets(pool, "fell")?)
 }
 
 /// Kills one backend of three and starts it again, as often as planned: how long the last took to be ejected and to be back.

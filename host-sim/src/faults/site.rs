@@ -83,6 +83,12 @@ impl Site {
         self.envoy.filter_stat(&format!("pointsman.{name}"))
     }
 
+    /// A counter of each target of a pool, all together.
+    pub fn of_targets(&self, pool: &str, counter: &str) -> Result<u64> {
+        self.envoy
+            .filter_sum(&format!("pointsman.pool.{pool}.target."), &format!(".{counter}"))
+    }
+
     /// Another configuration for the same backends, over LDS. An error is Envoy's refusal.
     pub fn update(&mut self, configuration: Value) -> Result<()> {
         let deployment = self.envoy.deployment().clone();
