@@ -78,11 +78,6 @@ pub struct Site {
 }
 
 impl Site {
-    /// A metric of Pointsman's own.
-    pub fn metric(&self, name: &str) -> Result<u64> {
-        self.envoy.filter_stat(&format!("pointsman.{name}"))
-    }
-
     /// A counter of each target of a pool, all together.
     pub fn of_targets(&self, pool: &str, counter: &str) -> Result<u64> {
         self.envoy
