@@ -10,6 +10,7 @@ const PLAN: Plan = Plan {
     warm_up: Duration::ZERO,
     routes: [2, 4, 8],
     requests: 1_000,
+    simulation: Duration::from_secs(1),
 };
 
 #[test]

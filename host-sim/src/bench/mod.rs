@@ -40,6 +40,8 @@ pub struct Plan {
     pub routes: [usize; 3],
     /// Native decisions of each worker.
     pub requests: usize,
+    /// How long the simulation is played, in virtual time, a thousand requests a second.
+    pub simulation: Duration,
 }
 
 /// In the simulated proxy a request costs so many times a decision.
@@ -53,6 +55,7 @@ impl Plan {
         warm_up: Duration::from_secs(3),
         routes: [10, 1_000, 10_000],
         requests: 2_000_000,
+        simulation: Duration::from_secs(1_000),
     };
     /// To see that it works.
     pub const QUICK: Plan = Plan {
@@ -61,6 +64,7 @@ impl Plan {
         warm_up: Duration::from_secs(1),
         routes: [10, 100, 1_000],
         requests: 20_000,
+        simulation: Duration::from_secs(10),
     };
 
     /// The candidates, a bare Envoy first.
@@ -139,10 +143,12 @@ pub fn measure(plan: &Plan, only: Option<&str>, command: String, say: &dyn Fn(&s
     };
     let mut native = Vec::new();
     let mut calls = Vec::new();
+    let mut played = None;
     if only.is_none() {
         say("natively");
         native = (1..=machine.cores).map(rates).collect::<Result<_>>()?;
         calls = native::calls(few)?;
+        played = Some(native::play(plan.simulation)?);
     }
 
     let cores = Cores::of(processor::cores()?);
@@ -176,6 +182,7 @@ pub fn measure(plan: &Plan, only: Option<&str>, command: String, say: &dyn Fn(&s
         module: modules.pointsman.metadata()?.len(),
         vm,
         native,
+        played,
         routes: plan.routes,
     })
 }

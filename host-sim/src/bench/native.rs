@@ -4,6 +4,8 @@ use super::load::HEADERS;
 use super::processor;
 use super::site::{self, Extent, Route};
 use crate::exchange::{Pairs, Response};
+use crate::simulation::scenario::Scenario;
+use crate::simulation::{self, Chooser};
 use crate::world::shared_data::SharedData;
 use crate::world::stream::Step;
 use crate::world::{Callback, Worker as Simulated, World};
@@ -16,9 +18,11 @@ use pointsman_core::verdict::Outcome;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What passes on the clock between two requests of a worker, in nanoseconds: the limit always has room.
 const PAUSE: u64 = 10_000;
@@ -128,6 +132,29 @@ pub fn simulated_rate(routes: usize, workers: usize, requests: usize) -> Result<
     });
     let race = race.map_err(|failed| anyhow!("{failed}"))?;
     sum_of_rates(race.results, requests)
+}
+
+// Simulation.
+
+/// What a simulation took.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Played {
+    /// How many requests came to an end.
+    pub requests: usize,
+    /// Processor time in seconds.
+    pub seconds: f64,
+}
+
+/// Plays `million.yaml`, a thousand requests a second, for so long.
+pub fn play(virtual_time: Duration) -> Result<Played> {
+    let mut scenario = Scenario::parse("million", include_str!("million.yaml"), Path::new(""))?;
+    scenario.duration = virtual_time.as_nanos() as u64;
+    let before = processor::time(std::process::id())?;
+    let run = simulation::run(&scenario, Chooser::Filter)?;
+    Ok(Played {
+        requests: run.records.len(),
+        seconds: (processor::time(std::process::id())? - before).as_secs_f64(),
+    })
 }
 
 // Decisions.

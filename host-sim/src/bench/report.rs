@@ -1,7 +1,7 @@
 //! What was measured, as the tables of the README, and against the bars that were set for it.
 
 use super::candidates::{Asked, Kind};
-use super::native::{CallsPerRequest, RETURNING_BYTES};
+use super::native::{CallsPerRequest, Played, RETURNING_BYTES};
 use super::processor::Machine;
 use super::site::Extent;
 use super::statistics::Spread;
@@ -36,6 +36,8 @@ pub struct Report {
     pub vm: Option<Vm>,
     /// Natively, by the number of workers from 1: requests in a second of each one's processor time, all together.
     pub native: Vec<Rates>,
+    /// The simulation, if that was measured.
+    pub played: Option<Played>,
     /// The numbers of routes, ascending.
     pub routes: [usize; 3],
 }
@@ -109,6 +111,9 @@ impl Report {
         let empty = self.added(Kind::Empty, Asked::All);
         let list = self.added(Kind::List(many), Asked::Last);
         let of_vm = |value: fn(&Vm) -> f64| self.vm.as_ref().map_or(f64::NAN, value);
+        let million = self
+            .played
+            .map_or(f64::NAN, |played| played.seconds * 1e6 / played.requests as f64);
         let one_core = self.native.first().map_or(f64::NAN, |rates| rates.decisions);
         vec![
             at_most(
@@ -146,6 +151,7 @@ impl Report {
                 of_vm(|vm| vm.load.median),
                 0,
             ),
+            at_most("a million simulated requests".into(), 10.0, " s", million, 1),
             at_least(
                 "native decisions, everything on, one core".into(),
                 1_000_000.0,
@@ -287,6 +293,13 @@ impl fmt::Display for Report {
                 String::new(),
             );
         }
+        if let Some(Played { requests, seconds }) = self.played {
+            other(
+                format!("`run` with sessions, limits, health and `least_connections`: {requests} requests"),
+                format!("{seconds:.1} s"),
+                String::new(),
+            );
+        }
         write!(f, "{others}")
     }
 }
@@ -354,6 +367,10 @@ mod tests {
                 decisions: 1e6,
                 simulated: 1e5,
             }],
+            played: Some(Played {
+                requests: 2_000_000,
+                seconds: 18.0,
+            }),
             routes: [10, 1_000, 10_000],
         }
     }
@@ -368,6 +385,7 @@ mod tests {
             ("20.0", true),
             ("12.0 MiB", true),
             ("150 ms", false),
+            ("9.0 s", true),
             ("1000000/s", true),
         ];
         assert_eq!(reached, expected);
@@ -379,6 +397,7 @@ mod tests {
         report.costs.truncate(2);
         report.native.clear();
         report.vm = None;
+        report.played = None;
         assert!(report.bars().iter().all(|bar| !bar.reached));
     }
 
