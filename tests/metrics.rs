@@ -188,6 +188,60 @@ fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
     }
 }
 
+/// The strings under any of these keys, wherever they stand.
+fn strings<'v>(value: &'v Value, keys: &[&str], found: &mut Vec<&'v str>) {
+    match value {
+        Value::Object(entries) => {
+            for (key, value) in entries {
+                found.extend(value.as_str().filter(|_| keys.contains(&key.as_str())));
+                strings(value, keys, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| strings(item, keys, found)),
+        _ => {}
+    }
+}
+
+/// Names of Pointsman's metrics and labels in a text.
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+    words.filter(|word| word.starts_with("pointsman_"))
+}
+
+#[test]
+fn the_dashboard_asks_for_what_there_is_and_for_all_of_it() {
+    const BESIDE: [&str; 3] = [
+        // Of use to workers alone.
+        "pointsman_pool_health_version",
+        // The dashboard takes the histogram's buckets.
+        "pointsman_decision_us_sum",
+        "pointsman_decision_us_count",
+    ];
+    let fleet = Fleet::start(&configuration()).unwrap();
+    let envoy = start(&fleet);
+    traffic(&envoy);
+    let text = envoy.admin("/stats/prometheus").unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let shown: BTreeSet<&str> = lines
+        .clone()
+        .flat_map(|line| names(line.split(' ').next().unwrap_or_default()))
+        .collect();
+    let metrics = lines.filter_map(|line| names(line).next());
+
+    let dashboard = include_str!("../envoy-config/dashboard.json");
+    let dashboard: Value = serde_json::from_str(dashboard).unwrap();
+    let mut expressions = Vec::new();
+    strings(&dashboard, &["expr", "definition"], &mut expressions);
+    assert!(expressions.len() > 20, "{expressions:#?}");
+    let asked: BTreeSet<&str> = expressions.iter().flat_map(|expression| names(expression)).collect();
+    for name in &asked {
+        assert!(shown.contains(name), "the dashboard asks for {name}");
+    }
+    for metric in metrics.filter(|metric| !BESIDE.contains(metric)) {
+        assert!(asked.contains(metric), "the dashboard has no {metric}");
+    }
+}
+
 /// The lines of the access log so far.
 fn access_log(envoy: &Envoy) -> Vec<Value> {
     let log = envoy.log();
