@@ -151,9 +151,18 @@ impl<'a> Node<'a> {
         matches!(self.value, Value::Map(_))
     }
 
+    /// Whether a secret stands here, or would if the configuration were right. Problems get into logs.
+    fn is_secret(&self) -> bool {
+        let inside = |node: &Node<'_>| matches!(node.key, Some("keys" | "token"));
+        let mut nodes = std::iter::successors(Some(self), |node| node.parent);
+        nodes.any(inside) || self.key == Some("explain")
+    }
+
     /// What stands here, for people.
     pub fn shown(&self) -> String {
         match self.value {
+            Value::Number(_) if self.is_secret() => "a number".to_owned(),
+            Value::Text(_) if self.is_secret() => "a string".to_owned(),
             Value::Null => "nothing (null)".to_owned(),
             Value::Bool(yes) => yes.to_string(),
             Value::Number(number) => number_shown(*number),

@@ -423,6 +423,38 @@ fn everything_wrong_is_told_with_its_place() {
 }
 
 #[test]
+fn no_problem_tells_a_secret() {
+    const SECRET: &str = "c2VjcmV0";
+    let sticky = |sticky: &str| {
+        format!(r#"{{"pools":{{"a":{{"targets":[{{"cluster":"x"}}],"sticky":{sticky}}}}},"routes":[]}}"#)
+    };
+    let with_keys = |keys: &str| sticky(&format!(r#"{{"cookie":{{"name":"c"}},{keys}}}"#));
+    let explain = |explain: &str| format!(r#"{{"routes":[],"explain":{explain}}}"#);
+    for config in [
+        with_keys(r#""keys":["c2VjcmV0"]"#),
+        with_keys(r#""keys":["c2VjcmV0!"]"#),
+        with_keys(r#""keys":"c2VjcmV0""#),
+        with_keys(r#""keys":[["c2VjcmV0"]]"#),
+        with_keys(r#""keys":{"first":"c2VjcmV0"}"#),
+        with_keys(r#""keys":["c2VjcmV0"],"keys":["c2VjcmV0"]"#),
+        with_keys(r#""key":"c2VjcmV0""#),
+        sticky(r#"{"cookie":{"name":"c","keys":"c2VjcmV0"}}"#),
+        explain(r#"{"header":"x-why","token":["c2VjcmV0"]}"#),
+        explain(r#"{"header":"x-why","token":{"is":"c2VjcmV0"}}"#),
+        explain(r#"{"header":"x-why","token":"c2VjcmV0\n"}"#),
+        explain(r#"{"header":"x-why","tokens":"c2VjcmV0"}"#),
+        explain(r#"{"token":"c2VjcmV0","token":"c2VjcmV0"}"#),
+        explain(r#""c2VjcmV0""#),
+    ] {
+        let problems = Config::load(config.as_bytes()).unwrap_err().to_string();
+        assert!(!problems.contains(SECRET), "{config}: {problems}");
+    }
+    // One that is a number.
+    let problems = Config::load(explain(r#"{"header":"x","token":4711}"#).as_bytes()).unwrap_err();
+    assert!(!problems.to_string().contains("4711"), "{problems}");
+}
+
+#[test]
 fn key_given_twice_is_refused_wherever_it_stands() {
     for (text, place) in [
         (r#"{"routes":[],"pools":{},"routes":[]}"#, "routes"),
