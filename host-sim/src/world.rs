@@ -83,6 +83,15 @@ pub struct World {
     exchanges: Option<Exchanges>,
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let workers = self.workers.iter().map(|Worker(vm)| vm);
+            workers.chain([&self.main]).for_each(Vm::retire);
+        }
+    }
+}
+
 /// What a world is made of.
 #[derive(Clone)]
 pub struct Builder {

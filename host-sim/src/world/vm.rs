@@ -254,6 +254,14 @@ impl Vm {
         });
     }
 
+    /// The proxy ends. Natively the filter's contexts are the thread's, and would stay as long as that.
+    pub fn retire(self: &Rc<Vm>) {
+        let root = self.state.borrow_mut().root.take();
+        if let Some(root) = root {
+            self.end_root_without_streams(root);
+        }
+    }
+
     /// The VM traps: none of its contexts hears of anything any more.
     pub fn kill(&self) {
         let state = &mut *self.state.borrow_mut();
