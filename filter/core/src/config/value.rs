@@ -2,7 +2,7 @@
 //! command line. It keeps order and repeated keys, so that both can be talked about.
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 
 /// How deep a configuration may nest. The interface needs nine levels; the bound keeps recursion off the stack's end.
@@ -52,10 +52,11 @@ pub fn outline<'de, D: Deserializer<'de>>(from: D) -> Result<(Value, Option<usiz
 
 /// Reads nothing of a configuration but the items of the first [`ROUTES`], which has to be a list.
 pub fn each_route<'de, D: Deserializer<'de>>(from: D, take: &mut dyn FnMut(Value)) -> Result<(), D::Error> {
-    let take = RefCell::new(take);
+    let taker = Cell::new(Some(take));
     let give = |value| {
-        if let Ok(mut take) = take.try_borrow_mut() {
+        if let Some(take) = taker.take() {
             take(value);
+            taker.set(Some(take));
         }
     };
     let root = Nested {
