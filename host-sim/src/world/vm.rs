@@ -231,6 +231,7 @@ impl Vm {
         if !accepted {
             state.configuration = before;
             state.forget_root(root);
+            export::proxy_on_delete(root);
             return false;
         }
         let old = state.root.replace(root);
@@ -254,23 +255,27 @@ impl Vm {
         });
     }
 
-    /// The proxy ends. Natively the filter's contexts are the thread's, and would stay as long as that.
+    /// The proxy ends.
     pub fn retire(self: &Rc<Vm>) {
         let root = self.state.borrow_mut().root.take();
         if let Some(root) = root {
             self.end_root_without_streams(root);
         }
+        self.kill();
     }
 
-    /// The VM traps: none of its contexts hears of anything any more.
+    /// The VM traps: none of its contexts hears of anything any more. Natively they are the thread's and would stay as long as
+    /// that, so they are dropped here.
     pub fn kill(&self) {
         let state = &mut *self.state.borrow_mut();
         state.root = None;
-        state.roots.clear();
-        state.streams.clear();
         state.ticks.clear();
         state.http_calls.clear();
         state.next_due = None;
+        let streams = state.streams.drain().filter(|(_, stream)| stream.created);
+        let streams = streams.map(|(context, _)| context);
+        let roots = std::mem::take(&mut state.roots).into_keys();
+        streams.chain(roots).for_each(|context| export::proxy_on_delete(context));
     }
 
     /// A root context for a new stream, of a fresh VM if the failure policy says so.

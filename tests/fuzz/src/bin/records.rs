@@ -39,7 +39,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     let mut born = 0;
     let mut worker = || {
         born += 1;
-        Worker::new(config.clone(), [7; 16], born, born)
+        Worker::new(config.clone(), [7; 16], born, born << 32)
     };
     let mut workers: Vec<Worker> = (0..WORKERS).map(|_| worker()).collect();
     let mut under_way: Vec<(usize, Flight)> = Vec::new();
