@@ -400,7 +400,10 @@ impl Builder {
 
 /// What the main thread does with a configuration before any other VM sees it: it loads it in a canary, which is thrown away.
 fn try_out(proxy: &Arc<Proxy>, guest: fn(), configuration: &Arc<[u8]>) -> Result<(), ConfigureFailed> {
-    match Vm::new(proxy.clone(), MAIN, guest).configure(configuration) {
+    let canary = Vm::new(proxy.clone(), MAIN, guest);
+    let accepted = canary.configure(configuration);
+    canary.kill();
+    match accepted {
         true => Ok(()),
         false => Err(refused(proxy)),
     }
