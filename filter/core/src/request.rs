@@ -9,6 +9,13 @@ use std::ops::Range;
 pub struct Headers {
     bytes: Vec<u8>,
     pairs: Vec<(Range<u32>, Range<u32>)>,
+    /// One bit for each length that a name has: most names that are asked for are not there, and this says so at once.
+    lengths: u64,
+}
+
+/// The bit of a name of this length; the last one is that of all long names.
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
 
 /// The bytes are not a serialised map: the host's fault, never the client's.
@@ -23,19 +30,15 @@ impl Headers {
         if bytes.is_empty() {
             return Ok(Headers::default());
         }
-        let number = |at: usize| -> Result<u32, MalformedMap> {
-            let four = at
-                .checked_add(4)
-                .and_then(|end| bytes.get(at..end))
-                .ok_or(MalformedMap)?;
-            Ok(u32::from_le_bytes(four.try_into().map_err(|_| MalformedMap)?))
-        };
-        let count = number(0)? as usize;
+        let (count, rest) = bytes.split_first_chunk().ok_or(MalformedMap)?;
+        let count = u32::from_le_bytes(*count) as usize;
         // A count that the bytes cannot hold must not become an allocation.
-        if count > bytes.len() / 8 {
-            return Err(MalformedMap);
-        }
-        let mut pairs = Vec::with_capacity(count);
+        let (sizes, _) = rest.as_chunks();
+        let sizes: &[[u8; 8]] = sizes.get(..count).ok_or(MalformedMap)?;
+        let mut headers = Headers {
+            pairs: Vec::with_capacity(count),
+            ..Headers::default()
+        };
         let mut at = 4 + 8 * count as u64;
         let mut take = |size: u32| -> Result<Range<u32>, MalformedMap> {
             let end = at + u64::from(size);
@@ -46,12 +49,14 @@ impl Headers {
             at = end + 1;
             Ok(range)
         };
-        for i in 0..count {
-            let name = take(number(4 + 8 * i)?)?;
-            let value = take(number(8 + 8 * i)?)?;
-            pairs.push((name, value));
+        for both in sizes {
+            let both = u64::from_le_bytes(*both);
+            let (name, value) = (take(both as u32)?, take((both >> 32) as u32)?);
+            headers.lengths |= length_bit(name.len());
+            headers.pairs.push((name, value));
         }
-        Ok(Headers { bytes, pairs })
+        headers.bytes = bytes;
+        Ok(headers)
     }
 
     /// Writes proxy-wasm's serialised map.
@@ -86,7 +91,11 @@ impl Headers {
 
     /// Every value of a name. Most names differ in length already, which costs no look at their bytes.
     pub fn all<'a>(&'a self, name: &[u8]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
-        self.pairs
+        let pairs = match self.lengths & length_bit(name.len()) {
+            0 => &[],
+            _ => &self.pairs[..],
+        };
+        pairs
             .iter()
             .filter(move |(n, _)| n.len() == name.len() && self.slice(n) == name)
             .map(|(_, value)| self.slice(value))

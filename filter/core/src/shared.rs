@@ -93,9 +93,9 @@ impl Memory {
         key: &[u8],
         decide: &mut dyn FnMut(Option<&[u8]>) -> Decision<T>,
     ) -> Result<T, Failed> {
-        let remembered = self.recall(key);
+        let mut spare = None;
         let mut foretold = None;
-        if let Some(known) = remembered {
+        if let Some(known) = self.recall(key) {
             foretold = known.foretold.then_some(known.version);
             if !known.foretold || self.trust >= TRUSTED {
                 match decide(Some(&known.value)) {
@@ -115,7 +115,9 @@ impl Memory {
                     },
                 }
             }
+            spare = Some(known.key);
         }
+        let mut owned = || spare.take().unwrap_or_else(|| key.into());
         for _ in 0..ATTEMPTS {
             let current = store.get(key)?;
             let (value, expected) = match &current {
@@ -130,7 +132,7 @@ impl Memory {
                 Decision::Leave(result) | Decision::Glance(result) => {
                     if let Some((value, version)) = current {
                         self.remember(Remembered {
-                            key: key.into(),
+                            key: owned(),
                             value,
                             version,
                             foretold: false,
@@ -140,7 +142,7 @@ impl Memory {
                 }
                 Decision::Write(value, result) => match store.set(key, &value, expected) {
                     Ok(()) => {
-                        self.wrote(key.into(), value);
+                        self.wrote(owned(), value);
                         return Ok(result);
                     }
                     Err(SetFailed::Outrun) => self.outrun += 1,

@@ -275,7 +275,9 @@ impl Vm {
         let streams = state.streams.drain().filter(|(_, stream)| stream.created);
         let streams = streams.map(|(context, _)| context);
         let roots = std::mem::take(&mut state.roots).into_keys();
-        streams.chain(roots).for_each(|context| export::proxy_on_delete(context));
+        streams
+            .chain(roots)
+            .for_each(|context| export::proxy_on_delete(context));
     }
 
     /// A root context for a new stream, of a fresh VM if the failure policy says so.

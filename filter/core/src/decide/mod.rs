@@ -285,13 +285,21 @@ impl Worker {
             true => around.address(),
             false => None,
         };
-        let claims: Vec<_> = limits
-            .iter()
-            .map(|limit| self.limits.claim(limit, request, ip))
-            .collect();
+        let claim = |limit: &'c Rc<RateLimit>| self.limits.claim(limit, request, ip);
+        let (one, several);
+        let claims = match limits {
+            [limit] => {
+                one = [claim(limit)];
+                &one[..]
+            }
+            limits => {
+                several = limits.iter().map(claim).collect::<Vec<_>>();
+                &several
+            }
+        };
         match self
             .limits
-            .check(&claims, around.port, around.now, &mut self.limit_events)
+            .check(claims, around.port, around.now, &mut self.limit_events)
         {
             Verdict::Admitted => None,
             Verdict::Refused { claim, retry_after } => {

@@ -152,10 +152,10 @@ impl Index {
 
     /// Every block that may match, in lists that are each in order.
     fn lists(&self, request: &Request) -> Vec<&[Candidate]> {
-        let groups = self.groups(request.host);
+        let named = self.groups(request.host);
         let mut lists = Vec::with_capacity(FEW_LISTS);
         let mut look_up = |key: Key| {
-            for group in &groups {
+            for group in [ANY_HOST].iter().chain(&named) {
                 lists.extend(
                     self.paths
                         .get(&key.of(*group))
@@ -184,9 +184,9 @@ impl Index {
         self.candidates.get(*start as usize..*end as usize)
     }
 
-    /// The groups of a host: any, each suffix behind at least one label, and the host itself.
+    /// The groups of a host beside any: each suffix behind at least one label, and the host itself.
     fn groups(&self, host: &[u8]) -> Vec<Group> {
-        let mut groups = vec![ANY_HOST];
+        let mut groups = Vec::new();
         let mut look_up = |key: Key| groups.extend(self.hosts.get(&key.of(ANY_HOST)));
         let mut hasher = FnvHasher::default();
         for (before, byte) in host.iter().rev().take(self.longest_host).enumerate() {
