@@ -40,8 +40,8 @@
 //! counted since it was taken for dead is not made up for: two faults within the same second.)
 //!
 //! A freed slot rests for [`REST`] before it is claimed by somebody else, lest a holder that hung writes into the ledger of the next. (Should one
-//! hang for longer, in the middle of a callback, then the next owner's ledger is wrong until its next write. Should the note be
-//! overwritten by then, it puts back what it had itself.)
+//! hang for longer, in the middle of a callback, then the next owner's ledger is wrong until its next write. Should that owner have
+//! died by then and the note be overwritten, it puts back what it has itself, which is too much by what it counted before it knew.)
 //!
 //! **After a reload** the old root context lives on, with its ticks, until its last stream is over; both holders of the worker count
 //! into the same gauges. Then its number stands still and its slot, with empty counts, is freed. Slots are used again from
@@ -964,6 +964,37 @@ mod tests {
             lives.tick(&mut map, NOW + second * SECOND);
         }
         assert_eq!(gauge(&map, 0), 2);
+    }
+
+    /// Found by the fuzz target `records`. Three faults: a worker hangs for longer than its slot rests, the next owner of the slot dies
+    /// with requests in flight, and only then the first one finds out.
+    #[test]
+    fn who_hangs_until_its_note_is_gone_puts_back_what_it_has_itself() {
+        let (mut map, config) = (Map::default(), config(0, 1));
+        let mut workers = [1, 2, 3].map(|holder| Worker::new(&config, holder));
+        let [hangs, lives, dies] = &mut workers;
+        let mut second = 0;
+        let mut pass = |lives: &mut Worker, map: &mut Map, seconds: u64| {
+            for _ in 0..seconds {
+                second += 1;
+                lives.tick(map, NOW + second * SECOND);
+            }
+            NOW + second * SECOND
+        };
+        lives.begin(&mut map, 0, NOW);
+        hangs.begin(&mut map, 0, NOW);
+        pass(lives, &mut map, u64::from(PATIENCE) + 1);
+        // Nobody took this one back, and it will be put back with the other.
+        hangs.begin(&mut map, 0, NOW);
+        let now = pass(lives, &mut map, REST / SECOND + 1);
+        dies.begin(&mut map, 0, now);
+        let now = pass(lives, &mut map, u64::from(PATIENCE) + 1);
+        assert_eq!(gauge(&map, 0), 2, "one lives, one was not taken");
+        hangs.tick(&mut map, now);
+        assert_eq!(gauge(&map, 0), 2 + 2);
+        while hangs.end(&mut map, 0, false, now).is_some() {}
+        lives.end(&mut map, 0, false, now);
+        assert_eq!(gauge(&map, 0), 1, "what it counted before it knew");
     }
 
     /// A proxy whose calls are watched.

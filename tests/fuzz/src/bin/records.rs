@@ -19,7 +19,8 @@ enum Step {
     Land { which: u8, status: u16, complete: bool },
     /// A worker ticks; its probes are answered so.
     Tick { worker: u8, status: Option<u16> },
-    /// The clock, in milliseconds, mostly forwards.
+    /// The clock, in milliseconds, mostly forwards. Who ticked last so long before that its slot may be another's finds out what became
+    /// of it: what it costs that the other dies too before that is a test of `in_flight`.
     Clock(i32),
     /// A worker's VM traps, and there is a new one. Should others have taken it for dead, it finds out first: what two faults at
     /// once cost is a test of `in_flight`.
@@ -33,6 +34,15 @@ const WORKERS: usize = 3;
 /// So many ticks make more than a second, with these probes.
 const TICKS: usize = 200;
 
+/// In nanoseconds: less than a freed slot rests.
+const HANGS: u64 = 20_000_000_000;
+
+fn find_out(worker: &mut Worker, port: &mut Surroundings, now: u64) {
+    for _ in 0..TICKS {
+        worker.tick(port, now);
+    }
+}
+
 libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     let config = Rc::new(Config::load(EVERYTHING.as_bytes()).expect("it loads"));
     let mut port = Surroundings::default();
@@ -44,6 +54,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     let mut workers: Vec<Worker> = (0..WORKERS).map(|_| worker()).collect();
     let mut under_way: Vec<(usize, Flight)> = Vec::new();
     let mut now: u64 = 1_800_000_000_000_000_000;
+    let mut found_out = [now; WORKERS];
     let mut damaged = false;
     for step in steps {
         match step {
@@ -71,12 +82,19 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
                     worker.probed(&probe, status, &mut port, now);
                 }
             }
-            Step::Clock(milliseconds) => now = now.saturating_add_signed(i64::from(milliseconds) * 1_000_000),
+            Step::Clock(milliseconds) => {
+                let later = now.saturating_add_signed(i64::from(milliseconds) * 1_000_000);
+                for (worker, found_out) in workers.iter_mut().zip(&mut found_out) {
+                    if later.abs_diff(*found_out) > HANGS {
+                        find_out(worker, &mut port, now);
+                        *found_out = later;
+                    }
+                }
+                now = later;
+            }
             Step::Trap { worker: dead } => {
                 let dead = usize::from(dead) % WORKERS;
-                for _ in 0..TICKS {
-                    workers[dead].tick(&mut port, now);
-                }
+                find_out(&mut workers[dead], &mut port, now);
                 under_way.retain(|(worker, _)| *worker != dead);
                 workers[dead] = worker();
             }
