@@ -53,6 +53,7 @@ impl Connection for Surroundings {
 struct Asked {
     worker: Worker,
     port: Surroundings,
+    now: u64,
 }
 
 /// What became of a request.
@@ -64,6 +65,7 @@ struct Became {
     /// What a request with the token is told.
     told: Option<String>,
     cookie: Option<String>,
+    flight: Option<Flight>,
 }
 
 impl Asked {
@@ -75,6 +77,7 @@ impl Asked {
         Asked {
             worker: Worker::new(Rc::new(config), [7; 16], 42, 1),
             port: Surroundings::default(),
+            now: NOW,
         }
     }
 
@@ -88,7 +91,9 @@ impl Asked {
         pairs.extend(headers);
         let map = Headers::from_pairs(&pairs);
         let config = self.worker.config().clone();
-        let decision = self.worker.decide(&config, &Request::new(&map), &mut self.port, NOW);
+        let decision = self
+            .worker
+            .decide(&config, &Request::new(&map), &mut self.port, self.now);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let status = match &decision.outcome {
             Outcome::Continue => None,
@@ -114,6 +119,7 @@ impl Asked {
                 .collect(),
             told: decision.response.explain.as_deref().map(text),
             cookie: decision.response.set_cookie.map(|cookie| text(&cookie)),
+            flight: decision.flight,
         }
     }
 }
@@ -748,5 +754,64 @@ fn when_all_are_unhealthy_the_others_help_and_then_all_are_used_or_none() {
                 assert_eq!(became.cookie, None);
             }
         }
+    }
+}
+
+/// The part of so many requests that each of three targets gets, each request with a key of its own.
+fn shares(asked: &mut Asked) -> [f64; 3] {
+    const REQUESTS: u32 = 3000;
+    let mut counts = [0.0; 3];
+    for key in 0..REQUESTS {
+        let became = asked.get("/", &[("x-key", &key.to_string())]);
+        counts[became.flight.unwrap().target] += 1.0;
+    }
+    counts.map(|count| count / f64::from(REQUESTS))
+}
+
+#[test]
+fn a_target_that_is_back_gets_its_share_little_by_little_whatever_the_balance() {
+    const SECOND: u64 = NANOSECONDS;
+    let key = r#"{"consistent_hash": {"key": {"header": "x-key"}}}"#;
+    for balance in [r#""random""#, r#""round_robin""#, key] {
+        let mut asked = balanced(
+            balance,
+            r#", "slow_start": "10s", "health": {"passive": {"consecutive_failures": 3, "eject": "10s"}}"#,
+        );
+        eject(&mut asked, 0);
+        assert_eq!(shares(&mut asked)[0], 0.0, "{balance}");
+        // How long it is back, in seconds, and about which part of the requests that makes: a third of so many tenths.
+        for (back, part) in [(3, 0.1), (6, 0.2), (11, 1.0 / 3.0)] {
+            asked.now = NOW + (10 + back) * SECOND;
+            let [returned, others @ ..] = shares(&mut asked);
+            assert!((returned - part).abs() < 0.03, "{balance}, after {back} s: {returned}");
+            let fair = (1.0 - part) / 2.0;
+            assert!(
+                others.iter().all(|other| (other - fair).abs() < 0.04),
+                "{balance}: {others:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn who_fails_fast_attracts_nothing() {
+    const FAILS: usize = 1;
+    for balance in [r#""least_connections""#, r#""least_response_time""#] {
+        let mut asked = balanced(balance, "");
+        let mut failed = 0;
+        for _ in 0..1000 {
+            let mut flight = asked.get("/", &[]).flight.unwrap();
+            asked.now += 10_000_000;
+            let fails = flight.target == FAILS;
+            failed += u32::from(fails);
+            // It answers at once, the others ten milliseconds later than the request came.
+            flight.answered = Some(if fails { flight.started } else { asked.now });
+            let address = format!("127.0.0.1:{}", flight.target + 1);
+            let mut ending = Ended(if fails { 503 } else { 200 }, Some(address.into()));
+            let now = asked.now;
+            asked.worker.landed(flight, true, &mut ending, &mut asked.port, now);
+        }
+        // A failure keeps its place for a second, in which a hundred requests come.
+        assert!((5..=25).contains(&failed), "{balance}: {failed} of 1000");
     }
 }
