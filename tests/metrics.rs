@@ -36,6 +36,12 @@ fn configuration() -> Value {
             },
         },
     });
+    // A first client goes to the one that fails, and then to the other.
+    pools["moves"] = json!({
+        "targets": [{ "cluster": "absent", "name": "absent", "weight": 1_000_000 }, { "cluster": "blue" }],
+        "sticky": { "cookie": { "name": "pm_moves" }, "keys": ["YS1rZXktb2YtYXQtbGVhc3QtMTYtYnl0ZXM="] },
+        "health": { "passive": { "consecutive_failures": 1, "eject": "1h" } },
+    });
     let exact = |name: &str, action: (&str, Value)| {
         let path = format!("/{name}");
         let mut route = json!({ "name": name, "match": { "path": { "exact": path } } });
@@ -50,6 +56,7 @@ fn configuration() -> Value {
         exact("gone", ("pool", json!("gone"))),
         exact("none", ("pool", json!("none"))),
         exact("bad", ("pool", json!("bad"))),
+        exact("moves", ("pool", json!("moves"))),
         exact("old", ("redirect", json!({ "path": "/new" }))),
     ];
     for (number, name) in ODD.into_iter().enumerate() {
@@ -109,6 +116,9 @@ fn traffic(envoy: &Envoy) -> String {
             assert_eq!(ask(&mut client, path, &cookie).0, *status, "{path}");
         }
     }
+    let (status, session) = ask(&mut client, "/moves", "");
+    let moved = ask(&mut client, "/moves", &session.expect("a session"));
+    assert_eq!((status, moved.0, moved.1.is_some()), (503, 200, true));
     for (number, name) in ODD.iter().enumerate() {
         assert_eq!(ask(&mut client, &format!("/odd/{number}"), "").0, 200, "{name}");
     }
@@ -159,7 +169,9 @@ fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
         ("pointsman_pool_target_ejected", &bad, 1.0),
         ("pointsman_pool_target_recovered", &bad, 0.0),
         ("pointsman_pool_sticky", &pool("web"), 3.0),
+        ("pointsman_pool_sticky", &pool("moves"), 0.0),
         ("pointsman_pool_repin", &pool("web"), 0.0),
+        ("pointsman_pool_repin", &pool("moves"), 1.0),
         ("pointsman_pool_failover", &pool("gone"), 1.0),
         ("pointsman_pool_use_all", &pool("bad"), 1.0),
         ("pointsman_pool_no_target", &pool("none"), 1.0),
@@ -256,7 +268,7 @@ fn the_access_log_tells_route_pool_target_and_reason_and_no_secret() {
     let cookie = traffic(&envoy);
     // Envoy writes its log when it has time.
     let begin = Instant::now();
-    while access_log(&envoy).len() < 12 + ODD.len() {
+    while access_log(&envoy).len() < 14 + ODD.len() {
         assert!(begin.elapsed() < PATIENCE, "{:#?}", access_log(&envoy));
         sleep(Duration::from_millis(50));
     }
@@ -273,6 +285,7 @@ fn the_access_log_tells_route_pool_target_and_reason_and_no_secret() {
         "/gone gone web blue failover",
         "/none none - - no_target",
         "/bad bad bad absent use_all",
+        "/moves moves moves blue repin",
         "/old old - - route",
         "/limited limited - - rate_limit",
         "/nowhere - - - no_route",
