@@ -9,13 +9,14 @@ use std::ops::Range;
 pub struct Headers {
     bytes: Vec<u8>,
     pairs: Vec<(Range<u32>, Range<u32>)>,
-    /// One bit for each length that a name has: most names that are asked for are not there, and this says so at once.
-    lengths: u64,
+    /// The bits of all names: most names that are asked for are not there, and this says so at once.
+    names: u64,
 }
 
-/// The bit of a name of this length; the last one is that of all long names.
-fn length_bit(length: usize) -> u64 {
-    1 << length.min(63)
+/// The bit of a name, by its length and its first byte: few of one request have the same.
+fn bit(name: &[u8]) -> u64 {
+    let first = name.first().copied().unwrap_or_default();
+    1 << ((name.len() as u64 ^ u64::from(first) << 2) % 64)
 }
 
 /// The bytes are not a serialised map: the host's fault, never the client's.
@@ -52,7 +53,7 @@ impl Headers {
         for both in sizes {
             let both = u64::from_le_bytes(*both);
             let (name, value) = (take(both as u32)?, take((both >> 32) as u32)?);
-            headers.lengths |= length_bit(name.len());
+            headers.names |= bit(bytes.get(name.start as usize..name.end as usize).unwrap_or_default());
             headers.pairs.push((name, value));
         }
         headers.bytes = bytes;
@@ -91,7 +92,7 @@ impl Headers {
 
     /// Every value of a name. Most names differ in length already, which costs no look at their bytes.
     pub fn all<'a>(&'a self, name: &[u8]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
-        let pairs = match self.lengths & length_bit(name.len()) {
+        let pairs = match self.names & bit(name) {
             0 => &[],
             _ => &self.pairs[..],
         };

@@ -1,6 +1,6 @@
 //! Shared data with the `cas` rules of proxy-wasm-cpp-host (`src/shared_data.cc`), one map behind one mutex.
 
-use fnv::FnvBuildHasher;
+use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
@@ -11,7 +11,7 @@ pub struct SharedData(Mutex<Inner>);
 #[derive(Debug)]
 struct Inner {
     /// The keys are the filter's own, not those of an attacker, and a proxy's map is fast.
-    values: HashMap<Vec<u8>, (Vec<u8>, u32), FnvBuildHasher>,
+    values: HashMap<Vec<u8>, (Vec<u8>, u32), FixedState>,
     next_cas: u32,
 }
 
