@@ -153,3 +153,70 @@ fn an_interleaving_is_a_function_of_its_seed() {
         assert_eq!(count_of_race(seed), count_of_race(seed), "seed {seed}");
     }
 }
+
+thread_local! {
+    /// Contexts that this thread's guests have and have not dropped.
+    static LIVING: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// A context that is counted as long as it is there; a root takes every configuration but `bad`.
+struct Counted;
+
+impl Counted {
+    fn new() -> Counted {
+        LIVING.set(LIVING.get() + 1);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        LIVING.set(LIVING.get() - 1);
+    }
+}
+
+impl Context for Counted {}
+
+impl HttpContext for Counted {}
+
+impl RootContext for Counted {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        self.get_plugin_configuration().is_none_or(|bytes| bytes != b"bad")
+    }
+
+    fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Counted::new()))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+/// Found by the fuzz target `stream`, which ran out of memory: natively contexts are the thread's, which outlives any world.
+#[test]
+fn no_context_outlives_its_vm() {
+    let world = World::builder()
+        .guest(|| proxy_wasm::set_root_context(|_| Box::new(Counted::new())))
+        .workers(1)
+        .start()
+        .unwrap();
+    assert_eq!(LIVING.get(), 2, "the worker's and the main thread's, not the canary's");
+    let mut stream = world.open(0, &get("/"));
+    stream.request();
+    world.reload(b"good").unwrap();
+    assert_eq!(LIVING.get(), 4, "the stream and its root stay");
+    assert!(world.reload(b"bad").is_err());
+    assert_eq!(LIVING.get(), 4);
+    stream.close();
+    assert_eq!(LIVING.get(), 2);
+    let mut lost = world.open(0, &get("/"));
+    lost.request();
+    world.kill(0);
+    assert_eq!(LIVING.get(), 1);
+    world.advance(Duration::from_secs(2));
+    let mut open = world.open(0, &get("/"));
+    open.request();
+    drop(world);
+    assert_eq!(LIVING.get(), 0);
+}
