@@ -86,8 +86,7 @@ pub struct World {
 impl Drop for World {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            let workers = self.workers.iter().map(|Worker(vm)| vm);
-            workers.chain([&self.main]).for_each(Vm::retire);
+            self.vms().for_each(|vm| vm.kill());
         }
     }
 }

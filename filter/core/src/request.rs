@@ -19,6 +19,10 @@ fn bit(name: &[u8]) -> u64 {
     1 << ((name.len() as u64 ^ u64::from(first) << 2) % 64)
 }
 
+fn slice<'a>(bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
+    bytes.get(range.start as usize..range.end as usize).unwrap_or_default()
+}
+
 /// The bytes are not a serialised map: the host's fault, never the client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedMap;
@@ -53,7 +57,7 @@ impl Headers {
         for both in sizes {
             let both = u64::from_le_bytes(*both);
             let (name, value) = (take(both as u32)?, take((both >> 32) as u32)?);
-            headers.names |= bit(bytes.get(name.start as usize..name.end as usize).unwrap_or_default());
+            headers.names |= bit(slice(&bytes, &name));
             headers.pairs.push((name, value));
         }
         headers.bytes = bytes;
@@ -87,7 +91,7 @@ impl Headers {
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> {
         self.pairs
             .iter()
-            .map(|(name, value)| (self.slice(name), self.slice(value)))
+            .map(|(name, value)| (slice(&self.bytes, name), slice(&self.bytes, value)))
     }
 
     /// Every value of a name. Most names differ in length already, which costs no look at their bytes.
@@ -98,19 +102,13 @@ impl Headers {
         };
         pairs
             .iter()
-            .filter(move |(n, _)| n.len() == name.len() && self.slice(n) == name)
-            .map(|(_, value)| self.slice(value))
+            .filter(move |(n, _)| n.len() == name.len() && slice(&self.bytes, n) == name)
+            .map(|(_, value)| slice(&self.bytes, value))
     }
 
     /// The first value of a name.
     pub fn first<'a>(&'a self, name: &[u8]) -> Option<&'a [u8]> {
         self.all(name).next()
-    }
-
-    fn slice(&self, range: &Range<u32>) -> &[u8] {
-        self.bytes
-            .get(range.start as usize..range.end as usize)
-            .unwrap_or_default()
     }
 }
 

@@ -255,16 +255,7 @@ impl Vm {
         });
     }
 
-    /// The proxy ends.
-    pub fn retire(self: &Rc<Vm>) {
-        let root = self.state.borrow_mut().root.take();
-        if let Some(root) = root {
-            self.end_root_without_streams(root);
-        }
-        self.kill();
-    }
-
-    /// The VM traps: none of its contexts hears of anything any more. Natively they are the thread's and would stay as long as
+    /// The VM traps, or ends with its proxy: none of its contexts hears of anything any more. Natively they are the thread's and would stay as long as
     /// that, so they are dropped here.
     pub fn kill(&self) {
         let state = &mut *self.state.borrow_mut();
