@@ -1,10 +1,13 @@
 //! What the kernel knows: the machine, the processor time of a process, and on which cores it may run.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+use rustix::thread::{CpuSet, Pid, sched_setaffinity};
 use serde::Serialize;
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::collections::HashSet;
+use std::fs::{self, DirEntry};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What the numbers were measured on.
@@ -44,18 +47,14 @@ pub struct Thread {
 
 /// The threads of a process. `schedstat` counts nanoseconds, where `utime` and `stime` count hundredths of a second.
 pub fn threads(process: u32) -> Result<Vec<Thread>> {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).context("the measured process has ended")?;
     let thread = |task: &Path| -> Result<Thread> {
         Ok(Thread {
             name: fs::read_to_string(task.join("comm"))?.trim().to_owned(),
             time: time_of(task)?,
         })
     };
-    let threads = tasks.filter_map(|task| {
-        let task = match task {
-            Ok(task) => task.path(),
-            Err(error) => return Some(Err(error.into())),
-        };
+    let threads = tasks(process)?.into_iter().filter_map(|task| {
+        let task = PathBuf::from(format!("/proc/{process}/task/{task}"));
         // A thread that ended while we were looking.
         Some(thread(&task)).filter(|thread| thread.is_ok() || task.exists())
     });
@@ -88,23 +87,36 @@ pub fn cores() -> Result<Vec<usize>> {
     parse_cores(list).with_context(|| format!("Cpus_allowed_list is {list:?}"))
 }
 
-/// Has all threads of a process run on these cores, with `taskset` of util-linux.
+/// Has all threads of a process run on these cores. Threads come and go meanwhile: one that is gone needs no core, and one that has come
+/// since we looked may be the child of one that was not pinned yet, so we look again until there is none that is new.
 pub fn pin(process: u32, cores: &[usize]) -> Result<()> {
-    let cores: Vec<_> = cores.iter().map(ToString::to_string).collect();
-    let output = Command::new("taskset")
-        .args([
-            "--all-tasks",
-            "--pid",
-            "--cpu-list",
-            &cores.join(","),
-            &process.to_string(),
-        ])
-        .output()
-        .context("`taskset` did not start; on Debian: apt-get install util-linux")?;
-    if !output.status.success() {
-        bail!("taskset: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let mut set = CpuSet::new();
+    cores.iter().for_each(|core| set.set(*core));
+    let mut pinned = HashSet::new();
+    loop {
+        let found = tasks(process)?;
+        let new: Vec<i32> = found.into_iter().filter(|task| pinned.insert(*task)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        for task in new {
+            match sched_setaffinity(Pid::from_raw(task), &set) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => return Err(error).with_context(|| format!("pinning thread {task} to cores {cores:?}")),
+            }
+        }
     }
-    Ok(())
+}
+
+/// The numbers of the threads of a process.
+fn tasks(process: u32) -> Result<Vec<i32>> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).context("the measured process has ended")?;
+    let number = |task: io::Result<DirEntry>| {
+        let name = task?.file_name();
+        let number = name.to_str().and_then(|name| name.parse().ok());
+        number.with_context(|| format!("{name:?} is not the number of a thread"))
+    };
+    tasks.map(number).collect()
 }
 
 /// The value of the first line `name: value`.
@@ -127,6 +139,9 @@ fn parse_cores(list: &str) -> Option<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::thread;
 
     #[test]
     fn cores_are_read_as_the_kernel_lists_them() {
@@ -145,6 +160,36 @@ mod tests {
             computed += 1;
         }
         assert!(computed > 0);
+    }
+
+    #[test]
+    fn a_process_is_pinned_whose_threads_come_and_go() {
+        let cores = cores().unwrap();
+        let run = AtomicBool::new(true);
+        let pinned = thread::scope(|scope| {
+            scope.spawn(|| {
+                while run.load(Relaxed) {
+                    thread::spawn(|| {}).join().unwrap();
+                }
+            });
+            let pinned = (0..200).try_for_each(|_| pin(std::process::id(), &cores));
+            run.store(false, Relaxed);
+            pinned
+        });
+        pinned.unwrap();
+    }
+
+    #[test]
+    fn a_process_may_use_the_cores_that_it_is_pinned_to() {
+        let last = *cores().unwrap().last().unwrap();
+        let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+        let pinned = pin(sleeper.id(), &[last]);
+        let status = fs::read_to_string(format!("/proc/{}/status", sleeper.id())).unwrap();
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        pinned.unwrap();
+        assert_eq!(field(&status, "Cpus_allowed_list"), Some(last.to_string().as_str()));
+        assert!(pin(sleeper.id(), &[last]).is_err(), "it has ended");
     }
 
     #[test]
