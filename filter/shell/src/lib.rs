@@ -14,7 +14,7 @@
     )
 )]
 
-mod host;
+pub mod host;
 mod metrics;
 mod root;
 mod stream;

@@ -3,6 +3,7 @@
 
 use super::envoys_own::{self, Manner};
 use super::load::{self, Script};
+use super::native::{CallsPerRequest, RETURNING_BYTES};
 use super::site::{self, Extent, POOLS, Route, SERVED_BY};
 use crate::backend::Received;
 use crate::client::Client;
@@ -13,7 +14,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, Response};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,8 @@ pub enum Kind {
     BareAgain,
     /// A filter that does nothing.
     Empty,
+    /// A filter that makes the host calls of Pointsman with everything on, and decides nothing.
+    Calls,
     /// Pointsman with so many routes. The clients are new: each answer brings a session cookie.
     Pointsman(Extent, usize),
     /// The same with clients that bring their session cookies.
@@ -54,6 +57,10 @@ pub struct Modules {
     pub pointsman: PathBuf,
     /// The filter that does nothing.
     pub empty: PathBuf,
+    /// The filter that makes host calls.
+    pub calls: PathBuf,
+    /// Which ones.
+    pub calls_of: Vec<CallsPerRequest>,
 }
 
 /// A candidate that runs.
@@ -73,7 +80,7 @@ impl Kind {
     pub fn routes(self) -> usize {
         match self {
             Kind::Pointsman(_, routes) | Kind::InSession(routes) | Kind::List(routes) | Kind::Tree(routes) => routes,
-            Kind::Bare | Kind::BareAgain | Kind::Empty | Kind::Filters => 1,
+            Kind::Bare | Kind::BareAgain | Kind::Empty | Kind::Calls | Kind::Filters => 1,
         }
     }
 
@@ -83,6 +90,7 @@ impl Kind {
             Kind::Bare => "bare Envoy".into(),
             Kind::BareAgain => "bare Envoy again".into(),
             Kind::Empty => "empty SDK filter".into(),
+            Kind::Calls => "the host calls of everything on, and nothing else".into(),
             Kind::Pointsman(Extent::Plain, routes) => format!("Pointsman, {routes} routes, nothing else"),
             Kind::Pointsman(Extent::Everything, routes) => format!("Pointsman, {routes} routes, everything on"),
             Kind::InSession(routes) => format!("Pointsman, {routes} routes, everything on, in a session"),
@@ -97,38 +105,34 @@ impl Kind {
         matches!(self, Kind::Bare | Kind::BareAgain | Kind::Empty)
     }
 
-    fn is_pointsman(self) -> bool {
-        matches!(self, Kind::Pointsman(..) | Kind::InSession(_))
+    /// Whether its filter chooses the cluster.
+    fn chooses(self) -> bool {
+        matches!(self, Kind::Pointsman(..) | Kind::InSession(_) | Kind::Calls)
     }
 
     fn is_everything(self) -> bool {
         matches!(self, Kind::Pointsman(Extent::Everything, _) | Kind::InSession(_))
     }
 
-    /// Pointsman's configuration, where it has one.
-    fn configuration(self) -> Option<Value> {
-        match self {
-            Kind::Pointsman(extent, routes) => Some(site::configuration(routes, extent)),
-            Kind::InSession(routes) => Some(site::configuration(routes, Extent::Everything)),
-            _ => None,
-        }
-    }
-
     /// Its Envoy, before the backends of `fleet`: `envoy-config/envoy.yaml` with as little changed as can be.
     pub(super) fn deployment(self, fleet: &Fleet, modules: &Modules) -> Result<Deployment> {
-        let mut deployment = Deployment::of(fleet, &modules.pointsman)?.with_workers(1);
-        match self.configuration() {
-            Some(configuration) => {
-                deployment = deployment.with_configuration(PluginConfiguration::Struct(configuration))
+        let deployment = Deployment::of(fleet, &modules.pointsman)?.with_workers(1);
+        let pointsman = |routes, extent| PluginConfiguration::Struct(site::configuration(routes, extent));
+        let mut deployment = match self {
+            Kind::Pointsman(extent, routes) => deployment.with_configuration(pointsman(routes, extent)),
+            Kind::InSession(routes) => deployment.with_configuration(pointsman(routes, Extent::Everything)),
+            Kind::Calls => {
+                let calls = PluginConfiguration::Text(calls(&modules.calls_of));
+                deployment.with_module(&modules.calls).with_configuration(calls)
             }
-            None => deployment = deployment.with_module(&modules.empty),
-        }
+            _ => deployment.with_module(&modules.empty),
+        };
         let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
         let manager = deployment.bootstrap_mut().pointer_mut(manager);
         let manager = manager.context("envoy-config/envoy.yaml has no such filter")?;
         let [filter, router] = [0, 1].map(|at| manager["http_filters"][at].take());
         let host = &mut manager["route_config"]["virtual_hosts"][0];
-        if !self.is_pointsman() {
+        if !self.chooses() {
             let mut manner = host["routes"][0]["route"].take();
             manner
                 .as_object_mut()
@@ -146,7 +150,7 @@ impl Kind {
             manager["early_header_mutation_extensions"] = json!([]);
         }
         let mut filters = match self {
-            Kind::Empty | Kind::Pointsman(..) | Kind::InSession(_) => vec![filter],
+            Kind::Empty | Kind::Calls | Kind::Pointsman(..) | Kind::InSession(_) => vec![filter],
             Kind::Filters => envoys_own::filters().into(),
             _ => vec![],
         };
@@ -164,6 +168,18 @@ impl Kind {
             _ => cluster == route.first_cluster(),
         }
     }
+}
+
+/// What the filter that makes host calls is configured with.
+fn calls(of: &[CallsPerRequest]) -> String {
+    let kinds = of.iter().filter(|calls| calls.kind != RETURNING_BYTES);
+    let line = |calls: &CallsPerRequest| {
+        // It makes one by itself.
+        let own = if calls.kind == "set_header" { 1.0 } else { 0.0 };
+        let way_in = (calls.request - own).max(0.0);
+        format!("\n{} {way_in:.0} {:.0}", calls.kind, calls.response)
+    };
+    Route(0).first_cluster() + &kinds.map(line).collect::<String>()
 }
 
 /// Backends for the site.

@@ -80,6 +80,7 @@ impl Plan {
             everything(some),
             everything(many),
             (Kind::InSession(few), Asked::All),
+            (Kind::Calls, Asked::All),
             (Kind::Filters, Asked::All),
         ];
         for routes in self.routes {
@@ -122,15 +123,17 @@ impl Candidate {
 }
 
 /// Runs the plan. What it is at is told to `say`. With `only`: of the candidates those whose name contains it, beside what they are
-/// compared with, and nothing else.
+/// compared with, and neither a VM's nor native numbers.
 pub fn measure(plan: &Plan, only: Option<&str>, command: String, say: &dyn Fn(&str)) -> Result<Report> {
     load::find()?;
     let program = install::find(Wanted::Any)?;
+    let [few, _, many] = plan.routes;
     let modules = Modules {
         pointsman: module::build()?,
         empty: module::build_package("pointsman-empty")?,
+        calls: module::build_package("pointsman-calls")?,
+        calls_of: native::calls(few)?,
     };
-    let [few, _, many] = plan.routes;
     let mut candidates = plan.candidates();
     candidates.retain(|(kind, _)| kind.is_compared_with() || only.is_none_or(|only| kind.name().contains(only)));
 
@@ -142,12 +145,10 @@ pub fn measure(plan: &Plan, only: Option<&str>, command: String, say: &dyn Fn(&s
         })
     };
     let mut native = Vec::new();
-    let mut calls = Vec::new();
     let mut played = None;
     if only.is_none() {
         say("natively");
         native = (1..=machine.cores).map(rates).collect::<Result<_>>()?;
-        calls = native::calls(few)?;
         played = Some(native::play(plan.simulation)?);
     }
 
@@ -178,7 +179,7 @@ pub fn measure(plan: &Plan, only: Option<&str>, command: String, say: &dyn Fn(&s
         rounds: plan.rounds,
         seconds: plan.time.as_secs(),
         costs: costs(&started, plan, say)?,
-        calls,
+        calls: modules.calls_of,
         module: modules.pointsman.metadata()?.len(),
         vm,
         native,
