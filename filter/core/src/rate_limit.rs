@@ -53,6 +53,8 @@ pub struct RateLimit {
     pub key: Vec<KeyPart>,
     /// Count, never refuse.
     pub shadow: bool,
+    /// What records know it by: [`RateLimit::identified`] sets it.
+    pub identity: u64,
 }
 
 /// A part of a limit's key, or what a pool's hash is of. In a limit's key a part that the request does not have counts as
@@ -138,19 +140,18 @@ struct Record {
 impl Record {
     /// What is no record (a value that somebody removed, or of another release) is an empty one.
     fn read(bytes: Option<&[u8]>, now: u64) -> Record {
+        let empty = || (&[0; 8], &[][..]);
+        let (latest, buckets) = bytes.and_then(|bytes| bytes.split_first_chunk()).unwrap_or_else(empty);
+        let latest = u64::from_le_bytes(*latest);
+        let (read, _) = buckets.as_chunks::<BUCKET>();
+        // One more, because most changes of a young record add one.
+        let mut buckets = Vec::with_capacity(read.len() + 1);
+        buckets.extend(read.iter().map(Bucket::read));
         let mut record = Record {
             now,
-            buckets: Vec::new(),
+            buckets,
             moved: false,
         };
-        let Some((latest, buckets)) = bytes.and_then(|bytes| bytes.split_first_chunk()) else {
-            return record;
-        };
-        let latest = u64::from_le_bytes(*latest);
-        let (buckets, _) = buckets.as_chunks::<BUCKET>();
-        // One more, because most changes of a young record add one.
-        record.buckets.reserve(buckets.len() + 1);
-        record.buckets.extend(buckets.iter().map(Bucket::read));
         match latest.checked_sub(now) {
             None => {}
             Some(behind) if behind <= CLOCK_STEP => record.now = latest,
@@ -256,13 +257,24 @@ impl Bucket {
 }
 
 impl RateLimit {
-    /// The hash with all in it that makes this limit this limit.
-    fn hash(&self, seed: Seed) -> SipWriter {
-        let mut hash = SipWriter::new(seed);
+    /// The limit with its identity: the hash of all that makes this limit this limit, its name and its numbers. No client has a say in
+    /// these, so the hash needs no secret, and it is taken once and not for each request.
+    pub fn identified(self) -> RateLimit {
+        let mut hash = SipWriter::new(Seed::default());
         hash.write_field(self.name.as_bytes());
         hash.write_u64(self.requests.into());
         hash.write_u64(self.per);
         hash.write_u64(self.burst.into());
+        RateLimit {
+            identity: hash.finish(),
+            ..self
+        }
+    }
+
+    /// What the hash of a client of this limit begins with.
+    fn hash(&self, seed: Seed) -> SipWriter {
+        let mut hash = SipWriter::new(seed);
+        hash.write_u64(self.identity);
         hash
     }
 
@@ -717,7 +729,9 @@ mod tests {
             burst,
             key: vec![KeyPart::ClientIp],
             shadow: false,
+            identity: 0,
         }
+        .identified()
     }
 
     /// A worker with its share of the world.
@@ -928,6 +942,7 @@ mod tests {
             shadow,
             ..limit(1, 3600 * SECOND, burst)
         }
+        .identified()
     }
 
     #[test]
@@ -983,7 +998,8 @@ mod tests {
             &RateLimit {
                 requests: 2,
                 ..first.clone()
-            },
+            }
+            .identified(),
         ] {
             assert_eq!(worker.flood(limit, &mut store, 1, NOW), 3);
         }

@@ -64,7 +64,7 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
             "a smaller `burst` or a higher rate",
         );
     }
-    Some(RateLimit {
+    let limit = RateLimit {
         index,
         name: node.key().into(),
         requests,
@@ -72,7 +72,9 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
         burst,
         key: key?,
         shadow: shadow.unwrap_or_default(),
-    })
+        identity: 0,
+    };
+    Some(limit.identified())
 }
 
 const KEY: &str = "a list of client_ip, path, { header: … }, { cookie: … } or { query: … }, at least one";
