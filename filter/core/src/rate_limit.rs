@@ -128,87 +128,90 @@ struct Bucket {
 /// The size of a [`Bucket`] in a record: id, nanoseconds, fraction, all little-endian.
 const BUCKET: usize = 20;
 
-/// The bytes of a record: the latest time it has seen, 8 bytes little-endian, then buckets in no order.
+/// A record as it lies in shared data: the latest time it has seen, 8 bytes little-endian, then buckets in no order. It is changed in
+/// place: of up to 64 buckets a request changes one.
 struct Record {
     /// The time that holds in this record.
     now: u64,
-    buckets: Vec<Bucket>,
+    bytes: Vec<u8>,
     /// The clock was set back, and everything in the record with it: that has to be written, whatever is decided.
     moved: bool,
 }
 
+/// The size of the time in front of the buckets.
+const TIME: usize = 8;
+
 impl Record {
-    /// What is no record (a value that somebody removed, or of another release) is an empty one.
+    /// What is no record (a value that somebody removed, or of another release) is an empty one, and half a bucket at its end is none.
     fn read(bytes: Option<&[u8]>, now: u64) -> Record {
-        let empty = || (&[0; 8], &[][..]);
-        let (latest, buckets) = bytes.and_then(|bytes| bytes.split_first_chunk()).unwrap_or_else(empty);
-        let latest = u64::from_le_bytes(*latest);
-        let (read, _) = buckets.as_chunks::<BUCKET>();
+        let bytes = bytes.filter(|bytes| bytes.len() >= TIME).unwrap_or(&[0; TIME]);
+        let whole = bytes.len() - (bytes.len() - TIME) % BUCKET;
         // One more, because most changes of a young record add one.
-        let mut buckets = Vec::with_capacity(read.len() + 1);
-        buckets.extend(read.iter().map(Bucket::read));
+        let mut own = Vec::with_capacity(whole + BUCKET);
+        own.extend(bytes.get(..whole).unwrap_or_default());
         let mut record = Record {
             now,
-            buckets,
+            bytes: own,
             moved: false,
         };
+        let latest = bytes.first_chunk().map_or(0, |latest| u64::from_le_bytes(*latest));
         match latest.checked_sub(now) {
             None => {}
             Some(behind) if behind <= CLOCK_STEP => record.now = latest,
             Some(behind) => {
                 record.moved = true;
-                for bucket in &mut record.buckets {
+                for place in record.places() {
+                    let mut bucket = Bucket::read(place);
                     bucket.full.ns = bucket.full.ns.saturating_sub(behind);
+                    *place = bucket.bytes();
                 }
             }
         }
         record
     }
 
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(8 + BUCKET * self.buckets.len());
-        bytes.extend_from_slice(&self.now.to_le_bytes());
-        for bucket in &self.buckets {
-            bytes.extend_from_slice(&bucket.id.to_le_bytes());
-            bytes.extend_from_slice(&bucket.full.ns.to_le_bytes());
-            bytes.extend_from_slice(&bucket.full.part.to_le_bytes());
-        }
-        bytes
+    fn places(&mut self) -> &mut [[u8; BUCKET]] {
+        let (places, _) = self.bytes.get_mut(TIME..).unwrap_or_default().as_chunks_mut();
+        places
+    }
+
+    fn buckets(&self) -> impl Iterator<Item = Bucket> {
+        let (buckets, _) = self.bytes.get(TIME..).unwrap_or_default().as_chunks();
+        buckets.iter().map(Bucket::read)
     }
 
     fn find(&self, id: u64) -> Option<Instant> {
-        self.buckets
-            .iter()
-            .find(|bucket| bucket.id == id)
-            .map(|bucket| bucket.full)
+        self.buckets().find(|bucket| bucket.id == id).map(|bucket| bucket.full)
     }
 
     /// Whether a slot can be added.
     fn has_room(&self, capacity: u64) -> bool {
-        let slots = self.buckets.iter().filter(|bucket| !bucket.is_mark());
-        (slots.clone().count() as u64) < capacity || slots.into_iter().any(|slot| slot.is_idle(self.now))
+        let slots = || self.buckets().filter(|bucket| !bucket.is_mark());
+        (slots().count() as u64) < capacity || slots().any(|slot| slot.is_idle(self.now))
     }
 
     /// Changes a bucket. A new one takes the place of an idle one of its kind, where there is one.
     fn put(&mut self, new: Bucket) {
         let now = self.now;
-        let mut places = self.buckets.iter_mut();
-        let own = places.position(|bucket| bucket.id == new.id);
+        let own = self.buckets().position(|bucket| bucket.id == new.id);
         let place = own.or_else(|| {
-            let mut places = self.buckets.iter();
-            places.position(|bucket| bucket.is_mark() == new.is_mark() && bucket.is_idle(now))
+            let mut buckets = self.buckets();
+            buckets.position(|bucket| bucket.is_mark() == new.is_mark() && bucket.is_idle(now))
         });
-        match place.and_then(|place| self.buckets.get_mut(place)) {
-            Some(place) => *place = new,
-            None => self.buckets.push(new),
+        match place.and_then(|place| self.places().get_mut(place)) {
+            Some(place) => *place = new.bytes(),
+            None => self.bytes.extend(new.bytes()),
         }
     }
 
-    fn write<T>(&self, result: T) -> Decision<T> {
-        Decision::Write(self.bytes(), result)
+    fn write<T>(mut self, result: T) -> Decision<T> {
+        if let Some(time) = self.bytes.first_chunk_mut() {
+            *time = self.now.to_le_bytes();
+        }
+        Decision::Write(self.bytes, result)
     }
 
-    fn leave<T>(&self, result: T) -> Decision<T> {
+    fn leave<T>(self, result: T) -> Decision<T> {
         match self.moved {
             true => self.write(result),
             false => Decision::Leave(result),
@@ -244,6 +247,15 @@ impl Bucket {
                 part: u32::from_le_bytes(part),
             },
         }
+    }
+
+    fn bytes(&self) -> [u8; BUCKET] {
+        let [n0, n1, n2, n3, n4, n5, n6, n7] = self.id.to_le_bytes();
+        let [t0, t1, t2, t3, t4, t5, t6, t7] = self.full.ns.to_le_bytes();
+        let [p0, p1, p2, p3] = self.full.part.to_le_bytes();
+        [
+            n0, n1, n2, n3, n4, n5, n6, n7, t0, t1, t2, t3, t4, t5, t6, t7, p0, p1, p2, p3,
+        ]
     }
 
     fn is_mark(&self) -> bool {
@@ -403,7 +415,7 @@ fn key(kind: &[u8; 4], number: u64) -> Key {
 
 impl Record {
     /// Asks the bucket that is `full` then, and charges it unless this is only a look.
-    fn ask(&mut self, limit: &RateLimit, key: Key, id: u64, full: Instant, mode: Mode) -> Decision<Answer> {
+    fn ask(mut self, limit: &RateLimit, key: Key, id: u64, full: Instant, mode: Mode) -> Decision<Answer> {
         match limit.admit(full, self.now) {
             Err(until) => self.leave(Answer::Refused(until)),
             Ok(full) => {
@@ -531,12 +543,13 @@ impl RateLimits {
             if record.has_room(capacity) {
                 return record.ask(limit, key, claim.id, marked, mode);
             }
+            let no_room = Answer::NoRoom(record.now);
             match mode {
                 Mode::Mark(full) if marked < full => {
                     record.put(Bucket { id: mark, full });
-                    record.write(Answer::NoRoom(record.now))
+                    record.write(no_room)
                 }
-                _ => record.leave(Answer::NoRoom(record.now)),
+                _ => record.leave(no_room),
             }
         })
     }
@@ -558,7 +571,7 @@ impl RateLimits {
             // Only looks, as long as what the bucket will be is later than the mark.
             let mut next = marked;
             let answer = self.memory.update(moment.store, &key, &mut |bytes| {
-                let mut record = Record::read(bytes, now);
+                let record = Record::read(bytes, now);
                 let full = record.find(id).unwrap_or_default();
                 next = limit.admit(full, record.now).unwrap_or(marked);
                 record.ask(limit, key, id, full, if next > marked { Mode::Look } else { mode })

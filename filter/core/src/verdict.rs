@@ -151,8 +151,9 @@ impl<'c> Decision<'c> {
         } = &config.upstream;
         let token = config.explain.as_ref().map(|explain| &explain.header);
         for name in [cluster_header, endpoint_header].into_iter().chain(token) {
-            let decided = self.request_edits.iter().any(|change| change.name() == &**name);
-            if !decided && request.headers.first(name).is_some() {
+            let decided = || self.request_edits.iter().any(|change| change.name() == &**name);
+            // Hardly ever is one there, and headers know that without a look at each.
+            if request.headers.first(name).is_some() && !decided() {
                 self.request_edits.push(Change::Remove(name));
             }
         }
