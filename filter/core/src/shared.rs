@@ -9,8 +9,9 @@
 //! told, but it can be foretold: the host numbers all writes of all keys in one row, so it is at least one more than
 //! the newest version that this worker knows of, and exactly that if no other worker wrote anything meanwhile. If the key
 //! has the foretold version, then nobody wrote it since: the version of our write is not smaller, and later ones are larger.
-//! On a proxy with few workers that saves most reads; on one with many it rarely holds, so two bits remember whether it
-//! does (J. E. Smith, "A study of branch prediction strategies", 1981).
+//! Where a worker writes little else that saves most reads. Where others write, or where it writes past its [`Memory`] itself, as
+//! requests in flight are counted with each request to a pool, it rarely holds; so two bits remember whether it does (J. E. Smith, "A
+//! study of branch prediction strategies", 1981).
 //!
 //! A decision not to write has no version to be checked by. It is only final on a value that was read.
 

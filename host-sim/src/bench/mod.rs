@@ -21,6 +21,7 @@ use crate::module;
 use anyhow::{Context, Result, ensure};
 use candidates::{Asked, Candidate, Kind, Modules};
 use fastrand::Rng;
+use native::Laps;
 use processor::Machine;
 use report::{Cost, Rates};
 use site::Extent;
@@ -38,7 +39,7 @@ pub struct Plan {
     pub warm_up: Duration,
     /// Numbers of routes, ascending; the middle one is only for the curve.
     pub routes: [usize; 3],
-    /// Native decisions of each worker.
+    /// Native decisions of each worker in a round.
     pub requests: usize,
     /// How long the simulation is played, in virtual time, a thousand requests a second.
     pub simulation: Duration,
@@ -54,7 +55,7 @@ impl Plan {
         time: Duration::from_secs(2),
         warm_up: Duration::from_secs(3),
         routes: [10, 1_000, 10_000],
-        requests: 2_000_000,
+        requests: 250_000,
         simulation: Duration::from_secs(1_000),
     };
     /// To see that it works.
@@ -138,10 +139,14 @@ pub fn measure(plan: &Plan, only: Option<&str>, command: String, say: &dyn Fn(&s
     candidates.retain(|(kind, _)| kind.is_compared_with() || only.is_none_or(|only| kind.name().contains(only)));
 
     let machine = Machine::here()?;
+    let laps = |requests| Laps {
+        rounds: plan.rounds,
+        requests,
+    };
     let rates = |workers| {
         Ok(Rates {
-            decisions: native::decision_rate(few, workers, plan.requests)?,
-            simulated: native::simulated_rate(few, workers, plan.requests / SIMULATED)?,
+            decisions: native::decision_rate(few, workers, laps(plan.requests))?,
+            simulated: native::simulated_rate(few, workers, laps(plan.requests / SIMULATED))?,
         })
     };
     let mut native = Vec::new();

@@ -3,6 +3,7 @@
 use super::load::HEADERS;
 use super::processor;
 use super::site::{self, Extent, Route};
+use super::statistics::Spread;
 use crate::exchange::{Pairs, Response};
 use crate::simulation::scenario::Scenario;
 use crate::simulation::{self, Chooser};
@@ -117,21 +118,20 @@ fn live(worker: &Simulated, headers: &Pairs) -> bool {
 }
 
 /// Requests of the unmodified filter in the simulated proxy, in a second of each worker's processor time, all together.
-pub fn simulated_rate(routes: usize, workers: usize, requests: usize) -> Result<f64> {
+pub fn simulated_rate(routes: usize, workers: usize, laps: Laps) -> Result<Spread> {
     let asked: Vec<_> = (0..routes).map(|route| headers(Route(route))).collect();
     let builder = World::builder()
         .workers(workers)
         .config(configuration(routes).as_bytes());
     let race = builder.race(None, |_, worker| {
-        let before = processor::of_this_thread()?;
-        for headers in asked.iter().cycle().take(requests) {
+        laps.run(&asked, |headers| {
             worker.proxy().jump(PAUSE as i64);
             ensure!(live(worker, headers), "a request did not go on");
-        }
-        Ok((processor::of_this_thread()? - before).as_secs_f64())
+            Ok(())
+        })
     });
     let race = race.map_err(|failed| anyhow!("{failed}"))?;
-    sum_of_rates(race.results, requests)
+    laps.rate(race.results)
 }
 
 // Simulation.
@@ -232,13 +232,13 @@ impl Ending for Good {
 
 /// Decisions of the core alone, from the serialised header map to the end of the request, in a second of each worker's
 /// processor time, all together.
-pub fn decision_rate(routes: usize, workers: usize, requests: usize) -> Result<f64> {
+pub fn decision_rate(routes: usize, workers: usize, laps: Laps) -> Result<Spread> {
     let shared = Shared::default();
     let asked: Vec<_> = (0..routes)
         .map(|route| Headers::to_wire(&headers(Route(route))))
         .collect();
     let configuration = configuration(routes);
-    let work = |number: usize| -> Result<f64> {
+    let work = |number: usize| -> Result<Vec<f64>> {
         let config = Config::load(configuration.as_bytes()).map_err(|problems| anyhow!("{problems}"))?;
         let number = number as u64;
         let mut worker = Worker::new(Rc::new(config), [7; 16], number, number);
@@ -247,8 +247,7 @@ pub fn decision_rate(routes: usize, workers: usize, requests: usize) -> Result<f
             gauges: Vec::new(),
         };
         let mut now = START;
-        let before = processor::of_this_thread()?;
-        for wire in asked.iter().cycle().take(requests) {
+        laps.run(&asked, |wire| {
             now += PAUSE;
             let headers = Headers::from_wire(wire.clone()).map_err(|_| anyhow!("what was just written"))?;
             let config = worker.config().clone();
@@ -258,8 +257,8 @@ pub fn decision_rate(routes: usize, workers: usize, requests: usize) -> Result<f
             worker.answered(&mut flight, now);
             worker.landed(flight, true, &mut Good, &mut surroundings, now);
             worker.take_events().for_each(drop);
-        }
-        Ok((processor::of_this_thread()? - before).as_secs_f64())
+            Ok(())
+        })
     };
     let seconds = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|number| scope.spawn(move || work(number))).collect();
@@ -268,11 +267,39 @@ pub fn decision_rate(routes: usize, workers: usize, requests: usize) -> Result<f
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    sum_of_rates(seconds, requests)
+    laps.rate(seconds)
 }
 
-fn sum_of_rates(seconds: Vec<Result<f64>>, requests: usize) -> Result<f64> {
-    seconds.into_iter().map(|seconds| Ok(requests as f64 / seconds?)).sum()
+/// How often each worker makes so many requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Laps {
+    /// How often.
+    pub rounds: usize,
+    /// Requests in each round.
+    pub requests: usize,
+}
+
+impl Laps {
+    /// Asks in turn. Returns the processor time of each round, in seconds.
+    fn run<T>(self, asked: &[T], mut request: impl FnMut(&T) -> Result<()>) -> Result<Vec<f64>> {
+        let mut asked = asked.iter().cycle();
+        let mut round = || {
+            let before = processor::of_this_thread()?;
+            asked.by_ref().take(self.requests).try_for_each(&mut request)?;
+            Ok((processor::of_this_thread()? - before).as_secs_f64())
+        };
+        (0..self.rounds).map(|_| round()).collect()
+    }
+
+    /// Requests in a second of each worker's time, all together, of what each worker's rounds took.
+    fn rate(self, workers: Vec<Result<Vec<f64>>>) -> Result<Spread> {
+        let workers = workers.into_iter().collect::<Result<Vec<_>>>()?;
+        let rate = |round: usize| -> f64 {
+            let seconds = workers.iter().filter_map(|rounds| rounds.get(round));
+            seconds.map(|seconds| self.requests as f64 / seconds).sum()
+        };
+        Spread::of((0..self.rounds).map(rate)).context("no rounds")
+    }
 }
 
 #[cfg(test)]
@@ -293,10 +320,38 @@ mod tests {
 
     #[test]
     fn every_worker_decides_every_request() {
-        const REQUESTS: usize = 100;
+        let laps = Laps {
+            rounds: 2,
+            requests: 100,
+        };
         for workers in [1, 2] {
-            assert!(decision_rate(ROUTES, workers, REQUESTS).unwrap() > 0.0);
-            assert!(simulated_rate(ROUTES, workers, REQUESTS).unwrap() > 0.0);
+            assert!(decision_rate(ROUTES, workers, laps).unwrap().least > 0.0);
+            assert!(simulated_rate(ROUTES, workers, laps).unwrap().least > 0.0);
         }
+    }
+
+    #[test]
+    fn the_rates_of_workers_are_added_round_by_round() {
+        let laps = Laps {
+            rounds: 3,
+            requests: 100,
+        };
+        let rate = laps
+            .rate(vec![Ok(vec![1.0, 2.0, 4.0]), Ok(vec![2.0, 1.0, 4.0])])
+            .unwrap();
+        assert_eq!((rate.least, rate.median, rate.most), (50.0, 150.0, 150.0));
+        assert!(laps.rate(vec![Err(anyhow!("a worker failed"))]).is_err());
+    }
+
+    #[test]
+    fn every_round_asks_for_what_comes_next() {
+        let mut asked = Vec::new();
+        let laps = Laps { rounds: 2, requests: 3 };
+        let seconds = laps.run(&["a", "b"], |request| {
+            asked.push(*request);
+            Ok(())
+        });
+        assert_eq!(seconds.unwrap().len(), 2);
+        assert_eq!(asked.concat(), "ababab");
     }
 }

@@ -62,9 +62,9 @@ pub struct Cost {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Rates {
     /// The core alone.
-    pub decisions: f64,
+    pub decisions: Spread,
     /// The unmodified filter in the simulated proxy.
-    pub simulated: f64,
+    pub simulated: Spread,
 }
 
 /// A number that was set beforehand, and what became of it.
@@ -114,7 +114,7 @@ impl Report {
         let million = self
             .played
             .map_or(f64::NAN, |played| played.seconds * 1e6 / played.requests as f64);
-        let one_core = self.native.first().map_or(f64::NAN, |rates| rates.decisions);
+        let one_core = self.native.first().map_or(f64::NAN, |rates| rates.decisions.median);
         vec![
             at_most(
                 "everything on ÷ empty SDK filter, added".into(),
@@ -282,15 +282,15 @@ impl fmt::Display for Report {
         for (workers, rates) in (1..).zip(&self.native) {
             other(
                 format!("native decisions, workers: {workers}"),
-                format!("{:.0}/s", rates.decisions),
-                String::new(),
+                format!("{:.0}/s", rates.decisions.median),
+                range(&rates.decisions, 0),
             );
         }
         for (workers, rates) in (1..).zip(&self.native) {
             other(
                 format!("the filter in the simulated proxy, workers: {workers}"),
-                format!("{:.0}/s", rates.simulated),
-                String::new(),
+                format!("{:.0}/s", rates.simulated.median),
+                range(&rates.simulated, 0),
             );
         }
         if let Some(Played { requests, seconds }) = self.played {
@@ -364,8 +364,8 @@ mod tests {
                 load: always(150.5),
             }),
             native: vec![Rates {
-                decisions: 1e6,
-                simulated: 1e5,
+                decisions: always(1e6),
+                simulated: always(1e5),
             }],
             played: Some(Played {
                 requests: 2_000_000,
