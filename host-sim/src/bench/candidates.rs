@@ -150,8 +150,8 @@ impl Kind {
             manager["early_header_mutation_extensions"] = json!([]);
         }
         let mut filters = match self {
-            Kind::Empty | Kind::Calls | Kind::Pointsman(..) | Kind::InSession(_) => vec![filter],
             Kind::Filters => envoys_own::filters().into(),
+            _ if self.chooses() || self == Kind::Empty => vec![filter],
             _ => vec![],
         };
         filters.push(router);

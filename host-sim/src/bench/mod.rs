@@ -49,7 +49,7 @@ pub struct Plan {
 const SIMULATED: usize = 10;
 
 impl Plan {
-    /// For the README: five minutes.
+    /// For the README: about seven minutes.
     pub const FULL: Plan = Plan {
         rounds: 9,
         time: Duration::from_secs(2),

@@ -255,8 +255,8 @@ impl Vm {
         });
     }
 
-    /// The VM traps, or ends with its proxy: none of its contexts hears of anything any more. Natively they are the thread's and would stay as long as
-    /// that, so they are dropped here.
+    /// The VM traps, or ends with its proxy: none of its contexts hears of anything any more. Natively they are the thread's and would
+    /// stay as long as that, so they are dropped here.
     pub fn kill(&self) {
         let state = &mut *self.state.borrow_mut();
         state.root = None;
