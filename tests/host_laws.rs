@@ -431,9 +431,7 @@ impl Site for Real {
                     "long" => read_until(&mut stream, "half"),
                     _ => {
                         let backend = &self.member(cluster).unwrap().backend;
-                        while backend.count() == before {
-                            sleep(Duration::from_millis(10));
-                        }
+                        pointsman_tests::until("it is asked", || backend.count() > before);
                     }
                 }
             }

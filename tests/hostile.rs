@@ -8,6 +8,7 @@ use host_sim::exchange::{Ask, Host, Pairs, Response};
 use host_sim::module;
 use host_sim::world::World;
 use host_sim::world::stream::Step;
+use pointsman_tests::{PATIENCE, until};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -525,9 +526,6 @@ fn upstream_headers_never_take_effect_on_the_simulator() {
 
 // A real Envoy.
 
-/// How long an answer may take: far above what a loaded machine needs.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Sends bytes on a connection of their own, and returns the first answer, or what there is of it when the connection ends.
 /// Not to its end in any case: Envoy keeps a connection for another second after it said `close`.
 fn raw(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
@@ -763,13 +761,12 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
     let attacked = connections(&host);
     assert_eq!(attacked.len(), 2, "{attacked:?}");
     assert!(attacked.values().all(|count| *count > 100), "{attacked:?}");
-    while connections(&host)
-        .iter()
-        .any(|(worker, count)| *count < attacked[worker] + 3)
-    {
+    until("each has answered three more", || {
         let answer = raw(address, &get(b"/", &[]));
         assert!(status(&answer) == 200 && is_ours(&answer));
-    }
+        let mut now = connections(&host).into_iter();
+        now.all(|(worker, count)| count >= attacked[&worker] + 3)
+    });
     // No VM trapped: none was loaded anew, the filter failed at nothing, and Envoy has nothing to say about it.
     assert_eq!(vms(&host), before);
     for counter in ["request.failed", "response.failed", "rate_limit_store_failed"] {

@@ -6,14 +6,10 @@ use host_sim::envoy::{Deployment, Envoy, PluginConfiguration, Wanted, install};
 use host_sim::module;
 use http_body_util::Full;
 use hyper::Request;
+use pointsman_tests::until;
 use prometheus_parse::{Scrape, Value as Measured};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-/// How long a test waits for what must come at last, on whatever machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Names that nobody would take apart by chance.
 const ODD: [&str; 5] = ["a.b c/é", "target", ".target.target", "requests", "say \"x\\y\""];
@@ -267,11 +263,7 @@ fn the_access_log_tells_route_pool_target_and_reason_and_no_secret() {
     let envoy = start(&fleet);
     let cookie = traffic(&envoy);
     // Envoy writes its log when it has time.
-    let begin = Instant::now();
-    while access_log(&envoy).len() < 14 + ODD.len() {
-        assert!(begin.elapsed() < PATIENCE, "{:#?}", access_log(&envoy));
-        sleep(Duration::from_millis(50));
-    }
+    until("every line", || access_log(&envoy).len() >= 14 + ODD.len());
     let told: BTreeSet<String> = access_log(&envoy)
         .iter()
         .map(|line| {
