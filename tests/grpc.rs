@@ -1,0 +1,122 @@
+//! gRPC on a real Envoy, over HTTP/2 on both sides: what a call says in its trailers decides who gets the next one.
+
+use h2::client;
+use h2::server::{self, SendResponse};
+use host_sim::envoy::fleet::Fleet;
+use host_sim::envoy::{Deployment, Envoy, Wanted, install};
+use host_sim::module;
+use hyper::body::Bytes;
+use hyper::http::{HeaderMap, Request, Response};
+use pointsman_tests::{PATIENCE, until};
+use serde_json::json;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread::spawn;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+/// `OK`, `UNAVAILABLE`, and `NOT_FOUND`, which is the caller's fault.
+const TARGETS: [(&str, u32); 3] = [("well", 0), ("down", 14), ("strict", 5)];
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A server that ends every call with this status. It stays for as long as the process.
+fn server(status: u32) -> SocketAddr {
+    let runtime = runtime();
+    let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let address = listener.local_addr().unwrap();
+    spawn(move || {
+        runtime.block_on(async {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut connection = server::handshake(stream).await?;
+                    while let Some(call) = connection.accept().await {
+                        answer(call?.1, status)?;
+                    }
+                    Ok::<_, h2::Error>(())
+                });
+            }
+        });
+    });
+    address
+}
+
+/// A good response to HTTP, whatever becomes of the call.
+fn answer(mut respond: SendResponse<Bytes>, status: u32) -> Result<(), h2::Error> {
+    let head = Response::builder().header("content-type", "application/grpc");
+    let mut body = respond.send_response(head.body(()).unwrap(), false)?;
+    body.send_data(Bytes::from_static(&[0; 5]), false)?;
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", status.into());
+    body.send_trailers(trailers)
+}
+
+/// A call on a connection of its own: its status.
+fn call(to: SocketAddr) -> u32 {
+    let exchange = async {
+        let stream = TcpStream::connect(to).await.unwrap();
+        let (mut sender, connection) = client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::post(format!("http://{to}/shop.Cart/Add"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        let (response, _) = sender.send_request(request.body(()).unwrap(), true).unwrap();
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), 200);
+        let mut body = response.into_body();
+        while let Some(data) = body.data().await {
+            let size = data.unwrap().len();
+            body.flow_control().release_capacity(size).unwrap();
+        }
+        let trailers = body.trailers().await.unwrap().expect("trailers");
+        trailers["grpc-status"].to_str().unwrap().parse().unwrap()
+    };
+    runtime().block_on(async { timeout(PATIENCE, exchange).await }).unwrap()
+}
+
+#[test]
+fn a_target_is_ejected_for_what_its_calls_say_in_their_trailers() {
+    let targets = TARGETS.map(|(name, _)| json!({ "cluster": name }));
+    let passive = json!({ "consecutive_failures": 3, "eject": "1h", "max_eject": "1h" });
+    let fleet = Fleet::start(&json!({
+        "pools": { "carts": { "targets": targets, "health": { "passive": passive } } },
+        "routes": [{ "name": "all", "pool": "carts" }],
+    }))
+    .unwrap();
+    let mut deployment = Deployment::of(&fleet, &module::build().unwrap()).unwrap();
+    for (member, (name, status)) in fleet.members().iter().zip(TARGETS) {
+        assert_eq!(member.cluster, name);
+        deployment = deployment.move_endpoint(member.backend.address(), server(status));
+    }
+    let clusters = &mut deployment.bootstrap_mut()["static_resources"]["clusters"];
+    for cluster in clusters.as_array_mut().unwrap() {
+        cluster["typed_extension_protocol_options"] = json!({
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": { "http2_protocol_options": {} },
+            },
+        });
+    }
+    let envoy = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment).unwrap();
+    let address = envoy.address().unwrap();
+    let metric = |target: &str, what: &str| {
+        envoy
+            .filter_stat(&format!("pointsman.pool.carts.target.{target}.{what}"))
+            .unwrap()
+    };
+    let mut unavailable = 0;
+    until("it is ejected", || {
+        unavailable += usize::from(call(address) == 14);
+        metric("down", "ejected") == 1
+    });
+    assert_eq!((unavailable, metric("down", "failed")), (3, 3));
+    // On both workers.
+    let after: Vec<_> = (0..30).map(|_| call(address)).collect();
+    let [well, down, strict] = TARGETS.map(|(_, status)| after.iter().filter(|told| **told == status).count());
+    assert_eq!((down, well + strict), (0, after.len()), "{after:?}");
+    assert!(well.min(strict) >= 10, "{after:?}");
+    assert_eq!((metric("well", "failed"), metric("strict", "failed")), (0, 0));
+    until("all counts are 0", || envoy.requests_in_flight().unwrap() == 0);
+}
