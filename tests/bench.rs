@@ -30,6 +30,7 @@ fn bench_measures_every_candidate_on_a_real_envoy() {
         "a command",
         "bare Envoy",
         "empty SDK filter",
+        "the choice of a cluster, and nothing else",
         "the host calls of everything on, and nothing else",
         "Pointsman, 8 routes, everything on",
         "Envoy's own list of 8 routes, the last one asked for",

@@ -27,6 +27,8 @@ pub enum Kind {
     BareAgain,
     /// A filter that does nothing.
     Empty,
+    /// A filter that names the cluster, and nothing else: the least that one which chooses can cost.
+    Choice,
     /// A filter that makes the host calls of Pointsman with everything on, and decides nothing.
     Calls,
     /// Pointsman with so many routes. The clients are new: each answer brings a session cookie.
@@ -80,7 +82,7 @@ impl Kind {
     pub fn routes(self) -> usize {
         match self {
             Kind::Pointsman(_, routes) | Kind::InSession(routes) | Kind::List(routes) | Kind::Tree(routes) => routes,
-            Kind::Bare | Kind::BareAgain | Kind::Empty | Kind::Calls | Kind::Filters => 1,
+            Kind::Bare | Kind::BareAgain | Kind::Empty | Kind::Choice | Kind::Calls | Kind::Filters => 1,
         }
     }
 
@@ -90,6 +92,7 @@ impl Kind {
             Kind::Bare => "bare Envoy".into(),
             Kind::BareAgain => "bare Envoy again".into(),
             Kind::Empty => "empty SDK filter".into(),
+            Kind::Choice => "the choice of a cluster, and nothing else".into(),
             Kind::Calls => "the host calls of everything on, and nothing else".into(),
             Kind::Pointsman(Extent::Plain, routes) => format!("Pointsman, {routes} routes, nothing else"),
             Kind::Pointsman(Extent::Everything, routes) => format!("Pointsman, {routes} routes, everything on"),
@@ -107,7 +110,10 @@ impl Kind {
 
     /// Whether its filter chooses the cluster.
     fn chooses(self) -> bool {
-        matches!(self, Kind::Pointsman(..) | Kind::InSession(_) | Kind::Calls)
+        matches!(
+            self,
+            Kind::Pointsman(..) | Kind::InSession(_) | Kind::Choice | Kind::Calls
+        )
     }
 
     fn is_everything(self) -> bool {
@@ -121,8 +127,13 @@ impl Kind {
         let mut deployment = match self {
             Kind::Pointsman(extent, routes) => deployment.with_configuration(pointsman(routes, extent)),
             Kind::InSession(routes) => deployment.with_configuration(pointsman(routes, Extent::Everything)),
-            Kind::Calls => {
-                let calls = PluginConfiguration::Text(calls(&modules.calls_of));
+            Kind::Choice | Kind::Calls => {
+                let of = if self == Kind::Calls {
+                    &modules.calls_of[..]
+                } else {
+                    &[]
+                };
+                let calls = PluginConfiguration::Text(calls(of));
                 deployment.with_module(&modules.calls).with_configuration(calls)
             }
             _ => deployment.with_module(&modules.empty),

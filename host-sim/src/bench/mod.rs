@@ -81,6 +81,7 @@ impl Plan {
             everything(some),
             everything(many),
             (Kind::InSession(few), Asked::All),
+            (Kind::Choice, Asked::All),
             (Kind::Calls, Asked::All),
             (Kind::Filters, Asked::All),
         ];
