@@ -85,19 +85,12 @@ fn a_target_is_ejected_for_what_its_calls_say_in_their_trailers() {
         "routes": [{ "name": "all", "pool": "carts" }],
     }))
     .unwrap();
-    let mut deployment = Deployment::of(&fleet, &module::build().unwrap()).unwrap();
+    let mut deployment = Deployment::of(&fleet, &module::build().unwrap())
+        .unwrap()
+        .with_upstream_protocol(json!({ "http2_protocol_options": {} }));
     for (member, (name, status)) in fleet.members().iter().zip(TARGETS) {
         assert_eq!(member.cluster, name);
         deployment = deployment.move_endpoint(member.backend.address(), server(status));
-    }
-    let clusters = &mut deployment.bootstrap_mut()["static_resources"]["clusters"];
-    for cluster in clusters.as_array_mut().unwrap() {
-        cluster["typed_extension_protocol_options"] = json!({
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": { "http2_protocol_options": {} },
-            },
-        });
     }
     let envoy = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment).unwrap();
     let address = envoy.address().unwrap();

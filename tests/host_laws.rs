@@ -291,6 +291,7 @@ impl Real {
             .unwrap()
             .with_workers(1)
             .with_drain_time(DRAIN_TIME)
+            .with_upstream_protocol(json!({ "http_protocol_options": { "enable_trailers": true } }))
             .updatable();
         for member in fleet.members() {
             let up = fleet.members().iter().find(|member| member.cluster == "up").unwrap();
@@ -317,14 +318,6 @@ impl Real {
             .unwrap()
             .iter_mut()
             .for_each(|route| route["route"]["timeout"] = "1s".into());
-        for cluster in bootstrap["static_resources"]["clusters"].as_array_mut().unwrap() {
-            cluster["typed_extension_protocol_options"] = json!({
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                    "explicit_http_config": { "http_protocol_options": { "enable_trailers": true } },
-                },
-            });
-        }
         let deployment = deployment.with_configuration(PluginConfiguration::Text(configuration.to_owned()));
         let envoy = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment.clone()).unwrap();
         Real {

@@ -2,11 +2,11 @@
 //! `Cargo.toml`; here is what several of them use: to wait, clients under whose load something happens, and servers of raw bytes, for
 //! what no good server does.
 
-use host_sim::client::Client;
+use host_sim::client::{Client, at_work};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{scope, sleep, spawn};
+use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must come at last, on whatever machine.
@@ -59,41 +59,23 @@ impl Load<'_> {
     }
 }
 
-/// Ends the load when it is dropped: in a scope whose own thread panics, clients without an end would never be joined.
-struct Over<'l>(&'l AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Acts while so many clients, each with a connection of its own, do this job over and over. The load ends with the act, also where
 /// that panics.
-pub fn under_load<T>(
-    address: SocketAddr,
-    clients: usize,
-    job: impl Fn(&mut Client) + Sync,
-    act: impl FnOnce(&Load) -> T,
-) -> T {
-    let over = AtomicBool::new(false);
+pub fn under_load(address: SocketAddr, clients: usize, job: impl Fn(&mut Client) + Sync, act: impl FnOnce(&Load)) {
     let done: Vec<_> = (0..clients).map(|_| AtomicUsize::new(0)).collect();
-    let work = |done: &AtomicUsize| {
+    let work = |number: usize, over: &AtomicBool| {
         let mut client = Client::new(address).unwrap();
         while !over.load(Ordering::Relaxed) {
             job(&mut client);
-            done.fetch_add(1, Ordering::Relaxed);
+            done[number].fetch_add(1, Ordering::Relaxed);
         }
     };
-    let work = &work;
-    scope(|scope| {
-        let clients: Vec<_> = done.iter().map(|done| scope.spawn(move || work(done))).collect();
-        let _over = Over(&over);
+    at_work(clients, work, |has_ended| {
         act(&Load {
             done: &done,
-            fails: &|| clients.iter().any(|client| client.is_finished()),
-        })
-    })
+            fails: has_ended,
+        });
+    });
 }
 
 /// What a server does after its answer.

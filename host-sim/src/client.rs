@@ -1,4 +1,4 @@
-//! A plain HTTP/1.1 client: one connection, kept alive, one request at a time.
+//! A plain HTTP/1.1 client: one connection, kept alive, one request at a time. And many at work at once.
 
 use anyhow::{Context, Result, anyhow};
 use http_body_util::{BodyExt, Full};
@@ -7,6 +7,9 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::scope;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -80,4 +83,41 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
     // Its error is told to the sender too.
     tokio::spawn(connection);
     Ok(sender)
+}
+
+/// Ends the work when it is dropped: in a scope whose own thread panics, clients without an end would never be joined.
+struct Over<'w>(&'w AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Acts while so many clients are at work, each on a thread of its own, and returns what they made and what the act did. A client
+/// gets its number, and goes on until it is told that it is over: as soon as the act is, also where that panics. The act can ask
+/// whether a client has ended before.
+///
+/// # Panics
+/// Where the act does, or a client.
+pub fn at_work<C: Send, T>(
+    clients: usize,
+    client: impl Fn(usize, &AtomicBool) -> C + Sync,
+    act: impl FnOnce(&dyn Fn() -> bool) -> T,
+) -> (Vec<C>, T) {
+    let over = AtomicBool::new(false);
+    scope(|scope| {
+        let (client, over) = (&client, &over);
+        let clients: Vec<_> = (0..clients)
+            .map(|number| scope.spawn(move || client(number, over)))
+            .collect();
+        let acted = {
+            let _over = Over(over);
+            act(&|| clients.iter().any(|client| client.is_finished()))
+        };
+        let made = clients
+            .into_iter()
+            .map(|client| client.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        (made.collect(), acted)
+    })
 }

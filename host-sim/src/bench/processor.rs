@@ -139,6 +139,7 @@ fn parse_cores(list: &str) -> Option<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::at_work;
     use std::process::Command;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::thread;
@@ -165,16 +166,13 @@ mod tests {
     #[test]
     fn a_process_is_pinned_whose_threads_come_and_go() {
         let cores = cores().unwrap();
-        let run = AtomicBool::new(true);
-        let pinned = thread::scope(|scope| {
-            scope.spawn(|| {
-                while run.load(Relaxed) {
-                    thread::spawn(|| {}).join().unwrap();
-                }
-            });
-            let pinned = (0..200).try_for_each(|_| pin(std::process::id(), &cores));
-            run.store(false, Relaxed);
-            pinned
+        let come_and_go = |_, over: &AtomicBool| {
+            while !over.load(Relaxed) {
+                thread::spawn(|| {}).join().unwrap();
+            }
+        };
+        let (_, pinned) = at_work(1, come_and_go, |_| {
+            (0..200).try_for_each(|_| pin(std::process::id(), &cores))
         });
         pinned.unwrap();
     }

@@ -104,6 +104,17 @@ impl Deployment {
         self
     }
 
+    /// What every cluster speaks with its endpoints: an `explicit_http_config`. Default: HTTP/1.1 as Envoy has it.
+    pub fn with_upstream_protocol(mut self, explicit: Value) -> Self {
+        const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        let options = json!({ "@type": format!("type.googleapis.com/{OPTIONS}"), "explicit_http_config": explicit });
+        let clusters = self.bootstrap["static_resources"]["clusters"].as_array_mut();
+        for cluster in clusters.into_iter().flatten() {
+            cluster["typed_extension_protocol_options"] = json!({ OPTIONS: options });
+        }
+        self
+    }
+
     /// How many worker threads. Default 2.
     pub fn with_workers(mut self, workers: u32) -> Self {
         self.workers = workers;

@@ -5,14 +5,14 @@ use super::load::{self, Ending, backend};
 use super::proxy::cookie;
 use super::site::{Stage, shown};
 use super::{Plan, Played};
-use crate::client::Client;
+use crate::client::{Client, at_work};
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{scope, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
@@ -109,21 +109,20 @@ pub fn slow_headers(stage: &Stage, plan: &Plan) -> Result<Played> {
         "pools": { "web": { "targets": [{ "cluster": "web" }] } },
         "routes": [{ "name": "all", "pool": "web" }],
     }))?;
-    let (closed, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let closed = AtomicUsize::new(0);
     let (mut log, (most, took)) = site.under_load(plan, |site, watch| {
         let to = site.envoy.address()?;
-        scope(|scope| {
-            let slow = scope.spawn(|| trickle(to, plan.slow_connections, &closed, &over));
-            let (mut most, start) = (0, Instant::now());
-            let seen = watch.until("every slow connection is closed", || {
+        let (mut most, start) = (0, Instant::now());
+        let slow = |_, over: &AtomicBool| trickle(to, plan.slow_connections, &closed, over);
+        let (slow, seen) = at_work(1, slow, |has_ended| {
+            watch.until("every slow connection is closed", || {
                 most = most.max(site.envoy.stat("http.edge.downstream_cx_active")?);
-                Ok(slow.is_finished() || closed.load(Ordering::Relaxed) >= plan.slow_connections)
-            });
-            over.store(true, Ordering::Relaxed);
-            slow.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            seen?;
-            Ok((most, start.elapsed()))
-        })
+                Ok(has_ended() || closed.load(Ordering::Relaxed) >= plan.slow_connections)
+            })
+        });
+        slow.into_iter().collect::<Result<()>>()?;
+        seen?;
+        Ok((most, start.elapsed()))
     })?;
     log.at_most(0);
     let seen = format!(

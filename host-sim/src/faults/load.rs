@@ -1,7 +1,7 @@
 //! Steady load, and what became of each request.
 
 use super::Plan;
-use crate::client::Client;
+use crate::client::{Client, at_work};
 use anyhow::Result;
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -9,7 +9,7 @@ use hyper::{Request, Response};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{scope, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long something may take that must come at last, on whatever machine.
@@ -216,15 +216,6 @@ impl Log {
     }
 }
 
-/// Ends the load, whatever becomes of the act.
-struct Over<'l>(&'l AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Sends load to `address`. As soon as it is answered well, `act` begins; when that is over and it is still answered well, it ends.
 pub fn under<T>(
     address: SocketAddr,
@@ -232,9 +223,9 @@ pub fn under<T>(
     ask: &Ask<'_>,
     act: impl FnOnce(&Watch<'_>) -> Result<T>,
 ) -> Result<(Log, T)> {
-    let (over, good, failed) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (good, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let start = Instant::now();
-    let client = |number: usize| -> Result<Vec<Exchange>> {
+    let client = |number: usize, over: &AtomicBool| -> Result<Vec<Exchange>> {
         let mut client = Client::new(address)?;
         let mut exchanges = Vec::new();
         while !over.load(Ordering::Relaxed) {
@@ -251,39 +242,30 @@ pub fn under<T>(
         }
         Ok(exchanges)
     };
-    scope(|scope| {
-        let client = &client;
-        let clients: Vec<_> = (0..plan.clients)
-            .map(|number| scope.spawn(move || client(number)))
-            .collect();
-        let watch = Watch {
-            start,
-            good: &good,
-            failed: &failed,
-            broken: RefCell::default(),
-        };
-        let act = || {
-            watch.more(plan.answers)?;
-            let begun = watch.now();
-            let result = act(&watch)?;
-            watch.more(plan.answers)?;
-            Ok((begun, result))
-        };
-        let acted: Result<_> = {
-            let _over = Over(&over);
-            act()
-        };
-        let mut exchanges = Vec::new();
-        for client in clients {
-            exchanges.extend(client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        let (begun, result) = acted?;
-        let mut log = Log {
-            exchanges,
-            broken: watch.broken.into_inner(),
-        };
-        // What is under way when the fault begins belongs to it.
-        log.none_between(Duration::ZERO, begun, "before the fault");
-        Ok((log, result))
-    })
+    let watch = Watch {
+        start,
+        good: &good,
+        failed: &failed,
+        broken: RefCell::default(),
+    };
+    let act = || {
+        watch.more(plan.answers)?;
+        let begun = watch.now();
+        let result = act(&watch)?;
+        watch.more(plan.answers)?;
+        Ok((begun, result))
+    };
+    let (made, acted): (_, Result<_>) = at_work(plan.clients, client, |_| act());
+    let mut exchanges = Vec::new();
+    for of_one in made {
+        exchanges.extend(of_one?);
+    }
+    let (begun, result) = acted?;
+    let mut log = Log {
+        exchanges,
+        broken: watch.broken.into_inner(),
+    };
+    // What is under way when the fault begins belongs to it.
+    log.none_between(Duration::ZERO, begun, "before the fault");
+    Ok((log, result))
 }
