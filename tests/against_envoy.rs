@@ -1,10 +1,12 @@
-//! Against Envoy itself: random route tables, written as Envoy's own routes and as Pointsman's, and random requests through
-//! both in one Envoy. Cluster, status, rewritten path and host, location and body have to be the same.
+//! Against Envoy itself: random route tables, written as Envoy's own routes and as Pointsman's, and
+//! random requests through both in one Envoy. Cluster, status, rewritten path and host, location
+//! and body have to be the same.
 //!
-//! What the two mean differently on purpose is left out of the tables, and stands in [`differences`] as rows of its own (and
-//! in the README), so that a difference that goes away is noticed too. `SEED=7 cargo test -p pointsman-tests --test
-//! against_envoy` plays other tables. (Envoy 1.36 joins the values of a repeated header before it looks at them, so this
-//! runs on the newest.)
+//! What the two mean differently on purpose is left out of the tables, and stands in
+//! [`differences`] as rows of its own (and in the README), so that a difference that goes away is
+//! noticed too. `SEED=7 cargo test -p pointsman-tests --test against_envoy` plays other tables.
+//! (Envoy 1.36 joins the values of a repeated header before it looks at them, so this runs on the
+//! newest.)
 
 use fastrand::Rng;
 use host_sim::client::Client;
@@ -23,7 +25,8 @@ const ROUTES: usize = 12;
 const REQUESTS: usize = 500;
 const CLUSTERS: usize = 4;
 
-/// What requests and conditions are made of: few values, so that they meet often, and close neighbours of one another.
+/// What requests and conditions are made of: few values, so that they meet often, and close
+/// neighbours of one another.
 const SEGMENTS: [&str; 6] = ["a", "A", "ab", "b", "42", "x.y"];
 const HOSTS: [&str; 5] = ["a.test", "b.a.test", "c.b.a.test", "A.Test", "other.test"];
 const HEADERS: [&str; 2] = ["x-one", "x-two"];
@@ -71,9 +74,15 @@ struct Site {
 }
 
 impl Site {
-    /// One Envoy with two listeners for each table: `envoy-N` with Envoy's routes, `ours-N` with Pointsman's.
+    /// One Envoy with two listeners for each table: `envoy-N` with Envoy's routes, `ours-N` with
+    /// Pointsman's.
     fn start(tables: &[Vec<Route>]) -> Site {
-        let pools = (0..CLUSTERS).map(|i| (format!("c{i}"), json!({ "targets": [{ "cluster": format!("c{i}") }] })));
+        let pools = (0..CLUSTERS).map(|i| {
+            (
+                format!("c{i}"),
+                json!({ "targets": [{ "cluster": format!("c{i}") }] }),
+            )
+        });
         let pools = Value::Object(pools.collect());
         let fleet = Fleet::start(&json!({ "pools": pools })).unwrap();
         let module = module::build().unwrap();
@@ -82,7 +91,8 @@ impl Site {
         let mut listeners = Vec::new();
         for (number, table) in tables.iter().enumerate() {
             let mut routes: Vec<Value> = table.iter().map(|route| route.envoy.clone()).collect();
-            routes.push(json!({ "match": { "prefix": "/" }, "direct_response": { "status": 404 } }));
+            routes
+                .push(json!({ "match": { "prefix": "/" }, "direct_response": { "status": 404 } }));
             let mut own = shipped.clone();
             own["name"] = format!("envoy-{number}").into();
             let manager = manager(&mut own);
@@ -151,7 +161,11 @@ fn manager(listener: &mut Value) -> &mut Value {
 
 /// Without what Envoy does to a path before it looks at any route, ours or its own.
 fn bare(manager: &mut Value) {
-    for manners in ["normalize_path", "merge_slashes", "path_with_escaped_slashes_action"] {
+    for manners in [
+        "normalize_path",
+        "merge_slashes",
+        "path_with_escaped_slashes_action",
+    ] {
         manager.as_object_mut().unwrap().remove(manners);
     }
 }
@@ -232,7 +246,10 @@ fn conditions(rng: &mut Rng) -> (Value, Value, Option<String>) {
     if rng.u8(..3) == 0 {
         let host = one(rng, &HOSTS);
         let (wild, matches) = match rng.bool() {
-            true => (host.to_owned(), json!({ "exact": host, "ignore_case": true })),
+            true => (
+                host.to_owned(),
+                json!({ "exact": host, "ignore_case": true }),
+            ),
             false => (
                 format!("*.{host}"),
                 json!({ "suffix": format!(".{host}"), "ignore_case": true }),
@@ -244,7 +261,9 @@ fn conditions(rng: &mut Rng) -> (Value, Value, Option<String>) {
     if rng.u8(..3) == 0 {
         let two = [one(rng, &METHODS), one(rng, &METHODS)];
         let regex = two.join("|");
-        headers.push(json!({ "name": ":method", "string_match": { "safe_regex": { "regex": regex } } }));
+        headers.push(
+            json!({ "name": ":method", "string_match": { "safe_regex": { "regex": regex } } }),
+        );
         let mut methods = two.to_vec();
         methods.dedup();
         ours["methods"] = json!(methods);
@@ -263,7 +282,8 @@ fn conditions(rng: &mut Rng) -> (Value, Value, Option<String>) {
                 our_headers.push(json!({ "name": name, key: literal }));
             }
             2 => {
-                // Envoy says of a header that is not there that it is not unlike anything, unless it is told to take it for empty.
+                // Envoy says of a header that is not there that it is not unlike anything, unless
+                // it is told to take it for empty.
                 let (matches, (key, literal)) = string_match(rng, "gold");
                 headers.push(json!({
                     "name": name, "string_match": matches, "invert_match": true, "treat_missing_header_as_empty": true,
@@ -310,7 +330,10 @@ fn route(rng: &mut Rng, number: usize) -> Route {
                     ("PERMANENT_REDIRECT", 308),
                 ],
             );
-            let (mut to, mut our_to) = (json!({ "response_code": code }), json!({ "status": status }));
+            let (mut to, mut our_to) = (
+                json!({ "response_code": code }),
+                json!({ "status": status }),
+            );
             if rng.bool() {
                 to["https_redirect"] = true.into();
                 our_to["scheme"] = "https".into();
@@ -330,8 +353,10 @@ fn route(rng: &mut Rng, number: usize) -> Route {
                 }
                 (2, _) => {
                     let (pattern, substitution) = ("/([a-z]+)", "/\\1-\\0");
-                    to["regex_rewrite"] = json!({ "pattern": { "regex": pattern }, "substitution": substitution });
-                    our_to["path_regex"] = json!({ "pattern": pattern, "substitution": substitution });
+                    to["regex_rewrite"] =
+                        json!({ "pattern": { "regex": pattern }, "substitution": substitution });
+                    our_to["path_regex"] =
+                        json!({ "pattern": pattern, "substitution": substitution });
                 }
                 _ => {
                     to["path_redirect"] = "/elsewhere".into();
@@ -352,8 +377,10 @@ fn route(rng: &mut Rng, number: usize) -> Route {
                 }
                 (2, _) => {
                     let (pattern, substitution) = ("([a-z])([a-z])?", "\\2<\\1>");
-                    to["regex_rewrite"] = json!({ "pattern": { "regex": pattern }, "substitution": substitution });
-                    ours["rewrite"]["path_regex"] = json!({ "pattern": pattern, "substitution": substitution });
+                    to["regex_rewrite"] =
+                        json!({ "pattern": { "regex": pattern }, "substitution": substitution });
+                    ours["rewrite"]["path_regex"] =
+                        json!({ "pattern": pattern, "substitution": substitution });
                 }
                 _ => {}
             }
@@ -401,12 +428,13 @@ fn differences() -> Vec<Difference> {
         target: target.to_owned(),
         headers: headers.to_vec(),
     };
-    let row = |envoy: Value, ours: Value, ask: Ask, theirs: &'static str, our: &'static str| Difference {
-        route: Route { envoy, ours },
-        ask,
-        envoy: theirs,
-        ours: our,
-    };
+    let row =
+        |envoy: Value, ours: Value, ask: Ask, theirs: &'static str, our: &'static str| Difference {
+            route: Route { envoy, ours },
+            ask,
+            envoy: theirs,
+            ours: our,
+        };
     let to = json!({ "cluster": "c0" });
     let gold = json!({ "exact": "gold" });
     vec![
@@ -431,7 +459,8 @@ fn differences() -> Vec<Difference> {
             "404",
             "/",
         ),
-        // Names and values of a query are what they decode to, so that %67old does not go past a route for gold.
+        // Names and values of a query are what they decode to, so that %67old does not go past a
+        // route for gold.
         row(
             json!({ "match": { "prefix": "/", "query_parameters": [{ "name": "q", "string_match": gold }] }, "route": to }),
             json!({ "name": "r", "match": { "query": [{ "name": "q", "exact": "gold" }] }, "pool": "c0" }),
@@ -490,7 +519,9 @@ fn random_tables_mean_the_same_in_both_languages() {
             let (theirs, came) = (site.ask(&mut envoy, &ask), site.ask(&mut ours, &ask));
             routed[usize::from(theirs.status == 404)] += 1;
             let shown = || {
-                let routes = table.iter().map(|route| format!("{}\n    {}", route.envoy, route.ours));
+                let routes = table
+                    .iter()
+                    .map(|route| format!("{}\n    {}", route.envoy, route.ours));
                 routes.collect::<Vec<_>>().join("\n")
             };
             assert_eq!(
@@ -503,5 +534,8 @@ fn random_tables_mean_the_same_in_both_languages() {
     }
     let [found, lost] = routed;
     println!("{found} requests found a route, {lost} did not");
-    assert!(found > lost && lost > TABLES * REQUESTS / 50, "{found} and {lost}");
+    assert!(
+        found > lost && lost > TABLES * REQUESTS / 50,
+        "{found} and {lost}"
+    );
 }

@@ -1,5 +1,5 @@
-//! Laws of load balancing with two workers: on a real Envoy with real backends, and where a law can be told without either, the
-//! same one on the simulator.
+//! Laws of load balancing with two workers: on a real Envoy with real backends, and where a law can
+//! be told without either, the same one on the simulator.
 //!
 //! No law measures how fast the machine is: what takes time is waited for.
 
@@ -51,8 +51,8 @@ fn gauge(end: &str) -> String {
 trait Site {
     /// Opens so many requests that go on.
     fn hold(&mut self, count: usize);
-    /// How many of them are on VMs that live. (Where a response has begun, an Envoy goes on with it when the VM traps, and the
-    /// filter hears no more of it.)
+    /// How many of them are on VMs that live. (Where a response has begun, an Envoy goes on with it
+    /// when the VM traps, and the filter hears no more of it.)
     fn held(&mut self) -> usize;
     /// How long after a trap all counts are right at the latest.
     fn most(&self) -> Duration;
@@ -81,7 +81,11 @@ impl Simulated {
             .workers(WORKERS)
             .config(configuration.to_string().as_bytes());
         let clusters = ENDS.iter().filter(|end| **end != "nowhere");
-        world = world.clusters(clusters.map(|end| ((*end).to_owned(), BTreeSet::new())).collect());
+        world = world.clusters(
+            clusters
+                .map(|end| ((*end).to_owned(), BTreeSet::new()))
+                .collect(),
+        );
         Simulated {
             world: world.start().unwrap(),
             held: Vec::new(),
@@ -143,7 +147,9 @@ impl Site for Simulated {
     }
 
     fn count(&mut self) -> u64 {
-        ENDS.map(|end| self.world.proxy().counter(&gauge(end))).iter().sum()
+        ENDS.map(|end| self.world.proxy().counter(&gauge(end)))
+            .iter()
+            .sum()
     }
 
     fn serves(&mut self) -> bool {
@@ -178,7 +184,9 @@ impl Real {
         static TRAP: OnceLock<PathBuf> = OnceLock::new();
         let trap = TRAP.get_or_init(|| module::build_package("pointsman-trap").unwrap());
         let fleet = Fleet::start(configuration).unwrap();
-        let mut deployment = Deployment::of(&fleet, trap).unwrap().with_workers(WORKERS as u32);
+        let mut deployment = Deployment::of(&fleet, trap)
+            .unwrap()
+            .with_workers(WORKERS as u32);
         let half = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
         let switched = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhalf";
         for member in fleet.members() {
@@ -194,8 +202,8 @@ impl Real {
             deployment = deployment.move_endpoint(member.backend.address(), to);
         }
         let bootstrap = deployment.bootstrap_mut();
-        let manager =
-            &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+        let manager = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
+            [0]["typed_config"];
         manager["upgrade_configs"] = json!([{ "upgrade_type": "websocket" }]);
         // Requests that are held go on for as long as they like.
         let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array_mut();
@@ -203,7 +211,9 @@ impl Real {
             .unwrap()
             .iter_mut()
             .for_each(|route| route["route"]["timeout"] = "0s".into());
-        let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().unwrap();
+        let clusters = bootstrap["static_resources"]["clusters"]
+            .as_array_mut()
+            .unwrap();
         clusters.retain(|cluster| cluster["name"] != "nowhere");
         let envoy = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment).unwrap();
         Real {
@@ -219,11 +229,14 @@ impl Real {
     fn on_a_worker<T>(&self, act: impl FnOnce(&Real) -> T) -> (String, T) {
         let connections = || {
             let stats = self.envoy.stats("listener.").unwrap().into_iter();
-            stats.filter(|(name, _)| name.contains(".worker_") && name.ends_with(".downstream_cx_total"))
+            stats.filter(|(name, _)| {
+                name.contains(".worker_") && name.ends_with(".downstream_cx_total")
+            })
         };
         let before: BTreeMap<_, _> = connections().collect();
         let result = act(self);
-        let mut grown = connections().filter(|(name, count)| before.get(name).copied().unwrap_or(0) < *count);
+        let mut grown =
+            connections().filter(|(name, count)| before.get(name).copied().unwrap_or(0) < *count);
         (grown.next().expect("a connection").0, result)
     }
 
@@ -272,7 +285,8 @@ impl Site for Real {
     }
 
     fn trap(&mut self) {
-        let (dead, _) = self.on_a_worker(|site| site.open("/whole", "x-trap: 1\r\n").read(&mut [0; 64]));
+        let (dead, _) =
+            self.on_a_worker(|site| site.open("/whole", "x-trap: 1\r\n").read(&mut [0; 64]));
         let (orphans, held) = self.held.drain(..).partition(|(worker, _)| *worker == dead);
         self.held = held;
         self.orphans.extend::<Vec<_>>(orphans);
@@ -309,7 +323,9 @@ laws! {
     counts_are_right_again_5_s_after_a_vm_trapped_in_the_middle_of_a_hundred_requests;
 }
 
-fn counts_are_right_again_5_s_after_a_vm_trapped_in_the_middle_of_a_hundred_requests(site: &mut dyn Site) {
+fn counts_are_right_again_5_s_after_a_vm_trapped_in_the_middle_of_a_hundred_requests(
+    site: &mut dyn Site,
+) {
     const HELD: usize = 100;
     for round in 0..2 {
         let held = site.held();
@@ -329,7 +345,10 @@ fn counts_are_right_again_5_s_after_a_vm_trapped_in_the_middle_of_a_hundred_requ
                 site.count()
             );
         };
-        println!("round {round}: {} went on, right after {took:?}", site.held());
+        println!(
+            "round {round}: {} went on, right after {took:?}",
+            site.held()
+        );
         assert!(took <= site.most(), "round {round}: {took:?}");
         // Both workers serve, and what lives is still counted.
         let mut served = 0;
@@ -342,7 +361,11 @@ fn counts_are_right_again_5_s_after_a_vm_trapped_in_the_middle_of_a_hundred_requ
     site.release();
     let released = site.glance();
     while site.count() > 0 {
-        assert!(site.glance() - released < PATIENCE, "{} are counted", site.count());
+        assert!(
+            site.glance() - released < PATIENCE,
+            "{} are counted",
+            site.count()
+        );
     }
 }
 
@@ -425,7 +448,8 @@ fn counts_return_to_zero_on_a_real_envoy_however_requests_end() {
                     };
                     let mut stream = open(address, &format!("/{end}"), headers);
                     match end {
-                        // The client leaves: before the answer, in the middle of it, in the other protocol.
+                        // The client leaves: before the answer, in the middle of it, in the other
+                        // protocol.
                         "silent" => sleep(Duration::from_millis(rng.u64(..5))),
                         "endless" | "switched" => read_until(&mut stream, "half"),
                         _ => drop(stream.read_to_end(&mut Vec::new())),
@@ -438,10 +462,16 @@ fn counts_return_to_zero_on_a_real_envoy_however_requests_end() {
         site.envoy.stat("http.edge.downstream_rq_total").unwrap() == (each * CLIENTS) as u64
     });
     until("all counts are 0", || in_flight(&site.envoy) == 0);
-    let stats = site.envoy.stats(&format!("{FILTER}pointsman.pool.")).unwrap();
+    let stats = site
+        .envoy
+        .stats(&format!("{FILTER}pointsman.pool."))
+        .unwrap();
     for end in ENDS {
         let gauge = format!("{FILTER}{}", gauge(end));
-        assert!(stats.iter().any(|(name, _)| *name == gauge), "{end} was never counted");
+        assert!(
+            stats.iter().any(|(name, _)| *name == gauge),
+            "{end} was never counted"
+        );
     }
 }
 
@@ -456,7 +486,9 @@ fn a_web_socket_is_counted_until_it_is_closed() {
         assert_eq!(in_flight(&site.envoy), count);
     }
     while sockets.pop().is_some() {
-        until("one less", || in_flight(&site.envoy) == sockets.len() as u64);
+        until("one less", || {
+            in_flight(&site.envoy) == sockets.len() as u64
+        });
     }
 }
 
@@ -485,11 +517,10 @@ fn update(envoy: &mut Envoy, configuration: Value) {
 }
 
 fn get(client: &mut Client, headers: &[(&str, &str)]) -> hyper::Response<Bytes> {
-    let request = headers
-        .iter()
-        .fold(Request::get("/").header("host", "a"), |request, (name, value)| {
-            request.header(*name, *value)
-        });
+    let request = headers.iter().fold(
+        Request::get("/").header("host", "a"),
+        |request, (name, value)| request.header(*name, *value),
+    );
     client.send(request.body(Full::default()).unwrap()).unwrap()
 }
 
@@ -506,7 +537,8 @@ fn is_answered(client: &mut Client) {
 /// The pool `web` with targets in these states.
 fn web(targets: [(&str, &str); 2]) -> Value {
     let targets = targets.map(|(cluster, state)| json!({ "cluster": cluster, "state": state }));
-    let sticky = json!({ "cookie": { "name": "pm" }, "keys": ["YS1uZXcta2V5LW9mLWF0LWxlYXN0LTE2LWJ5dGVz"] });
+    let sticky =
+        json!({ "cookie": { "name": "pm" }, "keys": ["YS1uZXcta2V5LW9mLWF0LWxlYXN0LTE2LWJ5dGVz"] });
     json!({
         "pools": { "web": { "targets": targets, "sticky": sticky } },
         "routes": [{ "name": "all", "pool": "web" }],
@@ -527,7 +559,12 @@ fn switching_from_blue_to_green_and_back_under_load_loses_no_request() {
             let member = fleet.members().iter().find(|member| member.cluster == name);
             member.unwrap().backend.count()
         };
-        for (configuration, to) in [(&green, "green"), (&blue, "blue"), (&green, "green"), (&blue, "blue")] {
+        for (configuration, to) in [
+            (&green, "green"),
+            (&blue, "blue"),
+            (&green, "green"),
+            (&blue, "blue"),
+        ] {
             update(&mut envoy, configuration.clone());
             let before = count(to);
             until("the other has the requests", || count(to) > before + 100);
@@ -550,7 +587,11 @@ fn a_draining_target_keeps_its_sessions_and_requests_and_gets_nothing_new() {
     });
     // A request to blue that is under way while it begins to drain.
     let slow = Answer::After(Duration::from_secs(3), answered(200));
-    let blue = fleet.members().iter().find(|member| member.cluster == "blue").unwrap();
+    let blue = fleet
+        .members()
+        .iter()
+        .find(|member| member.cluster == "blue")
+        .unwrap();
     blue.backend.answer(slow);
     let (address, before) = (envoy.address().unwrap(), blue.backend.count());
     scope(|scope| {
@@ -592,7 +633,8 @@ fn a_key_goes_to_the_same_target_on_every_worker_and_after_a_restart() {
         if restarts > 0 {
             envoy.restart().unwrap();
         }
-        // The kernel deals connections to workers by a hash: that one of two gets none of thirty has a chance of 1 in 5 × 10^8.
+        // The kernel deals connections to workers by a hash: that one of two gets none of thirty
+        // has a chance of 1 in 5 × 10^8.
         for _ in 0..CONNECTIONS {
             let mut client = envoy.client().unwrap();
             for key in (0..KEYS).map(|key| key.to_string()) {
@@ -622,7 +664,11 @@ fn a_slow_backend_gets_less_than_a_fifth_of_its_share() {
         for Member { backend, .. } in fleet.members() {
             backend.answer(Answer::After(delay(backend.name()), answered(200)));
         }
-        let (address, sent, slow) = (envoy.address().unwrap(), AtomicUsize::new(0), AtomicUsize::new(0));
+        let (address, sent, slow) = (
+            envoy.address().unwrap(),
+            AtomicUsize::new(0),
+            AtomicUsize::new(0),
+        );
         scope(|scope| {
             for _ in 0..CLIENTS {
                 scope.spawn(|| {
@@ -647,8 +693,8 @@ fn a_slow_backend_gets_less_than_a_fifth_of_its_share() {
 
 /// A pool of three endpoints.
 fn three() -> Value {
-    let targets =
-        ["127.0.0.1:9101", "127.0.0.1:9102", "127.0.0.1:9103"].map(|endpoint| json!({ "endpoint": endpoint }));
+    let targets = ["127.0.0.1:9101", "127.0.0.1:9102", "127.0.0.1:9103"]
+        .map(|endpoint| json!({ "endpoint": endpoint }));
     json!({
         "pools": { "api": { "cluster": "api", "targets": targets } },
         "routes": [{ "name": "all", "pool": "api" }],
@@ -695,10 +741,14 @@ fn member<'f>(fleet: &'f mut Fleet, name: &str) -> &'f mut Backend {
 /// Who answers a request of a new connection; none: an error.
 fn answerer(envoy: &Envoy, headers: &[(&str, &str)]) -> Option<String> {
     let answer = get(&mut envoy.client().unwrap(), headers);
-    answer.status().is_success().then(|| backend(&answer).to_owned())
+    answer
+        .status()
+        .is_success()
+        .then(|| backend(&answer).to_owned())
 }
 
-/// A request and the next ones, on whatever workers, are answered by this backend: at last, and then always.
+/// A request and the next ones, on whatever workers, are answered by this backend: at last, and
+/// then always.
 fn goes_to(envoy: &Envoy, name: &str, headers: &[(&str, &str)]) {
     let is_it = || answerer(envoy, headers).as_deref() == Some(name);
     // So many in a row that every worker has learned of it.
@@ -740,7 +790,11 @@ fn of_a_killed_backend_clients_see_its_first_failures_only_and_rise_probes_bring
         load.turn();
         let first = errors.load(Ordering::Relaxed);
         load.more(1000);
-        assert_eq!(errors.load(Ordering::Relaxed), first, "after {first} failures");
+        assert_eq!(
+            errors.load(Ordering::Relaxed),
+            first,
+            "after {first} failures"
+        );
         println!("{first} failures");
         let late = || envoy.stat("cluster.two.upstream_rq_timeout").unwrap();
         let late_before = late();
@@ -752,8 +806,12 @@ fn of_a_killed_backend_clients_see_its_first_failures_only_and_rise_probes_bring
             received.extend(member(&mut fleet, "two").take_received());
             received.iter().any(|request| !is_probe(request))
         });
-        let probes = received.iter().take_while(|request| is_probe(request)).count();
-        // No more of them than it takes; one may be under way meanwhile, and on a busy machine a late one makes them begin afresh.
+        let probes = received
+            .iter()
+            .take_while(|request| is_probe(request))
+            .count();
+        // No more of them than it takes; one may be under way meanwhile, and on a busy machine a
+        // late one makes them begin afresh.
         let late = (late() - late_before) as usize;
         assert!(
             (RISE..=RISE * (late + 1) + 1).contains(&probes),
@@ -812,11 +870,14 @@ fn one_vm_probes_at_a_time_and_another_goes_on_when_vms_trap() {
     });
     let fleet = Fleet::start(&configuration).unwrap();
     let trap = module::build_package("pointsman-trap").unwrap();
-    let deployment = Deployment::of(&fleet, &trap).unwrap().with_workers(WORKERS as u32);
+    let deployment = Deployment::of(&fleet, &trap)
+        .unwrap()
+        .with_workers(WORKERS as u32);
     let envoy = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment).unwrap();
     let backend = &fleet.members()[0].backend;
     for round in 0..2 {
-        // Between the first of these probes and the last at least so many intervals pass: with two probers half of it would do.
+        // Between the first of these probes and the last at least so many intervals pass: with two
+        // probers half of it would do.
         until("a probe", || !backend.take_received().is_empty());
         let (start, before) = (Instant::now(), backend.count());
         until("probes", || backend.count() >= before + PROBES);

@@ -22,7 +22,10 @@ fn bench_measures_every_candidate_on_a_real_envoy() {
         assert!(positive, "{cost:?}");
     }
     let bare = &report.costs[0];
-    assert_eq!(bare.added.median, 0.0, "it is what the others are compared with");
+    assert_eq!(
+        bare.added.median, 0.0,
+        "it is what the others are compared with"
+    );
     assert!(report.module > 0 && !report.native.is_empty() && !report.calls.is_empty());
 
     let text = report.to_string();

@@ -35,7 +35,9 @@ fn as_text(configuration: Value) -> PluginConfiguration {
 #[test]
 fn a_bad_update_leaves_the_old_configuration_serving_and_the_next_good_one_loads() {
     let fleet = Fleet::start(&answering(201)).unwrap();
-    let deployment = Deployment::of(&fleet, &module::build().unwrap()).unwrap().updatable();
+    let deployment = Deployment::of(&fleet, &module::build().unwrap())
+        .unwrap()
+        .updatable();
     let mut envoy = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment.clone()).unwrap();
     let status = |envoy: &Envoy, path| {
         let mut client = envoy.client().unwrap();
@@ -45,16 +47,28 @@ fn a_bad_update_leaves_the_old_configuration_serving_and_the_next_good_one_loads
     for form in [as_struct, as_text] {
         let update = || deployment.clone().with_configuration(form(bad()));
         let refused = format!("{:#}", envoy.update(update()).unwrap_err());
-        for place in ["routes[0].pool", "did you mean `web`?", "routes[1].respond.status"] {
+        for place in [
+            "routes[0].pool",
+            "did you mean `web`?",
+            "routes[1].respond.status",
+        ] {
             assert!(refused.contains(place), "no {place} in: {refused}");
         }
         // Envoy knows its verdict on these bytes and does not ask the filter again.
         envoy.update(update()).unwrap_err();
-        assert_eq!((status(&envoy, "/"), status(&envoy, "/web")), (serving, 200));
+        assert_eq!(
+            (status(&envoy, "/"), status(&envoy, "/web")),
+            (serving, 200)
+        );
         serving += 1;
-        let good = deployment.clone().with_configuration(form(answering(serving)));
+        let good = deployment
+            .clone()
+            .with_configuration(form(answering(serving)));
         envoy.update(good).unwrap();
-        assert_eq!((status(&envoy, "/"), status(&envoy, "/web")), (serving, 200));
+        assert_eq!(
+            (status(&envoy, "/"), status(&envoy, "/web")),
+            (serving, 200)
+        );
     }
     envoy.restart().unwrap();
     assert_eq!(status(&envoy, "/"), serving);

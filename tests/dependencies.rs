@@ -1,4 +1,5 @@
-//! Whose code this is built of: from the crates.io registry alone, under licences that go with ours.
+//! Whose code this is built of: from the crates.io registry alone, under licences that go with
+//! ours.
 
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 use spdx::{Expression, LicenseReq, ParseMode};
@@ -18,12 +19,15 @@ const LICENCES: &[&str] = &[
     "Zlib",
 ];
 
-/// Every package that any target and any feature of ours could bring, those of the fuzz targets included.
+/// Every package that any target and any feature of ours could bring, those of the fuzz targets
+/// included.
 fn packages() -> Vec<Package> {
     let of = |manifest: &str| -> Metadata {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/").to_owned() + manifest;
         let mut command = MetadataCommand::new();
-        command.manifest_path(manifest).other_options(["--locked".to_owned()]);
+        command
+            .manifest_path(manifest)
+            .other_options(["--locked".to_owned()]);
         command.exec().unwrap()
     };
     let all = ["../Cargo.toml", "fuzz/Cargo.toml"].map(|manifest| of(manifest).packages);
@@ -45,7 +49,12 @@ fn every_dependency_has_a_licence_that_goes_with_ours() {
     let refused: Vec<_> = packages()
         .into_iter()
         .filter(|package| !package.license.as_deref().is_some_and(is_allowed))
-        .map(|package| format!("{} {}: {:?}", package.name, package.version, package.license))
+        .map(|package| {
+            format!(
+                "{} {}: {:?}",
+                package.name, package.version, package.license
+            )
+        })
         .collect();
     assert!(refused.is_empty(), "{refused:#?}");
 }

@@ -13,7 +13,8 @@ use std::path::Path;
 use std::time::Instant;
 use tempfile::TempDir;
 
-/// A module whose VM dies of every request. It is what a proxy-wasm host needs to load it, and nothing else.
+/// A module whose VM dies of every request. It is what a proxy-wasm host needs to load it, and
+/// nothing else.
 const DEADLY: &str = r#"(module
     (memory (export "memory") 1)
     (func (export "proxy_abi_version_0_2_1"))
@@ -50,17 +51,27 @@ impl Site {
     }
 
     fn of(file: &str) -> Self {
-        Self::start(&envoy(), Deployment::file(file, &module::build().unwrap()).unwrap())
+        Self::start(
+            &envoy(),
+            Deployment::file(file, &module::build().unwrap()).unwrap(),
+        )
     }
 
-    /// Sends `GET path`. The answer's status, and the port that the file gives to the backend that answered.
+    /// Sends `GET path`. The answer's status, and the port that the file gives to the backend that
+    /// answered.
     fn get(&self, client: &mut Client, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
         let response = get(client, path, headers);
-        (response.status().as_u16(), header(&response, "x-backend").to_owned())
+        (
+            response.status().as_u16(),
+            header(&response, "x-backend").to_owned(),
+        )
     }
 
     fn received(&self) -> Vec<Received> {
-        self.backends.values().flat_map(Backend::take_received).collect()
+        self.backends
+            .values()
+            .flat_map(Backend::take_received)
+            .collect()
     }
 }
 
@@ -73,19 +84,23 @@ fn get(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> Response<By
     if !headers.iter().any(|(name, _)| *name == "host") {
         request = request.header("host", "shop.example.com");
     }
-    let request = headers
-        .iter()
-        .fold(request, |request, (name, value)| request.header(*name, *value));
+    let request = headers.iter().fold(request, |request, (name, value)| {
+        request.header(*name, *value)
+    });
     client.send(request.body(Full::default()).unwrap()).unwrap()
 }
 
 fn header<'a>(response: &'a Response<Bytes>, name: &str) -> &'a str {
-    response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+    response
+        .headers()
+        .get(name)
+        .map_or("", |value| value.to_str().unwrap())
 }
 
 /// The HTTP connection manager of the first listener.
 fn connection_manager(deployment: &mut Deployment) -> &mut Value {
-    &mut deployment.bootstrap_mut()["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    &mut deployment.bootstrap_mut()["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
+        [0]["typed_config"]
 }
 
 fn value_of<'a>(received: &'a Received, name: &str) -> Option<&'a [u8]> {
@@ -105,7 +120,12 @@ fn envoy_yaml_routes_as_it_says() {
     let rows: &[Row] = &[
         ("/", &[], 200, &["9001", "9002"]),
         ("/", &[("host", "beta.example.com")], 200, &["9003"]),
-        ("/", &[("host", "a.b.beta.example.com:8080")], 200, &["9003"]),
+        (
+            "/",
+            &[("host", "a.b.beta.example.com:8080")],
+            200,
+            &["9003"],
+        ),
         ("/", &[("host", "beta.example.com.")], 200, &["9003"]),
         ("/", &[("cookie", "a=b; beta=1")], 200, &["9003"]),
         ("/", &[("x-tier", "gold")], 200, &["9004"]),
@@ -133,7 +153,10 @@ fn envoy_yaml_routes_as_it_says() {
         (redirect.status().as_u16(), header(&redirect, "location")),
         (301, "http://shop.example.com/new?a=1")
     );
-    assert_eq!(header(&get(&mut client, "/", &[]), "x-served-by"), "pointsman");
+    assert_eq!(
+        header(&get(&mut client, "/", &[]), "x-served-by"),
+        "pointsman"
+    );
     let start = Instant::now();
     let mut admitted = 0;
     for _ in 0..20 {
@@ -146,10 +169,17 @@ fn envoy_yaml_routes_as_it_says() {
     }
     // A burst of three, and one for every two seconds that this took.
     let most = 3 + start.elapsed().as_secs() / 2 + 1;
-    assert!((3..=most).contains(&admitted), "{admitted} in {:?}", start.elapsed());
+    assert!(
+        (3..=most).contains(&admitted),
+        "{admitted} in {:?}",
+        start.elapsed()
+    );
     site.received();
     site.get(&mut client, "/api/users?x=1", &[]);
-    assert_eq!(value_of(&site.received()[0], ":path"), Some(&b"/users?x=1"[..]));
+    assert_eq!(
+        value_of(&site.received()[0], ":path"),
+        Some(&b"/users?x=1"[..])
+    );
 }
 
 #[test]
@@ -159,9 +189,17 @@ fn an_endpoint_that_refuses_is_followed_by_the_next_of_the_choice() {
     let mut client = site.envoy.client().unwrap();
     for _ in 0..20 {
         let (status, backend) = site.get(&mut client, "/api", &[]);
-        assert!(status == 200 && backend != "9101", "{status} by {backend:?}");
+        assert!(
+            status == 200 && backend != "9101",
+            "{status} by {backend:?}"
+        );
     }
-    assert!(site.envoy.stat("cluster.api.upstream_rq_retry_success").unwrap() > 0);
+    assert!(
+        site.envoy
+            .stat("cluster.api.upstream_rq_retry_success")
+            .unwrap()
+            > 0
+    );
 }
 
 #[test]
@@ -180,10 +218,19 @@ fn a_clients_upstream_headers_never_take_effect() {
             "{path}: {status} by {backend}"
         );
     }
-    assert_eq!(site.get(&mut client, "/internal", &forged), (403, String::new()));
+    assert_eq!(
+        site.get(&mut client, "/internal", &forged),
+        (403, String::new())
+    );
     for received in site.received() {
-        assert_ne!(value_of(&received, "x-pointsman-cluster"), Some(&b"gold"[..]));
-        assert_ne!(value_of(&received, "x-pointsman-endpoint"), Some(&b"127.0.0.1:1"[..]));
+        assert_ne!(
+            value_of(&received, "x-pointsman-cluster"),
+            Some(&b"gold"[..])
+        );
+        assert_ne!(
+            value_of(&received, "x-pointsman-endpoint"),
+            Some(&b"127.0.0.1:1"[..])
+        );
     }
 }
 
@@ -206,7 +253,10 @@ fn a_clients_upstream_headers_never_take_effect_with_the_vm_dead() {
             let mut client = site.envoy.client().unwrap();
             let (status, _) = site.get(&mut client, "/", &forged);
             assert_eq!(status, 503, "{file}: the request of which the VM dies");
-            assert!(site.envoy.log().contains("proxy_on_request_headers failed"), "{file}");
+            assert!(
+                site.envoy.log().contains("proxy_on_request_headers failed"),
+                "{file}"
+            );
             (site, client)
         };
 
@@ -230,7 +280,10 @@ fn a_clients_upstream_headers_never_take_effect_with_the_vm_dead() {
         manager.remove(MUTATIONS).unwrap();
         let (site, mut client) = dead_site(careless);
         let (status, backend) = site.get(&mut client, "/", &forged);
-        assert!(status == 200 && backend != "9301", "{file}: {status} by {backend}");
+        assert!(
+            status == 200 && backend != "9301",
+            "{file}: {status} by {backend}"
+        );
     }
 }
 
@@ -248,7 +301,11 @@ fn sidecar_yaml_decides_what_is_ours() {
     let mut client = site.envoy.client().unwrap();
     let mut counts = BTreeMap::new();
     for i in 0..REQUESTS {
-        let host = ["reviews", "reviews.default:8080", "reviews.default.svc.cluster.local"][i % 3];
+        let host = [
+            "reviews",
+            "reviews.default:8080",
+            "reviews.default.svc.cluster.local",
+        ][i % 3];
         let (status, backend) = site.get(&mut client, "/", &[("host", host)]);
         assert_eq!(status, 200);
         *counts.entry(backend).or_insert(0) += 1;
@@ -260,7 +317,8 @@ fn sidecar_yaml_decides_what_is_ours() {
     );
     for _ in 0..5 {
         assert_eq!(
-            site.get(&mut client, "/", &[("host", "reviews"), ("x-tester", "")]).1,
+            site.get(&mut client, "/", &[("host", "reviews"), ("x-tester", "")])
+                .1,
             "9202"
         );
     }
@@ -317,11 +375,15 @@ fn sidecar_yaml_leaves_other_traffic_untouched() {
         (told, received)
     };
     let plain = outcome(without);
-    assert_eq!(plain.0, [(200, "9301".to_owned()), (200, "9301".to_owned())]);
+    assert_eq!(
+        plain.0,
+        [(200, "9301".to_owned()), (200, "9301".to_owned())]
+    );
     assert_eq!(outcome(with.clone()), plain);
 
-    // A host that the mesh does not know goes where the application wanted to go. Nothing redirected this connection,
-    // so there is no such place; that it was asked for is what is to be seen.
+    // A host that the mesh does not know goes where the application wanted to go. Nothing
+    // redirected this connection, so there is no such place; that it was asked for is what is to be
+    // seen.
     let site = Site::start(&envoy(), with);
     let forged = [
         ("host", "elsewhere.example.com"),
@@ -357,7 +419,11 @@ fn every_file_starts_in_an_older_envoy_too() {
         envoy::validate(&old, &deployment).unwrap();
         let site = Site::start(&old, deployment);
         let status = site
-            .get(&mut site.envoy.client().unwrap(), "/", &[("host", "reviews")])
+            .get(
+                &mut site.envoy.client().unwrap(),
+                "/",
+                &[("host", "reviews")],
+            )
             .0;
         assert_eq!(status, 200, "{file}");
     }
@@ -393,11 +459,18 @@ fn an_update_is_taken_over_or_refused_and_a_restart_serves_again() {
         deployment
     };
     let mut envoy = Envoy::start(&envoy(), answer(201)).unwrap();
-    let status = |envoy: &Envoy| get(&mut envoy.client().unwrap(), "/", &[]).status().as_u16();
+    let status = |envoy: &Envoy| {
+        get(&mut envoy.client().unwrap(), "/", &[])
+            .status()
+            .as_u16()
+    };
     assert_eq!(status(&envoy), 201);
     let address = envoy.address().unwrap();
     let refused = envoy.update(answer(7)).unwrap_err().to_string();
-    assert!(refused.contains("DirectResponseActionValidationError"), "{refused}");
+    assert!(
+        refused.contains("DirectResponseActionValidationError"),
+        "{refused}"
+    );
     assert_eq!(status(&envoy), 201);
     envoy.update(answer(202)).unwrap();
     assert_eq!((status(&envoy), envoy.address().unwrap()), (202, address));

@@ -1,5 +1,5 @@
-//! Laws that only a real Envoy can show, with two workers under load: shares, limits and memory; and what sessions and
-//! limits are after reloads and restarts.
+//! Laws that only a real Envoy can show, with two workers under load: shares, limits and memory;
+//! and what sessions and limits are after reloads and restarts.
 
 use host_sim::client::Client;
 use host_sim::envoy::fleet::Fleet;
@@ -18,8 +18,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// So that what one worker alone could hide shows.
 const WORKERS: usize = 2;
 
-/// The kernel deals connections to workers by a hash of their ports. That one of two gets none of so many has a chance of
-/// 1 in 10^12.
+/// The kernel deals connections to workers by a hash of their ports. That one of two gets none of
+/// so many has a chance of 1 in 10^12.
 const CONNECTIONS: usize = 40;
 
 /// An Envoy with the backends that its configuration names.
@@ -41,17 +41,24 @@ impl Site {
     fn update(&mut self, configuration: Value) {
         let deployment = self.envoy.deployment().clone();
         let configuration = PluginConfiguration::Struct(configuration);
-        self.envoy.update(deployment.with_configuration(configuration)).unwrap();
+        self.envoy
+            .update(deployment.with_configuration(configuration))
+            .unwrap();
     }
 }
 
-/// Runs a job for each of many clients at once, each with a thread and a connection of its own. Every worker serves some.
+/// Runs a job for each of many clients at once, each with a thread and a connection of its own.
+/// Every worker serves some.
 fn crowd<T: Send>(envoy: &Envoy, job: impl Fn(&mut Client) -> T + Sync) -> Vec<T> {
     on_every_worker(envoy, || {
         thread::scope(|scope| {
-            let clients = (0..CONNECTIONS).map(|_| scope.spawn(|| job(&mut envoy.client().unwrap())));
+            let clients =
+                (0..CONNECTIONS).map(|_| scope.spawn(|| job(&mut envoy.client().unwrap())));
             let clients: Vec<_> = clients.collect();
-            clients.into_iter().map(|client| client.join().unwrap()).collect()
+            clients
+                .into_iter()
+                .map(|client| client.join().unwrap())
+                .collect()
         })
     })
 }
@@ -82,20 +89,24 @@ fn on_every_worker<T>(envoy: &Envoy, act: impl FnOnce() -> T) -> T {
 /// How many connections each worker has accepted so far.
 fn connections(envoy: &Envoy) -> BTreeMap<String, u64> {
     let stats = envoy.stats("listener.").unwrap().into_iter();
-    let of_workers = stats.filter(|(name, _)| name.contains(".worker_") && name.ends_with(".downstream_cx_total"));
+    let of_workers = stats
+        .filter(|(name, _)| name.contains(".worker_") && name.ends_with(".downstream_cx_total"));
     of_workers.collect()
 }
 
 fn get(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> Response<Bytes> {
     let request = Request::get(path).header("host", "shop.example.com");
-    let request = headers
-        .iter()
-        .fold(request, |request, (name, value)| request.header(*name, *value));
+    let request = headers.iter().fold(request, |request, (name, value)| {
+        request.header(*name, *value)
+    });
     client.send(request.body(Full::default()).unwrap()).unwrap()
 }
 
 fn header<'r>(response: &'r Response<Bytes>, name: &str) -> &'r str {
-    response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+    response
+        .headers()
+        .get(name)
+        .map_or("", |value| value.to_str().unwrap())
 }
 
 /// The tests that need the whole machine, one at a time.
@@ -144,7 +155,8 @@ fn ten_thousand_requests_split_nine_to_one_within_the_number_of_workers() {
 
 // Limits.
 
-/// One request and its answer. Times are in seconds since 1970, by the clock that the filter goes by.
+/// One request and its answer. Times are in seconds since 1970, by the clock that the filter goes
+/// by.
 struct Exchange {
     sent: f64,
     answered: f64,
@@ -152,11 +164,14 @@ struct Exchange {
 }
 
 fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64()
 }
 
-/// Every request of a flood is decided somewhere between its sending and its answer, and these times are known. So both bounds
-/// are exact, however slow the machine is.
+/// Every request of a flood is decided somewhere between its sending and its answer, and these
+/// times are known. So both bounds are exact, however slow the machine is.
 #[test]
 fn a_limit_holds_for_all_workers_together() {
     const RATE: u32 = 100;
@@ -183,8 +198,14 @@ fn a_limit_holds_for_all_workers_together() {
             if !admitted {
                 let retry_after: u32 = header(&answer, "retry-after").parse().unwrap();
                 assert!(retry_after >= 1);
-                assert_eq!(header(&answer, "ratelimit-policy"), format!("\"per-ip\";q={RATE};w=1"));
-                assert_eq!(header(&answer, "ratelimit"), format!("\"per-ip\";r=0;t={retry_after}"));
+                assert_eq!(
+                    header(&answer, "ratelimit-policy"),
+                    format!("\"per-ip\";q={RATE};w=1")
+                );
+                assert_eq!(
+                    header(&answer, "ratelimit"),
+                    format!("\"per-ip\";r=0;t={retry_after}")
+                );
             }
             exchanges.push(Exchange {
                 sent,
@@ -195,7 +216,10 @@ fn a_limit_holds_for_all_workers_together() {
         exchanges
     });
     let exchanges: Vec<_> = exchanges.into_iter().flatten().collect();
-    let admitted = exchanges.iter().filter(|exchange| exchange.admitted).count();
+    let admitted = exchanges
+        .iter()
+        .filter(|exchange| exchange.admitted)
+        .count();
     assert_eq!(
         site.fleet.members()[0].backend.count(),
         admitted,
@@ -207,19 +231,30 @@ fn a_limit_holds_for_all_workers_together() {
         .iter()
         .map(|exchange| exchange.sent)
         .fold(f64::INFINITY, f64::min);
-    let last_answered = exchanges.iter().map(|exchange| exchange.answered).fold(0.0, f64::max);
+    let last_answered = exchanges
+        .iter()
+        .map(|exchange| exchange.answered)
+        .fold(0.0, f64::max);
     let most = burst + rate * (last_answered - first_sent);
 
-    // A request is refused while the bucket holds less than one. So what was admitted until then is all that the bucket
-    // held and got, save what ran over because nobody asked for longer than it takes to fill.
+    // A request is refused while the bucket holds less than one. So what was admitted until then is
+    // all that the bucket held and got, save what ran over because nobody asked for longer than it
+    // takes to fill.
     let first_answered = exchanges
         .iter()
         .map(|exchange| exchange.answered)
         .fold(f64::INFINITY, f64::min);
-    let mut refused: Vec<_> = exchanges.iter().filter(|exchange| !exchange.admitted).collect();
+    let mut refused: Vec<_> = exchanges
+        .iter()
+        .filter(|exchange| !exchange.admitted)
+        .collect();
     refused.sort_by(|a, b| a.sent.total_cmp(&b.sent));
-    let pauses = refused.windows(2).map(|pair| pair[1].answered - pair[0].sent);
-    let ran_over: f64 = pauses.map(|pause| (pause - (burst - 1.0) / rate).max(0.0)).sum();
+    let pauses = refused
+        .windows(2)
+        .map(|pair| pair[1].answered - pair[0].sent);
+    let ran_over: f64 = pauses
+        .map(|pause| (pause - (burst - 1.0) / rate).max(0.0))
+        .sum();
     let last_refused = refused.last().unwrap().sent;
     let least = 0.99 * (burst + rate * (last_refused - first_answered - ran_over));
 
@@ -231,7 +266,8 @@ fn a_limit_holds_for_all_workers_together() {
     assert!(admitted as f64 >= least);
 }
 
-/// The limit keeps each slot of the table in use for longer than it takes to fill it, so that clients without a slot come too.
+/// The limit keeps each slot of the table in use for longer than it takes to fill it, so that
+/// clients without a slot come too.
 #[test]
 fn a_million_client_addresses_leave_memory_where_it_was() {
     const ADDRESSES: u32 = 1_000_000;
@@ -255,8 +291,15 @@ fn a_million_client_addresses_leave_memory_where_it_was() {
     let statuses = flood(envoy.address().unwrap(), "/", ADDRESSES).unwrap();
     let after = memory();
     println!("{statuses:?} in {:.1} s", start.elapsed().as_secs_f64());
-    for (what, (before, after)) in ["resident", "allocated"].iter().zip(before.iter().zip(after)) {
-        println!("{what}: {:.1} MiB, then {:.1} MiB", before / MEBIBYTE, after / MEBIBYTE);
+    for (what, (before, after)) in ["resident", "allocated"]
+        .iter()
+        .zip(before.iter().zip(after))
+    {
+        println!(
+            "{what}: {:.1} MiB, then {:.1} MiB",
+            before / MEBIBYTE,
+            after / MEBIBYTE
+        );
     }
     assert_eq!(statuses.values().sum::<usize>(), ADDRESSES as usize);
     assert_eq!(statuses.keys().copied().collect::<Vec<_>>(), [204, 429]);
@@ -279,7 +322,8 @@ fn reload_keeps_limits() {
         })
     };
     let mut site = Site::start(&configuration(200));
-    let status = |client: &mut Client, name| get(client, "/", &[("x-client", name)]).status().as_u16();
+    let status =
+        |client: &mut Client, name| get(client, "/", &[("x-client", name)]).status().as_u16();
     let mut client = site.envoy.client().unwrap();
     let statuses: Vec<_> = (0..4).map(|_| status(&mut client, "ann")).collect();
     assert_eq!(statuses, [200, 200, 200, 429]);
@@ -300,7 +344,10 @@ const NEW_KEY: &str = "YS1uZXcta2V5LW9mLWF0LWxlYXN0LTE2LWJ5dGVz";
 
 /// A pool with sessions. The targets are clusters.
 fn shop(targets: &[&str], keys: &[&str]) -> Value {
-    let targets: Vec<_> = targets.iter().map(|name| json!({ "cluster": name })).collect();
+    let targets: Vec<_> = targets
+        .iter()
+        .map(|name| json!({ "cluster": name }))
+        .collect();
     json!({
         "pools": { "shop": { "targets": targets, "sticky": { "cookie": { "name": "pm" }, "keys": keys } } },
         "routes": [{ "name": "all", "pool": "shop" }],
@@ -334,7 +381,10 @@ fn sticky_survives() {
     // Round robin: three requests, three targets.
     for _ in 0..3 {
         let answer = get(&mut client, "/", &[]);
-        sessions.insert(header(&answer, "x-backend").to_owned(), cookie(&answer).unwrap());
+        sessions.insert(
+            header(&answer, "x-backend").to_owned(),
+            cookie(&answer).unwrap(),
+        );
     }
     assert_eq!(sessions.len(), 3);
     let all_stay = |envoy: &Envoy| {
@@ -373,7 +423,11 @@ fn sticky_survives() {
     // The old key is gone: what it signed is worth nothing, what the new one signed stays.
     site.update(shop(&all, &[NEW_KEY]));
     for (backend, session, renewed) in renewed {
-        assert!(stays(&site.envoy, backend, &renewed).iter().all(Option::is_none));
+        assert!(
+            stays(&site.envoy, backend, &renewed)
+                .iter()
+                .all(Option::is_none)
+        );
         each_in_turn(&site.envoy, |client| {
             let answer = get(client, "/", &[("cookie", session)]);
             assert!(cookie(&answer).is_some(), "a fresh choice");

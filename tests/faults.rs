@@ -1,5 +1,6 @@
-//! What goes wrong around a load balancer, on a real Envoy under load: every fault of `host-sim faults`, and whether its promise
-//! holds. It is for counts, not for times: how long anything takes is the machine's.
+//! What goes wrong around a load balancer, on a real Envoy under load: every fault of `host-sim
+//! faults`, and whether its promise holds. It is for counts, not for times: how long anything takes
+//! is the machine's.
 //!
 //! `cargo test -p pointsman-tests --test faults -- backend-killed` plays one.
 

@@ -1,4 +1,5 @@
-//! gRPC on a real Envoy, over HTTP/2 on both sides: what a call says in its trailers decides who gets the next one.
+//! gRPC on a real Envoy, over HTTP/2 on both sides: what a call says in its trailers decides who
+//! gets the next one.
 
 use h2::client;
 use h2::server::{self, SendResponse};
@@ -25,7 +26,9 @@ fn runtime() -> Runtime {
 /// A server that ends every call with this status. It stays for as long as the process.
 fn server(status: u32) -> SocketAddr {
     let runtime = runtime();
-    let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let listener = runtime
+        .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .unwrap();
     let address = listener.local_addr().unwrap();
     spawn(move || {
         runtime.block_on(async {
@@ -62,7 +65,9 @@ fn call(to: SocketAddr) -> u32 {
         let request = Request::post(format!("http://{to}/shop.Cart/Add"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
-        let (response, _) = sender.send_request(request.body(()).unwrap(), true).unwrap();
+        let (response, _) = sender
+            .send_request(request.body(()).unwrap(), true)
+            .unwrap();
         let response = response.await.unwrap();
         assert_eq!(response.status(), 200);
         let mut body = response.into_body();
@@ -73,7 +78,9 @@ fn call(to: SocketAddr) -> u32 {
         let trailers = body.trailers().await.unwrap().expect("trailers");
         trailers["grpc-status"].to_str().unwrap().parse().unwrap()
     };
-    runtime().block_on(async { timeout(PATIENCE, exchange).await }).unwrap()
+    runtime()
+        .block_on(async { timeout(PATIENCE, exchange).await })
+        .unwrap()
 }
 
 #[test]
@@ -107,9 +114,15 @@ fn a_target_is_ejected_for_what_its_calls_say_in_their_trailers() {
     assert_eq!((unavailable, metric("down", "failed")), (3, 3));
     // On both workers.
     let after: Vec<_> = (0..30).map(|_| call(address)).collect();
-    let [well, down, strict] = TARGETS.map(|(_, status)| after.iter().filter(|told| **told == status).count());
+    let [well, down, strict] =
+        TARGETS.map(|(_, status)| after.iter().filter(|told| **told == status).count());
     assert_eq!((down, well + strict), (0, after.len()), "{after:?}");
     assert!(well.min(strict) >= 10, "{after:?}");
-    assert_eq!((metric("well", "failed"), metric("strict", "failed")), (0, 0));
-    until("all counts are 0", || envoy.requests_in_flight().unwrap() == 0);
+    assert_eq!(
+        (metric("well", "failed"), metric("strict", "failed")),
+        (0, 0)
+    );
+    until("all counts are 0", || {
+        envoy.requests_in_flight().unwrap() == 0
+    });
 }

@@ -1,5 +1,5 @@
-//! What a request costs in host calls, counted on the simulator. The dear ones return bytes: the host calls back into the VM to
-//! allocate what it returns.
+//! What a request costs in host calls, counted on the simulator. The dear ones return bytes: the
+//! host calls back into the VM to allocate what it returns.
 
 use host_sim::exchange::{Pairs, Response};
 use host_sim::world::stream::Step;
@@ -14,7 +14,8 @@ const REQUESTS: u32 = 1000;
 /// So that other workers' writes, and clients in other slots, come in between.
 const CLIENTS: u8 = 5;
 
-/// Everything that can be configured and that one request can use, on one route. `/limited` has a bucket that is soon empty.
+/// Everything that can be configured and that one request can use, on one route. `/limited` has a
+/// bucket that is soon empty.
 fn everything() -> Value {
     json!({
         "pools": {
@@ -91,7 +92,8 @@ fn without_more_than_headers() -> Value {
     configuration
 }
 
-/// What requests cost: each callback's calls altogether, and the most calls that returned bytes in one request.
+/// What requests cost: each callback's calls altogether, and the most calls that returned bytes in
+/// one request.
 #[derive(Default)]
 struct Costs {
     requests: u32,
@@ -128,17 +130,29 @@ impl Costs {
         };
         for (callback, calls) in &self.calls {
             let callback = format!("{callback:?}");
-            calls.of.iter().for_each(|(kind, count)| row(&callback, kind, *count));
+            calls
+                .of
+                .iter()
+                .for_each(|(kind, count)| row(&callback, kind, *count));
             row(&callback, "(returned bytes)", calls.returned_bytes);
         }
     }
 }
 
-/// Sends requests, to the workers and from the clients in turn, and counts the calls of each but the first few, in which
-/// workers see the clients' records for the first time. `session` are the cookies that the clients bring.
-fn costs(title: &str, configuration: &Value, path: &str, session: &str, expect: impl Fn(&Step) -> bool) -> Costs {
+/// Sends requests, to the workers and from the clients in turn, and counts the calls of each but
+/// the first few, in which workers see the clients' records for the first time. `session` are the
+/// cookies that the clients bring.
+fn costs(
+    title: &str,
+    configuration: &Value,
+    path: &str,
+    session: &str,
+    expect: impl Fn(&Step) -> bool,
+) -> Costs {
     let configuration = configuration.to_string();
-    let builder = World::builder().workers(WORKERS).config(configuration.as_bytes());
+    let builder = World::builder()
+        .workers(WORKERS)
+        .config(configuration.as_bytes());
     let world = builder.start().unwrap();
     let headers = request(path, &format!("beta=1; {session}"));
     let upstream = Response {
@@ -156,8 +170,12 @@ fn costs(title: &str, configuration: &Value, path: &str, session: &str, expect: 
         let mut stream = worker.open_from(&headers, SocketAddr::from(([10, 0, 0, client], 50_000)));
         let step = stream.request();
         if let Step::Forward(headers) = &step {
-            let endpoint = headers.iter().find(|(name, _)| name == b"x-pointsman-endpoint");
-            let list = endpoint.map_or("192.0.2.1:80".into(), |(_, list)| String::from_utf8_lossy(list));
+            let endpoint = headers
+                .iter()
+                .find(|(name, _)| name == b"x-pointsman-endpoint");
+            let list = endpoint.map_or("192.0.2.1:80".into(), |(_, list)| {
+                String::from_utf8_lossy(list)
+            });
             stream.tries(list.split(',').next().unwrap());
             stream.response(&upstream);
         }
@@ -189,7 +207,9 @@ fn request(path: &str, cookies: &str) -> Pairs {
 const PATH: &str = "/users/7?region=eu";
 
 fn forwards(step: &Step) -> bool {
-    let Step::Forward(headers) = step else { return false };
+    let Step::Forward(headers) = step else {
+        return false;
+    };
     headers.contains(&(b":path".to_vec(), b"/people/7?region=eu".to_vec()))
 }
 
@@ -198,7 +218,8 @@ fn session(configuration: &Value) -> String {
     let world = World::of(configuration, 1).unwrap();
     let headers = request(PATH, "beta=1");
     let cookies = (0..100).find_map(|_| {
-        let mut stream = world.workers()[0].open_from(&headers, SocketAddr::from(([10, 0, 0, 1], 50_000)));
+        let mut stream =
+            world.workers()[0].open_from(&headers, SocketAddr::from(([10, 0, 0, 1], 50_000)));
         stream.request();
         let answer = stream.response(&Response {
             status: 200,
@@ -206,15 +227,18 @@ fn session(configuration: &Value) -> String {
             body: vec![],
         });
         stream.close();
-        answer.headers.into_iter().find(|(name, _)| name == b"set-cookie")
+        answer
+            .headers
+            .into_iter()
+            .find(|(name, _)| name == b"set-cookie")
     });
     let (_, cookie) = cookies.expect("three requests of four belong to the pool");
     let cookie = String::from_utf8(cookie).unwrap();
     cookie.split(';').next().unwrap().to_owned()
 }
 
-/// With everything configured and one rate limit on the route, a steady-state request makes at most 4 host calls that return
-/// bytes on its way in and at most 2 on its way out.
+/// With everything configured and one rate limit on the route, a steady-state request makes at most
+/// 4 host calls that return bytes on its way in and at most 2 on its way out.
 fn assert_within_the_promise(costs: &Costs) {
     assert!(costs.most(Callback::Request) <= 4, "{:?}", costs.most);
     assert!(
@@ -225,7 +249,8 @@ fn assert_within_the_promise(costs: &Costs) {
 }
 
 #[test]
-fn a_request_with_everything_makes_4_calls_that_return_bytes_on_its_way_in_and_2_on_its_way_out_at_most() {
+fn a_request_with_everything_makes_4_calls_that_return_bytes_on_its_way_in_and_2_on_its_way_out_at_most()
+ {
     assert_within_the_promise(&costs("a new client", &everything(), PATH, "", forwards));
 }
 
@@ -234,13 +259,21 @@ fn a_sticky_hit_keeps_within_the_same() {
     let configuration = everything();
     let session = session(&configuration);
     let in_session = |step: &Step| {
-        let Step::Forward(headers) = step else { return false };
+        let Step::Forward(headers) = step else {
+            return false;
+        };
         forwards(step)
             && headers
                 .iter()
                 .any(|(name, value)| name == b"x-pointsman-cluster" && value.starts_with(b"blue"))
     };
-    assert_within_the_promise(&costs("a sticky hit", &configuration, PATH, &session, in_session));
+    assert_within_the_promise(&costs(
+        "a sticky hit",
+        &configuration,
+        PATH,
+        &session,
+        in_session,
+    ));
 }
 
 #[test]
@@ -259,7 +292,13 @@ fn the_headers_are_all_that_is_read_where_nothing_else_is_needed() {
         "",
         forwards,
     );
-    assert_eq!(costs.calls[&Callback::Request].returned_bytes, costs.requests);
+    assert_eq!(
+        costs.calls[&Callback::Request].returned_bytes,
+        costs.requests
+    );
     assert_eq!(costs.most(Callback::Request), 1);
-    assert_eq!(costs.most(Callback::Response) + costs.most(Callback::End), 0);
+    assert_eq!(
+        costs.most(Callback::Response) + costs.most(Callback::End),
+        0
+    );
 }

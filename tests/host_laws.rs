@@ -1,5 +1,5 @@
-//! The behaviours of Envoy that `host-sim` copies, each asked of both: of the simulated host, and of a real Envoy. The
-//! table in the docs of `host_sim::world` names these laws.
+//! The behaviours of Envoy that `host-sim` copies, each asked of both: of the simulated host, and
+//! of a real Envoy. The table in the docs of `host_sim::world` names these laws.
 //!
 //! `pointsman-probe` makes the host calls, and answers with what they returned.
 
@@ -25,13 +25,15 @@ use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// After this time a VM that traps is replaced with the next request: a second, and Envoy's jitter of half of that.
+/// After this time a VM that traps is replaced with the next request: a second, and Envoy's jitter
+/// of half of that.
 const RELOAD_BACK_OFF: Duration = Duration::from_millis(1600);
 
-/// A host with the probe in it and one worker. A request takes a second at most. The clusters: `up`, `gone` (closes connections),
-/// `torn` (closes them in the middle of an answer), `slow` (answers after two seconds), `nobody` (refuses connections), `long` (answers a
-/// little, and never ends), `trails` (answers with trailers), `switches` (to whatever protocol the client wants), and `pair`, whose
-/// endpoints are those of `up` and of `nobody`.
+/// A host with the probe in it and one worker. A request takes a second at most. The clusters:
+/// `up`, `gone` (closes connections), `torn` (closes them in the middle of an answer), `slow`
+/// (answers after two seconds), `nobody` (refuses connections), `long` (answers a little, and never
+/// ends), `trails` (answers with trailers), `switches` (to whatever protocol the client wants), and
+/// `pair`, whose endpoints are those of `up` and of `nobody`.
 trait Site {
     /// Sends a request; what comes back, and what the backend got if one was asked.
     fn send(&mut self, headers: &[(&str, &str)]) -> (Response, Option<Pairs>);
@@ -45,7 +47,8 @@ trait Site {
     fn address(&self, cluster: &str) -> String;
     /// A request to a cluster, with these commands, that ends so; and until its end is told.
     fn ends(&mut self, end: End, cluster: &str, commands: &str);
-    /// A request to `long` that goes on until the next reload but one; then another plugin configuration.
+    /// A request to `long` that goes on until the next reload but one; then another plugin
+    /// configuration.
     fn update_during_a_request(&mut self, configuration: &str);
 
     /// What the commands returned.
@@ -78,7 +81,9 @@ enum End {
     Switched,
 }
 
-const CLUSTERS: [&str; 8] = ["up", "gone", "slow", "torn", "nobody", "long", "trails", "switches"];
+const CLUSTERS: [&str; 8] = [
+    "up", "gone", "slow", "torn", "nobody", "long", "trails", "switches",
+];
 const PAIR: [&str; 2] = ["127.0.0.1:9101", "127.0.0.1:9102"];
 /// The port of tcpmux (RFC 1078), where nobody listens.
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
@@ -105,7 +110,9 @@ struct Simulated(World);
 
 impl Simulated {
     fn start(configuration: &str) -> Simulated {
-        let mut clusters: Clusters = CLUSTERS.map(|name| (name.to_owned(), BTreeSet::new())).into();
+        let mut clusters: Clusters = CLUSTERS
+            .map(|name| (name.to_owned(), BTreeSet::new()))
+            .into();
         clusters.insert("pair".to_owned(), PAIR.map(str::to_owned).into());
         let builder = World::builder().guest(pointsman_probe::start);
         let builder = builder
@@ -167,13 +174,18 @@ impl Site for Simulated {
         let mut left = time;
         while !left.is_zero() {
             for call in self.0.http_calls() {
-                let endpoint = call.headers.iter().find(|(name, _)| name == b"x-pointsman-endpoint");
+                let endpoint = call
+                    .headers
+                    .iter()
+                    .find(|(name, _)| name == b"x-pointsman-endpoint");
                 match &*call.cluster {
                     "pair" if endpoint.is_some_and(|(_, value)| value == PAIR[0].as_bytes()) => {
                         self.0.end_http_call(call.token, &Outcome::Answer(fine()))
                     }
                     "up" => self.0.end_http_call(call.token, &Outcome::Answer(fine())),
-                    "gone" | "pair" | "nobody" => self.0.end_http_call(call.token, &Outcome::Unreachable),
+                    "gone" | "pair" | "nobody" => {
+                        self.0.end_http_call(call.token, &Outcome::Unreachable)
+                    }
                     "torn" => self.0.end_http_call(call.token, &Outcome::Broken),
                     _ => true,
                 };
@@ -266,11 +278,17 @@ impl Real {
             ("nobody", NOBODY),
             (
                 "torn",
-                server("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf", Then::Close),
+                server(
+                    "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf",
+                    Then::Close,
+                ),
             ),
             (
                 "long",
-                server("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf", Then::Wait),
+                server(
+                    "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf",
+                    Then::Wait,
+                ),
             ),
             (
                 "trails",
@@ -294,7 +312,11 @@ impl Real {
             .with_upstream_protocol(json!({ "http_protocol_options": { "enable_trailers": true } }))
             .updatable();
         for member in fleet.members() {
-            let up = fleet.members().iter().find(|member| member.cluster == "up").unwrap();
+            let up = fleet
+                .members()
+                .iter()
+                .find(|member| member.cluster == "up")
+                .unwrap();
             let to = match (&*member.cluster, member.endpoint.as_deref()) {
                 ("pair", Some(endpoint)) if endpoint == PAIR[0] => Some(up.backend.address()),
                 ("pair", _) => Some(NOBODY),
@@ -307,18 +329,18 @@ impl Real {
         let bootstrap = deployment.bootstrap_mut();
         bootstrap["stats_config"]["stats_matcher"]["exclusion_list"]["patterns"] =
             json!([{ "prefix": format!("wasmcustom.{REJECTED}") }]);
-        let manager =
-            &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+        let manager = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
+            [0]["typed_config"];
         manager["upgrade_configs"] = json!([{ "upgrade_type": "websocket" }]);
         // A stream that goes on is logged too, again and again; that must not look like its end.
-        manager["access_log_options"] =
-            json!({ "access_log_flush_interval": "0.01s", "flush_access_log_on_new_request": true });
+        manager["access_log_options"] = json!({ "access_log_flush_interval": "0.01s", "flush_access_log_on_new_request": true });
         let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array_mut();
         routes
             .unwrap()
             .iter_mut()
             .for_each(|route| route["route"]["timeout"] = "1s".into());
-        let deployment = deployment.with_configuration(PluginConfiguration::Text(configuration.to_owned()));
+        let deployment =
+            deployment.with_configuration(PluginConfiguration::Text(configuration.to_owned()));
         let envoy = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment.clone()).unwrap();
         Real {
             client: envoy.client().unwrap(),
@@ -339,7 +361,10 @@ impl Real {
     }
 
     fn member(&self, cluster: &str) -> Option<&Member> {
-        self.fleet.members().iter().find(|member| member.cluster == cluster)
+        self.fleet
+            .members()
+            .iter()
+            .find(|member| member.cluster == cluster)
     }
 }
 
@@ -349,12 +374,16 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 impl Site for Real {
     fn send(&mut self, headers: &[(&str, &str)]) -> (Response, Option<Pairs>) {
         let request = Request::get("/").header("host", "probe");
-        let request = headers
-            .iter()
-            .fold(request, |request, (name, value)| request.header(*name, *value));
-        let response = self.client.send(request.body(Full::default()).unwrap()).unwrap();
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        let response = self
+            .client
+            .send(request.body(Full::default()).unwrap())
+            .unwrap();
         let pairs = response.headers().iter();
-        let pairs = pairs.map(|(name, value)| (name.as_str().as_bytes().to_vec(), value.as_bytes().to_vec()));
+        let pairs = pairs
+            .map(|(name, value)| (name.as_str().as_bytes().to_vec(), value.as_bytes().to_vec()));
         let added = [
             "date",
             "server",
@@ -418,7 +447,9 @@ impl Site for Real {
                 );
             }
             End::Left => {
-                let before = self.member(cluster).map_or(0, |member| member.backend.count());
+                let before = self
+                    .member(cluster)
+                    .map_or(0, |member| member.backend.count());
                 let mut stream = self.connect(&commands, "");
                 match cluster {
                     "long" => read_until(&mut stream, "half"),
@@ -429,7 +460,8 @@ impl Site for Real {
                 }
             }
             End::Switched => {
-                let mut stream = self.connect(&commands, "connection: upgrade\r\nupgrade: websocket\r\n");
+                let mut stream =
+                    self.connect(&commands, "connection: upgrade\r\nupgrade: websocket\r\n");
                 read_until(&mut stream, "half");
             }
         }
@@ -523,13 +555,20 @@ fn an_empty_value_is_a_value(site: &mut dyn Site) {
 }
 
 fn names_have_no_case_and_pseudo_headers_come_first(site: &mut dyn Site) {
-    let did = site.did("put request X-New 1; header request x-NEW; put request :path /p; names request");
+    let did =
+        site.did("put request X-New 1; header request x-NEW; put request :path /p; names request");
     let (first, names) = did.rsplit_once(";0 ").unwrap();
     assert_eq!(first, "0;0 1;0");
     let names: Vec<_> = names.split(' ').collect();
-    let pseudo = names.iter().take_while(|name| name.starts_with(':')).count();
+    let pseudo = names
+        .iter()
+        .take_while(|name| name.starts_with(':'))
+        .count();
     assert_eq!(pseudo, 4, "{names:?}");
-    assert_eq!(names[3], ":path", "what is set moves to the end of its kind: {names:?}");
+    assert_eq!(
+        names[3], ":path",
+        "what is set moves to the end of its kind: {names:?}"
+    );
     assert_eq!(*names.last().unwrap(), "x-new");
 }
 
@@ -539,14 +578,19 @@ fn set_replaces_every_value_and_reading_one_gives_the_first(site: &mut dyn Site)
     let (_, upstream) = site.send(&[("x-do", commands)]);
     let upstream = upstream.unwrap();
     let values = |name: &str| {
-        let named = upstream.iter().filter(|(other, _)| other == name.as_bytes());
+        let named = upstream
+            .iter()
+            .filter(|(other, _)| other == name.as_bytes());
         named
             .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
             .collect::<Vec<_>>()
     };
     assert_eq!(values("x-a"), ["3"]);
     assert_eq!(values("x-b"), [""; 0]);
-    assert_eq!(site.did(commands.trim_end_matches("; go")), "0;0;0 1;0;0;0;0;1 ;0");
+    assert_eq!(
+        site.did(commands.trim_end_matches("; go")),
+        "0;0;0 1;0;0;0;0;1 ;0"
+    );
 }
 
 fn a_map_is_there_only_in_its_phase(site: &mut dyn Site) {
@@ -559,7 +603,8 @@ fn a_map_is_there_only_in_its_phase(site: &mut dyn Site) {
         ("x-do-response", "header request :path; put request x-a 1"),
     ]);
     assert_eq!(value(&response, "x-did"), "2 ;2");
-    // After a local reply the request's map is still there: its callback did not let the stream go on.
+    // After a local reply the request's map is still there: its callback did not let the stream go
+    // on.
     let (response, _) = site.send(&[("x-do-response", "header request :path; put request x-a 1")]);
     assert_eq!(value(&response, "x-did"), "0 /;0");
 }
@@ -572,8 +617,14 @@ fn a_changed_request_header_chooses_the_route_anew(site: &mut dyn Site) {
 
 fn a_cluster_that_is_unknown_or_not_named_is_503_through_the_response_phase(site: &mut dyn Site) {
     for commands in ["put request x-pointsman-cluster nowhere; go", "go"] {
-        let (response, upstream) = site.send(&[("x-do", commands), ("x-do-response", "header response :status")]);
-        assert_eq!((response.status, value(&response, "x-did")), (503, "0 503".to_owned()));
+        let (response, upstream) = site.send(&[
+            ("x-do", commands),
+            ("x-do-response", "header response :status"),
+        ]);
+        assert_eq!(
+            (response.status, value(&response, "x-did")),
+            (503, "0 503".to_owned())
+        );
         assert_eq!(upstream, None);
     }
 }
@@ -592,10 +643,15 @@ fn a_local_reply_passes_the_response_phase(site: &mut dyn Site) {
     assert_eq!(upstream, None);
 }
 
-fn a_local_reply_is_plain_text_unless_it_says_otherwise_and_without_a_body_nothing(site: &mut dyn Site) {
+fn a_local_reply_is_plain_text_unless_it_says_otherwise_and_without_a_body_nothing(
+    site: &mut dyn Site,
+) {
     for (commands, content_type) in [
         ("reply 200 text", "text/plain"),
-        ("reply 200 {} content-type=application/json", "application/json"),
+        (
+            "reply 200 {} content-type=application/json",
+            "application/json",
+        ),
         ("reply 200 -", ""),
         ("reply 200 - content-type=application/json", ""),
     ] {
@@ -657,7 +713,10 @@ fn randomness_comes_in_pieces_of_at_most_64_kib(site: &mut dyn Site) {
 }
 
 fn a_trap_answers_503_and_the_next_request_has_a_fresh_vm(site: &mut dyn Site) {
-    assert_eq!(site.did("set k v 0; define counter t; up 1"), "0;0 another id;0");
+    assert_eq!(
+        site.did("set k v 0; define counter t; up 1"),
+        "0;0 another id;0"
+    );
     site.wait(RELOAD_BACK_OFF);
     let status = site.trap();
     assert!([None, Some(503)].contains(&status), "{status:?}");
@@ -718,7 +777,9 @@ fn a_gauge_has_no_sign_and_wraps_around(site: &mut dyn Site) {
 
 fn what_is_added_to_a_metric_that_the_proxy_rejects_is_lost(site: &mut dyn Site) {
     for kind in ["gauge", "counter"] {
-        let did = site.did(&format!("define {kind} rejected.{kind}; up 1; value; record 7; value"));
+        let did = site.did(&format!(
+            "define {kind} rejected.{kind}; up 1; value; record 7; value"
+        ));
         assert_eq!(did, "0 another id;0;0 0;0;0 0", "{kind}");
     }
 }
@@ -726,19 +787,51 @@ fn what_is_added_to_a_metric_that_the_proxy_rejects_is_lost(site: &mut dyn Site)
 fn the_end_of_a_stream_is_told_once_with_what_became_of_it(site: &mut dyn Site) {
     for (number, (end, cluster, told)) in [
         (End::Answered, "up", "end body, code 200, flags 0, grpc 2"),
-        (End::Answered, "trails", "end trailers, code 200, flags 0, grpc 14"),
-        (End::Answered, "torn", "end nowhere, code 200, flags 8388608, grpc 2"),
-        (End::Answered, "gone", "end body, code 503, flags 32832, grpc 14"),
-        (End::Answered, "nobody", "end body, code 503, flags 32800, grpc 14"),
-        (End::Answered, "slow", "end body, code 504, flags 4, grpc 14"),
+        (
+            End::Answered,
+            "trails",
+            "end trailers, code 200, flags 0, grpc 14",
+        ),
+        (
+            End::Answered,
+            "torn",
+            "end nowhere, code 200, flags 8388608, grpc 2",
+        ),
+        (
+            End::Answered,
+            "gone",
+            "end body, code 503, flags 32832, grpc 14",
+        ),
+        (
+            End::Answered,
+            "nobody",
+            "end body, code 503, flags 32800, grpc 14",
+        ),
+        (
+            End::Answered,
+            "slow",
+            "end body, code 504, flags 4, grpc 14",
+        ),
         (
             End::Answered,
             "nowhere",
             "end headers, code 503, flags 16777216, grpc 14",
         ),
-        (End::Left, "slow", "end nowhere, code not: 1, flags 16384, grpc not: 1"),
-        (End::Left, "long", "end nowhere, code 200, flags 16384, grpc 2"),
-        (End::Switched, "switches", "end nowhere, code 101, flags 16384, grpc 2"),
+        (
+            End::Left,
+            "slow",
+            "end nowhere, code not: 1, flags 16384, grpc not: 1",
+        ),
+        (
+            End::Left,
+            "long",
+            "end nowhere, code 200, flags 16384, grpc 2",
+        ),
+        (
+            End::Switched,
+            "switches",
+            "end nowhere, code 101, flags 16384, grpc 2",
+        ),
     ]
     .into_iter()
     .enumerate()
@@ -758,7 +851,9 @@ fn the_end_of_a_stream_is_told_once_with_what_became_of_it(site: &mut dyn Site) 
 
 fn is_told(site: &mut dyn Site, name: impl Display) -> String {
     let get = format!("get log.{name}");
-    until(site, "the end of a stream", &mut |site| site.did(&get) != "1 ");
+    until(site, "the end of a stream", &mut |site| {
+        site.did(&get) != "1 "
+    });
     site.did(&get)
 }
 
@@ -794,7 +889,12 @@ fn the_ticks_of_a_root_context_go_on_while_it_has_streams(site: &mut dyn Site) {
 
 /// The values of a header, joined.
 fn value(response: &Response, name: &str) -> String {
-    let named = response.headers.iter().filter(|(other, _)| other == name.as_bytes());
-    let values: Vec<_> = named.map(|(_, value)| String::from_utf8_lossy(value)).collect();
+    let named = response
+        .headers
+        .iter()
+        .filter(|(other, _)| other == name.as_bytes());
+    let values: Vec<_> = named
+        .map(|(_, value)| String::from_utf8_lossy(value))
+        .collect();
     values.join(",")
 }

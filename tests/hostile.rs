@@ -1,6 +1,7 @@
-//! Nothing unsafe to face the internet: whatever bytes a client sends, no VM traps, the client does not choose the upstream,
-//! and what the filter writes is well-formed. On the simulator whole lives of streams are drawn from a seed; on a real
-//! Envoy with two workers a raw socket sends what no client library would.
+//! Nothing unsafe to face the internet: whatever bytes a client sends, no VM traps, the client does
+//! not choose the upstream, and what the filter writes is well-formed. On the simulator whole lives
+//! of streams are drawn from a seed; on a real Envoy with two workers a raw socket sends what no
+//! client library would.
 
 use host_sim::envoy::{Wanted, install};
 use host_sim::envoy_host::EnvoyHost;
@@ -37,8 +38,7 @@ const ENDPOINTS: [&str; 2] = ["127.0.0.1:9101", "127.0.0.1:9102"];
 
 /// Every feature, on routes that hostile requests reach.
 fn configuration() -> Value {
-    let served =
-        json!({ "set": { "x-served-by": "pointsman" }, "remove": ["server"], "add": { "x-list": ["a", "b"] } });
+    let served = json!({ "set": { "x-served-by": "pointsman" }, "remove": ["server"], "add": { "x-list": ["a", "b"] } });
     json!({
         "client_ip": { "header": "x-forwarded-for", "trusted_hops": 2 },
         "pools": {
@@ -134,7 +134,8 @@ fn configuration() -> Value {
     })
 }
 
-/// The starts of paths that lead to each route of [`configuration`], to none, and to what is no path.
+/// The starts of paths that lead to each route of [`configuration`], to none, and to what is no
+/// path.
 const PATHS: [&str; 14] = [
     "/r", "/x", "/p", "/P/", "/t/1/", "/t/", "/m", "/s/", "/c", "/o", "/", "/none", "*", "",
 ];
@@ -186,7 +187,8 @@ const SEMANTIC: [&[u8]; 22] = [
 fn bytes() -> BoxedStrategy<Vec<u8>> {
     let few = vec(any::<u8>(), 0..24);
     let words = vec(select(&SEMANTIC[..]), 1..4).prop_map(|words| words.concat());
-    let long = (vec(any::<u8>(), 1..3), 1..=LONG).prop_map(|(unit, length)| unit.repeat(length / unit.len()));
+    let long = (vec(any::<u8>(), 1..3), 1..=LONG)
+        .prop_map(|(unit, length)| unit.repeat(length / unit.len()));
     prop_oneof![8 => few, 8 => words, 1 => long].boxed()
 }
 
@@ -195,7 +197,11 @@ fn header() -> impl Strategy<Value = (Vec<u8>, Vec<u8>, usize)> {
         12 => select(&NAMES[..]).prop_map(|name| name.as_bytes().to_vec()),
         1 => vec(any::<u8>(), 1..8),
     ];
-    (name, bytes(), prop_oneof![20 => 1..3_usize, 1 => REPEATS..=REPEATS])
+    (
+        name,
+        bytes(),
+        prop_oneof![20 => 1..3_usize, 1 => REPEATS..=REPEATS],
+    )
         // What is both long and many is more than any proxy takes.
         .prop_map(|(name, value, times): (Vec<u8>, Vec<u8>, usize)| {
             let times = times.min(1 + 4 * LONG / value.len().max(1));
@@ -230,7 +236,8 @@ struct Hostile {
 }
 
 fn hostile() -> impl Strategy<Value = Hostile> {
-    let path = (select(&PATHS[..]), bytes()).prop_map(|(start, rest)| [start.as_bytes(), &rest].concat());
+    let path =
+        (select(&PATHS[..]), bytes()).prop_map(|(start, rest)| [start.as_bytes(), &rest].concat());
     let or_bytes = |usual: &'static [&'static str]| prop_oneof![4 => select(usual).prop_map(|usual| usual.as_bytes().to_vec()), 1 => bytes()];
     let pseudo = (
         prop::option::weighted(0.95, or_bytes(&["b", "x.a", "b:80", "c"])),
@@ -252,31 +259,39 @@ fn hostile() -> impl Strategy<Value = Hostile> {
     );
     let second = 1_000_000_000_i64;
     let jump = prop_oneof![10 => Just(0), 4 => -3 * second..3 * second, 1 => any::<i64>()];
-    (pseudo, any::<bool>(), vec(header(), 0..6), life, jump, bytes()).prop_map(
-        |((authority, path, method, scheme), asks, headers, life, jump, upstream)| {
-            let pseudo = [
-                (":authority", authority),
-                (":path", path),
-                (":method", method),
-                (":scheme", scheme),
-            ];
-            let mut request: Pairs = pseudo
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.into(), value?)))
-                .collect();
-            // The first value counts.
-            request.extend(asks.then(|| (b"x-explain".to_vec(), TOKEN.into())));
-            for (name, value, times) in headers {
-                request.extend(std::iter::repeat_n((name, value), times));
-            }
-            Hostile {
-                request,
-                life,
-                jump,
-                upstream,
-            }
-        },
+    (
+        pseudo,
+        any::<bool>(),
+        vec(header(), 0..6),
+        life,
+        jump,
+        bytes(),
     )
+        .prop_map(
+            |((authority, path, method, scheme), asks, headers, life, jump, upstream)| {
+                let pseudo = [
+                    (":authority", authority),
+                    (":path", path),
+                    (":method", method),
+                    (":scheme", scheme),
+                ];
+                let mut request: Pairs = pseudo
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name.into(), value?)))
+                    .collect();
+                // The first value counts.
+                request.extend(asks.then(|| (b"x-explain".to_vec(), TOKEN.into())));
+                for (name, value, times) in headers {
+                    request.extend(std::iter::repeat_n((name, value), times));
+                }
+                Hostile {
+                    request,
+                    life,
+                    jump,
+                    upstream,
+                }
+            },
+        )
 }
 
 fn values<'p>(pairs: &'p Pairs, name: &str) -> Vec<&'p [u8]> {
@@ -288,11 +303,18 @@ fn ends_a_header(value: &[u8]) -> bool {
     value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }
 
-/// What the filter wrote: the pairs that were not there before. Pseudo-headers may hold what the client's held.
+/// What the filter wrote: the pairs that were not there before. Pseudo-headers may hold what the
+/// client's held.
 fn assert_well_formed(after: &Pairs, before: &Pairs) {
     for (name, value) in after {
-        let theirs = before.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && v == value);
-        let path = |pairs: &Pairs| values(pairs, ":path").iter().any(|path| ends_a_header(path));
+        let theirs = before
+            .iter()
+            .any(|(n, v)| n.eq_ignore_ascii_case(name) && v == value);
+        let path = |pairs: &Pairs| {
+            values(pairs, ":path")
+                .iter()
+                .any(|path| ends_a_header(path))
+        };
         let carried = name == b":path" && path(before);
         assert!(
             theirs || carried || !ends_a_header(value),
@@ -315,7 +337,10 @@ fn assert_chosen(forwarded: &Pairs, decision: Option<&Value>) {
     );
     assert!(values(forwarded, "x-explain").is_empty());
     let known = |value: &[u8], all: &[&str]| all.iter().any(|one| one.as_bytes() == value);
-    assert!(cluster.iter().all(|cluster| known(cluster, &CLUSTERS)), "{cluster:?}");
+    assert!(
+        cluster.iter().all(|cluster| known(cluster, &CLUSTERS)),
+        "{cluster:?}"
+    );
     for list in &endpoint {
         assert!(
             list.split(|byte| *byte == b',')
@@ -329,7 +354,11 @@ fn assert_chosen(forwarded: &Pairs, decision: Option<&Value>) {
             .first()
             .and_then(|list| list.split(|byte| *byte == b',').next());
         assert_eq!(first, told("endpoint"), "{decision}");
-        assert_eq!(told("action") == Some(b"forward"), !cluster.is_empty(), "{decision}");
+        assert_eq!(
+            told("action") == Some(b"forward"),
+            !cluster.is_empty(),
+            "{decision}"
+        );
     }
 }
 
@@ -361,8 +390,14 @@ fn live(world: &World, worker: usize, hostile: &Hostile) {
             assert_well_formed(&response.headers, &upstream.headers);
             let account = values(&response.headers, "x-explain").pop();
             let decision = account.map(|account| serde_json::from_slice::<Value>(account).unwrap());
-            let shown = hostile.request.iter().find(|(name, _)| name == b"x-explain");
-            assert!(shown.is_some_and(|(_, value)| value.starts_with(TOKEN.as_bytes())) || decision.is_none());
+            let shown = hostile
+                .request
+                .iter()
+                .find(|(name, _)| name == b"x-explain");
+            assert!(
+                shown.is_some_and(|(_, value)| value.starts_with(TOKEN.as_bytes()))
+                    || decision.is_none()
+            );
             if let Step::Forward(headers) = &step {
                 assert_chosen(headers, decision.as_ref());
             }
@@ -409,7 +444,8 @@ fn the_ends_of_time_are_ordinary() {
     for (start, jump) in [(Duration::ZERO, 0), (most, i64::MAX), (most, 1)] {
         let builder = World::builder().config(configuration().to_string().as_bytes());
         let world = builder.start_time(start).start().unwrap();
-        // Ticks and probes at that time; all those in between would be a tick for every second of three centuries.
+        // Ticks and probes at that time; all those in between would be a tick for every second of
+        // three centuries.
         world.proxy().jump(jump);
         world.advance(Duration::from_secs(10));
         for path in ["/r", "/p", "/t/1/2", "/m", "/c", "/o", "/", "/none"] {
@@ -419,7 +455,9 @@ fn the_ends_of_time_are_ordinary() {
                 (":method", "GET"),
                 (":scheme", "http"),
             ];
-            let request = pseudo.map(|(name, value)| (name.into(), value.into())).to_vec();
+            let request = pseudo
+                .map(|(name, value)| (name.into(), value.into()))
+                .to_vec();
             for jump in [0, 0, 0, 0, -i64::MAX, i64::MAX] {
                 live(
                     &world,
@@ -450,7 +488,10 @@ fn forgeries() -> Vec<Pairs> {
     let (cluster, endpoint) = ("x-pointsman-cluster", "x-pointsman-endpoint");
     vec![
         pairs(&[(cluster, "spare"), (endpoint, ENDPOINTS[1])]),
-        pairs(&[("X-POINTSMAN-CLUSTER", "spare"), ("X-Pointsman-Endpoint", ENDPOINTS[1])]),
+        pairs(&[
+            ("X-POINTSMAN-CLUSTER", "spare"),
+            ("X-Pointsman-Endpoint", ENDPOINTS[1]),
+        ]),
         pairs(&[
             ("x-PoInTsMaN-cLuStEr", "spare"),
             ("X-pointsman-endpoinT", "127.0.0.1:1"),
@@ -462,15 +503,26 @@ fn forgeries() -> Vec<Pairs> {
             (endpoint, ""),
             (endpoint, ENDPOINTS[1]),
         ]),
-        pairs(&[(cluster, "spare"), (cluster, ""), ("X-Pointsman-Cluster", "evil")]),
+        pairs(&[
+            (cluster, "spare"),
+            (cluster, ""),
+            ("X-Pointsman-Cluster", "evil"),
+        ]),
         pairs(&[(cluster, ""), (endpoint, "")]),
         pairs(&[(cluster, "   spare \t "), (endpoint, " \t")]),
-        pairs(&[(cluster, "blue, spare"), (endpoint, "127.0.0.1:1, 127.0.0.1:9102")]),
-        pairs(&[("connection", "x-pointsman-cluster, close"), (cluster, "spare")]),
+        pairs(&[
+            (cluster, "blue, spare"),
+            (endpoint, "127.0.0.1:1, 127.0.0.1:9102"),
+        ]),
+        pairs(&[
+            ("connection", "x-pointsman-cluster, close"),
+            (cluster, "spare"),
+        ]),
     ]
 }
 
-/// Paths of [`configuration`], and whether a pool gets them; otherwise they take the proxy's own route.
+/// Paths of [`configuration`], and whether a pool gets them; otherwise they take the proxy's own
+/// route.
 const FORGED: [(&str, bool); 7] = [
     ("/r?1", true),
     ("/p/1", true),
@@ -491,7 +543,11 @@ fn upstream_headers_never_take_effect(host: &mut dyn Host) {
                     authority: b"b".to_vec(),
                     target: path.into(),
                     // A client of its own, for the limit.
-                    headers: [&headers[..], &[(b"user-agent".to_vec(), number.to_string().into())]].concat(),
+                    headers: [
+                        &headers[..],
+                        &[(b"user-agent".to_vec(), number.to_string().into())],
+                    ]
+                    .concat(),
                     client_ip: None,
                     roll: None,
                     upstream: Response {
@@ -526,8 +582,9 @@ fn upstream_headers_never_take_effect_on_the_simulator() {
 
 // A real Envoy.
 
-/// Sends bytes on a connection of their own, and returns the first answer, or what there is of it when the connection ends.
-/// Not to its end in any case: Envoy keeps a connection for another second after it said `close`.
+/// Sends bytes on a connection of their own, and returns the first answer, or what there is of it
+/// when the connection ends. Not to its end in any case: Envoy keeps a connection for another
+/// second after it said `close`.
 fn raw(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut connection = TcpStream::connect(to).unwrap();
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -550,7 +607,8 @@ fn raw(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// Whether it is a whole answer with a `content-length`, which all of ours, Envoy's and the backends' have.
+/// Whether it is a whole answer with a `content-length`, which all of ours, Envoy's and the
+/// backends' have.
 fn is_complete(answer: &[u8]) -> bool {
     let head = answer
         .windows(4)
@@ -558,15 +616,21 @@ fn is_complete(answer: &[u8]) -> bool {
         .map(|end| answer.split_at(end + 4));
     head.is_some_and(|(head, body)| {
         let head = String::from_utf8_lossy(head);
-        let size = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let size = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
         size.is_some_and(|size| body.len() >= size.parse().unwrap())
     })
 }
 
 /// The status of an answer; 0 where there is none.
 fn status(answer: &[u8]) -> u16 {
-    let digits = answer.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3));
-    digits.map_or(0, |digits| std::str::from_utf8(digits).unwrap().parse().unwrap())
+    let digits = answer
+        .strip_prefix(b"HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3));
+    digits.map_or(0, |digits| {
+        std::str::from_utf8(digits).unwrap().parse().unwrap()
+    })
 }
 
 /// Whether the filter answered or edited it.
@@ -576,7 +640,12 @@ fn is_ours(answer: &[u8]) -> bool {
 }
 
 fn get(target: &[u8], headers: &[&[u8]]) -> Vec<u8> {
-    let mut request = [b"GET ", target, b" HTTP/1.1\r\nhost: b\r\nconnection: close\r\n"].concat();
+    let mut request = [
+        b"GET ",
+        target,
+        b" HTTP/1.1\r\nhost: b\r\nconnection: close\r\n",
+    ]
+    .concat();
     for header in headers {
         request.extend_from_slice(header);
         request.extend_from_slice(b"\r\n");
@@ -588,8 +657,12 @@ fn get(target: &[u8], headers: &[&[u8]]) -> Vec<u8> {
 /// How many connections each worker has had.
 fn connections(host: &EnvoyHost) -> BTreeMap<String, u64> {
     let stats = host.envoy().stats("listener.").unwrap();
-    let of_workers = |name: &str| name.contains(".worker_") && name.ends_with(".downstream_cx_total");
-    stats.into_iter().filter(|(name, _)| of_workers(name)).collect()
+    let of_workers =
+        |name: &str| name.contains(".worker_") && name.ends_with(".downstream_cx_total");
+    stats
+        .into_iter()
+        .filter(|(name, _)| of_workers(name))
+        .collect()
 }
 
 /// What Envoy counts of its VMs: how many there are, were made, were loaded anew.
@@ -616,11 +689,17 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
         let places = [
             (
                 "header",
-                get(b"/c", &[&[b"x-a: a", &[byte][..], b"a"].concat(), b"x-b: 1"]),
+                get(
+                    b"/c",
+                    &[&[b"x-a: a", &[byte][..], b"a"].concat(), b"x-b: 1"],
+                ),
             ),
             (
                 "cookie",
-                get(b"/c", &[&[b"cookie: a=", &[byte][..], b"; pm=", &[byte]].concat()]),
+                get(
+                    b"/c",
+                    &[&[b"cookie: a=", &[byte][..], b"; pm=", &[byte]].concat()],
+                ),
             ),
             ("path", get(&[b"/c/", &[byte][..], b"/"].concat(), &[])),
             (
@@ -630,7 +709,10 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
                     &[&[b"user-agent: ", &[byte][..]].concat()],
                 ),
             ),
-            ("redirected path", get(&[b"/m/", &[byte][..], b"/"].concat(), &[])),
+            (
+                "redirected path",
+                get(&[b"/m/", &[byte][..], b"/"].concat(), &[]),
+            ),
             ("query", get(&[b"/c?a=", &[byte][..], b"%"].concat(), &[])),
             (
                 "authority",
@@ -644,12 +726,16 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
         ];
         for (place, request) in places {
             let answer = raw(address, &request);
-            assert!(status(&answer) != 503 && status(&answer) != 500, "{byte:#x} in {place}");
+            assert!(
+                status(&answer) != 503 && status(&answer) != 500,
+                "{byte:#x} in {place}"
+            );
             *reached.entry(place).or_default() += usize::from(is_ours(&answer));
         }
     }
     eprintln!("of 256 bytes reach the filter: {reached:?}");
-    // Blanks, what is printable, and all that is not ASCII are let through in a header; in a path only what is printable.
+    // Blanks, what is printable, and all that is not ASCII are let through in a header; in a path
+    // only what is printable.
     for (place, least) in [
         ("header", 224),
         ("cookie", 224),
@@ -662,9 +748,19 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
     }
 
     // What is long, what is many, what is empty.
-    let fill = |start: &[u8], unit: &[u8], length: usize| [start, &unit.repeat(length / unit.len())].concat();
+    let fill = |start: &[u8], unit: &[u8], length: usize| {
+        [start, &unit.repeat(length / unit.len())].concat()
+    };
     for length in [60_000, LONG - 1, LONG, LONG + 1] {
-        for unit in [&b"a"[..], b"\xff", b"a=1; ", b"pm=A; ", b",", b"%61", b"[::1],"] {
+        for unit in [
+            &b"a"[..],
+            b"\xff",
+            b"a=1; ",
+            b"pm=A; ",
+            b",",
+            b"%61",
+            b"[::1],",
+        ] {
             for name in [
                 "x-a: ",
                 "x-b: ",
@@ -674,7 +770,10 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
                 "user-agent: ",
                 "x-explain: ",
             ] {
-                let answer = raw(address, &get(b"/r", &[&fill(name.as_bytes(), unit, length)]));
+                let answer = raw(
+                    address,
+                    &get(b"/r", &[&fill(name.as_bytes(), unit, length)]),
+                );
                 assert!(
                     is_ours(&answer),
                     "{length} of {} in {name}: {}",
@@ -753,8 +852,14 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
     // The client leaves in the middle of its request, and before the answer.
     for cut in [10, 30, 60] {
         let request = get(b"/r", &[b"x-a: aaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]);
-        TcpStream::connect(address).unwrap().write_all(&request[..cut]).unwrap();
-        TcpStream::connect(address).unwrap().write_all(&request).unwrap();
+        TcpStream::connect(address)
+            .unwrap()
+            .write_all(&request[..cut])
+            .unwrap();
+        TcpStream::connect(address)
+            .unwrap()
+            .write_all(&request)
+            .unwrap();
     }
 
     // Both workers have seen their share of it, and both answer as before.
@@ -767,11 +872,18 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
         let mut now = connections(&host).into_iter();
         now.all(|(worker, count)| count >= attacked[&worker] + 3)
     });
-    // No VM trapped: none was loaded anew, the filter failed at nothing, and Envoy has nothing to say about it.
+    // No VM trapped: none was loaded anew, the filter failed at nothing, and Envoy has nothing to
+    // say about it.
     assert_eq!(vms(&host), before);
-    for counter in ["request.failed", "response.failed", "rate_limit_store_failed"] {
+    for counter in [
+        "request.failed",
+        "response.failed",
+        "rate_limit_store_failed",
+    ] {
         assert_eq!(
-            host.envoy().stat(&format!("wasmcustom.pointsman.{counter}")).unwrap(),
+            host.envoy()
+                .stat(&format!("wasmcustom.pointsman.{counter}"))
+                .unwrap(),
             0,
             "{counter}"
         );

@@ -1,5 +1,6 @@
-//! Workers that run at the same time, on the simulator: real threads, of which one runs at a time, and a seed chooses which at
-//! every host call. A law that fails names its seed, and the seed is the whole history.
+//! Workers that run at the same time, on the simulator: real threads, of which one runs at a time,
+//! and a seed chooses which at every host call. A law that fails names its seed, and the seed is
+//! the whole history.
 
 use fastrand::Rng;
 use host_sim::exchange::Pairs;
@@ -47,15 +48,18 @@ fn ask(worker: &Worker) -> bool {
     }
 }
 
-/// Each worker asks as often as the bucket is large. A worker that is outrun too often refuses unseen; but only those who are
-/// admitted outrun, so there are too few of them for every worker to be refused every time.
+/// Each worker asks as often as the bucket is large. A worker that is outrun too often refuses
+/// unseen; but only those who are admitted outrun, so there are too few of them for every worker to
+/// be refused every time.
 #[test]
 fn a_full_bucket_admits_just_its_burst_of_requests_at_the_same_instant() {
     let mut retries = 0;
     for seed in 0..SEEDS {
         let workers = 2 + (seed % 4) as usize;
         let race = limited(workers, seed)
-            .race(Some(seed), |_, worker| (0..BURST).filter(|_| ask(worker)).count())
+            .race(Some(seed), |_, worker| {
+                (0..BURST).filter(|_| ask(worker)).count()
+            })
             .unwrap();
         assert_eq!(
             race.results.iter().sum::<usize>(),
@@ -89,7 +93,13 @@ fn no_interleaving_admits_more_than_burst_and_rate_allow() {
         let admitted = race.results.iter().sum::<usize>() as u64;
         let window = race.proxy.now() - start;
         let most = u64::from(BURST) + u64::from(RATE) * window / SECOND;
-        assert!(admitted <= most, "seed {seed}: {admitted} of at most {most}");
-        assert!(admitted > u64::from(BURST), "seed {seed}: the bucket refills");
+        assert!(
+            admitted <= most,
+            "seed {seed}: {admitted} of at most {most}"
+        );
+        assert!(
+            admitted > u64::from(BURST),
+            "seed {seed}: the bucket refills"
+        );
     }
 }

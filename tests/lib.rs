@@ -1,6 +1,6 @@
-//! The tests of Pointsman on every host that we have. Each file beside this one is a test program of its own, listed in
-//! `Cargo.toml`; here is what several of them use: to wait, clients under whose load something happens, and servers of raw bytes, for
-//! what no good server does.
+//! The tests of Pointsman on every host that we have. Each file beside this one is a test program
+//! of its own, listed in `Cargo.toml`; here is what several of them use: to wait, clients under
+//! whose load something happens, and servers of raw bytes, for what no good server does.
 
 use host_sim::client::{Client, at_work};
 use std::io::{ErrorKind, Read, Write};
@@ -22,7 +22,10 @@ pub const GLANCE: Duration = Duration::from_millis(20);
 pub fn until(what: &str, mut look: impl FnMut() -> bool) {
     let start = Instant::now();
     while !look() {
-        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "not within {PATIENCE:?}: {what}"
+        );
         sleep(GLANCE);
     }
 }
@@ -38,7 +41,12 @@ pub struct Load<'l> {
 impl Load<'_> {
     /// Waits until they have done so many more jobs.
     pub fn more(&self, jobs: usize) {
-        let done = || -> usize { self.done.iter().map(|client| client.load(Ordering::Relaxed)).sum() };
+        let done = || -> usize {
+            self.done
+                .iter()
+                .map(|client| client.load(Ordering::Relaxed))
+                .sum()
+        };
         let before = done();
         self.wait("more jobs are done", || done() >= before + jobs);
     }
@@ -59,9 +67,14 @@ impl Load<'_> {
     }
 }
 
-/// Acts while so many clients, each with a connection of its own, do this job over and over. The load ends with the act, also where
-/// that panics.
-pub fn under_load(address: SocketAddr, clients: usize, job: impl Fn(&mut Client) + Sync, act: impl FnOnce(&Load)) {
+/// Acts while so many clients, each with a connection of its own, do this job over and over. The
+/// load ends with the act, also where that panics.
+pub fn under_load(
+    address: SocketAddr,
+    clients: usize,
+    job: impl Fn(&mut Client) + Sync,
+    act: impl FnOnce(&Load),
+) {
     let done: Vec<_> = (0..clients).map(|_| AtomicUsize::new(0)).collect();
     let work = |number: usize, over: &AtomicBool| {
         let mut client = Client::new(address).unwrap();
@@ -87,7 +100,8 @@ pub enum Then {
     Wait,
 }
 
-/// A server that answers each connection's first request with these bytes. It stays for as long as the process.
+/// A server that answers each connection's first request with these bytes. It stays for as long as
+/// the process.
 pub fn server(answer: &'static str, then: Then) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -115,7 +129,10 @@ pub fn read_until(stream: &mut TcpStream, end: &str) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut received = Vec::new();
     let mut bytes = [0; 4096];
-    while !received.windows(end.len()).any(|window| window == end.as_bytes()) {
+    while !received
+        .windows(end.len())
+        .any(|window| window == end.as_bytes())
+    {
         match stream.read(&mut bytes) {
             // A child that ends, such as another test's Envoy, sends a signal.
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

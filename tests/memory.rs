@@ -1,4 +1,5 @@
-//! What loading a configuration takes. A wasm VM never gives memory back, so the most that it ever held is what it costs.
+//! What loading a configuration takes. A wasm VM never gives memory back, so the most that it ever
+//! held is what it costs.
 
 use host_sim::bench::site::{self, Extent};
 use pointsman_core::config::Config;

@@ -1,4 +1,5 @@
-//! Pointsman's metrics and its place in the access log, as an Envoy shows them that is started with `envoy-config/envoy.yaml`.
+//! Pointsman's metrics and its place in the access log, as an Envoy shows them that is started with
+//! `envoy-config/envoy.yaml`.
 
 use host_sim::client::Client;
 use host_sim::envoy::fleet::Fleet;
@@ -12,14 +13,25 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names that nobody would take apart by chance.
-const ODD: [&str; 5] = ["a.b c/é", "target", ".target.target", "requests", "say \"x\\y\""];
+const ODD: [&str; 5] = [
+    "a.b c/é",
+    "target",
+    ".target.target",
+    "requests",
+    "say \"x\\y\"",
+];
 
 /// A client's secrets, which no log may have.
-const SECRETS: [&str; 3] = ["a-cookie-of-the-client", "a-token-in-the-query", "the-explain-token"];
+const SECRETS: [&str; 3] = [
+    "a-cookie-of-the-client",
+    "a-token-in-the-query",
+    "the-explain-token",
+];
 
 /// Everything that has a metric of its own.
 fn configuration() -> Value {
-    let sticky = json!({ "cookie": { "name": "pm" }, "keys": ["YS1rZXktb2YtYXQtbGVhc3QtMTYtYnl0ZXM="] });
+    let sticky =
+        json!({ "cookie": { "name": "pm" }, "keys": ["YS1rZXktb2YtYXQtbGVhc3QtMTYtYnl0ZXM="] });
     let mut pools = json!({
         "web": { "targets": [{ "cluster": "blue" }], "sticky": sticky, "health": { "passive": { "consecutive_failures": 2 } } },
         "gone": { "targets": [{ "cluster": "nobody", "state": "down" }], "failover": ["web"] },
@@ -88,8 +100,13 @@ fn ask(client: &mut Client, path: &str, cookie: &str) -> (u16, Option<String>) {
         .header("cookie", format!("secret={}; {cookie}", SECRETS[0]))
         .header("x-explain", SECRETS[2]);
     let answer = client.send(request.body(Full::default()).unwrap()).unwrap();
-    let cookie = answer.headers().get("set-cookie").map(|value| value.to_str().unwrap());
-    let cookie = cookie.and_then(|cookie| cookie.split(';').next()).map(str::to_owned);
+    let cookie = answer
+        .headers()
+        .get("set-cookie")
+        .map(|value| value.to_str().unwrap());
+    let cookie = cookie
+        .and_then(|cookie| cookie.split(';').next())
+        .map(str::to_owned);
     (answer.status().as_u16(), cookie)
 }
 
@@ -116,7 +133,11 @@ fn traffic(envoy: &Envoy) -> String {
     let moved = ask(&mut client, "/moves", &session.expect("a session"));
     assert_eq!((status, moved.0, moved.1.is_some()), (503, 200, true));
     for (number, name) in ODD.iter().enumerate() {
-        assert_eq!(ask(&mut client, &format!("/odd/{number}"), "").0, 200, "{name}");
+        assert_eq!(
+            ask(&mut client, &format!("/odd/{number}"), "").0,
+            200,
+            "{name}"
+        );
     }
     cookie
 }
@@ -131,7 +152,11 @@ fn scrape(envoy: &Envoy) -> Scrape {
 fn value(scrape: &Scrape, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let labels: BTreeMap<_, _> = labels.iter().copied().collect();
     let found = scrape.samples.iter().find(|sample| {
-        let own: BTreeMap<_, _> = sample.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let own: BTreeMap<_, _> = sample
+            .labels
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
         sample.metric == name && own == labels
     })?;
     match found.value {
@@ -179,16 +204,23 @@ fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
         ("pointsman_shared_failed", &[], 0.0),
     ];
     for (name, labels, expected) in rows {
-        assert_eq!(value(&scrape, name, labels), Some(*expected), "{name} {labels:?}");
+        assert_eq!(
+            value(&scrape, name, labels),
+            Some(*expected),
+            "{name} {labels:?}"
+        );
     }
-    // Names come out as they went in, however odd; but see `Pool::metric`. The crate leaves escapes of a label's value as they are.
+    // Names come out as they went in, however odd; but see `Pool::metric`. The crate leaves escapes
+    // of a label's value as they are.
     let text = envoy.admin("/stats/prometheus").unwrap();
     for name in ODD {
         let told = name.replace('\\', "\\\\").replace('"', "\\\"");
         let pool = told.replace(".target", "_target");
         for line in [
             format!(r#"pointsman_route_requests{{pointsman_route="{told}"}} 1"#),
-            format!(r#"pointsman_pool_target_requests{{pointsman_pool="{pool}",pointsman_target="{told}"}} 1"#),
+            format!(
+                r#"pointsman_pool_target_requests{{pointsman_pool="{pool}",pointsman_target="{told}"}} 1"#
+            ),
             format!(r#"pointsman_pool_no_target{{pointsman_pool="{pool}"}} 0"#),
         ] {
             assert!(text.contains(&line), "{line}");
@@ -241,7 +273,10 @@ fn the_dashboard_asks_for_what_there_is_and_for_all_of_it() {
     let mut expressions = Vec::new();
     strings(&dashboard, &["expr", "definition"], &mut expressions);
     assert!(expressions.len() > 20, "{expressions:#?}");
-    let asked: BTreeSet<&str> = expressions.iter().flat_map(|expression| names(expression)).collect();
+    let asked: BTreeSet<&str> = expressions
+        .iter()
+        .flat_map(|expression| names(expression))
+        .collect();
     for name in &asked {
         assert!(shown.contains(name), "the dashboard asks for {name}");
     }
@@ -254,7 +289,9 @@ fn the_dashboard_asks_for_what_there_is_and_for_all_of_it() {
 fn access_log(envoy: &Envoy) -> Vec<Value> {
     let log = envoy.log();
     let lines = log.lines().filter(|line| line.starts_with('{'));
-    lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+    lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
 }
 
 #[test]
@@ -268,7 +305,9 @@ fn the_access_log_tells_route_pool_target_and_reason_and_no_secret() {
         .iter()
         .map(|line| {
             let part = |key: &str| line[key].as_str().unwrap_or("-").to_owned();
-            ["path", "route", "pool", "target", "reason"].map(part).join(" ")
+            ["path", "route", "pool", "target", "reason"]
+                .map(part)
+                .join(" ")
         })
         .collect();
     for expected in [
@@ -286,7 +325,10 @@ fn the_access_log_tells_route_pool_target_and_reason_and_no_secret() {
         assert!(told.contains(expected), "{expected}: {told:#?}");
     }
     let log = envoy.log();
-    for secret in SECRETS.into_iter().chain([cookie.split_once('=').unwrap().1]) {
+    for secret in SECRETS
+        .into_iter()
+        .chain([cookie.split_once('=').unwrap().1])
+    {
         assert!(!log.contains(secret), "{secret}");
     }
 }

@@ -1,7 +1,7 @@
 //! Every file of `scenarios/` on every host: the simulator, and real Envoys with two workers.
 //!
-//! `cargo test -p pointsman-tests --test scenarios -- sticky` runs one feature. Which Envoys: `ENVOY_VERSIONS=1.40.0,1.36.4`;
-//! by default [`DEFAULT_VERSIONS`].
+//! `cargo test -p pointsman-tests --test scenarios -- sticky` runs one feature. Which Envoys:
+//! `ENVOY_VERSIONS=1.40.0,1.36.4`; by default [`DEFAULT_VERSIONS`].
 
 use host_sim::envoy::{Version, Wanted, install};
 use host_sim::envoy_host::EnvoyHost;
@@ -24,8 +24,15 @@ const WORKERS: usize = 2;
 fn main() -> ExitCode {
     let versions = env::var("ENVOY_VERSIONS").unwrap_or(DEFAULT_VERSIONS.to_owned());
     let files = scenarios();
-    let mut trials: Vec<_> = files.iter().map(|path| trial(path, "host-sim", on_simulator)).collect();
-    for text in versions.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+    let mut trials: Vec<_> = files
+        .iter()
+        .map(|path| trial(path, "host-sim", on_simulator))
+        .collect();
+    for text in versions
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+    {
         let Some(version) = Version::parse(text) else {
             eprintln!("ENVOY_VERSIONS: `{text}` is no version");
             return ExitCode::from(2);
@@ -43,13 +50,23 @@ fn main() -> ExitCode {
 fn scenarios() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let entries = directory.read_dir().expect("tests/scenarios");
-    let mut paths: Vec<_> = entries.map(|entry| entry.expect("tests/scenarios").path()).collect();
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.expect("tests/scenarios").path())
+        .collect();
     paths.sort();
     paths
 }
 
-fn trial(path: &Path, kind: &str, run: impl FnOnce(&File) -> Result<(), Failed> + Send + 'static) -> Trial {
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+fn trial(
+    path: &Path,
+    kind: &str,
+    run: impl FnOnce(&File) -> Result<(), Failed> + Send + 'static,
+) -> Trial {
+    let name = path
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let path = path.to_owned();
     Trial::test(name, move || run(&File::read(&path)?)).with_kind(kind)
 }
@@ -72,7 +89,9 @@ fn on_envoy(file: &File, version: Version) -> Result<(), Failed> {
     {
         Some(line) => Err(format!(
             "{}\nin Envoy's log: {line}",
-            outcome.err().map_or_else(String::new, |failed| format!("{failed:?}"))
+            outcome
+                .err()
+                .map_or_else(String::new, |failed| format!("{failed:?}"))
         )
         .into()),
         None => outcome,
@@ -83,17 +102,27 @@ fn on_envoy(file: &File, version: Version) -> Result<(), Failed> {
 const SHADOWED: &str = "shadowed";
 
 /// Every test must pass, and every route must be reached: one that is not tests nothing.
-fn judge<'h>(file: &File, host: impl FnMut() -> Result<Box<dyn Host + 'h>, String>) -> Result<(), Failed> {
+fn judge<'h>(
+    file: &File,
+    host: impl FnMut() -> Result<Box<dyn Host + 'h>, String>,
+) -> Result<(), Failed> {
     let report = request_test::run(file, host);
-    let failures = report
-        .outcomes
-        .iter()
-        .filter_map(|outcome| Some(format!("✗ {}\n{}\n", outcome.name, outcome.failure.as_ref()?)));
+    let failures = report.outcomes.iter().filter_map(|outcome| {
+        Some(format!(
+            "✗ {}\n{}\n",
+            outcome.name,
+            outcome.failure.as_ref()?
+        ))
+    });
     let unreached = report
         .coverage
         .unreached_routes()
         .filter(|name| *name != SHADOWED)
         .map(|name| format!("no test reached the route {name}\n"));
     let wrong: String = failures.chain(unreached).collect();
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.into()) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.into())
+    }
 }

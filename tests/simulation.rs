@@ -1,5 +1,5 @@
-//! Every scenario of `host-sim/scenarios/` keeps what it expects, with the seed that it ships with and with others; and how far
-//! from the best that there could be the filter's choices are.
+//! Every scenario of `host-sim/scenarios/` keeps what it expects, with the seed that it ships with
+//! and with others; and how far from the best that there could be the filter's choices are.
 //!
 //! `cargo test -p pointsman-tests --test simulation -- canary` runs one.
 
@@ -16,14 +16,25 @@ const SEEDS: [u64; 3] = [1, 2, 3];
 fn main() -> ExitCode {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host-sim/scenarios");
     let entries = directory.read_dir().expect("host-sim/scenarios");
-    let mut paths: Vec<_> = entries.map(|entry| entry.expect("host-sim/scenarios").path()).collect();
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.expect("host-sim/scenarios").path())
+        .collect();
     paths.sort();
     let trial = |path: &PathBuf| {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let path = path.clone();
-        Trial::test(name, move || SEEDS.iter().try_for_each(|seed| play(&path, *seed)))
+        Trial::test(name, move || {
+            SEEDS.iter().try_for_each(|seed| play(&path, *seed))
+        })
     };
-    let oracle = Trial::test("p99_by_load_is_at_most_1_3_times_an_oracles", against_the_oracle);
+    let oracle = Trial::test(
+        "p99_by_load_is_at_most_1_3_times_an_oracles",
+        against_the_oracle,
+    );
     let trials = paths.iter().map(trial).chain([oracle]).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -47,8 +58,8 @@ const WORKERS: usize = 8;
 /// What the filter's p99 may be, as a multiple of the oracle's.
 const NEAR: f64 = 1.3;
 
-/// Heavy-tailed service times (mean 12 ms, one of a hundred above 120 ms, the longest 1 s), two requests at a time in each
-/// target, at three quarters of what all targets together can do.
+/// Heavy-tailed service times (mean 12 ms, one of a hundred above 120 ms, the longest 1 s), two
+/// requests at a time in each target, at three quarters of what all targets together can do.
 fn heavy_tail(balance: &str, seed: u64) -> Scenario {
     let targets: String = (0..TARGETS)
         .map(|target| format!("{{ cluster: c{target} }}, "))
@@ -86,9 +97,16 @@ fn against_the_oracle() -> Result<(), Failed> {
         );
         for balance in ["least_connections", "least_response_time"] {
             let found = p99(balance, Chooser::Filter)?;
-            println!("seed {seed}: p99 of {balance} {:.2} times the oracle's", found / oracle);
+            println!(
+                "seed {seed}: p99 of {balance} {:.2} times the oracle's",
+                found / oracle
+            );
             if found > NEAR * oracle || found >= round_robin {
-                return Err(format!("seed {seed}: p99 of {balance}: {:.2} of the oracle's", found / oracle).into());
+                return Err(format!(
+                    "seed {seed}: p99 of {balance}: {:.2} of the oracle's",
+                    found / oracle
+                )
+                .into());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What the filter's crates may name, and what their module may ask of a proxy.
 //!
-//! Lints deny the panics that Clippy knows. This denies what it does not, and what would make a decision depend on
-//! anything but its arguments.
+//! Lints deny the panics that Clippy knows. This denies what it does not, and what would make a
+//! decision depend on anything but its arguments.
 
 use host_sim::module;
 use std::collections::BTreeSet;
@@ -21,12 +21,18 @@ const NOWHERE: &[(&str, &str)] = &[
         "std::sync",
         "a VM has one thread, and its state hangs off the root context",
     ),
-    ("static", "one for each VM in the proxy, one for each process natively"),
+    (
+        "static",
+        "one for each VM in the proxy, one for each process natively",
+    ),
     (
         "thread_local",
         "one for each VM in the proxy, one for each thread natively",
     ),
-    ("RandomState", "asks the host for randomness, once, into a thread-local"),
+    (
+        "RandomState",
+        "asks the host for randomness, once, into a thread-local",
+    ),
     ("HashSet", "its usual hasher is RandomState"),
     ("HashMap::new", "its usual hasher is RandomState"),
     ("HashMap::with_capacity", "its usual hasher is RandomState"),
@@ -40,7 +46,10 @@ const NOWHERE: &[(&str, &str)] = &[
     ("assert", "panics"),
     ("assert_eq", "panics"),
     ("assert_ne", "panics"),
-    ("debug_assert", "panics in tests, and says nothing in the proxy"),
+    (
+        "debug_assert",
+        "panics in tests, and says nothing in the proxy",
+    ),
     ("split_at", "panics past the end: split_at_checked"),
     ("split_at_mut", "panics past the end: split_at_mut_checked"),
     ("copy_from_slice", "panics where lengths differ"),
@@ -58,7 +67,10 @@ const NOWHERE: &[(&str, &str)] = &[
 const NOT_IN_THE_CORE: &[(&str, &str)] = &[
     ("proxy_wasm", "only the shell knows the proxy"),
     ("pointsman_shell", "the shell knows the core"),
-    ("RefCell", "a decision's state is borrowed by whoever asks for it"),
+    (
+        "RefCell",
+        "a decision's state is borrowed by whoever asks for it",
+    ),
     ("TcpStream", "nothing here does I/O"),
     ("UdpSocket", "nothing here does I/O"),
     ("ToSocketAddrs", "nothing here does I/O"),
@@ -94,8 +106,9 @@ const CALLED: &[&str] = &[
     "wasi_snapshot_preview1.random_get",
 ];
 
-/// What the SDK brings along: its dispatcher switches contexts, and the default methods of its traits, which stand in the
-/// tables of `dyn HttpContext` and `dyn RootContext`, make host calls. `clippy.toml` keeps us from calling them.
+/// What the SDK brings along: its dispatcher switches contexts, and the default methods of its
+/// traits, which stand in the tables of `dyn HttpContext` and `dyn RootContext`, make host calls.
+/// `clippy.toml` keeps us from calling them.
 const BROUGHT_BY_THE_SDK: &[&str] = &[
     "env.proxy_call_foreign_function",
     "env.proxy_close_stream",
@@ -116,7 +129,8 @@ const BROUGHT_BY_THE_SDK: &[&str] = &[
     "env.proxy_set_header_map_pairs",
 ];
 
-/// What the standard library brings along to write a panic to stderr, and to end. Envoy has all of them.
+/// What the standard library brings along to write a panic to stderr, and to end. Envoy has all of
+/// them.
 const BROUGHT_BY_STD: &[&str] = &[
     "wasi_snapshot_preview1.environ_get",
     "wasi_snapshot_preview1.environ_sizes_get",
@@ -143,7 +157,9 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !path.ends_with("tests.rs")
+        {
             found.push(path);
         }
     }
@@ -151,7 +167,8 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The lines of a file with their numbers, without comments and without its tests, which stand at its end.
+/// The lines of a file with their numbers, without comments and without its tests, which stand at
+/// its end.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.lines().take_while(|line| *line != "#[cfg(test)]");
     (1..)
@@ -207,7 +224,10 @@ fn a_name_is_found_as_a_word_of_its_own() {
         assert_eq!(has_name(line, name), expected, "{line}");
     }
     let text = "a\n// static\n/// static\nb // static\nc\n#[cfg(test)]\nstatic";
-    assert_eq!(code(text).collect::<Vec<_>>(), [(1, "a"), (4, "b "), (5, "c")]);
+    assert_eq!(
+        code(text).collect::<Vec<_>>(),
+        [(1, "a"), (4, "b "), (5, "c")]
+    );
 }
 
 #[test]
@@ -240,7 +260,9 @@ fn maps_of_the_core_have_a_hasher_that_is_the_same_everywhere() {
     for file in sources(&filter().join("core/src")) {
         for (at, line) in code(&fs::read_to_string(&file).unwrap()) {
             assert!(
-                !line.contains("HashMap<") || line.contains("Fnv") || line.contains("BuildHasherDefault<"),
+                !line.contains("HashMap<")
+                    || line.contains("Fnv")
+                    || line.contains("BuildHasherDefault<"),
                 "{}:{at}: its usual hasher is RandomState",
                 file.display()
             );
@@ -264,7 +286,10 @@ fn every_crate_of_the_filter_denies_panics() {
     for crate_root in ["src/lib.rs", "shell/src/lib.rs", "core/src/lib.rs"] {
         let text = fs::read_to_string(filter().join(crate_root)).unwrap();
         for lint in DENIED {
-            assert!(text.contains("deny(") && text.contains(lint), "{crate_root}: {lint}");
+            assert!(
+                text.contains("deny(") && text.contains(lint),
+                "{crate_root}: {lint}"
+            );
         }
     }
     // What an `allow` takes back is taken back for good.
@@ -299,7 +324,13 @@ fn the_module_is_small_and_asks_for_what_is_known() {
     let known = [CALLED, BROUGHT_BY_THE_SDK, BROUGHT_BY_STD].concat();
     let known: BTreeSet<_> = known.into_iter().map(str::to_owned).collect();
     let unknown: Vec<_> = imports.difference(&known).collect();
-    assert!(unknown.is_empty(), "imports that nobody expects: {unknown:?}");
+    assert!(
+        unknown.is_empty(),
+        "imports that nobody expects: {unknown:?}"
+    );
     let gone: Vec<_> = known.difference(&imports).collect();
-    assert!(gone.is_empty(), "no longer imported, take it from the list: {gone:?}");
+    assert!(
+        gone.is_empty(),
+        "no longer imported, take it from the list: {gone:?}"
+    );
 }

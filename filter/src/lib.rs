@@ -1,5 +1,5 @@
-//! The entry of the module `pointsman.wasm`. Everything else is in `pointsman-shell` (what knows proxy-wasm) and
-//! `pointsman-core` (what decides).
+//! The entry of the module `pointsman.wasm`. Everything else is in `pointsman-shell` (what knows
+//! proxy-wasm) and `pointsman-core` (what decides).
 
 #![allow(missing_docs)] // of the symbols that the macro exports
 #![deny(

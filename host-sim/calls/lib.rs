@@ -1,8 +1,9 @@
-//! A filter that makes the host calls of its configuration and decides nothing: what Pointsman's calls cost without Pointsman, for
-//! `host-sim bench`.
+//! A filter that makes the host calls of its configuration and decides nothing: what Pointsman's
+//! calls cost without Pointsman, for `host-sim bench`.
 //!
-//! The configuration is text: the cluster that gets every request, then a line for each kind of call, with how often it is made on a
-//! request's way in and on its way out: `get_current_time 2 1`. The header that names the cluster is one call more on the way in.
+//! The configuration is text: the cluster that gets every request, then a line for each kind of
+//! call, with how often it is made on a request's way in and on its way out: `get_current_time 2
+//! 1`. The header that names the cluster is one call more on the way in.
 
 #![allow(missing_docs)] // of the symbols that `main!` exports
 
@@ -41,7 +42,8 @@ struct Plan {
     response: Vec<Call>,
     /// Everything else on the way out.
     log: Vec<Call>,
-    /// A call failed. Then no request is sent on, and nobody takes what failed for what was measured.
+    /// A call failed. Then no request is sent on, and nobody takes what failed for what was
+    /// measured.
     failed: Cell<bool>,
 }
 
@@ -136,7 +138,11 @@ impl HttpContext for Stream {
         let Stream(plan) = self;
         plan.make(&plan.request, Map::Request);
         if !plan.failed.get() {
-            let chosen = host::set_header(Map::Request, b"x-pointsman-cluster", plan.cluster.as_bytes());
+            let chosen = host::set_header(
+                Map::Request,
+                b"x-pointsman-cluster",
+                plan.cluster.as_bytes(),
+            );
             plan.failed.set(chosen.is_err());
         }
         Action::Continue

@@ -1,5 +1,5 @@
-//! A filter that does nothing: what the SDK and the VM cost by themselves, for `host-sim bench`. It has the callbacks that
-//! Pointsman has, so that the host calls the VM as often.
+//! A filter that does nothing: what the SDK and the VM cost by themselves, for `host-sim bench`. It
+//! has the callbacks that Pointsman has, so that the host calls the VM as often.
 
 #![allow(missing_docs)] // of the symbols that `main!` exports
 

@@ -1,4 +1,5 @@
-//! Real HTTP/1.1 servers that say who they are, remember what they were asked, and answer as they are told.
+//! Real HTTP/1.1 servers that say who they are, remember what they were asked, and answer as they
+//! are told.
 
 use crate::exchange::{Pairs, Response};
 use http_body_util::{BodyExt, Full};
@@ -16,7 +17,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How many requests a backend remembers: the latest. A backend that stays up for hours must not grow.
+/// How many requests a backend remembers: the latest. A backend that stays up for hours must not
+/// grow.
 pub const REMEMBERED_REQUESTS: usize = 32_768;
 
 /// A server on a thread of its own. It stops when dropped.
@@ -33,7 +35,8 @@ pub struct Backend {
 /// What a backend got.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Received {
-    /// `:method`, `:path` and `:authority` (which HTTP/1.1 calls `host`) first; names in lower case.
+    /// `:method`, `:path` and `:authority` (which HTTP/1.1 calls `host`) first; names in lower
+    /// case.
     pub headers: Pairs,
     /// The body.
     pub body: Vec<u8>,
@@ -78,14 +81,17 @@ impl Backend {
             count: 0,
         }));
         let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let server = serve(name.to_owned(), listener, Arc::clone(&state));
         let thread = std::thread::Builder::new()
             .name(format!("backend {name}"))
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::spawn(server);
-                    // Never a message, only the end of the sender; what is still being served ends with the runtime.
+                    // Never a message, only the end of the sender; what is still being served ends
+                    // with the runtime.
                     let _ = stopped.await;
                 });
             })?;
@@ -113,7 +119,8 @@ impl Backend {
         self.state().answer = answer;
     }
 
-    /// It forgets every request as soon as it has answered it: under load to remember costs more than to answer.
+    /// It forgets every request as soon as it has answered it: under load to remember costs more
+    /// than to answer.
     pub fn forget(&self) {
         let mut state = self.state();
         state.most_remembered = 0;
@@ -125,7 +132,8 @@ impl Backend {
         self.state().count
     }
 
-    /// The requests since the last call, oldest first; at most [`REMEMBERED_REQUESTS`], and none after [`Backend::forget`].
+    /// The requests since the last call, oldest first; at most [`REMEMBERED_REQUESTS`], and none
+    /// after [`Backend::forget`].
     pub fn take_received(&self) -> Vec<Received> {
         self.state().received.drain(..).collect()
     }
@@ -138,7 +146,8 @@ impl Backend {
         }
     }
 
-    /// Starts it anew at the same address after [`Backend::stop`]; it has got no requests yet, and answers with its name.
+    /// Starts it anew at the same address after [`Backend::stop`]; it has got no requests yet, and
+    /// answers with its name.
     pub fn start_again(&mut self) -> io::Result<()> {
         self.stop();
         *self = Self::start_at(&self.name, self.address)?;
@@ -189,7 +198,12 @@ async fn handle(
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Full<Bytes>>, io::Error> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes().to_vec();
+    let body = body
+        .collect()
+        .await
+        .map_err(io::Error::other)?
+        .to_bytes()
+        .to_vec();
     let answer = {
         let mut state = lock(state);
         state.count += 1;
@@ -221,9 +235,14 @@ async fn handle(
         .status(response.status)
         .header("x-backend", name);
     for (key, value) in response.headers {
-        built = built.header(key, HeaderValue::from_bytes(&value).map_err(io::Error::other)?);
+        built = built.header(
+            key,
+            HeaderValue::from_bytes(&value).map_err(io::Error::other)?,
+        );
     }
-    built.body(Full::new(response.body.into())).map_err(io::Error::other)
+    built
+        .body(Full::new(response.body.into()))
+        .map_err(io::Error::other)
 }
 
 fn headers_of(head: &Parts) -> Pairs {
@@ -295,7 +314,10 @@ mod tests {
         backend.answer(Answer::With(told));
         let response = client.send(get("/")).unwrap();
         assert_eq!(
-            (response.status().as_u16(), response.headers()["x-b"].as_bytes()),
+            (
+                response.status().as_u16(),
+                response.headers()["x-b"].as_bytes()
+            ),
             (503, &b"\xff"[..])
         );
         backend.answer(Answer::Close);

@@ -1,4 +1,5 @@
-//! The commands, one file each: its arguments, and `run`, whose error means that it could not be done.
+//! The commands, one file each: its arguments, and `run`, whose error means that it could not be
+//! done.
 
 pub mod bench;
 pub mod check;

@@ -1,4 +1,5 @@
-//! A plain HTTP/1.1 client: one connection, kept alive, one request at a time. And many at work at once.
+//! A plain HTTP/1.1 client: one connection, kept alive, one request at a time. And many at work at
+//! once.
 
 use anyhow::{Context, Result, anyhow};
 use http_body_util::{BodyExt, Full};
@@ -14,10 +15,12 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
-/// How long an answer may take. Far above what a loaded machine needs; it only keeps a broken proxy from hanging us.
+/// How long an answer may take. Far above what a loaded machine needs; it only keeps a broken proxy
+/// from hanging us.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A client of one server. Its connection is opened when it is needed and opened anew after it was closed.
+/// A client of one server. Its connection is opened when it is needed and opened anew after it was
+/// closed.
 pub struct Client {
     address: SocketAddr,
     connection: Option<SendRequest<Full<Bytes>>>,
@@ -28,7 +31,9 @@ pub struct Client {
 impl Client {
     /// A client of the server at `address`.
     pub fn new(address: SocketAddr) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         Ok(Self {
             address,
             connection: None,
@@ -36,8 +41,8 @@ impl Client {
         })
     }
 
-    /// Sends a request, whose URI is the path and query and whose `host` header stands among its headers, and waits
-    /// for the whole response.
+    /// Sends a request, whose URI is the path and query and whose `host` header stands among its
+    /// headers, and waits for the whole response.
     pub fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>> {
         let exchange = async {
             let mut kept = self.connection.take();
@@ -55,7 +60,11 @@ impl Client {
                 .await
                 .context("no response")?
                 .into_parts();
-            let body = body.collect().await.context("the response broke off")?.to_bytes();
+            let body = body
+                .collect()
+                .await
+                .context("the response broke off")?
+                .to_bytes();
             self.connection = Some(connection);
             Ok(Response::from_parts(head, body))
         };
@@ -67,7 +76,11 @@ impl Client {
 
     /// Asks for `path` with this `host`.
     pub fn get(&mut self, host: &str, path: &str) -> Result<Response<Bytes>> {
-        self.send(Request::get(path).header("host", host).body(Full::default())?)
+        self.send(
+            Request::get(path)
+                .header("host", host)
+                .body(Full::default())?,
+        )
     }
 
     /// The next request opens a new connection.
@@ -85,7 +98,8 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
     Ok(sender)
 }
 
-/// Ends the work when it is dropped: in a scope whose own thread panics, clients without an end would never be joined.
+/// Ends the work when it is dropped: in a scope whose own thread panics, clients without an end
+/// would never be joined.
 struct Over<'w>(&'w AtomicBool);
 
 impl Drop for Over<'_> {
@@ -94,9 +108,9 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Acts while so many clients are at work, each on a thread of its own, and returns what they made and what the act did. A client
-/// gets its number, and goes on until it is told that it is over: as soon as the act is, also where that panics. The act can ask
-/// whether a client has ended before.
+/// Acts while so many clients are at work, each on a thread of its own, and returns what they made
+/// and what the act did. A client gets its number, and goes on until it is told that it is over: as
+/// soon as the act is, also where that panics. The act can ask whether a client has ended before.
 ///
 /// # Panics
 /// Where the act does, or a client.

@@ -82,11 +82,15 @@ pub fn to_json(tree: &Value) -> serde_json::Value {
         Value::Number(number) => (*number).into(),
         Value::Text(text) => text.as_str().into(),
         Value::List(list) => list.iter().map(to_json).collect(),
-        Value::Map(map) => map.iter().map(|(key, value)| (key.clone(), to_json(value))).collect(),
+        Value::Map(map) => map
+            .iter()
+            .map(|(key, value)| (key.clone(), to_json(value)))
+            .collect(),
     }
 }
 
-/// Takes Pointsman's part out of an Envoy configuration. Anything else is taken for Pointsman's itself.
+/// Takes Pointsman's part out of an Envoy configuration. Anything else is taken for Pointsman's
+/// itself.
 fn within_envoy(tree: Value) -> Result<Value, Problems> {
     if !["static_resources", "resources", "http_filters"]
         .iter()
@@ -118,8 +122,12 @@ fn within_envoy(tree: Value) -> Result<Value, Problems> {
 
 fn collect_filters<'a>(tree: &'a Value, found: &mut Vec<&'a Value>) {
     match tree {
-        Value::Map(_) if matches!(field(tree, "@type"), Some(Value::Text(kind)) if kind == WASM) => found.push(tree),
-        Value::Map(map) => map.iter().for_each(|(_, value)| collect_filters(value, found)),
+        Value::Map(_) if matches!(field(tree, "@type"), Some(Value::Text(kind)) if kind == WASM) => {
+            found.push(tree)
+        }
+        Value::Map(map) => map
+            .iter()
+            .for_each(|(_, value)| collect_filters(value, found)),
         Value::List(list) => list.iter().for_each(|value| collect_filters(value, found)),
         _ => {}
     }
@@ -128,7 +136,9 @@ fn collect_filters<'a>(tree: &'a Value, found: &mut Vec<&'a Value>) {
 /// The value of a key.
 pub(crate) fn field<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
     let Value::Map(map) = tree else { return None };
-    map.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    map.iter()
+        .find(|(name, _)| name == key)
+        .map(|(_, value)| value)
 }
 
 fn one_problem(place: &str, found: &str, expected: &str) -> Problems {
@@ -157,14 +167,20 @@ mod tests {
     fn tree_goes_to_json_and_back() {
         let tree = parse("{ a: [1, 2.5, -3, null, true, no, \"x\"], b: { c: {} } }").unwrap();
         let json = to_json(&tree);
-        assert_eq!(json.to_string(), r#"{"a":[1,2.5,-3,null,true,"no","x"],"b":{"c":{}}}"#);
+        assert_eq!(
+            json.to_string(),
+            r#"{"a":[1,2.5,-3,null,true,"no","x"],"b":{"c":{}}}"#
+        );
         assert_eq!(serde_json::from_value::<Value>(json).unwrap(), tree);
     }
 
     #[test]
     fn a_repeated_key_is_still_there_to_be_reported() {
         let problems = Config::from_value(&parse("routes: []\nroutes: []\n").unwrap()).unwrap_err();
-        assert!(problems.0.iter().any(|problem| problem.place == "routes"), "{problems}");
+        assert!(
+            problems.0.iter().any(|problem| problem.place == "routes"),
+            "{problems}"
+        );
     }
 
     #[test]
@@ -183,11 +199,17 @@ mod tests {
         };
         let expected = parse("routes: []").unwrap();
         assert_eq!(
-            filter(&format!(r#"{{ "@type": {STRUCT}, value: {{ routes: [] }} }}"#)).unwrap(),
+            filter(&format!(
+                r#"{{ "@type": {STRUCT}, value: {{ routes: [] }} }}"#
+            ))
+            .unwrap(),
             expected
         );
         assert_eq!(
-            filter(&format!(r#"{{ "@type": {STRING}, value: '{{"routes": []}}' }}"#)).unwrap(),
+            filter(&format!(
+                r#"{{ "@type": {STRING}, value: '{{"routes": []}}' }}"#
+            ))
+            .unwrap(),
             expected
         );
         assert!(filter(r#"{ "@type": x }"#).is_err());

@@ -1,6 +1,7 @@
 //! A real Envoy, started with a file of `envoy-config/` (or any other) and ended with its owner.
 //!
-//! [`install::find`] gets the program, [`Deployment`] says what to start it with, [`Envoy::start`] starts it.
+//! [`install::find`] gets the program, [`Deployment`] says what to start it with, [`Envoy::start`]
+//! starts it.
 
 mod deployment;
 pub mod fleet;
@@ -23,8 +24,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long Envoy may take to start or to take an update over: compiling the module takes a second of a processor
-/// per worker, and the machine may be busy with a build.
+/// How long Envoy may take to start or to take an update over: compiling the module takes a second
+/// of a processor per worker, and the machine may be busy with a build.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How often we look whether something has happened.
 const GLANCE: Duration = Duration::from_millis(10);
@@ -52,9 +53,12 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// Starts Envoy and waits until it serves. An error says why it did not, with the end of its log.
+    /// Starts Envoy and waits until it serves. An error says why it did not, with the end of its
+    /// log.
     pub fn start(program: &Program, deployment: Deployment) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("pointsman-envoy-").tempdir()?;
+        let directory = tempfile::Builder::new()
+            .prefix("pointsman-envoy-")
+            .tempdir()?;
         let (process, admin) = launch(program, &deployment, directory.path(), 0)?;
         let envoy = Self {
             program: program.clone(),
@@ -74,34 +78,51 @@ impl Envoy {
     pub fn restart(&mut self) -> Result<()> {
         self.process.end();
         self.epoch = 0;
-        (self.process, self.admin) = launch(&self.program, &self.deployment, self.directory.path(), self.epoch)?;
+        (self.process, self.admin) = launch(
+            &self.program,
+            &self.deployment,
+            self.directory.path(),
+            self.epoch,
+        )?;
         if self.deployment.is_updatable() {
             self.taken_over([0; 3], 0)?;
         }
         Ok(())
     }
 
-    /// A hot restart: another Envoy with so many workers takes over the listeners' sockets, and this one serves what it has until
-    /// its drain time is over. Returns when it has ended. Needs [`Deployment::hot_restartable`].
+    /// A hot restart: another Envoy with so many workers takes over the listeners' sockets, and
+    /// this one serves what it has until its drain time is over. Returns when it has ended. Needs
+    /// [`Deployment::hot_restartable`].
     pub fn hand_over(&mut self, workers: u32) -> Result<()> {
         let deployment = self.deployment.clone().with_workers(workers);
-        let (process, admin) = launch(&self.program, &deployment, self.directory.path(), self.epoch + 1)?;
+        let (process, admin) = launch(
+            &self.program,
+            &deployment,
+            self.directory.path(),
+            self.epoch + 1,
+        )?;
         let mut parent = std::mem::replace(&mut self.process, process);
         (self.deployment, self.admin, self.epoch) = (deployment, admin, self.epoch + 1);
         if self.deployment.is_updatable() {
             self.taken_over([0; 3], 0)?;
         }
-        self.wait_for("taking over from its parent", || Ok(parent.child.try_wait()?.map(drop)))
+        self.wait_for("taking over from its parent", || {
+            Ok(parent.child.try_wait()?.map(drop))
+        })
     }
 
-    /// Puts the listeners of `deployment` in place of the present ones, as a control plane would. Needs
-    /// [`Deployment::updatable`]. An error is Envoy's refusal; it then serves as before.
+    /// Puts the listeners of `deployment` in place of the present ones, as a control plane would.
+    /// Needs [`Deployment::updatable`]. An error is Envoy's refusal; it then serves as before.
     pub fn update(&mut self, deployment: Deployment) -> Result<()> {
         let before = self.outcomes()?;
         let log_before = self.log().len();
-        write_atomically(&self.directory.path().join(LISTENERS), &deployment.listeners_file())?;
+        write_atomically(
+            &self.directory.path().join(LISTENERS),
+            &deployment.listeners_file(),
+        )?;
         self.taken_over(before, log_before)?;
-        // The old listener serves until the new one has compiled its module and the workers have said that it is gone.
+        // The old listener serves until the new one has compiled its module and the workers have
+        // said that it is gone.
         let transient: &[_] = match deployment.drain_time().is_zero() {
             true => &[
                 "total_listeners_warming",
@@ -126,7 +147,8 @@ impl Envoy {
         Ok([count("success")?, count("rejected")?, count("failure")?])
     }
 
-    /// Waits for the outcome of an update, when these were the outcomes before it, and the log was so long.
+    /// Waits for the outcome of an update, when these were the outcomes before it, and the log was
+    /// so long.
     fn taken_over(&self, before: [u64; 3], log_before: usize) -> Result<()> {
         let after = self.wait_for("taking the listeners over", || {
             let now = self.outcomes()?;
@@ -177,15 +199,22 @@ impl Envoy {
         serde_json::from_str(&self.admin(path)?).with_context(|| format!("admin {path}: not JSON"))
     }
 
-    /// The value of a counter or gauge. 0 where there is none: Envoy makes many only when they are first used.
+    /// The value of a counter or gauge. 0 where there is none: Envoy makes many only when they are
+    /// first used.
     pub fn stat(&self, name: &str) -> Result<u64> {
-        let stats = self.admin_json(&format!("/stats?format=json&filter=^{}$", name.replace('.', "\\.")))?;
+        let stats = self.admin_json(&format!(
+            "/stats?format=json&filter=^{}$",
+            name.replace('.', "\\.")
+        ))?;
         Ok(stats["stats"][0]["value"].as_u64().unwrap_or(0))
     }
 
     /// Every counter and gauge whose name starts with `prefix`, sorted by name.
     pub fn stats(&self, prefix: &str) -> Result<Vec<(String, u64)>> {
-        let stats = self.admin_json(&format!("/stats?format=json&filter=^{}", prefix.replace('.', "\\.")))?;
+        let stats = self.admin_json(&format!(
+            "/stats?format=json&filter=^{}",
+            prefix.replace('.', "\\.")
+        ))?;
         let stats = stats["stats"].as_array().map_or(&[][..], |stats| stats);
         let mut stats: Vec<_> = stats
             .iter()
@@ -243,10 +272,19 @@ impl Envoy {
         let listener = statuses
             .iter()
             .find(|status| status["name"] == name)
-            .with_context(|| format!("no listener {name}; the end of the log:\n{}", tail(&self.log())))?;
+            .with_context(|| {
+                format!(
+                    "no listener {name}; the end of the log:\n{}",
+                    tail(&self.log())
+                )
+            })?;
         let socket = &listener["local_address"]["socket_address"];
-        let address = socket["address"].as_str().and_then(|address| address.parse().ok());
-        let port = socket["port_value"].as_u64().and_then(|port| port.try_into().ok());
+        let address = socket["address"]
+            .as_str()
+            .and_then(|address| address.parse().ok());
+        let port = socket["port_value"]
+            .as_u64()
+            .and_then(|port| port.try_into().ok());
         match (address, port) {
             (Some(address), Some(port)) => Ok(SocketAddr::new(address, port)),
             _ => bail!("listener {name}: no address in {listener}"),
@@ -281,11 +319,16 @@ impl Envoy {
     fn wait_for<T>(&self, what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
         let start = Instant::now();
         loop {
-            if let Some(seen) = look().with_context(|| format!("while {what}:\n{}", tail(&self.log())))? {
+            if let Some(seen) =
+                look().with_context(|| format!("while {what}:\n{}", tail(&self.log())))?
+            {
                 return Ok(seen);
             }
             if start.elapsed() > PATIENCE {
-                bail!("Envoy was not done {what} within {PATIENCE:?}:\n{}", tail(&self.log()));
+                bail!(
+                    "Envoy was not done {what} within {PATIENCE:?}:\n{}",
+                    tail(&self.log())
+                );
             }
             sleep(GLANCE);
         }
@@ -294,8 +337,13 @@ impl Envoy {
 
 /// Has Envoy check a deployment without starting it.
 pub fn validate(program: &Program, deployment: &Deployment) -> Result<()> {
-    let directory = tempfile::Builder::new().prefix("pointsman-envoy-").tempdir()?;
-    write_atomically(&directory.path().join(LISTENERS), &deployment.listeners_file())?;
+    let directory = tempfile::Builder::new()
+        .prefix("pointsman-envoy-")
+        .tempdir()?;
+    write_atomically(
+        &directory.path().join(LISTENERS),
+        &deployment.listeners_file(),
+    )?;
     let bootstrap = directory.path().join(BOOTSTRAP);
     write_atomically(
         &bootstrap,
@@ -315,13 +363,21 @@ pub fn validate(program: &Program, deployment: &Deployment) -> Result<()> {
     Ok(())
 }
 
-fn launch(program: &Program, deployment: &Deployment, directory: &Path, epoch: u32) -> Result<(Process, SocketAddr)> {
+fn launch(
+    program: &Program,
+    deployment: &Deployment,
+    directory: &Path,
+    epoch: u32,
+) -> Result<(Process, SocketAddr)> {
     let (bootstrap, log) = (directory.join(BOOTSTRAP), directory.join(LOG));
     let admin_address = directory.join(ADMIN_ADDRESS);
     write_atomically(&directory.join(LISTENERS), &deployment.listeners_file())?;
-    write_atomically(&bootstrap, &deployment.bootstrap_file(&directory.join(LISTENERS)))?;
-    // Not `--log-path`: Envoy writes that file with a delay, and then an error would come without its reason.
-    // Appended to: while one takes over from another, both write.
+    write_atomically(
+        &bootstrap,
+        &deployment.bootstrap_file(&directory.join(LISTENERS)),
+    )?;
+    // Not `--log-path`: Envoy writes that file with a delay, and then an error would come without
+    // its reason. Appended to: while one takes over from another, both write.
     let log = File::options().create(true).append(true).open(&log)?;
     let _ = fs::remove_file(&admin_address);
 
@@ -332,7 +388,10 @@ fn launch(program: &Program, deployment: &Deployment, directory: &Path, epoch: u
     let base_id = directory.join(BASE_ID);
     match (deployment.is_hot_restartable(), epoch) {
         (false, _) => command.arg("--disable-hot-restart"),
-        (true, 0) => command.arg("--use-dynamic-base-id").arg("--base-id-path").arg(&base_id),
+        (true, 0) => command
+            .arg("--use-dynamic-base-id")
+            .arg("--base-id-path")
+            .arg(&base_id),
         (true, _) => command
             .args(["--restart-epoch", &epoch.to_string()])
             .args(["--base-id", fs::read_to_string(&base_id)?.trim()]),
@@ -340,12 +399,17 @@ fn launch(program: &Program, deployment: &Deployment, directory: &Path, epoch: u
     // Two hundred lines of what is compiled in.
     command.args(["--component-log-level", "main:warning"]);
     let drain_time = deployment.drain_time().as_secs().to_string();
-    command.args(["--drain-time-s", &drain_time, "--drain-strategy", "immediate"]);
+    command.args([
+        "--drain-time-s",
+        &drain_time,
+        "--drain-strategy",
+        "immediate",
+    ]);
     // It has to be the longer one.
     let shutdown_time = (deployment.drain_time().as_secs() + 1).to_string();
     command.args(["--parent-shutdown-time-s", &shutdown_time]);
-    let mut process =
-        Process::start(&command, log).with_context(|| format!("{} did not start", program.path.display()))?;
+    let mut process = Process::start(&command, log)
+        .with_context(|| format!("{} did not start", program.path.display()))?;
 
     let start = Instant::now();
     let ready = |address: &str| {
@@ -377,11 +441,18 @@ fn launch(program: &Program, deployment: &Deployment, directory: &Path, epoch: u
 }
 
 fn admin_get(admin: SocketAddr, path: &str) -> Result<Response<Bytes>> {
-    Client::new(admin)?.send(Request::get(path).header("host", "admin").body(Full::default())?)
+    Client::new(admin)?.send(
+        Request::get(path)
+            .header("host", "admin")
+            .body(Full::default())?,
+    )
 }
 
 fn read_log(directory: &Path) -> String {
-    fs::read(directory.join(LOG)).map_or_else(|_| String::new(), |log| String::from_utf8_lossy(&log).into_owned())
+    fs::read(directory.join(LOG)).map_or_else(
+        |_| String::new(),
+        |log| String::from_utf8_lossy(&log).into_owned(),
+    )
 }
 
 fn tail(log: &str) -> String {
@@ -406,11 +477,11 @@ struct Process {
 }
 
 impl Process {
-    /// A shell becomes the command, after it has left a watcher behind that reads from us: a line says that all is well
-    /// and it may go, the end of the pipe that we are gone, however that came about (a killed test run too).
-    /// Unlike `PR_SET_PDEATHSIG` this needs no unsafe code, and does not end with the *thread* that started it.
-    const SCRIPT: &str =
-        r#"exec 3<&0 </dev/null; { read -r _ <&3 || kill -9 $$; } >/dev/null 2>&1 & exec "$0" "$@" 3<&-"#;
+    /// A shell becomes the command, after it has left a watcher behind that reads from us: a line
+    /// says that all is well and it may go, the end of the pipe that we are gone, however that came
+    /// about (a killed test run too). Unlike `PR_SET_PDEATHSIG` this needs no unsafe code, and does
+    /// not end with the *thread* that started it.
+    const SCRIPT: &str = r#"exec 3<&0 </dev/null; { read -r _ <&3 || kill -9 $$; } >/dev/null 2>&1 & exec "$0" "$@" 3<&-"#;
 
     /// What the command writes goes to `log`.
     fn start(command: &Command, log: File) -> std::io::Result<Self> {

@@ -1,15 +1,21 @@
-//! A real Envoy as a [`Host`]: what runs in the simulator runs here too, with two workers and real backends.
+//! A real Envoy as a [`Host`]: what runs in the simulator runs here too, with two workers and real
+//! backends.
 //!
-//! The proxy is `envoy-config/envoy.yaml` with its own good manners taken away, so that what is seen is the filter's
-//! work and not Envoy's: paths are not normalised, the upstream headers of clients are not stripped early, nothing is
-//! appended to `x-forwarded-for`. What else the hosts must agree on, and how it is had here:
+//! The proxy is `envoy-config/envoy.yaml` with its own good manners taken away, so that what is
+//! seen is the filter's work and not Envoy's: paths are not normalised, the upstream headers of
+//! clients are not stripped early, nothing is appended to `x-forwarded-for`. What else the hosts
+//! must agree on, and how it is had here:
 //!
 //! - The client's address goes before the first byte of a connection, as the PROXY protocol has it.
-//! - A scheme is a listener of its own: a connection without TLS cannot say `https` to an edge by itself.
+//! - A scheme is a listener of its own: a connection without TLS cannot say `https` to an edge by
+//!   itself.
 //! - `pass` goes to the proxy's own route, which leads to a backend that no pool names.
-//! - Endpoints listen on free ports. What is asked and what is told names them as the configuration does.
-//! - A client keeps one connection for each scheme and address, so that its requests stay on one worker.
-//! - The account of the decision comes in the `explain` header, which is switched on where it is off.
+//! - Endpoints listen on free ports. What is asked and what is told names them as the configuration
+//!   does.
+//! - A client keeps one connection for each scheme and address, so that its requests stay on one
+//!   worker.
+//! - The account of the decision comes in the `explain` header, which is switched on where it is
+//!   off.
 //! - [`ADDED_BY_PROXY`] is left out of what is told.
 
 use crate::backend::{Answer, Backend, Received};
@@ -80,13 +86,23 @@ impl EnvoyHost {
         let fleet = Fleet::start(&configuration)?;
         let own = Backend::start(OWN)?;
         let mut deployment = Deployment::of(&fleet, module)?;
-        bare(deployment.bootstrap_mut(), fleet.cluster_header(), own.address()).context("envoy-config/envoy.yaml")?;
+        bare(
+            deployment.bootstrap_mut(),
+            fleet.cluster_header(),
+            own.address(),
+        )
+        .context("envoy-config/envoy.yaml")?;
         let envoy = Envoy::start(program, deployment)?;
         let listeners = [envoy.address()?, envoy.listener(SECURE)?];
         let endpoints = fleet
             .members()
             .iter()
-            .filter_map(|member| Some((member.endpoint.clone()?, member.backend.address().to_string())))
+            .filter_map(|member| {
+                Some((
+                    member.endpoint.clone()?,
+                    member.backend.address().to_string(),
+                ))
+            })
             .collect();
         Ok(EnvoyHost {
             envoy,
@@ -113,7 +129,9 @@ impl EnvoyHost {
 
     /// The bytes of a request, as they go over the wire.
     fn request(&self, ask: &Ask) -> Vec<u8> {
-        let roll = ask.roll.map_or(String::new(), |roll| format!(";roll={roll}"));
+        let roll = ask
+            .roll
+            .map_or(String::new(), |roll| format!(";roll={roll}"));
         let explain = (
             self.explain.0.clone().into_bytes(),
             (self.explain.1.clone() + &roll).into_bytes(),
@@ -135,7 +153,8 @@ impl EnvoyHost {
         bytes
     }
 
-    /// The requests that the backends got since this was last asked, with who got them; None: the proxy's own.
+    /// The requests that the backends got since this was last asked, with who got them; None: the
+    /// proxy's own.
     fn take_received(&self) -> Vec<(Option<&Member>, Received)> {
         let members = self
             .fleet
@@ -214,7 +233,9 @@ impl EnvoyClient<'_> {
         let account = account.map(|(_, value)| host.configured(value));
         let decision = match account {
             None => Value::Null,
-            Some(account) => serde_json::from_slice(&account).context("the filter's account of its decision")?,
+            Some(account) => {
+                serde_json::from_slice(&account).context("the filter's account of its decision")?
+            }
         };
         let member = asked.as_ref().and_then(|(member, _)| *member);
         Ok(Told {
@@ -248,10 +269,13 @@ impl Host for EnvoyClient<'_> {
     }
 }
 
-/// Takes from a bootstrap what would stand between a scenario and the filter, and puts in what scenarios need.
+/// Takes from a bootstrap what would stand between a scenario and the filter, and puts in what
+/// scenarios need.
 fn bare(bootstrap: &mut Value, cluster_header: &str, own: SocketAddr) -> Result<()> {
     let resources = &mut bootstrap["static_resources"];
-    let clusters = resources["clusters"].as_array_mut().context("no clusters")?;
+    let clusters = resources["clusters"]
+        .as_array_mut()
+        .context("no clusters")?;
     let address = json!({ "socket_address": { "address": own.ip(), "port_value": own.port() } });
     clusters.push(json!({
         "name": OWN,
@@ -262,7 +286,9 @@ fn bare(bootstrap: &mut Value, cluster_header: &str, own: SocketAddr) -> Result<
         },
     }));
 
-    let listeners = resources["listeners"].as_array_mut().context("no listeners")?;
+    let listeners = resources["listeners"]
+        .as_array_mut()
+        .context("no listeners")?;
     let listener = listeners.first_mut().context("no listener")?;
     listener["listener_filters"] = json!([{
         "name": "envoy.filters.listener.proxy_protocol",
@@ -308,10 +334,12 @@ fn bare(bootstrap: &mut Value, cluster_header: &str, own: SocketAddr) -> Result<
 }
 
 fn added_by_proxy(name: &[u8]) -> bool {
-    ADDED_BY_PROXY.iter().any(|added| match added.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix.as_bytes()),
-        None => name == added.as_bytes(),
-    })
+    ADDED_BY_PROXY
+        .iter()
+        .any(|added| match added.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix.as_bytes()),
+            None => name == added.as_bytes(),
+        })
 }
 
 fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
@@ -332,7 +360,8 @@ fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     out
 }
 
-/// An HTTP/1.1 connection that sends any bytes: a client library refuses those of a scenario that is about them.
+/// An HTTP/1.1 connection that sends any bytes: a client library refuses those of a scenario that
+/// is about them.
 struct Connection {
     stream: TcpStream,
 }
@@ -343,10 +372,13 @@ impl Connection {
         let mut stream = TcpStream::connect(to).with_context(|| format!("connecting to {to}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        // https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, version 1. The ports are made up.
+        // https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, version 1. The ports are
+        // made up.
         match source {
             None => {}
-            Some(IpAddr::V4(source)) => write!(stream, "PROXY TCP4 {source} 127.0.0.1 50000 80\r\n")?,
+            Some(IpAddr::V4(source)) => {
+                write!(stream, "PROXY TCP4 {source} 127.0.0.1 50000 80\r\n")?
+            }
             Some(IpAddr::V6(source)) => write!(stream, "PROXY TCP6 {source} ::1 50000 80\r\n")?,
         }
         Ok(Connection { stream })
@@ -359,13 +391,19 @@ impl Connection {
             self.read_more(&mut bytes)?;
             let mut headers = [httparse::EMPTY_HEADER; RESPONSE_HEADERS];
             let mut parsed = httparse::Response::new(&mut headers);
-            let httparse::Status::Complete(size) = parsed.parse(&bytes).context("the response")? else {
+            let httparse::Status::Complete(size) = parsed.parse(&bytes).context("the response")?
+            else {
                 continue;
             };
             let headers: Pairs = parsed
                 .headers
                 .iter()
-                .map(|header| (header.name.to_ascii_lowercase().into_bytes(), header.value.to_vec()))
+                .map(|header| {
+                    (
+                        header.name.to_ascii_lowercase().into_bytes(),
+                        header.value.to_vec(),
+                    )
+                })
                 .collect();
             let status = parsed.code.context("no status")?;
             let mut body = bytes.split_off(size);
@@ -375,7 +413,11 @@ impl Connection {
                     self.read_more(&mut body)?;
                 }
             }
-            return Ok(Response { status, headers, body });
+            return Ok(Response {
+                status,
+                headers,
+                body,
+            });
         }
     }
 
@@ -386,7 +428,10 @@ impl Connection {
                 // A signal that somebody else handles.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).context("receiving"),
-                Ok(0) => bail!("the connection was closed after {} bytes of the response", bytes.len()),
+                Ok(0) => bail!(
+                    "the connection was closed after {} bytes of the response",
+                    bytes.len()
+                ),
                 Ok(size) => {
                     bytes.extend_from_slice(&chunk[..size]);
                     return Ok(());

@@ -1,5 +1,5 @@
-//! One request through one host: what a scenario asks, and what it is told. Every host that we have (the simulator, a
-//! real Envoy) implements [`Host`], so that a scenario is written once.
+//! One request through one host: what a scenario asks, and what it is told. Every host that we have
+//! (the simulator, a real Envoy) implements [`Host`], so that a scenario is written once.
 
 use serde_json::Value;
 use std::net::IpAddr;
@@ -11,8 +11,8 @@ pub trait Host {
     fn exchange(&mut self, ask: &Ask) -> Result<Told, String>;
     /// Lets time pass: virtual time in the simulator, real time in an Envoy.
     fn advance(&mut self, by: Duration);
-    /// Drops the connections that the client kept: the next request may come to another worker. Nothing where a host
-    /// keeps none.
+    /// Drops the connections that the client kept: the next request may come to another worker.
+    /// Nothing where a host keeps none.
     fn reconnect(&mut self) {}
     /// For messages: `host-sim`, `envoy 1.40.0`.
     fn name(&self) -> String;
@@ -47,8 +47,8 @@ pub struct Ask {
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// In order; names may repeat. A host leaves out what the proxy adds by itself (`date`, `server`,
-    /// `content-length`, `x-envoy-…`).
+    /// In order; names may repeat. A host leaves out what the proxy adds by itself (`date`,
+    /// `server`, `content-length`, `x-envoy-…`).
     pub headers: Pairs,
     /// The body.
     pub body: Vec<u8>,
@@ -59,13 +59,15 @@ pub struct Response {
 pub struct Told {
     /// What the client got.
     pub response: Response,
-    /// What the backend got, pseudo-headers included, without what the proxy adds by itself; None: no backend was asked.
+    /// What the backend got, pseudo-headers included, without what the proxy adds by itself; None:
+    /// no backend was asked.
     pub upstream_headers: Option<Pairs>,
     /// The cluster whose backend was asked. (In the simulator: that the proxy would have asked.)
     pub upstream_cluster: Option<String>,
     /// The endpoint that was asked, as it stands in the configuration, in a pool of endpoints.
     pub upstream_endpoint: Option<String>,
-    /// The filter's own account of its decision: the object in the `explain` header, which the hosts switch on for
-    /// this. Keys: `route`, `action`, `pool`, `target`, `cluster`, `endpoint`, `reason`, `status`.
+    /// The filter's own account of its decision: the object in the `explain` header, which the
+    /// hosts switch on for this. Keys: `route`, `action`, `pool`, `target`, `cluster`, `endpoint`,
+    /// `reason`, `status`.
     pub decision: Value,
 }

@@ -1,4 +1,5 @@
-//! What happened to one request, as the one object that `explain --json` prints and that a request test compares.
+//! What happened to one request, as the one object that `explain --json` prints and that a request
+//! test compares.
 
 use crate::exchange::{Ask, Pairs, Told};
 use pointsman_core::client_ip::Client;
@@ -31,8 +32,9 @@ pub const TRACE_KEYS: [&str; 3] = ["name", "matched", "failed"];
 
 /// The object of one exchange. Values that are not UTF-8 are shown as [`shown`] writes them.
 ///
-/// An error says that the filter's account of its decision is not what the host saw happen, or not what a look at the
-/// routes one by one finds: the filter or the proxy is wrong, never the one who asked.
+/// An error says that the filter's account of its decision is not what the host saw happen, or not
+/// what a look at the routes one by one finds: the filter or the proxy is wrong, never the one who
+/// asked.
 pub fn object(config: &Config, ask: &Ask, told: &Told) -> Result<Map<String, Value>, String> {
     agrees(told)?;
     let (route, trace) = trace(config, ask);
@@ -72,7 +74,11 @@ fn trace(config: &Config, ask: &Ask) -> (Value, Value) {
 }
 
 /// Looks at a request as it reaches the filter, and at its client.
-pub fn with_request<T>(config: &Config, ask: &Ask, look: impl FnOnce(&Request, &mut AskClient) -> T) -> T {
+pub fn with_request<T>(
+    config: &Config,
+    ask: &Ask,
+    look: impl FnOnce(&Request, &mut AskClient) -> T,
+) -> T {
     let headers = Headers::from_pairs(&request_headers(ask));
     let mut client = Client::new(config.client_ip.as_ref(), &headers);
     let mut source = Source(ask.client_ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
@@ -88,7 +94,10 @@ pub fn request_headers(ask: &Ask) -> Pairs {
         (b":path", &ask.target),
     ];
     let pseudo = pseudo.map(|(name, value)| (name.to_vec(), value.clone()));
-    pseudo.into_iter().chain(ask.headers.iter().cloned()).collect()
+    pseudo
+        .into_iter()
+        .chain(ask.headers.iter().cloned())
+        .collect()
 }
 
 /// Surroundings in which a client's address is all that can be asked for.
@@ -103,8 +112,12 @@ impl Connection for Source {
 /// Holds what the filter said against what happened.
 fn agrees(told: &Told) -> Result<(), String> {
     let said = |key: &str| told.decision[key].as_str();
-    let action =
-        said("action").ok_or_else(|| format!("the filter gave no account of its decision: {}", told.decision))?;
+    let action = said("action").ok_or_else(|| {
+        format!(
+            "the filter gave no account of its decision: {}",
+            told.decision
+        )
+    })?;
     let asked = told.upstream_headers.is_some();
     match action {
         "forward" => {
@@ -180,7 +193,9 @@ mod tests {
     }
 
     fn ask(client: &str) -> Ask {
-        let mut ask = crate::request_test::ask(b"GET", b"http://h/", told(Value::Null, None, 200).response).unwrap();
+        let mut ask =
+            crate::request_test::ask(b"GET", b"http://h/", told(Value::Null, None, 200).response)
+                .unwrap();
         ask.headers = vec![(b"x-ip".to_vec(), client.as_bytes().to_vec())];
         ask
     }
@@ -201,13 +216,21 @@ mod tests {
         };
         assert_eq!((&no["name"], &no["matched"]), (&json!("no"), &json!(false)));
         assert!(no["failed"].as_str().unwrap().contains("host"), "{no}");
-        assert_eq!(yes, &json!({ "name": "yes", "matched": true, "failed": null }));
+        assert_eq!(
+            yes,
+            &json!({ "name": "yes", "matched": true, "failed": null })
+        );
     }
 
     #[test]
     fn account_that_is_not_what_happened_is_an_error() {
         for (decision, cluster, status, wrong) in [
-            (json!({ "action": "forward", "cluster": "c" }), Some("c"), 200, None),
+            (
+                json!({ "action": "forward", "cluster": "c" }),
+                Some("c"),
+                200,
+                None,
+            ),
             (
                 json!({ "action": "forward", "cluster": "c" }),
                 Some("d"),
@@ -221,7 +244,12 @@ mod tests {
                 Some("got 503"),
             ),
             (json!({ "action": "pass" }), Some("d"), 200, None),
-            (json!({ "action": "respond", "status": 403 }), None, 403, None),
+            (
+                json!({ "action": "respond", "status": 403 }),
+                None,
+                403,
+                None,
+            ),
             (
                 json!({ "action": "respond", "status": 403 }),
                 None,
@@ -241,7 +269,11 @@ mod tests {
                 decision["route"] = "later".into();
             }
             match (
-                object(&config(), &ask("4.3.2.1"), &told(decision.clone(), cluster, status)),
+                object(
+                    &config(),
+                    &ask("4.3.2.1"),
+                    &told(decision.clone(), cluster, status),
+                ),
                 wrong,
             ) {
                 (Ok(_), None) => {}

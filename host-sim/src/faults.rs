@@ -1,10 +1,12 @@
-//! What goes wrong around a load balancer, made to go wrong on a real Envoy under load: `host-sim faults`.
+//! What goes wrong around a load balancer, made to go wrong on a real Envoy under load: `host-sim
+//! faults`.
 //!
-//! Each fault has a site of its own: `envoy-config/envoy.yaml` with two workers, and real backends in place of its own. Clients
-//! with a connection each send a `GET`, wait for the answer, pause, and send the next. A request has *failed* whose client got a
-//! 5xx, a connection that broke off, or no answer within a minute. Before the fault none does, or the row says so. After it
-//! the proxy must be as before: it serves, no request is left in the counts of requests in flight, and no VM has trapped
-//! that was not meant to.
+//! Each fault has a site of its own: `envoy-config/envoy.yaml` with two workers, and real backends
+//! in place of its own. Clients with a connection each send a `GET`, wait for the answer, pause,
+//! and send the next. A request has *failed* whose client got a 5xx, a connection that broke off,
+//! or no answer within a minute. Before the fault none does, or the row says so. After it the proxy
+//! must be as before: it serves, no request is left in the counts of requests in flight, and no VM
+//! has trapped that was not meant to.
 
 mod backends;
 mod clients;
@@ -41,7 +43,8 @@ pub enum Fault {
     BadConfiguration,
     /// An Envoy with twice as many workers takes over, in a hot restart.
     WorkersDoubled,
-    /// The clock jumps by an hour, forwards and backwards. In the simulator: a real clock is not ours to set.
+    /// The clock jumps by an hour, forwards and backwards. In the simulator: a real clock is not
+    /// ours to set.
     ClockJumped,
     /// A flood from addresses that are all different.
     ManyAddresses,
@@ -59,7 +62,8 @@ impl Fault {
 
     /// As on the command line.
     pub fn name(self) -> String {
-        clap::ValueEnum::to_possible_value(&self).map_or_else(String::new, |value| value.get_name().to_owned())
+        clap::ValueEnum::to_possible_value(&self)
+            .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 }
 
@@ -70,7 +74,8 @@ pub struct Plan {
     pub clients: usize,
     /// How often each of them sends a request, at most.
     pub interval: Duration,
-    /// How many good answers are waited for where time has to pass: before a fault, in the middle of it, and after it.
+    /// How many good answers are waited for where time has to pass: before a fault, in the middle
+    /// of it, and after it.
     pub answers: usize,
     /// How often backends are killed, VMs made to trap, and bad configurations sent.
     pub rounds: usize,

@@ -9,13 +9,17 @@ use std::process::{Command, Stdio};
 /// What the module is compiled for.
 const TARGET: &str = "wasm32-wasip1";
 
-/// The root of the repository: the nearest one above the current directory, or else the one that this program was
-/// built from.
+/// The root of the repository: the nearest one above the current directory, or else the one that
+/// this program was built from.
 pub fn repository() -> Result<PathBuf> {
     let is_ours = |directory: &&Path| directory.join("filter/Cargo.toml").is_file();
     let here = env::current_dir().context("the current directory")?;
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    match here.ancestors().find(is_ours).or(built_from.filter(is_ours)) {
+    match here
+        .ancestors()
+        .find(is_ours)
+        .or(built_from.filter(is_ours))
+    {
         Some(root) => Ok(root.to_owned()),
         None => bail!(
             "{} is not inside Pointsman's repository: run this there",
@@ -57,20 +61,27 @@ pub fn build_package(package: &str) -> Result<PathBuf> {
             arguments.join(" ")
         );
     }
-    artifact(package, &output.stdout).with_context(|| format!("cargo built the package `{package}`, but no .wasm file"))
+    artifact(package, &output.stdout)
+        .with_context(|| format!("cargo built the package `{package}`, but no .wasm file"))
 }
 
-/// The package's .wasm file in Cargo's messages. (A library is called like its package, with `_` for `-`.)
+/// The package's .wasm file in Cargo's messages. (A library is called like its package, with `_`
+/// for `-`.)
 fn artifact(package: &str, messages: &[u8]) -> Option<PathBuf> {
     let library = package.replace('-', "_");
     messages
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
-        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == library)
+        .filter(|message| {
+            message["reason"] == "compiler-artifact" && message["target"]["name"] == library
+        })
         .filter_map(|message| message["filenames"].as_array().cloned())
         .flatten()
         .filter_map(|name| name.as_str().map(PathBuf::from))
-        .find(|name| name.extension().is_some_and(|extension| extension == "wasm"))
+        .find(|name| {
+            name.extension()
+                .is_some_and(|extension| extension == "wasm")
+        })
 }
 
 /// Adds the compilation target to the toolchain where it is missing.
@@ -84,7 +95,9 @@ fn ensure_target(root: &Path) -> Result<()> {
         .current_dir(root)
         .status();
     if !added.is_ok_and(|status| status.success()) || !has_target(root)? {
-        bail!("Rust's target {TARGET} is missing and could not be installed; run: rustup target add {TARGET}");
+        bail!(
+            "Rust's target {TARGET} is missing and could not be installed; run: rustup target add {TARGET}"
+        );
     }
     Ok(())
 }
@@ -96,5 +109,6 @@ fn has_target(root: &Path) -> Result<bool> {
         .current_dir(root)
         .output()
         .context("rustc did not start")?;
-    Ok(output.status.success() && Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
+    Ok(output.status.success()
+        && Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }

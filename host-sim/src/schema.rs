@@ -1,9 +1,10 @@
-//! The JSON Schema of the configuration, for completion and help in editors: generated from these types, which say what the
-//! interface says.
+//! The JSON Schema of the configuration, for completion and help in editors: generated from these
+//! types, which say what the interface says.
 //!
-//! The parser decides what a configuration may be; it is written by hand, because it tells all problems at once and where they
-//! are. Tests hold the schema to it: the same keys everywhere, and what the parser takes the schema takes. The schema says
-//! less where JSON Schema is clumsy (names that must be defined, sums, one key that forbids another).
+//! The parser decides what a configuration may be; it is written by hand, because it tells all
+//! problems at once and where they are. Tests hold the schema to it: the same keys everywhere, and
+//! what the parser takes the schema takes. The schema says less where JSON Schema is clumsy (names
+//! that must be defined, sums, one key that forbids another).
 #![allow(dead_code, reason = "the types are only described, never built")]
 
 use schemars::generate::SchemaSettings;
@@ -16,13 +17,18 @@ use std::collections::BTreeMap;
 /// The schema, by draft 2020-12.
 pub fn schema() -> Schema {
     let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(without_null));
-    settings.into_generator().into_root_schema_for::<Configuration>()
+    settings
+        .into_generator()
+        .into_root_schema_for::<Configuration>()
 }
 
 /// What need not be given is left out; it is never null.
 fn without_null(schema: &mut Schema) {
-    let is_null = |value: &Value| value == "null" || value.get("type").is_some_and(|kind| kind == "null");
-    let Some(object) = schema.as_object_mut() else { return };
+    let is_null =
+        |value: &Value| value == "null" || value.get("type").is_some_and(|kind| kind == "null");
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
     if let Some(Value::Array(kinds)) = object.get_mut("type") {
         kinds.retain(|kind| !is_null(kind));
         if let [kind] = &kinds[..] {
@@ -102,7 +108,8 @@ struct Configuration {
     /// Where requests can go, by name.
     #[schemars(extend("maxProperties" = 10_000))]
     pools: Option<BTreeMap<String, Pool>>,
-    /// Limits that routes name: each a bucket of `burst` requests that refills at `requests` per `per`, for all workers together.
+    /// Limits that routes name: each a bucket of `burst` requests that refills at `requests` per
+    /// `per`, for all workers together.
     #[schemars(extend("maxProperties" = 1000))]
     rate_limits: Option<BTreeMap<String, RateLimit>>,
     /// A hard bound on the memory of all limits together.
@@ -112,7 +119,8 @@ struct Configuration {
     routes: Option<Vec<Route>>,
     /// What happens when nothing matches. Default: respond with 404.
     no_route: Option<NoRoute>,
-    /// A request that carries the token in this header is told in the response what was decided. Off unless given.
+    /// A request that carries the token in this header is told in the response what was decided.
+    /// Off unless given.
     explain: Option<Explain>,
 }
 
@@ -152,13 +160,14 @@ struct Pool {
     sticky: Option<Sticky>,
     /// How the health of the targets is known. Without it every target is healthy.
     health: Option<Health>,
-    /// Pools that are tried in this order when this one has no healthy target. Their own lists are not followed.
+    /// Pools that are tried in this order when this one has no healthy target. Their own lists are
+    /// not followed.
     #[schemars(length(max = 16))]
     failover: Option<Vec<String>>,
     /// The targets of the region that the client is in go first, then the others.
     prefer_region: Option<PreferRegion>,
-    /// How long a new or recovered target takes to get its full share, up to 1h. Default: 10s with least_connections and
-    /// least_response_time, else 0s.
+    /// How long a new or recovered target takes to get its full share, up to 1h. Default: 10s with
+    /// least_connections and least_response_time, else 0s.
     slow_start: Option<Duration>,
 }
 
@@ -241,7 +250,8 @@ struct Target {
     cluster: Option<String>,
     /// `ip:port`, an IPv6 address in brackets. In a pool of endpoints.
     endpoint: Option<String>,
-    /// Unique in the pool; a sticky session belongs to it. Default: the cluster's or endpoint's own.
+    /// Unique in the pool; a sticky session belongs to it. Default: the cluster's or endpoint's
+    /// own.
     name: Option<String>,
     /// The share of new requests. 0: none, while sticky sessions stay. Default: 1.
     weight: Option<u32>,
@@ -270,7 +280,8 @@ struct Sticky {
     cookie: Option<StickyCookie>,
     /// For clients without cookies: the hash of this header's value chooses.
     header: Option<HeaderName>,
-    /// Base64 of at least 16 random bytes each. The first signs, every one verifies. Without keys a client can make a cookie up.
+    /// Base64 of at least 16 random bytes each. The first signs, every one verifies. Without keys a
+    /// client can make a cookie up.
     #[schemars(length(min = 1, max = 16))]
     keys: Option<Vec<String>>,
 }
@@ -432,7 +443,8 @@ struct Route {
     /// Unique; in logs, metrics and answers.
     #[schemars(length(min = 1, max = 128))]
     name: String,
-    /// A block of conditions that must all hold, or a list of such blocks: any of them. Without it: every request.
+    /// A block of conditions that must all hold, or a list of such blocks: any of them. Without it:
+    /// every request.
     r#match: Option<Match>,
     /// The names of limits; all must admit the request.
     #[schemars(length(max = 16))]
@@ -518,7 +530,8 @@ struct Path {
     ignore_case: Option<bool>,
 }
 
-/// A condition on the values of a header: its name, and one of exact, prefix, suffix, contains, regex and present.
+/// A condition on the values of a header: its name, and one of exact, prefix, suffix, contains,
+/// regex and present.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct HeaderCondition {
@@ -540,7 +553,8 @@ struct HeaderCondition {
     invert: Option<bool>,
 }
 
-/// A condition on the values of a name, and one of exact, prefix, suffix, contains, regex and present.
+/// A condition on the values of a name, and one of exact, prefix, suffix, contains, regex and
+/// present.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Condition {

@@ -1,12 +1,15 @@
-//! Traffic over virtual time through the real filter: many requests open at a time over the workers of a [`World`],
-//! targets that take their time, queue, fail and come back, VMs that trap, clocks that jump.
+//! Traffic over virtual time through the real filter: many requests open at a time over the workers
+//! of a [`World`], targets that take their time, queue, fail and come back, VMs that trap, clocks
+//! that jump.
 //!
-//! A run is a function of its scenario: the order of events is that of their times, and of those with one time that in
-//! which they were made. Every request has randomness of its own, so the same request takes the same time whoever chose
-//! its target, and two runs with different rules differ by the rules alone.
+//! A run is a function of its scenario: the order of events is that of their times, and of those
+//! with one time that in which they were made. Every request has randomness of its own, so the same
+//! request takes the same time whoever chose its target, and two runs with different rules differ
+//! by the rules alone.
 //!
-//! The proxy around the filter is the one of `envoy-config/`: a request whose connection fails is tried again, in a pool
-//! of endpoints at the next one of the filter's list, in a pool of clusters at the same; a request that was sent is not.
+//! The proxy around the filter is the one of `envoy-config/`: a request whose connection fails is
+//! tried again, in a pool of endpoints at the next one of the filter's list, in a pool of clusters
+//! at the same; a request that was sent is not.
 
 pub mod backend;
 pub mod measure;
@@ -33,7 +36,8 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 use traffic::Flow;
 
-/// How long it takes until a connection is refused, in nanoseconds: a way there and back in a data centre.
+/// How long it takes until a connection is refused, in nanoseconds: a way there and back in a data
+/// centre.
 const REFUSAL: u64 = 200_000;
 /// The longest pause before a retry, in nanoseconds (`retry_back_off` of `envoy-config/`).
 const BACK_OFF: u64 = 1_000_000;
@@ -61,8 +65,8 @@ pub enum Chooser {
     /// The filter.
     #[default]
     Filter,
-    /// Somebody who sees everything at all times: each target's queue, and how long each request will take. It sends a request
-    /// to where it will be answered first. The filter is not asked.
+    /// Somebody who sees everything at all times: each target's queue, and how long each request
+    /// will take. It sends a request to where it will be answered first. The filter is not asked.
     Oracle,
 }
 
@@ -121,7 +125,8 @@ enum Event {
     Sample,
 }
 
-/// An event with its time; the least is the greatest, for a heap. `number`: those of one time keep their order.
+/// An event with its time; the least is the greatest, for a heap. `number`: those of one time keep
+/// their order.
 struct Due {
     at: u64,
     number: u64,
@@ -290,7 +295,8 @@ impl<'s> Engine<'s> {
         self.at(self.now.saturating_add(nanoseconds), event);
     }
 
-    /// What falls due in the world (ticks, time-outs of probes) and what falls due here, in the order of their times.
+    /// What falls due in the world (ticks, time-outs of probes) and what falls due here, in the
+    /// order of their times.
     fn play(&mut self) {
         let end = self.scenario.duration;
         loop {
@@ -360,7 +366,8 @@ impl<'s> Engine<'s> {
         self.number += 1;
         let traffic = &self.scenario.traffic[place];
         let client = self.flows[place].client(place, traffic);
-        let random = fastrand::Rng::with_seed(mixed(self.scenario.seed.wrapping_add(mixed(self.number))));
+        let random =
+            fastrand::Rng::with_seed(mixed(self.scenario.seed.wrapping_add(mixed(self.number))));
         let mut request = Request {
             number: self.number,
             start: self.now,
@@ -379,7 +386,9 @@ impl<'s> Engine<'s> {
                 let headers = personal.as_ref().unwrap_or(&traffic.headers);
                 let mut stream = self.world.workers()[worker].open_from(headers, client.address);
                 let tries = match stream.request() {
-                    Step::Forward(headers) => route(self.scenario, &self.clusters, &headers, &mut self.random),
+                    Step::Forward(headers) => {
+                        route(self.scenario, &self.clusters, &headers, &mut self.random)
+                    }
                     Step::Reply(response) => {
                         stream.close();
                         return self.record(&request, response.status, true);
@@ -457,7 +466,9 @@ impl<'s> Engine<'s> {
         self.seen[target].asked += 1;
         match self.targets[target].reach {
             Reach::Refused => self.after(REFUSAL, Event::NoConnection(id)),
-            Reach::Silent => self.after(self.scenario.proxy.connect_timeout, Event::NoConnection(id)),
+            Reach::Silent => {
+                self.after(self.scenario.proxy.connect_timeout, Event::NoConnection(id))
+            }
             Reach::Up => {
                 let service = self.targets[target].model.service.draw(&mut random);
                 match self.targets[target].arrive(
@@ -481,7 +492,9 @@ impl<'s> Engine<'s> {
 
     fn no_connection(&mut self, id: Id) {
         let pause = self.random.u64(..BACK_OFF);
-        let Some(request) = self.request(id) else { return };
+        let Some(request) = self.request(id) else {
+            return;
+        };
         if request.tried + 1 < request.tries.len() {
             let failed = request.target();
             request.tried += 1;
@@ -506,7 +519,8 @@ impl<'s> Engine<'s> {
         match owner {
             Owner::Request(id) => self.answer(id, End::Status(status)),
             Owner::Probe(token) => {
-                self.world.end_http_call(token, &Outcome::Answer(bare(status)));
+                self.world
+                    .end_http_call(token, &Outcome::Answer(bare(status)));
             }
         }
     }
@@ -520,7 +534,9 @@ impl<'s> Engine<'s> {
 
     /// A request comes to its end.
     fn answer(&mut self, id: Id, end: End) {
-        let Some(mut request) = self.take(id) else { return };
+        let Some(mut request) = self.take(id) else {
+            return;
+        };
         if end.status() >= 500 {
             self.seen[request.target()].failed += 1;
         }
@@ -541,7 +557,9 @@ impl<'s> Engine<'s> {
     }
 
     fn leave(&mut self, id: Id) {
-        let Some(mut request) = self.take(id) else { return };
+        let Some(mut request) = self.take(id) else {
+            return;
+        };
         if let Some(stream) = request.stream.take() {
             stream.leaves();
         }
@@ -568,7 +586,9 @@ impl<'s> Engine<'s> {
         let calls = self.world.http_calls();
         for call in calls.iter().filter(|call| call.token > seen) {
             self.seen_calls = self.seen_calls.max(call.token);
-            let Some(target) = self.route_call(call) else { continue };
+            let Some(target) = self.route_call(call) else {
+                continue;
+            };
             self.probe(call.token, usize::from(target));
         }
     }
@@ -596,7 +616,10 @@ impl<'s> Engine<'s> {
         }
         match self.targets[target].reach {
             Reach::Refused => self.after(REFUSAL, Event::Unreachable(token)),
-            Reach::Silent => self.after(self.scenario.proxy.connect_timeout, Event::Unreachable(token)),
+            Reach::Silent => self.after(
+                self.scenario.proxy.connect_timeout,
+                Event::Unreachable(token),
+            ),
             Reach::Up => {
                 let service = self.targets[target].model.probe.draw(&mut self.random);
                 let job = Job {
@@ -689,7 +712,9 @@ impl<'s> Engine<'s> {
         let proxy = self.world.proxy();
         let count = |place: &String| proxy.counter(&format!("{place}.in_flight")) as u32;
         let targets = self.scenario.targets.iter();
-        targets.map(|target| target.places.iter().map(count).sum()).collect()
+        targets
+            .map(|target| target.places.iter().map(count).sum())
+            .collect()
     }
 
     fn into_run(self) -> Run {
@@ -699,10 +724,17 @@ impl<'s> Engine<'s> {
             Value::Samples(_) => None,
         };
         let metrics = proxy.metrics().all().filter_map(numbers).collect();
-        let log = proxy.take_log().into_iter().filter(|line| line.level >= WARNING);
+        let log = proxy
+            .take_log()
+            .into_iter()
+            .filter(|line| line.level >= WARNING);
         Run {
             metrics,
-            log: self.refused.into_iter().chain(log.map(|line| line.message)).collect(),
+            log: self
+                .refused
+                .into_iter()
+                .chain(log.map(|line| line.message))
+                .collect(),
             open: self.requests.len(),
             records: self.records,
             samples: self.samples,
@@ -710,8 +742,9 @@ impl<'s> Engine<'s> {
     }
 }
 
-/// The targets of a request's tries, as the proxy's router finds them: `cluster_header`, `override_host`, and for what the
-/// list does not cover any endpoint of the cluster. Empty: there is no such cluster.
+/// The targets of a request's tries, as the proxy's router finds them: `cluster_header`,
+/// `override_host`, and for what the list does not cover any endpoint of the cluster. Empty: there
+/// is no such cluster.
 fn route(
     scenario: &Scenario,
     clusters: &BTreeMap<Vec<u8>, Cluster>,
@@ -732,7 +765,9 @@ fn route(
         Some(Cluster::Endpoints(endpoints)) => {
             let list = first(&upstream.endpoint_header).unwrap_or_default();
             let list = std::str::from_utf8(list).unwrap_or_default();
-            let listed = list.split(',').filter_map(|address| endpoints.get(address).copied());
+            let listed = list
+                .split(',')
+                .filter_map(|address| endpoints.get(address).copied());
             let mut targets: Vec<u16> = listed.take(tries).collect();
             let any = || random.choice(endpoints.values()).copied();
             targets.extend(std::iter::from_fn(any).take(tries - targets.len()));

@@ -1,9 +1,11 @@
-//! A native host for the unmodified filter: a proxy with virtual workers on one thread ([`Builder::start`]), or with a
-//! real thread for each worker ([`Builder::race`]). It has its own clock and its own randomness, and what happens is a
-//! function of the seed; in a race with a baton, of the baton's too.
+//! A native host for the unmodified filter: a proxy with virtual workers on one thread
+//! ([`Builder::start`]), or with a real thread for each worker ([`Builder::race`]). It has its own
+//! clock and its own randomness, and what happens is a function of the seed; in a race with a
+//! baton, of the baton's too.
 //!
-//! It copies these behaviours of Envoy 1.40. A *law* is a test of `tests/host_laws.rs`: it asks a probe in this host and
-//! in a real Envoy the same, and must hear the same. What is not in the table is not copied.
+//! It copies these behaviours of Envoy 1.40. A *law* is a test of `tests/host_laws.rs`: it asks a
+//! probe in this host and in a real Envoy the same, and must hear the same. What is not in the
+//! table is not copied.
 //!
 //! | behaviour | law |
 //! |---|---|
@@ -37,7 +39,8 @@
 //! | HTTP calls: they bring the headers along that choose an endpoint | `an_http_call_reaches_the_endpoint_that_its_header_names` |
 //! | HTTP calls: to no cluster, a bad argument; no answer in time, 504; nobody there, 503; broken off, a callback without headers | `an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers` |
 //!
-//! One thing it cannot play is a panic of the filter's own: natively that ends the process. [`World::kill`] is the trap.
+//! One thing it cannot play is a panic of the filter's own: natively that ends the process.
+//! [`World::kill`] is the trap.
 
 mod abi;
 mod baton;
@@ -115,7 +118,9 @@ impl fmt::Display for ConfigureFailed {
     /// A line for each of the log's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the filter refuses its configuration")?;
-        self.log.iter().try_for_each(|line| write!(f, "\n{}", line.message))
+        self.log
+            .iter()
+            .try_for_each(|line| write!(f, "\n{}", line.message))
     }
 }
 
@@ -155,7 +160,10 @@ impl World {
 
     /// A world for exchanges with this configuration.
     pub fn of(configuration: &Value, workers: usize) -> Result<World, ConfigureFailed> {
-        World::builder().workers(workers).exchanges(configuration).start()
+        World::builder()
+            .workers(workers)
+            .exchanges(configuration)
+            .start()
     }
 
     /// What the workers share: shared data, metrics, log, clock.
@@ -178,12 +186,14 @@ impl World {
         self.workers[worker].0.kill();
     }
 
-    /// When something falls due next (a tick, the time-out of a call), in nanoseconds since the world began.
+    /// When something falls due next (a tick, the time-out of a call), in nanoseconds since the
+    /// world began.
     pub fn next_due(&self) -> Option<u64> {
         self.vms().filter_map(|vm| vm.next_due()).min()
     }
 
-    /// Lets time pass. What falls due in it (ticks, time-outs of calls) happens at its own time, in order.
+    /// Lets time pass. What falls due in it (ticks, time-outs of calls) happens at its own time, in
+    /// order.
     pub fn advance(&self, by: Duration) {
         let end = self.proxy.monotonic() + by.as_nanos() as u64;
         while let Some(due) = self.next_due()
@@ -195,8 +205,9 @@ impl World {
         self.proxy.pass_until(end);
     }
 
-    /// Loads another configuration, as an LDS update does: first on the main thread, and only if it is accepted there
-    /// on the workers. Streams under way end with the configuration that they began with.
+    /// Loads another configuration, as an LDS update does: first on the main thread, and only if it
+    /// is accepted there on the workers. Streams under way end with the configuration that they
+    /// began with.
     pub fn reload(&self, configuration: &[u8]) -> Result<(), ConfigureFailed> {
         let configuration: Arc<[u8]> = configuration.into();
         try_out(&self.proxy, self.guest, &configuration)?;
@@ -214,7 +225,8 @@ impl World {
         Ok(())
     }
 
-    /// The HTTP calls of the filter's own that wait for an answer: of the workers, and of the main thread's VM.
+    /// The HTTP calls of the filter's own that wait for an answer: of the workers, and of the main
+    /// thread's VM.
     pub fn http_calls(&self) -> Vec<HttpCall> {
         self.vms().flat_map(|vm| vm.http_calls()).collect()
     }
@@ -273,23 +285,23 @@ impl Builder {
         self
     }
 
-    /// The plugin's configuration as its bytes. If they are JSON, the proxy has the clusters and endpoints that they
-    /// name; otherwise none.
+    /// The plugin's configuration as its bytes. If they are JSON, the proxy has the clusters and
+    /// endpoints that they name; otherwise none.
     pub fn config(mut self, configuration: &[u8]) -> Builder {
         self.configuration = configuration.into();
         self
     }
 
-    /// A configuration for whole exchanges, through [`crate::exchange::Host`]: the same, with `explain` switched on
-    /// where it is off, because the hosts are told by it what was decided.
+    /// A configuration for whole exchanges, through [`crate::exchange::Host`]: the same, with
+    /// `explain` switched on where it is off, because the hosts are told by it what was decided.
     pub fn exchanges(mut self, configuration: &Value) -> Builder {
         let mut configuration = configuration.clone();
         self.exchanges = Some(Exchanges::of(&mut configuration));
         self.config(configuration.to_string().as_bytes())
     }
 
-    /// In exchanges there is no route for requests without the header that names the cluster. By default there is one
-    /// of the proxy's own, to a backend that no pool names.
+    /// In exchanges there is no route for requests without the header that names the cluster. By
+    /// default there is one of the proxy's own, to a backend that no pool names.
     pub fn without_own_route(mut self) -> Builder {
         if let Some(exchanges) = &mut self.exchanges {
             exchanges.own_route = false;
@@ -343,9 +355,9 @@ impl Builder {
         })
     }
 
-    /// Runs `job` on real threads, one for each worker, each with a VM of its own. With a seed for the baton, one
-    /// thread runs at a time and the seed chooses which at each host call; without, they run as the machine lets them.
-    /// No time passes by itself.
+    /// Runs `job` on real threads, one for each worker, each with a VM of its own. With a seed for
+    /// the baton, one thread runs at a time and the seed chooses which at each host call; without,
+    /// they run as the machine lets them. No time passes by itself.
     pub fn race<T: Send>(
         self,
         baton: Option<u64>,
@@ -397,8 +409,13 @@ impl Builder {
     }
 }
 
-/// What the main thread does with a configuration before any other VM sees it: it loads it in a canary, which is thrown away.
-fn try_out(proxy: &Arc<Proxy>, guest: fn(), configuration: &Arc<[u8]>) -> Result<(), ConfigureFailed> {
+/// What the main thread does with a configuration before any other VM sees it: it loads it in a
+/// canary, which is thrown away.
+fn try_out(
+    proxy: &Arc<Proxy>,
+    guest: fn(),
+    configuration: &Arc<[u8]>,
+) -> Result<(), ConfigureFailed> {
     let canary = Vm::new(proxy.clone(), MAIN, guest);
     let accepted = canary.configure(configuration);
     canary.kill();
@@ -409,7 +426,9 @@ fn try_out(proxy: &Arc<Proxy>, guest: fn(), configuration: &Arc<[u8]>) -> Result
 }
 
 fn refused(proxy: &Proxy) -> ConfigureFailed {
-    ConfigureFailed { log: proxy.take_log() }
+    ConfigureFailed {
+        log: proxy.take_log(),
+    }
 }
 
 /// The clusters and endpoints that a configuration names, if it is JSON.

@@ -1,9 +1,10 @@
-//! A guest that makes the host calls that a request asks for, and answers with what they returned. The same laws ask
-//! it in the simulated host and in a real one.
+//! A guest that makes the host calls that a request asks for, and answers with what they returned.
+//! The same laws ask it in the simulated host and in a real one.
 //!
-//! The header `x-do` holds commands separated by `;`, each of words; `x-do-response` those for the response phase. What
-//! they returned, `;` between them, is the body of the answer, and the header `x-did` of the response. Without a
-//! command `go` the request is answered by the probe, with it it goes on.
+//! The header `x-do` holds commands separated by `;`, each of words; `x-do-response` those for the
+//! response phase. What they returned, `;` between them, is the body of the answer, and the header
+//! `x-did` of the response. Without a command `go` the request is answered by the probe, with it it
+//! goes on.
 //!
 //! | command | returns |
 //! |---|---|
@@ -22,10 +23,11 @@
 //! | `go` | the request goes on |
 //! | `trap` | never |
 //!
-//! A configuration of `refuse` is refused; one that starts with `call CLUSTER…` makes one HTTP call to each cluster at
-//! the first tick, with a time-out of half a second, and writes to the key `called.CLUSTER` what became of it. `CLUSTER=ENDPOINT` names
-//! an endpoint in the header `x-pointsman-endpoint`. With one that starts with `tick NAME` each VM raises the gauge `ticking.NAME` at its
-//! first tick, and the key `ticked.NAME` at every tick.
+//! A configuration of `refuse` is refused; one that starts with `call CLUSTER…` makes one HTTP call
+//! to each cluster at the first tick, with a time-out of half a second, and writes to the key
+//! `called.CLUSTER` what became of it. `CLUSTER=ENDPOINT` names an endpoint in the header
+//! `x-pointsman-endpoint`. With one that starts with `tick NAME` each VM raises the gauge
+//! `ticking.NAME` at its first tick, and the key `ticked.NAME` at every tick.
 
 #![allow(missing_docs)] // of the symbols that `main!` exports
 
@@ -48,8 +50,13 @@ pub fn start() {
 mod import {
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {
-        pub fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: *mut *mut u8, size: *mut usize)
-        -> u32;
+        pub fn proxy_get_buffer_bytes(
+            kind: u32,
+            start: usize,
+            max: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
         pub fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
         pub fn proxy_get_header_map_value(
             map: u32,
@@ -73,7 +80,12 @@ mod import {
             value_size: usize,
         ) -> u32;
         pub fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
-        pub fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+        pub fn proxy_get_property(
+            path: *const u8,
+            path_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
         pub fn proxy_get_shared_data(
             key: *const u8,
             key_size: usize,
@@ -99,7 +111,12 @@ mod import {
             grpc_status: i32,
         ) -> u32;
         pub fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
-        pub fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+        pub fn proxy_define_metric(
+            kind: u32,
+            name: *const u8,
+            name_size: usize,
+            id: *mut u32,
+        ) -> u32;
         pub fn proxy_increment_metric(id: u32, offset: i64) -> u32;
         pub fn proxy_record_metric(id: u32, value: u64) -> u32;
         pub fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
@@ -132,17 +149,22 @@ fn shown((status, value): (u32, Vec<u8>)) -> String {
 
 fn get_shared(key: &str) -> ((u32, Vec<u8>), u32) {
     let mut cas = 0;
-    let found =
-        bytes(|data, size| unsafe { import::proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas) });
+    let found = bytes(|data, size| unsafe {
+        import::proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas)
+    });
     (found, cas)
 }
 
 fn set_shared(key: &str, value: &str, cas: u32) -> u32 {
-    unsafe { import::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) }
+    unsafe {
+        import::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas)
+    }
 }
 
 fn header(map: u32, name: &str) -> (u32, Vec<u8>) {
-    bytes(|data, size| unsafe { import::proxy_get_header_map_value(map, name.as_ptr(), name.len(), data, size) })
+    bytes(|data, size| unsafe {
+        import::proxy_get_header_map_value(map, name.as_ptr(), name.len(), data, size)
+    })
 }
 
 /// `.` in the path stands for NUL.
@@ -152,7 +174,9 @@ fn property(path: &str) -> (u32, Vec<u8>) {
 }
 
 fn configuration() -> (u32, Vec<u8>) {
-    bytes(|data, size| unsafe { import::proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size) })
+    bytes(|data, size| unsafe {
+        import::proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size)
+    })
 }
 
 #[derive(Default)]
@@ -300,7 +324,11 @@ impl HttpContext for Stream {
             number("response.grpc_status"),
             shown(property("upstream.address"))
         );
-        set_shared(&key, &(String::from_utf8_lossy(&before.1).into_owned() + &line), 0);
+        set_shared(
+            &key,
+            &(String::from_utf8_lossy(&before.1).into_owned() + &line),
+            0,
+        );
     }
 
     fn on_http_response_headers(&mut self, _count: usize, end: bool) -> Action {
@@ -309,7 +337,15 @@ impl HttpContext for Stream {
         if !later.is_empty() {
             let did = self.run(&later);
             let name = "x-did";
-            unsafe { import::proxy_add_header_map_value(2, name.as_ptr(), name.len(), did.as_ptr(), did.len()) };
+            unsafe {
+                import::proxy_add_header_map_value(
+                    2,
+                    name.as_ptr(),
+                    name.len(),
+                    did.as_ptr(),
+                    did.len(),
+                )
+            };
         }
         Action::Continue
     }
@@ -323,7 +359,10 @@ impl Stream {
     }
 
     fn run(&mut self, commands: &str) -> String {
-        let commands = commands.split(';').map(str::trim).filter(|command| !command.is_empty());
+        let commands = commands
+            .split(';')
+            .map(str::trim)
+            .filter(|command| !command.is_empty());
         let did: Vec<_> = commands
             .map(|command| {
                 let words: Vec<_> = command.split(' ').collect();
@@ -352,12 +391,19 @@ impl Stream {
             }
             ["header", map, name] => shown(header(number(map), name)),
             ["names", map] => {
-                let (status, wire) =
-                    bytes(|data, size| unsafe { import::proxy_get_header_map_pairs(number(map), data, size) });
+                let (status, wire) = bytes(|data, size| unsafe {
+                    import::proxy_get_header_map_pairs(number(map), data, size)
+                });
                 format!("{status} {}", names(&wire).join(" "))
             }
             ["add", map, name, value] => unsafe {
-                import::proxy_add_header_map_value(number(map), name.as_ptr(), name.len(), value.as_ptr(), value.len())
+                import::proxy_add_header_map_value(
+                    number(map),
+                    name.as_ptr(),
+                    name.len(),
+                    value.as_ptr(),
+                    value.len(),
+                )
             }
             .to_string(),
             ["put", map, name, value] => unsafe {
@@ -370,9 +416,10 @@ impl Stream {
                 )
             }
             .to_string(),
-            ["remove", map, name] => {
-                unsafe { import::proxy_remove_header_map_value(number(map), name.as_ptr(), name.len()) }.to_string()
+            ["remove", map, name] => unsafe {
+                import::proxy_remove_header_map_value(number(map), name.as_ptr(), name.len())
             }
+            .to_string(),
             ["property", path] => shown(property(path)),
             ["log", name] => {
                 self.log = Some((*name).to_owned());
@@ -385,7 +432,9 @@ impl Stream {
                     _ => 2,
                 };
                 let mut number = 0;
-                let status = unsafe { import::proxy_define_metric(kind, name.as_ptr(), name.len(), &mut number) };
+                let status = unsafe {
+                    import::proxy_define_metric(kind, name.as_ptr(), name.len(), &mut number)
+                };
                 let id = match self.metric.replace(number) == Some(number) {
                     true => "the same id",
                     false => "another id",
@@ -393,10 +442,12 @@ impl Stream {
                 format!("{status} {id}")
             }
             ["up", by] => {
-                unsafe { import::proxy_increment_metric(self.metric.unwrap(), by.parse().unwrap()) }.to_string()
+                unsafe { import::proxy_increment_metric(self.metric.unwrap(), by.parse().unwrap()) }
+                    .to_string()
             }
             ["record", value] => {
-                unsafe { import::proxy_record_metric(self.metric.unwrap(), value.parse().unwrap()) }.to_string()
+                unsafe { import::proxy_record_metric(self.metric.unwrap(), value.parse().unwrap()) }
+                    .to_string()
             }
             ["value"] => {
                 let mut value = 0;
@@ -414,7 +465,10 @@ impl Stream {
                     "-" => "",
                     body => body,
                 };
-                let headers: Vec<_> = headers.iter().filter_map(|header| header.split_once('=')).collect();
+                let headers: Vec<_> = headers
+                    .iter()
+                    .filter_map(|header| header.split_once('='))
+                    .collect();
                 reply(status.parse().unwrap(), body, &headers).to_string()
             }
             ["go"] => {

@@ -1,5 +1,6 @@
-//! Pointsman as it is, in a VM that traps after it has decided a request with the header `x-trap`: what nothing in Pointsman itself
-//! does, and a proxy must survive. Natively `World::kill` is the trap.
+//! Pointsman as it is, in a VM that traps after it has decided a request with the header `x-trap`:
+//! what nothing in Pointsman itself does, and a proxy must survive. Natively `World::kill` is the
+//! trap.
 
 #![allow(missing_docs)] // of the symbols that `main!` exports
 
@@ -43,7 +44,10 @@ struct Stream(Box<dyn HttpContext>);
 impl Context for Stream {}
 
 impl HttpContext for Stream {
-    #[expect(clippy::disallowed_methods, reason = "it panics, and that is what is wanted")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it panics, and that is what is wanted"
+    )]
     fn on_http_request_headers(&mut self, count: usize, end: bool) -> Action {
         let action = self.0.on_http_request_headers(count, end);
         assert!(self.get_http_request_header("x-trap").is_none(), "as asked");

@@ -1,24 +1,27 @@
 //! Which target a new request goes to: weighted selection.
 //!
-//! **Round robin** is Tijdeman's algorithm for the chairman assignment problem (R. Tijdeman, "The chairman assignment
-//! problem", Discrete Mathematics 32, 1980). After any number k of requests, each of n targets with weight w out of W has got
-//! k·w/W requests up to an error of at most 1 − 1/(2n−2), and no algorithm can promise less. The usual "smooth
-//! weighted round robin" (nginx) has no such bound and errs by more than 1 with many targets. Each worker counts for
-//! itself, which costs no host call: errors below 1 each, N workers together err by less than N, and over whole cycles of
-//! the weights not at all.
+//! **Round robin** is Tijdeman's algorithm for the chairman assignment problem (R. Tijdeman, "The
+//! chairman assignment problem", Discrete Mathematics 32, 1980). After any number k of requests,
+//! each of n targets with weight w out of W has got k·w/W requests up to an error of at most 1 −
+//! 1/(2n−2), and no algorithm can promise less. The usual "smooth weighted round robin" (nginx) has
+//! no such bound and errs by more than 1 with many targets. Each worker counts for itself, which
+//! costs no host call: errors below 1 each, N workers together err by less than N, and over whole
+//! cycles of the weights not at all.
 //!
-//! **Random** and **split** cut the range [0, 1) into parts by weight, in their order. A draw hands back what it did not
-//! use of the roll, so that one random number serves a split, the pool in it, and the retries.
+//! **Random** and **split** cut the range [0, 1) into parts by weight, in their order. A draw hands
+//! back what it did not use of the roll, so that one random number serves a split, the pool in it,
+//! and the retries.
 //!
-//! **Hashed** is weighted rendezvous hashing (Thaler and Ravishankar, "Using name-based mappings to increase hit
-//! rates", 1998; weights after Schindelhauer and Schomaker, "Weighted distributed hash tables", 2005): each target
-//! draws an exponential variable from the hash of key and name, divided by its weight, and the least wins. A target that
-//! goes away takes only its own keys along.
+//! **Hashed** is weighted rendezvous hashing (Thaler and Ravishankar, "Using name-based mappings to
+//! increase hit rates", 1998; weights after Schindelhauer and Schomaker, "Weighted distributed hash
+//! tables", 2005): each target draws an exponential variable from the hash of key and name, divided
+//! by its weight, and the least wins. A target that goes away takes only its own keys along.
 //!
-//! It was measured against Maglev (Eisenbud et al., NSDI 2016; 65,537 entries and weights as in Envoy) and rings (as in
-//! Envoy: 1024 points at least; or 160 points a target), with weights 1 to 8 and 100,000 keys or more. χ² per degree of
-//! freedom is about 1 where keys are spread exactly by weight and only their number errs. Moved are the keys that change their
-//! target when one is removed, over those that had to.
+//! It was measured against Maglev (Eisenbud et al., NSDI 2016; 65,537 entries and weights as in
+//! Envoy) and rings (as in Envoy: 1024 points at least; or 160 points a target), with weights 1 to
+//! 8 and 100,000 keys or more. χ² per degree of freedom is about 1 where keys are spread exactly by
+//! weight and only their number errs. Moved are the keys that change their target when one is
+//! removed, over those that had to.
 //!
 //! | | targets | χ²/df | moved | bytes for each pool | ns for each choice: median of 9 (least to most) |
 //! |---|---|---|---|---|---|
@@ -36,10 +39,11 @@
 //! | ring, 160 a target | 20 | 76 | 1.38 | 51,200 | 41 (28 to 44) |
 //! | | 200 | 4.8 | 1.15 | 512,000 | 80 (65 to 211) |
 //!
-//! Rendezvous alone is exact and moves nothing needlessly, also where targets are not usable for a while, without a table
-//! to build anew. Its price is a look at each target, which round robin pays too: 941 ns for 200 targets and 116,301 ns for
-//! 10,000 in the same run. (Processor time of a native build, on a busy machine: another run had about half for 2,000. The
-//! winner's times: `cargo test --release -p pointsman-core time_of_a_hashed_choice -- --ignored --nocapture`.)
+//! Rendezvous alone is exact and moves nothing needlessly, also where targets are not usable for a
+//! while, without a table to build anew. Its price is a look at each target, which round robin pays
+//! too: 941 ns for 200 targets and 116,301 ns for 10,000 in the same run. (Processor time of a
+//! native build, on a busy machine: another run had about half for 2,000. The winner's times:
+//! `cargo test --release -p pointsman-core time_of_a_hashed_choice -- --ignored --nocapture`.)
 
 pub mod least;
 
@@ -52,7 +56,8 @@ use std::net::IpAddr;
 /// `balance` of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Balance {
-    /// Smooth and weighted: over any whole cycle of the weights each target gets exactly its share. The default.
+    /// Smooth and weighted: over any whole cycle of the weights each target gets exactly its share.
+    /// The default.
     #[default]
     RoundRobin,
     /// Independent draws in proportion to the weights.
@@ -61,9 +66,10 @@ pub enum Balance {
     LeastConnections,
     /// The target with the least of response time × requests in flight for its weight.
     LeastResponseTime,
-    /// The target that the hash of this part of the request belongs to: `consistent_hash`, and `ip_hash` with the
-    /// client's address. A request without the part is balanced as by [`Balance::RoundRobin`], so that such requests do not
-    /// all end on one target. The part of a split is still the roll's choice.
+    /// The target that the hash of this part of the request belongs to: `consistent_hash`, and
+    /// `ip_hash` with the client's address. A request without the part is balanced as by
+    /// [`Balance::RoundRobin`], so that such requests do not all end on one target. The part of a
+    /// split is still the roll's choice.
     Hash(KeyPart),
 }
 
@@ -74,8 +80,8 @@ impl Balance {
     }
 }
 
-/// How many further endpoints a request names for the proxy's retries. Envoy tries each once at most, its default is one
-/// retry, and every address makes the header longer.
+/// How many further endpoints a request names for the proxy's retries. Envoy tries each once at
+/// most, its default is one retry, and every address makes the header longer.
 pub const RETRIES: usize = 3;
 
 /// One worker's round robin over one pool.
@@ -97,14 +103,14 @@ pub struct RoundRobin {
 struct Turn {
     /// 0: takes no part.
     weight: u32,
-    /// `total` times what the target should have got so far, less what it has got. Always within ±`total`, and 0 after
-    /// every whole cycle.
+    /// `total` times what the target should have got so far, less what it has got. Always within
+    /// ±`total`, and 0 after every whole cycle.
     due: i64,
 }
 
 impl RoundRobin {
-    /// For a pool. `rotation` is any number that differs between workers (a random one will do): it decides ties, so that
-    /// not every worker begins with the same target.
+    /// For a pool. `rotation` is any number that differs between workers (a random one will do): it
+    /// decides ties, so that not every worker begins with the same target.
     pub fn new(pool: &Pool, rotation: u64) -> RoundRobin {
         RoundRobin {
             turns: vec![Turn::default(); pool.targets.len()],
@@ -115,10 +121,11 @@ impl RoundRobin {
         }
     }
 
-    /// The next target among those that take new requests and are `usable`. None: there is no such target.
+    /// The next target among those that take new requests and are `usable`. None: there is no such
+    /// target.
     ///
-    /// When that set changes, a new cycle begins, and ties go on after the last target chosen, so that even a set that
-    /// changes with every request is served in turn.
+    /// When that set changes, a new cycle begins, and ties go on after the last target chosen, so
+    /// that even a set that changes with every request is served in turn.
     pub fn pick(&mut self, pool: &Pool, usable: &dyn Fn(usize) -> bool) -> Option<usize> {
         if self.follow(pool, usable) {
             self.total = self.turns.iter().map(|turn| u64::from(turn.weight)).sum();
@@ -126,9 +133,10 @@ impl RoundRobin {
             self.turns.iter_mut().for_each(|turn| turn.due = 0);
             self.first = self.next_first;
         }
-        // In units of 1/(2n−2) of a request times `total`: a target may be served once it is due at least 1 unit, and must
-        // be before it is due more than 2n−3 of them. Of those that may, the one whose time is up first is served. A lone
-        // target, for which the unit does not exist, is always due.
+        // In units of 1/(2n−2) of a request times `total`: a target may be served once it is due at
+        // least 1 unit, and must be before it is due more than 2n−3 of them. Of those that may, the
+        // one whose time is up first is served. A lone target, for which the unit does not exist,
+        // is always due.
         let units = i128::from((2 * self.count).saturating_sub(2).max(1));
         let total = i128::from(self.total);
         let size = self.turns.len() as u64;
@@ -142,7 +150,8 @@ impl RoundRobin {
             if due < total {
                 continue;
             }
-            // The time that is left is `left / weight` requests, up to a factor that is the same for all.
+            // The time that is left is `left / weight` requests, up to a factor that is the same
+            // for all.
             let left = (units - 1) * total - due;
             let place = (i as u64 + size - self.first) % size;
             let sooner = best.is_none_or(|(_, least, weight, nearest)| {
@@ -177,11 +186,16 @@ impl RoundRobin {
     }
 }
 
-/// The part of [0, 1) into which `roll` (in units of 2^−64) falls, where the parts lie side by side in their order, each as
-/// wide as its share of the weights; and what remains of the roll, again spread over [0, 2^64). None: all weights are 0.
+/// The part of [0, 1) into which `roll` (in units of 2^−64) falls, where the parts lie side by side
+/// in their order, each as wide as its share of the weights; and what remains of the roll, again
+/// spread over [0, 2^64). None: all weights are 0.
 ///
-/// Source: Lemire, "Fast random integer generation in an interval", 2019: a product in place of a division.
-pub fn pick_weighted(weights: impl Iterator<Item = u32> + Clone, roll: u64) -> Option<(usize, u64)> {
+/// Source: Lemire, "Fast random integer generation in an interval", 2019: a product in place of a
+/// division.
+pub fn pick_weighted(
+    weights: impl Iterator<Item = u32> + Clone,
+    roll: u64,
+) -> Option<(usize, u64)> {
     let total: u64 = weights.clone().map(u64::from).sum();
     let mut rest = u128::from(roll) * u128::from(total);
     for (i, weight) in weights.enumerate() {
@@ -194,8 +208,8 @@ pub fn pick_weighted(weights: impl Iterator<Item = u32> + Clone, roll: u64) -> O
     None
 }
 
-/// `balance: random`: a draw by weight among the targets that take new requests and are `usable`, and what remains of the
-/// roll. None: there is no such target.
+/// `balance: random`: a draw by weight among the targets that take new requests and are `usable`,
+/// and what remains of the roll. None: there is no such target.
 pub fn random(pool: &Pool, usable: &dyn Fn(usize) -> bool, roll: u64) -> Option<(usize, u64)> {
     let weights = pool.targets.iter().enumerate().map(|(i, target)| {
         if target.takes_new() && usable(i) {
@@ -207,9 +221,15 @@ pub fn random(pool: &Pool, usable: &dyn Fn(usize) -> bool, roll: u64) -> Option<
     pick_weighted(weights, roll)
 }
 
-/// The targets to try after `chosen`, at most [`RETRIES`], in order: drawn by weight without putting back, so that what a
-/// broken target leaves behind spreads over the others as new requests do. Never one that takes nothing new.
-pub fn retries(pool: &Pool, usable: &dyn Fn(usize) -> bool, chosen: usize, mut roll: u64) -> Vec<usize> {
+/// The targets to try after `chosen`, at most [`RETRIES`], in order: drawn by weight without
+/// putting back, so that what a broken target leaves behind spreads over the others as new requests
+/// do. Never one that takes nothing new.
+pub fn retries(
+    pool: &Pool,
+    usable: &dyn Fn(usize) -> bool,
+    chosen: usize,
+    mut roll: u64,
+) -> Vec<usize> {
     let mut order = Vec::with_capacity(RETRIES);
     while order.len() < RETRIES {
         let left = |i: usize| i != chosen && !order.contains(&i) && usable(i);
@@ -222,8 +242,9 @@ pub fn retries(pool: &Pool, usable: &dyn Fn(usize) -> bool, chosen: usize, mut r
     order
 }
 
-/// The hash of a request's key for [`Hashed`], the same on every worker and every proxy with a pool of this name. `client` is
-/// asked for the client's address where that is the key. None: the request does not have this part.
+/// The hash of a request's key for [`Hashed`], the same on every worker and every proxy with a pool
+/// of this name. `client` is asked for the client's address where that is the key. None: the
+/// request does not have this part.
 pub fn key_hash(
     pool: &Pool,
     key: &KeyPart,
@@ -244,7 +265,8 @@ pub fn key_hash(
     Some(hash.finish())
 }
 
-/// Rendezvous hashing over one pool. It remembers nothing of requests; what it holds is the same in every worker.
+/// Rendezvous hashing over one pool. It remembers nothing of requests; what it holds is the same in
+/// every worker.
 #[derive(Debug)]
 pub struct Hashed {
     /// The hashes of the targets' names, in the pool's order.
@@ -260,13 +282,18 @@ impl Hashed {
             hash.finish()
         };
         Hashed {
-            names: pool.targets.iter().map(|target| name(&target.name)).collect(),
+            names: pool
+                .targets
+                .iter()
+                .map(|target| name(&target.name))
+                .collect(),
         }
     }
 
-    /// The target that a key's hash belongs to, among those that take new requests and are `usable`: each gets keys in
-    /// proportion to its weight. It depends on the names of the targets and not on their order, and a target that is
-    /// added, removed or given another weight moves no key but its own. None: there is no such target.
+    /// The target that a key's hash belongs to, among those that take new requests and are
+    /// `usable`: each gets keys in proportion to its weight. It depends on the names of the targets
+    /// and not on their order, and a target that is added, removed or given another weight moves no
+    /// key but its own. None: there is no such target.
     pub fn pick(&self, pool: &Pool, usable: &dyn Fn(usize) -> bool, hash: u64) -> Option<usize> {
         let mut best: Option<(usize, (f64, u64))> = None;
         for (i, (target, name)) in pool.targets.iter().zip(&self.names).enumerate() {
@@ -287,8 +314,9 @@ impl Hashed {
     }
 }
 
-/// A bound below [`exponential`] that costs next to nothing, so that of n targets only about ln n need the logarithm:
-/// −ln(u) ≥ 1 − u. It is lower by one part in 2^40, which is far more than all roundings together.
+/// A bound below [`exponential`] that costs next to nothing, so that of n targets only about ln n
+/// need the logarithm: −ln(u) ≥ 1 − u. It is lower by one part in 2^40, which is far more than all
+/// roundings together.
 fn at_least(bits: u64) -> f64 {
     const SCALE: f64 = (1.0 - 1.0 / (1_u64 << 40) as f64) / (1_u64 << 52) as f64;
     (!bits >> 12) as f64 * SCALE
@@ -296,20 +324,23 @@ fn at_least(bits: u64) -> f64 {
 
 /// −ln(u) for the fraction u of 2^64 that the bits stand for: an exponential variable.
 ///
-/// Written out in additions, multiplications and divisions, which IEEE 754 rounds the same way on every machine; a
-/// library's `ln` may differ in its last bit between the proxy and `host-sim`, or between two proxies.
+/// Written out in additions, multiplications and divisions, which IEEE 754 rounds the same way on
+/// every machine; a library's `ln` may differ in its last bit between the proxy and `host-sim`, or
+/// between two proxies.
 fn exponential(bits: u64) -> f64 {
     // The middle of one of 2^52 intervals: never 0, never 1, and exact in an `f64`.
     let interval = bits >> 12;
     let odd = 2 * interval + 1;
-    // u = odd / 2^53 = m / 2^shift with m in [√½, √2), so that nothing cancels where u is close to 1.
+    // u = odd / 2^53 = m / 2^shift with m in [√½, √2), so that nothing cancels where u is close to
+    // 1.
     let mut shift = odd.leading_zeros() - 10;
     let mut m = (odd << shift) as f64 / (1_u64 << 53) as f64;
     if m > std::f64::consts::SQRT_2 {
         m /= 2.0;
         shift -= 1;
     }
-    // ln m = 2·artanh z for z = (m − 1)/(m + 1), |z| < 0.172; the first term left out is below 2^−53 of the sum.
+    // ln m = 2·artanh z for z = (m − 1)/(m + 1), |z| < 0.172; the first term left out is below
+    // 2^−53 of the sum.
     let z = (m - 1.0) / (m + 1.0);
     let square = z * z;
     let series = (0..10)
@@ -355,7 +386,11 @@ mod tests {
         let n = weights.iter().filter(|w| **w > 0).count() as i128;
         for (i, (weight, count)) in weights.iter().zip(counts).enumerate() {
             let error = (i128::from(*count) * total - i128::from(k) * i128::from(*weight)).abs();
-            let (units, most) = if n > 1 { (2 * n - 2, 2 * n - 3) } else { (1, 0) };
+            let (units, most) = if n > 1 {
+                (2 * n - 2, 2 * n - 3)
+            } else {
+                (1, 0)
+            };
             assert!(
                 error * units <= most * total,
                 "{context}: after {k} requests target {i} has {count}; weights {weights:?}"
@@ -420,7 +455,9 @@ mod tests {
     /// Why it is not nginx's algorithm.
     #[test]
     fn smooth_weighted_round_robin_errs_by_more_than_one_where_ours_does_not() {
-        let weights: Vec<u32> = (0..60).map(|i| if i < 3 { 100 } else { 1 + i % 7 }).collect();
+        let weights: Vec<u32> = (0..60)
+            .map(|i| if i < 3 { 100 } else { 1 + i % 7 })
+            .collect();
         let total: i64 = weights.iter().map(|w| i64::from(*w)).sum();
         let mut current = vec![0_i64; weights.len()];
         let mut worst = 0;
@@ -493,8 +530,14 @@ mod tests {
                 .unwrap()
                 .0
         };
-        assert_eq!([at(0.0), at(0.949_999), at(0.950_001), at(0.999_999)], [0, 0, 2, 2]);
-        assert_eq!(pick_weighted(weights.iter().copied(), u64::MAX).unwrap().0, 2);
+        assert_eq!(
+            [at(0.0), at(0.949_999), at(0.950_001), at(0.999_999)],
+            [0, 0, 2, 2]
+        );
+        assert_eq!(
+            pick_weighted(weights.iter().copied(), u64::MAX).unwrap().0,
+            2
+        );
         assert_eq!(pick_weighted([0, 0].into_iter(), 1), None);
         assert_eq!(pick_weighted(std::iter::empty(), 1), None);
     }
@@ -539,13 +582,26 @@ mod tests {
 
     #[test]
     fn exponential_is_minus_the_logarithm() {
-        for bits in (0..64).flat_map(|shift| [u64::MAX >> shift, 0x9e37_79b9_7f4a_7c15 >> shift, !0 << shift]) {
+        for bits in (0..64).flat_map(|shift| {
+            [
+                u64::MAX >> shift,
+                0x9e37_79b9_7f4a_7c15 >> shift,
+                !0 << shift,
+            ]
+        }) {
             let fraction = (2.0 * (bits >> 12) as f64 + 1.0) / 2_f64.powi(53);
             let (ours, theirs) = (exponential(bits), -fraction.ln());
-            assert!((ours - theirs).abs() <= 4e-16 * theirs, "{bits:x}: {ours} {theirs}");
+            assert!(
+                (ours - theirs).abs() <= 4e-16 * theirs,
+                "{bits:x}: {ours} {theirs}"
+            );
         }
-        // The exact bits are part of where sessions go: they must not change with a compiler or a machine.
-        assert_eq!(exponential(0x0123_4567_89ab_cdef).to_bits(), 4_617_784_005_365_680_180);
+        // The exact bits are part of where sessions go: they must not change with a compiler or a
+        // machine.
+        assert_eq!(
+            exponential(0x0123_4567_89ab_cdef).to_bits(),
+            4_617_784_005_365_680_180
+        );
     }
 
     /// The name of the target that a key belongs to.
@@ -562,7 +618,8 @@ mod tests {
         })
     }
 
-    /// Pearson's test: with n targets its statistic is n − 1 on average and exceeds `most` once in a million seeds.
+    /// Pearson's test: with n targets its statistic is n − 1 on average and exceeds `most` once in
+    /// a million seeds.
     #[test]
     fn keys_are_spread_by_weight() {
         for (weights, most) in [
@@ -607,7 +664,8 @@ mod tests {
             let mut without = pool(&weights);
             without.targets.remove(changed);
             for key in keys(50).map(|key| key ^ seed) {
-                // Removed (read backwards: added), or not usable: only its own keys move, and to the same targets.
+                // Removed (read backwards: added), or not usable: only its own keys move, and to
+                // the same targets.
                 let (is, otherwise) = (Hashed::new(&before).pick(&before, &all, key), Hashed::new(&without).pick(&without, &all, key));
                 let named = |pool: &Pool, target: Option<usize>| target.map(|target| pool.targets[target].name.clone());
                 let (is, otherwise) = (named(&before, is), named(&without, otherwise));
@@ -695,7 +753,10 @@ mod tests {
                 })
                 .collect();
             times.sort_unstable();
-            println!("{targets} targets: {:?} ({:?} to {:?})", times[4], times[0], times[8]);
+            println!(
+                "{targets} targets: {:?} ({:?} to {:?})",
+                times[4], times[0], times[8]
+            );
         }
     }
 }

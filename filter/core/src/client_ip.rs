@@ -24,8 +24,9 @@ pub struct Network {
 }
 
 impl ClientIp {
-    /// The address that the trusted proxies report: every line of the header joined in order, empty entries left out,
-    /// counted from the right. Ports and brackets are tolerated. None: there is no such entry, or it is no address.
+    /// The address that the trusted proxies report: every line of the header joined in order, empty
+    /// entries left out, counted from the right. Ports and brackets are tolerated. None: there is
+    /// no such entry, or it is no address.
     fn reported(&self, headers: &Headers) -> Option<IpAddr> {
         let mut from_the_right = headers
             .all(&self.header)
@@ -37,8 +38,8 @@ impl ClientIp {
     }
 }
 
-/// The client of one request, whose address is found out when somebody asks, and only once: the connection's source
-/// address costs a host call.
+/// The client of one request, whose address is found out when somebody asks, and only once: the
+/// connection's source address costs a host call.
 #[derive(Debug)]
 pub struct Client<'a> {
     from: Option<&'a ClientIp>,
@@ -56,8 +57,9 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Its address, IPv4 as IPv4 even where it came mapped into IPv6: the one that the configured header reports, and where
-    /// there is none or it is no address, the connection's source address. None: the connection has none.
+    /// Its address, IPv4 as IPv4 even where it came mapped into IPv6: the one that the configured
+    /// header reports, and where there is none or it is no address, the connection's source
+    /// address. None: the connection has none.
     pub fn address(&mut self, connection: &mut dyn Connection) -> Option<IpAddr> {
         *self.known.get_or_insert_with(|| {
             let reported = self.from.and_then(|from| from.reported(self.headers));
@@ -69,8 +71,8 @@ impl<'a> Client<'a> {
 }
 
 impl Network {
-    /// Reads `10.0.0.0/8`, `2001:db8::/32` or an address alone. Host bits are dropped; a network of IPv4-mapped addresses is
-    /// the IPv4 network. None: it is none of these.
+    /// Reads `10.0.0.0/8`, `2001:db8::/32` or an address alone. Host bits are dropped; a network of
+    /// IPv4-mapped addresses is the IPv4 network. None: it is none of these.
     pub fn parse(text: &str) -> Option<Network> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
@@ -80,7 +82,9 @@ impl Network {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix: u8 = match prefix {
             None => bits,
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok()?,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().ok()?
+            }
             Some(_) => return None,
         };
         if prefix > bits {
@@ -128,8 +132,8 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
-/// Reads an address as proxies write it: `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]`, `[::1]:5`, and Envoy's `source.address`.
-/// A zone (`fe80::1%eth0`) is dropped.
+/// Reads an address as proxies write it: `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]`, `[::1]:5`, and
+/// Envoy's `source.address`. A zone (`fe80::1%eth0`) is dropped.
 pub fn parse_address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim_ascii();
     let address = match text.strip_prefix('[') {
@@ -140,8 +144,13 @@ pub fn parse_address(text: &[u8]) -> Option<IpAddr> {
             _ => text,
         },
     };
-    let address = address.split_once('%').map_or(address, |(address, _zone)| address);
-    address.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+    let address = address
+        .split_once('%')
+        .map_or(address, |(address, _zone)| address);
+    address
+        .parse::<IpAddr>()
+        .ok()
+        .map(|address| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -197,7 +206,11 @@ mod tests {
             ),
             ("::1", &["::1"], &["::2", "0.0.0.1"]),
             ("::/0", &["::", "2001:db8::1"], &["1.2.3.4"]),
-            ("::ffff:10.0.0.0/104", &["10.9.9.9", "::ffff:10.0.0.1"], &["11.0.0.0"]),
+            (
+                "::ffff:10.0.0.0/104",
+                &["10.9.9.9", "::ffff:10.0.0.1"],
+                &["11.0.0.0"],
+            ),
         ] {
             let network = Network::parse(network).unwrap();
             for (addresses, expected) in [(yes, true), (no, false)] {

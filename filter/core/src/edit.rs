@@ -1,10 +1,11 @@
-//! Header edits: remove, then set, then add, on requests and on responses. They may stand on a route and on each part of a `split`.
+//! Header edits: remove, then set, then add, on requests and on responses. They may stand on a
+//! route and on each part of a `split`.
 
 /// Names, each with its values in their order.
 pub type NamedValues = Vec<(Box<[u8]>, Vec<Box<[u8]>>)>;
 
-/// The edits of one `request_headers` or `response_headers` block. Names are lower case, values any bytes that HTTP
-/// lets into a header.
+/// The edits of one `request_headers` or `response_headers` block. Names are lower case, values any
+/// bytes that HTTP lets into a header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
     /// Names to remove, all values of each.
@@ -27,7 +28,8 @@ pub enum Edit<'a> {
 }
 
 impl Edits {
-    /// The changes in their order: remove, set, add. The first of several values to set replaces, the others add.
+    /// The changes in their order: remove, set, add. The first of several values to set replaces,
+    /// the others add.
     pub fn iter(&self) -> impl Iterator<Item = Edit<'_>> {
         let remove = self.remove.iter().map(|name| Edit::Remove(name));
         let set = self.set.iter().flat_map(|(name, values)| {

@@ -1,8 +1,9 @@
-//! `explain`: a request that carries the token is told in a response header what was decided. No other request is.
+//! `explain`: a request that carries the token is told in a response header what was decided. No
+//! other request is.
 //!
-//! The request shows the token in the configured header, alone or as `token;roll=0.37`, which fixes the random number of
-//! this one decision. The header never goes upstream. The answer is one line of JSON with the keys of
-//! `host-sim explain --json`, as far as one request can know them.
+//! The request shows the token in the configured header, alone or as `token;roll=0.37`, which fixes
+//! the random number of this one decision. The header never goes upstream. The answer is one line
+//! of JSON with the keys of `host-sim explain --json`, as far as one request can know them.
 
 use crate::decide::Reason;
 use crate::pool::{Pool, Target};
@@ -12,7 +13,8 @@ use crate::verdict::{Decision, Outcome};
 /// `explain: { header, token }`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Explain {
-    /// The header that carries the token in the request and the decision in the response. Lower case.
+    /// The header that carries the token in the request and the decision in the response. Lower
+    /// case.
     pub header: Box<[u8]>,
     /// The secret.
     pub token: Box<[u8]>,
@@ -27,7 +29,8 @@ impl std::fmt::Debug for Explain {
 /// What a request with the right token asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Asked {
-    /// The roll that the decision uses, in units of 2^−64. None: a random one, as for every request.
+    /// The roll that the decision uses, in units of 2^−64. None: a random one, as for every
+    /// request.
     pub roll: Option<u64>,
 }
 
@@ -50,7 +53,10 @@ impl Explain {
         let shown = request.headers.first(&self.header)?;
         let (token, rest) = shown.split_at_checked(self.token.len())?;
         // Without a branch on the bytes, so that the time taken says nothing about them.
-        let difference = token.iter().zip(&self.token).fold(0, |sum, (a, b)| sum | (a ^ b));
+        let difference = token
+            .iter()
+            .zip(&self.token)
+            .fold(0, |sum, (a, b)| sum | (a ^ b));
         if difference != 0 {
             return None;
         }
@@ -67,7 +73,9 @@ impl Explain {
 fn roll(text: &[u8]) -> Option<u64> {
     let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     // The conversion saturates: the largest number below 1 stays below it.
-    (0.0..1.0).contains(&number).then_some((number * TWO_TO_64) as u64)
+    (0.0..1.0)
+        .contains(&number)
+        .then_some((number * TWO_TO_64) as u64)
 }
 
 const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
@@ -91,7 +99,10 @@ impl<'c> Told<'c> {
         text("pool", pool.map(|pool| &*pool.name));
         text("target", target.map(|target| &*target.name));
         text("cluster", target.map(|target| &*target.cluster));
-        text("endpoint", target.and_then(|target| target.endpoint.as_deref()));
+        text(
+            "endpoint",
+            target.and_then(|target| target.endpoint.as_deref()),
+        );
         text("region", target.and_then(|target| target.region.as_deref()));
         text("limit", self.limit);
         text("reason", Some(decision.reason.word()));
@@ -134,7 +145,9 @@ fn quote(text: &str, json: &mut String) {
             Ok(byte @ b' '..=b'~') => json.push(byte as char),
             _ => {
                 json.push_str("\\u");
-                let digit = |shift: u16| char::from_digit(u32::from(unit >> shift & 0xf), 16).unwrap_or('0');
+                let digit = |shift: u16| {
+                    char::from_digit(u32::from(unit >> shift & 0xf), 16).unwrap_or('0')
+                };
                 json.extend([12, 8, 4, 0].map(digit));
             }
         }
@@ -179,7 +192,10 @@ mod tests {
     #[test]
     fn roll_is_a_fraction() {
         for (text, roll) in [("0", 0), ("0.5", 1 << 63), ("0.75", 3 << 62)] {
-            assert_eq!(asked(&format!("secret;roll={text}")), Some(Asked { roll: Some(roll) }));
+            assert_eq!(
+                asked(&format!("secret;roll={text}")),
+                Some(Asked { roll: Some(roll) })
+            );
         }
     }
 

@@ -1,13 +1,14 @@
 //! SipHash-2-4, the one hash whose values leave a worker.
 //!
-//! The standard library's hashers may change between releases and are seeded per process; these values choose slots
-//! of shared records and targets of sticky sessions, so every worker, every reload and every machine must get the
-//! same ones. With a secret [`Seed`] nobody outside can aim at a value. All arithmetic is `u64`: `usize` has 32 bits in
-//! the proxy and 64 natively.
+//! The standard library's hashers may change between releases and are seeded per process; these
+//! values choose slots of shared records and targets of sticky sessions, so every worker, every
+//! reload and every machine must get the same ones. With a secret [`Seed`] nobody outside can aim
+//! at a value. All arithmetic is `u64`: `usize` has 32 bits in the proxy and 64 natively.
 //!
 //! Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012.
 
-/// The key of a SipHash: a secret where clients must not aim at values, a constant where machines must agree.
+/// The key of a SipHash: a secret where clients must not aim at values, a constant where machines
+/// must agree.
 pub type Seed = [u8; 16];
 
 /// Takes bytes bit by bit and gives their hash.
@@ -16,7 +17,8 @@ pub struct SipWriter {
     state: [u64; 4],
     /// Bytes that do not fill a word yet, the first one lowest.
     tail: u64,
-    /// All bytes so far. The hash takes its lowest 8 bits, and its lowest 3 say how many bytes `tail` holds.
+    /// All bytes so far. The hash takes its lowest 8 bits, and its lowest 3 say how many bytes
+    /// `tail` holds.
     length: u64,
 }
 
@@ -71,7 +73,8 @@ impl SipWriter {
         self.write_word(number);
     }
 
-    /// Appends bytes with their length in front, so that no two sequences of fields are the same input.
+    /// Appends bytes with their length in front, so that no two sequences of fields are the same
+    /// input.
     pub fn write_field(&mut self, bytes: &[u8]) {
         self.write_u64(bytes.len() as u64);
         self.write(bytes);
@@ -111,8 +114,9 @@ impl SipWriter {
     }
 }
 
-/// Spreads a number over all 64 bits, one to one: the finaliser of SplitMix64 (Steele, Lea, Flood, "Fast splittable
-/// pseudorandom number generators", 2014). For numbers that are hashes already, or counters of which no secret depends.
+/// Spreads a number over all 64 bits, one to one: the finaliser of SplitMix64 (Steele, Lea, Flood,
+/// "Fast splittable pseudorandom number generators", 2014). For numbers that are hashes already, or
+/// counters of which no secret depends.
 pub fn mixed(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -140,7 +144,9 @@ mod tests {
                 let mut writer = SipWriter::new([7; 16]);
                 writer.write(&bytes[..first]);
                 writer.write(&bytes[first..second]);
-                bytes[second..].iter().for_each(|byte| writer.write_byte(*byte));
+                bytes[second..]
+                    .iter()
+                    .for_each(|byte| writer.write_byte(*byte));
                 assert_eq!(writer.finish(), whole, "{first}, {second}");
             }
         }
@@ -163,14 +169,17 @@ mod tests {
         }
     }
 
-    /// The standard library still carries SipHash-2-4 under a deprecated name: an oracle for everything else.
+    /// The standard library still carries SipHash-2-4 under a deprecated name: an oracle for
+    /// everything else.
     #[test]
     #[allow(deprecated)]
     fn values_are_those_of_another_implementation_however_the_input_is_cut() {
         use std::hash::{Hasher, SipHasher};
         let mut state = 1_u64;
         let mut random = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 33) as u8
         };
         for length in 0..600 {

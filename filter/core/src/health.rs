@@ -1,37 +1,46 @@
-//! Health: which targets can be sent requests. Known passively, by what becomes of requests, and actively, by probes.
+//! Health: which targets can be sent requests. Known passively, by what becomes of requests, and
+//! actively, by probes.
 //!
-//! A target is *healthy*, *ejected* or *probing*. One truth for all workers, in a record for each pool; a gauge that rises with
-//! each change tells who has to read it. So a request on its way in costs one read of a gauge (65 ns, no bytes), and on its way out
-//! nothing more as long as its target has no failures noted. A change reaches every worker with its next request.
+//! A target is *healthy*, *ejected* or *probing*. One truth for all workers, in a record for each
+//! pool; a gauge that rises with each change tells who has to read it. So a request on its way in
+//! costs one read of a gauge (65 ns, no bytes), and on its way out nothing more as long as its
+//! target has no failures noted. A change reaches every worker with its next request.
 //!
-//! **Passive.** `consecutive_failures` failures in a row, over all workers, eject a target; a success in between begins the count anew.
-//! For how long: `eject`, times how often in a row it was, up to `max_eject`; the number falls by one for each `eject` in which the target
-//! stayed (Envoy's outlier detection has the same rule). After that it is probing: the next failure ejects it again at once, the next success
-//! makes it healthy. At most `max_ejected_percent` of the pool's targets, rounded down, are out in this way; that is looked
-//! at within the change of the record, so that several workers together keep it too.
+//! **Passive.** `consecutive_failures` failures in a row, over all workers, eject a target; a
+//! success in between begins the count anew. For how long: `eject`, times how often in a row it
+//! was, up to `max_eject`; the number falls by one for each `eject` in which the target stayed
+//! (Envoy's outlier detection has the same rule). After that it is probing: the next failure ejects
+//! it again at once, the next success makes it healthy. At most `max_ejected_percent` of the pool's
+//! targets, rounded down, are out in this way; that is looked at within the change of the record,
+//! so that several workers together keep it too.
 //!
-//! **Active.** `fall` bad answers in a row eject a target, `rise` good ones make it healthy, also one that was ejected passively, and
-//! before its time (Envoy's `successful_active_health_check_uneject_host`). With probes a passive ejection does not end by time
-//! alone: not while the last probe was bad. A probe that is not answered at all counts as bad.
+//! **Active.** `fall` bad answers in a row eject a target, `rise` good ones make it healthy, also
+//! one that was ejected passively, and before its time (Envoy's
+//! `successful_active_health_check_uneject_host`). With probes a passive ejection does not end by
+//! time alone: not while the last probe was bad. A probe that is not answered at all counts as bad.
 //!
-//! Of all workers one sends the probes of a pool: that which holds its lease, which it renews each `interval`. A lease that was not
-//! renewed for [`LEASE_PERCENT`] of an interval is anybody's, and each worker looks when the lease that it knows of runs out;
-//! so a dead worker's probes go on within two intervals. After a reload a worker of the later configuration takes it from one of an
-//! earlier, which goes on for as long as it has a request under way, and would never probe what is new. The probes of a pool's targets are spread over the interval.
+//! Of all workers one sends the probes of a pool: that which holds its lease, which it renews each
+//! `interval`. A lease that was not renewed for [`LEASE_PERCENT`] of an interval is anybody's, and
+//! each worker looks when the lease that it knows of runs out; so a dead worker's probes go on
+//! within two intervals. After a reload a worker of the later configuration takes it from one of an
+//! earlier, which goes on for as long as it has a request under way, and would never probe what is
+//! new. The probes of a pool's targets are spread over the interval.
 //!
-//! **New and recovered targets** get a rising share, see [`Health::share`]. A target is new if the record knew others of its pool before it;
-//! those of a record that is not there yet are all old.
+//! **New and recovered targets** get a rising share, see [`Health::share`]. A target is new if the
+//! record knew others of its pool before it; those of a record that is not there yet are all old.
 //!
-//! **Time.** A clock that is set back keeps nobody ejected: what would end later than it could have begun has ended.
+//! **Time.** A clock that is set back keeps nobody ejected: what would end later than it could have
+//! begun has ended.
 //!
-//! **When shared data fails**, every worker goes on with what it last knew, and a change that did not get through is made again with the
-//! next failure, success or probe.
+//! **When shared data fails**, every worker goes on with what it last knew, and a change that did
+//! not get through is made again with the next failure, success or probe.
 //!
 //! | key | what |
 //! |---|---|
 //! | `pm1/health/` and 2 bytes, of the hash of the pool's name | entries of [`ENTRY`] bytes: one for each target, one for the pool's lease. Pools whose names meet share a record, never entries |
 //!
-//! What belongs to no target of the pool makes room when it is old, see [`tidy`]: a thousand reloads do not make a record grow.
+//! What belongs to no target of the pool makes room when it is old, see [`tidy`]: a thousand
+//! reloads do not make a record grow.
 
 use crate::config::Config;
 use crate::hash::SipWriter;
@@ -47,7 +56,8 @@ pub struct Checks {
     pub passive: Option<Passive>,
     /// By probes.
     pub active: Option<Active>,
-    /// What happens when no target that could take a request is healthy, nor any of the pools of `failover`.
+    /// What happens when no target that could take a request is healthy, nor any of the pools of
+    /// `failover`.
     pub when_all_unhealthy: WhenAllUnhealthy,
 }
 
@@ -60,7 +70,8 @@ pub struct Passive {
     pub eject: u64,
     /// The longest, in nanoseconds. `max_eject`, default 300 s (or `eject`, if that is longer).
     pub max_eject: u64,
-    /// At most this part of the pool's targets, rounded down, is ejected at a time. 0 to 100, default 50.
+    /// At most this part of the pool's targets, rounded down, is ejected at a time. 0 to 100,
+    /// default 50.
     pub max_ejected_percent: u32,
 }
 
@@ -73,7 +84,8 @@ pub struct Active {
     pub host: Option<Box<[u8]>>,
     /// From one probe of a target to the next, in nanoseconds. Default 10 s, from 10 ms.
     pub interval: u64,
-    /// How long an answer may take, in nanoseconds; at most `interval`. Default 1 s, or `interval` if that is shorter.
+    /// How long an answer may take, in nanoseconds; at most `interval`. Default 1 s, or `interval`
+    /// if that is shorter.
     pub timeout: u64,
     /// So many good answers in a row make a target healthy. From 1, default 2.
     pub rise: u32,
@@ -86,7 +98,8 @@ pub struct Active {
 /// `health.when_all_unhealthy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenAllUnhealthy {
-    /// Requests go to all of them as if they were healthy. The default: health checks err, and this is no worse than nothing.
+    /// Requests go to all of them as if they were healthy. The default: health checks err, and this
+    /// is no worse than nothing.
     #[default]
     UseAll,
     /// The filter answers 503.
@@ -109,11 +122,13 @@ pub struct Probe {
     pub pool: usize,
     /// The place of the target in [`Pool::targets`].
     pub target: usize,
-    /// When it was sent, in nanoseconds since 1970: of several probes of a target only the last one counts.
+    /// When it was sent, in nanoseconds since 1970: of several probes of a target only the last one
+    /// counts.
     pub sent: u64,
 }
 
-/// Something that happened and that an operator can count, with the pool and target that it happened to.
+/// Something that happened and that an operator can count, with the pool and target that it
+/// happened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The place of the pool in [`Config::pools`].
@@ -141,28 +156,33 @@ const LOOK: u64 = 50_000_000;
 /// The records of all pools lie under so many keys.
 const RECORDS: u64 = 1024;
 
-/// How long a lease holds, in hundredths of an interval. It is renewed after 100 of them, or up to a quarter later.
+/// How long a lease holds, in hundredths of an interval. It is renewed after 100 of them, or up to
+/// a quarter later.
 const LEASE_PERCENT: u64 = 150;
 
-/// Of an answer to a probe this much after its time-out, in nanoseconds, nothing is expected any more.
+/// Of an answer to a probe this much after its time-out, in nanoseconds, nothing is expected any
+/// more.
 const LOST: u64 = 1_000_000_000;
 
-/// The bounds of the time from one tick to the next, in nanoseconds; between them it is a quarter of the shortest interval.
+/// The bounds of the time from one tick to the next, in nanoseconds; between them it is a quarter
+/// of the shortest interval.
 const TICK: std::ops::RangeInclusive<u64> = 10_000_000..=1_000_000_000;
 
-/// Which share of its weight a target gets when its slow start begins, as Envoy's `min_weight_percent`.
+/// Which share of its weight a target gets when its slow start begins, as Envoy's
+/// `min_weight_percent`.
 const LEAST_SHARE: f64 = 0.1;
 
-/// In nanoseconds: an entry that nobody's configuration here knows makes room so long after its last change; longer if
-/// it says something.
+/// In nanoseconds: an entry that nobody's configuration here knows makes room so long after its
+/// last change; longer if it says something.
 const KEEP_IDLE: u64 = 60_000_000_000;
 const KEEP: u64 = 600_000_000_000;
 
-/// So many entries that nobody's configuration here knows are kept for each one that it does, and as many more at least: a bound whatever
-/// happens.
+/// So many entries that nobody's configuration here knows are kept for each one that it does, and
+/// as many more at least: a bound whatever happens.
 const STRANGERS: usize = 64;
 
-/// A probing target's, an ejected one's and a healthy one's state, and what leads from one to the other.
+/// A probing target's, an ejected one's and a healthy one's state, and what leads from one to the
+/// other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Entry {
     /// Of the target, or of the lease.
@@ -190,7 +210,10 @@ const ENTRY: usize = 52;
 
 impl Entry {
     fn new(id: u64) -> Entry {
-        Entry { id, ..Entry::default() }
+        Entry {
+            id,
+            ..Entry::default()
+        }
     }
 
     fn read(bytes: &[u8; ENTRY]) -> Entry {
@@ -215,12 +238,19 @@ impl Entry {
         for long in [self.id, self.touched, self.since, self.until] {
             bytes.extend_from_slice(&long.to_le_bytes());
         }
-        for short in [self.failures, self.ejections, self.good, self.bad, self.down] {
+        for short in [
+            self.failures,
+            self.ejections,
+            self.good,
+            self.bad,
+            self.down,
+        ] {
             bytes.extend_from_slice(&short.to_le_bytes());
         }
     }
 
-    /// Whether it is ejected by failures of requests, time alone considered. No ejection is longer than `max_eject`.
+    /// Whether it is ejected by failures of requests, time alone considered. No ejection is longer
+    /// than `max_eject`.
     fn is_out(&self, passive: &Passive, now: u64) -> bool {
         self.until
             .checked_sub(now)
@@ -248,9 +278,15 @@ impl Entry {
         self.until == 0 && self.failures == 0 && self.down == 0
     }
 
-    /// A request failed. `others_out`: how many other targets of the pool are ejected. Whether this ejects the target; None: nothing
-    /// changes.
-    fn fail(&mut self, passive: &Passive, others_out: usize, targets: usize, now: u64) -> Option<bool> {
+    /// A request failed. `others_out`: how many other targets of the pool are ejected. Whether this
+    /// ejects the target; None: nothing changes.
+    fn fail(
+        &mut self,
+        passive: &Passive,
+        others_out: usize,
+        targets: usize,
+        now: u64,
+    ) -> Option<bool> {
         // Requests that were under way when it was ejected say nothing new.
         if self.is_out(passive, now) {
             return None;
@@ -261,9 +297,13 @@ impl Entry {
         let ejects = enough && (others_out as u64) < most;
         if ejects {
             let stayed = now.saturating_sub(self.since) / passive.eject.max(1);
-            let before = u64::from(self.ejections).saturating_sub(if self.until == 0 { stayed } else { 0 });
+            let before =
+                u64::from(self.ejections).saturating_sub(if self.until == 0 { stayed } else { 0 });
             let times = u32::try_from(before + 1).unwrap_or(u32::MAX);
-            let time = passive.eject.saturating_mul(times.into()).min(passive.max_eject);
+            let time = passive
+                .eject
+                .saturating_mul(times.into())
+                .min(passive.max_eject);
             *self = Entry {
                 ejections: times,
                 until: now.saturating_add(time),
@@ -377,8 +417,8 @@ struct ProbeTurn {
 }
 
 impl Health {
-    /// For a configuration. `holder` tells this worker from all others that ever were; its upper half is when the configuration was
-    /// loaded, in seconds since 1970, the rest is random.
+    /// For a configuration. `holder` tells this worker from all others that ever were; its upper
+    /// half is when the configuration was loaded, in seconds since 1970, the rest is random.
     pub fn new(config: &Config, holder: u64) -> Health {
         let known = |pool: &Pool| {
             let checked = pool.health.passive.is_some() || pool.health.active.is_some();
@@ -392,8 +432,9 @@ impl Health {
         }
     }
 
-    /// Brings what this worker knows of a pool up to date. One read of a gauge; a record is read only if another worker has
-    /// changed it, or where the proxy has no gauges if the last look is [`LOOK`] ago. `now` is in nanoseconds since 1970, here and below.
+    /// Brings what this worker knows of a pool up to date. One read of a gauge; a record is read
+    /// only if another worker has changed it, or where the proxy has no gauges if the last look is
+    /// [`LOOK`] ago. `now` is in nanoseconds since 1970, here and below.
     pub fn refresh(&mut self, port: &mut dyn Port, pool: &Pool, now: u64) {
         let Some(Some(known)) = self.pools.get_mut(pool.index) else {
             return;
@@ -437,21 +478,30 @@ impl Health {
         entry.is_none_or(|entry| entry.is_healthy(&pool.health, now))
     }
 
-    /// Which part of its share a target gets for being new or recovered: it rises in a straight line from [`LEAST_SHARE`] to 1 over
-    /// `slow_start`.
+    /// Which part of its share a target gets for being new or recovered: it rises in a straight
+    /// line from [`LEAST_SHARE`] to 1 over `slow_start`.
     pub fn share(&self, pool: &Pool, target: usize, now: u64) -> f64 {
         let entry = self.known(pool).and_then(|known| known.entries.get(target));
         let age = entry
             .filter(|entry| entry.since != 0)
             .and_then(|entry| now.checked_sub(entry.since));
         match age {
-            Some(age) if age < pool.slow_start => (age as f64 / pool.slow_start as f64).max(LEAST_SHARE),
+            Some(age) if age < pool.slow_start => {
+                (age as f64 / pool.slow_start as f64).max(LEAST_SHARE)
+            }
             _ => 1.0,
         }
     }
 
     /// What became of a request. It goes to shared data only if it changes something.
-    pub fn outcome(&mut self, port: &mut dyn Port, pool: &Pool, target: usize, outcome: Outcome, now: u64) {
+    pub fn outcome(
+        &mut self,
+        port: &mut dyn Port,
+        pool: &Pool,
+        target: usize,
+        outcome: Outcome,
+        now: u64,
+    ) {
         let Some(passive) = &pool.health.passive else {
             return;
         };
@@ -467,7 +517,10 @@ impl Health {
                 .succeed(passive, now)
                 .map(|recovers| recovers.then_some(Change::Recovered)),
             Outcome::Failure => {
-                let out = others.iter().filter(|other| other.is_out(passive, now)).count();
+                let out = others
+                    .iter()
+                    .filter(|other| other.is_out(passive, now))
+                    .count();
                 let ejects = own.fail(passive, out, pool.targets.len(), now);
                 ejects.map(|ejects| ejects.then_some(Change::Ejected))
             }
@@ -475,10 +528,13 @@ impl Health {
         self.events.extend(changed);
     }
 
-    /// How long from one [`Health::tick`] to the next, in nanoseconds, so that `interval`s are kept. None: it has nothing to do
-    /// by itself.
+    /// How long from one [`Health::tick`] to the next, in nanoseconds, so that `interval`s are
+    /// kept. None: it has nothing to do by itself.
     pub fn tick_period(&self, config: &Config) -> Option<u64> {
-        let active = config.pools.iter().filter_map(|pool| pool.health.active.as_ref());
+        let active = config
+            .pools
+            .iter()
+            .filter_map(|pool| pool.health.active.as_ref());
         let shortest = active.map(|active| active.interval).min()?;
         Some((shortest / 4).clamp(*TICK.start(), *TICK.end()))
     }
@@ -498,11 +554,13 @@ impl Health {
             if known.prober.leads {
                 for (target, turn) in known.prober.turns.iter_mut().enumerate() {
                     // A clock that was set back waits for nothing either.
-                    let overdue = |sent: u64| now.abs_diff(sent) > active.timeout.saturating_add(LOST);
+                    let overdue =
+                        |sent: u64| now.abs_diff(sent) > active.timeout.saturating_add(LOST);
                     if turn.sent.take_if(|sent| overdue(*sent)).is_some() {
                         lost.push(target);
                     }
-                    if turn.sent.is_some() || (turn.due > now && turn.due - now <= active.interval) {
+                    if turn.sent.is_some() || (turn.due > now && turn.due - now <= active.interval)
+                    {
                         continue;
                     }
                     turn.sent = Some(now);
@@ -526,13 +584,22 @@ impl Health {
         probes
     }
 
-    /// What a probe was answered: its status, None if there was no answer. An answer that is too late, or that comes when another
-    /// worker leads, counts for nothing.
-    pub fn probed(&mut self, port: &mut dyn Port, config: &Config, probe: &Probe, status: Option<u16>, now: u64) {
+    /// What a probe was answered: its status, None if there was no answer. An answer that is too
+    /// late, or that comes when another worker leads, counts for nothing.
+    pub fn probed(
+        &mut self,
+        port: &mut dyn Port,
+        config: &Config,
+        probe: &Probe,
+        status: Option<u16>,
+        now: u64,
+    ) {
         let Some(pool) = config.pools.get(probe.pool) else {
             return;
         };
-        let (Some(active), Some(Some(known))) = (&pool.health.active, self.pools.get_mut(probe.pool)) else {
+        let (Some(active), Some(Some(known))) =
+            (&pool.health.active, self.pools.get_mut(probe.pool))
+        else {
             return;
         };
         let turn = known.prober.turns.get_mut(probe.target);
@@ -540,8 +607,12 @@ impl Health {
             .and_then(|turn| turn.sent.take_if(|sent| *sent == probe.sent))
             .is_some();
         if awaited && known.prober.leads {
-            let good =
-                status.is_some_and(|status| active.expect.iter().any(|(from, to)| (*from..=*to).contains(&status)));
+            let good = status.is_some_and(|status| {
+                active
+                    .expect
+                    .iter()
+                    .any(|(from, to)| (*from..=*to).contains(&status))
+            });
             self.answered(port, pool, active, probe.target, good, now);
         }
     }
@@ -556,17 +627,28 @@ impl Health {
     }
 
     /// The answer to a probe, which is written only if it changes something, by what is known here.
-    fn answered(&mut self, port: &mut dyn Port, pool: &Pool, active: &Active, target: usize, good: bool, now: u64) {
+    fn answered(
+        &mut self,
+        port: &mut dyn Port,
+        pool: &Pool,
+        active: &Active,
+        target: usize,
+        good: bool,
+        now: u64,
+    ) {
         self.refresh(port, pool, now);
         let entry = self.known(pool).and_then(|known| known.entries.get(target));
         if entry.is_none_or(|entry| entry.clone().probe(active, good, now).is_none()) {
             return;
         }
-        let changed = self.change(port, pool, target, now, &mut |own, _| own.probe(active, good, now));
+        let changed = self.change(port, pool, target, now, &mut |own, _| {
+            own.probe(active, good, now)
+        });
         self.events.extend(changed);
     }
 
-    /// Changes a target's entry in the record. `act` gets it and those of the pool's other targets; None from it: nothing changes.
+    /// Changes a target's entry in the record. `act` gets it and those of the pool's other targets;
+    /// None from it: nothing changes.
     fn change(
         &mut self,
         port: &mut dyn Port,
@@ -582,10 +664,13 @@ impl Health {
             let mut record = record(bytes);
             let is_other = |entry: &&Entry| entry.id != id && own.contains_key(&entry.id);
             let others: Vec<Entry> = record.iter().filter(is_other).copied().collect();
-            let place = record.iter().position(|entry| entry.id == id).unwrap_or_else(|| {
-                record.push(Entry::new(id));
-                record.len() - 1
-            });
+            let place = record
+                .iter()
+                .position(|entry| entry.id == id)
+                .unwrap_or_else(|| {
+                    record.push(Entry::new(id));
+                    record.len() - 1
+                });
             let event = record.get_mut(place).and_then(|own| {
                 let event = act(own, &others)?;
                 own.touched = now;
@@ -595,7 +680,9 @@ impl Health {
                 None => Decision::Leave((record, None)),
                 Some(event) => match written(record, own, now) {
                     Decision::Write(bytes, record) => Decision::Write(bytes, (record, Some(event))),
-                    Decision::Leave(record) | Decision::Glance(record) => Decision::Leave((record, None)),
+                    Decision::Leave(record) | Decision::Glance(record) => {
+                        Decision::Leave((record, None))
+                    }
                 },
             }
         });
@@ -629,7 +716,11 @@ impl Health {
             let lease = record.iter().find(|entry| entry.id == id).copied();
             let free = |lease: Entry| lease.until <= now || lease.until - now > longest;
             match lease {
-                Some(lease) if lease.since != holder && !free(lease) && loaded(lease.since) >= loaded(holder) => {
+                Some(lease)
+                    if lease.since != holder
+                        && !free(lease)
+                        && loaded(lease.since) >= loaded(holder) =>
+                {
                     Decision::Leave(Err(lease.until))
                 }
                 _ => {
@@ -687,7 +778,11 @@ impl Known {
         let mut key = b"pm1/health/".to_vec();
         key.extend_from_slice(&((hash(b"pool", "") % RECORDS) as u16).to_be_bytes());
         let entry = |name: &str| Entry::new(hash(b"target", name));
-        let entries: Vec<Entry> = pool.targets.iter().map(|target| entry(&target.name)).collect();
+        let entries: Vec<Entry> = pool
+            .targets
+            .iter()
+            .map(|target| entry(&target.name))
+            .collect();
         Known {
             key,
             lease: hash(b"lease", ""),
@@ -722,7 +817,9 @@ impl Known {
     }
 
     fn take_over(&mut self, record: &[Entry]) {
-        self.entries.iter_mut().for_each(|own| *own = Entry::new(own.id));
+        self.entries
+            .iter_mut()
+            .for_each(|own| *own = Entry::new(own.id));
         for entry in record {
             let place = self.own.get(&entry.id);
             if let Some(own) = place.and_then(|place| self.entries.get_mut(*place)) {
@@ -744,19 +841,25 @@ fn written(mut record: Vec<Entry>, own: &Own, now: u64) -> Decision<Vec<Entry>> 
     Decision::Write(bytes, record)
 }
 
-/// Drops what belongs to no target here and is old: of targets that are gone. (Or of another pool's, whose name meets this one's: a healthy
-/// target loses nothing with its entry, and what is out is written again by each probe, or is over.)
+/// Drops what belongs to no target here and is old: of targets that are gone. (Or of another
+/// pool's, whose name meets this one's: a healthy target loses nothing with its entry, and what is
+/// out is written again by each probe, or is over.)
 fn tidy(record: &mut Vec<Entry>, own: &Own, now: u64) {
     let is_own = |entry: &Entry| own.contains_key(&entry.id);
     record.retain(|entry| {
         let age = now.abs_diff(entry.touched);
         let kept = if entry.is_idle() { KEEP_IDLE } else { KEEP };
-        is_own(entry) || age < kept || (entry.until > now && age < entry.until.saturating_sub(entry.touched))
+        is_own(entry)
+            || age < kept
+            || (entry.until > now && age < entry.until.saturating_sub(entry.touched))
     });
     let most = STRANGERS + own.len();
     let mut strangers = record.iter().filter(|entry| !is_own(entry)).count();
     while strangers > most {
-        let oldest = record.iter().enumerate().filter(|(_, entry)| !is_own(entry));
+        let oldest = record
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| !is_own(entry));
         let Some((place, _)) = oldest.min_by_key(|(_, entry)| entry.touched) else {
             return;
         };
@@ -779,9 +882,9 @@ mod tests {
     /// Some day.
     const NOW: u64 = 1_800_000_000 * SECOND;
 
-    const PASSIVE: &str =
-        r#""passive": {"consecutive_failures": 3, "eject": "10s", "max_eject": "35s", "max_ejected_percent": 50}"#;
-    const ACTIVE: &str = r#""active": {"path": "/", "interval": "2s", "timeout": "1s", "rise": 2, "fall": 3}"#;
+    const PASSIVE: &str = r#""passive": {"consecutive_failures": 3, "eject": "10s", "max_eject": "35s", "max_ejected_percent": 50}"#;
+    const ACTIVE: &str =
+        r#""active": {"path": "/", "interval": "2s", "timeout": "1s", "rise": 2, "fall": 3}"#;
 
     fn both() -> String {
         [PASSIVE, ACTIVE].join(",")
@@ -830,31 +933,48 @@ mod tests {
         }
 
         fn fails(&mut self, map: &mut Map, target: usize, now: u64) {
-            self.health.outcome(map, &self.pool(), target, Outcome::Failure, now);
+            self.health
+                .outcome(map, &self.pool(), target, Outcome::Failure, now);
         }
 
         fn succeeds(&mut self, map: &mut Map, target: usize, now: u64) {
-            self.health.outcome(map, &self.pool(), target, Outcome::Success, now);
+            self.health
+                .outcome(map, &self.pool(), target, Outcome::Success, now);
         }
 
-        /// Sends the probes that are due; `answer` says what each target answers, None if its connection breaks.
-        fn tick(&mut self, map: &mut Map, now: u64, answer: &dyn Fn(usize) -> Option<u16>) -> usize {
+        /// Sends the probes that are due; `answer` says what each target answers, None if its
+        /// connection breaks.
+        fn tick(
+            &mut self,
+            map: &mut Map,
+            now: u64,
+            answer: &dyn Fn(usize) -> Option<u16>,
+        ) -> usize {
             let config = self.config.clone();
             let probes = self.health.tick(map, &config, now);
             for probe in &probes {
-                self.health.probed(map, &config, probe, answer(probe.target), now);
+                self.health
+                    .probed(map, &config, probe, answer(probe.target), now);
             }
             probes.len()
         }
 
         fn told(&mut self) -> Vec<Change> {
-            self.health.take_events().into_iter().map(|event| event.what).collect()
+            self.health
+                .take_events()
+                .into_iter()
+                .map(|event| event.what)
+                .collect()
         }
     }
 
     fn two(health: &str) -> (Map, Worker, Worker) {
         let config = config(health, &["a", "b", "c", "d"]);
-        (Map::default(), Worker::new(&config, 1), Worker::new(&config, 2))
+        (
+            Map::default(),
+            Worker::new(&config, 1),
+            Worker::new(&config, 2),
+        )
     }
 
     #[test]
@@ -868,7 +988,10 @@ mod tests {
         assert!(one.healthy(&mut map, 0, NOW), "two since the success");
         one.fails(&mut map, 0, NOW);
         for worker in [&mut one, &mut other] {
-            assert!(!worker.healthy(&mut map, 0, NOW), "at once, in every worker");
+            assert!(
+                !worker.healthy(&mut map, 0, NOW),
+                "at once, in every worker"
+            );
             assert!(worker.healthy(&mut map, 1, NOW));
         }
         assert_eq!((one.told(), other.told()), (vec![Change::Ejected], vec![]));
@@ -910,7 +1033,9 @@ mod tests {
         for target in 0..4 {
             (0..9).for_each(|_| worker.fails(&mut map, target, NOW));
         }
-        let healthy: Vec<_> = (0..4).map(|target| worker.healthy(&mut map, target, NOW)).collect();
+        let healthy: Vec<_> = (0..4)
+            .map(|target| worker.healthy(&mut map, target, NOW))
+            .collect();
         assert_eq!(healthy, [false, false, true, true]);
         // As soon as there is room, the next failure ejects.
         worker.fails(&mut map, 2, NOW + 10 * SECOND);
@@ -921,13 +1046,16 @@ mod tests {
     fn fall_bad_answers_eject_and_rise_good_ones_bring_back_and_none_fewer() {
         let (mut map, mut worker, mut other) = two(ACTIVE);
         let mut now = NOW;
-        let mut rounds = |worker: &mut Worker, map: &mut Map, status: Option<u16>, rounds: usize| {
-            for _ in 0..4 * rounds {
-                worker.tick(map, now, &|target| if target == 1 { status } else { Some(200) });
-                now += SECOND / 2;
-            }
-            now
-        };
+        let mut rounds =
+            |worker: &mut Worker, map: &mut Map, status: Option<u16>, rounds: usize| {
+                for _ in 0..4 * rounds {
+                    worker.tick(map, now, &|target| {
+                        if target == 1 { status } else { Some(200) }
+                    });
+                    now += SECOND / 2;
+                }
+                now
+            };
         for slow in [Some(504), None, Some(500)] {
             // One slow answer ejects nobody, nor do two.
             let now = rounds(&mut worker, &mut map, slow, 2);
@@ -958,7 +1086,11 @@ mod tests {
         let mut now = NOW;
         for _ in 0..100 {
             worker.tick(&mut map, now, &|target| (target != 0).then_some(200));
-            assert!(!worker.healthy(&mut map, 0, now), "{} s later", (now - NOW) / SECOND);
+            assert!(
+                !worker.healthy(&mut map, 0, now),
+                "{} s later",
+                (now - NOW) / SECOND
+            );
             now += SECOND / 2;
         }
         // Its return: within `rise` times the interval, and not with the first good answer.
@@ -997,11 +1129,18 @@ mod tests {
                     }
                 }
                 let leaders = sent.iter().filter(|sent| **sent > 0).count();
-                assert_eq!(leaders, 1 + usize::from(gone_on.is_some()), "seed {seed}: {sent:?}");
+                assert_eq!(
+                    leaders,
+                    1 + usize::from(gone_on.is_some()),
+                    "seed {seed}: {sent:?}"
+                );
                 if step == dies {
                     let leader = sent.iter().position(|sent| *sent > 0).unwrap();
                     // Four targets, each once in an interval, which are four ticks.
-                    assert!(sent[leader].abs_diff(step as usize) <= 4, "seed {seed}: {sent:?}");
+                    assert!(
+                        sent[leader].abs_diff(step as usize) <= 4,
+                        "seed {seed}: {sent:?}"
+                    );
                     dead = Some((leader, NOW + step * SECOND / 2));
                 }
             }
@@ -1045,13 +1184,19 @@ mod tests {
         assert!((0..4).all(|target| !worker.healthy(&mut map, target, now)));
         assert_eq!(worker.told(), vec![Change::Fell; 4]);
         let writes = map.writes;
-        worker.health.probed(&mut map, &config, &sent[0], Some(200), now);
+        worker
+            .health
+            .probed(&mut map, &config, &sent[0], Some(200), now);
         assert_eq!(map.writes, writes, "late");
         let last = sent.last().unwrap().clone();
-        worker.health.probed(&mut map, &config, &last, Some(200), now);
+        worker
+            .health
+            .probed(&mut map, &config, &last, Some(200), now);
         assert!(map.writes > writes, "in time");
         let writes = map.writes;
-        worker.health.probed(&mut map, &config, &last, Some(200), now);
+        worker
+            .health
+            .probed(&mut map, &config, &last, Some(200), now);
         assert_eq!(map.writes, writes, "once");
     }
 
@@ -1106,7 +1251,11 @@ mod tests {
         let mut map = Map::default();
         let mut worker = Worker::new(&config(PASSIVE, &["a", "b", "c"]), 1);
         worker.healthy(&mut map, 0, NOW);
-        assert_eq!(worker.share(&mut map, 0, NOW), 1.0, "those of a new record are old");
+        assert_eq!(
+            worker.share(&mut map, 0, NOW),
+            1.0,
+            "those of a new record are old"
+        );
         (0..3).for_each(|_| worker.fails(&mut map, 1, NOW));
         let mut worker = Worker::new(&config(PASSIVE, &["new", "b", "a"]), 2);
         assert!(!worker.healthy(&mut map, 1, NOW));
@@ -1128,7 +1277,11 @@ mod tests {
                 worker.fails(&mut map, 1, now);
             }
             assert_eq!(map.values.len(), 1);
-            assert!(map.last.len() <= ENTRY * (STRANGERS + 4), "{} bytes", map.last.len());
+            assert!(
+                map.last.len() <= ENTRY * (STRANGERS + 4),
+                "{} bytes",
+                map.last.len()
+            );
         }
     }
 

@@ -1,7 +1,9 @@
-//! Requests in flight for each target, over all workers: gauges that everybody reads, and ledgers that make up for the dead.
+//! Requests in flight for each target, over all workers: gauges that everybody reads, and ledgers
+//! that make up for the dead.
 //!
-//! **What was compared.** Prices are those of a call from inside the VM in Envoy 1.40 (a read of shared data 650 ns, because it returns
-//! bytes; a write 120; adding to a gauge 55; reading one 65). W is the number of workers.
+//! **What was compared.** Prices are those of a call from inside the VM in Envoy 1.40 (a read of
+//! shared data 650 ns, because it returns bytes; a write 120; adding to a gauge 55; reading one
+//! 65). W is the number of workers.
 //!
 //! | | B: one record for each pool, changed by CAS | F: a record for each worker, written blindly | G: gauges and a ledger for each worker |
 //! |---|---|---|---|
@@ -14,43 +16,54 @@
 //! | workers that get into each other's way | each request writes one record: they retry | no | no: an atomic number |
 //! | a VM traps | its part cannot be told from the others' | its record is left out | its ledger is taken off the gauges |
 //!
-//! G returns no bytes at all, and only with it does the cost not depend on W. F breaks the budget of four calls that return bytes from
-//! five workers on; B cannot be mended after a trap without a ledger beside it, and is then G with dearer calls.
+//! G returns no bytes at all, and only with it does the cost not depend on W. F breaks the budget
+//! of four calls that return bytes from five workers on; B cannot be mended after a trap without a
+//! ledger beside it, and is then G with dearer calls.
 //!
-//! **Gauges.** `pointsman.pool.<pool>.target.<target>.in_flight` (see [`Pool::metric`]). One number of the whole
-//! process; operators read it too. Handles are asked for when a target is first looked at or used, not at the load of a
-//! configuration: each costs the proxy memory for good, in every worker, and of 10,000 targets few workers may ever use all. (Should
-//! two pairs of pool and target give the same name, they share the number, and it still returns to zero.)
+//! **Gauges.** `pointsman.pool.<pool>.target.<target>.in_flight` (see [`Pool::metric`]). One number
+//! of the whole process; operators read it too. Handles are asked for when a target is first looked
+//! at or used, not at the load of a configuration: each costs the proxy memory for good, in every
+//! worker, and of 10,000 targets few workers may ever use all. (Should two pairs of pool and target
+//! give the same name, they share the number, and it still returns to zero.)
 //!
-//! **Ledgers.** What a VM that trapped had added to a gauge stays there. So each *holder* (one root context of one VM; a random nonce
-//! tells it from all that ever were) also writes its own counts to shared data, without a check, because it is their only
-//! writer. The write comes directly before the gauge's add: two host calls with nothing between them that could trap, no
-//! allocation and no arithmetic that can fail. A trap is always before both or after both.
+//! **Ledgers.** What a VM that trapped had added to a gauge stays there. So each *holder* (one root
+//! context of one VM; a random nonce tells it from all that ever were) also writes its own counts
+//! to shared data, without a check, because it is their only writer. The write comes directly
+//! before the gauge's add: two host calls with nothing between them that could trap, no allocation
+//! and no arithmetic that can fail. A trap is always before both or after both.
 //!
-//! **Liveness** is observed, not timed, so that clocks that jump do nothing. Each holder has a slot in one record, and raises a
-//! number there once a second. Who sees a number unchanged over [`PATIENCE`] of its own ticks reads that holder's ledger, frees the slot by
-//! CAS, notes under the slot what it takes, and takes that off the gauges. One of several reapers wins the CAS, and only that
-//! one takes.
+//! **Liveness** is observed, not timed, so that clocks that jump do nothing. Each holder has a slot
+//! in one record, and raises a number there once a second. Who sees a number unchanged over
+//! [`PATIENCE`] of its own ticks reads that holder's ledger, frees the slot by CAS, notes under the
+//! slot what it takes, and takes that off the gauges. One of several reapers wins the CAS, and only
+//! that one takes.
 //!
-//! **The living who were taken for dead** (a worker that hung for seconds; a root context that gets no ticks any more while its last streams
-//! run) find their slot freed, at their next tick or at the first request that comes [`STALE`] after the last: they claim
-//! a slot under a new nonce, write their ledger there, and add to the gauges exactly what the note says was taken,
-//! not what they believe they had. So the sum is right in every interleaving: whatever the reaper read, it is that which
-//! is put back. Until the note is there they wait, counting on in the gauges. (Should one trap before it finds out, what it
-//! counted since it was taken for dead is not made up for: two faults within the same second.)
+//! **The living who were taken for dead** (a worker that hung for seconds; a root context that gets
+//! no ticks any more while its last streams run) find their slot freed, at their next tick or at
+//! the first request that comes [`STALE`] after the last: they claim a slot under a new nonce,
+//! write their ledger there, and add to the gauges exactly what the note says was taken, not what
+//! they believe they had. So the sum is right in every interleaving: whatever the reaper read, it
+//! is that which is put back. Until the note is there they wait, counting on in the gauges. (Should
+//! one trap before it finds out, what it counted since it was taken for dead is not made up for:
+//! two faults within the same second.)
 //!
-//! A freed slot rests for [`REST`] before it is claimed by somebody else, lest a holder that hung writes into the ledger of the next. (Should one
-//! hang for longer, in the middle of a callback, then the next owner's ledger is wrong until its next write. Should that owner have
-//! died by then and the note be overwritten, it puts back what it has itself, which is too much by what it counted before it knew.)
+//! A freed slot rests for [`REST`] before it is claimed by somebody else, lest a holder that hung
+//! writes into the ledger of the next. (Should one hang for longer, in the middle of a callback,
+//! then the next owner's ledger is wrong until its next write. Should that owner have died by then
+//! and the note be overwritten, it puts back what it has itself, which is too much by what it
+//! counted before it knew.)
 //!
-//! **After a reload** the old root context lives on, with its ticks, until its last stream is over; both holders of the worker count
-//! into the same gauges. Then its number stands still and its slot, with empty counts, is freed. Slots are used again from
-//! the lowest, so a thousand reloads need no more keys than the few that one needs.
+//! **After a reload** the old root context lives on, with its ticks, until its last stream is over;
+//! both holders of the worker count into the same gauges. Then its number stands still and its
+//! slot, with empty counts, is freed. Slots are used again from the lowest, so a thousand reloads
+//! need no more keys than the few that one needs.
 //!
-//! **Without.** Where the proxy has no gauges, or rejects them (`stats_matcher`: what is added vanishes), or the table of slots is
-//! full, or shared data fails, a worker goes by its own counts alone. [`Event`]s say so.
+//! **Without.** Where the proxy has no gauges, or rejects them (`stats_matcher`: what is added
+//! vanishes), or the table of slots is full, or shared data fails, a worker goes by its own counts
+//! alone. [`Event`]s say so.
 //!
-//! **Penalty.** A failed request keeps its place for [`PENALTY`] longer, so that a target that fails fast does not look idle.
+//! **Penalty.** A failed request keeps its place for [`PENALTY`] longer, so that a target that
+//! fails fast does not look idle.
 //!
 //! | key | what | written |
 //! |---|---|---|
@@ -59,7 +72,8 @@
 //! | `pm1/name` slot part | nonce, then for each of these gauges the length (4 bytes) and bytes of its name, so that others can define and correct it whatever their own configuration | by the holder, when it first uses the target |
 //! | `pm1/took` slot | nonce of the dead, then its counts as they were taken, all parts in a row | by the reaper |
 //!
-//! Slot (2 bytes) and part (4 bytes) are big-endian, all else is little-endian; nonces and numbers have 8 bytes.
+//! Slot (2 bytes) and part (4 bytes) are big-endian, all else is little-endian; nonces and numbers
+//! have 8 bytes.
 
 use crate::config::Config;
 use crate::pool::{Pool, Target};
@@ -68,12 +82,13 @@ use crate::shared::{Decision, Failed, Memory};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// So many ticks of its own without a sign of life let a worker take a holder for dead: with one more for the last sign to be
-/// seen, all is back within 5 s of a trap.
+/// So many ticks of its own without a sign of life let a worker take a holder for dead: with one
+/// more for the last sign to be seen, all is back within 5 s of a trap.
 const PATIENCE: u32 = 3;
 
-/// In nanoseconds: a holder that has not looked after its slot for so long does so before it counts. Two ticks, so that the ticks
-/// alone do in steady state, and less than what it takes to be given up.
+/// In nanoseconds: a holder that has not looked after its slot for so long does so before it
+/// counts. Two ticks, so that the ticks alone do in steady state, and less than what it takes to be
+/// given up.
 const STALE: u64 = 2_000_000_000;
 
 /// How long a freed slot is nobody's, in nanoseconds: ten times what it takes to be given up.
@@ -82,19 +97,23 @@ const REST: u64 = 30_000_000_000;
 /// Holders at a time: 128 workers, each with eight configurations that are still draining. 24 kB.
 const MAX_SLOTS: usize = 1024;
 
-/// Dead holders that one worker buries in one tick; the rest waits for the next, or for other workers.
+/// Dead holders that one worker buries in one tick; the rest waits for the next, or for other
+/// workers.
 const MAX_REAPED: usize = 64;
 
-/// Counts in one ledger record: what is written for each request stays at 264 bytes, which costs the same as 8.
+/// Counts in one ledger record: what is written for each request stays at 264 bytes, which costs
+/// the same as 8.
 const PART: usize = 64;
 
-/// Ledger records of one holder: no configuration has so many targets, and no damaged record makes a reaper read on for ever.
+/// Ledger records of one holder: no configuration has so many targets, and no damaged record makes
+/// a reaper read on for ever.
 const MAX_PARTS: usize = 1 << 16;
 
 /// How long a failed request keeps its place, in nanoseconds.
 const PENALTY: u64 = 1_000_000_000;
 
-/// Penalties end together, this many nanoseconds at a time: that bounds how many there are for one target.
+/// Penalties end together, this many nanoseconds at a time: that bounds how many there are for one
+/// target.
 const PENALTY_STEP: u64 = 100_000_000;
 
 /// Penalties that one request releases on its way; the ticks release the rest.
@@ -103,7 +122,8 @@ const RELEASED_AT_ONCE: usize = 4;
 /// Something that an operator should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The proxy has no gauges, or its configuration of statistics rejects ours: this worker goes by its own counts.
+    /// The proxy has no gauges, or its configuration of statistics rejects ours: this worker goes
+    /// by its own counts.
     NoGauges,
     /// No slot is free, or shared data fails: this worker goes by its own counts, until one is.
     NoSlot,
@@ -170,9 +190,12 @@ impl Slot {
     }
 }
 
-/// Changes the table of holders, if `act` says that it did, and hands it back. `act` may run several times. It is read anew each
-/// time, once a second: nothing to remember.
-fn change(port: &mut dyn Port, act: &mut dyn FnMut(&mut Vec<Slot>) -> bool) -> Result<Vec<Slot>, Failed> {
+/// Changes the table of holders, if `act` says that it did, and hands it back. `act` may run
+/// several times. It is read anew each time, once a second: nothing to remember.
+fn change(
+    port: &mut dyn Port,
+    act: &mut dyn FnMut(&mut Vec<Slot>) -> bool,
+) -> Result<Vec<Slot>, Failed> {
     Memory::default().update(port, HOLDERS, &mut |bytes| {
         let (chunks, _) = bytes.unwrap_or_default().as_chunks();
         let mut slots: Vec<Slot> = chunks.iter().take(MAX_SLOTS).map(Slot::read).collect();
@@ -212,7 +235,8 @@ fn gauge_name(pool: &Pool, target: &Target) -> String {
     [&pool.target_metric(target), ".in_flight"].concat()
 }
 
-/// One worker's part of the counts. It hangs off the root context and dies with its VM; what it counted does not.
+/// One worker's part of the counts. It hangs off the root context and dies with its VM; what it
+/// counted does not.
 #[derive(Debug)]
 pub struct InFlight {
     config: Rc<Config>,
@@ -249,7 +273,8 @@ enum Tenure {
     Local,
     /// This one is its own.
     Held(usize),
-    /// This one was, until somebody took it for dead. What it counts is in the gauges, but for what was taken.
+    /// This one was, until somebody took it for dead. What it counts is in the gauges, but for what
+    /// was taken.
     Lost(usize),
 }
 
@@ -330,7 +355,8 @@ struct Estate {
 }
 
 impl InFlight {
-    /// For a configuration. `holder` is random: it tells this worker from all others that ever were.
+    /// For a configuration. `holder` is random: it tells this worker from all others that ever
+    /// were.
     pub fn new(config: &Rc<Config>, holder: u64) -> InFlight {
         InFlight {
             config: config.clone(),
@@ -351,8 +377,9 @@ impl InFlight {
         }
     }
 
-    /// A request goes to a target. `now` is in nanoseconds since 1970, here and below. One write and one add to a gauge; only the first
-    /// request of a worker, or of one that hung for [`STALE`], reads.
+    /// A request goes to a target. `now` is in nanoseconds since 1970, here and below. One write
+    /// and one add to a gauge; only the first request of a worker, or of one that hung for
+    /// [`STALE`], reads.
     pub fn begin(&mut self, port: &mut dyn Port, pool: &Pool, target: usize, now: u64) {
         if self.tenure == Tenure::Local && !self.waiting {
             let own = self.own_counts();
@@ -369,11 +396,15 @@ impl InFlight {
         }
     }
 
-    /// A request is over: exactly once for each [`InFlight::begin`]. One that failed keeps its place for [`PENALTY`] longer, so that a
-    /// target that fails fast does not look idle. One write and one add to a gauge.
+    /// A request is over: exactly once for each [`InFlight::begin`]. One that failed keeps its
+    /// place for [`PENALTY`] longer, so that a target that fails fast does not look idle. One write
+    /// and one add to a gauge.
     pub fn end(&mut self, port: &mut dyn Port, pool: &Pool, target: usize, failed: bool, now: u64) {
         self.keep_up(port, now);
-        let place = self.places.get(pool.index).and_then(|places| places.get(target));
+        let place = self
+            .places
+            .get(pool.index)
+            .and_then(|places| places.get(target));
         let Some(entry) = place.and_then(|place| place.entry) else {
             return;
         };
@@ -383,13 +414,17 @@ impl InFlight {
         }
     }
 
-    /// How many requests a target has in flight now, over all workers. One read of a gauge; no call that returns bytes.
+    /// How many requests a target has in flight now, over all workers. One read of a gauge; no call
+    /// that returns bytes.
     pub fn of(&mut self, port: &mut dyn Port, pool: &Pool, target: usize) -> u32 {
         let Some(place) = self.place(port, pool, target) else {
             return 0;
         };
         let Place { gauge, entry } = *place;
-        let value = gauge.gauge().and_then(|gauge| port.value(gauge)).unwrap_or(0);
+        let value = gauge
+            .gauge()
+            .and_then(|gauge| port.value(gauge))
+            .unwrap_or(0);
         let own = entry.map_or(0, |entry| self.own(entry));
         // Below 0 for a moment, while somebody who was taken for dead puts things right.
         let all = u32::try_from(value.max(0)).unwrap_or(u32::MAX);
@@ -400,8 +435,8 @@ impl InFlight {
         }
     }
 
-    /// Once a second: shows that this worker lives, and takes back what the dead have left. A worker that has served nothing yet
-    /// has nothing to show.
+    /// Once a second: shows that this worker lives, and takes back what the dead have left. A
+    /// worker that has served nothing yet has nothing to show.
     pub fn tick(&mut self, port: &mut dyn Port, now: u64) {
         self.waiting = false;
         let slots = self.look(port, now);
@@ -465,7 +500,11 @@ impl InFlight {
         part.record.extend_from_slice(&[0; COUNT]);
         if let Some(slot) = slot {
             let part = next / PART;
-            let _ = port.set(&key(b"name", slot, part), &self.names(part, self.nonce), Expected::Any);
+            let _ = port.set(
+                &key(b"name", slot, part),
+                &self.names(part, self.nonce),
+                Expected::Any,
+            );
         }
         Some(next as u32)
     }
@@ -482,7 +521,8 @@ impl InFlight {
         let mut record = nonce.to_le_bytes().to_vec();
         for entry in self.entries.iter().skip(part * PART).take(PART) {
             let pool = self.config.pools.get(entry.pool as usize);
-            let target = pool.and_then(|pool| Some((pool, pool.targets.get(entry.target as usize)?)));
+            let target =
+                pool.and_then(|pool| Some((pool, pool.targets.get(entry.target as usize)?)));
             let name = target
                 .map(|(pool, target)| gauge_name(pool, target))
                 .unwrap_or_default();
@@ -500,14 +540,20 @@ impl InFlight {
     }
 
     fn own_counts(&self) -> Vec<u8> {
-        let counts = self.parts.iter().filter_map(|part| part.record.get(NONCE..));
+        let counts = self
+            .parts
+            .iter()
+            .filter_map(|part| part.record.get(NONCE..));
         counts.flatten().copied().collect()
     }
 
     /// Counts so many requests more, or less.
     fn count(&mut self, port: &mut dyn Port, entry: u32, by: i32) {
         let (part, place) = (entry as usize / PART, entry as usize % PART);
-        let gauge = self.entries.get(entry as usize).and_then(|entry| entry.gauge);
+        let gauge = self
+            .entries
+            .get(entry as usize)
+            .and_then(|entry| entry.gauge);
         let Some(part) = self.parts.get_mut(part) else {
             return;
         };
@@ -521,7 +567,8 @@ impl InFlight {
         let Some(gauge) = gauge.filter(|_| self.tenure != Tenure::Local) else {
             return;
         };
-        // Nothing may stand between these two calls. If shared data fails, what is lost is what a trap would lose.
+        // Nothing may stand between these two calls. If shared data fails, what is lost is what a
+        // trap would lose.
         if let Tenure::Held(_) = self.tenure {
             let _ = port.set(&part.key, &part.record, Expected::Any);
         }
@@ -530,11 +577,17 @@ impl InFlight {
 
     /// Looks whether a gauge takes in what is added: it holds one at least, of our own.
     fn prove(&mut self, port: &mut dyn Port, entry: u32) {
-        let gauge = self.entries.get(entry as usize).and_then(|entry| entry.gauge);
+        let gauge = self
+            .entries
+            .get(entry as usize)
+            .and_then(|entry| entry.gauge);
         let works = gauge
             .and_then(|gauge| port.value(gauge))
             .is_some_and(|value| value != 0);
-        if self.tenure != Tenure::Local && !works && !std::mem::replace(&mut self.without_gauges, true) {
+        if self.tenure != Tenure::Local
+            && !works
+            && !std::mem::replace(&mut self.without_gauges, true)
+        {
             self.events.push(Event::NoGauges);
         }
     }
@@ -551,17 +604,26 @@ impl InFlight {
         let newest = of.penalty.checked_sub(self.released);
         let newest = newest.and_then(|place| self.penalties.get_mut(usize::try_from(place).ok()?));
         match newest {
-            Some(penalty) if penalty.until >= until => penalty.count = penalty.count.saturating_add(1),
+            Some(penalty) if penalty.until >= until => {
+                penalty.count = penalty.count.saturating_add(1)
+            }
             _ => {
                 of.penalty = next;
-                self.penalties.push_back(Penalty { until, entry, count: 1 });
+                self.penalties.push_back(Penalty {
+                    until,
+                    entry,
+                    count: 1,
+                });
             }
         }
     }
 
-    /// Ends penalties whose time has come, or is so far ahead that the clock must have been set back; at most so many.
+    /// Ends penalties whose time has come, or is so far ahead that the clock must have been set
+    /// back; at most so many.
     fn release(&mut self, port: &mut dyn Port, now: u64, most: usize) {
-        let over = |penalty: &&Penalty| penalty.until <= now || penalty.until - now > PENALTY + PENALTY_STEP;
+        let over = |penalty: &&Penalty| {
+            penalty.until <= now || penalty.until - now > PENALTY + PENALTY_STEP
+        };
         for _ in 0..most {
             let Some(penalty) = self.penalties.front().filter(over).copied() else {
                 return;
@@ -580,23 +642,24 @@ impl InFlight {
         self.release(port, now, RELEASED_AT_ONCE);
     }
 
-    /// Looks after this worker's own slot: shows that it lives, or finds that it was taken for dead. Returns the table.
+    /// Looks after this worker's own slot: shows that it lives, or finds that it was taken for
+    /// dead. Returns the table.
     fn look(&mut self, port: &mut dyn Port, now: u64) -> Option<Vec<Slot>> {
         let (nonce, held) = (self.nonce, self.slot());
         let own = |slot: &&mut Slot| slot.nonce == nonce;
-        let slots = change(
-            port,
-            &mut |slots| match held.and_then(|held| slots.get_mut(held)).filter(own) {
-                Some(Slot {
-                    state: State::Held(number),
-                    ..
-                }) => {
-                    *number = number.wrapping_add(1);
-                    true
-                }
-                _ => false,
-            },
-        );
+        let slots = change(port, &mut |slots| match held
+            .and_then(|held| slots.get_mut(held))
+            .filter(own)
+        {
+            Some(Slot {
+                state: State::Held(number),
+                ..
+            }) => {
+                *number = number.wrapping_add(1);
+                true
+            }
+            _ => false,
+        });
         self.looked = now;
         let slots = slots.ok()?;
         match self.tenure {
@@ -618,7 +681,8 @@ impl InFlight {
         Some(slots)
     }
 
-    /// Puts back what was taken by one who took this worker for dead. `resting`: nobody has claimed its slot since.
+    /// Puts back what was taken by one who took this worker for dead. `resting`: nobody has claimed
+    /// its slot since.
     fn revive(&mut self, port: &mut dyn Port, now: u64, lost: usize, resting: bool) {
         let Ok(note) = port.get(&key(b"took", lost, 0)) else {
             return;
@@ -637,14 +701,17 @@ impl InFlight {
 
     /// Claims a slot, writes the ledger there, and adds to the gauges what is missing from them.
     fn claim(&mut self, port: &mut dyn Port, now: u64, missing: &[u8]) {
-        // Each slot is claimed under a nonce of its own, or a note of what was taken could be of an earlier time.
+        // Each slot is claimed under a nonce of its own, or a note of what was taken could be of an
+        // earlier time.
         let (old, nonce) = (self.nonce, self.nonce.wrapping_add(1));
         let lost = match self.tenure {
             Tenure::Lost(lost) => Some(lost),
             Tenure::Local | Tenure::Held(_) => None,
         };
         // Before anybody is told of the claim, because this allocates.
-        let names: Vec<Vec<u8>> = (0..self.parts.len()).map(|part| self.names(part, nonce)).collect();
+        let names: Vec<Vec<u8>> = (0..self.parts.len())
+            .map(|part| self.names(part, nonce))
+            .collect();
         let mut claimed = None;
         let slots = change(port, &mut |slots| {
             let own = lost.filter(|lost| {
@@ -652,7 +719,9 @@ impl InFlight {
                 slot.is_some_and(|slot| slot.nonce == old && matches!(slot.state, State::Freed(_)))
             });
             let rested = || slots.iter().position(|slot| slot.has_rested(now));
-            claimed = own.or_else(rested).or((slots.len() < MAX_SLOTS).then_some(slots.len()));
+            claimed = own
+                .or_else(rested)
+                .or((slots.len() < MAX_SLOTS).then_some(slots.len()));
             let new = Slot {
                 nonce,
                 state: State::Held(1),
@@ -700,9 +769,19 @@ impl InFlight {
         self.seen.truncate(slots.len());
         for (place, slot) in slots.iter().enumerate() {
             match self.seen.get_mut(place) {
-                Some(seen) if seen.slot == *slot => seen.ticks = seen.ticks.saturating_add(tick.into()),
-                Some(seen) => *seen = Seen { slot: *slot, ticks: 0 },
-                None => self.seen.push(Seen { slot: *slot, ticks: 0 }),
+                Some(seen) if seen.slot == *slot => {
+                    seen.ticks = seen.ticks.saturating_add(tick.into())
+                }
+                Some(seen) => {
+                    *seen = Seen {
+                        slot: *slot,
+                        ticks: 0,
+                    }
+                }
+                None => self.seen.push(Seen {
+                    slot: *slot,
+                    ticks: 0,
+                }),
             }
         }
     }
@@ -711,14 +790,17 @@ impl InFlight {
     fn dead(&self) -> impl Iterator<Item = (usize, Slot)> + '_ {
         let own = self.slot();
         let seen = self.seen.iter().enumerate();
-        let dead = seen.filter(|(_, seen)| seen.ticks >= PATIENCE && matches!(seen.slot.state, State::Held(_)));
+        let dead = seen.filter(|(_, seen)| {
+            seen.ticks >= PATIENCE && matches!(seen.slot.state, State::Held(_))
+        });
         dead.map(|(place, seen)| (place, seen.slot))
             .filter(move |(place, _)| Some(*place) != own)
     }
 
     /// Takes back what dead holders left in the gauges.
     fn reap(&mut self, port: &mut dyn Port, dead: &[(usize, Slot)], now: u64) {
-        // All that allocates comes first: between the freeing of a slot and the last of what is taken nothing can trap.
+        // All that allocates comes first: between the freeing of a slot and the last of what is
+        // taken nothing can trap.
         let mut estates: Vec<Estate> = dead
             .iter()
             .filter_map(|(place, slot)| self.estate(port, *place, *slot))
@@ -726,7 +808,9 @@ impl InFlight {
         self.events.reserve(estates.len());
         let freed = change(port, &mut |slots| {
             for estate in &mut estates {
-                let slot = slots.get_mut(estate.place).filter(|slot| **slot == estate.slot);
+                let slot = slots
+                    .get_mut(estate.place)
+                    .filter(|slot| **slot == estate.slot);
                 estate.won = slot.is_some();
                 if let Some(slot) = slot {
                     slot.state = State::Freed(now);
@@ -767,18 +851,25 @@ impl InFlight {
             let (Some((names, _)), Some((ledger, _))) = (names, ledger) else {
                 break;
             };
-            let (Some(mut names), Some(ledger)) = (behind(slot.nonce, &names), behind(slot.nonce, &ledger)) else {
+            let (Some(mut names), Some(ledger)) =
+                (behind(slot.nonce, &names), behind(slot.nonce, &ledger))
+            else {
                 break;
             };
             let mut known = 0;
             for count in counts(ledger) {
-                // A target that it came to use between the two reads has no name yet, and is not taken.
+                // A target that it came to use between the two reads has no name yet, and is not
+                // taken.
                 let Some((name, rest)) = first_name(names) else {
                     break;
                 };
                 names = rest;
                 known += 1;
-                let gauge = if count > 0 { self.inherited(port, name) } else { None };
+                let gauge = if count > 0 {
+                    self.inherited(port, name)
+                } else {
+                    None
+                };
                 estate.gauges.extend(gauge.map(|gauge| (gauge, count)));
                 let taken = gauge.map_or(0, |_| count);
                 estate.note.extend_from_slice(&taken.to_le_bytes());
@@ -830,8 +921,9 @@ mod tests {
             .map(|target| format!(r#"{{"cluster": "t{target}"}}"#))
             .collect();
         let targets = targets.join(",");
-        let json =
-            format!(r#"{{"pools": {{"p": {{"targets": [{targets}]}}}}, "routes": [{{"name": "r", "pool": "p"}}]}}"#);
+        let json = format!(
+            r#"{{"pools": {{"p": {{"targets": [{targets}]}}}}, "routes": [{{"name": "r", "pool": "p"}}]}}"#
+        );
         Rc::new(Config::load(json.as_bytes()).unwrap())
     }
 
@@ -907,7 +999,8 @@ mod tests {
                 if step % 1000 < 8 {
                     workers[step as usize % 8].tick(&mut map, now);
                 }
-                // All that failed before the last second's ticks is over; what failed within a second is not.
+                // All that failed before the last second's ticks is over; what failed within a
+                // second is not.
                 penalties.retain(|(then, target)| {
                     let over = now - then > 2 * SECOND + PENALTY_STEP;
                     counts[*target] -= u32::from(over);
@@ -935,16 +1028,23 @@ mod tests {
                 map.gauges.len() >= 100 && map.gauges.iter().all(|(_, value)| *value == 0),
                 "seed {seed}"
             );
-            assert!(workers.iter_mut().all(|worker| worker.counts.take_events().is_empty()));
             assert!(
                 workers
+                    .iter_mut()
+                    .all(|worker| worker.counts.take_events().is_empty())
+            );
+            assert!(
+                workers.iter().all(|worker| worker
+                    .counts
+                    .own_counts()
                     .iter()
-                    .all(|worker| worker.counts.own_counts().iter().all(|byte| *byte == 0))
+                    .all(|byte| *byte == 0))
             );
         }
     }
 
-    /// Found by the fuzz target `records`. This is all that two faults within the same seconds can cost.
+    /// Found by the fuzz target `records`. This is all that two faults within the same seconds can
+    /// cost.
     #[test]
     fn who_is_taken_for_dead_and_traps_before_it_knows_loses_what_it_counted_since_and_no_more() {
         let (mut map, config) = (Map::default(), config(0, 1));
@@ -966,8 +1066,9 @@ mod tests {
         assert_eq!(gauge(&map, 0), 2);
     }
 
-    /// Found by the fuzz target `records`. Three faults: a worker hangs for longer than its slot rests, the next owner of the slot dies
-    /// with requests in flight, and only then the first one finds out.
+    /// Found by the fuzz target `records`. Three faults: a worker hangs for longer than its slot
+    /// rests, the next owner of the slot dies with requests in flight, and only then the first one
+    /// finds out.
     #[test]
     fn who_hangs_until_its_note_is_gone_puts_back_what_it_has_itself() {
         let (mut map, config) = (Map::default(), config(0, 1));
@@ -1032,7 +1133,8 @@ mod tests {
         }
 
         fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
-            // Before a blind write comes nothing that could fail: a CAS that was won, or arithmetic.
+            // Before a blind write comes nothing that could fail: a CAS that was won, or
+            // arithmetic.
             match expected {
                 Expected::Any => self.call("write", false),
                 _ => self.call("swap", true),
@@ -1044,7 +1146,11 @@ mod tests {
     impl Stats for Watched {
         fn gauge(&mut self, name: &str) -> Option<Gauge> {
             self.call("define", true);
-            if self.no_gauges { None } else { self.map.gauge(name) }
+            if self.no_gauges {
+                None
+            } else {
+                self.map.gauge(name)
+            }
         }
 
         fn add(&mut self, gauge: Gauge, by: i64) {
@@ -1075,12 +1181,15 @@ mod tests {
             let look = std::mem::take(&mut port.calls);
             worker.end(&mut port, 0, false, NOW + step * SECOND / 10);
             if step > 0 {
-                assert_eq!((&way_in[..], &look[..]), (&["write", "add"][..], &["value"][..]));
+                assert_eq!(
+                    (&way_in[..], &look[..]),
+                    (&["write", "add"][..], &["value"][..])
+                );
                 assert_eq!(port.calls, ["write", "add"]);
             }
         }
-        // The first request to another target asks for its gauge, says whose the ledger's new place is, and looks
-        // whether the gauge takes it in. A mere look asks for the gauge.
+        // The first request to another target asks for its gauge, says whose the ledger's new place
+        // is, and looks whether the gauge takes it in. A mere look asks for the gauge.
         port.calls.clear();
         worker.begin(&mut port, 4, NOW + 10 * SECOND);
         assert_eq!(port.calls, ["define", "write", "write", "add", "value"]);
@@ -1093,9 +1202,10 @@ mod tests {
         assert_eq!(port.calls, ["read", "swap"]);
     }
 
-    /// Random interleavings of every host call, with ticks so frequent that the living are taken for dead all the
-    /// time, and VMs that trap with requests in flight. A trap is between requests: within one, the only host calls after
-    /// which the sums would be wrong are followed at once by the call that makes them right.
+    /// Random interleavings of every host call, with ticks so frequent that the living are taken
+    /// for dead all the time, and VMs that trap with requests in flight. A trap is between
+    /// requests: within one, the only host calls after which the sums would be wrong are followed
+    /// at once by the call that makes them right.
     #[cfg(not(target_arch = "wasm32"))] // threads
     #[test]
     fn sums_are_exact_in_every_interleaving_with_traps_and_stalls() {
@@ -1119,7 +1229,8 @@ mod tests {
                         (dice.roll(24), dice.roll(TARGETS as u64), dice.roll(100))
                     });
                     match dice {
-                        // Not while it is taken for dead and has not found out: what such a one counts is in no ledger.
+                        // Not while it is taken for dead and has not found out: what such a one
+                        // counts is in no ledger.
                         0 => {
                             worker.tick(turn, NOW);
                             if worker.counts.slot().is_some() {
@@ -1139,7 +1250,8 @@ mod tests {
                     turn.step(|_| met.fetch_add(1, Ordering::SeqCst));
                     while turn.step(|_| met.load(Ordering::SeqCst)) < round * WORKERS {}
                 };
-                // In step, so that nobody alive is taken for dead any more: the dead are, and the rest puts things right.
+                // In step, so that nobody alive is taken for dead any more: the dead are, and the
+                // rest puts things right.
                 for _ in 0..8 {
                     meet(turn);
                     worker.tick(turn, NOW);
@@ -1150,7 +1262,9 @@ mod tests {
                 meet(turn);
                 let seen = turn.step(|world| gauges(&world.map));
                 assert_eq!(seen, *alive.lock().unwrap(), "seed {seed}");
-                let told: Vec<_> = (0..TARGETS).map(|target| i64::from(worker.of(turn, target))).collect();
+                let told: Vec<_> = (0..TARGETS)
+                    .map(|target| i64::from(worker.of(turn, target)))
+                    .collect();
                 assert_eq!(told, seen, "seed {seed}");
                 meet(turn);
                 while worker.end(turn, 0, false, NOW).is_some() {}
@@ -1158,7 +1272,9 @@ mod tests {
                 events
             });
             assert_eq!(gauges(&world.map), [0; 3], "seed {seed}");
-            let count = |what: fn(&Event) -> bool| events.iter().flatten().filter(|event| what(event)).count();
+            let count = |what: fn(&Event) -> bool| {
+                events.iter().flatten().filter(|event| what(event)).count()
+            };
             revived += count(|event| *event == Event::Revived);
             reaped += count(|event| matches!(event, Event::Reaped(_)));
         }
@@ -1205,14 +1321,21 @@ mod tests {
             let (mut map, config) = (Map::default(), config(0, 200));
             let mut worker = Worker::new(&config, 1);
             (0..500).for_each(|request| worker.begin(&mut map, request % 200, NOW));
-            // A VM that trapped is followed by a fresh one; other configurations may not even have its targets.
+            // A VM that trapped is followed by a fresh one; other configurations may not even have
+            // its targets.
             let others = self::config(150, 250);
-            let mut alive: Vec<_> = (0..workers).map(|number| Worker::new(&others, number + 2)).collect();
-            alive.iter_mut().for_each(|worker| worker.begin(&mut map, 0, NOW));
+            let mut alive: Vec<_> = (0..workers)
+                .map(|number| Worker::new(&others, number + 2))
+                .collect();
+            alive
+                .iter_mut()
+                .for_each(|worker| worker.begin(&mut map, 0, NOW));
             for tick in 1..=100 {
                 // The clock jumps about: that does nothing.
                 let now = NOW + [0, 7200, 1, 3600][tick as usize % 4] * SECOND;
-                alive.iter_mut().for_each(|worker| worker.tick(&mut map, now));
+                alive
+                    .iter_mut()
+                    .for_each(|worker| worker.tick(&mut map, now));
                 if tick < PATIENCE {
                     assert_eq!(gauge(&map, 0), 3, "tick {tick}");
                 }
@@ -1280,7 +1403,10 @@ mod tests {
                 worker.begin(&mut port, request % 2, NOW);
             }
             other.begin(&mut port, 0, NOW);
-            assert_eq!([0, 1, 2].map(|target| worker.of(&mut port, target)), [3, 3, 0]);
+            assert_eq!(
+                [0, 1, 2].map(|target| worker.of(&mut port, target)),
+                [3, 3, 0]
+            );
             assert_eq!(other.of(&mut port, 0), 1);
             for worker in [&mut worker, &mut other] {
                 assert_eq!(worker.counts.take_events(), [Event::NoGauges], "told once");
@@ -1299,18 +1425,24 @@ mod tests {
         let table = (0..MAX_SLOTS as u64)
             .flat_map(|nonce| [nonce, 1, 1])
             .flat_map(u64::to_le_bytes);
-        map.set(HOLDERS, &table.collect::<Vec<_>>(), Expected::Any).unwrap();
+        map.set(HOLDERS, &table.collect::<Vec<_>>(), Expected::Any)
+            .unwrap();
         let (mut worker, mut other) = (Worker::new(&config, 1), Worker::new(&config, 2));
         (0..5).for_each(|_| worker.begin(&mut map, 1, NOW));
         other.begin(&mut map, 1, NOW);
         assert_eq!(
-            (worker.of(&mut map, 1), other.of(&mut map, 1), gauge(&map, 1)),
+            (
+                worker.of(&mut map, 1),
+                other.of(&mut map, 1),
+                gauge(&map, 1)
+            ),
             (5, 1, 0)
         );
         let reads = map.reads;
         (0..100).for_each(|_| worker.begin(&mut map, 2, NOW));
         assert_eq!(map.reads, reads, "it asks for a slot once a tick");
-        // The table's holders are dead; each worker buries as many as it may in a tick, and the slots rest.
+        // The table's holders are dead; each worker buries as many as it may in a tick, and the
+        // slots rest.
         for tick in 1..=60 {
             worker.tick(&mut map, NOW + tick * SECOND);
             other.tick(&mut map, NOW + tick * SECOND);
@@ -1324,7 +1456,8 @@ mod tests {
         assert_eq!(map.values[HOLDERS].0.len(), SLOT * MAX_SLOTS);
     }
 
-    /// Targets change with each reload. The old root contexts live on for a while and end their requests, unless their VM traps.
+    /// Targets change with each reload. The old root contexts live on for a while and end their
+    /// requests, unless their VM traps.
     #[test]
     fn a_thousand_reloads_need_no_more_keys_than_a_few() {
         const WORKERS: u64 = 3;
@@ -1335,13 +1468,16 @@ mod tests {
                 let from = (reload * 7 % 50) as usize;
                 let config = config(from, from + 20);
                 let holders = reload * WORKERS + 1..=(reload + 1) * WORKERS;
-                let mut workers: Vec<_> = holders.map(|holder| Worker::new(&config, holder)).collect();
+                let mut workers: Vec<_> =
+                    holders.map(|holder| Worker::new(&config, holder)).collect();
                 for worker in &mut workers {
                     (0..30).for_each(|request| worker.begin(&mut map, request % 20, now));
                 }
                 for second in 0..seconds {
                     now += SECOND;
-                    workers.iter_mut().for_each(|worker| worker.tick(&mut map, now));
+                    workers
+                        .iter_mut()
+                        .for_each(|worker| worker.tick(&mut map, now));
                     if second == 0 {
                         for mut worker in old.drain(..).filter(|_| dice.roll(10) > 0) {
                             while worker.end(&mut map, 0, false, now).is_some() {}
@@ -1355,7 +1491,10 @@ mod tests {
             }
             assert_eq!(map.values.len(), keys, "with {seconds} s between reloads");
             // Of each slot a ledger, its names, a note, and room for all that rest.
-            assert!(keys <= 1 + 3 * WORKERS as usize * (2 + 40 / seconds as usize), "{keys}");
+            assert!(
+                keys <= 1 + 3 * WORKERS as usize * (2 + 40 / seconds as usize),
+                "{keys}"
+            );
             let mut last = Worker::new(&config(0, 70), 1 << 20);
             old.clear();
             (1..=5).for_each(|tick| last.tick(&mut map, now + tick * SECOND));
@@ -1381,7 +1520,11 @@ mod tests {
             (3 * SECOND, 0),
         ] {
             worker.tick(&mut map, NOW + now);
-            assert_eq!((worker.of(&mut map, 1), gauge(&map, 1)), (left, left.into()), "{now}");
+            assert_eq!(
+                (worker.of(&mut map, 1), gauge(&map, 1)),
+                (left, left.into()),
+                "{now}"
+            );
         }
         // Requests release penalties too; and a clock that is set back far keeps nothing.
         for later in [4 * SECOND, 0] {
@@ -1394,7 +1537,12 @@ mod tests {
         // However many fail, what is remembered is bounded.
         for request in 0..100_000 {
             worker.begin(&mut map, request % 3, NOW);
-            worker.end(&mut map, 0, true, NOW + (request as u64 * SECOND / 2000) % SECOND);
+            worker.end(
+                &mut map,
+                0,
+                true,
+                NOW + (request as u64 * SECOND / 2000) % SECOND,
+            );
         }
         assert!(
             worker.counts.penalties.len() <= 3 * 12,
@@ -1420,7 +1568,11 @@ mod tests {
         worker.begin(&mut map, 1, NOW);
         (0..2).for_each(|_| worker.counts.end(&mut map, &config.pools[0], 1, false, NOW));
         assert_eq!(
-            (gauge(&map, 1), worker.of(&mut map, 1), worker.of(&mut map, 3)),
+            (
+                gauge(&map, 1),
+                worker.of(&mut map, 1),
+                worker.of(&mut map, 3)
+            ),
             (0, 0, 0)
         );
         // Records that are none are as if they were not there.
@@ -1434,6 +1586,9 @@ mod tests {
             (1..9).for_each(|tick| other.tick(&mut map, NOW + tick * SECOND));
             other.begin(&mut map, 2, NOW + 9 * SECOND);
         }
-        assert_eq!([1, 2].map(|target| other.of(&mut map, target) > 0), [true; 2]);
+        assert_eq!(
+            [1, 2].map(|target| other.of(&mut map, target) > 0),
+            [true; 2]
+        );
     }
 }

@@ -1,6 +1,7 @@
-//! What Pointsman decides. Values in, values out: nothing here knows proxy-wasm, reads a clock or draws a random
-//! number. Whoever calls brings the bytes of the request, the time `now`, a random `roll`, and one [`port::Port`]
-//! through which the few things are asked that are not always needed (the client's address, the workers' shared data).
+//! What Pointsman decides. Values in, values out: nothing here knows proxy-wasm, reads a clock or
+//! draws a random number. Whoever calls brings the bytes of the request, the time `now`, a random
+//! `roll`, and one [`port::Port`] through which the few things are asked that are not always needed
+//! (the client's address, the workers' shared data).
 //!
 //! A request's way can be read top-down in [`decide`].
 #![cfg_attr(

@@ -1,19 +1,22 @@
 //! What became of a request that went to a target, from what the proxy tells at its end.
 //!
-//! A failure is the target's only if it says so itself (5xx, a gRPC status that means the same) or if the proxy says that it
-//! could not reach it or waited in vain. What the proxy or another filter answers by itself, a circuit breaker's overflow, and a
-//! client that left say nothing of the target.
+//! A failure is the target's only if it says so itself (5xx, a gRPC status that means the same) or
+//! if the proxy says that it could not reach it or waited in vain. What the proxy or another filter
+//! answers by itself, a circuit breaker's overflow, and a client that left say nothing of the
+//! target.
 //!
-//! Each question costs a call that returns bytes, so the common case asks for one thing: the status. In a pool of endpoints also
-//! for the address that was tried last, because the proxy may have gone on to the next of the list; those before it failed.
+//! Each question costs a call that returns bytes, so the common case asks for one thing: the
+//! status. In a pool of endpoints also for the address that was tried last, because the proxy may
+//! have gone on to the next of the list; those before it failed.
 
 use crate::health::Outcome;
 use crate::pool::Pool;
 use crate::port::Ending;
 use crate::verdict::Flight;
 
-/// Envoy's response flags, by their number in `CoreResponseFlag` (`envoy/stream_info/stream_info.h`, Envoy 1.36 and 1.40),
-/// which is the bit in `response.flags`. In brackets the letters of its access log.
+/// Envoy's response flags, by their number in `CoreResponseFlag`
+/// (`envoy/stream_info/stream_info.h`, Envoy 1.36 and 1.40), which is the bit in `response.flags`.
+/// In brackets the letters of its access log.
 mod flag {
     /// \[UH\] The cluster has no healthy host.
     pub const NO_HEALTHY_UPSTREAM: u64 = 1 << 1;
@@ -61,7 +64,8 @@ mod flag {
 /// What is known of the targets that a request was sent to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
-    /// How many targets of the flight's list (its target, then its retries) failed before the last one.
+    /// How many targets of the flight's list (its target, then its retries) failed before the last
+    /// one.
     pub before: usize,
     /// The target that was tried last, and what became of it. None: nothing is known.
     pub last: Option<(usize, Outcome)>,
@@ -85,7 +89,8 @@ const CLIENT_ERROR: u16 = 400;
 /// The lowest status of an error of the server's.
 const SERVER_ERROR: u16 = 500;
 
-/// What an end tells of a flight that went to this pool. `complete`: the end of the response was seen.
+/// What an end tells of a flight that went to this pool. `complete`: the end of the response was
+/// seen.
 pub fn told(pool: &Pool, flight: &Flight, complete: bool, ending: &mut dyn Ending) -> Told {
     let end = match complete {
         true => ended(flight.grpc, ending),
@@ -107,7 +112,8 @@ pub fn told(pool: &Pool, flight: &Flight, complete: bool, ending: &mut dyn Endin
         before: 0,
         last: Some((flight.target, outcome)),
     };
-    // These need no address to be the target's: another filter that answers for it says something else.
+    // These need no address to be the target's: another filter that answers for it says something
+    // else.
     let is_clear = end == End::Good || flags & flag::FAILURE != 0;
     if !pool.endpoints && (is_clear || outcome.is_none()) {
         return outcome.map(to_target).unwrap_or_default();
@@ -138,9 +144,10 @@ fn ended(grpc: bool, ending: &mut dyn Ending) -> End {
     }
 }
 
-/// The gRPC statuses that Envoy's outlier detection takes for 5xx (`Grpc::Utility::grpcToHttpStatus`; what is no known status is
-/// 500 there), but for UNIMPLEMENTED (12, 501): that is what a server that is well answers to a client that asks for a method
-/// that it does not have, and clients must not be able to eject targets.
+/// The gRPC statuses that Envoy's outlier detection takes for 5xx
+/// (`Grpc::Utility::grpcToHttpStatus`; what is no known status is 500 there), but for UNIMPLEMENTED
+/// (12, 501): that is what a server that is well answers to a client that asks for a method that it
+/// does not have, and clients must not be able to eject targets.
 fn is_server_error(status: u32) -> bool {
     const UNKNOWN: u32 = 2;
     const DEADLINE_EXCEEDED: u32 = 4;
@@ -148,13 +155,19 @@ fn is_server_error(status: u32) -> bool {
     const UNAVAILABLE: u32 = 14;
     const DATA_LOSS: u32 = 15;
     const UNAUTHENTICATED: u32 = 16;
-    matches!(status, UNKNOWN | DEADLINE_EXCEEDED | INTERNAL | UNAVAILABLE | DATA_LOSS) || status > UNAUTHENTICATED
+    matches!(
+        status,
+        UNKNOWN | DEADLINE_EXCEEDED | INTERNAL | UNAVAILABLE | DATA_LOSS
+    ) || status > UNAUTHENTICATED
 }
 
 /// What is told where the address that was tried last is known.
 fn at_address(pool: &Pool, flight: &Flight, address: &[u8], outcome: Option<Outcome>) -> Told {
     let is = |target: usize| {
-        let endpoint = pool.targets.get(target).and_then(|target| target.endpoint.as_deref());
+        let endpoint = pool
+            .targets
+            .get(target)
+            .and_then(|target| target.endpoint.as_deref());
         endpoint.is_some_and(|endpoint| endpoint.as_bytes() == address)
     };
     let mut list = std::iter::once(flight.target).chain(flight.retries.iter().copied());
@@ -168,7 +181,8 @@ fn at_address(pool: &Pool, flight: &Flight, address: &[u8], outcome: Option<Outc
             last: last.zip(outcome),
         };
     }
-    // A host that the list does not name: the proxy's fallback. Which of the list it tried before is not known.
+    // A host that the list does not name: the proxy's fallback. Which of the list it tried before
+    // is not known.
     let other = (0..pool.targets.len()).find(|target| is(*target));
     Told {
         before: 0,
@@ -251,7 +265,12 @@ mod tests {
         }
     }
 
-    fn asked(endpoints: bool, grpc: bool, complete: bool, mut proxy: Proxy) -> (Option<Outcome>, u32) {
+    fn asked(
+        endpoints: bool,
+        grpc: bool,
+        complete: bool,
+        mut proxy: Proxy,
+    ) -> (Option<Outcome>, u32) {
         let told = told(&pool(endpoints), &flight(grpc), complete, &mut proxy);
         assert_eq!(told.before, 0);
         assert!(told.last.is_none_or(|(target, _)| target == 3));
@@ -287,7 +306,8 @@ mod tests {
             (503, NO_HEALTHY_UPSTREAM, None, BAD),
             (503, NO_CLUSTER_FOUND, None, BAD),
             (503, DNS_RESOLUTION_FAILED, None, BAD),
-            // A circuit breaker, a fault filter, an overload manager, another filter without a word; a client that left.
+            // A circuit breaker, a fault filter, an overload manager, another filter without a
+            // word; a client that left.
             (503, 1 << 7, Some(FIRST), None),
             (503, 1 << 10, None, None),
             (503, 1 << 25, None, None),
@@ -305,7 +325,10 @@ mod tests {
                     ..Proxy::default()
                 };
                 let (outcome, _) = asked(endpoints, false, true, proxy);
-                assert_eq!(outcome, expected, "{status} {flags:#x} {address:?} {endpoints}");
+                assert_eq!(
+                    outcome, expected,
+                    "{status} {flags:#x} {address:?} {endpoints}"
+                );
             }
         }
     }
@@ -375,7 +398,11 @@ mod tests {
                 address: Some(FIRST),
                 ..Proxy::default()
             };
-            assert_eq!(asked(false, false, true, proxy).0, BAD, "no status is no response");
+            assert_eq!(
+                asked(false, false, true, proxy).0,
+                BAD,
+                "no status is no response"
+            );
         }
     }
 

@@ -5,7 +5,8 @@ use crate::health::Checks;
 use crate::region::PreferRegion;
 use crate::sticky::Sticky;
 
-/// A pool of targets: Envoy clusters (`cluster_header`), or endpoints of one Envoy cluster (`override_host`).
+/// A pool of targets: Envoy clusters (`cluster_header`), or endpoints of one Envoy cluster
+/// (`override_host`).
 #[derive(Debug, Default)]
 pub struct Pool {
     /// Its place in [`crate::config::Config::pools`].
@@ -27,15 +28,17 @@ pub struct Pool {
     pub failover: Vec<usize>,
     /// Which region goes first. None: regions do not matter.
     pub prefer_region: Option<PreferRegion>,
-    /// How long a new or recovered target takes to get its full share, in nanoseconds; 0: at once. Default: 10 s with
-    /// `least_connections` and `least_response_time`, which would flood it, 0 with all others.
+    /// How long a new or recovered target takes to get its full share, in nanoseconds; 0: at once.
+    /// Default: 10 s with `least_connections` and `least_response_time`, which would flood it, 0
+    /// with all others.
     pub slow_start: u64,
 }
 
 /// One place where requests can go.
 #[derive(Debug)]
 pub struct Target {
-    /// Unique in its pool; defaults to the cluster's or endpoint's own name. A sticky session belongs to this name.
+    /// Unique in its pool; defaults to the cluster's or endpoint's own name. A sticky session
+    /// belongs to this name.
     pub name: Box<str>,
     /// The Envoy cluster: the target's own, or that of its pool of endpoints.
     pub cluster: Box<str>,
@@ -62,8 +65,9 @@ pub enum State {
 }
 
 impl Pool {
-    /// What the names of this pool's metrics begin with; those of a target go on with `.target.` and its name. That the first `.target.`
-    /// ends the pool's name is what the proxy's tag rules go by (`envoy-config/`), so it is not left in the name itself.
+    /// What the names of this pool's metrics begin with; those of a target go on with `.target.`
+    /// and its name. That the first `.target.` ends the pool's name is what the proxy's tag rules
+    /// go by (`envoy-config/`), so it is not left in the name itself.
     pub fn metric(&self) -> String {
         ["pointsman.pool.", &self.name.replace(".target", "_target")].concat()
     }

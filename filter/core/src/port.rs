@@ -1,9 +1,10 @@
-//! What the core may ask of its surroundings while it decides: the little that costs a host call and is not always
-//! needed. Everything else (headers, time, randomness) is an argument.
+//! What the core may ask of its surroundings while it decides: the little that costs a host call
+//! and is not always needed. Everything else (headers, time, randomness) is an argument.
 
 use std::net::IpAddr;
 
-/// The surroundings of one decision. In the proxy this is the shell; in tests it is whatever the test wants.
+/// The surroundings of one decision. In the proxy this is the shell; in tests it is whatever the
+/// test wants.
 pub trait Port: Connection + Store + Stats {}
 
 impl<T: Connection + Store + Stats> Port for T {}
@@ -23,19 +24,21 @@ pub trait Store {
     fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed>;
 }
 
-/// proxy-wasm's `cas` number of a stored value. Never 0. Writes of all keys are numbered in one row, so of two writes the later
-/// one has the larger number, until the 32 bits are used up and the row begins again at 1.
+/// proxy-wasm's `cas` number of a stored value. Never 0. Writes of all keys are numbered in one
+/// row, so of two writes the later one has the larger number, until the 32 bits are used up and the
+/// row begins again at 1.
 pub type Version = u32;
 
 /// What a write expects to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// The key does not exist yet. (On the wire: `cas = u32::MAX`, which can match nothing, while a host ignores the
-    /// `cas` of a key that does not exist.)
+    /// The key does not exist yet. (On the wire: `cas = u32::MAX`, which can match nothing, while a
+    /// host ignores the `cas` of a key that does not exist.)
     Absent,
     /// The key holds the value of this version.
     Version(Version),
-    /// Nothing: whatever is there is overwritten. Only for keys with one writer. (On the wire: `cas = 0`.)
+    /// Nothing: whatever is there is overwritten. Only for keys with one writer. (On the wire: `cas
+    /// = 0`.)
     Any,
 }
 
@@ -52,17 +55,20 @@ pub enum SetFailed {
     Store,
 }
 
-/// The proxy's own metrics, as numbers that all workers share: a gauge is one atomic number of the process. To add to one or to
-/// read one returns no bytes, so it costs a tenth of a read of shared data. What a VM that died had added stays.
+/// The proxy's own metrics, as numbers that all workers share: a gauge is one atomic number of the
+/// process. To add to one or to read one returns no bytes, so it costs a tenth of a read of shared
+/// data. What a VM that died had added stays.
 pub trait Stats {
-    /// The gauge of this name, made if it is not there. Each call for a name makes another handle of the same gauge, which
-    /// costs the proxy a little memory for good: ask once. None: the proxy has no such gauge to give.
+    /// The gauge of this name, made if it is not there. Each call for a name makes another handle
+    /// of the same gauge, which costs the proxy a little memory for good: ask once. None: the proxy
+    /// has no such gauge to give.
     fn gauge(&mut self, name: &str) -> Option<Gauge>;
 
     /// Adds to a gauge, or takes from it.
     fn add(&mut self, gauge: Gauge, by: i64);
 
-    /// The value of a gauge, now. Negative where more was taken than added. None: the proxy does not tell.
+    /// The value of a gauge, now. Negative where more was taken than added. None: the proxy does
+    /// not tell.
     fn value(&mut self, gauge: Gauge) -> Option<i64>;
 }
 

@@ -1,34 +1,42 @@
 //! Rate limits: GCRA on shared data, so that a limit holds for all workers together.
 //!
-//! **The rule.** A bucket of `burst` requests refills at `requests` per `per`. It is kept as one instant, when it will be full
-//! again (the "theoretical arrival time" of ITU-T I.371's generic cell rate algorithm): a request moves that instant
-//! on by T = `per`/`requests`, and is refused if it would then lie more than `burst`·T ahead. So over any window the admitted
-//! requests are at most `burst` + rate × window, and whoever keeps to that is never refused. T need not be a whole
-//! number of nanoseconds: the instant carries a fraction in units of 1/`requests` ns, so that neither promise drifts.
+//! **The rule.** A bucket of `burst` requests refills at `requests` per `per`. It is kept as one
+//! instant, when it will be full again (the "theoretical arrival time" of ITU-T I.371's generic
+//! cell rate algorithm): a request moves that instant on by T = `per`/`requests`, and is refused if
+//! it would then lie more than `burst`·T ahead. So over any window the admitted requests are at
+//! most `burst` + rate × window, and whoever keeps to that is never refused. T need not be a whole
+//! number of nanoseconds: the instant carries a fraction in units of 1/`requests` ns, so that
+//! neither promise drifts.
 //!
-//! **The table.** A key per client would be a leak that clients drive (shared data knows no delete), so the buckets lie in slots of a
-//! fixed set of records: `max_keys` slots altogether, up to 64 in a record. A client's record and its name in it come
-//! from a hash under a secret seed, so it cannot choose whom to share with. Only a bucket that is full makes room: to forget
-//! it changes nothing. Names cover the limit's numbers too; a limit that is changed begins afresh.
+//! **The table.** A key per client would be a leak that clients drive (shared data knows no
+//! delete), so the buckets lie in slots of a fixed set of records: `max_keys` slots altogether, up
+//! to 64 in a record. A client's record and its name in it come from a hash under a secret seed, so
+//! it cannot choose whom to share with. Only a bucket that is full makes room: to forget it changes
+//! nothing. Names cover the limit's numbers too; a limit that is changed begins afresh.
 //!
-//! **No room.** Where all slots of its record are in use, a newcomer is charged to the one overflow bucket that its limit has for all
-//! such newcomers. It must not get a second burst when it gets a slot later. So before the overflow bucket is charged, the
-//! record is marked with the instant to which the charge moves that bucket, and a new slot begins no fuller than the limit's
-//! mark. Then at any time the bucket that a client is charged to is no fuller than one that saw all its admitted requests:
-//! the overflow bucket saw them all and more; a new slot begins at a mark that is no earlier than the overflow bucket was when
-//! this client was last charged to it; and a slot is only given away when it is full. The price: a client that comes to a record
-//! with a mark may find a bucket that is not full though it is new.
+//! **No room.** Where all slots of its record are in use, a newcomer is charged to the one overflow
+//! bucket that its limit has for all such newcomers. It must not get a second burst when it gets a
+//! slot later. So before the overflow bucket is charged, the record is marked with the instant to
+//! which the charge moves that bucket, and a new slot begins no fuller than the limit's mark. Then
+//! at any time the bucket that a client is charged to is no fuller than one that saw all its
+//! admitted requests: the overflow bucket saw them all and more; a new slot begins at a mark that
+//! is no earlier than the overflow bucket was when this client was last charged to it; and a slot
+//! is only given away when it is full. The price: a client that comes to a record with a mark may
+//! find a bucket that is not full though it is new.
 //!
-//! **Time.** Within a record time does not run backwards: a worker whose clock is behind uses the latest time the record has
-//! seen. Past [`CLOCK_STEP`] that is no skew but a clock that was set back, and everything in the record moves back with it:
-//! each bucket stays exactly as full as it was, so the bound holds, and nobody waits for the old time to come round again.
+//! **Time.** Within a record time does not run backwards: a worker whose clock is behind uses the
+//! latest time the record has seen. Past [`CLOCK_STEP`] that is no skew but a clock that was set
+//! back, and everything in the record moves back with it: each bucket stays exactly as full as it
+//! was, so the bound holds, and nobody waits for the old time to come round again.
 //!
-//! **Several limits.** All are asked in their order, and the first that refuses answers; nothing is charged. Then all are charged in that
-//! order; if one of them refuses after all because another worker was faster, the charges before it are given back. A
-//! `shadow` limit is charged and counted as any other and refuses nothing.
+//! **Several limits.** All are asked in their order, and the first that refuses answers; nothing is
+//! charged. Then all are charged in that order; if one of them refuses after all because another
+//! worker was faster, the charges before it are given back. A `shadow` limit is charged and counted
+//! as any other and refuses nothing.
 //!
-//! **When shared data fails us.** Contention past all retries refuses: the bound is the promise, and since refusals write
-//! nothing, only admitted requests contend. A host that fails its calls admits: it must not take the site down. Both are counted.
+//! **When shared data fails us.** Contention past all retries refuses: the bound is the promise,
+//! and since refusals write nothing, only admitted requests contend. A host that fails its calls
+//! admits: it must not take the site down. Both are counted.
 
 use crate::hash::{Seed, SipWriter};
 use crate::port::Store;
@@ -57,8 +65,8 @@ pub struct RateLimit {
     pub identity: u64,
 }
 
-/// A part of a limit's key, or what a pool's hash is of. In a limit's key a part that the request does not have counts as
-/// absent, a value of its own.
+/// A part of a limit's key, or what a pool's hash is of. In a limit's key a part that the request
+/// does not have counts as absent, a value of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyPart {
     /// The client's address.
@@ -80,17 +88,19 @@ pub struct Table {
     pub max_keys: u32,
 }
 
-/// Something that happened and that an operator can count. Indices are those of [`crate::config::Config::rate_limits`].
+/// Something that happened and that an operator can count. Indices are those of
+/// [`crate::config::Config::rate_limits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// This limit refused a request.
     Refused(usize),
     /// This limit would have refused a request, if it were not a shadow.
     Shadow(usize),
-    /// A client of this limit found no slot and was charged to the overflow bucket, or refused by it.
+    /// A client of this limit found no slot and was charged to the overflow bucket, or refused by
+    /// it.
     Overflow(usize),
-    /// Other workers wrote the same records more often than we try: this limit refused a request unseen, or let it pass if it
-    /// is a shadow, or kept a charge that should have been given back.
+    /// Other workers wrote the same records more often than we try: this limit refused a request
+    /// unseen, or let it pass if it is a shadow, or kept a charge that should have been given back.
     Contended(usize),
     /// Another worker wrote first; the decision was made again.
     Retry,
@@ -98,20 +108,23 @@ pub enum Event {
     StoreFailed,
 }
 
-/// A clock that is further behind than this, in nanoseconds, was set back; what is less is skew between workers, or a
-/// small correction, and is waited out.
+/// A clock that is further behind than this, in nanoseconds, was set back; what is less is skew
+/// between workers, or a small correction, and is waited out.
 const CLOCK_STEP: u64 = 1_000_000_000;
 
-/// 64 slots are 1.3 kB, which costs the same to read as one slot, and are enough for the load of records to even out.
+/// 64 slots are 1.3 kB, which costs the same to read as one slot, and are enough for the load of
+/// records to even out.
 const SLOTS: u64 = 64;
 
 /// Overflow buckets lie in this many records. More limits than that share records, never buckets.
 const OVERFLOW_RECORDS: u64 = 64;
 
-/// How often a charge to an overflow bucket is tried; each try is two writes that may have to be repeated themselves.
+/// How often a charge to an overflow bucket is tried; each try is two writes that may have to be
+/// repeated themselves.
 const OVERFLOW_ATTEMPTS: u32 = 4;
 
-/// An instant in nanoseconds since 1970, and a fraction of a nanosecond in units of one in the limit's `requests`.
+/// An instant in nanoseconds since 1970, and a fraction of a nanosecond in units of one in the
+/// limit's `requests`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Instant {
     ns: u64,
@@ -128,13 +141,14 @@ struct Bucket {
 /// The size of a [`Bucket`] in a record: id, nanoseconds, fraction, all little-endian.
 const BUCKET: usize = 20;
 
-/// A record as it lies in shared data: the latest time it has seen, 8 bytes little-endian, then buckets in no order. It is changed in
-/// place: of up to 64 buckets a request changes one.
+/// A record as it lies in shared data: the latest time it has seen, 8 bytes little-endian, then
+/// buckets in no order. It is changed in place: of up to 64 buckets a request changes one.
 struct Record {
     /// The time that holds in this record.
     now: u64,
     bytes: Vec<u8>,
-    /// The clock was set back, and everything in the record with it: that has to be written, whatever is decided.
+    /// The clock was set back, and everything in the record with it: that has to be written,
+    /// whatever is decided.
     moved: bool,
 }
 
@@ -142,9 +156,12 @@ struct Record {
 const TIME: usize = 8;
 
 impl Record {
-    /// What is no record (a value that somebody removed, or of another release) is an empty one, and half a bucket at its end is none.
+    /// What is no record (a value that somebody removed, or of another release) is an empty one,
+    /// and half a bucket at its end is none.
     fn read(bytes: Option<&[u8]>, now: u64) -> Record {
-        let bytes = bytes.filter(|bytes| bytes.len() >= TIME).unwrap_or(&[0; TIME]);
+        let bytes = bytes
+            .filter(|bytes| bytes.len() >= TIME)
+            .unwrap_or(&[0; TIME]);
         let whole = bytes.len() - (bytes.len() - TIME) % BUCKET;
         // One more, because most changes of a young record add one.
         let mut own = Vec::with_capacity(whole + BUCKET);
@@ -154,7 +171,9 @@ impl Record {
             bytes: own,
             moved: false,
         };
-        let latest = bytes.first_chunk().map_or(0, |latest| u64::from_le_bytes(*latest));
+        let latest = bytes
+            .first_chunk()
+            .map_or(0, |latest| u64::from_le_bytes(*latest));
         match latest.checked_sub(now) {
             None => {}
             Some(behind) if behind <= CLOCK_STEP => record.now = latest,
@@ -171,7 +190,11 @@ impl Record {
     }
 
     fn places(&mut self) -> &mut [[u8; BUCKET]] {
-        let (places, _) = self.bytes.get_mut(TIME..).unwrap_or_default().as_chunks_mut();
+        let (places, _) = self
+            .bytes
+            .get_mut(TIME..)
+            .unwrap_or_default()
+            .as_chunks_mut();
         places
     }
 
@@ -181,7 +204,9 @@ impl Record {
     }
 
     fn find(&self, id: u64) -> Option<Instant> {
-        self.buckets().find(|bucket| bucket.id == id).map(|bucket| bucket.full)
+        self.buckets()
+            .find(|bucket| bucket.id == id)
+            .map(|bucket| bucket.full)
     }
 
     /// Whether a slot can be added.
@@ -269,8 +294,9 @@ impl Bucket {
 }
 
 impl RateLimit {
-    /// The limit with its identity: the hash of all that makes this limit this limit, its name and its numbers. No client has a say in
-    /// these, so the hash needs no secret, and it is taken once and not for each request.
+    /// The limit with its identity: the hash of all that makes this limit this limit, its name and
+    /// its numbers. No client has a say in these, so the hash needs no secret, and it is taken once
+    /// and not for each request.
     pub fn identified(self) -> RateLimit {
         let mut hash = SipWriter::new(Seed::default());
         hash.write_field(self.name.as_bytes());
@@ -290,12 +316,14 @@ impl RateLimit {
         hash
     }
 
-    /// How many parts of a nanosecond are one. No configuration has 0 requests; here it cannot divide by them either.
+    /// How many parts of a nanosecond are one. No configuration has 0 requests; here it cannot
+    /// divide by them either.
     fn parts(&self) -> u64 {
         self.requests.max(1).into()
     }
 
-    /// The rule: when the bucket will be full again, after one more request at `now`; or until when that is refused.
+    /// The rule: when the bucket will be full again, after one more request at `now`; or until when
+    /// that is refused.
     fn admit(&self, full: Instant, now: u64) -> Result<Instant, u64> {
         let Some(next) = full.max(Instant { ns: now, part: 0 }).later(self) else {
             // Past the year 2554, only a bucket that takes centuries to refill.
@@ -321,7 +349,10 @@ impl Instant {
         let part = u64::from(self.part) + limit.per % requests;
         let carry = u64::from(part >= requests);
         Some(Instant {
-            ns: self.ns.checked_add(limit.per / requests)?.checked_add(carry)?,
+            ns: self
+                .ns
+                .checked_add(limit.per / requests)?
+                .checked_add(carry)?,
             part: (part - carry * requests) as u32,
         })
     }
@@ -363,7 +394,8 @@ pub enum Verdict {
     Refused {
         /// The place of the limit that refuses among the claims.
         claim: usize,
-        /// In nanoseconds from `now`, from 1: until then this limit refuses, and then it admits one request.
+        /// In nanoseconds from `now`, from 1: until then this limit refuses, and then it admits one
+        /// request.
         retry_after: u64,
     },
 }
@@ -415,11 +447,22 @@ fn key(kind: &[u8; 4], number: u64) -> Key {
 
 impl Record {
     /// Asks the bucket that is `full` then, and charges it unless this is only a look.
-    fn ask(mut self, limit: &RateLimit, key: Key, id: u64, full: Instant, mode: Mode) -> Decision<Answer> {
+    fn ask(
+        mut self,
+        limit: &RateLimit,
+        key: Key,
+        id: u64,
+        full: Instant,
+        mode: Mode,
+    ) -> Decision<Answer> {
         match limit.admit(full, self.now) {
             Err(until) => self.leave(Answer::Refused(until)),
             Ok(full) => {
-                let charge = Answer::Admitted(Charge { key, id, full: full.ns });
+                let charge = Answer::Admitted(Charge {
+                    key,
+                    id,
+                    full: full.ns,
+                });
                 if let Mode::Look = mode {
                     return Decision::Glance(charge);
                 }
@@ -431,8 +474,8 @@ impl Record {
 }
 
 impl RateLimits {
-    /// The limits of a worker that remembers nothing yet. `seed` is the secret that all workers share. Another `table`
-    /// than before the last reload begins all limits afresh.
+    /// The limits of a worker that remembers nothing yet. `seed` is the secret that all workers
+    /// share. Another `table` than before the last reload begins all limits afresh.
     pub fn new(table: Table, seed: Seed) -> RateLimits {
         RateLimits {
             table,
@@ -441,9 +484,14 @@ impl RateLimits {
         }
     }
 
-    /// What a request asks of a limit. `client` is the client's address, None where it has none; it is only looked at where
-    /// the limit's key says so.
-    pub fn claim<'a>(&self, limit: &'a RateLimit, request: &Request<'_>, client: Option<IpAddr>) -> Claim<'a> {
+    /// What a request asks of a limit. `client` is the client's address, None where it has none; it
+    /// is only looked at where the limit's key says so.
+    pub fn claim<'a>(
+        &self,
+        limit: &'a RateLimit,
+        request: &Request<'_>,
+        client: Option<IpAddr>,
+    ) -> Claim<'a> {
         let mut id = limit.hash(self.seed);
         for part in &limit.key {
             part.feed(request, client, &mut id);
@@ -454,8 +502,15 @@ impl RateLimits {
         }
     }
 
-    /// Asks all limits of a request, in their order, and charges them if all admit it. `now` is in nanoseconds since 1970.
-    pub fn check(&mut self, claims: &[Claim<'_>], store: &mut dyn Store, now: u64, events: &mut Vec<Event>) -> Verdict {
+    /// Asks all limits of a request, in their order, and charges them if all admit it. `now` is in
+    /// nanoseconds since 1970.
+    pub fn check(
+        &mut self,
+        claims: &[Claim<'_>],
+        store: &mut dyn Store,
+        now: u64,
+        events: &mut Vec<Event>,
+    ) -> Verdict {
         let mut moment = Moment { store, now, events };
         let verdict = self.decide(claims, &mut moment);
         events.extend((0..self.memory.take_outrun()).map(|_| Event::Retry));
@@ -463,18 +518,27 @@ impl RateLimits {
     }
 
     fn decide(&mut self, claims: &[Claim<'_>], moment: &mut Moment<'_>) -> Verdict {
-        // A lone limit is charged or not in one step; several have to be asked before any is charged.
+        // A lone limit is charged or not in one step; several have to be asked before any is
+        // charged.
         if let [claim] = claims {
             return match self.ask(claim, Mode::Charge, moment) {
                 Ok(_) => Verdict::Admitted,
-                Err(retry_after) => Verdict::Refused { claim: 0, retry_after },
+                Err(retry_after) => Verdict::Refused {
+                    claim: 0,
+                    retry_after,
+                },
             };
         }
         let mut willing = vec![true; claims.len()];
         for (i, (claim, willing)) in claims.iter().zip(&mut willing).enumerate() {
             match self.ask(claim, Mode::Look, moment) {
                 Ok(charge) => *willing = charge.is_some(),
-                Err(retry_after) => return Verdict::Refused { claim: i, retry_after },
+                Err(retry_after) => {
+                    return Verdict::Refused {
+                        claim: i,
+                        retry_after,
+                    };
+                }
             }
         }
         let mut charges = Vec::new();
@@ -488,16 +552,24 @@ impl RateLimits {
                     for (claim, charge) in charges {
                         self.give_back(claim, &charge, moment);
                     }
-                    return Verdict::Refused { claim: i, retry_after };
+                    return Verdict::Refused {
+                        claim: i,
+                        retry_after,
+                    };
                 }
             }
         }
         Verdict::Admitted
     }
 
-    /// One limit's answer, with all that shadow and failures make of it: the charge, or None where the request goes on
-    /// uncharged; or for how long it is refused.
-    fn ask(&mut self, claim: &Claim<'_>, mode: Mode, moment: &mut Moment<'_>) -> Result<Option<Charge>, u64> {
+    /// One limit's answer, with all that shadow and failures make of it: the charge, or None where
+    /// the request goes on uncharged; or for how long it is refused.
+    fn ask(
+        &mut self,
+        claim: &Claim<'_>,
+        mode: Mode,
+        moment: &mut Moment<'_>,
+    ) -> Result<Option<Charge>, u64> {
         let index = claim.limit.index;
         let mut answer = self.ask_slot(claim, mode, moment);
         if let Ok(Answer::NoRoom(now)) = answer {
@@ -526,7 +598,12 @@ impl RateLimits {
     }
 
     /// Asks the client's own slot.
-    fn ask_slot(&mut self, claim: &Claim<'_>, mode: Mode, moment: &mut Moment<'_>) -> Result<Answer, Failed> {
+    fn ask_slot(
+        &mut self,
+        claim: &Claim<'_>,
+        mode: Mode,
+        moment: &mut Moment<'_>,
+    ) -> Result<Answer, Failed> {
         let slots = u64::from(self.table.max_keys);
         // Every slot is as likely, so a last record with fewer slots gets fewer clients.
         let number = ((u128::from(claim.id) * u128::from(slots)) >> 64) as u64 / SLOTS;
@@ -554,8 +631,9 @@ impl RateLimits {
         })
     }
 
-    /// Asks the overflow bucket. Before it is charged the client's record is marked with what it will be then: whoever gets a
-    /// slot in between already counts this request. The time is the record's: what the record forgot was full by then.
+    /// Asks the overflow bucket. Before it is charged the client's record is marked with what it
+    /// will be then: whoever gets a slot in between already counts this request. The time is the
+    /// record's: what the record forgot was full by then.
     fn ask_overflow(
         &mut self,
         claim: &Claim<'_>,
@@ -574,7 +652,13 @@ impl RateLimits {
                 let record = Record::read(bytes, now);
                 let full = record.find(id).unwrap_or_default();
                 next = limit.admit(full, record.now).unwrap_or(marked);
-                record.ask(limit, key, id, full, if next > marked { Mode::Look } else { mode })
+                record.ask(
+                    limit,
+                    key,
+                    id,
+                    full,
+                    if next > marked { Mode::Look } else { mode },
+                )
             })?;
             if next <= marked || matches!(mode, Mode::Look) {
                 return Ok(answer);
@@ -588,8 +672,8 @@ impl RateLimits {
         Err(Failed::Contended)
     }
 
-    /// Takes a charge back, unless the bucket refilled that much by itself since: then there is nothing to give back, and
-    /// doing so would admit one request too many.
+    /// Takes a charge back, unless the bucket refilled that much by itself since: then there is
+    /// nothing to give back, and doing so would admit one request too many.
     fn give_back(&mut self, claim: &Claim<'_>, charge: &Charge, moment: &mut Moment<'_>) {
         let now = moment.now;
         let result = self.memory.update(moment.store, &charge.key, &mut |bytes| {
@@ -597,7 +681,10 @@ impl RateLimits {
             match record.find(charge.id) {
                 Some(full) if record.now <= charge.full => {
                     let full = full.earlier(claim.limit);
-                    record.put(Bucket { id: charge.id, full });
+                    record.put(Bucket {
+                        id: charge.id,
+                        full,
+                    });
                     record.write(())
                 }
                 _ => record.leave(()),
@@ -623,7 +710,8 @@ impl KeyPart {
         }
     }
 
-    /// Feeds what the request has of this part into a hash. No two different things are fed the same bytes.
+    /// Feeds what the request has of this part into a hash. No two different things are fed the
+    /// same bytes.
     pub fn feed(&self, request: &Request<'_>, client: Option<IpAddr>, hash: &mut SipWriter) {
         match self {
             KeyPart::ClientIp => match client.map(|address| address.to_canonical()) {
@@ -645,7 +733,9 @@ impl KeyPart {
                 hash.write_byte(0);
             }
             KeyPart::Cookie(name) => feed_optional(hash, request.cookie_values(name).next()),
-            KeyPart::Query(name) => feed_optional(hash, request.query_values(name).next().as_deref()),
+            KeyPart::Query(name) => {
+                feed_optional(hash, request.query_values(name).next().as_deref())
+            }
             KeyPart::Path => hash.write_field(request.path),
         }
     }
@@ -656,8 +746,9 @@ fn feed_optional(hash: &mut SipWriter, value: Option<&[u8]>) {
     hash.write_field(value.unwrap_or_default());
 }
 
-/// The headers of a refusal's answer, `retry_after` in nanoseconds: `retry-after`, and `ratelimit-policy` and `ratelimit` as
-/// draft-ietf-httpapi-ratelimit-headers-10 has them. All three name whole seconds, rounded up: then the limit admits.
+/// The headers of a refusal's answer, `retry_after` in nanoseconds: `retry-after`, and
+/// `ratelimit-policy` and `ratelimit` as draft-ietf-httpapi-ratelimit-headers-10 has them. All
+/// three name whole seconds, rounded up: then the limit admits.
 pub fn refusal_headers(limit: &RateLimit, retry_after: u64) -> [(&'static [u8], Vec<u8>); 3] {
     let seconds = retry_after.div_ceil(SECOND).max(1).to_string();
     let mut policy = quoted(&limit.name);
@@ -684,8 +775,9 @@ const SECOND: u64 = 1_000_000_000;
 const LARGEST: u64 = 999_999_999_999_999;
 
 impl RateLimit {
-    /// The rate as requests per whole seconds, the only ones that a policy can name: `100` per `250ms` are 400 per second. Where
-    /// that takes numbers that the field cannot hold, the requests without a window.
+    /// The rate as requests per whole seconds, the only ones that a policy can name: `100` per
+    /// `250ms` are 400 per second. Where that takes numbers that the field cannot hold, the
+    /// requests without a window.
     fn whole_seconds(&self) -> (u64, Option<u64>) {
         let (mut common, mut rest) = (SECOND, self.per);
         while rest > 0 {
@@ -761,7 +853,13 @@ mod tests {
             }
         }
 
-        fn check(&mut self, limits: &[&RateLimit], store: &mut dyn Store, client: u32, now: u64) -> Verdict {
+        fn check(
+            &mut self,
+            limits: &[&RateLimit],
+            store: &mut dyn Store,
+            client: u32,
+            now: u64,
+        ) -> Verdict {
             let headers = Headers::default();
             let request = Request::new(&headers);
             let address = Some(IpAddr::V4(client.into()));
@@ -772,18 +870,32 @@ mod tests {
             self.limits.check(&claims, store, now, &mut self.events)
         }
 
-        fn admits(&mut self, limit: &RateLimit, store: &mut dyn Store, client: u32, now: u64) -> bool {
+        fn admits(
+            &mut self,
+            limit: &RateLimit,
+            store: &mut dyn Store,
+            client: u32,
+            now: u64,
+        ) -> bool {
             self.check(&[limit], store, client, now) == Verdict::Admitted
         }
 
         /// How many requests of a client are admitted at one instant.
-        fn flood(&mut self, limit: &RateLimit, store: &mut dyn Store, client: u32, now: u64) -> u32 {
-            (0..100_000).find(|_| !self.admits(limit, store, client, now)).unwrap()
+        fn flood(
+            &mut self,
+            limit: &RateLimit,
+            store: &mut dyn Store,
+            client: u32,
+            now: u64,
+        ) -> u32 {
+            (0..100_000)
+                .find(|_| !self.admits(limit, store, client, now))
+                .unwrap()
         }
     }
 
-    /// Passes everything on, and remembers the time of the record that was written last: the time at which a request that was
-    /// admitted has been charged.
+    /// Passes everything on, and remembers the time of the record that was written last: the time
+    /// at which a request that was admitted has been charged.
     struct Recorder<'a> {
         store: &'a mut dyn Store,
         charged_at: u64,
@@ -801,8 +913,8 @@ mod tests {
         }
     }
 
-    /// Whether a request at `now` may follow those admitted so far, by the promise itself: over every window that ends now, at
-    /// most `burst` + rate × window.
+    /// Whether a request at `now` may follow those admitted so far, by the promise itself: over
+    /// every window that ends now, at most `burst` + rate × window.
     fn conforms(limit: &RateLimit, admitted: &[u64], now: u64) -> bool {
         admitted.iter().rev().zip(2_u128..).all(|(start, count)| {
             let over = count.saturating_sub(limit.burst.into()) * u128::from(limit.per);
@@ -814,7 +926,10 @@ mod tests {
     fn assert_conforms(limit: &RateLimit, mut admitted: Vec<u64>, context: &str) {
         admitted.sort_unstable();
         for (i, now) in admitted.iter().enumerate() {
-            assert!(conforms(limit, &admitted[..i], *now), "{context}: {i} of {admitted:?}");
+            assert!(
+                conforms(limit, &admitted[..i], *now),
+                "{context}: {i} of {admitted:?}"
+            );
         }
     }
 
@@ -834,7 +949,8 @@ mod tests {
     }
 
     proptest! {
-        /// Both promises at once: what is admitted is exactly what the promise lets through, to the nanosecond.
+        /// Both promises at once: what is admitted is exactly what the promise lets through, to the
+        /// nanosecond.
         #[test]
         fn a_request_is_admitted_exactly_if_no_window_is_exceeded(
             limit in any_limit(),
@@ -874,7 +990,8 @@ mod tests {
         let (mut worker, mut store, mut now) = (Worker::new(4), Map::default(), NOW);
         assert_eq!(worker.flood(&limit, &mut store, 1, now), 3);
         for _ in 0..100 {
-            let Verdict::Refused { retry_after, .. } = worker.check(&[&limit], &mut store, 1, now) else {
+            let Verdict::Refused { retry_after, .. } = worker.check(&[&limit], &mut store, 1, now)
+            else {
                 panic!("admitted");
             };
             now += retry_after - 1;
@@ -891,7 +1008,8 @@ mod tests {
         }
     }
 
-    /// 3/s and 7/1m have no whole nanoseconds between requests: a rounding of either side would show after a while.
+    /// 3/s and 7/1m have no whole nanoseconds between requests: a rounding of either side would
+    /// show after a while.
     #[test]
     fn a_client_exactly_at_its_rate_is_never_refused_and_one_above_it_gains_nothing() {
         for limit in [
@@ -900,13 +1018,18 @@ mod tests {
             limit(999_983, 1_000_000, 2),
         ] {
             let (mut worker, mut store) = (Worker::new(1), Map::default());
-            let time = |k: u64| NOW + (u128::from(k) * u128::from(limit.per)).div_ceil(limit.requests.into()) as u64;
+            let time = |k: u64| {
+                NOW + (u128::from(k) * u128::from(limit.per)).div_ceil(limit.requests.into()) as u64
+            };
             assert_eq!(worker.flood(&limit, &mut store, 1, NOW), limit.burst);
             for k in 1..700_000 {
                 let now = time(k);
                 assert!(worker.admits(&limit, &mut store, 1, now), "{k}");
                 if k % 100 == 0 {
-                    assert!(!worker.admits(&limit, &mut store, 1, now), "one more after {k}");
+                    assert!(
+                        !worker.admits(&limit, &mut store, 1, now),
+                        "one more after {k}"
+                    );
                 }
             }
         }
@@ -943,7 +1066,12 @@ mod tests {
         let mut dice = Dice(7);
         for i in 0..5000 {
             let reads = store.reads;
-            workers[dice.roll(3) as usize].admits(&limit, &mut store, dice.roll(5) as u32, NOW + i * 300_000);
+            workers[dice.roll(3) as usize].admits(
+                &limit,
+                &mut store,
+                dice.roll(5) as u32,
+                NOW + i * 300_000,
+            );
             assert!(store.reads - reads <= 1);
         }
     }
@@ -987,7 +1115,8 @@ mod tests {
     fn a_shadow_counts_what_it_would_refuse_and_refuses_nothing() {
         let (shadow, hard) = (named(0, "shadow", 2, true), named(1, "hard", 4, false));
         let (mut worker, mut store) = (Worker::new(4096), Map::default());
-        let admitted = (0..6).filter(|_| worker.check(&[&shadow, &hard], &mut store, 1, NOW) == Verdict::Admitted);
+        let admitted = (0..6)
+            .filter(|_| worker.check(&[&shadow, &hard], &mut store, 1, NOW) == Verdict::Admitted);
         assert_eq!(admitted.count(), 4);
         let count = |events: &[Event], event| events.iter().filter(|e| **e == event).count();
         assert_eq!(count(&worker.events, Event::Shadow(0)), 4);
@@ -1017,7 +1146,10 @@ mod tests {
             assert_eq!(worker.flood(limit, &mut store, 1, NOW), 3);
         }
         // The place in the configuration makes no difference.
-        assert_eq!(worker.flood(&RateLimit { index: 5, ..first }, &mut store, 1, NOW), 0);
+        assert_eq!(
+            worker.flood(&RateLimit { index: 5, ..first }, &mut store, 1, NOW),
+            0
+        );
     }
 
     #[test]
@@ -1034,7 +1166,9 @@ mod tests {
             }
             assert_eq!(bursts, max_keys + 1);
             let overflows = workers.iter().flat_map(|worker| &worker.events);
-            let overflows = overflows.filter(|event| **event == Event::Overflow(0)).count() as u32;
+            let overflows = overflows
+                .filter(|event| **event == Event::Overflow(0))
+                .count() as u32;
             // Three that it admitted, and then one refusal of each newcomer.
             assert_eq!(overflows, 3 + clients - max_keys);
             // When all is full again, all have room again.
@@ -1043,7 +1177,8 @@ mod tests {
         }
     }
 
-    /// Clients come and go through a table that is much too small, with slots and without: each keeps the promise.
+    /// Clients come and go through a table that is much too small, with slots and without: each
+    /// keeps the promise.
     #[test]
     fn no_client_gains_by_moving_between_overflow_and_slot() {
         for seed in 0..300 {
@@ -1107,7 +1242,10 @@ mod tests {
             .sum();
         // 16 records of slots and one of overflow buckets; in each the slots, and a mark.
         assert_eq!(store.values.len(), 17);
-        assert!(bytes < 1000 * BUCKET + 17 * (12 + 8 + BUCKET) + BUCKET, "{bytes}");
+        assert!(
+            bytes < 1000 * BUCKET + 17 * (12 + 8 + BUCKET) + BUCKET,
+            "{bytes}"
+        );
     }
 
     #[cfg(not(target_arch = "wasm32"))] // threads
@@ -1152,13 +1290,27 @@ mod tests {
             let (wide, narrow) = (named(0, "wide", 60, false), named(1, "narrow", 5, false));
             let (admitted, mut world) = interleaved(seed, 4, NOW, |turn| {
                 let mut worker = Worker::new(64);
-                let verdicts: Vec<_> = (0..4).map(|_| worker.check(&[&wide, &narrow], turn, 1, NOW)).collect();
-                assert!(!worker.events.iter().any(|event| matches!(event, Event::Contended(_))));
-                verdicts.iter().filter(|verdict| **verdict == Verdict::Admitted).count() as u32
+                let verdicts: Vec<_> = (0..4)
+                    .map(|_| worker.check(&[&wide, &narrow], turn, 1, NOW))
+                    .collect();
+                assert!(
+                    !worker
+                        .events
+                        .iter()
+                        .any(|event| matches!(event, Event::Contended(_)))
+                );
+                verdicts
+                    .iter()
+                    .filter(|verdict| **verdict == Verdict::Admitted)
+                    .count() as u32
             });
             assert_eq!(admitted.iter().sum::<u32>(), 5, "seed {seed}");
             let mut worker = Worker::new(64);
-            assert_eq!(worker.flood(&wide, &mut world.map, 1, NOW), 55, "seed {seed}");
+            assert_eq!(
+                worker.flood(&wide, &mut world.map, 1, NOW),
+                55,
+                "seed {seed}"
+            );
         }
     }
 
@@ -1228,7 +1380,8 @@ mod tests {
             }
             assert_eq!(other.flood(&limit, &mut store, 2, NOW), 3);
             let mut now = NOW - back;
-            // One is left of the first bucket and none of the second; and both refill at their pace from now on.
+            // One is left of the first bucket and none of the second; and both refill at their pace
+            // from now on.
             assert_eq!(other.flood(&limit, &mut store, 2, now), 0);
             assert_eq!(worker.flood(&limit, &mut store, 1, now), 1);
             now += 5 * SECOND;
@@ -1305,14 +1458,23 @@ mod tests {
 
     #[test]
     fn a_store_that_fails_admits_and_is_counted() {
-        let broken = [(Err(StoreFailed), SetFailed::Store), (Ok(()), SetFailed::Store)];
+        let broken = [
+            (Err(StoreFailed), SetFailed::Store),
+            (Ok(()), SetFailed::Store),
+        ];
         for (get, set) in broken {
             let (first, second) = (named(0, "a", 1, false), named(1, "b", 1, false));
             let mut worker = Worker::new(4);
             let mut store = Broken { get, set, calls: 0 };
             for _ in 0..3 {
-                assert_eq!(worker.check(&[&first], &mut store, 1, NOW), Verdict::Admitted);
-                assert_eq!(worker.check(&[&first, &second], &mut store, 1, NOW), Verdict::Admitted);
+                assert_eq!(
+                    worker.check(&[&first], &mut store, 1, NOW),
+                    Verdict::Admitted
+                );
+                assert_eq!(
+                    worker.check(&[&first, &second], &mut store, 1, NOW),
+                    Verdict::Admitted
+                );
             }
             assert_eq!(worker.events, [Event::StoreFailed; 9]);
         }
@@ -1335,7 +1497,11 @@ mod tests {
             }
         );
         assert_eq!(worker.events[0], Event::Contended(3));
-        assert!(worker.events[1..].iter().all(|event| *event == Event::Retry));
+        assert!(
+            worker.events[1..]
+                .iter()
+                .all(|event| *event == Event::Retry)
+        );
         assert!(store.calls <= 16, "{}", store.calls);
         let verdict = worker.check(&[&named(3, "a", 1, true)], &mut store, 1, NOW);
         assert_eq!(verdict, Verdict::Admitted);
@@ -1351,7 +1517,10 @@ mod tests {
                 ..limit(1, SECOND, 1)
             };
             let address = ip.map(|ip| ip.parse().unwrap());
-            worker.limits.claim(&limit, &Request::new(&headers), address).id
+            worker
+                .limits
+                .claim(&limit, &Request::new(&headers), address)
+                .id
         };
         let all_differ = |ids: &[u64]| {
             let mut unique = ids.to_vec();
@@ -1412,7 +1581,8 @@ mod tests {
     #[test]
     fn refusals_say_when_to_come_back_in_whole_seconds() {
         let texts = |limit: &RateLimit, retry_after| {
-            refusal_headers(limit, retry_after).map(|(name, value)| (name, String::from_utf8(value).unwrap()))
+            refusal_headers(limit, retry_after)
+                .map(|(name, value)| (name, String::from_utf8(value).unwrap()))
         };
         assert_eq!(
             texts(&limit(5, 60 * SECOND, 9), 11 * SECOND + 1),
@@ -1422,7 +1592,12 @@ mod tests {
                 (b"ratelimit", "\"limit\";r=0;t=12".to_owned()),
             ]
         );
-        for (wait, seconds) in [(1, "1"), (SECOND, "1"), (SECOND + 1, "2"), (u64::MAX, "18446744074")] {
+        for (wait, seconds) in [
+            (1, "1"),
+            (SECOND, "1"),
+            (SECOND + 1, "2"),
+            (u64::MAX, "18446744074"),
+        ] {
             assert_eq!(texts(&limit(1, 1, 1), wait)[0].1, seconds);
         }
     }
@@ -1446,7 +1621,10 @@ mod tests {
         ] {
             assert_eq!(policy("a", requests, per), expected);
         }
-        for (name, expected) in [("a\"b\\c", r#""a\"b\\c";q=1;w=1"#), ("한", r#""%ed%95%9c";q=1;w=1"#)] {
+        for (name, expected) in [
+            ("a\"b\\c", r#""a\"b\\c";q=1;w=1"#),
+            ("한", r#""%ed%95%9c";q=1;w=1"#),
+        ] {
             assert_eq!(policy(name, 1, SECOND), expected);
         }
     }

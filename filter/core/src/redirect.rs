@@ -21,9 +21,10 @@ pub struct Redirect {
 }
 
 impl Redirect {
-    /// Where a request that this block matched is sent. A path that brings a query of its own replaces the request's. Only
-    /// bytes that may stand in a URI get in; others are percent-encoded. A request without any host (HTTP/1.0) is sent
-    /// to a path, as there is nothing to make it absolute with.
+    /// Where a request that this block matched is sent. A path that brings a query of its own
+    /// replaces the request's. Only bytes that may stand in a URI get in; others are
+    /// percent-encoded. A request without any host (HTTP/1.0) is sent to a path, as there is
+    /// nothing to make it absolute with.
     pub fn location(&self, request: &Request, block: &Block) -> Vec<u8> {
         let scheme = match (&self.scheme, request.scheme) {
             (Some(scheme), _) => scheme,
@@ -36,8 +37,9 @@ impl Redirect {
             (None, None) => port(request),
             _ => None,
         });
-        let mut location =
-            Vec::with_capacity(host.len() + request.path.len() + request.query.unwrap_or_default().len() + 32);
+        let mut location = Vec::with_capacity(
+            host.len() + request.path.len() + request.query.unwrap_or_default().len() + 32,
+        );
         if !host.is_empty() {
             encode(&mut location, scheme);
             location.extend_from_slice(b"://");
@@ -68,7 +70,10 @@ impl Redirect {
 }
 
 fn port(request: &Request) -> Option<u16> {
-    let port = request.authority.get(request.host.len()..)?.strip_prefix(b":")?;
+    let port = request
+        .authority
+        .get(request.host.len()..)?
+        .strip_prefix(b":")?;
     std::str::from_utf8(port).ok()?.parse().ok()
 }
 
@@ -80,14 +85,20 @@ fn default_port(scheme: &[u8]) -> Option<u16> {
     }
 }
 
-/// Appends bytes as a URI has them: printable ASCII as it is, everything else (CR, LF and NUL, which would end a header,
-/// among it) percent-encoded.
+/// Appends bytes as a URI has them: printable ASCII as it is, everything else (CR, LF and NUL,
+/// which would end a header, among it) percent-encoded.
 fn encode(location: &mut Vec<u8>, bytes: &[u8]) {
     for byte in bytes {
         if byte.is_ascii_graphic() {
             location.push(*byte);
         } else {
-            let digit = |four: u8| if four < 10 { b'0' + four } else { b'A' + four - 10 };
+            let digit = |four: u8| {
+                if four < 10 {
+                    b'0' + four
+                } else {
+                    b'A' + four - 10
+                }
+            };
             location.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
         }
     }
@@ -136,8 +147,18 @@ mod tests {
     #[test]
     fn location_takes_from_the_request_what_is_not_given() {
         for (text, matched, (scheme, authority, target), expected) in [
-            ("scheme=https", "prefix /", ("http", "h", "/a?b=c"), "https://h/a?b=c"),
-            ("scheme=https", "prefix /", ("http", "h:8080", "/"), "https://h/"),
+            (
+                "scheme=https",
+                "prefix /",
+                ("http", "h", "/a?b=c"),
+                "https://h/a?b=c",
+            ),
+            (
+                "scheme=https",
+                "prefix /",
+                ("http", "h:8080", "/"),
+                "https://h/",
+            ),
             (
                 "scheme=https port=8443",
                 "prefix /",
@@ -150,18 +171,43 @@ mod tests {
                 ("http", "h:8080", "/"),
                 "https://h/",
             ),
-            ("scheme=http port=443", "prefix /", ("https", "h", "/"), "http://h:443/"),
+            (
+                "scheme=http port=443",
+                "prefix /",
+                ("https", "h", "/"),
+                "http://h:443/",
+            ),
             ("host=n", "prefix /", ("http", "h:8080", "/a"), "http://n/a"),
-            ("host=n port=80", "prefix /", ("http", "h:8080", "/a"), "http://n/a"),
-            ("host=n port=80", "prefix /", ("https", "h", "/a"), "https://n:80/a"),
-            ("port=81", "prefix /", ("http", "h:8080", "/a"), "http://h:81/a"),
+            (
+                "host=n port=80",
+                "prefix /",
+                ("http", "h:8080", "/a"),
+                "http://n/a",
+            ),
+            (
+                "host=n port=80",
+                "prefix /",
+                ("https", "h", "/a"),
+                "https://n:80/a",
+            ),
+            (
+                "port=81",
+                "prefix /",
+                ("http", "h:8080", "/a"),
+                "http://h:81/a",
+            ),
             (
                 "whole=/new",
                 "exact /old",
                 ("http", "h:8080", "/old?x"),
                 "http://h:8080/new?x",
             ),
-            ("whole=/new", "exact /old", ("http", "h:80", "/old?"), "http://h/new?"),
+            (
+                "whole=/new",
+                "exact /old",
+                ("http", "h:80", "/old?"),
+                "http://h/new?",
+            ),
             (
                 "whole=/new",
                 "exact /old",
@@ -174,7 +220,12 @@ mod tests {
                 ("https", "[::1]", "/old"),
                 "https://[::1]/new",
             ),
-            ("whole=/new", "exact /old", ("https", "h:", "/old"), "https://h/new"),
+            (
+                "whole=/new",
+                "exact /old",
+                ("https", "h:", "/old"),
+                "https://h/new",
+            ),
             (
                 "whole=/new",
                 "exact /old",
@@ -194,7 +245,12 @@ mod tests {
                 "http://H/u/7",
             ),
             ("prefix=/", "prefix /a", ("http", "h", "/a"), "http://h/"),
-            ("prefix=/", "prefix /a", ("http", "h", "/a/b?c"), "http://h/b?c"),
+            (
+                "prefix=/",
+                "prefix /a",
+                ("http", "h", "/a/b?c"),
+                "http://h/b?c",
+            ),
             ("regex=^/a>", "prefix /a", ("http", "h", "/a"), "http://h/"),
             (
                 "scheme=https host=n whole=/x",
@@ -202,7 +258,12 @@ mod tests {
                 ("http", "h", "/a"),
                 "https://n/x",
             ),
-            ("scheme=https", "prefix /", ("http", "h", "*"), "https://h/*"),
+            (
+                "scheme=https",
+                "prefix /",
+                ("http", "h", "*"),
+                "https://h/*",
+            ),
             ("scheme=https", "prefix /", ("http", "", "/a?b"), "/a?b"),
             (
                 "scheme=https",
@@ -218,8 +279,12 @@ mod tests {
             ),
             ("port=81", "prefix /", ("", "h", "/"), "http://h:81/"),
         ] {
-            let request =
-                [(":scheme", scheme), (":authority", authority), (":path", target)].map(|(n, v)| (n, v.as_bytes()));
+            let request = [
+                (":scheme", scheme),
+                (":authority", authority),
+                (":path", target),
+            ]
+            .map(|(n, v)| (n, v.as_bytes()));
             assert_eq!(
                 location(text, matched, &request),
                 expected,
@@ -242,7 +307,10 @@ mod tests {
                 "prefix /"
             };
             let location = location(text, matched, &request);
-            assert!(location.bytes().all(|byte| byte.is_ascii_graphic()), "{location}");
+            assert!(
+                location.bytes().all(|byte| byte.is_ascii_graphic()),
+                "{location}"
+            );
             assert!(
                 location.contains("/a%0D%0Aset-cookie:%20x=y%00%FF?%0D%0A"),
                 "{location}"

@@ -1,12 +1,15 @@
-//! Regular expressions: the syntax of Rust's `regex` crate, on bytes, in linear time whatever the pattern and the input.
+//! Regular expressions: the syntax of Rust's `regex` crate, on bytes, in linear time whatever the
+//! pattern and the input.
 //!
-//! On bytes means: as under `(?-u)`. `.` is any byte but a line feed, so that values that are not UTF-8 match too; `\d`,
-//! `\w`, `\b` and case are those of ASCII; a character outside ASCII stands for its bytes in UTF-8. What this leaves out are
-//! Unicode's tables, a fifth of the module's size, and patterns whose `\w` takes 18 kB.
+//! On bytes means: as under `(?-u)`. `.` is any byte but a line feed, so that values that are not
+//! UTF-8 match too; `\d`, `\w`, `\b` and case are those of ASCII; a character outside ASCII stands
+//! for its bytes in UTF-8. What this leaves out are Unicode's tables, a fifth of the module's size,
+//! and patterns whose `\w` takes 18 kB.
 //!
-//! Both engines simulate the pattern's NFA, in time proportional to pattern × input: bounded backtracking, which is the
-//! faster one, while its table of visited states stays small, and the Pike VM beyond. Their working memory lives for one
-//! search only: it is small, and thousands of patterns that each keep some would not be.
+//! Both engines simulate the pattern's NFA, in time proportional to pattern × input: bounded
+//! backtracking, which is the faster one, while its table of visited states stays small, and the
+//! Pike VM beyond. Their working memory lives for one search only: it is small, and thousands of
+//! patterns that each keep some would not be.
 
 use crate::rewrite::Part;
 use regex_automata::Input;
@@ -17,24 +20,28 @@ use regex_syntax::ast::{self, Ast, Flag, Span};
 use regex_syntax::hir::translate::TranslatorBuilder;
 use regex_syntax::hir::{self, Hir, HirKind, Look};
 
-/// The largest NFA of one pattern in bytes: two thousand characters and classes. As every byte of an input may visit
-/// every state, this is also what bounds the time of a search.
+/// The largest NFA of one pattern in bytes: two thousand characters and classes. As every byte of
+/// an input may visit every state, this is also what bounds the time of a search.
 const NFA_LIMIT: usize = 128 * 1024;
 
-/// The backtracker's table of visited states in bytes: a bit for each state and byte of input. 32 KiB let a pattern of 500
-/// states see 500 bytes, more than most paths have. Measured, it takes a half to a quarter of the Pike VM's time.
+/// The backtracker's table of visited states in bytes: a bit for each state and byte of input. 32
+/// KiB let a pattern of 500 states see 500 bytes, more than most paths have. Measured, it takes a
+/// half to a quarter of the Pike VM's time.
 const VISITED_LIMIT: usize = 32 * 1024;
 
-/// How many bytes the searches of one replacement may look at, all together. Each search starts at the end of the last
-/// match, but one that has a match may have to look at all that remains before it knows (`a.*z|a` on `aaaa`), which would
-/// be quadratic in the input. Inputs of 1 KiB never come near it, of 8 KiB have 128 matches, of 64 KiB 17; patterns whose
-/// matches have a greatest length have all of theirs. The worst found takes a tenth of a second.
+/// How many bytes the searches of one replacement may look at, all together. Each search starts at
+/// the end of the last match, but one that has a match may have to look at all that remains before
+/// it knows (`a.*z|a` on `aaaa`), which would be quadratic in the input. Inputs of 1 KiB never come
+/// near it, of 8 KiB have 128 matches, of 64 KiB 17; patterns whose matches have a greatest length
+/// have all of theirs. The worst found takes a tenth of a second.
 const SCAN_LIMIT: usize = 1024 * 1024;
 
-/// How many bytes longer than its input a replacement may get: as much as a proxy takes for all headers.
+/// How many bytes longer than its input a replacement may get: as much as a proxy takes for all
+/// headers.
 const GROWTH_LIMIT: usize = 64 * 1024;
 
-/// A pattern that a whole value has to match. Boxed, because most conditions have none, and there may be 100,000 of them.
+/// A pattern that a whole value has to match. Boxed, because most conditions have none, and there
+/// may be 100,000 of them.
 pub struct Regex(Box<Whole>);
 
 struct Whole {
@@ -68,14 +75,16 @@ impl Regex {
         &self.0.pattern
     }
 
-    /// Bytes that everything that matches starts with. May be empty, need not be all that could be said.
+    /// Bytes that everything that matches starts with. May be empty, need not be all that could be
+    /// said.
     pub fn literal_prefix(&self) -> &[u8] {
         &self.0.literal
     }
 
     /// Whether the pattern matches the value from its first byte to its last.
     pub fn matches_whole(&self, value: &[u8]) -> bool {
-        // Every match is of the literal's bytes first; most values that do not match are told apart here.
+        // Every match is of the literal's bytes first; most values that do not match are told apart
+        // here.
         let Whole {
             literal,
             backtracker,
@@ -132,21 +141,29 @@ impl Search {
         self.pike.get_nfa().group_info().slot_len()
     }
 
-    /// The input with every match replaced. Matches are those that the `regex` crate's iterator finds: from left to right,
-    /// never overlapping, and an empty one never directly behind another. A group that took no part is empty.
+    /// The input with every match replaced. Matches are those that the `regex` crate's iterator
+    /// finds: from left to right, never overlapping, and an empty one never directly behind
+    /// another. A group that took no part is empty.
     ///
-    /// Past 64 KiB of growth, or 1 MiB that the searches may have looked at, the rest of the input stays as it is.
+    /// Past 64 KiB of growth, or 1 MiB that the searches may have looked at, the rest of the input
+    /// stays as it is.
     pub fn replace_all(&self, input: &[u8], substitution: &[Part]) -> Vec<u8> {
         let mut replaced = Vec::with_capacity(input.len());
         let mut cache = self.pike.create_cache();
         let mut slots = vec![None; self.slots()];
         let (mut from, mut copied, mut scanned) = (0, 0, 0);
         while from <= input.len() && scanned < SCAN_LIMIT {
-            let found = self
-                .pike
-                .search_slots(&mut cache, &Input::new(input).range(from..), &mut slots);
+            let found =
+                self.pike
+                    .search_slots(&mut cache, &Input::new(input).range(from..), &mut slots);
             let group = |number: usize| -> Option<(usize, usize)> {
-                let at = |slot: usize| slots.get(slot).copied().flatten().map(|offset| offset.get());
+                let at = |slot: usize| {
+                    slots
+                        .get(slot)
+                        .copied()
+                        .flatten()
+                        .map(|offset| offset.get())
+                };
                 Some((at(2 * number)?, at(2 * number + 1)?))
             };
             let (Some(_), Some((start, end))) = (found, group(0)) else {
@@ -189,7 +206,9 @@ impl std::fmt::Debug for Search {
 }
 
 fn parse(pattern: &str, ignore_case: bool) -> Result<Hir, String> {
-    let failed = |what: &dyn std::fmt::Display, at: &Span| format!("{what}, at character {}", at.start.column);
+    let failed = |what: &dyn std::fmt::Display, at: &Span| {
+        format!("{what}, at character {}", at.start.column)
+    };
     let ast = match ast::parse::Parser::new().parse(pattern) {
         Ok(ast) => ast,
         Err(error) => return Err(failed(error.kind(), error.span())),
@@ -212,8 +231,8 @@ fn parse(pattern: &str, ignore_case: bool) -> Result<Hir, String> {
     })
 }
 
-/// Where a pattern switches Unicode on. The tables for that are in a native build where another crate wants them, and not in
-/// the module: what one takes the other must not refuse.
+/// Where a pattern switches Unicode on. The tables for that are in a native build where another
+/// crate wants them, and not in the module: what one takes the other must not refuse.
 fn asks_for_unicode(ast: &Ast) -> Option<&Span> {
     let on = |flags: &ast::Flags| flags.flag_state(Flag::Unicode) == Some(true);
     match ast {
@@ -234,7 +253,9 @@ fn compile(hir: &Hir, captures: WhichCaptures) -> Result<NFA, String> {
         .shrink(false)
         .nfa_size_limit(Some(NFA_LIMIT))
         .which_captures(captures);
-    let compiled = thompson::Compiler::new().configure(config).build_from_hir(hir);
+    let compiled = thompson::Compiler::new()
+        .configure(config)
+        .build_from_hir(hir);
     compiled.map_err(|error| match error.size_limit() {
         Some(limit) => format!("compiles to more than {limit} bytes"),
         None => one_line(error),
@@ -251,7 +272,8 @@ fn one_line(error: impl std::error::Error) -> String {
     text.replace('\n', " ")
 }
 
-/// Appends what every match starts with. Returns whether that is all of what the expression matches.
+/// Appends what every match starts with. Returns whether that is all of what the expression
+/// matches.
 fn push_literal(hir: &Hir, literal: &mut Vec<u8>) -> bool {
     match hir.kind() {
         HirKind::Empty => true,
@@ -300,7 +322,8 @@ mod tests {
             (r"\d+", false, b"0123456789", true),
             (r"\d+", false, "\u{665}".as_bytes(), false),
             (r"\w+ \bx\b", false, b"abc x", true),
-            // Anchors of the pattern's own are harmless, and those of lines cannot cut a value short.
+            // Anchors of the pattern's own are harmless, and those of lines cannot cut a value
+            // short.
             ("^a$", false, b"a", true),
             ("(?m)^a$", false, b"a\nb", false),
             ("(?m)^a$\n^b$", false, b"a\nb", true),
@@ -332,9 +355,17 @@ mod tests {
 
     #[test]
     fn patterns_that_other_engines_choke_on_take_linear_time() {
-        for pattern in ["(a*)*b", "(a|a)*b", "(a|aa)+$b", "(.*)(.*)(.*)b", "(?:a?){64}a{64}b"] {
+        for pattern in [
+            "(a*)*b",
+            "(a|a)*b",
+            "(a|aa)+$b",
+            "(.*)(.*)(.*)b",
+            "(?:a?){64}a{64}b",
+        ] {
             assert!(
-                !Regex::new(pattern, false).unwrap().matches_whole(&[b'a'; 65_536]),
+                !Regex::new(pattern, false)
+                    .unwrap()
+                    .matches_whole(&[b'a'; 65_536]),
                 "{pattern}"
             );
         }
@@ -374,7 +405,10 @@ mod tests {
                 "(a|b(?i-u:c)(?u:d))*",
                 "patterns work on bytes, without the flag `u`, at character 13",
             ),
-            ("(?u)a", "patterns work on bytes, without the flag `u`, at character 1"),
+            (
+                "(?u)a",
+                "patterns work on bytes, without the flag `u`, at character 1",
+            ),
             (
                 "[z-a]",
                 "invalid character class range, the start must be <= the end, at character 2",
@@ -425,7 +459,9 @@ mod tests {
             (r"\xff", b"\xff\x80\xff", "0.", b"\xff.\x80\xff."),
             (".", b"\xff\xc3\xbc", "x", b"xxx"),
         ] {
-            let replaced = Search::new(pattern).unwrap().replace_all(input, &part(substitution));
+            let replaced = Search::new(pattern)
+                .unwrap()
+                .replace_all(input, &part(substitution));
             assert_eq!(
                 replaced.escape_ascii().to_string(),
                 expected.escape_ascii().to_string(),
@@ -453,7 +489,9 @@ mod tests {
     #[test]
     fn searches_that_scan_to_the_end_are_bounded_and_the_rest_stays() {
         let input = [b'a'; 65_536];
-        let replaced = Search::new("a.*z|a").unwrap().replace_all(&input, &part("b"));
+        let replaced = Search::new("a.*z|a")
+            .unwrap()
+            .replace_all(&input, &part("b"));
         assert_eq!(replaced.iter().filter(|byte| **byte == b'b').count(), 17);
         assert_eq!(replaced.len(), input.len());
         // A match whose length is bounded ends its search: nothing to bound.
@@ -463,7 +501,9 @@ mod tests {
         );
         // Nor is there in what fits a path.
         assert_eq!(
-            Search::new("a.*z|a").unwrap().replace_all(&[b'a'; 1024], &part("b")),
+            Search::new("a.*z|a")
+                .unwrap()
+                .replace_all(&[b'a'; 1024], &part("b")),
             [b'b'; 1024]
         );
     }

@@ -1,8 +1,9 @@
 //! Regions: the targets near a client go first.
 //!
-//! A header tells where the client is, and what that means is a list of regions. The first region of the list that has a target
-//! for the request takes it, by the pool's own balance; health and weights decide before nearness, so a region that is down is
-//! passed over and comes back by itself. Sessions go before all of this: a client that moves does not lose its target.
+//! A header tells where the client is, and what that means is a list of regions. The first region
+//! of the list that has a target for the request takes it, by the pool's own balance; health and
+//! weights decide before nearness, so a region that is down is passed over and comes back by
+//! itself. Sessions go before all of this: a client that moves does not lose its target.
 
 use crate::pool::Pool;
 use crate::request::Request;
@@ -12,15 +13,18 @@ use crate::request::Request;
 pub struct PreferRegion {
     /// The request header that tells where the client is. Lower case.
     pub header: Box<[u8]>,
-    /// What its value means: the regions to try, in this order. Values compare byte by byte, and are sorted.
+    /// What its value means: the regions to try, in this order. Values compare byte by byte, and
+    /// are sorted.
     pub map: Vec<(Box<[u8]>, Vec<Box<str>>)>,
     /// The regions for every other value, and for requests without the header.
     pub default: Vec<Box<str>>,
-    /// The regions after those, in this order. Targets of regions that are named nowhere, or of none, come last.
+    /// The regions after those, in this order. Targets of regions that are named nowhere, or of
+    /// none, come last.
     pub order: Vec<Box<str>>,
 }
 
-/// The regions of one pool, ready for use, as numbers from 1. Without `prefer_region` all targets are in one region.
+/// The regions of one pool, ready for use, as numbers from 1. Without `prefer_region` all targets
+/// are in one region.
 #[derive(Debug, Default)]
 pub struct Regions {
     /// How many regions there are.
@@ -66,7 +70,11 @@ impl Regions {
         };
         Regions {
             count: names.len(),
-            lists: prefer.map.iter().map(|(_, regions)| numbers(regions)).collect(),
+            lists: prefer
+                .map
+                .iter()
+                .map(|(_, regions)| numbers(regions))
+                .collect(),
             default: numbers(&prefer.default),
             of: of.into(),
         }
@@ -77,8 +85,14 @@ impl Regions {
         self.count + 1
     }
 
-    /// The nearest targets to a request, if one of them takes new requests and is `usable`. None: no target does.
-    pub fn nearest(&self, pool: &Pool, request: &Request<'_>, usable: &dyn Fn(usize) -> bool) -> Option<Near<'_>> {
+    /// The nearest targets to a request, if one of them takes new requests and is `usable`. None:
+    /// no target does.
+    pub fn nearest(
+        &self,
+        pool: &Pool,
+        request: &Request<'_>,
+        usable: &dyn Fn(usize) -> bool,
+    ) -> Option<Near<'_>> {
         let list = match &pool.prefer_region {
             Some(prefer) => self.list(prefer, request),
             None => &[],
@@ -101,8 +115,15 @@ impl Regions {
 
     fn list(&self, prefer: &PreferRegion, request: &Request<'_>) -> &[usize] {
         let value = request.headers.first(&prefer.header);
-        let meant = value.and_then(|value| prefer.map.binary_search_by(|(known, _)| (**known).cmp(value)).ok());
-        meant.and_then(|at| self.lists.get(at)).unwrap_or(&self.default)
+        let meant = value.and_then(|value| {
+            prefer
+                .map
+                .binary_search_by(|(known, _)| (**known).cmp(value))
+                .ok()
+        });
+        meant
+            .and_then(|at| self.lists.get(at))
+            .unwrap_or(&self.default)
     }
 }
 
@@ -172,8 +193,12 @@ mod tests {
         let headers: Vec<_> = value.iter().map(|value| ("x-geo", *value)).collect();
         let headers = Headers::from_pairs(&headers);
         let regions = Regions::new(pool);
-        let near = regions.nearest(pool, &Request::new(&headers), &|target| usable.contains(&target))?;
-        let has = (0..pool.targets.len()).filter(|target| near.has(*target)).collect();
+        let near = regions.nearest(pool, &Request::new(&headers), &|target| {
+            usable.contains(&target)
+        })?;
+        let has = (0..pool.targets.len())
+            .filter(|target| near.has(*target))
+            .collect();
         assert!(near.number() < regions.numbers());
         Some((has, near.number()))
     }
@@ -234,7 +259,10 @@ mod tests {
 
     #[test]
     fn without_a_preference_all_targets_are_near() {
-        assert_eq!(nearest(&pool(false), Some("KR"), &[6]), Some((ALL.to_vec(), 0)));
+        assert_eq!(
+            nearest(&pool(false), Some("KR"), &[6]),
+            Some((ALL.to_vec(), 0))
+        );
         assert_eq!(nearest(&pool(false), None, &[]), None);
     }
 }

@@ -1,5 +1,5 @@
-//! One request as bytes: the header map as the host serialises it, and the parts of it that routes ask for. Nothing
-//! is copied, nothing has to be UTF-8.
+//! One request as bytes: the header map as the host serialises it, and the parts of it that routes
+//! ask for. Nothing is copied, nothing has to be UTF-8.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,7 +9,8 @@ use std::ops::Range;
 pub struct Headers {
     bytes: Vec<u8>,
     pairs: Vec<(Range<u32>, Range<u32>)>,
-    /// The bits of all names: most names that are asked for are not there, and this says so at once.
+    /// The bits of all names: most names that are asked for are not there, and this says so at
+    /// once.
     names: u64,
 }
 
@@ -20,7 +21,9 @@ fn bit(name: &[u8]) -> u64 {
 }
 
 fn slice<'a>(bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
-    bytes.get(range.start as usize..range.end as usize).unwrap_or_default()
+    bytes
+        .get(range.start as usize..range.end as usize)
+        .unwrap_or_default()
 }
 
 /// The bytes are not a serialised map: the host's fault, never the client's.
@@ -28,8 +31,8 @@ fn slice<'a>(bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
 pub struct MalformedMap;
 
 impl Headers {
-    /// Reads proxy-wasm's serialised map: a count, then the sizes of each name and value, then each name and value
-    /// with a NUL after it; all numbers are little-endian `u32`.
+    /// Reads proxy-wasm's serialised map: a count, then the sizes of each name and value, then each
+    /// name and value with a NUL after it; all numbers are little-endian `u32`.
     pub fn from_wire(bytes: Vec<u8>) -> Result<Headers, MalformedMap> {
         // No map at all (null, 0) is how a host says "empty".
         if bytes.is_empty() {
@@ -94,7 +97,8 @@ impl Headers {
             .map(|(name, value)| (slice(&self.bytes, name), slice(&self.bytes, value)))
     }
 
-    /// Every value of a name. Most names differ in length already, which costs no look at their bytes.
+    /// Every value of a name. Most names differ in length already, which costs no look at their
+    /// bytes.
     pub fn all<'a>(&'a self, name: &[u8]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let pairs = match self.names & bit(name) {
             0 => &[],
@@ -156,8 +160,9 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether it is gRPC, by its content type as Envoy sees it (`Grpc::Common::hasGrpcContentType`): `application/grpc`,
-    /// alone or with `+`, which leaves out gRPC-Web.
+    /// Whether it is gRPC, by its content type as Envoy sees it
+    /// (`Grpc::Common::hasGrpcContentType`): `application/grpc`, alone or with `+`, which leaves
+    /// out gRPC-Web.
     pub fn is_grpc(&self) -> bool {
         let rest = self
             .headers
@@ -166,8 +171,9 @@ impl<'a> Request<'a> {
         matches!(rest, Some([] | [b'+', ..]))
     }
 
-    /// The cookies: every `name=value` of every `cookie` header, as RFC 6265 section 5.4 has clients write them and
-    /// section 4.2.2 has servers take them: parts between `;`, blanks around name and value dropped, quotes kept.
+    /// The cookies: every `name=value` of every `cookie` header, as RFC 6265 section 5.4 has
+    /// clients write them and section 4.2.2 has servers take them: parts between `;`, blanks around
+    /// name and value dropped, quotes kept.
     pub fn cookies(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let headers = self.headers;
         headers
@@ -179,7 +185,8 @@ impl<'a> Request<'a> {
             })
     }
 
-    /// The query's raw `name=value` parts, still percent-encoded. A part without `=` has an empty value.
+    /// The query's raw `name=value` parts, still percent-encoded. A part without `=` has an empty
+    /// value.
     pub fn query_parts(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.query
             .unwrap_or_default()
@@ -193,10 +200,13 @@ impl<'a> Request<'a> {
 
     /// Every value of a cookie.
     pub fn cookie_values(&self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-        self.cookies().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+        self.cookies()
+            .filter(move |(n, _)| *n == name)
+            .map(|(_, value)| value)
     }
 
-    /// Every value of a query parameter, both percent-decoded. A value is copied only where something in it is encoded.
+    /// Every value of a query parameter, both percent-decoded. A value is copied only where
+    /// something in it is encoded.
     pub fn query_values(&self, name: &[u8]) -> impl Iterator<Item = Cow<'a, [u8]>> {
         self.query_parts()
             .filter(move |(n, _)| percent_decoded(n).eq(name.iter().copied()))
@@ -209,7 +219,8 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The bytes of an encoded query name or value: `%41` is `A`, `+` is a blank; a `%` without two hex digits is itself.
+/// The bytes of an encoded query name or value: `%41` is `A`, `+` is a blank; a `%` without two hex
+/// digits is itself.
 pub fn percent_decoded(encoded: &[u8]) -> impl Iterator<Item = u8> {
     let mut rest = encoded;
     std::iter::from_fn(move || {
@@ -241,7 +252,10 @@ fn split_at_byte(bytes: &[u8], at: u8) -> (&[u8], Option<&[u8]>) {
 
 /// `host:port` without the port; `[::1]:80` is `[::1]`.
 pub fn without_port(authority: &[u8]) -> &[u8] {
-    match authority.iter().rposition(|byte| *byte == b':' || *byte == b']') {
+    match authority
+        .iter()
+        .rposition(|byte| *byte == b':' || *byte == b']')
+    {
         Some(at) if authority.get(at) == Some(&b':') => authority.get(..at).unwrap_or_default(),
         _ => authority,
     }
@@ -255,7 +269,11 @@ mod tests {
 
     #[test]
     fn map_reads_back_what_was_written() {
-        let pairs = [(&b":path"[..], &b"/a?b"[..]), (b"x", b""), (b"x", b"\xff\x80")];
+        let pairs = [
+            (&b":path"[..], &b"/a?b"[..]),
+            (b"x", b""),
+            (b"x", b"\xff\x80"),
+        ];
         let headers = Headers::from_pairs(&pairs);
         assert_eq!(headers.iter().collect::<Vec<_>>(), pairs);
         assert_eq!(headers.all(b"x").count(), 2);
@@ -302,16 +320,27 @@ mod tests {
         assert_eq!(request.host, b"Shop.example");
         assert_eq!(
             request.cookies().collect::<Vec<_>>(),
-            [(&b"a"[..], &b"1"[..]), (b"b", b"\"2\""), (b"a", b"3"), (b"", b"")]
+            [
+                (&b"a"[..], &b"1"[..]),
+                (b"b", b"\"2\""),
+                (b"a", b"3"),
+                (b"", b"")
+            ]
         );
         assert_eq!(
             request.query_parts().collect::<Vec<_>>(),
             [(&b"x"[..], &b"1"[..]), (b"y", b""), (b"z", b"%41%4+%")]
         );
         assert_eq!(percent_decoded(b"%41%4+%").collect::<Vec<_>>(), b"A%4 %");
-        assert_eq!(request.cookie_values(b"a").collect::<Vec<_>>(), [b"1", b"3"]);
+        assert_eq!(
+            request.cookie_values(b"a").collect::<Vec<_>>(),
+            [b"1", b"3"]
+        );
         assert_eq!(request.query_values(b"x").collect::<Vec<_>>(), [&b"1"[..]]);
-        assert_eq!(request.query_values(b"z").collect::<Vec<_>>(), [&b"A%4 %"[..]]);
+        assert_eq!(
+            request.query_values(b"z").collect::<Vec<_>>(),
+            [&b"A%4 %"[..]]
+        );
     }
 
     #[test]

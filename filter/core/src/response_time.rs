@@ -1,22 +1,26 @@
-//! Response times: a decaying average for each target of a pool with `least_response_time`, over all workers.
+//! Response times: a decaying average for each target of a pool with `least_response_time`, over
+//! all workers.
 //!
-//! **The average.** A sample moves it by Δ/(τ + Δ) of the way, where Δ is the time since it last moved and τ is [`DECAY`]: as
-//! Finagle's and linkerd's moving average, with 1/(1 + x) for e^−x, which is close enough and needs no library. It depends on the
-//! rate of requests no more than theirs does. Their "peak" rule, by which a sample above the average replaces it, was left
-//! out: [`crate::balance::least`] shows what it makes of a heavy tail.
+//! **The average.** A sample moves it by Δ/(τ + Δ) of the way, where Δ is the time since it last
+//! moved and τ is [`DECAY`]: as Finagle's and linkerd's moving average, with 1/(1 + x) for e^−x,
+//! which is close enough and needs no library. It depends on the rate of requests no more than
+//! theirs does. Their "peak" rule, by which a sample above the average replaces it, was left out:
+//! [`crate::balance::least`] shows what it makes of a heavy tail.
 //!
-//! **Between workers.** A worker uses its own samples at once. Each [`EXCHANGE`] it moves the shared average by the mean of what it
-//! measured, and takes the result over: one read and one write at most, on the way in of a request.
+//! **Between workers.** A worker uses its own samples at once. Each [`EXCHANGE`] it moves the
+//! shared average by the mean of what it measured, and takes the result over: one read and one
+//! write at most, on the way in of a request.
 //!
 //! | key | what |
 //! |---|---|
 //! | `pm1/time/` and 2 bytes, of the hash of the pool's name | for each target 24 bytes: its id, the average in nanoseconds, when that last moved in nanoseconds since 1970; little-endian |
 //!
-//! An entry that did not move for [`FORGET`] is no longer true and is dropped by whoever writes next. That is how records of targets
-//! that are gone come to be used again: a thousand reloads need no more than the last minute's targets.
+//! An entry that did not move for [`FORGET`] is no longer true and is dropped by whoever writes
+//! next. That is how records of targets that are gone come to be used again: a thousand reloads
+//! need no more than the last minute's targets.
 //!
-//! **Unmeasured** targets count as the median of the measured ones. When the clock is set back, averages go on moving as if one
-//! exchange had passed.
+//! **Unmeasured** targets count as the median of the measured ones. When the clock is set back,
+//! averages go on moving as if one exchange had passed.
 
 use crate::balance::Balance;
 use crate::config::Config;
@@ -28,14 +32,15 @@ use crate::shared::{Decision, Memory};
 /// τ, in nanoseconds: what is older counts less and less. As Finagle's.
 const DECAY: u64 = 10_000_000_000;
 
-/// From one exchange with the other workers to the next, in nanoseconds: of 20 a second a host feels nothing, and averages that
-/// move over seconds lose nothing.
+/// From one exchange with the other workers to the next, in nanoseconds: of 20 a second a host
+/// feels nothing, and averages that move over seconds lose nothing.
 const EXCHANGE: u64 = 50_000_000;
 
 /// How long a target is known that answers nothing, in nanoseconds. Longer than `eject` usually is.
 const FORGET: u64 = 60_000_000_000;
 
-/// The records of all pools lie under so many keys. Pools whose names meet share a record, never entries.
+/// The records of all pools lie under so many keys. Pools whose names meet share a record, never
+/// entries.
 const RECORDS: u64 = 1024;
 
 /// One target in a record.
@@ -107,16 +112,18 @@ struct Time {
 impl ResponseTimes {
     /// For a configuration.
     pub fn new(config: &Config) -> ResponseTimes {
-        let times = |pool: &Pool| (pool.balance == Balance::LeastResponseTime).then(|| Times::new(pool));
+        let times =
+            |pool: &Pool| (pool.balance == Balance::LeastResponseTime).then(|| Times::new(pool));
         ResponseTimes {
             memory: Memory::default(),
             pools: config.pools.iter().map(|pool| times(pool)).collect(),
         }
     }
 
-    /// Takes over what other workers have measured, and hands on what this one has, if the last time is [`EXCHANGE`] ago: at most
-    /// one read and one write then (unless others write at the same instant), nothing otherwise. Called on a request's way
-    /// in. `now` is in nanoseconds since 1970, here and below. Where shared data fails, a worker goes by its own samples.
+    /// Takes over what other workers have measured, and hands on what this one has, if the last
+    /// time is [`EXCHANGE`] ago: at most one read and one write then (unless others write at the
+    /// same instant), nothing otherwise. Called on a request's way in. `now` is in nanoseconds
+    /// since 1970, here and below. Where shared data fails, a worker goes by its own samples.
     pub fn exchange(&mut self, store: &mut dyn Store, pool: &Pool, now: u64) {
         let Some(Some(times)) = self.pools.get_mut(pool.index) else {
             return;
@@ -176,11 +183,14 @@ impl ResponseTimes {
         known.is_known(now).then_some(known.average)
     }
 
-    /// The same, and for a target that was not measured the median of those that were, as of the last exchange; where none was,
-    /// the same number for all. Never 0.
+    /// The same, and for a target that was not measured the median of those that were, as of the
+    /// last exchange; where none was, the same number for all. Never 0.
     pub fn guess(&self, pool: &Pool, target: usize, now: u64) -> u64 {
         let median = || self.times(pool).and_then(|times| times.median);
-        self.of(pool, target, now).or_else(median).unwrap_or(1).max(1)
+        self.of(pool, target, now)
+            .or_else(median)
+            .unwrap_or(1)
+            .max(1)
     }
 
     fn times(&self, pool: &Pool) -> Option<&Times> {
@@ -216,12 +226,17 @@ impl Times {
         }
     }
 
-    /// The entries of a record, moved by what this worker measured since the last exchange. None: it measured nothing.
+    /// The entries of a record, moved by what this worker measured since the last exchange. None:
+    /// it measured nothing.
     fn moved(&self, entries: &[Entry], now: u64) -> Option<Vec<Entry>> {
         if self.targets.iter().all(|time| time.count == 0) {
             return None;
         }
-        let mut entries: Vec<Entry> = entries.iter().filter(|entry| entry.is_known(now)).copied().collect();
+        let mut entries: Vec<Entry> = entries
+            .iter()
+            .filter(|entry| entry.is_known(now))
+            .copied()
+            .collect();
         for time in &self.targets {
             let Some(mean) = time.sum.checked_div(time.count) else {
                 continue;
@@ -290,7 +305,11 @@ mod tests {
         one.exchange(&mut store, pool, NOW);
         one.sample(pool, 0, 10 * MILLISECOND, NOW);
         one.sample(pool, 1, 30 * MILLISECOND, NOW);
-        assert_eq!(one.of(pool, 0, NOW), Some(10 * MILLISECOND), "its own at once");
+        assert_eq!(
+            one.of(pool, 0, NOW),
+            Some(10 * MILLISECOND),
+            "its own at once"
+        );
         one.exchange(&mut store, pool, NOW + EXCHANGE);
         other.exchange(&mut store, pool, NOW + EXCHANGE);
         for times in [&one, &other] {
@@ -320,7 +339,11 @@ mod tests {
             now += 10 * MILLISECOND;
             times.sample(pool, 0, 100 * MILLISECOND, now);
         }
-        assert!((90..=100).contains(&average(&times, now)), "{}", average(&times, now));
+        assert!(
+            (90..=100).contains(&average(&times, now)),
+            "{}",
+            average(&times, now)
+        );
     }
 
     #[test]
@@ -376,7 +399,10 @@ mod tests {
         let mut after = ResponseTimes::new(&there);
         after.exchange(&mut store, &there.pools[0], NOW);
         let of = |target| after.of(&there.pools[0], target, NOW);
-        assert_eq!([of(0), of(1), of(2)], [Some(2 * MILLISECOND), None, Some(MILLISECOND)]);
+        assert_eq!(
+            [of(0), of(1), of(2)],
+            [Some(2 * MILLISECOND), None, Some(MILLISECOND)]
+        );
 
         let alien = config("q", &["a", "b"]);
         let (key, value) = (&Times::new(&alien.pools[0]).key, store.last.clone());

@@ -17,7 +17,8 @@ pub struct Rewrite {
 /// What becomes of a path. Also used by redirects.
 #[derive(Debug)]
 pub enum PathRewrite {
-    /// Replaces the prefix that matched. The configuration makes sure that every block of the route matches by prefix.
+    /// Replaces the prefix that matched. The configuration makes sure that every block of the route
+    /// matches by prefix.
     Prefix(Box<[u8]>),
     /// The whole path: literal text and names of the template that matched.
     Whole(Vec<Piece>),
@@ -58,8 +59,8 @@ pub struct Rewritten<'a> {
 }
 
 impl Rewrite {
-    /// What becomes of a request that this block matched. A new path that brings a `?` of its own has the request's query
-    /// behind it, after an `&`.
+    /// What becomes of a request that this block matched. A new path that brings a `?` of its own
+    /// has the request's query behind it, after an `&`.
     pub fn apply(&self, request: &Request, block: &Block) -> Rewritten<'_> {
         let path = self.path.as_ref().map(|rewrite| {
             let mut path = rewrite.path(request.path, block);
@@ -77,19 +78,26 @@ impl Rewrite {
 }
 
 impl PathRewrite {
-    /// What becomes of a path, both without the query. It starts with a `/` always, which is put before a result that does
-    /// not: so an empty one is `/`.
+    /// What becomes of a path, both without the query. It starts with a `/` always, which is put
+    /// before a result that does not: so an empty one is `/`.
     pub(crate) fn path(&self, path: &[u8], block: &Block) -> Vec<u8> {
         let matched = block.path.as_ref();
         let mut new = match self {
-            PathRewrite::Prefix(prefix) => match matched.and_then(|matched| matched.after_prefix(path)) {
-                // What follows brings its own slash: `/x` behind `/` is `/x`.
-                Some(rest) if !rest.is_empty() => [prefix.strip_suffix(b"/").unwrap_or(prefix), rest].concat(),
-                Some(_) => prefix.to_vec(),
-                None => path.to_vec(),
-            },
+            PathRewrite::Prefix(prefix) => {
+                match matched.and_then(|matched| matched.after_prefix(path)) {
+                    // What follows brings its own slash: `/x` behind `/` is `/x`.
+                    Some(rest) if !rest.is_empty() => {
+                        [prefix.strip_suffix(b"/").unwrap_or(prefix), rest].concat()
+                    }
+                    Some(_) => prefix.to_vec(),
+                    None => path.to_vec(),
+                }
+            }
             PathRewrite::Whole(pieces) => whole(pieces, path, matched),
-            PathRewrite::Regex { pattern, substitution } => pattern.replace_all(path, substitution),
+            PathRewrite::Regex {
+                pattern,
+                substitution,
+            } => pattern.replace_all(path, substitution),
         };
         if !new.starts_with(b"/") {
             new.insert(0, b'/');
@@ -125,9 +133,14 @@ pub(crate) mod tests {
             "prefix" => PathRewrite::Prefix(text.as_bytes().into()),
             "whole" => PathRewrite::Whole(
                 text.split_inclusive('}')
-                    .flat_map(|run| match run.strip_suffix('}').and_then(|run| run.split_once('{')) {
-                        Some((text, name)) => vec![Piece::Text(text.as_bytes().into()), Piece::Name(name.into())],
-                        None => vec![Piece::Text(run.as_bytes().into())],
+                    .flat_map(|run| {
+                        match run.strip_suffix('}').and_then(|run| run.split_once('{')) {
+                            Some((text, name)) => vec![
+                                Piece::Text(text.as_bytes().into()),
+                                Piece::Name(name.into()),
+                            ],
+                            None => vec![Piece::Text(run.as_bytes().into())],
+                        }
                     })
                     .collect(),
             ),
@@ -151,7 +164,12 @@ pub(crate) mod tests {
     #[test]
     fn paths_are_rewritten_and_keep_their_query() {
         for (matched, (kind, text), from, to) in [
-            (("prefix", "/checkout"), ("prefix", "/"), "/checkout/x", "/x"),
+            (
+                ("prefix", "/checkout"),
+                ("prefix", "/"),
+                "/checkout/x",
+                "/x",
+            ),
             (("prefix", "/checkout"), ("prefix", "/"), "/checkout", "/"),
             (("prefix", "/checkout"), ("prefix", "/"), "/checkout/", "/"),
             (
@@ -160,11 +178,26 @@ pub(crate) mod tests {
                 "/checkout/x?a=b?c",
                 "/x?a=b?c",
             ),
-            (("prefix", "/checkout"), ("prefix", "/"), "/checkout?x=1", "/?x=1"),
+            (
+                ("prefix", "/checkout"),
+                ("prefix", "/"),
+                "/checkout?x=1",
+                "/?x=1",
+            ),
             (("prefix", "/checkout"), ("prefix", ""), "/checkout", "/"),
-            (("prefix", "/checkout"), ("prefix", ""), "/checkout/x/", "/x/"),
+            (
+                ("prefix", "/checkout"),
+                ("prefix", ""),
+                "/checkout/x/",
+                "/x/",
+            ),
             (("prefix", "/api"), ("prefix", "/v1/api"), "/api", "/v1/api"),
-            (("prefix", "/api"), ("prefix", "/v1/api"), "/api/x?", "/v1/api/x?"),
+            (
+                ("prefix", "/api"),
+                ("prefix", "/v1/api"),
+                "/api/x?",
+                "/v1/api/x?",
+            ),
             (("prefix", "/api"), ("prefix", "/v1/"), "/api/x", "/v1/x"),
             (("prefix", "/api"), ("prefix", "/v1/"), "/api", "/v1/"),
             (("prefix", "/"), ("prefix", "/v1"), "/api", "/v1/api"),
@@ -184,9 +217,19 @@ pub(crate) mod tests {
                 "/f/a/b",
                 "/files/a/b",
             ),
-            (("template", "/f/{rest=**}"), ("whole", "{rest}"), "/f/", "/"),
+            (
+                ("template", "/f/{rest=**}"),
+                ("whole", "{rest}"),
+                "/f/",
+                "/",
+            ),
             (("exact", "/old"), ("whole", "/new"), "/old?x=1", "/new?x=1"),
-            (("exact", "/old"), ("whole", "/new?y=2"), "/old?x=1", "/new?y=2&x=1"),
+            (
+                ("exact", "/old"),
+                ("whole", "/new?y=2"),
+                "/old?x=1",
+                "/new?y=2&x=1",
+            ),
             (("exact", "/old"), ("whole", "/new?y=2"), "/old", "/new?y=2"),
             (
                 ("prefix", "/"),
@@ -205,7 +248,10 @@ pub(crate) mod tests {
             };
             let headers = Headers::from_pairs(&[(":path", from)]);
             let request = Request::new(&headers);
-            assert!(block.path.as_ref().unwrap().matches(request.path), "{matched:?} {from}");
+            assert!(
+                block.path.as_ref().unwrap().matches(request.path),
+                "{matched:?} {from}"
+            );
             let rewrite = Rewrite {
                 path: Some(rewrite(kind, text)),
                 host: None,

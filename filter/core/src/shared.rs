@@ -1,28 +1,34 @@
 //! Records in shared data: `update(key, pure fn)`.
 //!
-//! All workers see one map, whose values have versions; a write can ask for the version that it expects. So a change is a
-//! pure function of the current value that runs again whenever somebody else wrote first, as `measure_and_replace` of the
-//! `governor` crate. Every change that was written started from the value before it: none is lost.
+//! All workers see one map, whose values have versions; a write can ask for the version that it
+//! expects. So a change is a pure function of the current value that runs again whenever somebody
+//! else wrote first, as `measure_and_replace` of the `governor` crate. Every change that was
+//! written started from the value before it: none is lost.
 //!
-//! A read costs five times a write (the host copies the value into the VM), so a worker remembers a few values and
-//! writes first, without a read. Where that fails it has cost one write. The version that a write gets is not
-//! told, but it can be foretold: the host numbers all writes of all keys in one row, so it is at least one more than
-//! the newest version that this worker knows of, and exactly that if no other worker wrote anything meanwhile. If the key
-//! has the foretold version, then nobody wrote it since: the version of our write is not smaller, and later ones are larger.
-//! Where a worker writes little else that saves most reads. Where others write, or where it writes past its [`Memory`] itself, as
-//! requests in flight are counted with each request to a pool, it rarely holds; so two bits remember whether it does (J. E. Smith, "A
-//! study of branch prediction strategies", 1981).
+//! A read costs five times a write (the host copies the value into the VM), so a worker remembers a
+//! few values and writes first, without a read. Where that fails it has cost one write. The version
+//! that a write gets is not told, but it can be foretold: the host numbers all writes of all keys
+//! in one row, so it is at least one more than the newest version that this worker knows of, and
+//! exactly that if no other worker wrote anything meanwhile. If the key has the foretold version,
+//! then nobody wrote it since: the version of our write is not smaller, and later ones are larger.
+//! Where a worker writes little else that saves most reads. Where others write, or where it writes
+//! past its [`Memory`] itself, as requests in flight are counted with each request to a pool, it
+//! rarely holds; so two bits remember whether it does (J. E. Smith, "A study of branch prediction
+//! strategies", 1981).
 //!
-//! A decision not to write has no version to be checked by. It is only final on a value that was read.
+//! A decision not to write has no version to be checked by. It is only final on a value that was
+//! read.
 
 use crate::hash::Seed;
 use crate::port::{Expected, SetFailed, Store, StoreFailed, Version};
 
-/// How many values a worker remembers. Most of what many clients share fits; of values of at most 1.4 kB it is 90 kB.
+/// How many values a worker remembers. Most of what many clients share fits; of values of at most
+/// 1.4 kB it is 90 kB.
 const REMEMBERED: u64 = 64;
 
-/// How often a change is tried on a value just read. Between that read and its write lies about a microsecond, while other
-/// workers write a record once in tens of microseconds each: eight losses in a row are out of reach of mere load.
+/// How often a change is tried on a value just read. Between that read and its write lies about a
+/// microsecond, while other workers write a record once in tens of microseconds each: eight losses
+/// in a row are out of reach of mere load.
 const ATTEMPTS: u32 = 8;
 
 /// From this trust on a foretold version is used; the most is 3.
@@ -35,7 +41,8 @@ pub enum Decision<T> {
     Write(Vec<u8>, T),
     /// Leave it; what is decided has to be true of the value as it is now.
     Leave(T),
-    /// Leave it; what is decided may be true of a value a moment ago, because a later write will check it.
+    /// Leave it; what is decided may be true of a value a moment ago, because a later write will
+    /// check it.
     Glance(T),
 }
 
@@ -54,7 +61,8 @@ impl From<StoreFailed> for Failed {
     }
 }
 
-/// What one worker remembers of shared data: a bounded number of values, each in the one place that its key hashes to.
+/// What one worker remembers of shared data: a bounded number of values, each in the one place that
+/// its key hashes to.
 #[derive(Debug)]
 pub struct Memory {
     places: Vec<Option<Remembered>>,
@@ -85,8 +93,8 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Lets `decide` replace the value at `key`. It gets the current bytes, None where there are none, and must be pure: it
-    /// runs again when another worker wrote first.
+    /// Lets `decide` replace the value at `key`. It gets the current bytes, None where there are
+    /// none, and must be pure: it runs again when another worker wrote first.
     pub fn update<T>(
         &mut self,
         store: &mut dyn Store,
@@ -104,15 +112,17 @@ impl Memory {
                         return Ok(result);
                     }
                     Decision::Leave(_) => {}
-                    Decision::Write(value, result) => match store.set(key, &value, Expected::Version(known.version)) {
-                        Ok(()) => {
-                            self.judge(foretold, known.version);
-                            self.wrote(known.key, value);
-                            return Ok(result);
+                    Decision::Write(value, result) => {
+                        match store.set(key, &value, Expected::Version(known.version)) {
+                            Ok(()) => {
+                                self.judge(foretold, known.version);
+                                self.wrote(known.key, value);
+                                return Ok(result);
+                            }
+                            Err(SetFailed::Outrun) => self.judge(foretold.take(), 0),
+                            Err(SetFailed::Store) => return Err(Failed::Store),
                         }
-                        Err(SetFailed::Outrun) => self.judge(foretold.take(), 0),
-                        Err(SetFailed::Store) => return Err(Failed::Store),
-                    },
+                    }
                 }
             }
             spare = Some(known.key);
@@ -153,7 +163,8 @@ impl Memory {
         Err(Failed::Contended)
     }
 
-    /// How often, since this was last asked, another worker wrote between a read and the write that followed.
+    /// How often, since this was last asked, another worker wrote between a read and the write that
+    /// followed.
     pub fn take_outrun(&mut self) -> u64 {
         std::mem::take(&mut self.outrun)
     }
@@ -173,8 +184,11 @@ impl Memory {
     fn place(&mut self, key: &[u8]) -> Option<&mut Option<Remembered>> {
         // A kind and a number: keys of consecutive numbers have places of their own.
         let tail = key.get(key.len().saturating_sub(8)..)?;
-        let tail = tail.iter().fold(0, |tail, byte| tail << 8 | u64::from(*byte));
-        self.places.get_mut(((tail ^ tail >> 32) % REMEMBERED) as usize)
+        let tail = tail
+            .iter()
+            .fold(0, |tail, byte| tail << 8 | u64::from(*byte));
+        self.places
+            .get_mut(((tail ^ tail >> 32) % REMEMBERED) as usize)
     }
 
     fn wrote(&mut self, key: Box<[u8]>, value: Vec<u8>) {
@@ -192,7 +206,10 @@ impl Memory {
 
     /// Versions wrap around, so of two the newer one is less than half of the circle ahead.
     fn saw(&mut self, version: Version) {
-        if self.newest.is_none_or(|newest| version.wrapping_sub(newest) < 1 << 31) {
+        if self
+            .newest
+            .is_none_or(|newest| version.wrapping_sub(newest) < 1 << 31)
+        {
             self.newest = Some(version);
         }
     }
@@ -210,13 +227,17 @@ impl Memory {
 /// Where the seed stands.
 const SEED: &[u8] = b"pm1/seed";
 
-/// The secret that all workers of the proxy share, and that outlives reloads: `fresh`, which has to be random, if nobody
-/// had one before.
+/// The secret that all workers of the proxy share, and that outlives reloads: `fresh`, which has to
+/// be random, if nobody had one before.
 pub fn seed(store: &mut dyn Store, fresh: Seed) -> Result<Seed, Failed> {
-    Memory::default().update(store, SEED, &mut |current| match current.map(Seed::try_from) {
-        Some(Ok(seed)) => Decision::Leave(seed),
-        _ => Decision::Write(fresh.to_vec(), fresh),
-    })
+    Memory::default().update(
+        store,
+        SEED,
+        &mut |current| match current.map(Seed::try_from) {
+            Some(Ok(seed)) => Decision::Leave(seed),
+            _ => Decision::Write(fresh.to_vec(), fresh),
+        },
+    )
 }
 
 #[cfg(test)]
@@ -278,12 +299,15 @@ pub(crate) mod tests {
             let current = self.values.get(key).map(|(_, version)| *version);
             match (current, expected) {
                 (Some(_), Expected::Absent) => return Err(SetFailed::Outrun),
-                (Some(current), Expected::Version(version)) if current != version => return Err(SetFailed::Outrun),
+                (Some(current), Expected::Version(version)) if current != version => {
+                    return Err(SetFailed::Outrun);
+                }
                 _ => {}
             }
             self.newest = self.newest.checked_add(1).unwrap_or(1);
             self.last = value.to_vec();
-            self.values.insert(key.to_vec(), (value.to_vec(), self.newest));
+            self.values
+                .insert(key.to_vec(), (value.to_vec(), self.newest));
             Ok(())
         }
     }
@@ -300,8 +324,9 @@ pub(crate) mod tests {
         }
     }
 
-    /// Workers on threads, of which one runs at a time: each call on the store is a step, and who takes the next one is
-    /// drawn from a seed. So every interleaving can happen, and happens again with the same seed.
+    /// Workers on threads, of which one runs at a time: each call on the store is a step, and who
+    /// takes the next one is drawn from a seed. So every interleaving can happen, and happens again
+    /// with the same seed.
     pub(crate) struct Baton {
         world: Mutex<World>,
         passed: Condvar,
@@ -317,7 +342,9 @@ pub(crate) mod tests {
 
     impl World {
         fn pass(&mut self) {
-            let running: Vec<usize> = (0..self.running.len()).filter(|i| self.running[*i]).collect();
+            let running: Vec<usize> = (0..self.running.len())
+                .filter(|i| self.running[*i])
+                .collect();
             if !running.is_empty() {
                 self.holder = running[self.dice.roll(running.len() as u64) as usize];
             }
@@ -387,7 +414,8 @@ pub(crate) mod tests {
         }
     }
 
-    /// Runs as many workers as are asked for, and hands back what they returned and the world that they left.
+    /// Runs as many workers as are asked for, and hands back what they returned and the world that
+    /// they left.
     pub(crate) fn interleaved<T: Send>(
         seed: u64,
         workers: usize,
@@ -418,7 +446,10 @@ pub(crate) mod tests {
                     })
                 })
                 .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         });
         (results, baton.world.into_inner().unwrap())
     }
@@ -451,14 +482,17 @@ pub(crate) mod tests {
                 let mut memory = Memory::default();
                 let mut done = [0_u64; 3];
                 for _ in 0..25 {
-                    let (key, write) = turn.step(|world| (world.dice.roll(3) as usize, world.dice.roll(3) > 0));
+                    let (key, write) =
+                        turn.step(|world| (world.dice.roll(3) as usize, world.dice.roll(3) > 0));
                     if write {
                         match count(&mut memory, turn, keys[key]) {
                             Ok(_) => done[key] += 1,
                             Err(failed) => assert_eq!(failed, Failed::Contended),
                         }
                     } else {
-                        let before = turn.step(|world| number(world.map.values.get(keys[key]).map(|(v, _)| &v[..])));
+                        let before = turn.step(|world| {
+                            number(world.map.values.get(keys[key]).map(|(v, _)| &v[..]))
+                        });
                         let seen = look(&mut memory, turn, keys[key]);
                         assert!(seen >= before, "seed {seed}: {seen} was {before} before");
                     }
@@ -546,7 +580,9 @@ pub(crate) mod tests {
         assert_eq!(look(&mut memory, &mut map, b"a"), 1);
         count(&mut Memory::default(), &mut map, b"a").unwrap();
         let reads = map.reads;
-        let seen = memory.update(&mut map, b"a", &mut |current| Decision::Glance(number(current)));
+        let seen = memory.update(&mut map, b"a", &mut |current| {
+            Decision::Glance(number(current))
+        });
         assert_eq!((seen, map.reads), (Ok(1), reads));
         assert_eq!(look(&mut memory, &mut map, b"a"), 2);
     }
@@ -569,10 +605,19 @@ pub(crate) mod tests {
     fn retries_are_bounded_and_failures_are_told() {
         let mut memory = Memory::default();
         let mut outrun = Broken(Ok(SetFailed::Outrun), 0);
-        assert_eq!(count(&mut memory, &mut outrun, b"a"), Err(Failed::Contended));
-        assert_eq!((outrun.1, memory.take_outrun()), (ATTEMPTS, u64::from(ATTEMPTS)));
+        assert_eq!(
+            count(&mut memory, &mut outrun, b"a"),
+            Err(Failed::Contended)
+        );
+        assert_eq!(
+            (outrun.1, memory.take_outrun()),
+            (ATTEMPTS, u64::from(ATTEMPTS))
+        );
         for failing in [Ok(SetFailed::Store), Err(StoreFailed)] {
-            assert_eq!(count(&mut memory, &mut Broken(failing, 0), b"a"), Err(Failed::Store));
+            assert_eq!(
+                count(&mut memory, &mut Broken(failing, 0), b"a"),
+                Err(Failed::Store)
+            );
         }
     }
 
@@ -593,7 +638,10 @@ pub(crate) mod tests {
                 let fresh = [turn.worker as u8; 16];
                 seed(turn, fresh).unwrap()
             });
-            assert!(seeds.iter().all(|seed| *seed == seeds[0]), "schedule {schedule}");
+            assert!(
+                seeds.iter().all(|seed| *seed == seeds[0]),
+                "schedule {schedule}"
+            );
             assert_eq!(seed(&mut world.map, [99; 16]), Ok(seeds[0]));
         }
         // What is no seed, such as the rest of a value that was removed, is replaced.

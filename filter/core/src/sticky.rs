@@ -1,14 +1,17 @@
 //! Sticky sessions: a client stays where it is.
 //!
-//! The cookie carries the whole session, so that it survives a reload, a restart, and another proxy with the same
-//! configuration; nothing is stored. It names its target by a hash of the pool's and the target's *names*: adding, removing
-//! or reordering targets changes no session, and neither address nor name can be read in it. With `keys` that hash is keyed
-//! and the cookie carries a MAC, so a client cannot make one up, prolong one or take one to another pool. Without keys
-//! the hash is plain and nothing is authenticated: a client that knows the configuration's names can choose its target.
+//! The cookie carries the whole session, so that it survives a reload, a restart, and another proxy
+//! with the same configuration; nothing is stored. It names its target by a hash of the pool's and
+//! the target's *names*: adding, removing or reordering targets changes no session, and neither
+//! address nor name can be read in it. With `keys` that hash is keyed and the cookie carries a MAC,
+//! so a client cannot make one up, prolong one or take one to another pool. Without keys the hash
+//! is plain and nothing is authenticated: a client that knows the configuration's names can choose
+//! its target.
 //!
-//! Keys rotate in three steps, each rolled out everywhere before the next: the new key joins at the end (every proxy
-//! verifies it), moves to the front (it signs), the old one leaves. A valid cookie that is not as a fresh one would
-//! be (an older key, another `ttl`, more than half of its time gone) is renewed, so sessions in use never expire.
+//! Keys rotate in three steps, each rolled out everywhere before the next: the new key joins at the
+//! end (every proxy verifies it), moves to the front (it signs), the old one leaves. A valid cookie
+//! that is not as a fresh one would be (an older key, another `ttl`, more than half of its time
+//! gone) is renewed, so sessions in use never expire.
 //!
 //! Clients without cookies are held by the hash of `sticky.header`, see [`crate::balance::Hashed`].
 
@@ -25,7 +28,8 @@ pub struct Sticky {
     pub cookie: Option<Cookie>,
     /// Clients without cookies are held by the hash of this header's value. Lower case.
     pub header: Option<Box<[u8]>>,
-    /// The first signs, every one verifies. May be empty: then cookies are opaque but not authenticated.
+    /// The first signs, every one verifies. May be empty: then cookies are opaque but not
+    /// authenticated.
     pub keys: Vec<Key>,
 }
 
@@ -67,8 +71,8 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// How many cookies of the name one request may offer. A client has one, two around a change of `path` or domain; each one
-/// costs a MAC for each key.
+/// How many cookies of the name one request may offer. A client has one, two around a change of
+/// `path` or domain; each one costs a MAC for each key.
 const MOST_TRIED: usize = 4;
 
 /// The first byte of a cookie with a MAC, and of one without.
@@ -81,7 +85,8 @@ const ID: usize = 8;
 /// Seconds since 1970 in 40 bits (until the year 36812); 0 in a cookie without an end.
 const EXPIRY: usize = 5;
 
-/// 128 of the 256 bits, as RFC 2104 section 5 allows: nobody guesses them, and the cookie stays at 40 characters.
+/// 128 of the 256 bits, as RFC 2104 section 5 allows: nobody guesses them, and the cookie stays at
+/// 40 characters.
 const MAC: usize = 16;
 
 const BODY: usize = 1 + EXPIRY + ID;
@@ -89,12 +94,13 @@ const BODY: usize = 1 + EXPIRY + ID;
 /// A target's name in cookies.
 type Id = [u8; ID];
 
-/// The sessions of one pool, ready for use. One worker keeps one for each pool with a `sticky.cookie`.
+/// The sessions of one pool, ready for use. One worker keeps one for each pool with a
+/// `sticky.cookie`.
 pub struct Sessions {
     /// One for each of the pool's keys, in their order. Without keys: one, whose `mac` is None.
     signers: Vec<Signer>,
-    /// What was written last for each target. All new clients of a target within one second get the same bytes, and a MAC
-    /// is the dearest part of a request.
+    /// What was written last for each target. All new clients of a target within one second get the
+    /// same bytes, and a MAC is the dearest part of a request.
     written: Vec<Option<Written>>,
 }
 
@@ -128,16 +134,20 @@ impl Sessions {
         let keys = pool.sticky.as_ref().map_or(&[][..], |sticky| &sticky.keys);
         let signers = match keys {
             [] => vec![Signer::unkeyed(pool)],
-            keys => keys.iter().filter_map(|key| Signer::keyed(pool, key)).collect(),
+            keys => keys
+                .iter()
+                .filter_map(|key| Signer::keyed(pool, key))
+                .collect(),
         };
         let written = pool.targets.iter().map(|_| None).collect();
         Sessions { signers, written }
     }
 
-    /// The session that a request's cookies carry: that of the first valid one among the first few of the configured
-    /// name, in their order. A cookie that is forged, expired, cut, of another pool, or for a target that is gone is none; that of
-    /// a target that is down is valid, and keeps a client in its part of a split.
-    /// `now` is in seconds since 1970; a cookie ends exactly `ttl` seconds after it was set.
+    /// The session that a request's cookies carry: that of the first valid one among the first few
+    /// of the configured name, in their order. A cookie that is forged, expired, cut, of another
+    /// pool, or for a target that is gone is none; that of a target that is down is valid, and
+    /// keeps a client in its part of a split. `now` is in seconds since 1970; a cookie ends exactly
+    /// `ttl` seconds after it was set.
     pub fn find<'a>(
         &self,
         pool: &Pool,
@@ -177,8 +187,8 @@ impl Sessions {
         })
     }
 
-    /// The value of a `set-cookie` header that holds the client to this target from `now` (seconds since 1970) on. None:
-    /// the pool has no such target, or no `sticky.cookie`.
+    /// The value of a `set-cookie` header that holds the client to this target from `now` (seconds
+    /// since 1970) on. None: the pool has no such target, or no `sticky.cookie`.
     pub fn set_cookie(&mut self, pool: &Pool, target: usize, now: u64) -> Option<Vec<u8>> {
         let cookie = pool.sticky.as_ref()?.cookie.as_ref()?;
         let signer = self.signers.first()?;
@@ -225,14 +235,24 @@ impl Signer {
     /// None cannot be: HMAC takes keys of any length.
     fn keyed(pool: &Pool, key: &Key) -> Option<Signer> {
         let keyed = Hmac::<Sha256>::new_from_slice(&key.0).ok()?;
-        let field =
-            |mac: Hmac<Sha256>, bytes: &[u8]| mac.chain_update((bytes.len() as u64).to_le_bytes()).chain_update(bytes);
+        let field = |mac: Hmac<Sha256>, bytes: &[u8]| {
+            mac.chain_update((bytes.len() as u64).to_le_bytes())
+                .chain_update(bytes)
+        };
         let labelled = |label: &[u8]| field(field(keyed.clone(), label), pool.name.as_bytes());
         let namer = labelled(b"pointsman sticky target");
-        let id = |name: &str| field(namer.clone(), name.as_bytes()).finalize().into_bytes();
+        let id = |name: &str| {
+            field(namer.clone(), name.as_bytes())
+                .finalize()
+                .into_bytes()
+        };
         Some(Signer {
             mac: Some(labelled(b"pointsman sticky cookie")),
-            ids: pool.targets.iter().map(|target| cut(&id(&target.name))).collect(),
+            ids: pool
+                .targets
+                .iter()
+                .map(|target| cut(&id(&target.name)))
+                .collect(),
         })
     }
 
@@ -245,7 +265,11 @@ impl Signer {
         let id = |name: &str| namer.clone().chain_update(name).finalize();
         Signer {
             mac: None,
-            ids: pool.targets.iter().map(|target| cut(&id(&target.name))).collect(),
+            ids: pool
+                .targets
+                .iter()
+                .map(|target| cut(&id(&target.name)))
+                .collect(),
         }
     }
 
@@ -270,14 +294,19 @@ impl Signer {
             Some(mac) => {
                 version == SIGNED
                     && tag.len() == MAC
-                    && mac.clone().chain_update(body).verify_truncated_left(tag).is_ok()
+                    && mac
+                        .clone()
+                        .chain_update(body)
+                        .verify_truncated_left(tag)
+                        .is_ok()
             }
         }
     }
 }
 
-/// The hash that holds a client without cookies: of the first value of `sticky.header`, the same on every worker and every
-/// proxy. [`crate::balance::Hashed`] makes a target of it. None: the pool has no `sticky.header`, or the request has not.
+/// The hash that holds a client without cookies: of the first value of `sticky.header`, the same on
+/// every worker and every proxy. [`crate::balance::Hashed`] makes a target of it. None: the pool
+/// has no `sticky.header`, or the request has not.
 pub fn header_hash(pool: &Pool, request: &Request<'_>) -> Option<u64> {
     let name = pool.sticky.as_ref()?.header.as_ref()?;
     Some(hash_of(pool, request.headers.first(name)?))
@@ -300,15 +329,18 @@ const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 /// Appends bytes as RFC 4648 section 5 writes them, without padding.
 fn to_base64url(bytes: &[u8], text: &mut Vec<u8>) {
     for three in bytes.chunks(3) {
-        let word = three.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        let word = three
+            .iter()
+            .fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
+            << (8 * (3 - three.len()));
         for shift in [18, 12, 6, 0].into_iter().take(three.len() + 1) {
             text.extend(BASE64URL.get((word >> shift) as usize % 64));
         }
     }
 }
 
-/// Reads what [`to_base64url`] writes, and nothing else: of several spellings of the same bytes one is taken. None as well
-/// for what is longer than any cookie of ours.
+/// Reads what [`to_base64url`] writes, and nothing else: of several spellings of the same bytes one
+/// is taken. None as well for what is longer than any cookie of ours.
 fn from_base64url(text: &[u8]) -> Option<Vec<u8>> {
     if text.len() > (BODY + MAC).div_ceil(3) * 4 {
         return None;
@@ -405,9 +437,21 @@ mod tests {
     fn what_was_written_before_changes_no_cookie() {
         let pool = pool("web", &["a", "b"], &[NEW]);
         let mut sessions = Sessions::new(&pool);
-        for (target, now) in [(0, NOW), (1, NOW), (0, NOW), (0, NOW + 1), (1, NOW), (0, NOW), (2, NOW)] {
+        for (target, now) in [
+            (0, NOW),
+            (1, NOW),
+            (0, NOW),
+            (0, NOW + 1),
+            (1, NOW),
+            (0, NOW),
+            (2, NOW),
+        ] {
             let fresh = Sessions::new(&pool).set_cookie(&pool, target, now);
-            assert_eq!(sessions.set_cookie(&pool, target, now), fresh, "{target} at {now}");
+            assert_eq!(
+                sessions.set_cookie(&pool, target, now),
+                fresh,
+                "{target} at {now}"
+            );
         }
     }
 
@@ -417,7 +461,13 @@ mod tests {
             let pool = pool("web", &["blue", "green", "red"], keys);
             for target in 0..3 {
                 let session = read(&pool, &value(&pool, target, NOW), NOW);
-                assert_eq!(session, Some(Session { target, renew: false }));
+                assert_eq!(
+                    session,
+                    Some(Session {
+                        target,
+                        renew: false
+                    })
+                );
             }
         }
     }
@@ -459,7 +509,12 @@ mod tests {
     #[test]
     fn keys_rotate_without_a_lost_session() {
         let with = |keys: &[&[u8]]| pool("web", &["blue", "green"], keys);
-        let (old, joined, turned, new) = (with(&[OLD]), with(&[OLD, NEW]), with(&[NEW, OLD]), with(&[NEW]));
+        let (old, joined, turned, new) = (
+            with(&[OLD]),
+            with(&[OLD, NEW]),
+            with(&[NEW, OLD]),
+            with(&[NEW]),
+        );
         let by_old = value(&old, 1, NOW);
         let by_new = value(&turned, 1, NOW);
         let kept = |renew| Some(Session { target: 1, renew });
@@ -500,7 +555,11 @@ mod tests {
             }
         }
         // And with keys the same names look different under another key.
-        let id = |key| Signer::keyed(&pool("web", &["blue"], &[]), &Key(key)).unwrap().ids;
+        let id = |key| {
+            Signer::keyed(&pool("web", &["blue"], &[]), &Key(key))
+                .unwrap()
+                .ids
+        };
         assert_ne!(id(OLD.into()), id(NEW.into()));
     }
 
@@ -508,7 +567,9 @@ mod tests {
     fn sessions_survive_targets_that_come_go_and_move() {
         for keys in KEYS {
             let cookie = value(&pool("web", &["blue", "green"], keys), 1, NOW);
-            let target_in = |targets: &[&str]| read(&pool("web", targets, keys), &cookie, NOW).map(|s| s.target);
+            let target_in = |targets: &[&str]| {
+                read(&pool("web", targets, keys), &cookie, NOW).map(|s| s.target)
+            };
             assert_eq!(target_in(&["green", "blue"]), Some(0));
             assert_eq!(target_in(&["red", "blue", "black", "green"]), Some(3));
             assert_eq!(target_in(&["green"]), Some(0));
@@ -545,10 +606,28 @@ mod tests {
                 renew: false
             })
         );
-        assert_eq!(read(&pool, &long, NOW), Some(Session { target: 0, renew: true }));
+        assert_eq!(
+            read(&pool, &long, NOW),
+            Some(Session {
+                target: 0,
+                renew: true
+            })
+        );
         cookie_mut(&mut pool).ttl = Some(60);
-        assert_eq!(read(&pool, &endless, NOW), Some(Session { target: 0, renew: true }));
-        assert_eq!(read(&pool, &long, NOW), Some(Session { target: 0, renew: true }));
+        assert_eq!(
+            read(&pool, &endless, NOW),
+            Some(Session {
+                target: 0,
+                renew: true
+            })
+        );
+        assert_eq!(
+            read(&pool, &long, NOW),
+            Some(Session {
+                target: 0,
+                renew: true
+            })
+        );
     }
 
     #[test]
@@ -562,7 +641,12 @@ mod tests {
                 .map(|session| session.target)
         };
         assert_eq!(
-            find(&[(b"other", &blue), (b"pm", b"junk"), (b"pm", &green), (b"pm", &blue)]),
+            find(&[
+                (b"other", &blue),
+                (b"pm", b"junk"),
+                (b"pm", &green),
+                (b"pm", &blue)
+            ]),
             Some(1)
         );
         let mut many = vec![(&b"pm"[..], &b"junk"[..]); MOST_TRIED];
@@ -576,7 +660,12 @@ mod tests {
         let mut pool = pool("web", &["blue"], &[NEW]);
         let attributes = |pool: &Pool| {
             let header = Sessions::new(pool).set_cookie(pool, 0, NOW).unwrap();
-            String::from_utf8(header).unwrap().split_once(';').unwrap().1.to_owned()
+            String::from_utf8(header)
+                .unwrap()
+                .split_once(';')
+                .unwrap()
+                .1
+                .to_owned()
         };
         assert_eq!(attributes(&pool), " Max-Age=3600; Path=/; HttpOnly");
         let cookie = cookie_mut(&mut pool);
@@ -589,12 +678,16 @@ mod tests {
             (SameSite::None, "None"),
         ] {
             cookie_mut(&mut pool).same_site = Some(same_site);
-            assert_eq!(attributes(&pool), format!(" Path=/shop; Secure; SameSite={text}"));
+            assert_eq!(
+                attributes(&pool),
+                format!(" Path=/shop; Secure; SameSite={text}")
+            );
         }
         assert_eq!(Sessions::new(&pool).set_cookie(&pool, 1, NOW), None);
     }
 
-    /// Cookies that are out must stay valid over releases. These were computed by Python's `hmac` from the layout above.
+    /// Cookies that are out must stay valid over releases. These were computed by Python's `hmac`
+    /// from the layout above.
     #[test]
     fn a_cookie_is_what_it_was_in_the_first_release() {
         let text = |keys| String::from_utf8(value(&pool("web", &["blue"], keys), 0, NOW)).unwrap();
@@ -646,7 +739,9 @@ mod tests {
     fn a_headers_home_depends_on_the_pool() {
         let home = |pool: &Pool, i: u32| self::home(pool, &i.to_le_bytes());
         let (web, api) = (pool("web", &["a", "b"], &[]), pool("api", &["a", "b"], &[]));
-        let same = (0..1000).filter(|i| home(&web, *i) == home(&api, *i)).count();
+        let same = (0..1000)
+            .filter(|i| home(&web, *i) == home(&api, *i))
+            .count();
         assert!((400..600).contains(&same), "{same}");
     }
 }

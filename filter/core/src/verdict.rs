@@ -15,16 +15,18 @@ pub struct Decision<'c> {
     pub outcome: Outcome,
     /// Why it is so.
     pub reason: Reason,
-    /// The changes of the request's headers, in the order in which they are applied. None with an answer.
+    /// The changes of the request's headers, in the order in which they are applied. None with an
+    /// answer.
     pub request_edits: Vec<Change<'c>>,
     /// What the response phase needs.
     pub response: ResponsePlan,
-    /// A request that goes to a target. It is counted as in flight from here on, whatever becomes of the edits.
+    /// A request that goes to a target. It is counted as in flight from here on, whatever becomes
+    /// of the edits.
     pub flight: Option<Flight>,
 }
 
-/// A request under way to a target, from the decision to [`crate::decide::Worker::landed`]: kept by the stream, and handed
-/// back exactly once.
+/// A request under way to a target, from the decision to [`crate::decide::Worker::landed`]: kept by
+/// the stream, and handed back exactly once.
 #[derive(Debug)]
 #[must_use = "what is never landed stays counted as in flight"]
 pub struct Flight {
@@ -97,14 +99,16 @@ pub struct ResponsePlan {
 }
 
 impl ResponsePlan {
-    /// The changes of the response's headers, in the order in which they are applied: the route's, those of its
-    /// split's part, then the filter's own, which no configured edit takes away.
+    /// The changes of the response's headers, in the order in which they are applied: the route's,
+    /// those of its split's part, then the filter's own, which no configured edit takes away.
     pub fn edits<'a>(&'a self, config: &'a Config) -> impl Iterator<Item = Edit<'a>> {
         let route = self.route.and_then(|route| config.routes.get(route));
-        let part = route.zip(self.part).and_then(|(route, part)| match &route.action {
-            Action::Split(parts) => parts.get(part),
-            _ => None,
-        });
+        let part = route
+            .zip(self.part)
+            .and_then(|(route, part)| match &route.action {
+                Action::Split(parts) => parts.get(part),
+                _ => None,
+            });
         let cookie = self.set_cookie.iter();
         let explain = config.explain.iter().zip(&self.explain);
         let configured = route.map(|route| &route.response_headers).into_iter();
@@ -139,8 +143,9 @@ impl<'c> Decision<'c> {
         }
     }
 
-    /// Takes what a client must not bring off a request that goes on: the headers that choose the upstream, unless the
-    /// decision itself sets them last, and the token that asks for an explanation. Every decision passes here.
+    /// Takes what a client must not bring off a request that goes on: the headers that choose the
+    /// upstream, unless the decision itself sets them last, and the token that asks for an
+    /// explanation. Every decision passes here.
     pub fn close_the_way_in(&mut self, config: &'c Config, request: &Request<'_>) {
         if self.outcome != Outcome::Continue {
             return;
@@ -151,7 +156,11 @@ impl<'c> Decision<'c> {
         } = &config.upstream;
         let token = config.explain.as_ref().map(|explain| &explain.header);
         for name in [cluster_header, endpoint_header].into_iter().chain(token) {
-            let decided = || self.request_edits.iter().any(|change| change.name() == &**name);
+            let decided = || {
+                self.request_edits
+                    .iter()
+                    .any(|change| change.name() == &**name)
+            };
             // Hardly ever is one there, and headers know that without a look at each.
             if request.headers.first(name).is_some() && !decided() {
                 self.request_edits.push(Change::Remove(name));

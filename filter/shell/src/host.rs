@@ -1,10 +1,12 @@
 //! Host calls: a thin layer over the proxy-wasm ABI 0.2.1. Bytes in, `Result` out.
 //!
-//! The SDK has wrappers for the same imports, and the filter must not use them: they panic on a header value that is
-//! not UTF-8 and on most statuses that they do not expect, and a panic kills the worker's VM. (`clippy.toml` keeps them
-//! out.) Here a status is a number, whatever it is, and what comes back are bytes.
+//! The SDK has wrappers for the same imports, and the filter must not use them: they panic on a
+//! header value that is not UTF-8 and on most statuses that they do not expect, and a panic kills
+//! the worker's VM. (`clippy.toml` keeps them out.) Here a status is a number, whatever it is, and
+//! what comes back are bytes.
 //!
-//! What a call costs is a matter of its class (nanoseconds inside Envoy 1.40 with V8, see the README):
+//! What a call costs is a matter of its class (nanoseconds inside Envoy 1.40 with V8, see the
+//! README):
 //!
 //! | class | price | because |
 //! |---|---|---|
@@ -15,7 +17,8 @@ use pointsman_core::port::{Expected, Gauge, Version};
 use std::fmt;
 use std::ptr::null_mut;
 
-/// What the host answered in place of a result. Any number: a newer host may have statuses that we do not know.
+/// What the host answered in place of a result. Any number: a newer host may have statuses that we
+/// do not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status(u32);
 
@@ -74,22 +77,27 @@ const GAUGE: u32 = 1;
 const HISTOGRAM: u32 = 2;
 /// The gRPC status of a local reply that is not an answer to gRPC.
 const NO_GRPC_STATUS: i32 = -1;
-/// A `cas` that no stored value has in practice, and that a host ignores where the key does not exist:
-/// together that is "create if absent".
+/// A `cas` that no stored value has in practice, and that a host ignores where the key does not
+/// exist: together that is "create if absent".
 const CAS_ABSENT: u32 = u32::MAX;
 /// The `cas` that the host does not check.
 const CAS_ANY: u32 = 0;
 
 mod import {
-    //! As in the ABI; the statuses are numbers, because an `enum` as the result of a foreign function is undefined
-    //! behaviour for a number that it does not list.
+    //! As in the ABI; the statuses are numbers, because an `enum` as the result of a foreign
+    //! function is undefined behaviour for a number that it does not list.
 
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {
         pub fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
         pub fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
-        pub fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: *mut *mut u8, size: *mut usize)
-        -> u32;
+        pub fn proxy_get_buffer_bytes(
+            kind: u32,
+            start: usize,
+            max: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
         pub fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
         pub fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
         pub fn proxy_get_header_map_value(
@@ -114,8 +122,18 @@ mod import {
             value_size: usize,
         ) -> u32;
         pub fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
-        pub fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
-        pub fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
+        pub fn proxy_get_property(
+            path: *const u8,
+            path_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
+        pub fn proxy_set_property(
+            path: *const u8,
+            path_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
         pub fn proxy_get_shared_data(
             key: *const u8,
             key_size: usize,
@@ -140,7 +158,12 @@ mod import {
             headers_size: usize,
             grpc_status: i32,
         ) -> u32;
-        pub fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+        pub fn proxy_define_metric(
+            kind: u32,
+            name: *const u8,
+            name_size: usize,
+            id: *mut u32,
+        ) -> u32;
         pub fn proxy_increment_metric(id: u32, offset: i64) -> u32;
         pub fn proxy_record_metric(id: u32, value: u64) -> u32;
         pub fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
@@ -171,12 +194,14 @@ pub fn current_time() -> Result<u64, Status> {
 pub fn random<const N: usize>() -> Result<[u8; N], Status> {
     let mut bytes = [0; N];
     // SAFETY: the host writes `N` bytes during the call.
-    checked(u32::from(unsafe { import::random_get(bytes.as_mut_ptr(), N) }))?;
+    checked(u32::from(unsafe {
+        import::random_get(bytes.as_mut_ptr(), N)
+    }))?;
     Ok(bytes)
 }
 
-/// How long from one tick of this root context to the next, in milliseconds; 0: no ticks. The proxy counts from the end of a tick.
-/// Plain.
+/// How long from one tick of this root context to the next, in milliseconds; 0: no ticks. The proxy
+/// counts from the end of a tick. Plain.
 pub fn set_tick_period(milliseconds: u32) -> Result<(), Status> {
     // SAFETY: numbers only.
     checked(unsafe { import::proxy_set_tick_period_milliseconds(milliseconds) })
@@ -185,7 +210,9 @@ pub fn set_tick_period(milliseconds: u32) -> Result<(), Status> {
 /// The plugin's configuration; empty where there is none. Only during `on_configure`. Bytes.
 pub fn plugin_configuration() -> Result<Vec<u8>, Status> {
     // SAFETY: the host writes one pointer and one size during the call.
-    returned(|data, size| unsafe { import::proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size) })
+    returned(|data, size| unsafe {
+        import::proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size)
+    })
 }
 
 /// A whole header map, serialised; `pointsman_core::request::Headers::from_wire` reads it. Bytes.
@@ -202,11 +229,18 @@ pub fn header(map: Map, name: &[u8]) -> Result<Option<Vec<u8>>, Status> {
     }))
 }
 
-/// Replaces every value of a header by this one, or adds it. On a request the route is chosen anew. Plain.
+/// Replaces every value of a header by this one, or adds it. On a request the route is chosen anew.
+/// Plain.
 pub fn set_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads `name` and `value` during the call.
     checked(unsafe {
-        import::proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+        import::proxy_replace_header_map_value(
+            map as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
     })
 }
 
@@ -214,7 +248,13 @@ pub fn set_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
 pub fn add_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads `name` and `value` during the call.
     checked(unsafe {
-        import::proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+        import::proxy_add_header_map_value(
+            map as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
     })
 }
 
@@ -224,7 +264,8 @@ pub fn remove_header(map: Map, name: &[u8]) -> Result<(), Status> {
     checked(unsafe { import::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
 }
 
-/// A property of the stream; the parts of its path are separated by NUL. None where it does not exist. Bytes.
+/// A property of the stream; the parts of its path are separated by NUL. None where it does not
+/// exist. Bytes.
 pub fn property(path: &[u8]) -> Result<Option<Vec<u8>>, Status> {
     // SAFETY: the host reads `path`, and writes one pointer and one size, during the call.
     found(returned(|data, size| unsafe {
@@ -232,16 +273,20 @@ pub fn property(path: &[u8]) -> Result<Option<Vec<u8>>, Status> {
     }))
 }
 
-/// Sets a property of the stream's own: in an Envoy, the filter state `wasm.` and this name, which its access logs can show. Plain.
+/// Sets a property of the stream's own: in an Envoy, the filter state `wasm.` and this name, which
+/// its access logs can show. Plain.
 pub fn set_property(name: &[u8], value: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads `name` and `value` during the call.
-    checked(unsafe { import::proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+    checked(unsafe {
+        import::proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
 }
 
 /// A shared value with its version; None where the key does not exist. Bytes.
 pub fn shared_data(key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, Status> {
     let mut cas = 0;
-    // SAFETY: the host reads `key`, and writes one pointer, one size and one `u32`, during the call.
+    // SAFETY: the host reads `key`, and writes one pointer, one size and one `u32`, during the
+    // call.
     let value = found(returned(|data, size| unsafe {
         import::proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas)
     }))?;
@@ -256,13 +301,21 @@ pub fn set_shared_data(key: &[u8], value: &[u8], expected: Expected) -> Result<(
         Expected::Any => CAS_ANY,
     };
     // SAFETY: the host reads `key` and `value` during the call.
-    checked(unsafe { import::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
+    checked(unsafe {
+        import::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas)
+    })
 }
 
-/// Answers the request. `headers` is a serialised map (`pointsman_core::request::Headers::to_wire`); `details` is what
-/// `response.code_details` says in the proxy's access log. The host copies everything, sends the answer after the
-/// callback, and takes it through the response callbacks. Plain.
-pub fn send_local_response(status: u16, details: &[u8], body: &[u8], headers: &[u8]) -> Result<(), Status> {
+/// Answers the request. `headers` is a serialised map
+/// (`pointsman_core::request::Headers::to_wire`); `details` is what `response.code_details` says in
+/// the proxy's access log. The host copies everything, sends the answer after the callback, and
+/// takes it through the response callbacks. Plain.
+pub fn send_local_response(
+    status: u16,
+    details: &[u8],
+    body: &[u8],
+    headers: &[u8],
+) -> Result<(), Status> {
     // SAFETY: the host reads `details`, `body` and `headers` during the call.
     checked(unsafe {
         import::proxy_send_local_response(
@@ -278,8 +331,8 @@ pub fn send_local_response(status: u16, details: &[u8], body: &[u8], headers: &[
     })
 }
 
-/// Defines a counter. The same name again is another handle of the same counter, and a little memory of the host's
-/// that is given back with the VM only: once for each root context. Plain.
+/// Defines a counter. The same name again is another handle of the same counter, and a little
+/// memory of the host's that is given back with the VM only: once for each root context. Plain.
 pub fn define_counter(name: &str) -> Result<Counter, Status> {
     define_metric(COUNTER, name).map(Counter)
 }
@@ -343,8 +396,9 @@ fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8
     if data.is_null() || size == 0 {
         return Ok(Vec::new());
     }
-    // SAFETY: the host allocated `size` bytes through the SDK's `proxy_on_memory_allocate`, which is this program's
-    // global allocator with an alignment of 1, wrote all of them, and keeps no pointer to them.
+    // SAFETY: the host allocated `size` bytes through the SDK's `proxy_on_memory_allocate`, which
+    // is this program's global allocator with an alignment of 1, wrote all of them, and keeps no
+    // pointer to them.
     Ok(unsafe { Vec::from_raw_parts(data, size, size) })
 }
 

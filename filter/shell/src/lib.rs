@@ -1,5 +1,6 @@
-//! The only part of Pointsman that knows proxy-wasm. What a proxy calls is in [`root`] (once for each worker) and
-//! [`stream`] (once for each request), what is asked of a proxy in [`host`]; every decision is `pointsman-core`'s.
+//! The only part of Pointsman that knows proxy-wasm. What a proxy calls is in [`root`] (once for
+//! each worker) and [`stream`] (once for each request), what is asked of a proxy in [`host`]; every
+//! decision is `pointsman-core`'s.
 #![cfg_attr(
     not(test),
     deny(

@@ -1,9 +1,11 @@
-//! What operators count and see. In an Envoy the metrics are `wasmcustom.pointsman.…` in `/stats`, and with the tag rules of
-//! `envoy-config/stats.yaml`, which lists all of them, `pointsman_…` with labels in `/stats/prometheus`.
+//! What operators count and see. In an Envoy the metrics are `wasmcustom.pointsman.…` in `/stats`,
+//! and with the tag rules of `envoy-config/stats.yaml`, which lists all of them, `pointsman_…` with
+//! labels in `/stats/prometheus`.
 //!
-//! A metric that is defined shows, at 0, from then on, so that the first event is a rise and not a new series. But each definition
-//! costs a call at the load of a configuration, and the proxy memory until the VM ends, in each worker and for each configuration
-//! that is loaded. So what there can be many of, routes and targets, is defined all at once with its first request.
+//! A metric that is defined shows, at 0, from then on, so that the first event is a rise and not a
+//! new series. But each definition costs a call at the load of a configuration, and the proxy
+//! memory until the VM ends, in each worker and for each configuration that is loaded. So what
+//! there can be many of, routes and targets, is defined all at once with its first request.
 
 use crate::host::{self, Counter, Histogram, Level};
 use pointsman_core::config::Config;
@@ -17,7 +19,8 @@ use pointsman_core::verdict::Decision;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-/// What a decision is called in the filter state, and so in access logs. (An Envoy puts `wasm.` before it.)
+/// What a decision is called in the filter state, and so in access logs. (An Envoy puts `wasm.`
+/// before it.)
 mod state {
     /// The route that matched.
     pub const ROUTE: &[u8] = b"pointsman.route";
@@ -58,7 +61,8 @@ struct RouteMetrics {
     refused: Option<Counter>,
 }
 
-/// The counters of one pool: `pointsman.pool.<name>.…`. What the pool's configuration cannot bring about has none.
+/// The counters of one pool: `pointsman.pool.<name>.…`. What the pool's configuration cannot bring
+/// about has none.
 struct PoolMetrics {
     /// Requests that a session cookie held to their target.
     sticky: Option<Counter>,
@@ -73,7 +77,8 @@ struct PoolMetrics {
     targets: Vec<OnceCell<TargetMetrics>>,
 }
 
-/// The counters of one target: `pointsman.pool.<name>.target.<name>.…`. Beside them is the gauge of [`in_flight`].
+/// The counters of one target: `pointsman.pool.<name>.target.<name>.…`. Beside them is the gauge of
+/// [`in_flight`].
 struct TargetMetrics {
     /// Requests that it was chosen for.
     requests: Option<Counter>,
@@ -119,7 +124,11 @@ impl Metrics {
                 .map(|limit| LimitMetrics::define(&limit.name))
                 .collect(),
             routes: config.routes.iter().map(|_| OnceCell::new()).collect(),
-            pools: config.pools.iter().map(|pool| PoolMetrics::define(pool)).collect(),
+            pools: config
+                .pools
+                .iter()
+                .map(|pool| PoolMetrics::define(pool))
+                .collect(),
             config: config.clone(),
         }
     }
@@ -171,16 +180,27 @@ impl Metrics {
             let of = |limit: usize, counter: fn(&LimitMetrics) -> Option<Counter>| {
                 self.rate_limits.get(limit).and_then(counter)
             };
-            let pool =
-                |pool: usize, counter: fn(&PoolMetrics) -> Option<Counter>| self.pools.get(pool).and_then(counter);
-            let target = |pool: usize, target: usize, counter: fn(&TargetMetrics) -> Option<Counter>| {
-                self.target(pool, target).and_then(|(_, _, metrics)| counter(metrics))
+            let pool = |pool: usize, counter: fn(&PoolMetrics) -> Option<Counter>| {
+                self.pools.get(pool).and_then(counter)
             };
+            let target =
+                |pool: usize, target: usize, counter: fn(&TargetMetrics) -> Option<Counter>| {
+                    self.target(pool, target)
+                        .and_then(|(_, _, metrics)| counter(metrics))
+                };
             increment(match event {
-                Event::RateLimit(rate_limit::Event::Refused(limit)) => of(limit, |limit| limit.refused),
-                Event::RateLimit(rate_limit::Event::Shadow(limit)) => of(limit, |limit| limit.shadow),
-                Event::RateLimit(rate_limit::Event::Overflow(limit)) => of(limit, |limit| limit.overflow),
-                Event::RateLimit(rate_limit::Event::Contended(limit)) => of(limit, |limit| limit.contended),
+                Event::RateLimit(rate_limit::Event::Refused(limit)) => {
+                    of(limit, |limit| limit.refused)
+                }
+                Event::RateLimit(rate_limit::Event::Shadow(limit)) => {
+                    of(limit, |limit| limit.shadow)
+                }
+                Event::RateLimit(rate_limit::Event::Overflow(limit)) => {
+                    of(limit, |limit| limit.overflow)
+                }
+                Event::RateLimit(rate_limit::Event::Contended(limit)) => {
+                    of(limit, |limit| limit.contended)
+                }
                 Event::RateLimit(rate_limit::Event::Retry) => self.shared_retried,
                 Event::RateLimit(rate_limit::Event::StoreFailed) => self.shared_failed,
                 Event::Health(health) => target(
@@ -199,7 +219,9 @@ impl Metrics {
                     Reason::UseAll => pool(strayed.pool, |pool| pool.use_all),
                     _ => pool(strayed.pool, |pool| pool.no_target),
                 },
-                Event::InFlight(in_flight::Event::NoGauges | in_flight::Event::NoSlot) => self.in_flight_local,
+                Event::InFlight(in_flight::Event::NoGauges | in_flight::Event::NoSlot) => {
+                    self.in_flight_local
+                }
                 Event::InFlight(in_flight::Event::Reaped(_)) => self.in_flight_reaped,
                 Event::InFlight(in_flight::Event::Revived) => self.in_flight_revived,
             });
@@ -237,7 +259,10 @@ impl PoolMetrics {
         let prefix = pool.metric();
         let define = |possible: bool, what: &str| define_if(possible, &prefix, what);
         let checked = pool.health.passive.is_some() || pool.health.active.is_some();
-        let cookie = pool.sticky.as_ref().is_some_and(|sticky| sticky.cookie.is_some());
+        let cookie = pool
+            .sticky
+            .as_ref()
+            .is_some_and(|sticky| sticky.cookie.is_some());
         PoolMetrics {
             sticky: define(cookie, "sticky"),
             repin: define(cookie, "repin"),
@@ -292,7 +317,10 @@ fn define(prefix: &str, what: &str) -> Option<Counter> {
 
 fn defined<T>(name: &str, defined: Result<T, host::Status>) -> Option<T> {
     if let Err(status) = &defined {
-        host::log(Level::Warn, &format!("the metric {name} is not there: {status}"));
+        host::log(
+            Level::Warn,
+            &format!("the metric {name} is not there: {status}"),
+        );
     }
     defined.ok()
 }

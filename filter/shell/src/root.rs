@@ -1,7 +1,8 @@
-//! The root context: one for each worker and configuration. Everything that outlives a request hangs off it.
+//! The root context: one for each worker and configuration. Everything that outlives a request
+//! hangs off it.
 //!
-//! After a reload the one before goes on until the last of its streams is over, ticks included: what it has counted stays
-//! right, and its requests land.
+//! After a reload the one before goes on until the last of its streams is over, ticks included:
+//! what it has counted stays right, and its requests land.
 
 use crate::host::{self, Level, Map};
 use crate::metrics::Metrics;
@@ -21,23 +22,33 @@ const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
 /// What the streams of one root context share.
 pub struct Shared {
-    /// Borrowed for one decision at a time: a VM has one thread, and no callback runs inside another.
+    /// Borrowed for one decision at a time: a VM has one thread, and no callback runs inside
+    /// another.
     pub worker: RefCell<Worker>,
     /// What operators count.
     pub metrics: Metrics,
 }
 
-/// The root context. Without a configuration that loaded it has nothing to share, and its streams answer 503.
+/// The root context. Without a configuration that loaded it has nothing to share, and its streams
+/// answer 503.
 #[derive(Default)]
 pub struct Root {
     shared: Option<Rc<Shared>>,
-    /// The probes that wait for their answers, by the number of the call. Their time-outs bound how many there are.
+    /// The probes that wait for their answers, by the number of the call. Their time-outs bound how
+    /// many there are.
     probes: Vec<(u32, Probe)>,
 }
 
 impl Context for Root {
-    /// The answer to a probe; without headers: the connection broke. Where there was none in time, the proxy's own answer.
-    fn on_http_call_response(&mut self, token: u32, headers: usize, _body: usize, _trailers: usize) {
+    /// The answer to a probe; without headers: the connection broke. Where there was none in time,
+    /// the proxy's own answer.
+    fn on_http_call_response(
+        &mut self,
+        token: u32,
+        headers: usize,
+        _body: usize,
+        _trailers: usize,
+    ) {
         let Some(place) = self.probes.iter().position(|(other, _)| *other == token) else {
             return;
         };
@@ -52,16 +63,21 @@ impl Context for Root {
 }
 
 impl RootContext for Root {
-    /// Loads the configuration. False, after a log line for each problem, refuses it: the proxy then keeps the one
-    /// before. The answer depends on the configuration's bytes alone, because a proxy whose main thread accepted what
-    /// a worker refuses takes no configuration any more (envoyproxy/envoy#43751).
+    /// Loads the configuration. False, after a log line for each problem, refuses it: the proxy
+    /// then keeps the one before. The answer depends on the configuration's bytes alone, because a
+    /// proxy whose main thread accepted what a worker refuses takes no configuration any more
+    /// (envoyproxy/envoy#43751).
     ///
-    /// This runs in every worker, and twice more on the main thread, so it leaves shared state as it finds it.
+    /// This runs in every worker, and twice more on the main thread, so it leaves shared state as
+    /// it finds it.
     fn on_configure(&mut self, _size: usize) -> bool {
         let bytes = match host::plugin_configuration() {
             Ok(bytes) => bytes,
             Err(status) => {
-                host::log(Level::Error, &format!("the configuration cannot be read: {status}"));
+                host::log(
+                    Level::Error,
+                    &format!("the configuration cannot be read: {status}"),
+                );
                 return false;
             }
         };
@@ -80,9 +96,13 @@ impl RootContext for Root {
             }
         };
         let fresh = randomness();
-        // Without shared data the limits hold for each worker by itself; the log says so, and each failure is counted.
+        // Without shared data the limits hold for each worker by itself; the log says so, and each
+        // failure is counted.
         let seed = shared::seed(&mut Surroundings, fresh).unwrap_or_else(|failed| {
-            host::log(Level::Error, &format!("the workers share no seed: {failed:?}"));
+            host::log(
+                Level::Error,
+                &format!("the workers share no seed: {failed:?}"),
+            );
             fresh
         });
         let config = Rc::new(config);
@@ -92,7 +112,8 @@ impl RootContext for Root {
         let holder = seconds << 32 | u64::from(u32::from_le_bytes(randomness()));
         let worker = Worker::new(config, seed, roll_seed, holder);
         if let Some(period) = worker.tick_period() {
-            let milliseconds = (period / NANOSECONDS_PER_MILLISECOND).clamp(1, u64::from(u32::MAX)) as u32;
+            let milliseconds =
+                (period / NANOSECONDS_PER_MILLISECOND).clamp(1, u64::from(u32::MAX)) as u32;
             if let Err(status) = host::set_tick_period(milliseconds) {
                 host::log(Level::Error, &format!("there are no ticks: {status}"));
             }
@@ -142,11 +163,22 @@ impl Root {
         }
     }
 
-    /// Sends a probe. Nothing in it comes from a client. The call's number; None: the proxy does not even try.
+    /// Sends a probe. Nothing in it comes from a client. The call's number; None: the proxy does
+    /// not even try.
     fn send(&self, probe: &Probe) -> Option<u32> {
-        let config = self.shared.as_deref()?.worker.try_borrow().ok()?.config().clone();
+        let config = self
+            .shared
+            .as_deref()?
+            .worker
+            .try_borrow()
+            .ok()?
+            .config()
+            .clone();
         let pool = config.pools.get(probe.pool)?;
-        let (target, active) = (pool.targets.get(probe.target)?, pool.health.active.as_ref()?);
+        let (target, active) = (
+            pool.targets.get(probe.target)?,
+            pool.health.active.as_ref()?,
+        );
         let text = |bytes| std::str::from_utf8(bytes).ok();
         let host = active.host.as_deref().unwrap_or(target.cluster.as_bytes());
         let mut headers = vec![
@@ -159,17 +191,21 @@ impl Root {
             headers.push((text(&config.upstream.endpoint_header)?, endpoint));
         }
         let timeout = Duration::from_nanos(active.timeout);
-        // Of the SDK's host calls the one that must be: only the SDK can hand the answer to this context.
+        // Of the SDK's host calls the one that must be: only the SDK can hand the answer to this
+        // context.
         self.dispatch_http_call(&target.cluster, headers, None, Vec::new(), timeout)
             .ok()
     }
 }
 
-/// Random bytes. A host without randomness does not make the filter refuse its configuration: what is lost then is
-/// that clients cannot guess the numbers, so the log says so.
+/// Random bytes. A host without randomness does not make the filter refuse its configuration: what
+/// is lost then is that clients cannot guess the numbers, so the log says so.
 fn randomness<const N: usize>() -> [u8; N] {
     host::random().unwrap_or_else(|status| {
-        host::log(Level::Warn, &format!("no randomness, the clock has to do: {status}"));
+        host::log(
+            Level::Warn,
+            &format!("no randomness, the clock has to do: {status}"),
+        );
         let mut bytes = [0; N];
         let time = host::current_time().unwrap_or_default().to_le_bytes();
         for (byte, from) in bytes.iter_mut().zip(time) {

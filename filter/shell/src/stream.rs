@@ -5,7 +5,9 @@ use crate::root::Shared;
 use pointsman_core::client_ip;
 use pointsman_core::config::Config;
 use pointsman_core::edit::Edit;
-use pointsman_core::port::{Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
+use pointsman_core::port::{
+    Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
+};
 use pointsman_core::request::{Headers, Request};
 use pointsman_core::respond::Answer;
 use pointsman_core::verdict::{Change, Decision, Flight, Outcome, ResponsePlan};
@@ -15,10 +17,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-/// What is answered where the filter cannot do its work: the request must not go where a client's own header says.
+/// What is answered where the filter cannot do its work: the request must not go where a client's
+/// own header says.
 const UNAVAILABLE: u16 = 503;
 
-/// One stream. It keeps the configuration it was decided by: a reload does not change a request that is under way.
+/// One stream. It keeps the configuration it was decided by: a reload does not change a request
+/// that is under way.
 pub struct Stream {
     shared: Option<Rc<Shared>>,
     decided: Option<(Rc<Config>, ResponsePlan)>,
@@ -61,16 +65,21 @@ impl HttpContext for Stream {
                 if let Some(shared) = &self.shared {
                     shared.metrics.request_failed();
                 }
-                host::log(Level::Error, &format!("a request cannot be decided: {failed}"));
-                // If even this is refused, the request waits until the proxy gives it up. It never goes on.
+                host::log(
+                    Level::Error,
+                    &format!("a request cannot be decided: {failed}"),
+                );
+                // If even this is refused, the request waits until the proxy gives it up. It never
+                // goes on.
                 let _ = host::send_local_response(UNAVAILABLE, b"pointsman_failed", b"", &[]);
                 Action::Pause
             }
         }
     }
 
-    /// The answers of the filter's own come here too: the proxy takes them through the response callbacks, so edits
-    /// of the response are made here and nowhere else. No call here returns bytes.
+    /// The answers of the filter's own come here too: the proxy takes them through the response
+    /// callbacks, so edits of the response are made here and nowhere else. No call here returns
+    /// bytes.
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         self.complete = end_of_stream;
         self.answered();
@@ -87,7 +96,10 @@ impl HttpContext for Stream {
             if let Some(shared) = &self.shared {
                 shared.metrics.response_failed();
             }
-            host::log(Level::Error, &format!("a response cannot be edited: {status}"));
+            host::log(
+                Level::Error,
+                &format!("a response cannot be edited: {status}"),
+            );
         }
         Action::Continue
     }
@@ -102,7 +114,8 @@ impl HttpContext for Stream {
         Action::Continue
     }
 
-    /// The end of the stream, whatever end it is: the only callback that comes in every case but a trap, and comes once.
+    /// The end of the stream, whatever end it is: the only callback that comes in every case but a
+    /// trap, and comes once.
     fn on_log(&mut self) {
         let Some(flight) = self.flight.take() else {
             return;
@@ -114,7 +127,13 @@ impl HttpContext for Stream {
             return;
         };
         let now = host::current_time().unwrap_or(flight.started);
-        worker.landed(flight, self.complete, &mut Surroundings, &mut Surroundings, now);
+        worker.landed(
+            flight,
+            self.complete,
+            &mut Surroundings,
+            &mut Surroundings,
+            now,
+        );
         shared.metrics.count(worker.take_events());
     }
 }
@@ -141,13 +160,17 @@ impl Stream {
         }
     }
 
-    /// The request's way in: one call for the time, one for the headers, those that the decision makes, those that
-    /// it wants, and those that tell of it, the time again.
+    /// The request's way in: one call for the time, one for the headers, those that the decision
+    /// makes, those that it wants, and those that tell of it, the time again.
     fn request(&mut self) -> Result<Action, Failed> {
         let shared = self.shared.as_deref().ok_or(Failed::NoWorker)?;
-        let mut worker = shared.worker.try_borrow_mut().map_err(|_| Failed::NoWorker)?;
+        let mut worker = shared
+            .worker
+            .try_borrow_mut()
+            .map_err(|_| Failed::NoWorker)?;
         let now = host::current_time()?;
-        let headers = Headers::from_wire(host::headers(Map::Request)?).map_err(|_| Status::MALFORMED)?;
+        let headers =
+            Headers::from_wire(host::headers(Map::Request)?).map_err(|_| Status::MALFORMED)?;
         let config = worker.config().clone();
         let decision = worker.decide(&config, &Request::new(&headers), &mut Surroundings, now);
         shared.metrics.decided(&decision);
@@ -178,7 +201,10 @@ impl Stream {
         drop(request_edits);
         self.decided = Some((config, response));
         // A clock that was set back meanwhile says nothing.
-        if let Some(took) = host::current_time().ok().and_then(|after| after.checked_sub(now)) {
+        if let Some(took) = host::current_time()
+            .ok()
+            .and_then(|after| after.checked_sub(now))
+        {
             shared.metrics.took(took);
         }
         Ok(action)

@@ -1,5 +1,5 @@
-//! What is measured against a bare Envoy. Each candidate is an Envoy of its own with one worker; before it is measured it has to
-//! show that it does what its name says.
+//! What is measured against a bare Envoy. Each candidate is an Envoy of its own with one worker;
+//! before it is measured it has to show that it does what its name says.
 
 use super::envoys_own::{self, Manner};
 use super::load::{self, Script};
@@ -27,7 +27,8 @@ pub enum Kind {
     BareAgain,
     /// A filter that does nothing.
     Empty,
-    /// A filter that names the cluster, and nothing else: the least that one which chooses can cost.
+    /// A filter that names the cluster, and nothing else: the least that one which chooses can
+    /// cost.
     Choice,
     /// A filter that makes the host calls of Pointsman with everything on, and decides nothing.
     Calls,
@@ -81,8 +82,16 @@ impl Kind {
     /// How many routes it has.
     pub fn routes(self) -> usize {
         match self {
-            Kind::Pointsman(_, routes) | Kind::InSession(routes) | Kind::List(routes) | Kind::Tree(routes) => routes,
-            Kind::Bare | Kind::BareAgain | Kind::Empty | Kind::Choice | Kind::Calls | Kind::Filters => 1,
+            Kind::Pointsman(_, routes)
+            | Kind::InSession(routes)
+            | Kind::List(routes)
+            | Kind::Tree(routes) => routes,
+            Kind::Bare
+            | Kind::BareAgain
+            | Kind::Empty
+            | Kind::Choice
+            | Kind::Calls
+            | Kind::Filters => 1,
         }
     }
 
@@ -94,12 +103,20 @@ impl Kind {
             Kind::Empty => "empty SDK filter".into(),
             Kind::Choice => "the choice of a cluster, and nothing else".into(),
             Kind::Calls => "the host calls of everything on, and nothing else".into(),
-            Kind::Pointsman(Extent::Plain, routes) => format!("Pointsman, {routes} routes, nothing else"),
-            Kind::Pointsman(Extent::Everything, routes) => format!("Pointsman, {routes} routes, everything on"),
-            Kind::InSession(routes) => format!("Pointsman, {routes} routes, everything on, in a session"),
+            Kind::Pointsman(Extent::Plain, routes) => {
+                format!("Pointsman, {routes} routes, nothing else")
+            }
+            Kind::Pointsman(Extent::Everything, routes) => {
+                format!("Pointsman, {routes} routes, everything on")
+            }
+            Kind::InSession(routes) => {
+                format!("Pointsman, {routes} routes, everything on, in a session")
+            }
             Kind::List(routes) => format!("Envoy's own list of {routes} routes"),
             Kind::Tree(routes) => format!("Envoy's own matcher tree of {routes} routes"),
-            Kind::Filters => "Envoy's own `local_ratelimit`, `stateful_session`, `weighted_clusters`".into(),
+            Kind::Filters => {
+                "Envoy's own `local_ratelimit`, `stateful_session`, `weighted_clusters`".into()
+            }
         }
     }
 
@@ -117,16 +134,25 @@ impl Kind {
     }
 
     fn is_everything(self) -> bool {
-        matches!(self, Kind::Pointsman(Extent::Everything, _) | Kind::InSession(_))
+        matches!(
+            self,
+            Kind::Pointsman(Extent::Everything, _) | Kind::InSession(_)
+        )
     }
 
-    /// Its Envoy, before the backends of `fleet`: `envoy-config/envoy.yaml` with as little changed as can be.
+    /// Its Envoy, before the backends of `fleet`: `envoy-config/envoy.yaml` with as little changed
+    /// as can be.
     pub(super) fn deployment(self, fleet: &Fleet, modules: &Modules) -> Result<Deployment> {
         let deployment = Deployment::of(fleet, &modules.pointsman)?.with_workers(1);
-        let pointsman = |routes, extent| PluginConfiguration::Struct(site::configuration(routes, extent));
+        let pointsman =
+            |routes, extent| PluginConfiguration::Struct(site::configuration(routes, extent));
         let mut deployment = match self {
-            Kind::Pointsman(extent, routes) => deployment.with_configuration(pointsman(routes, extent)),
-            Kind::InSession(routes) => deployment.with_configuration(pointsman(routes, Extent::Everything)),
+            Kind::Pointsman(extent, routes) => {
+                deployment.with_configuration(pointsman(routes, extent))
+            }
+            Kind::InSession(routes) => {
+                deployment.with_configuration(pointsman(routes, Extent::Everything))
+            }
             Kind::Choice | Kind::Calls => {
                 let of = if self == Kind::Calls {
                     &modules.calls_of[..]
@@ -134,7 +160,9 @@ impl Kind {
                     &[]
                 };
                 let calls = PluginConfiguration::Text(calls(of));
-                deployment.with_module(&modules.calls).with_configuration(calls)
+                deployment
+                    .with_module(&modules.calls)
+                    .with_configuration(calls)
             }
             _ => deployment.with_module(&modules.empty),
         };
@@ -239,11 +267,20 @@ impl Seen {
     /// Sends a request for `path`.
     fn of(client: &mut Client, fleet: &Fleet, path: &str, cookies: &str) -> Result<Seen> {
         let headers = load::HEADERS.into_iter().chain([("cookie", cookies)]);
-        let request = headers.fold(Request::get(path), |request, (name, value)| request.header(name, value));
+        let request = headers.fold(Request::get(path), |request, (name, value)| {
+            request.header(name, value)
+        });
         let response = client.send(request.body(Full::default())?)?;
         // Not the filter's own, which come when they are due.
-        let is_probe = |received: &Received| received.headers.contains(&(b":path".to_vec(), b"/health".to_vec()));
-        let received = fleet.members().iter().flat_map(|member| member.backend.take_received());
+        let is_probe = |received: &Received| {
+            received
+                .headers
+                .contains(&(b":path".to_vec(), b"/health".to_vec()))
+        };
+        let received = fleet
+            .members()
+            .iter()
+            .flat_map(|member| member.backend.take_received());
         let mut received = received.filter(|received| !is_probe(received));
         Ok(Seen {
             response,
@@ -253,7 +290,9 @@ impl Seen {
 
     fn header(&self, name: &str) -> &str {
         let value = self.response.headers().get(name);
-        value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+        value
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 
     fn cluster(&self) -> &str {
@@ -262,7 +301,10 @@ impl Seen {
 
     /// The session cookie that it brings.
     fn cookie(&self) -> &str {
-        self.header("set-cookie").split(';').next().unwrap_or_default()
+        self.header("set-cookie")
+            .split(';')
+            .next()
+            .unwrap_or_default()
     }
 
     fn was_received_with(&self, name: &str, value: &str) -> bool {
@@ -274,8 +316,8 @@ impl Seen {
 }
 
 impl Kind {
-    /// Asks for some of its routes and for none of them, and looks at both ends at what came of it. Returns sessions, one for
-    /// each pool.
+    /// Asks for some of its routes and for none of them, and looks at both ends at what came of it.
+    /// Returns sessions, one for each pool.
     fn prove(self, fleet: &Fleet, client: &mut Client) -> Result<String> {
         let mut sessions = BTreeMap::new();
         let last = self.routes() - 1;
@@ -297,13 +339,25 @@ impl Kind {
                 "{path}: the answer is not edited"
             );
             let cookie = first.cookie();
-            ensure!(cookie.starts_with(&site::cookie(route.pool())), "{path}: no session");
+            ensure!(
+                cookie.starts_with(&site::cookie(route.pool())),
+                "{path}: no session"
+            );
             let second = Seen::of(client, fleet, &path, cookie)?;
-            ensure!(second.cluster() == cluster, "{path}: the session does not hold");
-            ensure!(second.cookie().is_empty(), "{path}: the session is replaced");
+            ensure!(
+                second.cluster() == cluster,
+                "{path}: the session does not hold"
+            );
+            ensure!(
+                second.cookie().is_empty(),
+                "{path}: the session is replaced"
+            );
             sessions.insert(route.pool(), cookie.to_owned());
         }
-        let nowhere = Seen::of(client, fleet, "/nowhere", "")?.response.status().as_u16();
+        let nowhere = Seen::of(client, fleet, "/nowhere", "")?
+            .response
+            .status()
+            .as_u16();
         let expected = if self.routes() > 1 { 404 } else { 200 };
         ensure!(
             nowhere == expected,

@@ -3,7 +3,8 @@
 use super::site::{Route, cookie};
 use serde_json::{Map, Value, json};
 
-/// What a route does with its requests, but for the cluster: time-out and retries, the same whoever chooses.
+/// What a route does with its requests, but for the cluster: time-out and retries, the same whoever
+/// chooses.
 #[derive(Clone, Debug)]
 pub struct Manner(pub Value);
 
@@ -32,11 +33,16 @@ impl Manner {
         routes.collect()
     }
 
-    /// The same as a matcher tree: a map of the exact paths, and behind it a radix tree of the prefixes.
+    /// The same as a matcher tree: a map of the exact paths, and behind it a radix tree of the
+    /// prefixes.
     pub fn tree(&self, routes: usize) -> Value {
         let entries = |exact: bool| -> Map<_, _> {
-            let of_kind = (0..routes).map(Route).filter(|route| route.is_exact() == exact);
-            of_kind.map(|route| (route.pattern(), self.leaf(route))).collect()
+            let of_kind = (0..routes)
+                .map(Route)
+                .filter(|route| route.is_exact() == exact);
+            of_kind
+                .map(|route| (route.pattern(), self.leaf(route)))
+                .collect()
         };
         let input = json!({
             "name": "path",

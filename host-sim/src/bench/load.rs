@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Enough that the proxy never waits for a client, few enough that most of its time is not spent on connections.
+/// Enough that the proxy never waits for a client, few enough that most of its time is not spent on
+/// connections.
 const CONNECTIONS: u32 = 16;
 /// Above what a request in a queue of sixteen takes behind a list of 10,000 routes.
 const TIMEOUT: &str = "10s";
@@ -55,7 +56,9 @@ impl Script {
             writeln!(script, "headers[{name:?}] = {value:?}")?;
         }
         script.push_str("local requests, last = {}, 0\nlocal paths = {\n");
-        paths.iter().try_for_each(|path| writeln!(script, "{path:?},"))?;
+        paths
+            .iter()
+            .try_for_each(|path| writeln!(script, "{path:?},"))?;
         script.push_str(
             r#"}
 function init()
@@ -88,7 +91,10 @@ end
             .arg(format!("http://{address}/"))
             .output()?;
         let said = String::from_utf8_lossy(&output.stdout);
-        let counted = said.lines().last().and_then(|line| serde_json::from_str(line).ok());
+        let counted = said
+            .lines()
+            .last()
+            .and_then(|line| serde_json::from_str(line).ok());
         match counted {
             Some(served) if output.status.success() => Ok(served),
             _ => bail!(

@@ -1,8 +1,9 @@
 //! The measurements of the README, all in one run: `host-sim bench`.
 //!
-//! What a candidate adds to a request is the processor time of its Envoy, over the requests that the load generator counted, less
-//! the same of a bare Envoy in the same round. The candidates take turns, in another order in each round, so that
-//! whatever else the machine does meets all of them. Envoy has a core of its own; load and backends have the others.
+//! What a candidate adds to a request is the processor time of its Envoy, over the requests that
+//! the load generator counted, less the same of a bare Envoy in the same round. The candidates take
+//! turns, in another order in each round, so that whatever else the machine does meets all of them.
+//! Envoy has a core of its own; load and backends have the others.
 
 mod candidates;
 mod envoys_own;
@@ -35,7 +36,8 @@ pub struct Plan {
     pub rounds: usize,
     /// Load on each candidate in a round, in whole seconds.
     pub time: Duration,
-    /// Load before the first round, in whole seconds: until the VM has optimised its code, and memory is what it will be.
+    /// Load before the first round, in whole seconds: until the VM has optimised its code, and
+    /// memory is what it will be.
     pub warm_up: Duration,
     /// Numbers of routes, ascending; the middle one is only for the curve.
     pub routes: [usize; 3],
@@ -124,9 +126,14 @@ impl Candidate {
     }
 }
 
-/// Runs the plan. What it is at is told to `say`. With `only`: of the candidates those whose name contains it, beside what they are
-/// compared with, and neither a VM's nor native numbers.
-pub fn measure(plan: &Plan, only: Option<&str>, command: String, say: &dyn Fn(&str)) -> Result<Report> {
+/// Runs the plan. What it is at is told to `say`. With `only`: of the candidates those whose name
+/// contains it, beside what they are compared with, and neither a VM's nor native numbers.
+pub fn measure(
+    plan: &Plan,
+    only: Option<&str>,
+    command: String,
+    say: &dyn Fn(&str),
+) -> Result<Report> {
     load::find()?;
     let program = install::find(Wanted::Any)?;
     let [few, _, many] = plan.routes;
@@ -137,7 +144,9 @@ pub fn measure(plan: &Plan, only: Option<&str>, command: String, say: &dyn Fn(&s
         calls_of: native::calls(few)?,
     };
     let mut candidates = plan.candidates();
-    candidates.retain(|(kind, _)| kind.is_compared_with() || only.is_none_or(|only| kind.name().contains(only)));
+    candidates.retain(|(kind, _)| {
+        kind.is_compared_with() || only.is_none_or(|only| kind.name().contains(only))
+    });
 
     let machine = Machine::here()?;
     let laps = |requests| Laps {
@@ -173,11 +182,15 @@ pub fn measure(plan: &Plan, only: Option<&str>, command: String, say: &dyn Fn(&s
     let mut started = Vec::new();
     for (kind, asked) in candidates {
         say(&format!("starting: {}", kind.name()));
-        let candidate = Candidate::start((kind, asked), &program, &fleet, &modules, directory.path())?;
+        let candidate =
+            Candidate::start((kind, asked), &program, &fleet, &modules, directory.path())?;
         processor::pin(candidate.envoy.process_id(), &cores.envoy)?;
         started.push(candidate);
     }
-    fleet.members().iter().for_each(|member| member.backend.forget());
+    fleet
+        .members()
+        .iter()
+        .for_each(|member| member.backend.forget());
     Ok(Report {
         machine,
         envoy: program.version.to_string(),
@@ -233,15 +246,23 @@ fn costs(candidates: &[Candidate], plan: &Plan, say: &dyn Fn(&str)) -> Result<Ve
         }
     }
     let bare: Vec<f64> = measured[0].iter().map(|round| round.cost).collect();
-    let costs = candidates.iter().zip(&measured).map(|(candidate, measured)| {
-        Some(Cost {
-            kind: candidate.kind,
-            asked: candidate.asked,
-            total: Spread::of(measured.iter().map(|round| round.cost))?,
-            added: Spread::of(measured.iter().zip(&bare).map(|(round, bare)| round.cost - bare))?,
-            rate: Spread::of(measured.iter().map(|round| round.rate))?,
-        })
-    });
+    let costs = candidates
+        .iter()
+        .zip(&measured)
+        .map(|(candidate, measured)| {
+            Some(Cost {
+                kind: candidate.kind,
+                asked: candidate.asked,
+                total: Spread::of(measured.iter().map(|round| round.cost))?,
+                added: Spread::of(
+                    measured
+                        .iter()
+                        .zip(&bare)
+                        .map(|(round, bare)| round.cost - bare),
+                )?,
+                rate: Spread::of(measured.iter().map(|round| round.rate))?,
+            })
+        });
     costs.collect::<Option<_>>().context("no rounds")
 }
 
@@ -262,7 +283,11 @@ mod tests {
     #[test]
     fn every_plan_compares_with_a_bare_envoy_and_with_an_empty_filter() {
         for plan in [Plan::FULL, Plan::QUICK] {
-            let kinds: Vec<_> = plan.candidates().into_iter().map(|(kind, _)| kind).collect();
+            let kinds: Vec<_> = plan
+                .candidates()
+                .into_iter()
+                .map(|(kind, _)| kind)
+                .collect();
             assert!(kinds[0] == Kind::Bare && kinds.contains(&Kind::Empty));
         }
     }

@@ -1,4 +1,5 @@
-//! Pointsman natively: how many requests it does in a second of processor time, and how many calls to the host each makes.
+//! Pointsman natively: how many requests it does in a second of processor time, and how many calls
+//! to the host each makes.
 
 use super::load::HEADERS;
 use super::processor;
@@ -13,7 +14,9 @@ use crate::world::{Callback, Worker as Simulated, World};
 use anyhow::{Context, Result, anyhow, ensure};
 use pointsman_core::config::Config;
 use pointsman_core::decide::Worker;
-use pointsman_core::port::{Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
+use pointsman_core::port::{
+    Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
+};
 use pointsman_core::request::{Headers, Request};
 use pointsman_core::verdict::Outcome;
 use serde::Serialize;
@@ -25,7 +28,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What passes on the clock between two requests of a worker, in nanoseconds: the limit always has room.
+/// What passes on the clock between two requests of a worker, in nanoseconds: the limit always has
+/// room.
 const PAUSE: u64 = 10_000;
 /// Where the clock stands at first, in nanoseconds since 1970.
 const START: u64 = 1_800_000_000_000_000_000;
@@ -37,13 +41,19 @@ const WORKERS: usize = 2;
 
 /// The headers of a request to a route, as Envoy hands them over.
 fn headers(route: Route) -> Pairs {
-    let pseudo = [(":method", "GET"), (":scheme", "http"), (":authority", HEADERS[0].1)];
+    let pseudo = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", HEADERS[0].1),
+    ];
     let path = route.path();
     let pairs = pseudo
         .into_iter()
         .chain([(":path", &path[..])])
         .chain(HEADERS.into_iter().skip(1));
-    pairs.map(|(name, value)| (name.into(), value.into())).collect()
+    pairs
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
 }
 
 fn configuration(routes: usize) -> String {
@@ -93,15 +103,18 @@ pub fn calls(routes: usize) -> Result<Vec<CallsPerRequest>> {
         }
     }
     let per_request = |count| f64::from(count) / COUNTED as f64;
-    let rows = of.into_iter().map(|(kind, [request, response])| CallsPerRequest {
-        kind,
-        request: per_request(request),
-        response: per_request(response),
-    });
+    let rows = of
+        .into_iter()
+        .map(|(kind, [request, response])| CallsPerRequest {
+            kind,
+            request: per_request(request),
+            response: per_request(response),
+        });
     Ok(rows.collect())
 }
 
-/// A request of the unmodified filter in the simulated proxy, from its headers to its log. False: it was not forwarded.
+/// A request of the unmodified filter in the simulated proxy, from its headers to its log. False:
+/// it was not forwarded.
 fn live(worker: &Simulated, headers: &Pairs) -> bool {
     let upstream = Response {
         status: 200,
@@ -117,7 +130,8 @@ fn live(worker: &Simulated, headers: &Pairs) -> bool {
     forwarded
 }
 
-/// Requests of the unmodified filter in the simulated proxy, in a second of each worker's processor time, all together.
+/// Requests of the unmodified filter in the simulated proxy, in a second of each worker's processor
+/// time, all together.
 pub fn simulated_rate(routes: usize, workers: usize, laps: Laps) -> Result<Spread> {
     let asked: Vec<_> = (0..routes).map(|route| headers(Route(route))).collect();
     let builder = World::builder()
@@ -183,7 +197,10 @@ impl Store for Surroundings<'_> {
             Expected::Version(version) => version,
             Expected::Any => 0,
         };
-        self.shared.data.set(key, value, cas).map_err(|_| SetFailed::Outrun)
+        self.shared
+            .data
+            .set(key, value, cas)
+            .map_err(|_| SetFailed::Outrun)
     }
 }
 
@@ -195,8 +212,13 @@ impl Connection for Surroundings<'_> {
 
 impl Stats for Surroundings<'_> {
     fn gauge(&mut self, name: &str) -> Option<Gauge> {
-        let mut gauges = self.shared.gauges.lock().unwrap_or_else(PoisonError::into_inner);
-        self.gauges.push(Arc::clone(gauges.entry(name.to_owned()).or_default()));
+        let mut gauges = self
+            .shared
+            .gauges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.gauges
+            .push(Arc::clone(gauges.entry(name.to_owned()).or_default()));
         Some(Gauge(self.gauges.len() as u32 - 1))
     }
 
@@ -230,8 +252,8 @@ impl Ending for Good {
     }
 }
 
-/// Decisions of the core alone, from the serialised header map to the end of the request, in a second of each worker's
-/// processor time, all together.
+/// Decisions of the core alone, from the serialised header map to the end of the request, in a
+/// second of each worker's processor time, all together.
 pub fn decision_rate(routes: usize, workers: usize, laps: Laps) -> Result<Spread> {
     let shared = Shared::default();
     let asked: Vec<_> = (0..routes)
@@ -239,7 +261,8 @@ pub fn decision_rate(routes: usize, workers: usize, laps: Laps) -> Result<Spread
         .collect();
     let configuration = configuration(routes);
     let work = |number: usize| -> Result<Vec<f64>> {
-        let config = Config::load(configuration.as_bytes()).map_err(|problems| anyhow!("{problems}"))?;
+        let config =
+            Config::load(configuration.as_bytes()).map_err(|problems| anyhow!("{problems}"))?;
         let number = number as u64;
         let mut worker = Worker::new(Rc::new(config), [7; 16], number, number);
         let mut surroundings = Surroundings {
@@ -249,10 +272,14 @@ pub fn decision_rate(routes: usize, workers: usize, laps: Laps) -> Result<Spread
         let mut now = START;
         laps.run(&asked, |wire| {
             now += PAUSE;
-            let headers = Headers::from_wire(wire.clone()).map_err(|_| anyhow!("what was just written"))?;
+            let headers =
+                Headers::from_wire(wire.clone()).map_err(|_| anyhow!("what was just written"))?;
             let config = worker.config().clone();
             let decision = worker.decide(&config, &Request::new(&headers), &mut surroundings, now);
-            ensure!(decision.outcome == Outcome::Continue, "a request did not go on");
+            ensure!(
+                decision.outcome == Outcome::Continue,
+                "a request did not go on"
+            );
             let mut flight = decision.flight.context("a request without a target")?;
             worker.answered(&mut flight, now);
             worker.landed(flight, true, &mut Good, &mut surroundings, now);
@@ -261,10 +288,16 @@ pub fn decision_rate(routes: usize, workers: usize, laps: Laps) -> Result<Spread
         })
     };
     let seconds = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers).map(|number| scope.spawn(move || work(number))).collect();
+        let threads: Vec<_> = (0..workers)
+            .map(|number| scope.spawn(move || work(number)))
+            .collect();
         threads
             .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
             .collect()
     });
     laps.rate(seconds)
@@ -285,7 +318,10 @@ impl Laps {
         let mut asked = asked.iter().cycle();
         let mut round = || {
             let before = processor::of_this_thread()?;
-            asked.by_ref().take(self.requests).try_for_each(&mut request)?;
+            asked
+                .by_ref()
+                .take(self.requests)
+                .try_for_each(&mut request)?;
             Ok((processor::of_this_thread()? - before).as_secs_f64())
         };
         (0..self.rounds).map(|_| round()).collect()
@@ -314,7 +350,10 @@ mod tests {
         let of = |kind| calls.iter().find(|row| row.kind == kind).unwrap();
         let map = of("get_header_map");
         assert_eq!((map.request, map.response), (1.0, 0.0));
-        assert!(of("set_header").request >= 2.0, "the route's own and the choice");
+        assert!(
+            of("set_header").request >= 2.0,
+            "the route's own and the choice"
+        );
         assert!(of(RETURNING_BYTES).request >= 1.0);
     }
 
@@ -346,7 +385,10 @@ mod tests {
     #[test]
     fn every_round_asks_for_what_comes_next() {
         let mut asked = Vec::new();
-        let laps = Laps { rounds: 2, requests: 3 };
+        let laps = Laps {
+            rounds: 2,
+            requests: 3,
+        };
         let seconds = laps.run(&["a", "b"], |request| {
             asked.push(*request);
             Ok(())

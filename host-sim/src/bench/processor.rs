@@ -1,4 +1,5 @@
-//! What the kernel knows: the machine, the processor time of a process, and on which cores it may run.
+//! What the kernel knows: the machine, the processor time of a process, and on which cores it may
+//! run.
 
 use anyhow::{Context, Result};
 use rustix::io::Errno;
@@ -45,7 +46,8 @@ pub struct Thread {
     pub time: Duration,
 }
 
-/// The threads of a process. `schedstat` counts nanoseconds, where `utime` and `stime` count hundredths of a second.
+/// The threads of a process. `schedstat` counts nanoseconds, where `utime` and `stime` count
+/// hundredths of a second.
 pub fn threads(process: u32) -> Result<Vec<Thread>> {
     let thread = |task: &Path| -> Result<Thread> {
         Ok(Thread {
@@ -77,7 +79,9 @@ fn time_of(task: &Path) -> Result<Duration> {
     let statistics = fs::read_to_string(&path)
         .with_context(|| format!("the kernel keeps no {} (CONFIG_SCHED_INFO)", path.display()))?;
     let nanoseconds = statistics.split(' ').next().unwrap_or_default();
-    Ok(Duration::from_nanos(nanoseconds.parse().context("schedstat")?))
+    Ok(Duration::from_nanos(
+        nanoseconds.parse().context("schedstat")?,
+    ))
 }
 
 /// The cores that this process may use, or could use before it was pinned.
@@ -87,22 +91,29 @@ pub fn cores() -> Result<Vec<usize>> {
     parse_cores(list).with_context(|| format!("Cpus_allowed_list is {list:?}"))
 }
 
-/// Has all threads of a process run on these cores. Threads come and go meanwhile: one that is gone needs no core, and one that has come
-/// since we looked may be the child of one that was not pinned yet, so we look again until there is none that is new.
+/// Has all threads of a process run on these cores. Threads come and go meanwhile: one that is gone
+/// needs no core, and one that has come since we looked may be the child of one that was not pinned
+/// yet, so we look again until there is none that is new.
 pub fn pin(process: u32, cores: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
     cores.iter().for_each(|core| set.set(*core));
     let mut pinned = HashSet::new();
     loop {
         let found = tasks(process)?;
-        let new: Vec<i32> = found.into_iter().filter(|task| pinned.insert(*task)).collect();
+        let new: Vec<i32> = found
+            .into_iter()
+            .filter(|task| pinned.insert(*task))
+            .collect();
         if new.is_empty() {
             return Ok(());
         }
         for task in new {
             match sched_setaffinity(Pid::from_raw(task), &set) {
                 Ok(()) | Err(Errno::SRCH) => {}
-                Err(error) => return Err(error).with_context(|| format!("pinning thread {task} to cores {cores:?}")),
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("pinning thread {task} to cores {cores:?}"));
+                }
             }
         }
     }
@@ -110,7 +121,8 @@ pub fn pin(process: u32, cores: &[usize]) -> Result<()> {
 
 /// The numbers of the threads of a process.
 fn tasks(process: u32) -> Result<Vec<i32>> {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).context("the measured process has ended")?;
+    let tasks =
+        fs::read_dir(format!("/proc/{process}/task")).context("the measured process has ended")?;
     let number = |task: io::Result<DirEntry>| {
         let name = task?.file_name();
         let number = name.to_str().and_then(|name| name.parse().ok());
@@ -133,7 +145,13 @@ fn parse_cores(list: &str) -> Option<Vec<usize>> {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         Some(first.parse().ok()?..=last.parse().ok()?)
     });
-    Some(ranges.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+    Some(
+        ranges
+            .collect::<Option<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -186,7 +204,10 @@ mod tests {
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
         pinned.unwrap();
-        assert_eq!(field(&status, "Cpus_allowed_list"), Some(last.to_string().as_str()));
+        assert_eq!(
+            field(&status, "Cpus_allowed_list"),
+            Some(last.to_string().as_str())
+        );
         assert!(pin(sleeper.id(), &[last]).is_err(), "it has ended");
     }
 

@@ -34,7 +34,8 @@ pub struct Report {
     pub module: u64,
     /// One VM with the largest configuration, if that was measured.
     pub vm: Option<Vm>,
-    /// Natively, by the number of workers from 1: requests in a second of each one's processor time, all together.
+    /// Natively, by the number of workers from 1: requests in a second of each one's processor
+    /// time, all together.
     pub native: Vec<Rates>,
     /// The simulation, if that was measured.
     pub played: Option<Played>,
@@ -87,14 +88,18 @@ fn name<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Er
 impl Report {
     /// What a candidate adds, in the median.
     fn added(&self, kind: Kind, asked: Asked) -> f64 {
-        let found = self.costs.iter().find(|cost| (cost.kind, cost.asked) == (kind, asked));
+        let found = self
+            .costs
+            .iter()
+            .find(|cost| (cost.kind, cost.asked) == (kind, asked));
         found.map_or(f64::NAN, |cost| cost.added.median)
     }
 
     /// Every bar of the issue. What was not measured has not reached its bar.
     pub fn bars(&self) -> Vec<Bar> {
         let [few, _, many] = self.routes;
-        let everything = |routes| self.added(Kind::Pointsman(Extent::Everything, routes), Asked::All);
+        let everything =
+            |routes| self.added(Kind::Pointsman(Extent::Everything, routes), Asked::All);
         let last = self.added(Kind::Pointsman(Extent::Everything, many), Asked::Last);
         let at_most = |what: String, bar: f64, unit: &str, measured: f64, digits: usize| Bar {
             what,
@@ -111,10 +116,13 @@ impl Report {
         let empty = self.added(Kind::Empty, Asked::All);
         let list = self.added(Kind::List(many), Asked::Last);
         let of_vm = |value: fn(&Vm) -> f64| self.vm.as_ref().map_or(f64::NAN, value);
-        let million = self
-            .played
-            .map_or(f64::NAN, |played| played.seconds * 1e6 / played.requests as f64);
-        let one_core = self.native.first().map_or(f64::NAN, |rates| rates.decisions.median);
+        let million = self.played.map_or(f64::NAN, |played| {
+            played.seconds * 1e6 / played.requests as f64
+        });
+        let one_core = self
+            .native
+            .first()
+            .map_or(f64::NAN, |rates| rates.decisions.median);
         vec![
             at_most(
                 "everything on ÷ empty SDK filter, added".into(),
@@ -151,7 +159,13 @@ impl Report {
                 of_vm(|vm| vm.load.median),
                 0,
             ),
-            at_most("a million simulated requests".into(), 10.0, " s", million, 1),
+            at_most(
+                "a million simulated requests".into(),
+                10.0,
+                " s",
+                million,
+                1,
+            ),
             at_least(
                 "native decisions, everything on, one core".into(),
                 1_000_000.0,
@@ -195,7 +209,14 @@ impl fmt::Display for Report {
         )?;
 
         let empty = self.added(Kind::Empty, Asked::All);
-        let mut costs = table(["", "µs a request", "added", "", "÷ empty filter", "requests/s"]);
+        let mut costs = table([
+            "",
+            "µs a request",
+            "added",
+            "",
+            "÷ empty filter",
+            "requests/s",
+        ]);
         for Cost {
             kind,
             asked,
@@ -266,7 +287,11 @@ impl fmt::Display for Report {
         let mut other = |what: String, value: String, note: String| {
             others.add_row([what, value, note]);
         };
-        other("module".into(), format!("{} bytes", self.module), String::new());
+        other(
+            "module".into(),
+            format!("{} bytes", self.module),
+            String::new(),
+        );
         if let Some(vm) = &self.vm {
             other(
                 format!("memory of one VM with {many} routes"),
@@ -295,7 +320,9 @@ impl fmt::Display for Report {
         }
         if let Some(Played { requests, seconds }) = self.played {
             other(
-                format!("`run` with sessions, limits, health and `least_connections`: {requests} requests"),
+                format!(
+                    "`run` with sessions, limits, health and `least_connections`: {requests} requests"
+                ),
                 format!("{seconds:.1} s"),
                 String::new(),
             );
@@ -378,7 +405,10 @@ mod tests {
     #[test]
     fn a_bar_is_reached_by_its_own_number_and_by_nothing_beyond() {
         let bars = report().bars();
-        let reached: Vec<_> = bars.iter().map(|bar| (&bar.measured[..], bar.reached)).collect();
+        let reached: Vec<_> = bars
+            .iter()
+            .map(|bar| (&bar.measured[..], bar.reached))
+            .collect();
         let expected = [
             ("2.00", true),
             ("1.15", false),
@@ -405,7 +435,10 @@ mod tests {
     fn every_number_stands_in_a_markdown_table() {
         let text = report().to_string();
         let rows: Vec<_> = text.lines().filter(|line| line.starts_with('|')).collect();
-        let holds = |parts: &[&str]| rows.iter().any(|row| parts.iter().all(|part| row.contains(part)));
+        let holds = |parts: &[&str]| {
+            rows.iter()
+                .any(|row| parts.iter().all(|part| row.contains(part)))
+        };
         assert!(
             holds(&[
                 "Pointsman, 10 routes, everything on",
@@ -418,12 +451,17 @@ mod tests {
             "{text}"
         );
         assert!(
-            holds(&["Envoy's own list of 10000 routes, the last one asked for", "+210.0"]),
+            holds(&[
+                "Envoy's own list of 10000 routes, the last one asked for",
+                "+210.0"
+            ]),
             "{text}"
         );
         assert!(holds(&["`get_header_map`", "1.00", "0.00"]), "{text}");
         assert!(
-            text.starts_with("`host-sim bench` on a processor, 2 cores, Linux 6.1, Envoy 1.40.0.\n"),
+            text.starts_with(
+                "`host-sim bench` on a processor, 2 cores, Linux 6.1, Envoy 1.40.0.\n"
+            ),
             "{text}"
         );
     }

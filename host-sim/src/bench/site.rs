@@ -1,4 +1,5 @@
-//! The routes that are measured: the same in Pointsman's configuration, in Envoy's own and in the load.
+//! The routes that are measured: the same in Pointsman's configuration, in Envoy's own and in the
+//! load.
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
@@ -102,13 +103,16 @@ pub fn configuration(routes: usize, extent: Extent) -> Value {
     let pools: Map<_, _> = (0..POOLS)
         .map(|number| (pool_name(number), pool(number, extent)))
         .collect();
-    let routes: Vec<_> = (0..routes).map(|number| route(Route(number), extent)).collect();
+    let routes: Vec<_> = (0..routes)
+        .map(|number| route(Route(number), extent))
+        .collect();
     let mut configuration = json!({ "pools": pools, "routes": routes });
     if extent == Extent::Everything {
         // It never refuses, although the whole load comes from one address.
         configuration["rate_limits"] =
             json!({ "per-client": { "requests": 1_000_000, "per": "1s", "key": ["client_ip"] } });
-        configuration["explain"] = json!({ "header": "x-pointsman-explain", "token": "not-asked-for" });
+        configuration["explain"] =
+            json!({ "header": "x-pointsman-explain", "token": "not-asked-for" });
     }
     configuration
 }
@@ -129,7 +133,8 @@ fn pool(number: usize, extent: Extent) -> Value {
         });
         pool["health"] = json!({ "passive": {}, "active": { "path": "/health" } });
         pool["failover"] = json!([pool_name((number + 1) % POOLS)]);
-        pool["prefer_region"] = json!({ "header": "x-region", "map": { "a": REGIONS[0] }, "default": REGIONS });
+        pool["prefer_region"] =
+            json!({ "header": "x-region", "map": { "a": REGIONS[0] }, "default": REGIONS });
     }
     pool
 }
@@ -165,7 +170,11 @@ mod tests {
                 true => *path == route.pattern(),
                 false => path.starts_with(&route.pattern()),
             };
-            let found: Vec<_> = (0..ROUTES).map(Route).filter(matches).map(Route::path).collect();
+            let found: Vec<_> = (0..ROUTES)
+                .map(Route)
+                .filter(matches)
+                .map(Route::path)
+                .collect();
             assert_eq!(found, std::slice::from_ref(path));
         }
     }

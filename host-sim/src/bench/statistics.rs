@@ -24,7 +24,11 @@ impl Spread {
             0 => (values[middle - 1] + values[middle]) / 2.0,
             _ => values[middle],
         };
-        Some(Spread { median, least, most })
+        Some(Spread {
+            median,
+            least,
+            most,
+        })
     }
 }
 
@@ -35,7 +39,13 @@ mod tests {
     #[test]
     fn the_median_is_in_the_middle_whatever_the_order() {
         let spread = |values: &[f64]| Spread::of(values.iter().copied());
-        let expected = |median, least, most| Some(Spread { median, least, most });
+        let expected = |median, least, most| {
+            Some(Spread {
+                median,
+                least,
+                most,
+            })
+        };
         assert_eq!(spread(&[3.0, 1.0, 9.0]), expected(3.0, 1.0, 9.0));
         assert_eq!(spread(&[4.0, 1.0, 2.0, 100.0]), expected(3.0, 1.0, 100.0));
         assert_eq!(spread(&[-1.0]), expected(-1.0, -1.0, -1.0));

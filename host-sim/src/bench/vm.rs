@@ -1,8 +1,9 @@
 //! What one more VM costs a proxy: memory, and the time to load its configuration.
 //!
-//! Both are differences. **Memory**: the resident set of an Envoy with [`MORE`] workers more than one, less that of an Envoy with one,
-//! each less the same of a bare Envoy, for each VM more. **Time**: what the thread of a worker has used of the processor once the
-//! proxy serves, less that of a worker whose configuration has hardly a route; the median of all workers.
+//! Both are differences. **Memory**: the resident set of an Envoy with [`MORE`] workers more than
+//! one, less that of an Envoy with one, each less the same of a bare Envoy, for each VM more.
+//! **Time**: what the thread of a worker has used of the processor once the proxy serves, less that
+//! of a worker whose configuration has hardly a route; the median of all workers.
 
 use super::candidates::{Kind, Modules};
 use super::processor;
@@ -41,13 +42,17 @@ pub fn measure(routes: usize, program: &Program, fleet: &Fleet, modules: &Module
     };
     let pointsman = |routes| Kind::Pointsman(Extent::Everything, routes);
     let [bare, bare_more] = [start(Kind::Bare, 1)?, start(Kind::Bare, 1 + MORE)?];
-    let [many, many_more] = [start(pointsman(routes), 1)?, start(pointsman(routes), 1 + MORE)?];
+    let [many, many_more] = [
+        start(pointsman(routes), 1)?,
+        start(pointsman(routes), 1 + MORE)?,
+    ];
     let few = start(pointsman(FEW), 1 + MORE)?;
     let few = Spread::of(few.workers).context("no workers")?.median;
     let memory = (many_more.memory - many.memory) - (bare_more.memory - bare.memory);
     Ok(Vm {
         memory: memory / f64::from(MORE),
-        load: Spread::of(many_more.workers.into_iter().map(|worker| worker - few)).context("no workers")?,
+        load: Spread::of(many_more.workers.into_iter().map(|worker| worker - few))
+            .context("no workers")?,
     })
 }
 
@@ -73,10 +78,14 @@ impl Started {
             before = now;
         }
         let threads = processor::threads(process)?;
-        let workers = threads.into_iter().filter(|thread| thread.name.starts_with(WORKER));
+        let workers = threads
+            .into_iter()
+            .filter(|thread| thread.name.starts_with(WORKER));
         Ok(Self {
             memory: envoy.resident_memory()? as f64,
-            workers: workers.map(|worker| worker.time.as_secs_f64() * 1e3).collect(),
+            workers: workers
+                .map(|worker| worker.time.as_secs_f64() * 1e3)
+                .collect(),
         })
     }
 }

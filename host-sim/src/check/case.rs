@@ -1,5 +1,5 @@
-//! Sets of requests, as blocks describe them: which lies within which, which is empty, and how one is cut into parts.
-//! "Yes" is certain, "no" is not: whoever asks warns only where it is certain.
+//! Sets of requests, as blocks describe them: which lies within which, which is empty, and how one
+//! is cut into parts. "Yes" is certain, "no" is not: whoever asks warns only where it is certain.
 
 use super::path;
 use pointsman_core::client_ip::Network;
@@ -88,7 +88,8 @@ impl<'c> Case<'c> {
         self.within_but_for(outer, 0).is_some()
     }
 
-    /// The needs of `outer`, at most `most`, without which every request of this would be one of `outer`'s.
+    /// The needs of `outer`, at most `most`, without which every request of this would be one of
+    /// `outer`'s.
     pub fn within_but_for<'o>(&self, outer: &Case<'o>, most: usize) -> Option<Vec<Need<'o>>> {
         let host = |inner: &&HostMatch| outer.hosts.iter().any(|outer| host_within(inner, outer));
         let hosts = outer.hosts.is_empty()
@@ -106,18 +107,30 @@ impl<'c> Case<'c> {
                 (None, Some(_)) => false,
             }
             && (outer.methods.is_empty()
-                || !self.methods.is_empty() && self.methods.iter().all(|method| outer.methods.contains(method)))
+                || !self.methods.is_empty()
+                    && self
+                        .methods
+                        .iter()
+                        .all(|method| outer.methods.contains(method)))
             && (outer.client_ip.is_empty()
                 || !self.client_ip.is_empty()
-                    && self
-                        .client_ip
-                        .iter()
-                        .all(|inner| outer.client_ip.iter().any(|outer| network_within(inner, outer))));
+                    && self.client_ip.iter().all(|inner| {
+                        outer
+                            .client_ip
+                            .iter()
+                            .any(|outer| network_within(inner, outer))
+                    }));
         if !within {
             return None;
         }
         let unmet = |outer: &&Need| !self.needs.iter().any(|inner| inner.implies(outer));
-        let unmet: Vec<_> = outer.needs.iter().filter(unmet).take(most + 1).copied().collect();
+        let unmet: Vec<_> = outer
+            .needs
+            .iter()
+            .filter(unmet)
+            .take(most + 1)
+            .copied()
+            .collect();
         (unmet.len() <= most).then_some(unmet)
     }
 
@@ -125,12 +138,17 @@ impl<'c> Case<'c> {
     pub fn contradiction(&self) -> Option<(&Need<'c>, &Need<'c>)> {
         let mut later = self.needs.iter().enumerate();
         later.find_map(|(at, need)| {
-            let earlier = self.needs.iter().take(at).find(|earlier| earlier.excludes(need))?;
+            let earlier = self
+                .needs
+                .iter()
+                .take(at)
+                .find(|earlier| earlier.excludes(need))?;
             Some((earlier, need))
         })
     }
 
-    /// The parts for each item of a list that has several: their union is this. None: there is no such list.
+    /// The parts for each item of a list that has several: their union is this. None: there is no
+    /// such list.
     pub fn parts(&self) -> Option<Vec<Case<'c>>> {
         let part = |change: &dyn Fn(&mut Case<'c>)| {
             let mut part = self.clone();
@@ -194,7 +212,8 @@ impl<'c> Need<'c> {
             && match (self.some, other.some) {
                 (true, false) => text_within(self.text, other.text),
                 (false, true) => text_within(other.text, self.text),
-                // Of the values of a name each may meet another need; a pseudo-header has one value.
+                // Of the values of a name each may meet another need; a pseudo-header has one
+                // value.
                 (true, true) => self.name.starts_with(b":") && differ(self.text, other.text),
                 (false, false) => false,
             }
@@ -206,14 +225,22 @@ impl<'c> Need<'c> {
 
     /// Why nothing can meet it. None: something may.
     pub fn never(&self) -> Option<&'static str> {
-        const PSEUDO: [&[u8]; 5] = [b":authority", b":method", b":path", b":protocol", b":scheme"];
+        const PSEUDO: [&[u8]; 5] = [
+            b":authority",
+            b":method",
+            b":path",
+            b":protocol",
+            b":scheme",
+        ];
         if !self.some {
             return None;
         }
         if self.name.starts_with(b":") && !PSEUDO.contains(&self.name) {
             return Some("there is no such pseudo-header");
         }
-        let (Text::Exact(text) | Text::Prefix(text) | Text::Suffix(text) | Text::Contains(text)) = self.text? else {
+        let (Text::Exact(text) | Text::Prefix(text) | Text::Suffix(text) | Text::Contains(text)) =
+            self.text?
+        else {
             return None;
         };
         match self.kind {
@@ -221,7 +248,10 @@ impl<'c> Need<'c> {
                 Some("no header has a line break or a NUL")
             }
             Kind::Cookie if text.contains(&b';') => Some("a `;` ends a cookie's value"),
-            Kind::Cookie if matches!(self.text, Some(Text::Exact(_))) && text.trim_ascii().len() < text.len() => {
+            Kind::Cookie
+                if matches!(self.text, Some(Text::Exact(_)))
+                    && text.trim_ascii().len() < text.len() =>
+            {
                 Some("blanks around a cookie's value are no part of it")
             }
             _ => None,
@@ -239,7 +269,9 @@ fn text_within(inner: Option<&Text>, outer: Option<&Text>) -> bool {
         (Some(Exact(text)), Some(outer)) => outer.matches(text),
         (Some(Prefix(inner)), Some(Prefix(outer))) => inner.starts_with(outer),
         (Some(Suffix(inner)), Some(Suffix(outer))) => inner.ends_with(outer),
-        (Some(Prefix(inner) | Suffix(inner) | Contains(inner)), Some(Contains(outer))) => has(inner, outer),
+        (Some(Prefix(inner) | Suffix(inner) | Contains(inner)), Some(Contains(outer))) => {
+            has(inner, outer)
+        }
         (Some(Regex(inner)), Some(Regex(outer))) => inner.pattern() == outer.pattern(),
         (Some(Regex(inner)), Some(Prefix(outer))) => inner.literal_prefix().starts_with(outer),
         (Some(Regex(inner)), Some(Contains(outer))) => has(inner.literal_prefix(), outer),
@@ -250,7 +282,9 @@ fn text_within(inner: Option<&Text>, outer: Option<&Text>) -> bool {
 /// Whether no single value is as both ask.
 fn differ(one: Option<&Text>, other: Option<&Text>) -> bool {
     match (one, other) {
-        (Some(Text::Exact(text)), Some(other)) | (Some(other), Some(Text::Exact(text))) => !other.matches(text),
+        (Some(Text::Exact(text)), Some(other)) | (Some(other), Some(Text::Exact(text))) => {
+            !other.matches(text)
+        }
         _ => false,
     }
 }
@@ -268,12 +302,16 @@ pub fn host_within(inner: &HostMatch, outer: &HostMatch) -> bool {
 /// Whether some host may be one of both.
 pub fn hosts_meet(one: &HostMatch, other: &HostMatch) -> bool {
     match (one, other) {
-        (HostMatch::Suffix(one), HostMatch::Suffix(other)) => one.ends_with(other) || other.ends_with(one),
+        (HostMatch::Suffix(one), HostMatch::Suffix(other)) => {
+            one.ends_with(other) || other.ends_with(one)
+        }
         _ => host_within(one, other) || host_within(other, one),
     }
 }
 
 /// Whether every address of `inner` is one of `outer`'s.
 pub fn network_within(inner: &Network, outer: &Network) -> bool {
-    inner.address.is_ipv4() == outer.address.is_ipv4() && inner.prefix >= outer.prefix && outer.contains(inner.address)
+    inner.address.is_ipv4() == outer.address.is_ipv4()
+        && inner.prefix >= outer.prefix
+        && outer.contains(inner.address)
 }

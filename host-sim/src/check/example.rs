@@ -23,7 +23,10 @@ pub fn of(config: &Config, block: &Block) -> Option<Ask> {
         }
     }
     if !cookies.is_empty() {
-        headers.entry(b"cookie").or_default().push(cookies.join(&b"; "[..]));
+        headers
+            .entry(b"cookie")
+            .or_default()
+            .push(cookies.join(&b"; "[..]));
     }
     // A pseudo-header that is asked for as a header is what it says.
     let mut pseudo = |name: &[u8]| headers.remove(name).and_then(|mut values| values.pop());
@@ -41,7 +44,8 @@ pub fn of(config: &Config, block: &Block) -> Option<Ask> {
         },
         Some,
     )?;
-    let method = pseudo(b":method").unwrap_or_else(|| case.methods.first().map_or(&b"GET"[..], |it| it).to_vec());
+    let method = pseudo(b":method")
+        .unwrap_or_else(|| case.methods.first().map_or(&b"GET"[..], |it| it).to_vec());
     let scheme = pseudo(b":scheme").unwrap_or_else(|| case.scheme.unwrap_or(b"http").to_vec());
     let authority = pseudo(b":authority").unwrap_or_else(|| match case.hosts.first() {
         Some(HostMatch::Exact(host)) => host.to_vec(),
@@ -65,7 +69,9 @@ pub fn of(config: &Config, block: &Block) -> Option<Ask> {
             body: Vec::new(),
         },
     };
-    let matches = explain::with_request(config, &ask, |request, client| block.matches(request, client));
+    let matches = explain::with_request(config, &ask, |request, client| {
+        block.matches(request, client)
+    });
     (matches && can_be_typed(&ask)).then_some(ask)
 }
 
@@ -73,7 +79,9 @@ pub fn of(config: &Config, block: &Block) -> Option<Ask> {
 fn value(need: &Need, case: &Case) -> Option<Vec<u8>> {
     let plain = match need.text {
         None => b"1".to_vec(),
-        Some(Text::Exact(text) | Text::Prefix(text) | Text::Suffix(text) | Text::Contains(text)) => text.to_vec(),
+        Some(
+            Text::Exact(text) | Text::Prefix(text) | Text::Suffix(text) | Text::Contains(text),
+        ) => text.to_vec(),
         Some(Text::Regex(regex)) => pattern::sample(regex.pattern())?,
         Some(Text::Present(_)) => return None,
     };
@@ -105,7 +113,9 @@ fn encoded(text: &[u8]) -> Vec<u8> {
 fn can_be_typed(ask: &Ask) -> bool {
     let url = url(ask);
     let headers = ask.headers.iter().flat_map(|(name, value)| [name, value]);
-    let text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control));
+    let text = |bytes: &[u8]| {
+        std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control))
+    };
     text(&ask.method)
         && headers
             .into_iter()
@@ -129,7 +139,11 @@ pub fn command(ask: &Ask, file: &str) -> String {
     words.extend(["--url".to_owned(), explain::shown(&url(ask))]);
     for (name, value) in &ask.headers {
         words.push("-H".to_owned());
-        words.push(format!("{}: {}", explain::shown(name), explain::shown(value)));
+        words.push(format!(
+            "{}: {}",
+            explain::shown(name),
+            explain::shown(value)
+        ));
     }
     if let Some(address) = ask.client_ip {
         words.extend(["--client-ip".to_owned(), address.to_string()]);
@@ -141,7 +155,11 @@ pub fn command(ask: &Ask, file: &str) -> String {
 }
 
 /// What takes the request.
-pub fn taken_by(config: &Config, index: &pointsman_core::route::index::Index, ask: &Ask) -> Option<Found> {
+pub fn taken_by(
+    config: &Config,
+    index: &pointsman_core::route::index::Index,
+    ask: &Ask,
+) -> Option<Found> {
     explain::with_request(config, ask, |request, client| {
         index.find(&config.routes, request, client)
     })

@@ -1,8 +1,9 @@
 //! What is legal in a configuration, and wrong.
 //!
-//! A warning is certain: what it says holds for every request. Where these rules do not see far enough they say nothing, so
-//! that nobody learns to overlook them. A route is only said to be unreachable when the conditions prove it, and a request is
-//! shown that it matches by itself and that another route takes.
+//! A warning is certain: what it says holds for every request. Where these rules do not see far
+//! enough they say nothing, so that nobody learns to overlook them. A route is only said to be
+//! unreachable when the conditions prove it, and a request is shown that it matches by itself and
+//! that another route takes.
 
 mod case;
 mod example;
@@ -58,7 +59,9 @@ impl Warning {
 
     /// The command that shows it, for a shell.
     pub fn command(&self, file: &str) -> Option<String> {
-        self.example.as_ref().map(|(ask, _)| example::command(ask, file))
+        self.example
+            .as_ref()
+            .map(|(ask, _)| example::command(ask, file))
     }
 
     /// The URL of the request that shows it.
@@ -68,7 +71,8 @@ impl Warning {
     }
 }
 
-/// Every warning, in the order of the file's sections: pools, limits, routes. `config` was read from `tree`.
+/// Every warning, in the order of the file's sections: pools, limits, routes. `config` was read
+/// from `tree`.
 pub fn warnings(tree: &Value, config: &Config) -> Vec<Warning> {
     let mut warnings = pools::warnings(config);
     warnings.extend(routes::warnings(config, &Places(tree)));

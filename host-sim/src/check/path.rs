@@ -23,7 +23,8 @@ pub fn within(inner: &PathMatch, outer: &PathMatch) -> bool {
     {
         return true;
     }
-    if let (PathKind::Template(inner_segments), PathKind::Template(outer_segments)) = (&inner.kind, &outer.kind)
+    if let (PathKind::Template(inner_segments), PathKind::Template(outer_segments)) =
+        (&inner.kind, &outer.kind)
         && template_within(inner_segments, outer_segments, &|inner_text, outer_text| {
             equal(inner_text, outer_text, inner, outer)
         })
@@ -34,7 +35,8 @@ pub fn within(inner: &PathMatch, outer: &PathMatch) -> bool {
     // Where letters of the inner one stand for both cases, they have to for the outer one.
     let cased = |text: &[u8]| inner.ignore_case && text.iter().any(u8::is_ascii_alphabetic);
     if let Shape::Exact(path) = &inner_shape {
-        let same_case = !cased(path) || outer.ignore_case && !matches!(outer.kind, PathKind::Regex(_));
+        let same_case =
+            !cased(path) || outer.ignore_case && !matches!(outer.kind, PathKind::Regex(_));
         return same_case && outer.matches(path);
     }
     let starts = |start: &[u8], with: &[u8]| {
@@ -49,22 +51,28 @@ pub fn within(inner: &PathMatch, outer: &PathMatch) -> bool {
         (Shape::Prefix(start) | Shape::Within(start), Shape::Segments(outer_top)) => {
             starts(start, &outer_top) && start.get(outer_top.len()) == Some(&b'/')
         }
-        (Shape::Segments(start) | Shape::Prefix(start) | Shape::Within(start), Shape::Prefix(outer_start)) => {
-            starts(start, &outer_start)
-        }
+        (
+            Shape::Segments(start) | Shape::Prefix(start) | Shape::Within(start),
+            Shape::Prefix(outer_start),
+        ) => starts(start, &outer_start),
         _ => false,
     }
 }
 
 /// Why no path of a request is taken. None: one may be.
 pub fn never(path: &PathMatch) -> Option<String> {
-    let (Shape::Exact(start) | Shape::Prefix(start) | Shape::Segments(start) | Shape::Within(start)) = shape(path);
+    let (Shape::Exact(start)
+    | Shape::Prefix(start)
+    | Shape::Segments(start)
+    | Shape::Within(start)) = shape(path);
     let is_in_no_path = |byte: &&u8| matches!(byte, 0..=b' ' | 0x7f | b'?' | b'#');
     if let Some(byte) = start.iter().find(is_in_no_path) {
         let byte = char::from(*byte);
         return Some(match byte {
             '?' => "paths are compared without the query: no path has a `?`".to_owned(),
-            _ => format!("no path of a request has {byte:?}: clients encode it, and paths are compared encoded"),
+            _ => format!(
+                "no path of a request has {byte:?}: clients encode it, and paths are compared encoded"
+            ),
         });
     }
     match (start.first(), &path.kind) {
@@ -89,7 +97,9 @@ pub fn simpler(path: &PathMatch) -> Option<String> {
         Plain::Exact(text) => Some(format!("exact: {}", good(text)?)),
         Plain::Segments(text) => Some(format!("prefix: {}", good(text)?)),
         Plain::Prefix(text) if text == b"/" => Some("prefix: /".to_owned()),
-        Plain::Prefix(text) if text.ends_with(b"/") => Some(format!("template: \"{}{{rest=**}}\"", good(text)?)),
+        Plain::Prefix(text) if text.ends_with(b"/") => {
+            Some(format!("template: \"{}{{rest=**}}\"", good(text)?))
+        }
         _ => None,
     }
 }
@@ -101,14 +111,16 @@ pub fn sample(path: &PathMatch) -> Option<Vec<u8>> {
         PathKind::Prefix(path) if path.is_empty() => Some(b"/".to_vec()),
         PathKind::Prefix(path) => Some(path.to_vec()),
         PathKind::Regex(regex) => pattern::sample(regex.pattern()),
-        PathKind::Template(segments) => Some(segments.iter().fold(Vec::new(), |mut path, segment| {
-            path.push(b'/');
-            path.extend_from_slice(match segment {
-                Segment::Text(text) => text,
-                Segment::Name(name) | Segment::Rest(name) => name.as_bytes(),
-            });
-            path
-        })),
+        PathKind::Template(segments) => {
+            Some(segments.iter().fold(Vec::new(), |mut path, segment| {
+                path.push(b'/');
+                path.extend_from_slice(match segment {
+                    Segment::Text(text) => text,
+                    Segment::Name(name) | Segment::Rest(name) => name.as_bytes(),
+                });
+                path
+            }))
+        }
     }
 }
 
@@ -136,7 +148,9 @@ fn shape(path: &PathMatch) -> Shape {
                 Some(Plain::Prefix(text)) => Shape::Prefix(text),
                 Some(Plain::Segments(text)) => Shape::Segments(text),
                 Some(Plain::Any) => Shape::Prefix(Vec::new()),
-                Some(Plain::Suffix(_) | Plain::Contains(_)) | None => Shape::Within(regex.literal_prefix().to_vec()),
+                Some(Plain::Suffix(_) | Plain::Contains(_)) | None => {
+                    Shape::Within(regex.literal_prefix().to_vec())
+                }
             }
         }
     }
@@ -147,15 +161,23 @@ fn equal(inner_text: &[u8], outer_text: &[u8], inner: &PathMatch, outer: &PathMa
     match (inner.ignore_case, outer.ignore_case) {
         (_, true) => inner_text.eq_ignore_ascii_case(outer_text),
         (false, false) => inner_text == outer_text,
-        (true, false) => inner_text == outer_text && !inner_text.iter().any(u8::is_ascii_alphabetic),
+        (true, false) => {
+            inner_text == outer_text && !inner_text.iter().any(u8::is_ascii_alphabetic)
+        }
     }
 }
 
-fn template_within(inner: &[Segment], outer: &[Segment], equal: &dyn Fn(&[u8], &[u8]) -> bool) -> bool {
+fn template_within(
+    inner: &[Segment],
+    outer: &[Segment],
+    equal: &dyn Fn(&[u8], &[u8]) -> bool,
+) -> bool {
     for (at, outer_segment) in outer.iter().enumerate() {
         let fits = match (inner.get(at), outer_segment) {
             (Some(_), Segment::Rest(_)) => return true,
-            (Some(Segment::Text(inner_text)), Segment::Text(outer_text)) => equal(inner_text, outer_text),
+            (Some(Segment::Text(inner_text)), Segment::Text(outer_text)) => {
+                equal(inner_text, outer_text)
+            }
             (Some(Segment::Text(text)), Segment::Name(_)) => !text.is_empty(),
             (Some(Segment::Name(_)), Segment::Name(_)) => true,
             _ => false,

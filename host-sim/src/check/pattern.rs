@@ -1,5 +1,5 @@
-//! Regular expressions, as far as a check understands them: what something simpler says as well, and one value that
-//! matches. What it does not understand it says nothing about.
+//! Regular expressions, as far as a check understands them: what something simpler says as well,
+//! and one value that matches. What it does not understand it says nothing about.
 //!
 //! `.` leaves out line feeds, which are in no path and no header: `.*` counts as anything.
 
@@ -42,7 +42,9 @@ pub fn plain(pattern: &str) -> Option<Plain> {
         [Piece::Literal(text), Piece::Dots] => Plain::Prefix(text.clone()),
         [Piece::Dots, Piece::Literal(text)] => Plain::Suffix(text.clone()),
         [Piece::Dots, Piece::Literal(text), Piece::Dots] => Plain::Contains(text.clone()),
-        [Piece::Literal(text), Piece::Below] if !text.ends_with(b"/") => Plain::Segments(text.clone()),
+        [Piece::Literal(text), Piece::Below] if !text.ends_with(b"/") => {
+            Plain::Segments(text.clone())
+        }
         _ => return None,
     })
 }
@@ -81,7 +83,8 @@ fn bare(hir: &Hir) -> &Hir {
 fn is_below(hir: &Hir) -> bool {
     match bare(hir).kind() {
         HirKind::Concat(parts) => {
-            let slash = |hir: &Hir| matches!(hir.kind(), HirKind::Literal(text) if &*text.0 == b"/");
+            let slash =
+                |hir: &Hir| matches!(hir.kind(), HirKind::Literal(text) if &*text.0 == b"/");
             matches!(&parts[..], [first, rest] if slash(first) && is_dots(rest))
         }
         _ => false,
@@ -102,7 +105,9 @@ fn push(hir: &Hir, pieces: &mut Vec<Piece>) -> Option<()> {
             pieces.push(Piece::Below);
         }
         HirKind::Alternation(either) => match &either[..] {
-            [nothing, below] | [below, nothing] if *nothing.kind() == HirKind::Empty && is_below(below) => {
+            [nothing, below] | [below, nothing]
+                if *nothing.kind() == HirKind::Empty && is_below(below) =>
+            {
                 pieces.push(Piece::Below);
             }
             _ => return None,
@@ -121,13 +126,20 @@ fn extend(hir: &Hir, value: &mut Vec<u8>) -> Option<()> {
         HirKind::Literal(text) => value.extend_from_slice(&text.0),
         HirKind::Class(class) => {
             let has = |byte: &u8| match class {
-                Class::Bytes(class) => class.iter().any(|range| (range.start()..=range.end()).contains(byte)),
+                Class::Bytes(class) => class
+                    .iter()
+                    .any(|range| (range.start()..=range.end()).contains(byte)),
                 // What `a|b` becomes.
                 Class::Unicode(class) => class
                     .iter()
                     .any(|range| (range.start()..=range.end()).contains(&char::from(*byte))),
             };
-            value.push((b'a'..=b'z').chain(b'0'..=b'9').chain(b'!'..=b'~').find(has)?);
+            value.push(
+                (b'a'..=b'z')
+                    .chain(b'0'..=b'9')
+                    .chain(b'!'..=b'~')
+                    .find(has)?,
+            );
         }
         HirKind::Repetition(repetition) => {
             for _ in 0..repetition.min {
@@ -188,7 +200,10 @@ mod tests {
         ] {
             let value = sample(pattern).unwrap();
             assert_eq!(String::from_utf8_lossy(&value), expected, "{pattern}");
-            assert!(Regex::new(pattern, false).unwrap().matches_whole(&value), "{pattern}");
+            assert!(
+                Regex::new(pattern, false).unwrap().matches_whole(&value),
+                "{pattern}"
+            );
         }
         for none in [r"[\x80-\xff]", "a{999}{999}"] {
             assert_eq!(sample(none), None, "{none}");

@@ -1,4 +1,5 @@
-//! Pools and limits: what nothing uses, what can be sent nothing, and sessions that get in each other's way.
+//! Pools and limits: what nothing uses, what can be sent nothing, and sessions that get in each
+//! other's way.
 
 use super::{Warning, case, named};
 use pointsman_core::config::Config;
@@ -30,7 +31,12 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
     }
     warnings.extend(same_cookies(config, &used));
     for limit in &config.rate_limits {
-        let names = |route: &Route| route.rate_limits.iter().any(|used| used.index == limit.index);
+        let names = |route: &Route| {
+            route
+                .rate_limits
+                .iter()
+                .any(|used| used.index == limit.index)
+        };
         if !config.routes.iter().any(names) {
             warnings.push(Warning::new(
                 "unused_rate_limit",
@@ -70,8 +76,12 @@ fn pools(route: &Route) -> impl Iterator<Item = &Pool> {
 /// The pools that routes use, and those that these fail over to.
 fn used(config: &Config) -> BTreeSet<usize> {
     let sent = config.routes.iter().flat_map(pools);
-    sent.flat_map(|pool| [pool.index].into_iter().chain(pool.failover.iter().copied()))
-        .collect()
+    sent.flat_map(|pool| {
+        [pool.index]
+            .into_iter()
+            .chain(pool.failover.iter().copied())
+    })
+    .collect()
 }
 
 fn takes_nothing_new(place: &str, pool: &Pool) -> Option<Warning> {
@@ -106,7 +116,9 @@ fn never_ejects(place: &str, pool: &Pool) -> Option<Warning> {
         "never_ejects",
         format!("{place}.health.passive"),
         "never ejects a target",
-        format!("`max_ejected_percent`, {percent} % of {of}, is less than one, and is rounded down"),
+        format!(
+            "`max_ejected_percent`, {percent} % of {of}, is less than one, and is rounded down"
+        ),
         &format!(
             "raise it to {} at least, or remove `passive`",
             100usize.div_ceil(count.max(1))
@@ -132,7 +144,10 @@ fn unused_failover(place: &str, pool: &Pool, config: &Config) -> Option<Warning>
 /// Cookies of one name that a client would send to two pools, each of which takes it for its own.
 fn same_cookies<'c>(config: &'c Config, used: &BTreeSet<usize>) -> Vec<Warning> {
     let with_cookie = |pool: &'c Rc<Pool>| Some((pool, pool.sticky.as_ref()?.cookie.as_ref()?));
-    let pools = config.pools.iter().filter(|pool| used.contains(&pool.index));
+    let pools = config
+        .pools
+        .iter()
+        .filter(|pool| used.contains(&pool.index));
     let cookies: Vec<_> = pools.filter_map(with_cookie).collect();
     let mut warnings = Vec::new();
     for (at, (pool, own)) in cookies.iter().enumerate() {
@@ -154,18 +169,22 @@ fn same_cookies<'c>(config: &'c Config, used: &BTreeSet<usize>) -> Vec<Warning> 
     warnings
 }
 
-/// Whether a cookie of the first path is sent to the second: "path-match" of RFC 6265, section 5.1.4.
+/// Whether a cookie of the first path is sent to the second: "path-match" of RFC 6265, section
+/// 5.1.4.
 fn covers(cookie: &[u8], path: &[u8]) -> bool {
     path.strip_prefix(cookie)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || cookie.ends_with(b"/"))
 }
 
-/// Whether a host may get both pools' cookies: the filter gives them no `Domain`, so they go back to the same host only.
+/// Whether a host may get both pools' cookies: the filter gives them no `Domain`, so they go back
+/// to the same host only.
 fn share_a_host(config: &Config, one: &Pool, other: &Pool) -> bool {
     let hosts = |pool: &Pool| {
         let mut hosts = Vec::new();
         for route in &config.routes {
-            if pools(route).any(|used| used.index == pool.index || used.failover.contains(&pool.index)) {
+            if pools(route)
+                .any(|used| used.index == pool.index || used.failover.contains(&pool.index))
+            {
                 for block in &route.blocks {
                     match block.hosts.is_empty() {
                         true => hosts.push(HostMatch::Any),

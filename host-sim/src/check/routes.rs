@@ -1,4 +1,5 @@
-//! Routes: which can never match and which others take their requests, and conditions and keys that do nothing.
+//! Routes: which can never match and which others take their requests, and conditions and keys that
+//! do nothing.
 
 use super::case::{self, Case, Kind};
 use super::pattern::{self, Plain};
@@ -10,8 +11,8 @@ use pointsman_core::route::index::Index;
 use pointsman_core::route::{Action, Block, HostMatch, Route};
 use std::collections::BTreeSet;
 
-/// How many pairs of blocks are compared to find several routes that together take all requests of another; a second or so.
-/// In tables of thousands of routes that overlap the rest is left unsaid.
+/// How many pairs of blocks are compared to find several routes that together take all requests of
+/// another; a second or so. In tables of thousands of routes that overlap the rest is left unsaid.
 const MOST_COMPARISONS: usize = 5_000_000;
 
 /// How often a case is cut in two at a condition.
@@ -22,7 +23,9 @@ pub fn warnings(config: &Config, places: &Places) -> Vec<Warning> {
     let mut shadows = Shadows::new(config);
     let mut warnings = Vec::new();
     for (at, route) in config.routes.iter().enumerate() {
-        let dead: Vec<Option<Dead>> = (0..route.blocks.len()).map(|block| shadows.dead(at, block)).collect();
+        let dead: Vec<Option<Dead>> = (0..route.blocks.len())
+            .map(|block| shadows.dead(at, block))
+            .collect();
         warnings.extend(unreachable(config, places, at, dead));
         for (number, block) in route.blocks.iter().enumerate() {
             let place = places.block(at, number);
@@ -38,7 +41,8 @@ pub fn warnings(config: &Config, places: &Places) -> Vec<Warning> {
 enum Dead {
     /// Its own conditions: where, and why.
     Contradiction { place: String, why: String },
-    /// Every request goes to one of these routes, which stand before it: this one, for example, to the first that is named.
+    /// Every request goes to one of these routes, which stand before it: this one, for example, to
+    /// the first that is named.
     Shadowed {
         by: BTreeSet<usize>,
         example: Ask,
@@ -80,7 +84,13 @@ impl<'c> Shadows<'c> {
         dead
     }
 
-    fn shadowed(&mut self, route: usize, number: usize, block: &'c Block, case: &Case<'c>) -> Option<Dead> {
+    fn shadowed(
+        &mut self,
+        route: usize,
+        number: usize,
+        block: &'c Block,
+        case: &Case<'c>,
+    ) -> Option<Dead> {
         let example = example::of(self.config, block)?;
         let found = example::taken_by(self.config, &self.index, &example)?;
         // Nearly always: the request shows that the block is reached.
@@ -115,7 +125,8 @@ impl<'c> Shadows<'c> {
             }
             return Some(all);
         }
-        // A block that would take all but for one need takes those that meet it; then others have to take the rest.
+        // A block that would take all but for one need takes those that meet it; then others have
+        // to take the rest.
         let cuts = cuts.checked_sub(1)?;
         let lacks_one = |entry: &Entry<'c>| {
             let needs = case.within_but_for(&entry.case, 1)?;
@@ -141,17 +152,28 @@ fn contradiction(case: &Case) -> Option<Dead> {
             return at(place(need), why.to_owned());
         }
         let other = |method: &&[u8]| !need.text.is_some_and(|text| text.matches(method));
-        let is_method = need.kind == Kind::Header && need.name == b":method" && need.some && need.text.is_some();
+        let is_method = need.kind == Kind::Header
+            && need.name == b":method"
+            && need.some
+            && need.text.is_some();
         if is_method && !case.methods.is_empty() && case.methods.iter().all(other) {
             return at(place(need), "it contradicts `methods` beside it".to_owned());
         }
     }
     let (earlier, later) = case.contradiction()?;
-    at(place(later), format!("it contradicts {}", &place(earlier)[1..]))
+    at(
+        place(later),
+        format!("it contradicts {}", &place(earlier)[1..]),
+    )
 }
 
 /// What is said of a route's dead blocks.
-fn unreachable(config: &Config, places: &Places, at: usize, dead: Vec<Option<Dead>>) -> Vec<Warning> {
+fn unreachable(
+    config: &Config,
+    places: &Places,
+    at: usize,
+    dead: Vec<Option<Dead>>,
+) -> Vec<Warning> {
     let all = dead.iter().all(Option::is_some);
     let only_shadowed = all
         && !dead
@@ -168,7 +190,10 @@ fn unreachable(config: &Config, places: &Places, at: usize, dead: Vec<Option<Dea
             .iter()
             .map(|by| format!("`{}` (routes[{by}])", config.routes[*by].name))
             .collect();
-        let why = format!("every request that it matches is taken before it by {}", listed(&shown));
+        let why = format!(
+            "every request that it matches is taken before it by {}",
+            listed(&shown)
+        );
         Warning {
             example: Some((example, config.routes[taken_by].name.to_string())),
             shadowed_by: names(by),
@@ -185,7 +210,12 @@ fn unreachable(config: &Config, places: &Places, at: usize, dead: Vec<Option<Dea
         let mut all_by = BTreeSet::new();
         let mut shown = None;
         for block in dead.into_iter().flatten() {
-            if let Dead::Shadowed { by, example, taken_by } = block {
+            if let Dead::Shadowed {
+                by,
+                example,
+                taken_by,
+            } = block
+            {
                 all_by.extend(by);
                 shown.get_or_insert((example, taken_by));
             }
@@ -218,7 +248,11 @@ fn unreachable(config: &Config, places: &Places, at: usize, dead: Vec<Option<Dea
                 why,
                 "correct or remove it",
             )),
-            Some(Dead::Shadowed { by, example, taken_by }) => {
+            Some(Dead::Shadowed {
+                by,
+                example,
+                taken_by,
+            }) => {
                 warnings.push(shadow("unreachable_block", place, &by, example, taken_by));
             }
             Some(Dead::Repeated) => warnings.push(Warning::new(
@@ -238,11 +272,21 @@ fn repeated(place: &str, block: &Block) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut note = |key: &str, at: usize, why: String| {
         let place = format!("{place}.{key}[{at}]");
-        warnings.push(Warning::new("repeated", place, "adds nothing", why, "remove it"));
+        warnings.push(Warning::new(
+            "repeated",
+            place,
+            "adds nothing",
+            why,
+            "remove it",
+        ));
     };
     let host = |inner: &HostMatch, outer: &HostMatch| case::host_within(inner, outer);
     for (at, by) in within_others(&block.hosts, host) {
-        note("hosts", at, format!("{} takes these hosts too", block.hosts[by]));
+        note(
+            "hosts",
+            at,
+            format!("{} takes these hosts too", block.hosts[by]),
+        );
     }
     for (at, by) in within_others(&block.methods, |inner, outer| inner == outer) {
         note("methods", at, format!("methods[{by}] is the same"));
@@ -266,15 +310,17 @@ fn repeated(place: &str, block: &Block) -> Vec<Warning> {
 
 /// The items that lie within another, each with that one; of two that are the same the later.
 fn within_others<T>(items: &[T], within: impl Fn(&T, &T) -> bool) -> Vec<(usize, usize)> {
-    // Lists are short where people write them; what a program has written need not be looked at in quadratic time.
+    // Lists are short where people write them; what a program has written need not be looked at in
+    // quadratic time.
     const MOST: usize = 1000;
     if items.len() > MOST {
         return Vec::new();
     }
     let by = |(at, item): (usize, &T)| {
         let mut others = items.iter().enumerate();
-        let (by, _) = others
-            .find(|(other, outer)| *other != at && within(item, outer) && (*other < at || !within(outer, item)))?;
+        let (by, _) = others.find(|(other, outer)| {
+            *other != at && within(item, outer) && (*other < at || !within(outer, item))
+        })?;
         Some((at, by))
     };
     items.iter().enumerate().filter_map(by).collect()
@@ -306,8 +352,13 @@ fn simpler(place: &str, block: &Block) -> Vec<Warning> {
     ];
     for (kind, conditions) in lists {
         for (at, condition) in conditions.iter().enumerate() {
-            if let (Text::Regex(regex), Some(instead)) = (&condition.text, simpler_text(condition)) {
-                note(format!("{place}.{}[{at}].regex", kind.key()), regex.pattern(), &instead);
+            if let (Text::Regex(regex), Some(instead)) = (&condition.text, simpler_text(condition))
+            {
+                note(
+                    format!("{place}.{}[{at}].regex", kind.key()),
+                    regex.pattern(),
+                    &instead,
+                );
             }
         }
     }
@@ -318,7 +369,8 @@ fn simpler_text(condition: &Condition) -> Option<String> {
     let Text::Regex(regex) = &condition.text else {
         return None;
     };
-    let quoted = |key: &str, text: Vec<u8>| Some(format!("{key}: {:?}", String::from_utf8(text).ok()?));
+    let quoted =
+        |key: &str, text: Vec<u8>| Some(format!("{key}: {:?}", String::from_utf8(text).ok()?));
     match pattern::plain(regex.pattern())? {
         Plain::Exact(text) => quoted("exact", text),
         Plain::Prefix(text) => quoted("prefix", text),
@@ -340,7 +392,13 @@ fn without_effect(place: &str, route: &Route) -> Vec<Warning> {
     let why = format!("the route {answers}: nothing is sent on");
     let mut note = |key: &str| {
         let place = format!("{place}.{key}");
-        warnings.push(Warning::new("no_effect", place, "has no effect", &why, "remove it"));
+        warnings.push(Warning::new(
+            "no_effect",
+            place,
+            "has no effect",
+            &why,
+            "remove it",
+        ));
     };
     if route.rewrite.is_some() {
         note("rewrite");

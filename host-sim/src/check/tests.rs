@@ -35,16 +35,39 @@ fn routes_that_can_never_match_are_found_and_no_others() {
         ("{ hosts: ['*.a'] }", "{ hosts: ['*.b.a'] }", shadowed),
         ("{ hosts: ['*.b.a'] }", "{ hosts: ['*.a'] }", &[]),
         ("{ hosts: ['*'] }", "{ methods: [GET] }", shadowed),
-        ("{ path: { prefix: /a } }", "{ path: { exact: /a/b } }", shadowed),
+        (
+            "{ path: { prefix: /a } }",
+            "{ path: { exact: /a/b } }",
+            shadowed,
+        ),
         ("{ path: { prefix: /a } }", "{ path: { exact: /ab } }", &[]),
-        ("{ path: { prefix: /a } }", "{ path: { prefix: /a/b/ } }", shadowed),
-        ("{ path: { prefix: /a } }", "{ path: { template: '/a/{x}' } }", shadowed),
-        ("{ path: { prefix: /a } }", "{ path: { regex: '/a/[0-9]+' } }", shadowed),
-        ("{ path: { prefix: /a } }", "{ path: { regex: '/a[0-9]+' } }", &[]),
+        (
+            "{ path: { prefix: /a } }",
+            "{ path: { prefix: /a/b/ } }",
+            shadowed,
+        ),
+        (
+            "{ path: { prefix: /a } }",
+            "{ path: { template: '/a/{x}' } }",
+            shadowed,
+        ),
+        (
+            "{ path: { prefix: /a } }",
+            "{ path: { regex: '/a/[0-9]+' } }",
+            shadowed,
+        ),
+        (
+            "{ path: { prefix: /a } }",
+            "{ path: { regex: '/a[0-9]+' } }",
+            &[],
+        ),
         (
             "{ path: { prefix: / } }",
             "{ path: { regex: '/.*' } }",
-            &["routes[1] unreachable_route", "routes[1].match.path.regex simpler"],
+            &[
+                "routes[1] unreachable_route",
+                "routes[1].match.path.regex simpler",
+            ],
         ),
         // A request without a path (CONNECT), or for `*` (OPTIONS), goes to the second.
         ("{ path: { prefix: / } }", "{}", &[]),
@@ -53,7 +76,11 @@ fn routes_that_can_never_match_are_found_and_no_others() {
             "{ path: { prefix: /a/b } }",
             shadowed,
         ),
-        ("{ path: { template: '/a/{x=**}' } }", "{ path: { prefix: /a } }", &[]),
+        (
+            "{ path: { template: '/a/{x=**}' } }",
+            "{ path: { prefix: /a } }",
+            &[],
+        ),
         (
             "{ path: { template: '/{x}/b' } }",
             "{ path: { template: '/a/b' } }",
@@ -76,7 +103,11 @@ fn routes_that_can_never_match_are_found_and_no_others() {
         ),
         ("{ methods: [GET, POST] }", "{ methods: [POST] }", shadowed),
         ("{ methods: [POST] }", "{ methods: [GET, POST] }", &[]),
-        ("{ scheme: https }", "{ scheme: https, hosts: [a] }", shadowed),
+        (
+            "{ scheme: https }",
+            "{ scheme: https, hosts: [a] }",
+            shadowed,
+        ),
         ("{ scheme: https }", "{ hosts: [a] }", &[]),
         (
             "{ client_ip: [10.0.0.0/8] }",
@@ -129,7 +160,11 @@ fn routes_that_can_never_match_are_found_and_no_others() {
             shadowed,
         ),
         // Several blocks.
-        ("[{ hosts: [a] }, { hosts: [b] }]", "{ hosts: [a, b] }", shadowed),
+        (
+            "[{ hosts: [a] }, { hosts: [b] }]",
+            "{ hosts: [a, b] }",
+            shadowed,
+        ),
         (
             "[{ hosts: [a] }, { hosts: [b], methods: [GET] }]",
             "{ hosts: [a, b], methods: [GET, POST] }",
@@ -185,18 +220,26 @@ fn several_routes_that_shadow_one_are_all_named() {
     };
     assert_eq!(warning.shadowed_by, ["a", "b"]);
     assert!(
-        warning.why.ends_with("by `a` (routes[0]) and `b` (routes[1])"),
+        warning
+            .why
+            .ends_with("by `a` (routes[0]) and `b` (routes[1])"),
         "{}",
         warning.why
     );
-    assert_eq!(warning.command("f").unwrap(), "host-sim explain f --url http://b/");
+    assert_eq!(
+        warning.command("f").unwrap(),
+        "host-sim explain f --url http://b/"
+    );
     assert_eq!(warning.example.as_ref().unwrap().1, "b");
 }
 
 #[test]
 fn contradictions_are_found_where_they_stand() {
     for (conditions, expected) in [
-        ("headers: [{ name: x, exact: a }, { name: x, exact: b }]", &[][..]),
+        (
+            "headers: [{ name: x, exact: a }, { name: x, exact: b }]",
+            &[][..],
+        ),
         (
             "headers: [{ name: x, exact: a }, { name: x, present: false }]",
             &["headers[1] contradiction"],
@@ -229,8 +272,14 @@ fn contradictions_are_found_where_they_stand() {
             "query: [{ name: x, exact: a }, { name: x, present: false }]",
             &["query[1] contradiction"],
         ),
-        ("cookies: [{ name: x, contains: 'a;b' }]", &["cookies[0] contradiction"]),
-        ("cookies: [{ name: x, exact: ' a' }]", &["cookies[0] contradiction"]),
+        (
+            "cookies: [{ name: x, contains: 'a;b' }]",
+            &["cookies[0] contradiction"],
+        ),
+        (
+            "cookies: [{ name: x, exact: ' a' }]",
+            &["cookies[0] contradiction"],
+        ),
         (
             "headers: [{ name: ':method', exact: PUT }, { name: ':method', exact: GET }]",
             &["headers[1] contradiction"],
@@ -239,8 +288,14 @@ fn contradictions_are_found_where_they_stand() {
             "headers: [{ name: ':method', exact: PUT }], methods: [GET, POST]",
             &["headers[0] contradiction"],
         ),
-        ("headers: [{ name: ':method', exact: GET }], methods: [GET, POST]", &[]),
-        ("headers: [{ name: ':host', exact: a }]", &["headers[0] contradiction"]),
+        (
+            "headers: [{ name: ':method', exact: GET }], methods: [GET, POST]",
+            &[],
+        ),
+        (
+            "headers: [{ name: ':host', exact: a }]",
+            &["headers[0] contradiction"],
+        ),
         ("headers: [{ name: ':host', present: false }]", &[]),
         ("path: { exact: '/a b' }", &["path contradiction"]),
         ("path: { template: '/a#b/{x}' }", &["path contradiction"]),
@@ -248,9 +303,13 @@ fn contradictions_are_found_where_they_stand() {
         ("path: { regex: '/a\\?x=[0-9]' }", &["path contradiction"]),
         ("path: { regex: '(a|/)b' }", &[]),
     ] {
-        let text = format!("{{ routes: [ {{ name: r, match: {{ {conditions} }}, pass: true }} ] }}");
+        let text =
+            format!("{{ routes: [ {{ name: r, match: {{ {conditions} }}, pass: true }} ] }}");
         let (tree, config) = load(&text);
-        let expected: Vec<_> = expected.iter().map(|it| format!("routes[0].match.{it}")).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|it| format!("routes[0].match.{it}"))
+            .collect();
         assert_eq!(brief(&tree, &config), expected, "{text}");
     }
     let (tree, config) = load(
@@ -290,24 +349,40 @@ fn what_adds_nothing_and_what_could_be_simpler_is_found() {
             "headers: [{ name: x, exact: a, invert: true }, { name: x, present: false }]",
             &["headers[0] repeated"],
         ),
-        ("headers: [{ name: x, prefix: a }, { name: x, suffix: a }]", &[]),
+        (
+            "headers: [{ name: x, prefix: a }, { name: x, suffix: a }]",
+            &[],
+        ),
         ("path: { regex: /old }", &["path.regex simpler"]),
         ("path: { regex: '/a(/.*)?' }", &["path.regex simpler"]),
         ("path: { regex: '/a/.*' }", &["path.regex simpler"]),
         ("path: { regex: '/a.*' }", &[]),
         ("path: { regex: '/a[0-9]' }", &[]),
-        ("headers: [{ name: x, regex: gold }]", &["headers[0].regex simpler"]),
-        ("cookies: [{ name: x, regex: 'a.*' }]", &["cookies[0].regex simpler"]),
+        (
+            "headers: [{ name: x, regex: gold }]",
+            &["headers[0].regex simpler"],
+        ),
+        (
+            "cookies: [{ name: x, regex: 'a.*' }]",
+            &["cookies[0].regex simpler"],
+        ),
         (
             "query: [{ name: x, regex: '.*a' }, { name: y, regex: '.*a.*' }]",
             &["query[0].regex simpler", "query[1].regex simpler"],
         ),
-        ("headers: [{ name: x, regex: '.*' }]", &["headers[0].regex simpler"]),
+        (
+            "headers: [{ name: x, regex: '.*' }]",
+            &["headers[0].regex simpler"],
+        ),
         ("headers: [{ name: x, regex: '.+' }]", &[]),
     ] {
-        let text = format!("{{ routes: [ {{ name: r, match: {{ {conditions} }}, pass: true }} ] }}");
+        let text =
+            format!("{{ routes: [ {{ name: r, match: {{ {conditions} }}, pass: true }} ] }}");
         let (tree, config) = load(&text);
-        let expected: Vec<_> = expected.iter().map(|it| format!("routes[0].match.{it}")).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|it| format!("routes[0].match.{it}"))
+            .collect();
         assert_eq!(brief(&tree, &config), expected, "{text}");
     }
 }
@@ -320,15 +395,25 @@ fn simpler_condition_says_the_same() {
         ("/a/.*", "template: \"/a/{rest=**}\""),
         ("/.*", "prefix: /"),
     ] {
-        let text = format!("{{ routes: [ {{ name: r, match: {{ path: {{ regex: '{regex}' }} }}, pass: true }} ] }}");
+        let text = format!(
+            "{{ routes: [ {{ name: r, match: {{ path: {{ regex: '{regex}' }} }}, pass: true }} ] }}"
+        );
         let (tree, config) = load(&text);
         let [warning] = &warnings(&tree, &config)[..] else {
             panic!("{regex}")
         };
         assert_eq!(warning.advice, format!("write {instead}"));
         let (_, simpler) = load(&text.replace(&format!("regex: '{regex}'"), instead));
-        let path = |config: &Config, path: &[u8]| config.routes[0].blocks[0].path.as_ref().unwrap().matches(path);
-        for it in ["/", "/old", "/old/", "/olds", "/a", "/a/", "/a/b", "/ab", "/a/b/c"] {
+        let path = |config: &Config, path: &[u8]| {
+            config.routes[0].blocks[0]
+                .path
+                .as_ref()
+                .unwrap()
+                .matches(path)
+        };
+        for it in [
+            "/", "/old", "/old/", "/olds", "/a", "/a/", "/a/b", "/ab", "/a/b/c",
+        ] {
             assert_eq!(
                 path(&config, it.as_bytes()),
                 path(&simpler, it.as_bytes()),
@@ -410,7 +495,9 @@ fn pools_limits_and_splits_that_do_nothing_are_found() {
 #[test]
 fn cookies_are_told_apart_where_a_client_sends_both() {
     let pool = |name: &str, path: &str| {
-        format!("{{ targets: [{{ cluster: c }}], sticky: {{ cookie: {{ name: {name}, path: {path} }} }} }}")
+        format!(
+            "{{ targets: [{{ cluster: c }}], sticky: {{ cookie: {{ name: {name}, path: {path} }} }} }}"
+        )
     };
     for (one, two, hosts, warned) in [
         (("s", "/"), ("s", "/"), ("a", "a"), true),
@@ -451,13 +538,19 @@ fn examples_raise_no_false_alarm() {
         let entries = root.join(directory).read_dir().unwrap();
         files.extend(entries.map(|entry| entry.unwrap().path()));
     }
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "yaml")
+    });
     files.sort();
     files.push(root.join("filter/core/src/config/interface.yaml"));
     assert!(files.len() > 20, "{files:?}");
     let mut found = Vec::new();
     for file in &files {
-        let tree = match file.components().any(|part| part.as_os_str() == "scenarios") {
+        let tree = match file
+            .components()
+            .any(|part| part.as_os_str() == "scenarios")
+        {
             true => serde_json::from_value(File::read(file).unwrap().config).unwrap(),
             false => configuration::read(file).unwrap(),
         };
@@ -494,7 +587,10 @@ const EXPECTED: &[&str] = &[
 /// Any configuration of few words, so that routes often meet.
 fn table(random: &mut fastrand::Rng) -> Json {
     let pick = |random: &mut fastrand::Rng, words: &[&str]| {
-        random.choice(words.iter().copied()).unwrap_or_default().to_owned()
+        random
+            .choice(words.iter().copied())
+            .unwrap_or_default()
+            .to_owned()
     };
     let block = |random: &mut fastrand::Rng| {
         let mut block = json!({});
@@ -567,7 +663,12 @@ fn table(random: &mut fastrand::Rng) -> Json {
         }
         if random.u8(..6) == 0 {
             let networks: Vec<_> = (0..random.usize(1..3))
-                .map(|_| pick(random, &["10.0.0.0/8", "10.1.0.0/16", "10.1.1.1", "::/0", "0.0.0.0/0"]))
+                .map(|_| {
+                    pick(
+                        random,
+                        &["10.0.0.0/8", "10.1.0.0/16", "10.1.1.1", "::/0", "0.0.0.0/0"],
+                    )
+                })
                 .collect();
             block["client_ip"] = json!(networks);
         }
@@ -582,17 +683,26 @@ fn table(random: &mut fastrand::Rng) -> Json {
 
 fn request(random: &mut fastrand::Rng) -> Ask {
     let pick = |random: &mut fastrand::Rng, words: &[&str]| {
-        random.choice(words.iter().copied()).unwrap_or_default().to_owned()
+        random
+            .choice(words.iter().copied())
+            .unwrap_or_default()
+            .to_owned()
     };
     let values = ["1", "2", "12", "21", "", "121"];
-    let pair = |random: &mut fastrand::Rng| format!("{}={}", pick(random, &["x", "y"]), pick(random, &values));
+    let pair = |random: &mut fastrand::Rng| {
+        format!("{}={}", pick(random, &["x", "y"]), pick(random, &values))
+    };
     let segments: Vec<_> = (0..random.usize(0..4))
         .map(|_| pick(random, &["a", "b", "A", "", "ab", "c"]))
         .collect();
     let query: Vec<_> = (0..random.usize(0..3)).map(|_| pair(random)).collect();
     let scheme = pick(random, &["http", "https"]);
     let host = pick(random, &["a", "b", "a.b", "b.b", "c.a.b", "c", "B:80"]);
-    let url = format!("{scheme}://{host}/{}?{}", segments.join("/"), query.join("&"));
+    let url = format!(
+        "{scheme}://{host}/{}?{}",
+        segments.join("/"),
+        query.join("&")
+    );
     let mut headers = Vec::new();
     for _ in 0..random.usize(0..3) {
         headers.push((
@@ -621,9 +731,18 @@ fn request(random: &mut fastrand::Rng) -> Ask {
     let ask = ask.unwrap();
     Ask {
         headers,
-        client_ip: pick(random, &["10.1.1.1", "10.1.2.3", "10.2.0.0", "11.1.1.1", "2001:db8::1"])
-            .parse()
-            .ok(),
+        client_ip: pick(
+            random,
+            &[
+                "10.1.1.1",
+                "10.1.2.3",
+                "10.2.0.0",
+                "11.1.1.1",
+                "2001:db8::1",
+            ],
+        )
+        .parse()
+        .ok(),
         target: target.unwrap_or(ask.target.clone()),
         ..ask
     }
@@ -640,8 +759,12 @@ fn what_is_said_never_to_match_matches_no_request() {
         let index = Index::new(&config.routes);
         let warnings = warnings(&tree, &config);
         // `routes[3].match[1]…`
-        let numbers =
-            |place: &str| -> Vec<usize> { place.split(['[', ']']).filter_map(|part| part.parse().ok()).collect() };
+        let numbers = |place: &str| -> Vec<usize> {
+            place
+                .split(['[', ']'])
+                .filter_map(|part| part.parse().ok())
+                .collect()
+        };
         let mut dead_routes = Vec::new();
         let mut dead_blocks: Vec<Found> = Vec::new();
         for warning in &warnings {
@@ -672,7 +795,9 @@ fn what_is_said_never_to_match_matches_no_request() {
                 );
                 let alone = config.routes[at[0]].blocks.iter();
                 let matches = crate::explain::with_request(&config, ask, |request, client| {
-                    alone.into_iter().any(|block| block.matches(request, client))
+                    alone
+                        .into_iter()
+                        .any(|block| block.matches(request, client))
                 });
                 assert!(matches, "seed {SEED}, table {number}: {warning:?}\n{text}");
             } else {
@@ -695,5 +820,8 @@ fn what_is_said_never_to_match_matches_no_request() {
         }
     }
     // The law is about something.
-    assert!(routes > 500 && blocks > 500, "{routes} routes, {blocks} blocks");
+    assert!(
+        routes > 500 && blocks > 500,
+        "{routes} routes, {blocks} blocks"
+    );
 }

@@ -11,13 +11,15 @@ use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Says what is wrong with a configuration: errors, for which it would be refused, and what is legal but wrong.
+/// Says what is wrong with a configuration: errors, for which it would be refused, and what is
+/// legal but wrong.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Pointsman's configuration in YAML or JSON, or an Envoy configuration with one Wasm filter.
     config: PathBuf,
-    /// Print one JSON object: `errors`, each with `place`, `found`, `expected` and `nearest`, and `warnings`, each with
-    /// `place`, `kind`, `found`, `why`, `advice`, `shadowed_by`, and an `example` or null.
+    /// Print one JSON object: `errors`, each with `place`, `found`, `expected` and `nearest`, and
+    /// `warnings`, each with `place`, `kind`, `found`, `why`, `advice`, `shadowed_by`, and an
+    /// `example` or null.
     #[arg(long)]
     json: bool,
 }
@@ -84,7 +86,12 @@ fn object(errors: &[Problem], warnings: &[Warning], file: &Path) -> Value {
     json!({ "errors": errors.collect::<Vec<_>>(), "warnings": warnings.collect::<Vec<_>>() })
 }
 
-fn write_text(out: &mut impl Write, errors: &[Problem], warnings: &[Warning], file: &Path) -> io::Result<()> {
+fn write_text(
+    out: &mut impl Write,
+    errors: &[Problem],
+    warnings: &[Warning],
+    file: &Path,
+) -> io::Result<()> {
     let (bad, odd, strong, faint) = (style::BAD, style::ODD, style::STRONG, style::FAINT);
     for error in errors {
         writeln!(out, "{bad}error{bad:#}: {error}")?;
@@ -97,9 +104,14 @@ fn write_text(out: &mut impl Write, errors: &[Problem], warnings: &[Warning], fi
             advice,
             ..
         } = warning;
-        writeln!(out, "{odd}warning{odd:#}: {strong}{place}{strong:#}: {found}")?;
+        writeln!(
+            out,
+            "{odd}warning{odd:#}: {strong}{place}{strong:#}: {found}"
+        )?;
         writeln!(out, "  {faint}why:{faint:#} {why}")?;
-        if let (Some((_, route)), Some(command)) = (&warning.example, warning.command(&file.to_string_lossy())) {
+        if let (Some((_, route)), Some(command)) =
+            (&warning.example, warning.command(&file.to_string_lossy()))
+        {
             writeln!(out, "  {faint}see:{faint:#} {command}")?;
             writeln!(out, "       which goes to `{route}`")?;
         }
@@ -110,7 +122,10 @@ fn write_text(out: &mut impl Write, errors: &[Problem], warnings: &[Warning], fi
         1 => Some(format!("1 {what}")),
         _ => Some(format!("{count} {what}s")),
     };
-    let counts = [count(errors.len(), "error"), count(warnings.len(), "warning")];
+    let counts = [
+        count(errors.len(), "error"),
+        count(warnings.len(), "warning"),
+    ];
     let counts: Vec<_> = counts.into_iter().flatten().collect();
     let (colour, verdict) = match (errors, warnings) {
         ([], []) => (style::GOOD, "good".to_owned()),
@@ -165,7 +180,11 @@ mod tests {
         let warning = &object["warnings"][0];
         assert_eq!(
             (&warning["place"], &warning["kind"], &warning["shadowed_by"]),
-            (&json!("routes[1]"), &json!("unreachable_route"), &json!(["all"]))
+            (
+                &json!("routes[1]"),
+                &json!("unreachable_route"),
+                &json!(["all"])
+            )
         );
         let example = &warning["example"];
         assert_eq!(

@@ -1,5 +1,5 @@
-//! `host-sim demo`: the real filter in a real Envoy before real backends, with real traffic, and whether what happened
-//! is what `envoy-config/envoy.yaml` says.
+//! `host-sim demo`: the real filter in a real Envoy before real backends, with real traffic, and
+//! whether what happened is what `envoy-config/envoy.yaml` says.
 
 mod acts;
 mod report;
@@ -49,7 +49,10 @@ fn set_up() -> Result<Stage> {
     })?;
     let program = report::step("Envoy", || {
         let program = install::find(Wanted::Any)?;
-        Ok((format!("{} at {}", program.version, program.path.display()), program))
+        Ok((
+            format!("{} at {}", program.version, program.path.display()),
+            program,
+        ))
     })?;
     let (backends, deployment) = report::step("backends", || {
         let (backends, deployment) = start_backends(Deployment::file(FILE, &module)?)?;
@@ -93,8 +96,12 @@ fn start_backends(mut deployment: Deployment) -> Result<(Vec<Backend>, Deploymen
         let backend = match Backend::start_at(&name, address) {
             Ok(backend) => backend,
             Err(_) => {
-                let backend = Backend::start(&name).with_context(|| format!("starting the backend {name}"))?;
-                println!("    {address} is taken; {name} listens at {}", backend.address());
+                let backend = Backend::start(&name)
+                    .with_context(|| format!("starting the backend {name}"))?;
+                println!(
+                    "    {address} is taken; {name} listens at {}",
+                    backend.address()
+                );
                 deployment = deployment.move_endpoint(address, backend.address());
                 backend
             }
@@ -106,7 +113,10 @@ fn start_backends(mut deployment: Deployment) -> Result<(Vec<Backend>, Deploymen
 
 /// Says what can be tried, and waits for Ctrl-C.
 fn keep(stage: &Stage) -> Result<()> {
-    let (url, admin): (_, SocketAddr) = (format!("http://{}", stage.address), stage.envoy.admin_address());
+    let (url, admin): (_, SocketAddr) = (
+        format!("http://{}", stage.address),
+        stage.envoy.admin_address(),
+    );
     println!(
         "\nAll of it stays up until Ctrl-C. Try:
   curl -i {url}/                                     # nine of ten to blue
@@ -123,7 +133,9 @@ fn keep(stage: &Stage) -> Result<()> {
 The configuration: envoy-config/{FILE}. Envoy's log: {}",
         stage.envoy.log_path().display()
     );
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(tokio::signal::ctrl_c())?;
     println!();
     Ok(())

@@ -62,14 +62,21 @@ fn ask(arguments: &Arguments) -> Result<Ask> {
         headers: Pairs::new(),
         body: Vec::new(),
     };
-    let ask = request_test::ask(arguments.method.as_bytes(), arguments.url.as_bytes(), upstream);
+    let ask = request_test::ask(
+        arguments.method.as_bytes(),
+        arguments.url.as_bytes(),
+        upstream,
+    );
     let headers = arguments.headers.iter().map(|header| {
         let mut parts = header.as_bytes().splitn(2, |byte| *byte == b':');
         match (parts.next(), parts.next()) {
             (Some(name), Some(value)) if !name.is_empty() => {
                 Ok((name.to_ascii_lowercase(), value.trim_ascii().to_vec()))
             }
-            _ => Err(anyhow!("-H {}: a header is `name: value`", header.display())),
+            _ => Err(anyhow!(
+                "-H {}: a header is `name: value`",
+                header.display()
+            )),
         }
     });
     Ok(Ask {
@@ -123,8 +130,13 @@ fn write_text(out: &mut impl Write, object: &Map<String, Value>) -> io::Result<(
         }
     }
     if let Some(reason) = text("reason") {
-        let why = REASONS.iter().find(|(word, _)| *word == reason).map(|(_, why)| *why);
-        let why = why.map(|why| format!(" {faint}({why}){faint:#}")).unwrap_or_default();
+        let why = REASONS
+            .iter()
+            .find(|(word, _)| *word == reason)
+            .map(|(_, why)| *why);
+        let why = why
+            .map(|why| format!(" {faint}({why}){faint:#}"))
+            .unwrap_or_default();
         writeln!(out, "  {faint}reason:{faint:#} {reason}{why}")?;
     }
     for (key, title) in [
@@ -155,8 +167,14 @@ const REASONS: &[(&str, &str)] = &[
     ("failover", "no target of the route's own pool is healthy"),
     ("use_all", "no target is healthy, so all are used"),
     ("no_target", "no target takes the request"),
-    ("repin", "the session's target is unhealthy or down: a new choice"),
-    ("unhealthy", "no target is healthy, and `when_all_unhealthy` says 503"),
+    (
+        "repin",
+        "the session's target is unhealthy or down: a new choice",
+    ),
+    (
+        "unhealthy",
+        "no target is healthy, and `when_all_unhealthy` says 503",
+    ),
 ];
 
 #[cfg(test)]

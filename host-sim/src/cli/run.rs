@@ -16,8 +16,8 @@ pub struct Arguments {
     /// Another seed than the scenario's.
     #[arg(long)]
     seed: Option<u64>,
-    /// Where to write the report, one HTML file. Default: the scenario's name with `.html`, in the current directory; with
-    /// `--json`, none.
+    /// Where to write the report, one HTML file. Default: the scenario's name with `.html`, in the
+    /// current directory; with `--json`, none.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Print one JSON object.
@@ -34,7 +34,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let default = || (!arguments.json).then(|| PathBuf::from(format!("{}.html", scenario.name)));
     let path = arguments.report.clone().or_else(default);
     if let Some(path) = &path {
-        fs::write(path, report::html(&scenario, &run, &judged)).with_context(|| path.display().to_string())?;
+        fs::write(path, report::html(&scenario, &run, &judged))
+            .with_context(|| path.display().to_string())?;
     }
     let mut out = io::stdout().lock();
     if arguments.json {

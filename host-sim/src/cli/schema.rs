@@ -7,13 +7,18 @@ use std::io::Write;
 
 /// Prints the JSON Schema of Pointsman's configuration, for completion in editors.
 ///
-/// It is shipped as envoy-config/pointsman.schema.json. In editors with a YAML language server the first line of a
-/// configuration can name it: `# yaml-language-server: $schema=pointsman.schema.json`
+/// It is shipped as envoy-config/pointsman.schema.json. In editors with a YAML language server the
+/// first line of a configuration can name it: `# yaml-language-server:
+/// $schema=pointsman.schema.json`
 #[derive(clap::Args)]
 pub struct Arguments {}
 
 /// Prints to stdout.
 pub fn run(_: &Arguments) -> Result<Outcome> {
-    writeln!(std::io::stdout().lock(), "{:#}", schema::schema().as_value())?;
+    writeln!(
+        std::io::stdout().lock(),
+        "{:#}",
+        schema::schema().as_value()
+    )?;
     Ok(Outcome::Good)
 }

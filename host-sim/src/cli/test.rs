@@ -57,10 +57,12 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         let xml = results.junit().to_string()?;
         fs::write(path, xml).with_context(|| path.display().to_string())?;
     }
-    Ok(match results.failed() == 0 && !results.is_under(arguments.fail_under) {
-        true => Outcome::Good,
-        false => Outcome::Found,
-    })
+    Ok(
+        match results.failed() == 0 && !results.is_under(arguments.fail_under) {
+            true => Outcome::Good,
+            false => Outcome::Found,
+        },
+    )
 }
 
 impl<'f> Results<'f> {
@@ -71,7 +73,8 @@ impl<'f> Results<'f> {
         };
         let mut configs: Vec<&Value> = Vec::new();
         for (path, file) in files {
-            let report = request_test::run(file, || Ok(Box::new(World::of(&file.config, WORKERS)?)));
+            let report =
+                request_test::run(file, || Ok(Box::new(World::of(&file.config, WORKERS)?)));
             match configs.iter().position(|config| **config == file.config) {
                 Some(same) => results.coverage[same].merge(&report.coverage),
                 None => {
@@ -85,7 +88,10 @@ impl<'f> Results<'f> {
     }
 
     fn tests(&self) -> usize {
-        self.files.iter().map(|(_, report)| report.outcomes.len()).sum()
+        self.files
+            .iter()
+            .map(|(_, report)| report.outcomes.len())
+            .sum()
     }
 
     fn failed(&self) -> usize {
@@ -96,7 +102,9 @@ impl<'f> Results<'f> {
     /// How many routes and conditions were reached, of how many.
     fn reached(&self) -> (usize, usize) {
         let counts = self.coverage.iter().map(Coverage::count);
-        counts.fold((0, 0), |(reached, of), (more, among)| (reached + more, of + among))
+        counts.fold((0, 0), |(reached, of), (more, among)| {
+            (reached + more, of + among)
+        })
     }
 
     /// Rounded down: 100 is all. Where there is nothing to reach, all is.
@@ -133,7 +141,8 @@ impl<'f> Results<'f> {
                 .unreached_conditions()
                 .filter(|it| !unreached.contains(&it.route))
             {
-                let (route, condition, what) = (unreached.route, unreached.condition, unreached.what);
+                let (route, condition, what) =
+                    (unreached.route, unreached.condition, unreached.what);
                 writeln!(
                     out,
                     "{odd}not reached{odd:#}: route {route}: {condition} {faint}({what}){faint:#}"
@@ -142,11 +151,20 @@ impl<'f> Results<'f> {
         }
         let (tests, failed) = (self.tests(), self.failed());
         let colour = if failed == 0 { good } else { bad };
-        writeln!(out, "{colour}{} passed, {failed} failed{colour:#}", tests - failed)?;
+        writeln!(
+            out,
+            "{colour}{} passed, {failed} failed{colour:#}",
+            tests - failed
+        )?;
         let ((reached, of), percent) = (self.reached(), self.percent());
-        write!(out, "{reached} of {of} routes and conditions reached, {percent} %")?;
+        write!(
+            out,
+            "{reached} of {of} routes and conditions reached, {percent} %"
+        )?;
         match fail_under {
-            Some(least) if self.is_under(fail_under) => writeln!(out, ": {bad}less than {least} %{bad:#}"),
+            Some(least) if self.is_under(fail_under) => {
+                writeln!(out, ": {bad}less than {least} %{bad:#}")
+            }
             _ => writeln!(out),
         }
     }
@@ -172,7 +190,8 @@ impl<'f> Results<'f> {
         );
         let coverages = || self.coverage.iter();
         let conditions = coverages().flat_map(Coverage::unreached_conditions);
-        let conditions = conditions.map(|it| json!({ "route": it.route, "condition": it.condition, "what": it.what }));
+        let conditions = conditions
+            .map(|it| json!({ "route": it.route, "condition": it.condition, "what": it.what }));
         let (reached, of) = self.reached();
         json!({
             "files": files.collect::<Vec<_>>(),
@@ -204,7 +223,8 @@ impl<'f> Results<'f> {
                     }
                 };
                 let mut case = TestCase::new(outcome.name.clone(), status);
-                case.set_classname(path.display().to_string()).set_time(outcome.took);
+                case.set_classname(path.display().to_string())
+                    .set_time(outcome.took);
                 suite.add_test_case(case);
             }
             junit.add_test_suite(suite);
@@ -215,14 +235,21 @@ impl<'f> Results<'f> {
 
 fn write_failed(out: &mut impl Write, failed: &Failed) -> io::Result<()> {
     let (good, bad, strong, faint) = (style::GOOD, style::BAD, style::STRONG, style::FAINT);
-    let indented = |out: &mut dyn Write, text: &str| text.lines().try_for_each(|line| writeln!(out, "      {line}"));
+    let indented = |out: &mut dyn Write, text: &str| {
+        text.lines()
+            .try_for_each(|line| writeln!(out, "      {line}"))
+    };
     indented(out, &failed.request)?;
     if let Some(error) = &failed.error {
         indented(out, error)?;
     }
     for difference in &failed.differences {
         writeln!(out, "        {strong}{}{strong:#}", difference.place)?;
-        writeln!(out, "          {good}- expected {}{good:#}", difference.expected)?;
+        writeln!(
+            out,
+            "          {good}- expected {}{good:#}",
+            difference.expected
+        )?;
         writeln!(out, "          {bad}+ got      {}{bad:#}", difference.got)?;
     }
     match &failed.hint {
@@ -289,7 +316,10 @@ tests:
         let files = [file(FILE)];
         let results = Results::of(&files);
         let object = results.object();
-        assert_eq!((&object["passed"], &object["failed"]), (&json!(1), &json!(1)));
+        assert_eq!(
+            (&object["passed"], &object["failed"]),
+            (&json!(1), &json!(1))
+        );
         let failure = &object["files"][0]["tests"][1]["failure"];
         assert_eq!(
             failure["differences"][0],
@@ -298,8 +328,14 @@ tests:
         assert_eq!(object["coverage"]["unreached_routes"], json!(["a", "c"]));
         assert_eq!(object["coverage"]["percent"], json!(28));
         let xml = results.junit().to_string().unwrap();
-        assert!(xml.contains(r#"tests="2" skipped="0" failures="1""#), "{xml}");
-        assert!(xml.contains("&lt;bad>") || xml.contains("&lt;bad&gt;"), "{xml}");
+        assert!(
+            xml.contains(r#"tests="2" skipped="0" failures="1""#),
+            "{xml}"
+        );
+        assert!(
+            xml.contains("&lt;bad>") || xml.contains("&lt;bad&gt;"),
+            "{xml}"
+        );
         assert!(xml.contains("status: expected 200, got 201"), "{xml}");
     }
 }

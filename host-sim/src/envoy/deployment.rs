@@ -13,8 +13,7 @@ use std::time::Duration;
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
 const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
-const HEADER_MUTATION: &str =
-    "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation";
+const HEADER_MUTATION: &str = "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation";
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 
 /// Workers, where nothing else is said: two show whatever one worker alone could hide.
@@ -40,8 +39,8 @@ pub enum PluginConfiguration {
 }
 
 impl Deployment {
-    /// The file `name` of `envoy-config/`, with the module that `cargo build` makes there replaced by `module`, and
-    /// nothing else changed.
+    /// The file `name` of `envoy-config/`, with the module that `cargo build` makes there replaced
+    /// by `module`, and nothing else changed.
     pub fn file(name: &str, module: &Path) -> Result<Self> {
         let path = module::repository()?.join("envoy-config").join(name);
         Ok(Self::read(&path)?.with_module(module))
@@ -51,7 +50,8 @@ impl Deployment {
     pub fn read(path: &Path) -> Result<Self> {
         let shown = path.display();
         let text = fs::read_to_string(path).with_context(|| format!("reading {shown}"))?;
-        let bootstrap = serde_saphyr::from_str(&text).map_err(|error| anyhow!("{shown}: {error}"))?;
+        let bootstrap =
+            serde_saphyr::from_str(&text).map_err(|error| anyhow!("{shown}: {error}"))?;
         Ok(Self {
             bootstrap,
             workers: WORKERS,
@@ -61,13 +61,15 @@ impl Deployment {
         })
     }
 
-    /// `envoy-config/envoy.yaml` on free ports, with the fleet's configuration and clusters in place of its own.
+    /// `envoy-config/envoy.yaml` on free ports, with the fleet's configuration and clusters in
+    /// place of its own.
     pub fn of(fleet: &Fleet, module: &Path) -> Result<Self> {
         let mut deployment = Self::file("envoy.yaml", module)?
             .on_free_ports()
             .with_configuration(PluginConfiguration::Struct(fleet.configuration().clone()));
         deployment.bootstrap["static_resources"]["clusters"] = fleet.clusters().into();
-        // A line for each request is nobody's here, and what costs time in a measurement of the filter is not to be the log.
+        // A line for each request is nobody's here, and what costs time in a measurement of the
+        // filter is not to be the log.
         each_object(&mut deployment.bootstrap, &mut |object| {
             drop(object.remove("access_log"))
         });
@@ -104,7 +106,8 @@ impl Deployment {
         self
     }
 
-    /// What every cluster speaks with its endpoints: an `explicit_http_config`. Default: HTTP/1.1 as Envoy has it.
+    /// What every cluster speaks with its endpoints: an `explicit_http_config`. Default: HTTP/1.1
+    /// as Envoy has it.
     pub fn with_upstream_protocol(mut self, explicit: Value) -> Self {
         const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
         let options = json!({ "@type": format!("type.googleapis.com/{OPTIONS}"), "explicit_http_config": explicit });
@@ -121,8 +124,9 @@ impl Deployment {
         self
     }
 
-    /// How long the connections of a listener go on after [`super::Envoy::update`] has replaced it. Default: not at all, so that what is seen
-    /// afterwards is the new configuration. Whole seconds.
+    /// How long the connections of a listener go on after [`super::Envoy::update`] has replaced it.
+    /// Default: not at all, so that what is seen afterwards is the new configuration. Whole
+    /// seconds.
     pub fn with_drain_time(mut self, time: Duration) -> Self {
         self.drain_time = time;
         self
@@ -134,8 +138,8 @@ impl Deployment {
         self
     }
 
-    /// Another Envoy can take over: [`super::Envoy::hand_over`]. The listeners get ports that are free now, since only those that are
-    /// named are handed over.
+    /// Another Envoy can take over: [`super::Envoy::hand_over`]. The listeners get ports that are
+    /// free now, since only those that are named are handed over.
     pub fn hot_restartable(mut self) -> Result<Self> {
         for listener in self.listeners_mut() {
             let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
@@ -154,12 +158,14 @@ impl Deployment {
         self
     }
 
-    /// Listeners and the admin interface whose ports are taken get free ones. Also returns what was taken.
+    /// Listeners and the admin interface whose ports are taken get free ones. Also returns what was
+    /// taken.
     pub fn around_taken_ports(mut self) -> (Self, Vec<SocketAddr>) {
         let mut taken = Vec::new();
         let mut avoid = |address: &mut Value| {
             let wanted = socket(&address["socket_address"]);
-            // Envoy itself would not notice: it binds with SO_REUSEPORT and would share the port with another Envoy.
+            // Envoy itself would not notice: it binds with SO_REUSEPORT and would share the port
+            // with another Envoy.
             if let Some(wanted) = wanted.filter(|wanted| TcpListener::bind(wanted).is_err()) {
                 address["socket_address"]["port_value"] = 0.into();
                 taken.push(wanted);
@@ -176,23 +182,34 @@ impl Deployment {
         let clusters = self.bootstrap["static_resources"]["clusters"].as_array();
         let endpoints = clusters.into_iter().flatten().flat_map(|cluster| {
             let mut addresses = Vec::new();
-            each_endpoint(&mut cluster.clone(), &mut |address| addresses.extend(socket(address)));
+            each_endpoint(&mut cluster.clone(), &mut |address| {
+                addresses.extend(socket(address))
+            });
             let name = cluster["name"].as_str().unwrap_or_default().to_owned();
-            addresses.into_iter().map(move |address| (name.clone(), address))
+            addresses
+                .into_iter()
+                .map(move |address| (name.clone(), address))
         });
         endpoints.collect()
     }
 
-    /// The endpoint `from` is to be found at `to`: in the clusters, and in the filter's configuration, where the
-    /// target keeps its name.
+    /// The endpoint `from` is to be found at `to`: in the clusters, and in the filter's
+    /// configuration, where the target keeps its name.
     pub fn move_endpoint(mut self, from: SocketAddr, to: SocketAddr) -> Self {
-        each_endpoint(&mut self.bootstrap["static_resources"]["clusters"], &mut |address| {
-            if socket(address) == Some(from) {
-                *address = json!({ "address": to.ip(), "port_value": to.port() });
-            }
-        });
+        each_endpoint(
+            &mut self.bootstrap["static_resources"]["clusters"],
+            &mut |address| {
+                if socket(address) == Some(from) {
+                    *address = json!({ "address": to.ip(), "port_value": to.port() });
+                }
+            },
+        );
         each_of_type(&mut self.bootstrap, WASM, &mut |filter| {
-            move_targets(&mut filter["config"]["configuration"]["value"], &from.to_string(), to);
+            move_targets(
+                &mut filter["config"]["configuration"]["value"],
+                &from.to_string(),
+                to,
+            );
         });
         self
     }
@@ -231,8 +248,7 @@ impl Deployment {
                 resources.remove("listeners");
             }
             bootstrap["node"] = json!({ "id": "pointsman", "cluster": "pointsman" });
-            bootstrap["dynamic_resources"]["lds_config"] =
-                json!({ "resource_api_version": "V3", "path_config_source": { "path": listeners } });
+            bootstrap["dynamic_resources"]["lds_config"] = json!({ "resource_api_version": "V3", "path_config_source": { "path": listeners } });
         }
         bootstrap
     }
@@ -282,7 +298,10 @@ pub(super) fn move_targets(configuration: &mut Value, from: &str, to: SocketAddr
         .filter_map(|pool| pool.get_mut("targets")?.as_array_mut())
         .flatten();
     for target in targets.filter_map(Value::as_object_mut) {
-        if target.get("endpoint").is_some_and(|endpoint| endpoint == from) {
+        if target
+            .get("endpoint")
+            .is_some_and(|endpoint| endpoint == from)
+        {
             target.entry("name").or_insert_with(|| from.into());
             target.insert("endpoint".to_owned(), to.to_string().into());
         }
@@ -292,7 +311,10 @@ pub(super) fn move_targets(configuration: &mut Value, from: &str, to: SocketAddr
 /// A `socket_address`, where it is an IP address.
 fn socket(address: &Value) -> Option<SocketAddr> {
     let port = address["port_value"].as_u64()?.try_into().ok()?;
-    Some(SocketAddr::new(address["address"].as_str()?.parse().ok()?, port))
+    Some(SocketAddr::new(
+        address["address"].as_str()?.parse().ok()?,
+        port,
+    ))
 }
 
 /// Each endpoint's `socket_address`.
@@ -325,7 +347,9 @@ fn each_object(tree: &mut Value, act: &mut dyn FnMut(&mut Map<String, Value>)) {
     match tree {
         Value::Object(object) => {
             act(object);
-            object.values_mut().for_each(|value| each_object(value, act));
+            object
+                .values_mut()
+                .for_each(|value| each_object(value, act));
         }
         Value::Array(values) => values.iter_mut().for_each(|value| each_object(value, act)),
         _ => {}

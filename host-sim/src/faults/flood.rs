@@ -43,7 +43,9 @@ impl Pipeline {
                 let httparse::Status::Complete(size) = answer.parse(&self.received[done..])? else {
                     break;
                 };
-                *statuses.entry(answer.code.context("no status")?).or_default() += 1;
+                *statuses
+                    .entry(answer.code.context("no status")?)
+                    .or_default() += 1;
                 done += size;
                 left -= 1;
             }
@@ -53,21 +55,27 @@ impl Pipeline {
     }
 }
 
-/// The `n`th of 2^32 addresses that are all different and seem to be in no order; every other one is IPv6.
+/// The `n`th of 2^32 addresses that are all different and seem to be in no order; every other one
+/// is IPv6.
 fn address(n: u32) -> IpAddr {
     // Multiplying by an odd number is a bijection (Knuth, "The Art of Computer Programming", 6.4).
     let scattered = n.wrapping_mul(2_654_435_769);
     match n % 2 {
         0 => Ipv4Addr::from_bits(scattered).into(),
-        _ => Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(scattered) << 64 | u128::from(!scattered)).into(),
+        _ => Ipv6Addr::from_bits(
+            0x2001_0db8 << 96 | u128::from(scattered) << 64 | u128::from(!scattered),
+        )
+        .into(),
     }
 }
 
-/// Sends a `GET` for `path` from each of so many addresses, by `x-forwarded-for`, and returns how many answers had which
-/// status. None may have a body. An error is a connection that broke.
+/// Sends a `GET` for `path` from each of so many addresses, by `x-forwarded-for`, and returns how
+/// many answers had which status. None may have a body. An error is a connection that broke.
 pub fn flood(to: SocketAddr, path: &str, addresses: u32) -> Result<BTreeMap<u16, usize>> {
     let send = |first: u32| {
-        let mut pipelines = (0..PIPELINES).map(|_| Pipeline::open(to)).collect::<Result<Vec<_>>>()?;
+        let mut pipelines = (0..PIPELINES)
+            .map(|_| Pipeline::open(to))
+            .collect::<Result<Vec<_>>>()?;
         let mut statuses = BTreeMap::new();
         let own: Vec<u32> = (first..addresses).step_by(THREADS as usize).collect();
         for round in own.chunks(PIPELINES * AHEAD) {
@@ -89,10 +97,14 @@ pub fn flood(to: SocketAddr, path: &str, addresses: u32) -> Result<BTreeMap<u16,
     };
     thread::scope(|scope| {
         let send = &send;
-        let threads: Vec<_> = (0..THREADS).map(|first| scope.spawn(move || send(first))).collect();
+        let threads: Vec<_> = (0..THREADS)
+            .map(|first| scope.spawn(move || send(first)))
+            .collect();
         let mut sum = BTreeMap::<u16, usize>::new();
         for thread in threads {
-            let statuses: Result<_> = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let statuses: Result<_> = thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             for (status, count) in statuses? {
                 *sum.entry(status).or_default() += count;
             }

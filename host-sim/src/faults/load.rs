@@ -36,16 +36,20 @@ pub struct Exchange {
     pub ending: Ending,
 }
 
-/// What a client does in turn: the client's number, how many it has sent before, and its connection.
+/// What a client does in turn: the client's number, how many it has sent before, and its
+/// connection.
 pub type Ask<'a> = dyn Fn(usize, usize, &mut Client) -> Ending + Sync + 'a;
 
 /// Sends a `GET` for `/` with these headers. `judge` looks at the answer if that is a 200.
-pub fn get(client: &mut Client, headers: &[(&str, &[u8])], judge: impl FnOnce(&Response<Bytes>) -> Ending) -> Ending {
-    let request = headers
-        .iter()
-        .fold(Request::get("/").header("host", "a"), |request, (name, value)| {
-            request.header(*name, *value)
-        });
+pub fn get(
+    client: &mut Client,
+    headers: &[(&str, &[u8])],
+    judge: impl FnOnce(&Response<Bytes>) -> Ending,
+) -> Ending {
+    let request = headers.iter().fold(
+        Request::get("/").header("host", "a"),
+        |request, (name, value)| request.header(*name, *value),
+    );
     let answer = match request.body(Full::default()) {
         Ok(request) => client.send(request),
         Err(error) => return Ending::Wrong(format!("no request: {error}")),
@@ -75,7 +79,9 @@ pub fn backend(answer: &Response<Bytes>) -> &str {
 /// A header's value. Empty where it is missing.
 pub fn header<'a>(answer: &'a Response<Bytes>, name: &str) -> &'a str {
     let value = answer.headers().get(name);
-    value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+    value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }
 
 /// What is seen of a load while it goes on.
@@ -97,7 +103,8 @@ impl Watch<'_> {
         self.broken.borrow_mut().push(what);
     }
 
-    /// Waits for what must come, and returns how long it took. That it does not come is a broken promise.
+    /// Waits for what must come, and returns how long it took. That it does not come is a broken
+    /// promise.
     pub fn until(&self, what: &str, mut look: impl FnMut() -> Result<bool>) -> Result<Duration> {
         let begin = Instant::now();
         while !look()? {
@@ -165,12 +172,19 @@ impl Log {
     /// When the first good answer came to a request that was sent then or later.
     pub fn first_good_after(&self, from: Duration) -> Option<Duration> {
         let good = |exchange: &&Exchange| exchange.ending == Ending::Good && exchange.sent >= from;
-        self.exchanges.iter().filter(good).map(|exchange| exchange.ended).min()
+        self.exchanges
+            .iter()
+            .filter(good)
+            .map(|exchange| exchange.ended)
+            .min()
     }
 
     /// How long the slowest took.
     pub fn slowest(&self) -> Duration {
-        let took = self.exchanges.iter().map(|exchange| exchange.ended - exchange.sent);
+        let took = self
+            .exchanges
+            .iter()
+            .map(|exchange| exchange.ended - exchange.sent);
         took.max().unwrap_or_default()
     }
 
@@ -179,7 +193,8 @@ impl Log {
         let failed = self.failed();
         if failed > most {
             let why = self.why(Duration::ZERO);
-            self.broken.push(format!("{failed} failed, of at most {most}; {why}"));
+            self.broken
+                .push(format!("{failed} failed, of at most {most}; {why}"));
         }
     }
 
@@ -199,16 +214,23 @@ impl Log {
             .filter(|exchange| exchange.sent >= from)
             .min_by_key(|exchange| exchange.sent);
         first.map_or_else(String::new, |first| {
-            format!("the first after {:?}: {:?}", first.ended - first.sent, first.ending)
+            format!(
+                "the first after {:?}: {:?}",
+                first.ended - first.sent,
+                first.ending
+            )
         })
     }
 
     /// No answer may be otherwise than was promised.
     pub fn nothing_wrong(&mut self) {
-        let mut wrong = self.exchanges.iter().filter_map(|exchange| match &exchange.ending {
-            Ending::Wrong(what) => Some(what),
-            _ => None,
-        });
+        let mut wrong = self
+            .exchanges
+            .iter()
+            .filter_map(|exchange| match &exchange.ending {
+                Ending::Wrong(what) => Some(what),
+                _ => None,
+            });
         if let Some(first) = wrong.next() {
             let others = wrong.count();
             self.broken.push(format!("{first}, and {others} more"));
@@ -216,7 +238,8 @@ impl Log {
     }
 }
 
-/// Sends load to `address`. As soon as it is answered well, `act` begins; when that is over and it is still answered well, it ends.
+/// Sends load to `address`. As soon as it is answered well, `act` begins; when that is over and it
+/// is still answered well, it ends.
 pub fn under<T>(
     address: SocketAddr,
     plan: &Plan,
@@ -237,7 +260,11 @@ pub fn under<T>(
                 Ending::Failed(_) => failed.fetch_add(1, Ordering::Relaxed),
                 Ending::Wrong(_) => 0,
             };
-            exchanges.push(Exchange { sent, ended, ending });
+            exchanges.push(Exchange {
+                sent,
+                ended,
+                ending,
+            });
             sleep((sent + plan.interval).saturating_sub(ended));
         }
         Ok(exchanges)

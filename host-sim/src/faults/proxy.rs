@@ -1,4 +1,5 @@
-//! What happens to the proxy itself: a VM that traps, configurations good and bad, another Envoy that takes over.
+//! What happens to the proxy itself: a VM that traps, configurations good and bad, another Envoy
+//! that takes over.
 
 use super::load::{self, Ending, Exchange, backend, header};
 use super::site::{Stage, WORKERS, shown};
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How long a request is under way that a VM may take along when it traps.
 const SERVICE: Duration = Duration::from_millis(20);
-/// After a trap Envoy loads a VM anew with the next request; but not within 1.5 s of the last time, until then it answers 503
-/// (`reload_config`).
+/// After a trap Envoy loads a VM anew with the next request; but not within 1.5 s of the last time,
+/// until then it answers 503 (`reload_config`).
 const BACK_OFF: Duration = Duration::from_secs(3);
 
 pub fn trapped(stage: &Stage, plan: &Plan) -> Result<Played> {
@@ -40,7 +41,11 @@ pub fn trapped(stage: &Stage, plan: &Plan) -> Result<Played> {
             });
             let ended = watch.now();
             watch.more(plan.answers)?;
-            traps.push(Exchange { sent, ended, ending });
+            traps.push(Exchange {
+                sent,
+                ended,
+                ending,
+            });
         }
         Ok(traps)
     })?;
@@ -48,16 +53,27 @@ pub fn trapped(stage: &Stage, plan: &Plan) -> Result<Played> {
         log.broken.push("no VM has trapped".to_owned());
     }
     // What is sent when the trap has been seen is served by a new VM.
-    let next = traps.iter().skip(1).map(|trap| trap.sent).chain([Duration::MAX]);
+    let next = traps
+        .iter()
+        .skip(1)
+        .map(|trap| trap.sent)
+        .chain([Duration::MAX]);
     for (trap, next) in traps.iter().zip(next) {
         log.none_between(trap.ended, next, "after a trap");
     }
     let under_way = log.failed();
     log.add(traps);
     log.at_most(plan.rounds * (1 + plan.clients));
-    let seen = format!("{under_way} were under way; the next request found a new VM; all counts right again");
+    let seen = format!(
+        "{under_way} were under way; the next request found a new VM; all counts right again"
+    );
     let fault = format!("a request makes its VM trap, {} times", plan.rounds);
-    site.played(fault, log, "that request, and those under way in its VM", seen)
+    site.played(
+        fault,
+        log,
+        "that request, and those under way in its VM",
+        seen,
+    )
 }
 
 /// A pool of two clusters, and which configuration it is in a header.
@@ -93,13 +109,16 @@ pub fn reloaded(stage: &Stage, plan: &Plan) -> Result<Played> {
         Ok(start.elapsed())
     })?;
     log.at_most(0);
-    let seen = format!("all in {}; each one serves as soon as Envoy has taken it", shown(took));
+    let seen = format!(
+        "all in {}; each one serves as soon as Envoy has taken it",
+        shown(took)
+    );
     let fault = format!("configuration reloaded {} times", plan.reloads);
     site.survived(fault, log, "none fails", seen)
 }
 
-/// What is wrong in many ways. Of bytes that it has refused before Envoy knows the verdict, so those of each number are others;
-/// and it is the number of no good one.
+/// What is wrong in many ways. Of bytes that it has refused before Envoy knows the verdict, so
+/// those of each number are others; and it is the number of no good one.
 fn bad_configurations(number: usize) -> [Value; 5] {
     let with = |path: &str, value: Value| {
         let mut configuration = revision(number);
@@ -137,7 +156,9 @@ pub fn bad_configuration(stage: &Stage, plan: &Plan) -> Result<Played> {
         Ok(sent)
     })?;
     log.at_most(0);
-    let seen = format!("all {sent} refused, the one before kept serving, the next good one was taken each time");
+    let seen = format!(
+        "all {sent} refused, the one before kept serving, the next good one was taken each time"
+    );
     let fault = format!("bad configuration pushed, {sent} times");
     site.survived(fault, log, "none fails", seen)
 }
@@ -147,17 +168,25 @@ type Session = (Vec<u8>, String);
 
 /// A client with a session asks its target only; every other client begins anew each time.
 fn in_session(sessions: &[Mutex<Option<Session>>], number: usize, client: &mut Client) -> Ending {
-    let mut session = sessions[number].lock().unwrap_or_else(PoisonError::into_inner);
+    let mut session = sessions[number]
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if !number.is_multiple_of(2) {
         return load::plain(number, 0, client);
     }
     match &*session {
-        Some((cookie, target)) => load::get(client, &[("cookie", cookie)], |answer| match backend(answer) {
-            same if same == target && !answer.headers().contains_key("set-cookie") => Ending::Good,
-            other => Ending::Wrong(format!(
-                "a session of {target} was answered by {other}, or is a new one"
-            )),
-        }),
+        Some((cookie, target)) => {
+            load::get(client, &[("cookie", cookie)], |answer| {
+                match backend(answer) {
+                    same if same == target && !answer.headers().contains_key("set-cookie") => {
+                        Ending::Good
+                    }
+                    other => Ending::Wrong(format!(
+                        "a session of {target} was answered by {other}, or is a new one"
+                    )),
+                }
+            })
+        }
         None => {
             let mut begun = None;
             let ending = load::get(client, &[], |answer| match cookie(answer) {
@@ -181,7 +210,8 @@ pub fn cookie(answer: &hyper::Response<hyper::body::Bytes>) -> Option<Vec<u8>> {
 
 pub fn workers_doubled(stage: &Stage, plan: &Plan) -> Result<Played> {
     let mut site = stage.site_with(&revision(0), Deployment::hot_restartable)?;
-    let sessions: Vec<Mutex<Option<Session>>> = (0..plan.clients).map(|_| Mutex::default()).collect();
+    let sessions: Vec<Mutex<Option<Session>>> =
+        (0..plan.clients).map(|_| Mutex::default()).collect();
     let address = site.envoy.address()?;
     let ask = |number: usize, _: usize, client: &mut Client| in_session(&sessions, number, client);
     let (mut log, took) = load::under(address, plan, &ask, |watch| {

@@ -52,7 +52,10 @@ impl fmt::Display for Report {
             column.set_cell_alignment(CellAlignment::Right);
         }
         for row in &self.rows {
-            let broken = row.broken.iter().map(|broken| format!("**broken: {broken}**"));
+            let broken = row
+                .broken
+                .iter()
+                .map(|broken| format!("**broken: {broken}**"));
             let seen: Vec<_> = broken.chain([row.seen.clone()]).collect();
             table.add_row([
                 row.fault.clone(),
@@ -94,6 +97,9 @@ mod tests {
         let text = bad.to_string();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 6, "{text}");
-        assert!(lines[5].contains("| **broken: 1 failed**; something |"), "{text}");
+        assert!(
+            lines[5].contains("| **broken: 1 failed**; something |"),
+            "{text}"
+        );
     }
 }

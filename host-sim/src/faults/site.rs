@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 
 /// So that what one worker alone could hide shows.
 pub const WORKERS: u32 = 2;
-/// How long connections go on after a reload and before a restart. (Envoy's default is ten minutes.)
+/// How long connections go on after a reload and before a restart. (Envoy's default is ten
+/// minutes.)
 pub const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// How long counts may take to be right: a VM that trapped is noticed within five seconds, on a machine that has time.
+/// How long counts may take to be right: a VM that trapped is noticed within five seconds, on a
+/// machine that has time.
 const SETTLED: Duration = Duration::from_secs(30);
 /// How often we look.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -50,7 +52,9 @@ impl Stage {
 
     /// The same, with Pointsman in VMs that trap on demand.
     pub fn trapping_site(&self, configuration: &Value) -> Result<Site> {
-        self.site_with(configuration, |deployment| Ok(deployment.with_module(&self.trap)))
+        self.site_with(configuration, |deployment| {
+            Ok(deployment.with_module(&self.trap))
+        })
     }
 
     /// The same with Pointsman as it is, adjusted.
@@ -80,15 +84,18 @@ pub struct Site {
 impl Site {
     /// A counter of each target of a pool, all together.
     pub fn of_targets(&self, pool: &str, counter: &str) -> Result<u64> {
-        self.envoy
-            .filter_sum(&format!("pointsman.pool.{pool}.target."), &format!(".{counter}"))
+        self.envoy.filter_sum(
+            &format!("pointsman.pool.{pool}.target."),
+            &format!(".{counter}"),
+        )
     }
 
     /// Another configuration for the same backends, over LDS. An error is Envoy's refusal.
     pub fn update(&mut self, configuration: Value) -> Result<()> {
         let deployment = self.envoy.deployment().clone();
         let configuration = PluginConfiguration::Struct(configuration);
-        self.envoy.update(deployment.with_configuration(configuration))
+        self.envoy
+            .update(deployment.with_configuration(configuration))
     }
 
     /// Whether a VM has trapped.
@@ -96,8 +103,15 @@ impl Site {
         self.envoy.log().contains(TRAP)
     }
 
-    /// The row of a fault that is over: the promises of the load, and those that hold after every fault.
-    pub fn played(&self, fault: String, mut log: Log, promised: &str, seen: String) -> Result<Played> {
+    /// The row of a fault that is over: the promises of the load, and those that hold after every
+    /// fault.
+    pub fn played(
+        &self,
+        fault: String,
+        mut log: Log,
+        promised: &str,
+        seen: String,
+    ) -> Result<Played> {
         log.nothing_wrong();
         let begin = Instant::now();
         let counted = loop {
@@ -122,7 +136,13 @@ impl Site {
     }
 
     /// The same where no VM may trap.
-    pub fn survived(&self, fault: String, mut log: Log, promised: &str, seen: String) -> Result<Played> {
+    pub fn survived(
+        &self,
+        fault: String,
+        mut log: Log,
+        promised: &str,
+        seen: String,
+    ) -> Result<Played> {
         if self.has_trapped() {
             log.broken.push("a VM has trapped".to_owned());
         }
@@ -141,8 +161,14 @@ impl Site {
 
     /// A backend by its name.
     pub fn backend(&mut self, name: &str) -> Result<&mut crate::backend::Backend> {
-        let mut backends = self.fleet.members_mut().iter_mut().map(|member| &mut member.backend);
-        backends.find(|backend| backend.name() == name).context("a backend")
+        let mut backends = self
+            .fleet
+            .members_mut()
+            .iter_mut()
+            .map(|member| &mut member.backend);
+        backends
+            .find(|backend| backend.name() == name)
+            .context("a backend")
     }
 }
 

@@ -52,7 +52,9 @@ impl Matcher {
             (Matcher::Bytes(wanted), Got::Bytes(bytes)) => wanted == bytes,
             (Matcher::Bytes(wanted), Got::Json(Value::String(text))) => wanted == text.as_bytes(),
             (Matcher::Regex(regex), Got::Bytes(bytes)) => regex.matches_whole(bytes),
-            (Matcher::Regex(regex), Got::Json(Value::String(text))) => regex.matches_whole(text.as_bytes()),
+            (Matcher::Regex(regex), Got::Json(Value::String(text))) => {
+                regex.matches_whole(text.as_bytes())
+            }
             (Matcher::List(matchers), Got::Json(Value::Array(items))) => {
                 matchers.len() == items.len()
                     && matchers
@@ -60,9 +62,11 @@ impl Matcher {
                         .zip(items)
                         .all(|(matcher, item)| matcher.matches(Got::Json(item)))
             }
-            (Matcher::Object(matchers), Got::Json(Value::Object(object))) => matchers
-                .iter()
-                .all(|(key, matcher)| matcher.matches(object.get(key).map_or(Got::Absent, Got::Json))),
+            (Matcher::Object(matchers), Got::Json(Value::Object(object))) => {
+                matchers.iter().all(|(key, matcher)| {
+                    matcher.matches(object.get(key).map_or(Got::Absent, Got::Json))
+                })
+            }
             _ => false,
         }
     }
@@ -135,7 +139,11 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: expected {}, got {}", self.place, self.expected, self.got)
+        write!(
+            f,
+            "{}: expected {}, got {}",
+            self.place, self.expected, self.got
+        )
     }
 }
 
@@ -166,13 +174,21 @@ impl Expect {
             }
         };
         for (key, matcher) in &self.keys {
-            check(key.clone(), matcher, object.get(key).map_or(Got::Absent, Got::Json));
+            check(
+                key.clone(),
+                matcher,
+                object.get(key).map_or(Got::Absent, Got::Json),
+            );
         }
         let none = Pairs::new();
         let upstream = told.upstream_headers.as_ref().unwrap_or(&none);
         for (kind, matchers, pairs) in [
             ("request_headers", &self.request_headers, upstream),
-            ("response_headers", &self.response_headers, &told.response.headers),
+            (
+                "response_headers",
+                &self.response_headers,
+                &told.response.headers,
+            ),
         ] {
             for (name, matcher) in matchers {
                 let value = joined(pairs, name.as_bytes());
@@ -212,10 +228,17 @@ pub fn count_name(value: &Value) -> String {
 pub fn count_failures(expected: &Counts, got: &BTreeMap<(&str, String), u64>) -> Vec<Failure> {
     let mut failures = Vec::new();
     for (key, matchers) in expected {
-        let came = got.keys().filter(|(k, _)| k == key).map(|(_, name)| name.as_str());
+        let came = got
+            .keys()
+            .filter(|(k, _)| k == key)
+            .map(|(_, name)| name.as_str());
         let named = matchers.iter().map(|(name, _)| name.as_str());
         for name in came.chain(named).collect::<BTreeSet<_>>() {
-            let count = Value::from(got.get(&(key.as_str(), name.to_owned())).copied().unwrap_or(0));
+            let count = Value::from(
+                got.get(&(key.as_str(), name.to_owned()))
+                    .copied()
+                    .unwrap_or(0),
+            );
             let none = Matcher::Scalar(Value::from(0));
             let matcher = matchers
                 .iter()

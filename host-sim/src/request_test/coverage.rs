@@ -1,8 +1,8 @@
 //! Which routes and which conditions the requests of tests reached.
 //!
-//! Routes are looked at in their order until one matches, blocks and their conditions likewise, up to the first that fails. A
-//! condition is reached when it was true in one look and false in another: tests that only ever see it true would not notice if
-//! it were gone.
+//! Routes are looked at in their order until one matches, blocks and their conditions likewise, up
+//! to the first that fails. A condition is reached when it was true in one look and false in
+//! another: tests that only ever see it true would not notice if it were gone.
 
 use pointsman_core::client_ip::Network;
 use pointsman_core::config::Config;
@@ -79,7 +79,11 @@ impl Coverage {
     pub fn merge(&mut self, other: &Coverage) {
         for (ours, theirs) in self.routes.iter_mut().zip(&other.routes) {
             ours.reached |= theirs.reached;
-            let seen = ours.blocks.iter_mut().flatten().zip(theirs.blocks.iter().flatten());
+            let seen = ours
+                .blocks
+                .iter_mut()
+                .flatten()
+                .zip(theirs.blocks.iter().flatten());
             for (ours, theirs) in seen {
                 ours.was_true |= theirs.was_true;
                 ours.was_false |= theirs.was_false;
@@ -116,7 +120,10 @@ impl Coverage {
 
     /// How many routes and conditions were reached, of how many.
     pub fn count(&self) -> (usize, usize) {
-        let conditions = self.routes.iter().map(|route| route.blocks.iter().flatten().count());
+        let conditions = self
+            .routes
+            .iter()
+            .map(|route| route.blocks.iter().flatten().count());
         let total = self.routes.len() + conditions.sum::<usize>();
         let unreached = self.unreached_routes().count() + self.unreached_conditions().count();
         (total - unreached, total)
@@ -143,14 +150,21 @@ fn conditions(block: &Block) -> Vec<Seen> {
         push(Mismatch::Path, format!("path: {path}"));
     }
     if let Some(scheme) = &block.scheme {
-        push(Mismatch::Scheme, format!("scheme: {}", scheme.escape_ascii()));
+        push(
+            Mismatch::Scheme,
+            format!("scheme: {}", scheme.escape_ascii()),
+        );
     }
     if !block.methods.is_empty() {
         let methods = block.methods.iter().map(|method| method.escape_ascii());
         push(Mismatch::Method, format!("method: {}", either(methods)));
     }
     for (kind, conditions, mismatch) in [
-        ("header", &block.headers, Mismatch::Header as fn(usize) -> Mismatch),
+        (
+            "header",
+            &block.headers,
+            Mismatch::Header as fn(usize) -> Mismatch,
+        ),
         ("cookie", &block.cookies, Mismatch::Cookie),
         ("query", &block.query, Mismatch::Query),
     ] {

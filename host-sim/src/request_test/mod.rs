@@ -1,22 +1,26 @@
 //! Request tests: files of requests and of what must become of each, run on any [`Host`].
 //!
-//! The format stands in the interface ("Command line"). What this adds to it, and where it had to choose:
+//! The format stands in the interface ("Command line"). What this adds to it, and where it had to
+//! choose:
 //!
 //! - `config` may be the configuration itself in place of a path.
-//! - Text is UTF-8. Where a header's value or a URL needs other bytes it is `{ bytes: "\xff" }`: each character of the
-//!   string, at most U+00FF, is one byte. The same form is a matcher.
-//! - Whole numbers and booleans are taken as their text in header values; other numbers must be quoted, since YAML
-//!   would change them (`1.10`).
+//! - Text is UTF-8. Where a header's value or a URL needs other bytes it is `{ bytes: "\xff" }`:
+//!   each character of the string, at most U+00FF, is one byte. The same form is a matcher.
+//! - Whole numbers and booleans are taken as their text in header values; other numbers must be
+//!   quoted, since YAML would change them (`1.10`).
 //! - `{ regex: … }` is a matcher: as in the configuration, on bytes and the whole value.
 //! - `expect` has one key more than explain's object, `body`: of the response.
-//! - The matchers stand wherever a value stands. In `trace`, lists compare item by item, and of an object only the
-//!   keys that are given.
-//! - `cookies: keep` on a step sends the cookies that earlier steps of the test were given. The client of a test never
-//!   forgets one by itself, so that it is the filter that judges an old one; `Max-Age=0` takes it away.
-//! - `after` is waited for once, before the first of `repeat` requests. `expect` holds for every one of them.
-//! - `expect_counts: { target: { blue: 9, green: 1 } }` beside a `repeat`: how often each value of a key of explain's
-//!   object came. A value that is not named must not come.
-//! - `connection: new` on a step drops the connections that the client kept, so that another worker may get the request.
+//! - The matchers stand wherever a value stands. In `trace`, lists compare item by item, and of an
+//!   object only the keys that are given.
+//! - `cookies: keep` on a step sends the cookies that earlier steps of the test were given. The
+//!   client of a test never forgets one by itself, so that it is the filter that judges an old one;
+//!   `Max-Age=0` takes it away.
+//! - `after` is waited for once, before the first of `repeat` requests. `expect` holds for every
+//!   one of them.
+//! - `expect_counts: { target: { blue: 9, green: 1 } }` beside a `repeat`: how often each value of
+//!   a key of explain's object came. A value that is not named must not come.
+//! - `connection: new` on a step drops the connections that the client kept, so that another worker
+//!   may get the request.
 //!
 //! Tests do not feel each other where the host can have it so: the simulator starts anew for each.
 
@@ -64,9 +68,15 @@ pub struct Failed {
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let differences = self.differences.iter().map(|difference| format!("  {difference}"));
+        let differences = self
+            .differences
+            .iter()
+            .map(|difference| format!("  {difference}"));
         let request = Some(self.request.clone()).filter(|request| !request.is_empty());
-        let lines = request.into_iter().chain(self.error.clone()).chain(differences);
+        let lines = request
+            .into_iter()
+            .chain(self.error.clone())
+            .chain(differences);
         let hint = self.hint.iter().map(|hint| format!("  {hint}"));
         f.write_str(&lines.chain(hint).collect::<Vec<_>>().join("\n"))
     }
@@ -81,9 +91,12 @@ pub struct Report {
     pub coverage: Coverage,
 }
 
-/// Runs every test of a file; `host` gives the host of one test, which starts with nothing kept from earlier ones where
-/// it can.
-pub fn run<'h>(file: &File, mut host: impl FnMut() -> Result<Box<dyn Host + 'h>, String>) -> Report {
+/// Runs every test of a file; `host` gives the host of one test, which starts with nothing kept
+/// from earlier ones where it can.
+pub fn run<'h>(
+    file: &File,
+    mut host: impl FnMut() -> Result<Box<dyn Host + 'h>, String>,
+) -> Report {
     let mut coverage = Coverage::new(&file.loaded);
     let outcome = |test: &Test| {
         let started = Instant::now();
@@ -106,7 +119,12 @@ pub fn run<'h>(file: &File, mut host: impl FnMut() -> Result<Box<dyn Host + 'h>,
     Report { outcomes, coverage }
 }
 
-fn run_test(test: &Test, file: &File, host: &mut dyn Host, coverage: &mut Coverage) -> Result<(), Failed> {
+fn run_test(
+    test: &Test,
+    file: &File,
+    host: &mut dyn Host,
+    coverage: &mut Coverage,
+) -> Result<(), Failed> {
     let mut jar = Jar::default();
     for (number, step) in test.steps.iter().enumerate() {
         let place = |time: u32| {
@@ -173,9 +191,12 @@ fn run_test(test: &Test, file: &File, host: &mut dyn Host, coverage: &mut Covera
     Ok(())
 }
 
-/// Why the route that was expected did not match, where one was and it stands before the one that did.
+/// Why the route that was expected did not match, where one was and it stands before the one that
+/// did.
 fn why_not(differences: &[Failure], object: &Map<String, Value>) -> Option<String> {
-    let expected = differences.iter().find(|difference| difference.place == "route")?;
+    let expected = differences
+        .iter()
+        .find(|difference| difference.place == "route")?;
     let mut looked = object["trace"].as_array()?.iter();
     // Differences are written as JSON.
     let wanted: Value = serde_json::from_str(&expected.expected).ok()?;

@@ -49,7 +49,8 @@ pub struct Step {
     pub counts: Counts,
 }
 
-/// The most repetitions of a step: a second or so on the simulator. More is a load test, which is another tool's work.
+/// The most repetitions of a step: a second or so on the simulator. More is a load test, which is
+/// another tool's work.
 pub const MAX_REPEAT: u32 = 100_000;
 
 const FILE: &[&str] = &["config", "tests"];
@@ -86,7 +87,8 @@ impl From<String> for Errors {
 }
 
 impl File {
-    /// Reads a file and the configuration that it names, by itself or inside an Envoy configuration.
+    /// Reads a file and the configuration that it names, by itself or inside an Envoy
+    /// configuration.
     pub fn read(path: &Path) -> Result<File, Errors> {
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
         File::parse(&text, |config| {
@@ -96,22 +98,33 @@ impl File {
     }
 
     /// Reads a file's text; `read` reads the configuration that it names.
-    pub fn parse(text: &str, read: impl Fn(&str) -> Result<config::value::Value, String>) -> Result<File, Errors> {
+    pub fn parse(
+        text: &str,
+        read: impl Fn(&str) -> Result<config::value::Value, String>,
+    ) -> Result<File, Errors> {
         // Words such as `no` and `on` are text, as YAML 1.2 has it.
         let options = serde_saphyr::options! { strict_booleans: true };
-        let file: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())?;
+        let file: Value = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| error.to_string())?;
         let top = mapping("", &file)?;
         only("", top, FILE)?;
         let config = match required("", top, "config")? {
             Value::String(path) => read(path)?,
-            inline @ Value::Object(_) => serde_json::from_value(inline.clone()).map_err(|error| error.to_string())?,
-            other => return Err(wrong("config", other, "a path, or the configuration itself").into()),
+            inline @ Value::Object(_) => {
+                serde_json::from_value(inline.clone()).map_err(|error| error.to_string())?
+            }
+            other => {
+                return Err(wrong("config", other, "a path, or the configuration itself").into());
+            }
         };
-        let loaded = Config::from_value(&config).map_err(|problems| format!("config: {problems}"))?;
+        let loaded =
+            Config::from_value(&config).map_err(|problems| format!("config: {problems}"))?;
         let config = configuration::to_json(&config);
         let tests = list("tests", required("", top, "tests")?)?;
         if tests.is_empty() {
-            return Err("tests: found none, a file has at least one".to_owned().into());
+            return Err("tests: found none, a file has at least one"
+                .to_owned()
+                .into());
         }
         let mut errors = Vec::new();
         let tests = tests
@@ -124,7 +137,11 @@ impl File {
             })
             .collect();
         if errors.is_empty() {
-            Ok(File { config, loaded, tests })
+            Ok(File {
+                config,
+                loaded,
+                tests,
+            })
         } else {
             Err(Errors(errors))
         }
@@ -154,7 +171,10 @@ fn test(place: &str, value: &Value) -> Result<Test, String> {
             step(place, &step_alone).map(|step| vec![step])
         }
     };
-    Ok(Test { name, steps: steps? })
+    Ok(Test {
+        name,
+        steps: steps?,
+    })
 }
 
 fn step(place: &str, map: &Map<String, Value>) -> Result<Step, String> {
@@ -173,7 +193,11 @@ fn step(place: &str, map: &Map<String, Value>) -> Result<Step, String> {
         Some(value) => Err(wrong(&at(place, key), value, &format!("`{word}`"))),
     };
     Ok(Step {
-        ask: request(&at(place, "request"), required(place, map, "request")?, upstream)?,
+        ask: request(
+            &at(place, "request"),
+            required(place, map, "request")?,
+            upstream,
+        )?,
         repeat: match map.get("repeat") {
             None => 1,
             Some(value) => number(&at(place, "repeat"), value, 1..=u64::from(MAX_REPEAT))? as u32,
@@ -204,7 +228,8 @@ fn request(place: &str, value: &Value, upstream: Response) -> Result<Ask, String
         Some(value) => string(&at(place, "method"), value)?.into_bytes(),
     };
     let url = bytes(&at(place, "url"), required(place, map, "url")?)?;
-    let mut ask = ask(&method, &url, upstream).map_err(|error| format!("{}: {error}", at(place, "url")))?;
+    let mut ask =
+        ask(&method, &url, upstream).map_err(|error| format!("{}: {error}", at(place, "url")))?;
     if let Some(value) = map.get("headers") {
         ask.headers = pairs(&at(place, "headers"), value)?;
     }
@@ -215,18 +240,26 @@ fn request(place: &str, value: &Value, upstream: Response) -> Result<Ask, String
     }
     if let Some(value) = map.get("roll") {
         let roll = value.as_f64().filter(|roll| (0.0..1.0).contains(roll));
-        ask.roll = Some(roll.ok_or_else(|| wrong(&at(place, "roll"), value, "a number from 0 to below 1"))?);
+        ask.roll = Some(
+            roll.ok_or_else(|| wrong(&at(place, "roll"), value, "a number from 0 to below 1"))?,
+        );
     }
     Ok(ask)
 }
 
-/// A request of this method to this URL, without headers. A fragment is dropped, as every client does.
+/// A request of this method to this URL, without headers. A fragment is dropped, as every client
+/// does.
 pub fn ask(method: &[u8], url: &[u8], upstream: Response) -> Result<Ask, String> {
     let shown = || explain::shown(url);
     let scheme: &[u8] = match url {
         _ if url.starts_with(b"http://") => b"http",
         _ if url.starts_with(b"https://") => b"https",
-        _ => return Err(format!("found `{}`, a URL starts with http:// or https://", shown())),
+        _ => {
+            return Err(format!(
+                "found `{}`, a URL starts with http:// or https://",
+                shown()
+            ));
+        }
     };
     if let Some(byte) = url.iter().find(|byte| **byte <= b' ' || **byte == 0x7f) {
         return Err(format!(
@@ -236,7 +269,11 @@ pub fn ask(method: &[u8], url: &[u8], upstream: Response) -> Result<Ask, String>
     }
     let rest = &url[scheme.len() + b"://".len()..];
     let rest = rest.split(|byte| *byte == b'#').next().unwrap_or_default();
-    let (authority, target) = rest.split_at(rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len()));
+    let (authority, target) = rest.split_at(
+        rest.iter()
+            .position(|byte| b"/?".contains(byte))
+            .unwrap_or(rest.len()),
+    );
     if authority.is_empty() {
         return Err(format!("found `{}`, a URL names a host", shown()));
     }
@@ -286,7 +323,11 @@ fn pairs(place: &str, value: &Value) -> Result<Pairs, String> {
                     name.to_ascii_lowercase().into_bytes(),
                     header_value(&at(&place, name), value)?,
                 )),
-                _ => Err(wrong(&place, pair, "a pair of name and value: `[name, value]`")),
+                _ => Err(wrong(
+                    &place,
+                    pair,
+                    "a pair of name and value: `[name, value]`",
+                )),
             }
         })
         .collect()
@@ -360,7 +401,11 @@ fn matcher(place: &str, value: &Value) -> Result<Matcher, String> {
                 match key.as_str() {
                     "one_of" => Matcher::OneOf(all(list(place, value)?)?),
                     "not" => Matcher::Not(Box::new(matcher(place, value)?)),
-                    "present" => Matcher::Present(value.as_bool().ok_or_else(|| wrong(place, value, "true or false"))?),
+                    "present" => Matcher::Present(
+                        value
+                            .as_bool()
+                            .ok_or_else(|| wrong(place, value, "true or false"))?,
+                    ),
                     "regex" => {
                         let regex = Regex::new(&string(place, value)?, false);
                         Matcher::Regex(regex.map_err(|error| format!("{place}: {error}"))?)
@@ -368,7 +413,11 @@ fn matcher(place: &str, value: &Value) -> Result<Matcher, String> {
                     _ => Matcher::Bytes(latin1(place, value)?),
                 }
             }
-            Some(_) if map.keys().all(|key| explain::TRACE_KEYS.contains(&key.as_str())) => {
+            Some(_)
+                if map
+                    .keys()
+                    .all(|key| explain::TRACE_KEYS.contains(&key.as_str())) =>
+            {
                 Matcher::Object(named_matchers(place, value)?)
             }
             _ => {
@@ -376,7 +425,10 @@ fn matcher(place: &str, value: &Value) -> Result<Matcher, String> {
                 return Err(wrong(
                     place,
                     value,
-                    &format!("a value, or an object of one key of {}", MATCHERS.join(", ")),
+                    &format!(
+                        "a value, or an object of one key of {}",
+                        MATCHERS.join(", ")
+                    ),
                 ));
             }
         },
@@ -397,7 +449,9 @@ fn bytes(place: &str, value: &Value) -> Result<Vec<u8>, String> {
 }
 
 fn latin1(place: &str, value: &Value) -> Result<Vec<u8>, String> {
-    let byte = |char: char| u8::try_from(u32::from(char)).map_err(|_| format!("{place}: `{char}` is more than a byte"));
+    let byte = |char: char| {
+        u8::try_from(u32::from(char)).map_err(|_| format!("{place}: `{char}` is more than a byte"))
+    };
     string(place, value)?.chars().map(byte).collect()
 }
 
@@ -413,18 +467,23 @@ fn duration(place: &str, value: &Value) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err(error()),
     };
-    let count: u32 = text[..text.len() - unit.len()].parse().map_err(|_| error())?;
+    let count: u32 = text[..text.len() - unit.len()]
+        .parse()
+        .map_err(|_| error())?;
     Ok(Duration::from_millis(u64::from(count) * millis))
 }
 
 fn number(place: &str, value: &Value, range: std::ops::RangeInclusive<u64>) -> Result<u64, String> {
-    value.as_u64().filter(|number| range.contains(number)).ok_or_else(|| {
-        wrong(
-            place,
-            value,
-            &format!("a whole number from {} to {}", range.start(), range.end()),
-        )
-    })
+    value
+        .as_u64()
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| {
+            wrong(
+                place,
+                value,
+                &format!("a whole number from {} to {}", range.start(), range.end()),
+            )
+        })
 }
 
 fn string(place: &str, value: &Value) -> Result<String, String> {
@@ -442,7 +501,9 @@ fn list<'v>(place: &str, value: &'v Value) -> Result<&'v [Value], String> {
 }
 
 fn mapping<'v>(place: &str, value: &'v Value) -> Result<&'v Map<String, Value>, String> {
-    value.as_object().ok_or_else(|| wrong(place, value, "a mapping"))
+    value
+        .as_object()
+        .ok_or_else(|| wrong(place, value, "a mapping"))
 }
 
 fn required<'v>(place: &str, map: &'v Map<String, Value>, key: &str) -> Result<&'v Value, String> {
@@ -455,7 +516,11 @@ fn required<'v>(place: &str, map: &'v Map<String, Value>, key: &str) -> Result<&
 fn only(place: &str, map: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
     match map.keys().find(|key| !known.contains(&key.as_str())) {
         None => Ok(()),
-        Some(key) => Err(format!("{}: unknown key{}", at(place, key), nearest(key, known))),
+        Some(key) => Err(format!(
+            "{}: unknown key{}",
+            at(place, key),
+            nearest(key, known)
+        )),
     }
 }
 
@@ -485,7 +550,9 @@ mod tests {
     use super::*;
 
     fn errors_of(text: &str) -> Vec<String> {
-        File::parse(text, |path| Err(format!("no {path}"))).expect_err(text).0
+        File::parse(text, |path| Err(format!("no {path}")))
+            .expect_err(text)
+            .0
     }
 
     #[test]
@@ -530,21 +597,30 @@ tests:
                 }
             }
         );
-        let [first, second] = &nothing.steps[..] else { panic!() };
+        let [first, second] = &nothing.steps[..] else {
+            panic!()
+        };
         assert_eq!(first.ask.target, b"/\xe9");
         assert_eq!(
             (first.repeat, first.keep_cookies, first.new_connection),
             (1, false, false)
         );
-        assert_eq!((second.repeat, second.after), (3, Duration::from_millis(250)));
+        assert_eq!(
+            (second.repeat, second.after),
+            (3, Duration::from_millis(250))
+        );
         assert_eq!((second.keep_cookies, second.new_connection), (true, true));
     }
 
     #[test]
     fn configuration_is_read_from_the_path_that_the_file_names() {
-        let text = "{ config: shop.yaml, tests: [ { name: a, request: { url: http://h }, expect: {} } ] }";
+        let text =
+            "{ config: shop.yaml, tests: [ { name: a, request: { url: http://h }, expect: {} } ] }";
         let config = |path: &str| serde_json::json!({ "routes": [{ "name": path, "pass": true }] });
-        let file = File::parse(text, |path| Ok(serde_json::from_value(config(path)).unwrap())).unwrap();
+        let file = File::parse(text, |path| {
+            Ok(serde_json::from_value(config(path)).unwrap())
+        })
+        .unwrap();
         assert_eq!(&*file.loaded.routes[0].name, "shop.yaml");
         assert_eq!(errors_of(text), ["no shop.yaml"]);
     }
@@ -605,10 +681,17 @@ tests:
             ("config: {}", "`tests` is missing"),
             ("config: {}\ntests: []", "tests: found none"),
             ("config: 1\ntests: []", "config: found 1"),
-            ("confg: {}\ntests: []", "confg: unknown key, did you mean `config`?"),
+            (
+                "confg: {}\ntests: []",
+                "confg: unknown key, did you mean `config`?",
+            ),
             ("[]", "the file: found [], should be a mapping"),
         ] {
-            assert!(errors_of(text)[0].contains(part), "{text}: {:?}", errors_of(text));
+            assert!(
+                errors_of(text)[0].contains(part),
+                "{text}: {:?}",
+                errors_of(text)
+            );
         }
     }
 }

@@ -43,7 +43,8 @@ const CONFIG: &str = "config: { routes: [ { name: a, pass: true }, { name: b, pa
 /// Runs one test, given in flow style without its name.
 fn run_one(test: &str) -> (Scripted, Report) {
     let text = format!("{CONFIG}\ntests: [ {{ name: one, {test} }} ]");
-    let file = File::parse(&text, |_| unreachable!()).unwrap_or_else(|errors| panic!("{text}: {errors}"));
+    let file =
+        File::parse(&text, |_| unreachable!()).unwrap_or_else(|errors| panic!("{text}: {errors}"));
     let host = Rc::new(RefCell::new(Scripted::default()));
     let report = run(&file, || Ok(Box::new(host.clone())));
     (host.take(), report)
@@ -70,7 +71,10 @@ fn every_matcher_accepts_what_it_names_and_nothing_else() {
         ("{ cluster: { bytes: blue } }", true),
         ("{ request_headers: { X-A: \"1,\\xe9\" } }", true),
         ("{ request_headers: { x-a: \"1\" } }", false),
-        ("{ request_headers: { x-n: 7, x-b: { bytes: \"\\xff\" } } }", true),
+        (
+            "{ request_headers: { x-n: 7, x-b: { bytes: \"\\xff\" } } }",
+            true,
+        ),
         ("{ request_headers: { x-b: { bytes: \"\\xfe\" } } }", false),
         (
             "{ request_headers: { x-b: { regex: \"(?-u:[\\\\x80-\\\\xff])\" } } }",
@@ -89,7 +93,11 @@ fn every_matcher_accepts_what_it_names_and_nothing_else() {
              upstream_response: {{ headers: [[x-r, s]], body: hello }},
              expect: {expect}"
         ));
-        assert_eq!(report.outcomes[0].failure.is_none(), passes, "{expect}: {report:?}");
+        assert_eq!(
+            report.outcomes[0].failure.is_none(),
+            passes,
+            "{expect}: {report:?}"
+        );
     }
 }
 
@@ -100,7 +108,11 @@ fn failure_says_where_what_was_expected_and_what_came() {
                   { request: { url: \"http://h/p\" }, repeat: 2, expect: { cluster: green, request_headers: { a: { not: null } } } } ]",
     );
     assert_eq!(
-        report.outcomes[0].failure.as_ref().map(ToString::to_string).as_deref(),
+        report.outcomes[0]
+            .failure
+            .as_ref()
+            .map(ToString::to_string)
+            .as_deref(),
         Some(
             "step 2, request 1 of 2: GET http://h/p\n  cluster: expected \"green\", got \"blue\"\n  \
              request_headers.a: expected not nothing, got nothing"
@@ -111,7 +123,10 @@ fn failure_says_where_what_was_expected_and_what_came() {
 #[test]
 fn routes_that_no_request_reached_are_named() {
     let (_, report) = run_one("request: { url: \"http://h\" }, expect: {}");
-    assert_eq!(report.coverage.unreached_routes().collect::<Vec<_>>(), ["b"]);
+    assert_eq!(
+        report.coverage.unreached_routes().collect::<Vec<_>>(),
+        ["b"]
+    );
 }
 
 #[test]
@@ -149,7 +164,17 @@ fn kept_cookies_are_those_that_were_given_and_not_taken_away() {
                 .map_or("none".to_owned(), |(_, value)| explain::shown(value))
         })
         .collect();
-    assert_eq!(sent, ["none", "a=1=2; b=2", "none", "c=4; a=1=2; b=2", "b=3", "none"]);
+    assert_eq!(
+        sent,
+        [
+            "none",
+            "a=1=2; b=2",
+            "none",
+            "c=4; a=1=2; b=2",
+            "b=3",
+            "none"
+        ]
+    );
 }
 
 #[test]
@@ -168,7 +193,10 @@ fn step_waits_once_and_repeats() {
 fn counts_are_exact() {
     for (counts, failure) in [
         ("{ cluster: { blue: 3 } }", None),
-        ("{ cluster: { blue: { one_of: [2, 3] } }, pool: { \"null\": 3 } }", None),
+        (
+            "{ cluster: { blue: { one_of: [2, 3] } }, pool: { \"null\": 3 } }",
+            None,
+        ),
         (
             "{ cluster: { blue: 2 } }",
             Some("  count of cluster blue: expected 2, got 3"),
@@ -177,7 +205,10 @@ fn counts_are_exact() {
             "{ cluster: { blue: 3, green: 1 } }",
             Some("  count of cluster green: expected 1, got 0"),
         ),
-        ("{ cluster: {} }", Some("  count of cluster blue: expected 0, got 3")),
+        (
+            "{ cluster: {} }",
+            Some("  count of cluster blue: expected 0, got 3"),
+        ),
     ] {
         let (_, report) = run_one(&format!(
             "request: {{ url: \"http://h\" }}, repeat: 3, expect_counts: {counts}"
@@ -191,7 +222,9 @@ fn counts_are_exact() {
 #[test]
 fn host_that_fails_fails_the_test() {
     let file = File::parse(
-        &format!("{CONFIG}\ntests: [ {{ name: one, request: {{ url: \"http://h\" }}, expect: {{}} }} ]"),
+        &format!(
+            "{CONFIG}\ntests: [ {{ name: one, request: {{ url: \"http://h\" }}, expect: {{}} }} ]"
+        ),
         |_| unreachable!(),
     );
     let report = run(&file.unwrap(), || Err("no host".to_owned()));
@@ -205,7 +238,8 @@ fn condition_is_reached_when_it_was_true_and_false() {
         { name: a, match: [ { hosts: [h], methods: [GET] }, { path: { prefix: / } } ], pass: true },
         { name: b, match: { headers: [ { name: x, exact: "1" }, { name: y, present: true } ] }, pass: true } ] }"#;
     let unreached = |tests: &str| {
-        let file = File::parse(&format!("{config}\ntests: [ {tests} ]"), |_| unreachable!()).unwrap();
+        let file =
+            File::parse(&format!("{config}\ntests: [ {tests} ]"), |_| unreachable!()).unwrap();
         let host = Rc::new(RefCell::new(Scripted::default()));
         let report = run(&file, || Ok(Box::new(host.clone())));
         let unreached = report.coverage.unreached_conditions();

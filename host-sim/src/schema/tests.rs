@@ -21,8 +21,11 @@ fn validator() -> Validator {
 
 /// The files that between them have every key.
 fn full() -> [Value; 2] {
-    ["envoy-config/pointsman.yaml", "filter/core/src/config/interface.yaml"]
-        .map(|file| configuration::read(&root().join(file)).unwrap())
+    [
+        "envoy-config/pointsman.yaml",
+        "filter/core/src/config/interface.yaml",
+    ]
+    .map(|file| configuration::read(&root().join(file)).unwrap())
 }
 
 fn yaml_files(directory: &str) -> Vec<PathBuf> {
@@ -35,7 +38,8 @@ fn yaml_files(directory: &str) -> Vec<PathBuf> {
 
 #[test]
 fn shipped_schema_is_the_generated_one() {
-    let shipped = fs::read_to_string(root().join("envoy-config/pointsman.schema.json")).unwrap_or_default();
+    let shipped =
+        fs::read_to_string(root().join("envoy-config/pointsman.schema.json")).unwrap_or_default();
     assert!(
         serde_json::from_str(&shipped).ok() == Some(schema().to_value()),
         "cargo run -p host-sim -- schema > envoy-config/pointsman.schema.json"
@@ -58,7 +62,10 @@ fn examples_are_valid() {
     );
     assert!(trees.len() > 20);
     for tree in trees {
-        let errors: Vec<_> = validator.iter_errors(&tree).map(|error| error.to_string()).collect();
+        let errors: Vec<_> = validator
+            .iter_errors(&tree)
+            .map(|error| error.to_string())
+            .collect();
         assert!(errors.is_empty(), "{errors:#?}\n{tree}");
     }
 }
@@ -106,7 +113,11 @@ fn keys_are_those_of_the_parser() {
             let Err(problems) = Config::from_value(&with_unknown) else {
                 continue;
             };
-            for problem in problems.0.iter().filter(|problem| problem.found == "unknown key") {
+            for problem in problems
+                .0
+                .iter()
+                .filter(|problem| problem.found == "unknown key")
+            {
                 let keys = problem.expected.strip_prefix("one of ").unwrap();
                 parsed.insert(keys.split(", ").map(str::to_owned).collect());
                 assert!(!validator.is_valid(&to_json(&with_unknown)), "{problem}");
@@ -203,7 +214,9 @@ fn what_the_parser_takes_the_schema_takes() {
     // Parts of configurations stand in places where they were not, too.
     let parts: Vec<Value> = trees
         .iter()
-        .flat_map(|tree| (0..nodes(tree)).map(|at| nth(&mut tree.clone(), &mut { at }).unwrap().clone()))
+        .flat_map(|tree| {
+            (0..nodes(tree)).map(|at| nth(&mut tree.clone(), &mut { at }).unwrap().clone())
+        })
         .filter(|part| nodes(part) < 20)
         .collect();
     let (mut taken, mut refused_by_schema) = (0, 0);

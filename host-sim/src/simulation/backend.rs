@@ -1,5 +1,5 @@
-//! A target as the proxy meets it: so many slots, a queue before them, a service time for each request, and what goes
-//! wrong with it.
+//! A target as the proxy meets it: so many slots, a queue before them, a service time for each
+//! request, and what goes wrong with it.
 
 use super::service::Service;
 use slab::Slab;
@@ -39,7 +39,8 @@ pub struct Job<O> {
     pub service: u64,
 }
 
-/// A job that a target has begun: it ends `after` so many nanoseconds, unless the target is reset or stops before.
+/// A job that a target has begun: it ends `after` so many nanoseconds, unless the target is reset
+/// or stops before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Begun {
     /// For [`Backend::end`].
@@ -105,14 +106,19 @@ impl<O: Copy> Backend<O> {
         if self.has_slot() {
             return Arrived::Begun(self.begin(job, now));
         }
-        if self.model.queue.is_some_and(|most| self.waiting.len() >= most) {
+        if self
+            .model
+            .queue
+            .is_some_and(|most| self.waiting.len() >= most)
+        {
             return Arrived::Overflow;
         }
         self.waiting.push_back(job);
         Arrived::Waits
     }
 
-    /// A job is done: whose it was, and the one that is begun in its place. None: the ticket is worthless.
+    /// A job is done: whose it was, and the one that is begun in its place. None: the ticket is
+    /// worthless.
     pub fn end(&mut self, ticket: Ticket, now: u64) -> Option<(O, Option<Begun>)> {
         if ticket.life != self.life {
             return None;
@@ -129,7 +135,10 @@ impl<O: Copy> Backend<O> {
     pub fn reset(&mut self) -> Vec<O> {
         self.life += 1;
         let serving = self.serving.drain().map(|(job, _)| job);
-        let lost: Vec<_> = serving.chain(self.waiting.drain(..)).map(|job| job.owner).collect();
+        let lost: Vec<_> = serving
+            .chain(self.waiting.drain(..))
+            .map(|job| job.owner)
+            .collect();
         lost
     }
 
@@ -138,7 +147,10 @@ impl<O: Copy> Backend<O> {
         self.life += 1;
         self.hung = true;
         let begun = self.serving.drain().map(|(job, _)| job).collect::<Vec<_>>();
-        begun.into_iter().rev().for_each(|job| self.waiting.push_front(job));
+        begun
+            .into_iter()
+            .rev()
+            .for_each(|job| self.waiting.push_front(job));
     }
 
     /// Goes on, with everything that it was sent: what is begun now.
@@ -158,7 +170,8 @@ impl<O: Copy> Backend<O> {
         self.serving.len() + self.waiting.len()
     }
 
-    /// When a job that arrived now would be begun, in nanoseconds. It sees every service time, those of the future too.
+    /// When a job that arrived now would be begun, in nanoseconds. It sees every service time,
+    /// those of the future too.
     pub fn foreseen(&self, now: u64) -> u64 {
         let Some(slots) = self.model.concurrency else {
             return now;
@@ -179,7 +192,11 @@ impl<O: Copy> Backend<O> {
     }
 
     fn has_slot(&self) -> bool {
-        !self.hung && self.model.concurrency.is_none_or(|most| self.serving.len() < most)
+        !self.hung
+            && self
+                .model
+                .concurrency
+                .is_none_or(|most| self.serving.len() < most)
     }
 
     fn begin(&mut self, job: Job<O>, now: u64) -> Begun {

@@ -24,11 +24,11 @@ pub enum Measure {
     Retries,
     /// `share`: of the requests that any target answered, the part that `target` answered.
     Share,
-    /// `miscounted`: the most by which the filter's count of requests in flight was off, over all targets together, at any of the
-    /// run's samples.
+    /// `miscounted`: the most by which the filter's count of requests in flight was off, over all
+    /// targets together, at any of the run's samples.
     Miscounted,
-    /// `p50`, `p90`, `p99`, `p999`: the latency, in nanoseconds, that this part of the requests (in thousandths) did not exceed.
-    /// Requests that a limit refused are not counted.
+    /// `p50`, `p90`, `p99`, `p999`: the latency, in nanoseconds, that this part of the requests (in
+    /// thousandths) did not exceed. Requests that a limit refused are not counted.
     Latency(u16),
 }
 
@@ -92,8 +92,13 @@ impl Part {
     fn has(&self, record: &Record, whichever: bool) -> bool {
         record.start >= self.from
             && self.until.is_none_or(|until| record.start < until)
-            && self.traffic.is_none_or(|traffic| record.traffic as usize == traffic)
-            && (whichever || self.target.is_none_or(|target| record.target == Some(target as u16)))
+            && self
+                .traffic
+                .is_none_or(|traffic| record.traffic as usize == traffic)
+            && (whichever
+                || self
+                    .target
+                    .is_none_or(|target| record.target == Some(target as u16)))
     }
 }
 
@@ -101,8 +106,13 @@ impl Measure {
     /// Measures a part of a run. None: nothing was there to be measured.
     pub fn of(self, run: &Run, part: &Part) -> Option<f64> {
         let whichever = self == Measure::Share;
-        let records = || run.records.iter().filter(|record| part.has(record, whichever));
-        let count = |good: fn(&Record) -> bool| records().filter(|record| good(record)).count() as f64;
+        let records = || {
+            run.records
+                .iter()
+                .filter(|record| part.has(record, whichever))
+        };
+        let count =
+            |good: fn(&Record) -> bool| records().filter(|record| good(record)).count() as f64;
         let all = records().count() as f64;
         let some = |of: f64, all: f64| (all > 0.0).then(|| of / all);
         match self {
@@ -124,7 +134,8 @@ impl Measure {
                 let samples = run.samples.iter().filter(|sample| is_part(sample.at));
                 let off = |sample: &Sample| {
                     let targets = sample.targets.iter().enumerate();
-                    let targets = targets.filter(|(place, _)| part.target.is_none_or(|target| target == *place));
+                    let targets = targets
+                        .filter(|(place, _)| part.target.is_none_or(|target| target == *place));
                     targets
                         .map(|(_, target)| target.counted.abs_diff(target.in_flight))
                         .sum::<u32>()
@@ -154,11 +165,14 @@ impl Expectation {
     /// Holds it against a run.
     pub fn judge(&self, run: &Run) -> Judged {
         let found = self.measure.of(run, &self.part);
-        let good = found
-            .is_some_and(|found| self.min.is_none_or(|min| found >= min) && self.max.is_none_or(|max| found <= max));
+        let good = found.is_some_and(|found| {
+            self.min.is_none_or(|min| found >= min) && self.max.is_none_or(|max| found <= max)
+        });
         Judged {
             label: self.label.clone(),
-            found: found.map_or("nothing to measure".to_owned(), |found| self.measure.show(found)),
+            found: found.map_or("nothing to measure".to_owned(), |found| {
+                self.measure.show(found)
+            }),
             good,
         }
     }
@@ -182,7 +196,12 @@ pub fn milliseconds(nanoseconds: f64) -> String {
 }
 
 /// Reads `{ p99: { max: 300ms }, target: web-green, from: 10s }`.
-pub fn read(node: &Node<'_>, targets: &Names<'_>, traffic: &Names<'_>, report: &mut Report) -> Option<Expectation> {
+pub fn read(
+    node: &Node<'_>,
+    targets: &Names<'_>,
+    traffic: &Names<'_>,
+    report: &mut Report,
+) -> Option<Expectation> {
     const KEYS: &[&str] = &[
         "requests",
         "errors",
@@ -248,7 +267,9 @@ pub fn read(node: &Node<'_>, targets: &Names<'_>, traffic: &Names<'_>, report: &
         Some(text) => format!(" {before} {text}"),
         None => String::new(),
     };
-    let limit = |bound: Option<f64>, word: &str| bound.map(|bound| format!("{word} {}", measure.show(bound)));
+    let limit = |bound: Option<f64>, word: &str| {
+        bound.map(|bound| format!("{word} {}", measure.show(bound)))
+    };
     let limits: Vec<_> = [limit(min, "at least"), limit(max, "at most")]
         .into_iter()
         .flatten()
@@ -328,7 +349,10 @@ mod tests {
             until: Some(2 * scenario::SECOND),
             ..all
         };
-        let second = Part { target: Some(1), ..all };
+        let second = Part {
+            target: Some(1),
+            ..all
+        };
         for (measure, part, expected) in [
             (Measure::Requests, all, 5.0),
             (Measure::Requests, late, 3.0),
@@ -354,7 +378,14 @@ mod tests {
             (Measure::Latency(990), all, 40.0),
             (Measure::Miscounted, all, 4.0),
             (Measure::Miscounted, second, 2.0),
-            (Measure::Miscounted, Part { until: Some(5), ..all }, 0.0),
+            (
+                Measure::Miscounted,
+                Part {
+                    until: Some(5),
+                    ..all
+                },
+                0.0,
+            ),
         ] {
             assert_eq!(of(measure, part), Some(expected), "{measure:?} {part:?}");
         }

@@ -12,7 +12,8 @@ pub struct Record {
     pub latency: u64,
     /// Which kind of traffic, as a place in the scenario.
     pub traffic: u16,
-    /// The target that answered or was the last to be tried. None: the filter or the proxy answered.
+    /// The target that answered or was the last to be tried. None: the filter or the proxy
+    /// answered.
     pub target: Option<u16>,
     /// What the client got; [`LEFT`] if it left.
     pub status: u16,

@@ -1,5 +1,5 @@
-//! A run as one page: tables, and plots that share one time axis. Everything is inside of it, so it can be mailed and
-//! attached.
+//! A run as one page: tables, and plots that share one time axis. Everything is inside of it, so it
+//! can be mailed and attached.
 
 mod plot;
 
@@ -18,7 +18,8 @@ const BUCKETS: usize = 120;
 /// How many samples a point of a line stands for.
 const SAMPLES: usize = 3;
 
-/// Of a plot with a line for each target, how many it has at most: more cannot be told apart, and the busiest are shown.
+/// Of a plot with a line for each target, how many it has at most: more cannot be told apart, and
+/// the busiest are shown.
 const MOST_LINES: usize = 24;
 
 const STYLE: &str = "\
@@ -50,9 +51,18 @@ pub fn html(scenario: &Scenario, run: &Run, judged: &[Judged]) -> String {
     page.faults(&marks);
     page.text.push_str("<div class=two>");
 
-    let [answered, refused, errors, left] = ["answered", "refused by a limit", "errors", "left without an answer"];
+    let [answered, refused, errors, left] = [
+        "answered",
+        "refused by a limit",
+        "errors",
+        "left without an answer",
+    ];
     let outcomes = [
-        (answered, plot::GOOD, Record::is_answered as fn(&Record) -> bool),
+        (
+            answered,
+            plot::GOOD,
+            Record::is_answered as fn(&Record) -> bool,
+        ),
         (refused, plot::BLUE, Record::is_refused),
         (errors, plot::BAD, Record::is_error),
         (left, plot::GREY, Record::has_left),
@@ -93,9 +103,12 @@ pub fn html(scenario: &Scenario, run: &Run, judged: &[Judged]) -> String {
     );
 
     let truth = |(color, &target): (usize, &usize)| {
-        samples(run, &scenario.targets[target].name, plot::color(color), |sample| {
-            sample[target].in_flight
-        })
+        samples(
+            run,
+            &scenario.targets[target].name,
+            plot::color(color),
+            |sample| sample[target].in_flight,
+        )
     };
     let mut lines: Vec<_> = targets.iter().enumerate().map(truth).collect();
     let counts = run
@@ -114,11 +127,18 @@ pub fn html(scenario: &Scenario, run: &Run, judged: &[Judged]) -> String {
         true => "requests under way to each target; dashed: as the filter counts them",
         false => "requests under way to each target",
     };
-    page.plot("In flight", caption, &frame.lines(&lines, Scale::Count), &keys);
+    page.plot(
+        "In flight",
+        caption,
+        &frame.lines(&lines, Scale::Count),
+        &keys,
+    );
 
     let mut lines = vec![
         buckets.rate("errors", plot::BAD, Record::is_error),
-        buckets.sum("retries", plot::color(1), |record| f64::from(record.retries)),
+        buckets.sum("retries", plot::color(1), |record| {
+            f64::from(record.retries)
+        }),
         buckets.rate("left without an answer", plot::GREY, Record::has_left),
     ];
     lines.retain(|line| !line.is_flat());
@@ -143,11 +163,19 @@ pub fn html(scenario: &Scenario, run: &Run, judged: &[Judged]) -> String {
         }));
         let caption = "refused per second, by traffic; dashed: admitted";
         let keys = &lines[..scenario.traffic.len()];
-        page.plot("Limits", caption, &frame.lines(&lines, Scale::PerSecond), keys);
+        page.plot(
+            "Limits",
+            caption,
+            &frame.lines(&lines, Scale::PerSecond),
+            keys,
+        );
     }
     page.text.push_str("</div>");
 
-    let lanes: Vec<_> = targets.iter().map(|target| health(scenario, run, *target)).collect();
+    let lanes: Vec<_> = targets
+        .iter()
+        .map(|target| health(scenario, run, *target))
+        .collect();
     page.plot(
         "Health",
         "of each target, as the proxy meets it",
@@ -237,7 +265,8 @@ impl<'r> Buckets<'r> {
     /// A line with a point in the middle of each bucket, where there is one.
     fn line(&self, name: &str, color: RGBColor, value: impl Fn(&[&Record]) -> Option<f64>) -> Line {
         let points = self.buckets.iter().enumerate();
-        let points = points.filter_map(|(i, records)| Some(((i as f64 + 0.5) * self.width, value(records)?)));
+        let points = points
+            .filter_map(|(i, records)| Some(((i as f64 + 0.5) * self.width, value(records)?)));
         Line::new(name, color, points.collect())
     }
 
@@ -253,9 +282,17 @@ impl<'r> Buckets<'r> {
     }
 
     /// How many there are, in percent of others.
-    fn part(&self, name: &str, color: RGBColor, is: impl Fn(&Record) -> bool, of: impl Fn(&Record) -> bool) -> Line {
+    fn part(
+        &self,
+        name: &str,
+        color: RGBColor,
+        is: impl Fn(&Record) -> bool,
+        of: impl Fn(&Record) -> bool,
+    ) -> Line {
         self.line(name, color, |records| {
-            let count = |is: &dyn Fn(&Record) -> bool| records.iter().filter(|record| is(record)).count() as f64;
+            let count = |is: &dyn Fn(&Record) -> bool| {
+                records.iter().filter(|record| is(record)).count() as f64
+            };
             Some(100.0 * count(&is) / count(&of).max(1.0))
         })
     }
@@ -289,7 +326,11 @@ impl Page {
             run.records.len() + run.open,
         );
         for judged in judged {
-            let (class, mark) = if judged.good { ("good", '✓') } else { ("bad", '✗') };
+            let (class, mark) = if judged.good {
+                ("good", '✓')
+            } else {
+                ("bad", '✗')
+            };
             let (label, found) = (escaped(&judged.label), escaped(&judged.found));
             let _ = write!(self.text, "<tr><td class={class}>{mark} {label}<td>{found}");
         }
@@ -318,7 +359,9 @@ impl Page {
         self.text
             .push_str("<table class=text><tr><th>fault<th>from<th>until<th>what");
         for mark in marks {
-            let until = mark.until.map_or(String::new(), |until| format!("{until} s"));
+            let until = mark
+                .until
+                .map_or(String::new(), |until| format!("{until} s"));
             let label = escaped(&mark.label);
             let _ = write!(
                 self.text,
@@ -330,7 +373,10 @@ impl Page {
     }
 
     fn plot(&mut self, title: &str, caption: &str, svg: &str, keys: &[Line]) {
-        let _ = write!(self.text, "<figure><h2>{title}</h2><figcaption>{caption}<br>");
+        let _ = write!(
+            self.text,
+            "<figure><h2>{title}</h2><figcaption>{caption}<br>"
+        );
         for line in keys {
             let _ = write!(
                 self.text,
@@ -344,5 +390,7 @@ impl Page {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }

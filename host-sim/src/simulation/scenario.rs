@@ -1,5 +1,5 @@
-//! A scenario file, read into what can be played, or refused with every problem at once (the configuration's own reader
-//! reads it).
+//! A scenario file, read into what can be played, or refused with every problem at once (the
+//! configuration's own reader reads it).
 //!
 //! ```yaml
 //! config: shop.yaml                  # relative to this file; or the configuration itself
@@ -249,7 +249,10 @@ fn scenario(name: &str, node: &Node<'_>, beside: &Path, report: &mut Report) -> 
     let reloads = reloads(&faults, beside, report);
 
     // Which targets there are is for the configurations to say.
-    let loaded = config.iter().chain(reloads.iter().flatten()).map(|(_, config)| config);
+    let loaded = config
+        .iter()
+        .chain(reloads.iter().flatten())
+        .map(|(_, config)| config);
     let mut targets = targets_of(loaded);
     let known: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
     let mut names = Names::default();
@@ -259,7 +262,9 @@ fn scenario(name: &str, node: &Node<'_>, beside: &Path, report: &mut Report) -> 
     }
     models(&map, &mut targets, &names, report);
 
-    let workers = map.get("workers").and_then(|node| node.whole(report, 1, MAX_WORKERS));
+    let workers = map
+        .get("workers")
+        .and_then(|node| node.whole(report, 1, MAX_WORKERS));
     let workers = workers.unwrap_or(2) as usize;
     let duration = map.need(report, "duration", "a duration");
     let duration = duration
@@ -268,7 +273,10 @@ fn scenario(name: &str, node: &Node<'_>, beside: &Path, report: &mut Report) -> 
     let traffic = map.need(report, "traffic", TRAFFIC);
     let traffic: Vec<Traffic> = traffic
         .iter()
-        .flat_map(|node| node.filled_list(report, TRAFFIC, MAX_ENTRIES).collect::<Vec<_>>())
+        .flat_map(|node| {
+            node.filled_list(report, TRAFFIC, MAX_ENTRIES)
+                .collect::<Vec<_>>()
+        })
         .collect::<Vec<_>>()
         .iter()
         .filter_map(|node| traffic_of(node, duration, report))
@@ -316,9 +324,15 @@ fn items<'n>(list: &'n Option<Node<'n>>, expected: &str, report: &mut Report) ->
         .collect()
 }
 
-fn config_of(node: &Node<'_>, beside: &Path, report: &mut Report) -> Option<(serde_json::Value, Config)> {
+fn config_of(
+    node: &Node<'_>,
+    beside: &Path,
+    report: &mut Report,
+) -> Option<(serde_json::Value, Config)> {
     let tree = match node.value() {
-        Value::Text(file) => configuration::read(&beside.join(file)).map_err(|failure| failure.to_string()),
+        Value::Text(file) => {
+            configuration::read(&beside.join(file)).map_err(|failure| failure.to_string())
+        }
         tree @ Value::Map(_) => Ok(tree.clone()),
         _ => {
             node.wrong(report, CONFIG);
@@ -334,8 +348,13 @@ fn config_of(node: &Node<'_>, beside: &Path, report: &mut Report) -> Option<(ser
         .ok()
 }
 
-/// The configuration that each fault loads, if it does. Whatever else is wrong with a fault is noted when it is read.
-fn reloads(faults: &[Node<'_>], beside: &Path, report: &mut Report) -> Vec<Option<(serde_json::Value, Config)>> {
+/// The configuration that each fault loads, if it does. Whatever else is wrong with a fault is
+/// noted when it is read.
+fn reloads(
+    faults: &[Node<'_>],
+    beside: &Path,
+    report: &mut Report,
+) -> Vec<Option<(serde_json::Value, Config)>> {
     let reload = |node: &Node<'_>| {
         let map = node.map(&mut Report::default(), FAULT)?;
         config_of(&map.get("reload")?, beside, report)
@@ -359,9 +378,14 @@ fn proxy(node: Option<Node<'_>>, report: &mut Report) -> Proxy {
         };
         set("timeout", &mut proxy.timeout);
         set("connect_timeout", &mut proxy.connect_timeout);
-        let retries = map.get("retries").and_then(|node| node.whole(report, 0, MAX_RETRIES));
+        let retries = map
+            .get("retries")
+            .and_then(|node| node.whole(report, 0, MAX_RETRIES));
         proxy.retries = retries.map_or(proxy.retries, |retries| retries as usize);
-        proxy.failure_policy = match map.get("failure_policy").and_then(|node| node.choice(report, POLICIES)) {
+        proxy.failure_policy = match map
+            .get("failure_policy")
+            .and_then(|node| node.choice(report, POLICIES))
+        {
             Some(1) => FailurePolicy::Closed,
             Some(2) => FailurePolicy::Open,
             _ => FailurePolicy::Reload,
@@ -384,12 +408,19 @@ impl Said {
         let Some(map) = node.map(report, &["service", "probe", "concurrency", "queue"]) else {
             return Said::default();
         };
-        let count =
-            |node: Node<'_>, least, report: &mut Report| node.whole(report, least, u32::MAX).map(|n| n as usize);
+        let count = |node: Node<'_>, least, report: &mut Report| {
+            node.whole(report, least, u32::MAX).map(|n| n as usize)
+        };
         Said {
-            service: map.get("service").and_then(|node| Service::read(&node, report)),
-            probe: map.get("probe").and_then(|node| Service::read(&node, report)),
-            concurrency: map.get("concurrency").and_then(|node| count(node, 1, report)),
+            service: map
+                .get("service")
+                .and_then(|node| Service::read(&node, report)),
+            probe: map
+                .get("probe")
+                .and_then(|node| Service::read(&node, report)),
+            concurrency: map
+                .get("concurrency")
+                .and_then(|node| count(node, 1, report)),
             queue: map.get("queue").and_then(|node| count(node, 0, report)),
         }
     }
@@ -448,7 +479,10 @@ fn models(map: &Map<'_>, targets: &mut [Target], names: &Names<'_>, report: &mut
         match names.get(node.key()) {
             Some(target) => targets[target].model = Said::read(&node, report).model(every),
             None => {
-                let near = report.nearest(node.key(), &mut targets.iter().map(|target| target.name.as_str()));
+                let near = report.nearest(
+                    node.key(),
+                    &mut targets.iter().map(|target| target.name.as_str()),
+                );
                 let expected = "a cluster or an endpoint of the configuration's pools";
                 report.note_near(&node, "no such target", expected, near);
             }
@@ -460,15 +494,21 @@ fn traffic_of(node: &Node<'_>, duration: u64, report: &mut Report) -> Option<Tra
     const REQUEST: &str = "a request: method, url, headers";
     let map = node.map(
         report,
-        &["name", "rate", "from", "until", "clients", "patience", "request"],
+        &[
+            "name", "rate", "from", "until", "clients", "patience", "request",
+        ],
     )?;
     let mut time_of = |key| map.get(key).and_then(|node| time(&node, report));
     let (from, until, patience) = (time_of("from"), time_of("until"), time_of("patience"));
     let name = map
         .need(report, "name", "a name")
         .and_then(|node| node.text(report, "a name"));
-    let rate = map.need(report, "rate", RATE).and_then(|node| rate(&node, report));
-    let clients = map.get("clients").and_then(|node| node.whole(report, 1, MAX_CLIENTS));
+    let rate = map
+        .need(report, "rate", RATE)
+        .and_then(|node| rate(&node, report));
+    let clients = map
+        .get("clients")
+        .and_then(|node| node.whole(report, 1, MAX_CLIENTS));
     let request = map
         .need(report, "request", REQUEST)
         .and_then(|node| request(&node, report));
@@ -483,14 +523,19 @@ fn traffic_of(node: &Node<'_>, duration: u64, report: &mut Report) -> Option<Tra
     })
 }
 
-const RATE: &str = "a number of requests per second, or a list of points { at, per_second } in order";
+const RATE: &str =
+    "a number of requests per second, or a list of points { at, per_second } in order";
 
 fn rate(node: &Node<'_>, report: &mut Report) -> Option<Vec<Point>> {
     if node.number().is_some() {
-        return number(node, report, 0.0, MAX_RATE).map(|per_second| vec![Point { at: 0, per_second }]);
+        return number(node, report, 0.0, MAX_RATE)
+            .map(|per_second| vec![Point { at: 0, per_second }]);
     }
     let mut points: Vec<Point> = Vec::new();
-    for node in node.filled_list(report, RATE, MAX_ENTRIES).collect::<Vec<_>>() {
+    for node in node
+        .filled_list(report, RATE, MAX_ENTRIES)
+        .collect::<Vec<_>>()
+    {
         let map = node.map(report, &["at", "per_second"])?;
         let at = map
             .need(report, "at", "a duration")
@@ -532,7 +577,8 @@ fn request(node: &Node<'_>, report: &mut Report) -> Option<Pairs> {
         .and_then(|node| node.names(report, "a map of headers", MAX_ENTRIES));
     for node in headers.iter().flat_map(Map::iter) {
         let value = node.text_that(report, syntax::is_header_value, "a header's value")?;
-        ask.headers.push((node.key().to_ascii_lowercase().into(), value.into()));
+        ask.headers
+            .push((node.key().to_ascii_lowercase().into(), value.into()));
     }
     Some(explain::request_headers(&ask))
 }
@@ -617,7 +663,9 @@ pub fn time(node: &Node<'_>, report: &mut Report) -> Option<u64> {
 
 /// A number in a range, its ends included.
 pub fn number(node: &Node<'_>, report: &mut Report, least: f64, most: f64) -> Option<f64> {
-    let number = node.number().filter(|number| (least..=most).contains(number));
+    let number = node
+        .number()
+        .filter(|number| (least..=most).contains(number));
     if number.is_none() {
         node.wrong(report, &format!("a number from {least} to {most}"));
     }

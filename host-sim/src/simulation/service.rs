@@ -1,5 +1,5 @@
-//! How long a target works on a request: distributions, drawn by inversion from one random number each, so that the same
-//! request takes the same time whichever rule chose the target.
+//! How long a target works on a request: distributions, drawn by inversion from one random number
+//! each, so that the same request takes the same time whichever rule chose the target.
 
 use pointsman_core::config::reader::{Node, Report};
 use std::f64::consts::TAU;
@@ -21,7 +21,8 @@ pub enum Service {
         /// The standard deviation of the logarithm: 0.5 is even, 1 is uneven, 2 is wild.
         sigma: f64,
     },
-    /// Heavy-tailed, as files and jobs are (Harchol-Balter, "Task assignment with unknown duration", 2002).
+    /// Heavy-tailed, as files and jobs are (Harchol-Balter, "Task assignment with unknown
+    /// duration", 2002).
     Pareto {
         /// The shortest.
         least: f64,
@@ -53,14 +54,15 @@ impl Service {
         (time as u64).max(1)
     }
 
-    /// Reads `{ constant: 5ms }`, `{ exponential: { mean: 5ms } }`, `{ lognormal: { median: 5ms, sigma: 1 } }` or
-    /// `{ pareto: { least: 1ms, most: 10s, alpha: 1.1 } }`.
+    /// Reads `{ constant: 5ms }`, `{ exponential: { mean: 5ms } }`, `{ lognormal: { median: 5ms,
+    /// sigma: 1 } }` or `{ pareto: { least: 1ms, most: 10s, alpha: 1.1 } }`.
     pub fn read(node: &Node<'_>, report: &mut Report) -> Option<Service> {
         const KINDS: &[&str] = &["constant", "exponential", "lognormal", "pareto"];
         let map = node.map(report, KINDS)?;
         let kind = map.exactly_one(report, KINDS)?;
-        let time =
-            |node: Option<Node<'_>>, report: &mut Report| node.and_then(|node| super::scenario::time(&node, report));
+        let time = |node: Option<Node<'_>>, report: &mut Report| {
+            node.and_then(|node| super::scenario::time(&node, report))
+        };
         let time = |node, report: &mut Report| time(node, report).map(|time| time as f64);
         match kind.key() {
             "constant" => Some(Service::Constant(time(Some(kind), report)?)),
@@ -94,7 +96,8 @@ impl Service {
                     most: time(most, report)?,
                     alpha: super::scenario::number(&alpha?, report, 0.1, 10.0)?,
                 };
-                if matches!(service, Service::Pareto { least, most, .. } if least > most || least == 0.0) {
+                if matches!(service, Service::Pareto { least, most, .. } if least > most || least == 0.0)
+                {
                     kind.wrong(report, "0ms < `least` <= `most`");
                     return None;
                 }
@@ -123,9 +126,14 @@ mod tests {
 
     #[test]
     fn a_distribution_has_its_mean_and_its_median() {
-        let near = |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 0.02, "{found} {expected}");
+        let near = |found: f64, expected: f64| {
+            assert!((found / expected - 1.0).abs() < 0.02, "{found} {expected}")
+        };
         near(mean(&sorted(Service::Constant(5.0 * MS))), 5.0 * MS);
-        near(mean(&sorted(Service::Exponential { mean: 5.0 * MS })), 5.0 * MS);
+        near(
+            mean(&sorted(Service::Exponential { mean: 5.0 * MS })),
+            5.0 * MS,
+        );
         let lognormal = sorted(Service::Lognormal {
             median: 5.0 * MS,
             sigma: 1.0,

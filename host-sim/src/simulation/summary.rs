@@ -33,7 +33,9 @@ pub fn by_traffic(scenario: &Scenario, run: &Run) -> Vec<Row> {
         traffic: Some(traffic),
         ..Part::default()
     };
-    let row = |(place, traffic): (usize, &super::scenario::Traffic)| row(&traffic.name, run, &part(place), &[]);
+    let row = |(place, traffic): (usize, &super::scenario::Traffic)| {
+        row(&traffic.name, run, &part(place), &[])
+    };
     scenario.traffic.iter().enumerate().map(row).collect()
 }
 
@@ -44,7 +46,9 @@ pub fn by_target(scenario: &Scenario, run: &Run) -> Vec<Row> {
         ..Part::default()
     };
     let share = [("share", Measure::Share)];
-    let row = |(place, target): (usize, &super::scenario::Target)| row(&target.name, run, &part(place), &share);
+    let row = |(place, target): (usize, &super::scenario::Target)| {
+        row(&target.name, run, &part(place), &share)
+    };
     scenario.targets.iter().enumerate().map(row).collect()
 }
 
@@ -59,7 +63,12 @@ fn row(name: &str, run: &Run, part: &Part, more: &[(&'static str, Measure)]) -> 
 }
 
 /// Text for people.
-pub fn write(out: &mut impl Write, scenario: &Scenario, run: &Run, judged: &[Judged]) -> io::Result<()> {
+pub fn write(
+    out: &mut impl Write,
+    scenario: &Scenario,
+    run: &Run,
+    judged: &[Judged],
+) -> io::Result<()> {
     writeln!(
         out,
         "{}: {} s, {} workers, seed {}: {} requests, {} still open at the end",
@@ -98,7 +107,9 @@ pub fn clock(at: u64) -> String {
 }
 
 fn table(out: &mut impl Write, title: &str, rows: &[Row]) -> io::Result<()> {
-    let Some(first) = rows.first() else { return Ok(()) };
+    let Some(first) = rows.first() else {
+        return Ok(());
+    };
     let width = rows
         .iter()
         .map(|row| row.name.chars().count())
@@ -146,9 +157,9 @@ pub fn json(scenario: &Scenario, run: &Run, judged: &[Judged]) -> Value {
         };
         Value::Object(rows.into_iter().map(object).collect())
     };
-    let judged = judged
-        .iter()
-        .map(|judged| json!({ "expected": judged.label, "found": judged.found, "good": judged.good }));
+    let judged = judged.iter().map(
+        |judged| json!({ "expected": judged.label, "found": judged.found, "good": judged.good }),
+    );
     json!({
         "scenario": scenario.name,
         "seed": scenario.seed,

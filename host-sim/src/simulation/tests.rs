@@ -4,7 +4,8 @@ use super::*;
 use measure::{Measure, Part};
 use std::path::Path;
 
-/// 200 requests per second for 10 s in a pool of three endpoints, or of two clusters at `/clusters`.
+/// 200 requests per second for 10 s in a pool of three endpoints, or of two clusters at
+/// `/clusters`.
 const SCENARIO: &str = r#"
 config:
   pools:
@@ -39,14 +40,18 @@ fn a_run_is_a_function_of_its_scenario() {
     assert_eq!(first.records, second.records);
     assert!(first.records.len() > 1500);
     scenario.seed += 1;
-    assert_ne!(run(&scenario, Chooser::Filter).unwrap().records, first.records);
+    assert_ne!(
+        run(&scenario, Chooser::Filter).unwrap().records,
+        first.records
+    );
 }
 
 #[test]
 fn every_request_ends_once_with_its_service_time() {
     let (_, run) = play("", "");
     assert_eq!(
-        count(&run, |record| record.status == 200 && record.latency == 20_000_000),
+        count(&run, |record| record.status == 200
+            && record.latency == 20_000_000),
         run.records.len()
     );
     let counted: u32 = run
@@ -70,15 +75,24 @@ fn a_refused_connection_is_tried_again_at_the_next_endpoint_and_no_client_notice
     assert!(lost <= 5, "what was under way: {lost}");
     let retried = count(&run, |record| record.retries == 1);
     assert!((300..500).contains(&retried), "a third of 1200: {retried}");
-    assert_eq!(count(&run, |record| record.retries > 0 && record.target == Some(1)), 0);
+    assert_eq!(
+        count(&run, |record| record.retries > 0
+            && record.target == Some(1)),
+        0
+    );
     let seconds = |second: u64| second * scenario::SECOND;
-    let dead = |record: &Record| (seconds(2)..seconds(8)).contains(&record.start) && record.target == Some(1);
+    let dead = |record: &Record| {
+        (seconds(2)..seconds(8)).contains(&record.start) && record.target == Some(1)
+    };
     assert_eq!(count(&run, dead), 0);
 }
 
 #[test]
 fn a_cluster_that_is_down_has_no_other_to_try() {
-    let (_, run) = play("clusters", "faults: [{ at: 2s, target: green, down: refused }]");
+    let (_, run) = play(
+        "clusters",
+        "faults: [{ at: 2s, target: green, down: refused }]",
+    );
     let failed = count(&run, |record| record.status == 503 && record.retries == 2);
     assert!((650..950).contains(&failed), "half of 1600: {failed}");
 }
@@ -87,13 +101,18 @@ fn a_cluster_that_is_down_has_no_other_to_try() {
 fn silence_takes_the_time_out_of_connections_and_hanging_that_of_requests() {
     let proxy = "proxy: { timeout: 3s, connect_timeout: 500ms, retries: 0 }\n";
     let fault = |kind: &str| format!("{proxy}faults: [{{ at: 2s, target: green, {kind} }}]");
-    for (kind, status, latency) in [("down: silent", 503, 500_000_000), ("hang: true", 504, 3_000_000_000)] {
+    for (kind, status, latency) in [
+        ("down: silent", 503, 500_000_000),
+        ("hang: true", 504, 3_000_000_000),
+    ] {
         let (_, run) = play("clusters", &fault(kind));
         let failed = run
             .records
             .iter()
             .filter(|record| record.is_error() && record.start > 2 * scenario::SECOND);
-        let failed: Vec<_> = failed.map(|record| (record.status, record.latency)).collect();
+        let failed: Vec<_> = failed
+            .map(|record| (record.status, record.latency))
+            .collect();
         assert!(
             failed.len() > 300 && failed.iter().all(|failed| *failed == (status, latency)),
             "{kind}"
@@ -103,10 +122,21 @@ fn silence_takes_the_time_out_of_connections_and_hanging_that_of_requests() {
 
 #[test]
 fn what_hung_is_answered_when_the_target_goes_on() {
-    let (_, run) = play("clusters", "faults: [{ at: 2s, until: 4s, target: green, hang: true }]");
+    let (_, run) = play(
+        "clusters",
+        "faults: [{ at: 2s, until: 4s, target: green, hang: true }]",
+    );
     assert_eq!(count(&run, Record::is_error), 0);
-    let longest = run.records.iter().map(|record| record.latency).max().unwrap();
-    assert!((1_900_000_000..=2_050_000_000).contains(&longest), "{longest}");
+    let longest = run
+        .records
+        .iter()
+        .map(|record| record.latency)
+        .max()
+        .unwrap();
+    assert!(
+        (1_900_000_000..=2_050_000_000).contains(&longest),
+        "{longest}"
+    );
 }
 
 #[test]
@@ -137,7 +167,8 @@ fn clients_without_patience_leave() {
     let scenario = Scenario::parse("test", &text, Path::new("")).unwrap();
     let run = run(&scenario, Chooser::Filter).unwrap();
     assert_eq!(
-        count(&run, |record| record.has_left() && record.latency == 10_000_000),
+        count(&run, |record| record.has_left()
+            && record.latency == 10_000_000),
         run.records.len()
     );
 }
@@ -155,7 +186,11 @@ fn a_limit_counts_by_the_clients_address() {
 #[test]
 fn a_trap_costs_what_its_worker_had_under_way() {
     let (_, run) = play("", "faults: [{ at: 5s, trap: 0 }]");
-    let failed: Vec<_> = run.records.iter().filter(|record| record.is_error()).collect();
+    let failed: Vec<_> = run
+        .records
+        .iter()
+        .filter(|record| record.is_error())
+        .collect();
     assert!(
         failed.len() <= 12
             && failed
@@ -169,10 +204,14 @@ fn a_reload_loses_no_request_and_takes_effect() {
     let reload = "faults: [{ at: 5s, reload: { pools: { p: { targets: [{ cluster: new }] } }, routes: [{ name: r, pool: p }] } }]";
     let (scenario, run) = play("", reload);
     assert_eq!(count(&run, Record::is_error), 0);
-    let new = scenario.targets.iter().position(|target| target.name == "new");
+    let new = scenario
+        .targets
+        .iter()
+        .position(|target| target.name == "new");
     let late = |record: &Record| record.start > 5_000_000_000;
     assert_eq!(
-        count(&run, |record| late(record) != (record.target.map(usize::from) == new)),
+        count(&run, |record| late(record)
+            != (record.target.map(usize::from) == new)),
         0
     );
 }
@@ -180,7 +219,10 @@ fn a_reload_loses_no_request_and_takes_effect() {
 #[test]
 fn the_clock_on_the_wall_jumps_and_virtual_time_does_not() {
     let (_, run) = play("", "faults: [{ at: 5s, jump: 1h }, { at: 6s, back: 2h }]");
-    assert_eq!(count(&run, |record| record.latency == 20_000_000), run.records.len());
+    assert_eq!(
+        count(&run, |record| record.latency == 20_000_000),
+        run.records.len()
+    );
 }
 
 #[test]
@@ -190,9 +232,15 @@ fn the_oracle_loses_to_nobody() {
         "service: { pareto: { least: 2ms, most: 2s, alpha: 1.2 } }, concurrency: 1",
     );
     let scenario = Scenario::parse("test", &text, Path::new("")).unwrap();
-    let [filter, oracle] = [Chooser::Filter, Chooser::Oracle].map(|chooser| run(&scenario, chooser).unwrap());
+    let [filter, oracle] =
+        [Chooser::Filter, Chooser::Oracle].map(|chooser| run(&scenario, chooser).unwrap());
     let p99 = |run: &Run| Measure::Latency(990).of(run, &Part::default()).unwrap();
-    assert!(p99(&oracle) < p99(&filter), "{} {}", p99(&oracle), p99(&filter));
+    assert!(
+        p99(&oracle) < p99(&filter),
+        "{} {}",
+        p99(&oracle),
+        p99(&filter)
+    );
     // The same requests at the same times.
     let starts = |run: &Run| {
         run.records
@@ -213,7 +261,10 @@ traffic: [{ name: t, rate: [{ at: 2s, per_second: 1 }, { at: 1s, per_second: 1 }
 faults: [{ at: 1s, target: blue }, { at: 1s, trap: 9 }, { at: 1s, trap: 0, until: 2s }, { at: 1s, slow: 2 }]
 expect: [{ errors: {} }, { share: { max: 1 } }, { p99: { max: 3 }, traffic: x }]
 ";
-    let error = format!("{:#}", Scenario::parse("test", text, Path::new("")).unwrap_err());
+    let error = format!(
+        "{:#}",
+        Scenario::parse("test", text, Path::new("")).unwrap_err()
+    );
     for place in [
         "duration: the number 10",
         "targets.bleu: no such target; expected a cluster or an endpoint of the configuration's pools; did you mean `blue`?",
@@ -234,7 +285,9 @@ expect: [{ errors: {} }, { share: { max: 1 } }, { p99: { max: 3 }, traffic: x }]
 
 #[test]
 fn a_report_stands_by_itself_and_shows_names_as_text() {
-    let text = SCENARIO.replace("PATH", "").replace("name: t", "name: \"<b>&\"")
+    let text = SCENARIO
+        .replace("PATH", "")
+        .replace("name: t", "name: \"<b>&\"")
         + "faults: [{ at: 2s, until: 4s, target: \"10.0.0.1:80\", slow: 5 }]\nexpect: [{ errors: { max: 0 } }]";
     let scenario = Scenario::parse("test", &text, Path::new("")).unwrap();
     let run = run(&scenario, Chooser::Filter).unwrap();
@@ -242,7 +295,12 @@ fn a_report_stands_by_itself_and_shows_names_as_text() {
     for outside in ["src=", "href=", "@import", "url(", "<script", "<b>"] {
         assert!(!html.contains(outside), "{outside}");
     }
-    for inside in ["&lt;b&gt;&amp;", "10.0.0.1:80 slow 5", "✓ errors: at most 0", "<svg"] {
+    for inside in [
+        "&lt;b&gt;&amp;",
+        "10.0.0.1:80 slow 5",
+        "✓ errors: at most 0",
+        "<svg",
+    ] {
         assert!(html.contains(inside), "{inside}");
     }
 }

@@ -33,16 +33,22 @@ impl Flow {
     /// A flow of its own randomness.
     pub fn new(traffic: &Traffic, seed: u64) -> Flow {
         let personal = traffic.headers.iter().enumerate();
-        let personal = personal.filter(|(_, (_, value))| value.windows(CLIENT.len()).any(|part| part == CLIENT));
+        let personal = personal
+            .filter(|(_, (_, value))| value.windows(CLIENT.len()).any(|part| part == CLIENT));
         Flow {
-            highest: traffic.rate.iter().map(|point| point.per_second).fold(0.0, f64::max),
+            highest: traffic
+                .rate
+                .iter()
+                .map(|point| point.per_second)
+                .fold(0.0, f64::max),
             personal: personal.map(|(at, _)| at).collect(),
             random: fastrand::Rng::with_seed(seed),
         }
     }
 
-    /// When the next request comes after `now`; both in nanoseconds. None: none comes any more. A Poisson process whose rate
-    /// changes: as one of the highest rate, of which only a part is taken (Lewis and Shedler 1979, "thinning").
+    /// When the next request comes after `now`; both in nanoseconds. None: none comes any more. A
+    /// Poisson process whose rate changes: as one of the highest rate, of which only a part is
+    /// taken (Lewis and Shedler 1979, "thinning").
     pub fn next(&mut self, traffic: &Traffic, now: u64) -> Option<u64> {
         let mut at = now.max(traffic.from);
         while self.highest > 0.0 && at < traffic.until {
@@ -73,7 +79,8 @@ impl Flow {
         }
         let mut headers = traffic.headers.clone();
         for at in &self.personal {
-            let text = String::from_utf8_lossy(&headers[*at].1).replace("{client}", &client.number.to_string());
+            let text = String::from_utf8_lossy(&headers[*at].1)
+                .replace("{client}", &client.number.to_string());
             headers[*at].1 = text.into_bytes();
         }
         Some(headers)
@@ -108,7 +115,10 @@ mod tests {
             until: 20 * SECOND,
             clients: 300,
             patience: None,
-            headers: vec![(b"x".to_vec(), b"a{client}b".to_vec()), (b"y".to_vec(), b"1".to_vec())],
+            headers: vec![
+                (b"x".to_vec(), b"a{client}b".to_vec()),
+                (b"y".to_vec(), b"1".to_vec()),
+            ],
         }
     }
 
@@ -121,7 +131,12 @@ mod tests {
 
     #[test]
     fn rates_run_straight_between_points_and_jump_where_two_have_one_time() {
-        let points = [point(10, 100.0), point(20, 200.0), point(20, 1000.0), point(30, 0.0)];
+        let points = [
+            point(10, 100.0),
+            point(20, 200.0),
+            point(20, 1000.0),
+            point(30, 0.0),
+        ];
         for (second, expected) in [
             (0, 100.0),
             (10, 100.0),

@@ -1,8 +1,8 @@
-//! The ABI between the filter and its host: the functions that the filter imports are defined here, those that it
-//! exports are declared here.
+//! The ABI between the filter and its host: the functions that the filter imports are defined here,
+//! those that it exports are declared here.
 //!
-//! Native pointers stand for the addresses of a VM's memory. What is returned is allocated by the filter's own
-//! `proxy_on_memory_allocate`, as in a proxy, and an empty value is null.
+//! Native pointers stand for the addresses of a VM's memory. What is returned is allocated by the
+//! filter's own `proxy_on_memory_allocate`, as in a proxy, and an empty value is null.
 
 use super::header_map::HeaderMap;
 use super::metrics::{Kind, Refused};
@@ -17,8 +17,16 @@ pub mod export {
         pub safe fn proxy_on_vm_start(root: u32, size: usize) -> bool;
         pub safe fn proxy_on_configure(root: u32, size: usize) -> bool;
         pub safe fn proxy_on_tick(root: u32);
-        pub safe fn proxy_on_request_headers(context: u32, count: usize, end_of_stream: bool) -> u32;
-        pub safe fn proxy_on_response_headers(context: u32, count: usize, end_of_stream: bool) -> u32;
+        pub safe fn proxy_on_request_headers(
+            context: u32,
+            count: usize,
+            end_of_stream: bool,
+        ) -> u32;
+        pub safe fn proxy_on_response_headers(
+            context: u32,
+            count: usize,
+            end_of_stream: bool,
+        ) -> u32;
         pub safe fn proxy_on_response_body(context: u32, size: usize, end_of_stream: bool) -> u32;
         pub safe fn proxy_on_response_trailers(context: u32, count: usize) -> u32;
         pub safe fn proxy_on_http_call_response(
@@ -68,7 +76,8 @@ impl From<super::shared_data::CasMismatch> for Status {
 
 /// The most that `random_get` gives at once (`PROXY_WASM_HOST_WASI_RANDOM_GET_MAX_SIZE_BYTES`).
 const RANDOM_GET_MAX: usize = 64 * 1024;
-/// The status of a call that a test has refused: one that no version of the ABI has, as a newer host's may be to us.
+/// The status of a call that a test has refused: one that no version of the ABI has, as a newer
+/// host's may be to us.
 const REFUSED: u32 = 4711;
 /// WASI's `EINVAL`.
 const WASI_EINVAL: u16 = 28;
@@ -89,7 +98,8 @@ fn call(kind: &'static str, body: impl FnOnce(&Vm) -> Result<(), Status>) -> u32
 /// What the filter passed as pointer and size.
 ///
 /// # Safety
-/// The filter keeps `size` bytes alive at `data` during the call; with a size of 0 the pointer may be anything.
+/// The filter keeps `size` bytes alive at `data` during the call; with a size of 0 the pointer may
+/// be anything.
 unsafe fn passed<'a>(data: *const u8, size: usize) -> &'a [u8] {
     match size {
         0 => &[],
@@ -158,7 +168,13 @@ extern "C" fn proxy_set_tick_period_milliseconds(period: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: *mut *mut u8, size: *mut usize) -> u32 {
+extern "C" fn proxy_get_buffer_bytes(
+    kind: u32,
+    start: usize,
+    max: usize,
+    data: *mut *mut u8,
+    size: *mut usize,
+) -> u32 {
     call("get_buffer", |vm| {
         let buffer = vm.buffer(kind).ok_or(Status::NotFound)?;
         let start = start.min(buffer.len());
@@ -251,7 +267,12 @@ extern "C" fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32 {
+extern "C" fn proxy_get_property(
+    path: *const u8,
+    path_size: usize,
+    data: *mut *mut u8,
+    size: *mut usize,
+) -> u32 {
     call("get_property", |vm| {
         // SAFETY: the ABI's promise about what is passed.
         let value = vm
@@ -264,7 +285,12 @@ extern "C" fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32 {
+extern "C" fn proxy_set_property(
+    path: *const u8,
+    path_size: usize,
+    value: *const u8,
+    value_size: usize,
+) -> u32 {
     call("set_property", |vm| {
         // SAFETY: the ABI's promise about what is passed.
         let (path, value) = unsafe { (passed(path, path_size), passed(value, value_size)) };
@@ -362,7 +388,12 @@ extern "C" fn proxy_http_call(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32 {
+extern "C" fn proxy_define_metric(
+    kind: u32,
+    name: *const u8,
+    name_size: usize,
+    id: *mut u32,
+) -> u32 {
     call("define_metric", |vm| {
         let kind = match kind {
             0 => Kind::Counter,
@@ -387,7 +418,9 @@ extern "C" fn proxy_increment_metric(id: u32, offset: i64) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_record_metric(id: u32, value: u64) -> u32 {
-    call("record_metric", |vm| Ok(vm.proxy().metrics().record(id, value)?))
+    call("record_metric", |vm| {
+        Ok(vm.proxy().metrics().record(id, value)?)
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -401,7 +434,9 @@ extern "C" fn proxy_get_metric(id: u32, value: *mut u64) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_set_effective_context(context: u32) -> u32 {
-    call("set_effective_context", |vm| vm.set_effective_context(context))
+    call("set_effective_context", |vm| {
+        vm.set_effective_context(context)
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -422,7 +457,8 @@ extern "C" fn random_get(data: *mut u8, size: usize) -> u16 {
     })
 }
 
-/// What the SDK can import and this host does not have. (Envoy has some of it; the filter uses none of it.)
+/// What the SDK can import and this host does not have. (Envoy has some of it; the filter uses none
+/// of it.)
 macro_rules! not_here {
     ($($name:ident($($type:ty),*);)*) => {
         $(

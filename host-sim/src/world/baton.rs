@@ -1,5 +1,5 @@
-//! A baton between real threads: one runs at a time, and each host call hands the baton to a worker that a seed
-//! chooses. The interleaving is a function of the seed, however the machine schedules.
+//! A baton between real threads: one runs at a time, and each host call hands the baton to a worker
+//! that a seed chooses. The interleaving is a function of the seed, however the machine schedules.
 
 use std::sync::{Condvar, Mutex};
 
@@ -32,20 +32,32 @@ impl Baton {
         }
     }
 
-    /// Waits for this worker's turn: before its first step. It leaves when the result is dropped, also in a panic,
-    /// so that the others do not wait for ever.
+    /// Waits for this worker's turn: before its first step. It leaves when the result is dropped,
+    /// also in a panic, so that the others do not wait for ever.
     pub fn enter(&self, worker: usize) -> Entered<'_> {
         let turn = self.turn.lock().unwrap();
-        drop(self.changed.wait_while(turn, |turn| turn.holder != worker).unwrap());
-        Entered { baton: self, worker }
+        drop(
+            self.changed
+                .wait_while(turn, |turn| turn.holder != worker)
+                .unwrap(),
+        );
+        Entered {
+            baton: self,
+            worker,
+        }
     }
 
-    /// Hands the baton on, perhaps to the same worker, and waits until it is back. Called by its holder.
+    /// Hands the baton on, perhaps to the same worker, and waits until it is back. Called by its
+    /// holder.
     pub fn pass(&self, worker: usize) {
         let mut turn = self.turn.lock().unwrap();
         turn.choose();
         self.changed.notify_all();
-        drop(self.changed.wait_while(turn, |turn| turn.holder != worker).unwrap());
+        drop(
+            self.changed
+                .wait_while(turn, |turn| turn.holder != worker)
+                .unwrap(),
+        );
     }
 }
 

@@ -13,7 +13,8 @@ const EXPLAIN: (&str, &str) = ("x-pointsman-explain", "host-sim");
 /// The port that clients come from. Nothing depends on it.
 const CLIENT_PORT: u16 = 50_000;
 
-/// Where the backend of a cluster is whose endpoints no configuration names: an address for documentation (RFC 5737).
+/// Where the backend of a cluster is whose endpoints no configuration names: an address for
+/// documentation (RFC 5737).
 const BACKEND: &str = "192.0.2.1:80";
 
 /// What a world needs to know for exchanges.
@@ -36,12 +37,16 @@ impl Exchanges {
         if explain.is_null() {
             *explain = json!({ "header": EXPLAIN.0, "token": EXPLAIN.1 });
         }
-        let text = |value: &Value, default: &str| value.as_str().unwrap_or(default).to_ascii_lowercase();
+        let text =
+            |value: &Value, default: &str| value.as_str().unwrap_or(default).to_ascii_lowercase();
         let upstream = &configuration["upstream"];
         Exchanges {
             explain: (
                 text(&configuration["explain"]["header"], EXPLAIN.0),
-                configuration["explain"]["token"].as_str().unwrap_or_default().into(),
+                configuration["explain"]["token"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .into(),
             ),
             cluster_header: text(&upstream["cluster_header"], "x-pointsman-cluster").into(),
             endpoint_header: text(&upstream["endpoint_header"], "x-pointsman-endpoint").into(),
@@ -53,7 +58,9 @@ impl Exchanges {
 
     /// The request as it reaches the filter.
     fn request(&self, ask: &Ask) -> Pairs {
-        let roll = ask.roll.map_or(String::new(), |roll| format!(";roll={roll}"));
+        let roll = ask
+            .roll
+            .map_or(String::new(), |roll| format!(";roll={roll}"));
         let token = [&self.explain.1, roll.as_bytes()].concat();
         let pseudo = [
             (":authority", &ask.authority),
@@ -81,7 +88,8 @@ impl Exchanges {
 enum Routed {
     /// To this cluster, and this endpoint of it if it has any.
     Cluster(String, Option<String>),
-    /// Along the proxy's own route, to a backend that no pool names: the header that names the cluster is missing.
+    /// Along the proxy's own route, to a backend that no pool names: the header that names the
+    /// cluster is missing.
     Own,
     /// Nowhere: there is no such cluster, or no header and no own route.
     Nowhere,
@@ -94,7 +102,10 @@ impl World {
     /// In a world that was not built with [`super::Builder::exchanges`].
     pub fn exchange_on(&self, worker: usize, ask: &Ask) -> Result<Told, String> {
         let exchanges = self.exchanges.as_ref().expect("built with `exchanges`");
-        let source = SocketAddr::new(ask.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into()), CLIENT_PORT);
+        let source = SocketAddr::new(
+            ask.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into()),
+            CLIENT_PORT,
+        );
         let mut stream = self.workers[worker].open_from(&exchanges.request(ask), source);
         let told = self.talk(exchanges, ask, &mut stream);
         stream.close();
@@ -110,7 +121,9 @@ impl World {
             decision: Value::Null,
         };
         told.response = match stream.request() {
-            Step::Wait => return Err("the request waits for good: paused without an answer".to_owned()),
+            Step::Wait => {
+                return Err("the request waits for good: paused without an answer".to_owned());
+            }
             Step::Reply(response) => response,
             Step::Forward(headers) => match self.route(exchanges, &headers) {
                 Routed::Nowhere => stream.fails(Failure::NoCluster),
@@ -138,10 +151,13 @@ impl World {
         Ok(told)
     }
 
-    /// Envoy's router: `cluster_header`, and in a cluster with endpoints the policy `override_host`. It looks at the
-    /// headers as the filter left them, because every change of them clears the route cache.
+    /// Envoy's router: `cluster_header`, and in a cluster with endpoints the policy
+    /// `override_host`. It looks at the headers as the filter left them, because every change of
+    /// them clears the route cache.
     fn route(&self, exchanges: &Exchanges, headers: &Pairs) -> Routed {
-        let text = |name: &[u8]| first(headers, name).map(|value| String::from_utf8_lossy(value).into_owned());
+        let text = |name: &[u8]| {
+            first(headers, name).map(|value| String::from_utf8_lossy(value).into_owned())
+        };
         let Some(cluster) = text(&exchanges.cluster_header) else {
             return match exchanges.own_route {
                 true => Routed::Own,
@@ -160,8 +176,8 @@ impl World {
 }
 
 impl Host for World {
-    /// A client keeps one connection for each scheme and address, and a connection stays on its worker; connections go
-    /// to the workers in turn.
+    /// A client keeps one connection for each scheme and address, and a connection stays on its
+    /// worker; connections go to the workers in turn.
     fn exchange(&mut self, ask: &Ask) -> Result<Told, String> {
         let workers = self.workers.len();
         let exchanges = self.exchanges.as_mut().expect("built with `exchanges`");

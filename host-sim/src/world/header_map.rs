@@ -23,7 +23,10 @@ impl HeaderMap {
 
     /// The first value of a name, which may be in any case.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        let found = self.0.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        let found = self
+            .0
+            .iter()
+            .find(|(other, _)| other.eq_ignore_ascii_case(name));
         found.map(|(_, value)| &value[..])
     }
 
@@ -32,7 +35,11 @@ impl HeaderMap {
         let pair = (name.to_ascii_lowercase(), value.to_vec());
         let is_pseudo = |name: &[u8]| name.starts_with(b":");
         let at = match is_pseudo(name) {
-            true => self.0.iter().take_while(|(name, _)| is_pseudo(name)).count(),
+            true => self
+                .0
+                .iter()
+                .take_while(|(name, _)| is_pseudo(name))
+                .count(),
             false => self.0.len(),
         };
         self.0.insert(at, pair);
@@ -46,7 +53,8 @@ impl HeaderMap {
 
     /// Removes every value of the name.
     pub fn remove(&mut self, name: &[u8]) {
-        self.0.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.0
+            .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
     }
 }
 
@@ -63,6 +71,9 @@ mod tests {
         map.add(b":method", b"GET");
         map.remove(b"B");
         let expected = [(":path", "/"), (":method", "GET"), ("x-a", "4")];
-        assert_eq!(map.pairs(), &expected.map(|(n, v)| (n.into(), v.into())).to_vec());
+        assert_eq!(
+            map.pairs(),
+            &expected.map(|(n, v)| (n.into(), v.into())).to_vec()
+        );
     }
 }

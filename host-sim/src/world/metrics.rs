@@ -1,5 +1,5 @@
-//! Metrics as Envoy keeps them (`source/extensions/common/wasm/context.cc`): a name defined twice has two ids and one
-//! value, and nothing takes back what a VM that died had added.
+//! Metrics as Envoy keeps them (`source/extensions/common/wasm/context.cc`): a name defined twice
+//! has two ids and one value, and nothing takes back what a VM that died had added.
 
 use std::collections::BTreeMap;
 
@@ -67,15 +67,21 @@ impl Metrics {
         self.ids.len() as u32 - 1
     }
 
-    /// Names that begin so are rejected from now on, as by `stats_matcher`: they can be defined, and what is added is lost.
+    /// Names that begin so are rejected from now on, as by `stats_matcher`: they can be defined,
+    /// and what is added is lost.
     pub fn reject(&mut self, prefix: &str) {
         self.rejected.push(prefix.to_owned());
-        for (_, place) in self.places.iter().filter(|(name, _)| name.starts_with(prefix)) {
+        for (_, place) in self
+            .places
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix))
+        {
             self.metrics[*place].is_rejected = true;
         }
     }
 
-    /// Adds to a counter, or adds to or takes from a gauge, which has no sign and wraps around below 0.
+    /// Adds to a counter, or adds to or takes from a gauge, which has no sign and wraps around
+    /// below 0.
     pub fn increment(&mut self, id: u32, offset: i64) -> Result<(), Refused> {
         match self.find(id)? {
             (Kind::Counter, _) if offset < 0 => Err(Refused::BadArgument),
@@ -141,7 +147,10 @@ mod tests {
     #[test]
     fn a_name_defined_twice_has_two_ids_and_one_value() {
         let mut metrics = Metrics::default();
-        let (a, b) = (metrics.define(Kind::Counter, "c"), metrics.define(Kind::Counter, "c"));
+        let (a, b) = (
+            metrics.define(Kind::Counter, "c"),
+            metrics.define(Kind::Counter, "c"),
+        );
         assert_ne!(a, b);
         metrics.increment(a, 1).unwrap();
         metrics.increment(b, 2).unwrap();
@@ -164,7 +173,10 @@ mod tests {
         metrics.record(counter, 4).unwrap();
         metrics.record(histogram, 7).unwrap();
         assert_eq!((metrics.get(gauge), metrics.get(counter)), (Ok(9), Ok(4)));
-        assert_eq!(metrics.named("h"), Some(&Value::Samples(BTreeMap::from([(7, 1)]))));
+        assert_eq!(
+            metrics.named("h"),
+            Some(&Value::Samples(BTreeMap::from([(7, 1)])))
+        );
         assert_eq!(metrics.get(histogram), Err(Refused::BadArgument));
     }
 }

@@ -15,7 +15,8 @@ pub struct Proxy {
     pub shared_data: SharedData,
     pub(super) failure_policy: FailurePolicy,
     pub(super) baton: Option<Baton>,
-    /// Nanoseconds since the world began; only ever rises. Ticks, time-outs and back-offs go by this clock.
+    /// Nanoseconds since the world began; only ever rises. Ticks, time-outs and back-offs go by
+    /// this clock.
     monotonic: AtomicU64,
     /// What the clock on the wall shows beyond that, in nanoseconds since 1970.
     wall: AtomicI64,
@@ -25,7 +26,8 @@ pub struct Proxy {
     clusters: Mutex<Clusters>,
 }
 
-/// The proxy's clusters by name, each with the addresses of its endpoints, as far as a configuration names them.
+/// The proxy's clusters by name, each with the addresses of its endpoints, as far as a
+/// configuration names them.
 pub type Clusters = BTreeMap<String, BTreeSet<String>>;
 
 /// A line that the filter logged.
@@ -50,7 +52,12 @@ pub enum FailurePolicy {
 }
 
 impl Proxy {
-    pub(super) fn new(seed: u64, start: Duration, failure_policy: FailurePolicy, baton: Option<Baton>) -> Proxy {
+    pub(super) fn new(
+        seed: u64,
+        start: Duration,
+        failure_policy: FailurePolicy,
+        baton: Option<Baton>,
+    ) -> Proxy {
         Proxy {
             shared_data: SharedData::default(),
             failure_policy,
@@ -66,7 +73,8 @@ impl Proxy {
 
     /// The clock on the wall: nanoseconds since 1970.
     pub fn now(&self) -> u64 {
-        self.monotonic().saturating_add_signed(self.wall.load(Ordering::SeqCst))
+        self.monotonic()
+            .saturating_add_signed(self.wall.load(Ordering::SeqCst))
     }
 
     /// Moves the clock on the wall, backwards too, as an administrator or NTP does. No time passes.

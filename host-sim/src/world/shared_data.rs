@@ -1,4 +1,5 @@
-//! Shared data with the `cas` rules of proxy-wasm-cpp-host (`src/shared_data.cc`), one map behind one mutex.
+//! Shared data with the `cas` rules of proxy-wasm-cpp-host (`src/shared_data.cc`), one map behind
+//! one mutex.
 
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
@@ -34,8 +35,8 @@ impl SharedData {
         self.0.lock().unwrap().values.get(key).cloned()
     }
 
-    /// Writes a value. Where the key exists, a `cas` other than 0 must be its version; where it does not exist, the
-    /// `cas` is ignored, whatever it is.
+    /// Writes a value. Where the key exists, a `cas` other than 0 must be its version; where it
+    /// does not exist, the `cas` is ignored, whatever it is.
     pub fn set(&self, key: &[u8], value: &[u8], cas: u32) -> Result<(), CasMismatch> {
         let inner = &mut *self.0.lock().unwrap();
         let entry = inner.values.get_mut(key);

@@ -85,7 +85,8 @@ impl Stream {
         self.note(|info| info.upstream = Some(address.to_owned()));
     }
 
-    /// A whole response arrives, of a backend or of the proxy's own; what comes back is what the client gets.
+    /// A whole response arrives, of a backend or of the proxy's own; what comes back is what the
+    /// client gets.
     pub fn response(&mut self, response: &Response) -> Response {
         let answer = self.response_headers(response, response.body.is_empty());
         if !response.body.is_empty() {
@@ -94,8 +95,8 @@ impl Stream {
         answer
     }
 
-    /// A response begins; without `end` there is more to come: [`Stream::response_body`], [`Stream::response_trailers`]. What comes
-    /// back is what the client gets, the body included.
+    /// A response begins; without `end` there is more to come: [`Stream::response_body`],
+    /// [`Stream::response_trailers`]. What comes back is what the client gets, the body included.
     pub fn response_headers(&mut self, response: &Response, end: bool) -> Response {
         let Some(context) = self.living() else {
             return match self.vm.proxy().failure_policy {
@@ -158,7 +159,8 @@ impl Stream {
     }
 }
 
-/// Envoy's response flags, as bits of `response.flags` (`CoreResponseFlag` in `envoy/stream_info/stream_info.h`).
+/// Envoy's response flags, as bits of `response.flags` (`CoreResponseFlag` in
+/// `envoy/stream_info/stream_info.h`).
 const UPSTREAM_REQUEST_TIMEOUT: u64 = 1 << 2;
 const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
 const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
@@ -171,9 +173,11 @@ const NO_CLUSTER_FOUND: u64 = 1 << 24;
 /// Why the proxy answers in place of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Nobody listens at the address that was tried last, after as many others as the proxy may try.
+    /// Nobody listens at the address that was tried last, after as many others as the proxy may
+    /// try.
     Unreachable,
-    /// The backend closed the connection before it answered, and so did as many others as the proxy may try.
+    /// The backend closed the connection before it answered, and so did as many others as the proxy
+    /// may try.
     Closed,
     /// No answer in time.
     TimedOut,
@@ -207,18 +211,29 @@ impl Failure {
     }
 }
 
-/// The gRPC status of a stream: of its trailers, else of its headers, else what the HTTP status means
-/// (`Grpc::Common::getGrpcStatus`, `Grpc::Utility::httpToGrpcStatus`).
-pub(super) fn grpc_status(trailers: &HeaderMap, headers: &HeaderMap, code: Option<u16>) -> Option<u32> {
-    let said = |map: &HeaderMap| std::str::from_utf8(map.get(b"grpc-status")?).ok()?.parse().ok();
-    said(trailers).or_else(|| said(headers)).or(code.map(|code| match code {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502..=504 => 14,
-        _ => 2,
-    }))
+/// The gRPC status of a stream: of its trailers, else of its headers, else what the HTTP status
+/// means (`Grpc::Common::getGrpcStatus`, `Grpc::Utility::httpToGrpcStatus`).
+pub(super) fn grpc_status(
+    trailers: &HeaderMap,
+    headers: &HeaderMap,
+    code: Option<u16>,
+) -> Option<u32> {
+    let said = |map: &HeaderMap| {
+        std::str::from_utf8(map.get(b"grpc-status")?)
+            .ok()?
+            .parse()
+            .ok()
+    };
+    said(trailers)
+        .or_else(|| said(headers))
+        .or(code.map(|code| match code {
+            400 => 13,
+            401 => 16,
+            403 => 7,
+            404 => 12,
+            429 | 502..=504 => 14,
+            _ => 2,
+        }))
 }
 
 /// A response's header map, with `:status`.
@@ -235,7 +250,10 @@ fn response_of(headers: &HeaderMap, body: Vec<u8>) -> Response {
     let status = headers
         .get(b":status")
         .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
-    let others = headers.pairs().iter().filter(|(name, _)| name != b":status");
+    let others = headers
+        .pairs()
+        .iter()
+        .filter(|(name, _)| name != b":status");
     Response {
         status: status.unwrap_or_default(),
         headers: others.cloned().collect(),
@@ -243,13 +261,16 @@ fn response_of(headers: &HeaderMap, body: Vec<u8>) -> Response {
     }
 }
 
-/// A local reply as Envoy writes it (`Http::Utility::prepareLocalReply`): with a body, `content-type: text/plain`
-/// unless the reply brings one; without a body, no `content-type` whatever the reply brings.
+/// A local reply as Envoy writes it (`Http::Utility::prepareLocalReply`): with a body,
+/// `content-type: text/plain` unless the reply brings one; without a body, no `content-type`
+/// whatever the reply brings.
 fn local(reply: Reply) -> Response {
     let mut headers = HeaderMap::new(&reply.headers);
     match reply.body.is_empty() {
         true => headers.remove(b"content-type"),
-        false if headers.get(b"content-type").is_none() => headers.add(b"content-type", b"text/plain"),
+        false if headers.get(b"content-type").is_none() => {
+            headers.add(b"content-type", b"text/plain")
+        }
         false => {}
     }
     Response {
@@ -270,7 +291,10 @@ pub(super) fn timed_out() -> Response {
 
 /// What Envoy answers in place of a backend that it cannot reach.
 pub(super) fn unreachable() -> Response {
-    bare(503, "upstream connect error or disconnect/reset before headers")
+    bare(
+        503,
+        "upstream connect error or disconnect/reset before headers",
+    )
 }
 
 fn bare(status: u16, body: &str) -> Response {

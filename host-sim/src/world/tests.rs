@@ -1,4 +1,5 @@
-//! The world's own laws, with Pointsman as the guest, and with [`naive`] where a law is about guests that err.
+//! The world's own laws, with Pointsman as the guest, and with [`naive`] where a law is about
+//! guests that err.
 
 use super::stream::{Failure, Step};
 use super::*;
@@ -45,7 +46,8 @@ fn ask(path: &str) -> Ask {
     }
 }
 
-/// Routes: `/own` answers, `/pass` passes, `/limited` has a bucket of three, everything else goes to the pool `p`.
+/// Routes: `/own` answers, `/pass` passes, `/limited` has a bucket of three, everything else goes
+/// to the pool `p`.
 fn config() -> Value {
     json!({
         "pools": {
@@ -69,7 +71,11 @@ fn config() -> Value {
 }
 
 fn world(workers: usize) -> World {
-    World::builder().workers(workers).exchanges(&config()).start().unwrap()
+    World::builder()
+        .workers(workers)
+        .exchanges(&config())
+        .start()
+        .unwrap()
 }
 
 fn value<'p>(pairs: &'p Pairs, name: &str) -> Vec<&'p [u8]> {
@@ -89,7 +95,11 @@ fn a_local_reply_passes_the_response_phase_once() {
     } = world.exchange(&ask("/own")).unwrap();
     assert_eq!(
         response,
-        answered(403, &[("content-type", "text/plain"), ("x-edit", "1")], "no\n")
+        answered(
+            403,
+            &[("content-type", "text/plain"), ("x-edit", "1")],
+            "no\n"
+        )
     );
     assert_eq!(upstream_headers, None);
 }
@@ -102,13 +112,18 @@ fn a_changed_request_header_chooses_the_route_anew() {
         ["blue", "green"].contains(&told.upstream_cluster.as_deref().unwrap()),
         "{told:?}"
     );
-    assert_eq!(told.response, answered(200, &[("x-up", "1"), ("x-edit", "1")], "up"));
+    assert_eq!(
+        told.response,
+        answered(200, &[("x-up", "1"), ("x-edit", "1")], "up")
+    );
     assert_eq!(told.decision["route"], "rest");
 }
 
 #[test]
 fn a_cluster_that_the_proxy_does_not_have_is_503_through_the_response_phase() {
-    let builder = World::builder().exchanges(&config()).clusters(Clusters::new());
+    let builder = World::builder()
+        .exchanges(&config())
+        .clusters(Clusters::new());
     let told = builder.start().unwrap().exchange(&ask("/")).unwrap();
     assert_eq!(told.response, answered(503, &[("x-edit", "1")], ""));
     assert_eq!(told.upstream_headers, None);
@@ -160,13 +175,20 @@ fn a_connection_stays_on_its_worker_and_connections_take_turns() {
         let mut ask = ask("/");
         ask.client_ip = Some(IpAddr::from([10, 0, 0, last]));
         world.exchange(&ask).unwrap();
-        let calls = world.workers.iter().map(|worker| !worker.0.take_calls().is_empty());
+        let calls = world
+            .workers
+            .iter()
+            .map(|worker| !worker.0.take_calls().is_empty());
         calls.collect::<Vec<_>>()
     };
     let first: Vec<_> = (0..3).map(&mut used).collect();
     assert_eq!(
         first,
-        [[true, false, false], [false, true, false], [false, false, true]]
+        [
+            [true, false, false],
+            [false, true, false],
+            [false, false, true]
+        ]
     );
     assert_eq!((0..3).map(&mut used).collect::<Vec<_>>(), first);
 }
@@ -177,7 +199,10 @@ fn a_client_that_connects_anew_comes_to_the_next_worker() {
     world.take_calls();
     for expected in [[true, false], [false, true], [true, false]] {
         world.exchange(&ask("/")).unwrap();
-        let calls = world.workers.iter().map(|worker| !worker.0.take_calls().is_empty());
+        let calls = world
+            .workers
+            .iter()
+            .map(|worker| !worker.0.take_calls().is_empty());
         assert_eq!(calls.collect::<Vec<_>>(), expected);
         world.reconnect();
     }
@@ -185,7 +210,8 @@ fn a_client_that_connects_anew_comes_to_the_next_worker() {
 
 // Host calls.
 
-/// Everything that costs: a limit by client address, a session cookie, an endpoint, edits both ways.
+/// Everything that costs: a limit by client address, a session cookie, an endpoint, edits both
+/// ways.
 #[test]
 fn a_request_with_everything_returns_bytes_three_times_on_its_way_in_and_never_on_its_way_out() {
     let config = json!({
@@ -230,7 +256,10 @@ fn a_request_with_everything_returns_bytes_three_times_on_its_way_in_and_never_o
             "request {request}: {calls:?}"
         );
         for callback in [Callback::Response, Callback::End] {
-            assert_eq!(calls[&callback].returned_bytes, 0, "request {request}: {calls:?}");
+            assert_eq!(
+                calls[&callback].returned_bytes, 0,
+                "request {request}: {calls:?}"
+            );
         }
     }
 }
@@ -252,13 +281,26 @@ fn host_calls_are_counted_for_each_callback() {
     assert_eq!(calls[&Callback::Request].of["get_header_map"], 1);
     assert_eq!(calls[&Callback::Request].of["set_header"], 1);
     assert_eq!(calls[&Callback::Request].returned_bytes, 1);
-    // What tells of it: two counters, four names of the filter state, a histogram and the time for it.
-    let plain = ["increment_metric", "set_property", "record_metric", "get_current_time"];
+    // What tells of it: two counters, four names of the filter state, a histogram and the time for
+    // it.
+    let plain = [
+        "increment_metric",
+        "set_property",
+        "record_metric",
+        "get_current_time",
+    ];
     let plain = plain.map(|kind| calls[&Callback::Request].of[kind]);
     assert_eq!(plain, [1 + 2, 4, 1, 1 + 1]);
-    assert_eq!(calls[&Callback::Response].of, BTreeMap::from([("add_header", 1)]));
+    assert_eq!(
+        calls[&Callback::Response].of,
+        BTreeMap::from([("add_header", 1)])
+    );
     assert_eq!(calls[&Callback::Response].returned_bytes, 0);
-    let of_end = [("get_current_time", 1), ("increment_metric", 1), ("set_shared_data", 1)];
+    let of_end = [
+        ("get_current_time", 1),
+        ("increment_metric", 1),
+        ("set_shared_data", 1),
+    ];
     assert_eq!(calls[&Callback::End].of, BTreeMap::from(of_end));
     assert!(world.take_calls().is_empty());
 }
@@ -277,7 +319,11 @@ fn a_request_that_cannot_be_decided_is_503_and_counted() {
             "{refused}: {step:?}"
         );
         stream.close();
-        assert_eq!(world.proxy.counter("pointsman.request.failed"), 1, "{refused}");
+        assert_eq!(
+            world.proxy.counter("pointsman.request.failed"),
+            1,
+            "{refused}"
+        );
         assert_eq!(world.proxy.take_log().len(), 1, "{refused}");
         world.workers[0].refuse(&[]);
         assert!(
@@ -300,7 +346,10 @@ fn a_response_that_cannot_be_edited_reaches_its_client() {
     world.workers[0].refuse(&["add_header"]);
     let mut stream = world.open(0, &get("/"));
     stream.request();
-    assert_eq!(stream.response(&answered(200, &[], "ok")), answered(200, &[], "ok"));
+    assert_eq!(
+        stream.response(&answered(200, &[], "ok")),
+        answered(200, &[], "ok")
+    );
     assert_eq!(world.proxy.counter("pointsman.response.failed"), 1);
 }
 
@@ -337,7 +386,10 @@ fn no_host_call_is_one_that_the_filter_cannot_do_without() {
         }
     }
     world.workers[0].refuse(&[]);
-    assert!(matches!(world.open(0, &get("/")).request(), Step::Forward(_)));
+    assert!(matches!(
+        world.open(0, &get("/")).request(),
+        Step::Forward(_)
+    ));
 }
 
 // Limits.
@@ -398,7 +450,8 @@ fn a_refused_configuration_is_an_error_with_its_reasons() {
         panic!("it loaded")
     };
     assert!(
-        log.iter().any(|line| line.message.contains("routs") && line.level == 4),
+        log.iter()
+            .any(|line| line.message.contains("routs") && line.level == 4),
         "{log:?}"
     );
 }
@@ -434,7 +487,10 @@ fn a_stream_under_way_ends_with_the_configuration_it_began_with() {
     );
     old.close();
     let mut new = world.open(0, &get("/"));
-    assert!(matches!(new.request(), Step::Reply(Response { status: 404, .. })));
+    assert!(matches!(
+        new.request(),
+        Step::Reply(Response { status: 404, .. })
+    ));
 }
 
 // A VM that traps.
@@ -451,7 +507,10 @@ fn a_trap_ends_the_streams_of_its_vm_and_the_next_request_has_a_fresh_one() {
     assert_eq!(lost.response(&answered(200, &[], "")).status, 503);
     assert_eq!(kept.response(&answered(200, &[], "")).status, 200);
     lost.close();
-    assert!(matches!(world.open(0, &get("/")).request(), Step::Forward(_)));
+    assert!(matches!(
+        world.open(0, &get("/")).request(),
+        Step::Forward(_)
+    ));
 
     // A second trap right after: not before the back-off is over.
     world.kill(0);
@@ -460,7 +519,10 @@ fn a_trap_ends_the_streams_of_its_vm_and_the_next_request_has_a_fresh_one() {
         Step::Reply(Response { status: 503, .. })
     ));
     world.advance(Duration::from_secs(1));
-    assert!(matches!(world.open(0, &get("/")).request(), Step::Forward(_)));
+    assert!(matches!(
+        world.open(0, &get("/")).request(),
+        Step::Forward(_)
+    ));
 }
 
 #[test]
@@ -470,7 +532,10 @@ fn a_trap_leaves_shared_data_and_metrics_as_they_are() {
     let keys = world.proxy.shared_data.len();
     world.kill(0);
     world.advance(Duration::from_secs(1));
-    assert!(matches!(world.open(0, &get("/own")).request(), Step::Reply(_)));
+    assert!(matches!(
+        world.open(0, &get("/own")).request(),
+        Step::Reply(_)
+    ));
     assert_eq!(world.proxy.shared_data.len(), keys);
     assert_eq!(world.proxy.shared_data.get(b"k").unwrap().0, b"v");
 }
@@ -478,7 +543,9 @@ fn a_trap_leaves_shared_data_and_metrics_as_they_are() {
 #[test]
 fn a_dead_vm_answers_503_for_ever_or_is_passed_by_as_the_policy_says() {
     for (policy, passes) in [(FailurePolicy::Closed, false), (FailurePolicy::Open, true)] {
-        let builder = World::builder().config(br#"{"routes": []}"#).failure_policy(policy);
+        let builder = World::builder()
+            .config(br#"{"routes": []}"#)
+            .failure_policy(policy);
         let world = builder.start().unwrap();
         world.kill(0);
         world.advance(Duration::from_secs(60));

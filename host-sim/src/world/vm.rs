@@ -1,7 +1,8 @@
 //! One worker's VM, and after a trap the next one: contexts, and what the host keeps for each.
 //!
-//! `proxy-wasm`'s dispatcher is one for each thread, so context ids and call tokens are unique in a thread, and several
-//! workers on one thread do not meet. (In a proxy they repeat across workers, which a filter must not notice.)
+//! `proxy-wasm`'s dispatcher is one for each thread, so context ids and call tokens are unique in a
+//! thread, and several workers on one thread do not meet. (In a proxy they repeat across workers,
+//! which a filter must not notice.)
 
 use super::abi::{Status, export};
 use super::header_map::HeaderMap;
@@ -14,7 +15,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// The least time between loading a VM and loading the next in its place, in nanoseconds. Envoy adds a jitter of up to half of it, which is left out here.
+/// The least time between loading a VM and loading the next in its place, in nanoseconds. Envoy
+/// adds a jitter of up to half of it, which is left out here.
 const RELOAD_BACK_OFF: u64 = 1_000_000_000;
 
 /// proxy-wasm's numbers of header maps.
@@ -102,7 +104,8 @@ pub struct Vm {
     proxy: Arc<Proxy>,
     worker: usize,
     guest: fn(),
-    /// The context whose callback is running, or the one that took its place (`proxy_set_effective_context`).
+    /// The context whose callback is running, or the one that took its place
+    /// (`proxy_set_effective_context`).
     context: Cell<u32>,
     callback: Cell<Callback>,
     state: RefCell<State>,
@@ -115,7 +118,8 @@ struct State {
     /// The configuration that a reloaded VM gets.
     configuration: Arc<[u8]>,
     configuring: bool,
-    /// How many streams each root context still has; a root that is no longer [`State::root`] goes with its last one.
+    /// How many streams each root context still has; a root that is no longer [`State::root`] goes
+    /// with its last one.
     roots: BTreeMap<u32, usize>,
     streams: HashMap<u32, StreamState>,
     ticks: BTreeMap<u32, Tick>,
@@ -210,8 +214,8 @@ impl Vm {
 
     // Roots.
 
-    /// Starts a root context with a configuration. The one before keeps its streams until they end; where the filter
-    /// refuses the configuration, it stays in place.
+    /// Starts a root context with a configuration. The one before keeps its streams until they end;
+    /// where the filter refuses the configuration, it stays in place.
     pub fn configure(self: &Rc<Vm>, configuration: &Arc<[u8]>) -> bool {
         let root = fresh_id();
         (self.guest)();
@@ -224,7 +228,8 @@ impl Vm {
         };
         let accepted = self.enter(root, Callback::Configure, || {
             export::proxy_on_context_create(root, 0);
-            export::proxy_on_vm_start(root, 0) && export::proxy_on_configure(root, configuration.len())
+            export::proxy_on_vm_start(root, 0)
+                && export::proxy_on_configure(root, configuration.len())
         });
         let mut state = self.state.borrow_mut();
         state.configuring = false;
@@ -255,8 +260,8 @@ impl Vm {
         });
     }
 
-    /// The VM traps, or ends with its proxy: none of its contexts hears of anything any more. Natively they are the thread's and would
-    /// stay as long as that, so they are dropped here.
+    /// The VM traps, or ends with its proxy: none of its contexts hears of anything any more.
+    /// Natively they are the thread's and would stay as long as that, so they are dropped here.
     pub fn kill(&self) {
         let state = &mut *self.state.borrow_mut();
         state.root = None;
@@ -477,7 +482,8 @@ impl Vm {
             let Some(at) = state.http_calls.iter().position(|call| call.token == token) else {
                 return false;
             };
-            state.http_answer = answer.map(|response| (super::stream::headers_of(&response), response.body));
+            state.http_answer =
+                answer.map(|response| (super::stream::headers_of(&response), response.body));
             state.next_due = None;
             state.http_calls.remove(at).root
         };
@@ -501,7 +507,11 @@ impl Vm {
         }
         let state = &mut *self.state.borrow_mut();
         let callback = self.callback.get();
-        match state.calls.iter_mut().find(|call| (call.0, call.1) == (callback, kind)) {
+        match state
+            .calls
+            .iter_mut()
+            .find(|call| (call.0, call.1) == (callback, kind))
+        {
             Some(call) => call.2 += 1,
             None => state.calls.push((callback, kind, 1)),
         }
@@ -535,7 +545,10 @@ impl Vm {
             let (headers, _) = state.http_answer.as_ref().ok_or(Status::BadArgument)?;
             return Ok(body(headers));
         }
-        let stream = state.streams.get(&self.context.get()).ok_or(Status::BadArgument)?;
+        let stream = state
+            .streams
+            .get(&self.context.get())
+            .ok_or(Status::BadArgument)?;
         let (headers, access) = match map {
             REQUEST_HEADERS => &stream.request,
             RESPONSE_HEADERS => &stream.response,
@@ -549,7 +562,10 @@ impl Vm {
 
     pub fn edit_map(&self, map: u32, body: impl FnOnce(&mut HeaderMap)) -> Result<(), Status> {
         let state = &mut *self.state.borrow_mut();
-        let stream = state.streams.get_mut(&self.context.get()).ok_or(Status::BadArgument)?;
+        let stream = state
+            .streams
+            .get_mut(&self.context.get())
+            .ok_or(Status::BadArgument)?;
         let (headers, access) = match map {
             REQUEST_HEADERS => &mut stream.request,
             RESPONSE_HEADERS => &mut stream.response,
@@ -581,7 +597,9 @@ impl Vm {
             b"source\0port" => Some(number(stream.source.port())),
             b"response\0code" => stream.info.code.map(number),
             b"response\0flags" => Some(number(stream.info.flags.cast_signed())),
-            b"response\0grpc_status" => grpc_status(&stream.trailers, &stream.response.0, stream.info.code).map(number),
+            b"response\0grpc_status" => {
+                grpc_status(&stream.trailers, &stream.response.0, stream.info.code).map(number)
+            }
             b"upstream\0address" => stream.info.upstream.clone().map(String::into_bytes),
             _ => stream.properties.get(path).cloned(),
         }
@@ -589,14 +607,26 @@ impl Vm {
 
     pub fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), Status> {
         let state = &mut *self.state.borrow_mut();
-        let stream = state.streams.get_mut(&self.context.get()).ok_or(Status::NotFound)?;
+        let stream = state
+            .streams
+            .get_mut(&self.context.get())
+            .ok_or(Status::NotFound)?;
         stream.properties.insert(path.to_vec(), value.to_vec());
         Ok(())
     }
 
-    pub fn send_local_response(&self, status: u32, details: &[u8], body: &[u8], headers: Pairs) -> Result<(), Status> {
+    pub fn send_local_response(
+        &self,
+        status: u32,
+        details: &[u8],
+        body: &[u8],
+        headers: Pairs,
+    ) -> Result<(), Status> {
         let state = &mut *self.state.borrow_mut();
-        let stream = state.streams.get_mut(&self.context.get()).ok_or(Status::BadArgument)?;
+        let stream = state
+            .streams
+            .get_mut(&self.context.get())
+            .ok_or(Status::BadArgument)?;
         if stream.reply.is_some() {
             return Err(Status::BadArgument);
         }
@@ -612,7 +642,10 @@ impl Vm {
     pub fn set_tick_period(&self, milliseconds: u32) {
         let state = &mut *self.state.borrow_mut();
         let context = self.context.get();
-        let root = state.streams.get(&context).map_or(context, |stream| stream.root);
+        let root = state
+            .streams
+            .get(&context)
+            .map_or(context, |stream| stream.root);
         state.next_due = None;
         match u64::from(milliseconds) * 1_000_000 {
             0 => state.ticks.remove(&root),
@@ -626,10 +659,20 @@ impl Vm {
         };
     }
 
-    pub fn http_call(&self, cluster: &[u8], headers: Pairs, body: &[u8], timeout: u32) -> Result<u32, Status> {
+    pub fn http_call(
+        &self,
+        cluster: &[u8],
+        headers: Pairs,
+        body: &[u8],
+        timeout: u32,
+    ) -> Result<u32, Status> {
         let cluster = String::from_utf8_lossy(cluster).into_owned();
         let has = |name: &[u8]| headers.iter().any(|(other, _)| other == name);
-        if self.proxy.endpoints(&cluster).is_none() || !has(b":method") || !has(b":path") || !has(b":authority") {
+        if self.proxy.endpoints(&cluster).is_none()
+            || !has(b":method")
+            || !has(b":path")
+            || !has(b":authority")
+        {
             return Err(Status::BadArgument);
         }
         let state = &mut *self.state.borrow_mut();
@@ -641,7 +684,10 @@ impl Vm {
             cluster,
             headers,
             body: body.to_vec(),
-            root: state.streams.get(&context).map_or(context, |stream| stream.root),
+            root: state
+                .streams
+                .get(&context)
+                .map_or(context, |stream| stream.root),
             due: self.proxy.monotonic() + u64::from(timeout) * 1_000_000,
         });
         Ok(token)

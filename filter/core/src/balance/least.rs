@@ -1,21 +1,25 @@
 //! `least_connections` and `least_response_time`: the target that has the least to do.
 //!
-//! **The score** of a target is (n + u) · t / w: n requests in flight over all workers, u drawn anew from [0, 1) for each
-//! choice, t its average response time (1 with `least_connections`), w its weight, times the share that a slow start leaves
-//! it. The least wins. Among equals that is a fair draw; between different weights at rest the heavier one goes first about as
-//! often as its weight says, so that a light target is not left without any request; and a target that looks slow is tried now
-//! and then, so that it is seen when it is not.
+//! **The score** of a target is (n + u) · t / w: n requests in flight over all workers, u drawn
+//! anew from [0, 1) for each choice, t its average response time (1 with `least_connections`), w
+//! its weight, times the share that a slow start leaves it. The least wins. Among equals that is a
+//! fair draw; between different weights at rest the heavier one goes first about as often as its
+//! weight says, so that a light target is not left without any request; and a target that looks
+//! slow is tried now and then, so that it is seen when it is not.
 //!
-//! **What is looked at.** Reading a count is one host call of 65 ns, for each target. So a worker keeps a view of a pool of up to
-//! [`VIEWED`] targets, to which it adds its own choices, and looks at all again when the last look is [`FRESH`] ago; of the two that
-//! are best by the view it asks for the counts as they are now. A busy worker makes two calls for a choice, one that has
-//! little to do makes one for each target. In larger pools two targets are drawn by weight, and the better one is taken (M.
-//! Mitzenmacher, "The power of two choices in randomized load balancing", 2001).
+//! **What is looked at.** Reading a count is one host call of 65 ns, for each target. So a worker
+//! keeps a view of a pool of up to [`VIEWED`] targets, to which it adds its own choices, and looks
+//! at all again when the last look is [`FRESH`] ago; of the two that are best by the view it asks
+//! for the counts as they are now. A busy worker makes two calls for a choice, one that has little
+//! to do makes one for each target. In larger pools two targets are drawn by weight, and the better
+//! one is taken (M. Mitzenmacher, "The power of two choices in randomized load balancing", 2001).
 //!
-//! **What was compared.** 8 workers, 20 targets that serve 8 requests at a time each, Poisson arrivals, service times from a
-//! bounded Pareto distribution (shape 1.5, 2 ms to 1 s: nine of ten take less than 10 ms, one of a thousand 200); every fourth
-//! target is half as fast. The oracle knows how long everything that a target has will take, and sends a request to where it
-//! will be finished first. Milliseconds; `cargo test --release -p pointsman-core balance_by_load -- --ignored --nocapture`:
+//! **What was compared.** 8 workers, 20 targets that serve 8 requests at a time each, Poisson
+//! arrivals, service times from a bounded Pareto distribution (shape 1.5, 2 ms to 1 s: nine of ten
+//! take less than 10 ms, one of a thousand 200); every fourth target is half as fast. The oracle
+//! knows how long everything that a target has will take, and sends a request to where it will be
+//! finished first. Milliseconds; `cargo test --release -p pointsman-core balance_by_load --
+//! --ignored --nocapture`:
 //!
 //! | 75 % of the capacity | p50 | p99 | p99.9 | p99 over the oracle's |
 //! |---|---|---|---|---|
@@ -26,17 +30,18 @@
 //! | hot-cold rule (Prequal, NSDI 2024), three drawn | 5.1 | 50.6 | 219 | 1.19 |
 //! | oracle | 3.2 | 42.7 | 187 | 1 |
 //!
-//! At 90 % these p99 are 1.13, 1.11, 1.33 and 1.28 times the oracle's; with 200 targets, two of which are drawn, 1.19, 1.14, 1.20 and 1.17;
-//! with 2 and 32 workers as with 8. With a heavy tail a peak says little of a target and much of one request, so
-//! `least_response_time` takes the plain average; the hot-cold rule needs no more to lose to it, since here every count in flight is
+//! At 90 % these p99 are 1.13, 1.11, 1.33 and 1.28 times the oracle's; with 200 targets, two of
+//! which are drawn, 1.19, 1.14, 1.20 and 1.17; with 2 and 32 workers as with 8. With a heavy tail a
+//! peak says little of a target and much of one request, so `least_response_time` takes the plain
+//! average; the hot-cold rule needs no more to lose to it, since here every count in flight is
 //! known and not only those of the few that were probed.
 
 use super::random;
 use crate::hash::mixed;
 use crate::pool::Pool;
 
-/// Up to so many targets are looked at together. All gauges then cost 4 µs each 10 ms, and a choice passes over a view of 256 bytes;
-/// where pools are larger, two choices are as good as all.
+/// Up to so many targets are looked at together. All gauges then cost 4 µs each 10 ms, and a choice
+/// passes over a view of 256 bytes; where pools are larger, two choices are as good as all.
 pub const VIEWED: usize = 64;
 
 /// How old a view may be, in nanoseconds: what the issue of a choice may not know of other workers.
@@ -68,7 +73,8 @@ impl Load<'_> {
     fn score(&self, pool: &Pool, target: usize, in_flight: u32, roll: u64) -> f64 {
         let weight = pool.targets.get(target).map_or(1, |target| target.weight);
         let time = self.time.map_or(1.0, |time| time(target));
-        (f64::from(in_flight) + noise(roll, target)) * time / (f64::from(weight) * (self.share)(target))
+        (f64::from(in_flight) + noise(roll, target)) * time
+            / (f64::from(weight) * (self.share)(target))
     }
 }
 
@@ -82,8 +88,9 @@ fn noise(roll: u64, target: usize) -> f64 {
 type Scored = Option<(usize, f64)>;
 
 impl Least {
-    /// The target with the least to do among those that take new requests and are usable. None: there is no such target. `now` is
-    /// in nanoseconds since 1970; a clock that is set back makes the view old.
+    /// The target with the least to do among those that take new requests and are usable. None:
+    /// there is no such target. `now` is in nanoseconds since 1970; a clock that is set back makes
+    /// the view old.
     pub fn pick(&mut self, pool: &Pool, load: &mut Load<'_>, roll: u64, now: u64) -> Option<usize> {
         let two = match pool.targets.len() <= VIEWED {
             true => self.best_two(pool, load, roll, now),
@@ -108,11 +115,18 @@ impl Least {
     }
 
     /// The best by the view, and the best of the others.
-    fn best_two(&mut self, pool: &Pool, load: &mut Load<'_>, roll: u64, now: u64) -> [Option<usize>; 2] {
+    fn best_two(
+        &mut self,
+        pool: &Pool,
+        load: &mut Load<'_>,
+        roll: u64,
+        now: u64,
+    ) -> [Option<usize>; 2] {
         let age = self.looked.and_then(|looked| now.checked_sub(looked));
         if age.is_none_or(|age| age >= FRESH) {
             self.view.clear();
-            self.view.extend((0..pool.targets.len()).map(&mut load.in_flight));
+            self.view
+                .extend((0..pool.targets.len()).map(&mut load.in_flight));
             self.looked = Some(now);
         }
         let (mut first, mut second): (Scored, Scored) = (None, None);
@@ -188,7 +202,8 @@ mod tests {
         LeastResponseTime,
         /// As Finagle's: a sample above the average replaces it.
         Peak,
-        /// As Prequal's: of three drawn, the fastest of those that are not hot; hot is more in flight than five of six.
+        /// As Prequal's: of three drawn, the fastest of those that are not hot; hot is more in
+        /// flight than five of six.
         HotCold,
         Oracle,
     }
@@ -276,7 +291,9 @@ mod tests {
                 .map(|worker| RoundRobin::new(pool, worker as u64))
                 .collect();
             let mut leasts: Vec<_> = (0..self.workers).map(|_| Least::default()).collect();
-            let mut times: Vec<_> = (0..self.workers).map(|_| ResponseTimes::new(&config)).collect();
+            let mut times: Vec<_> = (0..self.workers)
+                .map(|_| ResponseTimes::new(&config))
+                .collect();
             let mut peaks = vec![MEAN_SERVICE; size];
             let mut in_flight = vec![0_u32; size];
             // When each slot of a server is free.
@@ -331,7 +348,10 @@ mod tests {
                 let target = match rule {
                     Rule::RoundRobin => robins[worker].pick(pool, &there).unwrap(),
                     Rule::Random => random(pool, &there, roll).unwrap().0,
-                    Rule::Oracle => (0..size).filter(|i| there(*i)).min_by_key(|i| finish(*i)).unwrap(),
+                    Rule::Oracle => (0..size)
+                        .filter(|i| there(*i))
+                        .min_by_key(|i| finish(*i))
+                        .unwrap(),
                     Rule::HotCold => {
                         let mut sorted = in_flight.clone();
                         sorted.sort_unstable();
@@ -381,7 +401,12 @@ mod tests {
     /// Every fourth at half the speed.
     fn mixed_servers(size: usize) -> Vec<Server> {
         let slow = |i: usize| if i % 4 == 3 { 2 } else { 1 };
-        (0..size).map(|i| Server { slow: slow(i), ..PLAIN }).collect()
+        (0..size)
+            .map(|i| Server {
+                slow: slow(i),
+                ..PLAIN
+            })
+            .collect()
     }
 
     const BY_LOAD: [Rule; 2] = [Rule::LeastConnections, Rule::LeastResponseTime];
@@ -402,7 +427,10 @@ mod tests {
                     p99 <= 1.3 * oracle,
                     "seed {seed}: {rule:?} {p99} ms, oracle {oracle} ms"
                 );
-                assert!(p99 < robin, "seed {seed}: {rule:?} {p99} ms, round robin {robin} ms");
+                assert!(
+                    p99 < robin,
+                    "seed {seed}: {rule:?} {p99} ms, round robin {robin} ms"
+                );
             }
         }
     }
@@ -468,7 +496,10 @@ mod tests {
         };
         for rule in BY_LOAD {
             let share = plan.play(rule).share(3) * 1.5;
-            assert!((0.05..0.6).contains(&share), "{rule:?}: {share} of a fair share");
+            assert!(
+                (0.05..0.6).contains(&share),
+                "{rule:?}: {share} of a fair share"
+            );
         }
     }
 
@@ -535,7 +566,9 @@ mod tests {
                     },
                     time: None,
                 };
-                least.pick(&config.pools[0], &mut load, number, START + number).unwrap();
+                least
+                    .pick(&config.pools[0], &mut load, number, START + number)
+                    .unwrap();
                 assert_eq!(asked, expected, "{size} targets, choice {number}");
             }
         }
@@ -553,7 +586,9 @@ mod tests {
             (32, 20, 0.75),
             (8, 200, 0.75),
         ] {
-            println!("| {workers} workers, {size} targets, load {load} | p50 | p99 | p99.9 | p99 to the oracle's |");
+            println!(
+                "| {workers} workers, {size} targets, load {load} | p50 | p99 | p99.9 | p99 to the oracle's |"
+            );
             let plan = Plan {
                 workers,
                 load,
@@ -572,7 +607,10 @@ mod tests {
             ] {
                 let played = plan.play(rule);
                 let [p50, p99, p999] = [50.0, 99.0, 99.9].map(|percent| played.percentile(percent));
-                println!("| {rule:?} | {p50:.1} | {p99:.1} | {p999:.1} | {:.2} |", p99 / oracle);
+                println!(
+                    "| {rule:?} | {p50:.1} | {p99:.1} | {p999:.1} | {:.2} |",
+                    p99 / oracle
+                );
             }
         }
     }

@@ -30,9 +30,13 @@ pub fn blocks(node: &Node<'_>, report: &mut Report) -> Vec<Block> {
     if !node.is_list() {
         return vec![block(node, report)];
     }
-    node.filled_list(report, "a block of conditions, or a list of blocks", MAX_ITEMS)
-        .map(|node| block(&node, report))
-        .collect()
+    node.filled_list(
+        report,
+        "a block of conditions, or a list of blocks",
+        MAX_ITEMS,
+    )
+    .map(|node| block(&node, report))
+    .collect()
 }
 
 fn block(node: &Node<'_>, report: &mut Report) -> Block {
@@ -44,7 +48,9 @@ fn block(node: &Node<'_>, report: &mut Report) -> Block {
     if let (Some(node), None) = (&ignore_case, &path_node) {
         report.note(node, "stands without a path", "a `path` beside it");
     }
-    let scheme = map.get("scheme").and_then(|node| node.choice(report, SCHEMES));
+    let scheme = map
+        .get("scheme")
+        .and_then(|node| node.choice(report, SCHEMES));
     Block {
         hosts: map
             .get("hosts")
@@ -91,7 +97,8 @@ fn items<T>(
 }
 
 fn host(node: &Node<'_>, report: &mut Report) -> Option<HostMatch> {
-    const EXPECTED: &str = "`*`, a host such as shop.example.com, or `*.example.com`; without a port";
+    const EXPECTED: &str =
+        "`*`, a host such as shop.example.com, or `*.example.com`; without a port";
     let text = node.text(report, EXPECTED)?;
     if text == "*" {
         return Some(HostMatch::Any);
@@ -134,18 +141,36 @@ fn network(node: &Node<'_>, report: &mut Report) -> Option<Network> {
 fn path(node: &Node<'_>, beside: Option<Node<'_>>, report: &mut Report) -> Option<PathMatch> {
     const KINDS: &[&str] = &["exact", "prefix", "regex", "template"];
     const PATH: &str = "a path that starts with `/`; it is compared without the query";
-    let map = node.map(report, &["exact", "prefix", "regex", "template", "ignore_case"])?;
+    let map = node.map(
+        report,
+        &["exact", "prefix", "regex", "template", "ignore_case"],
+    )?;
     let within = map.get("ignore_case");
     if let (Some(within), Some(beside)) = (&within, &beside) {
-        report.note(within, &format!("{} is given too", beside.place()), "one of the two");
+        report.note(
+            within,
+            &format!("{} is given too", beside.place()),
+            "one of the two",
+        );
     }
-    let ignore_case = within.or(beside).and_then(|node| node.yes(report)).unwrap_or_default();
+    let ignore_case = within
+        .or(beside)
+        .and_then(|node| node.yes(report))
+        .unwrap_or_default();
     let kind_node = map.exactly_one(report, KINDS)?;
     if kind_node.key() == "regex" {
-        let kind = PathKind::Regex(regex(&kind_node, |pattern| Regex::new(pattern, ignore_case), report)?);
+        let kind = PathKind::Regex(regex(
+            &kind_node,
+            |pattern| Regex::new(pattern, ignore_case),
+            report,
+        )?);
         return Some(PathMatch { kind, ignore_case });
     }
-    let text = kind_node.text_that(report, |text| text.starts_with('/') && !text.contains('?'), PATH)?;
+    let text = kind_node.text_that(
+        report,
+        |text| text.starts_with('/') && !text.contains('?'),
+        PATH,
+    )?;
     let kind = match kind_node.key() {
         "exact" => PathKind::Exact(syntax::bytes(text)),
         "prefix" => PathKind::Prefix(syntax::bytes(text.strip_suffix('/').unwrap_or(text))),
@@ -153,7 +178,11 @@ fn path(node: &Node<'_>, beside: Option<Node<'_>>, report: &mut Report) -> Optio
             Ok(segments) => PathKind::Template(segments),
             Err(why) => {
                 const EXPECTED: &str = "a template such as /users/{id} or /files/{rest=**}";
-                report.note(&kind_node, &format!("{} has {why}", kind_node.shown()), EXPECTED);
+                report.note(
+                    &kind_node,
+                    &format!("{} has {why}", kind_node.shown()),
+                    EXPECTED,
+                );
                 return None;
             }
         },
@@ -162,7 +191,11 @@ fn path(node: &Node<'_>, beside: Option<Node<'_>>, report: &mut Report) -> Optio
 }
 
 /// Reads a regular expression with what compiles it.
-pub fn regex<T>(node: &Node<'_>, compile: impl Fn(&str) -> Result<T, String>, report: &mut Report) -> Option<T> {
+pub fn regex<T>(
+    node: &Node<'_>,
+    compile: impl Fn(&str) -> Result<T, String>,
+    report: &mut Report,
+) -> Option<T> {
     const EXPECTED: &str = "a regular expression in the syntax of Rust's regex crate";
     match compile(node.text(report, EXPECTED)?) {
         Ok(regex) => Some(regex),
@@ -193,7 +226,12 @@ fn query(node: &Node<'_>, report: &mut Report) -> Option<Condition> {
     )
 }
 
-fn condition(node: &Node<'_>, good: fn(&str) -> bool, expected: &str, report: &mut Report) -> Option<Condition> {
+fn condition(
+    node: &Node<'_>,
+    good: fn(&str) -> bool,
+    expected: &str,
+    report: &mut Report,
+) -> Option<Condition> {
     const KINDS: &[&str] = &["exact", "prefix", "suffix", "contains", "regex", "present"];
     let map = node.map(
         report,
@@ -205,7 +243,9 @@ fn condition(node: &Node<'_>, good: fn(&str) -> bool, expected: &str, report: &m
         .need(report, "name", expected)
         .and_then(|node| node.text_that(report, good, expected));
     let invert = map.get("invert").and_then(|node| node.yes(report));
-    let text = map.exactly_one(report, KINDS).and_then(|node| text(&node, report));
+    let text = map
+        .exactly_one(report, KINDS)
+        .and_then(|node| text(&node, report));
     Some(Condition {
         name: syntax::bytes(name?),
         text: text?,
@@ -216,7 +256,9 @@ fn condition(node: &Node<'_>, good: fn(&str) -> bool, expected: &str, report: &m
 fn text(node: &Node<'_>, report: &mut Report) -> Option<Text> {
     match node.key() {
         "present" => return node.yes(report).map(Text::Present),
-        "regex" => return regex(node, |pattern| Regex::new(pattern, false), report).map(Text::Regex),
+        "regex" => {
+            return regex(node, |pattern| Regex::new(pattern, false), report).map(Text::Regex);
+        }
         _ => {}
     }
     let text = syntax::bytes(node.text(report, "a string; a number needs quotes")?);

@@ -11,7 +11,8 @@ pub type Values = (Box<[u8]>, Vec<Box<[u8]>>);
 
 const VALUE: &str = "a string, or a list of strings, without line breaks and NUL";
 
-/// The most headers of one map, and the most values of one header: a request may have no more either.
+/// The most headers of one map, and the most values of one header: a request may have no more
+/// either.
 pub const MAX_HEADERS: usize = 100;
 
 /// Reads `request_headers`.
@@ -53,7 +54,12 @@ fn names(list: &Node<'_>, upstream: Option<&Upstream>, report: &mut Report) -> V
         .collect()
 }
 
-fn checked_name(node: &Node<'_>, name: Box<[u8]>, upstream: Option<&Upstream>, report: &mut Report) -> Box<[u8]> {
+fn checked_name(
+    node: &Node<'_>,
+    name: Box<[u8]>,
+    upstream: Option<&Upstream>,
+    report: &mut Report,
+) -> Box<[u8]> {
     if let Some(upstream) = upstream {
         not_upstream(node, &name, upstream, report);
     }
@@ -69,11 +75,16 @@ pub fn headers(node: &Node<'_>, upstream: Option<&Upstream>, report: &mut Report
     let mut exact = Names::default();
     for node in map.iter() {
         if !syntax::is_token(node.key()) {
-            report.note(&node, "not a header name", "letters, digits and !#$%&'*+-.^_`|~");
+            report.note(
+                &node,
+                "not a header name",
+                "letters, digits and !#$%&'*+-.^_`|~",
+            );
         }
         let name = checked_name(&node, syntax::lower(node.key()), upstream, report);
         // The same letters twice are a key given twice, which has been noted.
-        let again = exact.add(node.key(), 0).is_ok() && headers.iter().any(|(other, _)| *other == name);
+        let again =
+            exact.add(node.key(), 0).is_ok() && headers.iter().any(|(other, _)| *other == name);
         if again {
             report.note(
                 &node,

@@ -4,9 +4,11 @@ use super::reader::{Map, Node, Report};
 use super::syntax::{self, MILLISECOND, SECOND};
 use crate::health::{Active, Checks, Passive, WhenAllUnhealthy};
 
-/// The most failures or answers in a row that decide: a target that needs more is not checked at all.
+/// The most failures or answers in a row that decide: a target that needs more is not checked at
+/// all.
 pub const MAX_IN_A_ROW: u32 = 1000;
-/// The longest `eject` and `max_eject`, in nanoseconds: who wants a target gone for longer says `state: down`.
+/// The longest `eject` and `max_eject`, in nanoseconds: who wants a target gone for longer says
+/// `state: down`.
 pub const MAX_EJECT: u64 = 24 * HOUR;
 /// The shortest `interval`, in nanoseconds: every worker wakes up that often.
 pub const MIN_INTERVAL: u64 = 10 * MILLISECOND;
@@ -22,7 +24,9 @@ pub fn checks(node: &Node<'_>, report: &mut Report) -> Option<Checks> {
     const WHEN: &[&str] = &["use_all", "respond_503"];
     let map = node.map(report, &["passive", "active", "when_all_unhealthy"])?;
     map.need_any(report, &["passive", "active"]);
-    let when = map.get("when_all_unhealthy").and_then(|node| node.choice(report, WHEN));
+    let when = map
+        .get("when_all_unhealthy")
+        .and_then(|node| node.choice(report, WHEN));
     Some(Checks {
         passive: map.get("passive").and_then(|node| passive(&node, report)),
         active: map.get("active").and_then(|node| active(&node, report)),
@@ -37,7 +41,12 @@ fn passive(node: &Node<'_>, report: &mut Report) -> Option<Passive> {
     const RANGE: &str = "from 1ms to 24h";
     let map = node.map(
         report,
-        &["consecutive_failures", "eject", "max_eject", "max_ejected_percent"],
+        &[
+            "consecutive_failures",
+            "eject",
+            "max_eject",
+            "max_ejected_percent",
+        ],
     )?;
     let eject = map
         .get("eject")
@@ -55,7 +64,9 @@ fn passive(node: &Node<'_>, report: &mut Report) -> Option<Passive> {
         consecutive_failures: in_a_row(&map, "consecutive_failures", 5, report),
         eject,
         max_eject,
-        max_ejected_percent: percent.and_then(|node| node.whole(report, 0, 100)).unwrap_or(50),
+        max_ejected_percent: percent
+            .and_then(|node| node.whole(report, 0, 100))
+            .unwrap_or(50),
     })
 }
 
@@ -64,7 +75,9 @@ fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
     const HOST: &str = "a host, with a port if there is one";
     let map = node.map(
         report,
-        &["path", "host", "interval", "timeout", "rise", "fall", "expect"],
+        &[
+            "path", "host", "interval", "timeout", "rise", "fall", "expect",
+        ],
     )?;
     let path = map
         .need(report, "path", PATH)
@@ -83,7 +96,10 @@ fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
     if let (Some(node), true) = (timeout_node, timeout > interval) {
         report.note(&node, "more than `interval`", "a duration up to `interval`");
     }
-    let (rise, fall) = (in_a_row(&map, "rise", 2, report), in_a_row(&map, "fall", 3, report));
+    let (rise, fall) = (
+        in_a_row(&map, "rise", 2, report),
+        in_a_row(&map, "fall", 3, report),
+    );
     let expect = map.get("expect").map(|node| expect(&node, report));
     Some(Active {
         path: syntax::bytes(path?),
@@ -98,12 +114,15 @@ fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
 
 /// How many in a row it takes.
 fn in_a_row(map: &Map<'_>, key: &str, default: u32, report: &mut Report) -> u32 {
-    let number = map.get(key).and_then(|node| node.whole(report, 1, MAX_IN_A_ROW));
+    let number = map
+        .get(key)
+        .and_then(|node| node.whole(report, 1, MAX_IN_A_ROW));
     number.unwrap_or(default)
 }
 
 fn expect(list: &Node<'_>, report: &mut Report) -> Vec<(u16, u16)> {
-    const EXPECT: &str = "a list of statuses from 200 to 599 and of ranges such as \"200-299\", at least one";
+    const EXPECT: &str =
+        "a list of statuses from 200 to 599 and of ranges such as \"200-299\", at least one";
     list.filled_list(report, EXPECT, MAX_EXPECTED)
         .filter_map(|node| statuses(&node, report))
         .collect()

@@ -76,7 +76,11 @@ impl Config {
     /// Loads JSON text, or a `google.protobuf.Struct` in binary.
     pub fn load(bytes: &[u8]) -> Result<Config, Problems> {
         if bytes.is_empty() {
-            return Err(unreadable("", "nothing", "JSON text or a google.protobuf.Struct"));
+            return Err(unreadable(
+                "",
+                "nothing",
+                "JSON text or a google.protobuf.Struct",
+            ));
         }
         if protobuf::is_struct(bytes) {
             let (tree, count) = protobuf::outline(bytes).map_err(no_struct)?;
@@ -85,10 +89,12 @@ impl Config {
             })
         } else {
             let mut text = serde_json::Deserializer::from_slice(bytes);
-            let outline = value::outline(&mut text).and_then(|outline| text.end().map(|()| outline));
+            let outline =
+                value::outline(&mut text).and_then(|outline| text.end().map(|()| outline));
             let (tree, count) = outline.map_err(no_json)?;
             load(&tree, count, &mut |take| {
-                value::each_route(&mut serde_json::Deserializer::from_slice(bytes), take).map_err(no_json)
+                value::each_route(&mut serde_json::Deserializer::from_slice(bytes), take)
+                    .map_err(no_json)
             })
         }
     }
@@ -99,12 +105,17 @@ impl Config {
     }
 }
 
-/// Reads the items of `routes` one by one, and hands them over. With 10,000 routes their trees together would take three times the
-/// memory of the configuration that becomes of them, and a VM never gives memory back.
+/// Reads the items of `routes` one by one, and hands them over. With 10,000 routes their trees
+/// together would take three times the memory of the configuration that becomes of them, and a VM
+/// never gives memory back.
 pub type ReadRoutes<'s> = dyn FnMut(&mut dyn FnMut(Value)) -> Result<(), Problems> + 's;
 
 /// `count`: so many routes are not in the tree.
-fn load(tree: &Value, count: Option<usize>, read_routes: &mut ReadRoutes<'_>) -> Result<Config, Problems> {
+fn load(
+    tree: &Value,
+    count: Option<usize>,
+    read_routes: &mut ReadRoutes<'_>,
+) -> Result<Config, Problems> {
     let mut report = Report::default();
     let config = read(&Node::root(tree), count, read_routes, &mut report)?;
     report.finish()?;
@@ -156,7 +167,9 @@ fn read(
         return Ok(None);
     };
     let upstream = upstream::upstream(map.get("upstream"), report);
-    let client_ip = map.get("client_ip").and_then(|node| upstream::client_ip(&node, report));
+    let client_ip = map
+        .get("client_ip")
+        .and_then(|node| upstream::client_ip(&node, report));
     let explain = map
         .get("explain")
         .and_then(|node| upstream::explain(&node, &upstream, report));
@@ -170,7 +183,9 @@ fn read(
         .and_then(|node| node.names(report, "a map of rate limits", rate_limit::MAX_LIMITS));
     let known = route::Known {
         upstream: &upstream,
-        pools: pools_map.map(|map| pool::pools(&map, report)).unwrap_or_default(),
+        pools: pools_map
+            .map(|map| pool::pools(&map, report))
+            .unwrap_or_default(),
         rate_limits: limits_map
             .map(|map| rate_limit::rate_limits(&map, report))
             .unwrap_or_default(),

@@ -85,9 +85,15 @@ fn pool(node: &Node<'_>, index: usize, pools: &Names<'_>, report: &mut Report) -
         .and_then(|node| node.text_that(report, syntax::is_line, CLUSTER));
     let balance = map.get("balance").and_then(|node| balance(&node, report));
     let balance = balance.unwrap_or_default();
-    let sticky = map.get("sticky").and_then(|node| sticky::sticky(&node, report));
-    let health = map.get("health").and_then(|node| health::checks(&node, report));
-    let failover = map.get("failover").map(|node| failover(&node, index, pools, report));
+    let sticky = map
+        .get("sticky")
+        .and_then(|node| sticky::sticky(&node, report));
+    let health = map
+        .get("health")
+        .and_then(|node| health::checks(&node, report));
+    let failover = map
+        .get("failover")
+        .map(|node| failover(&node, index, pools, report));
     let slow_start = map
         .get("slow_start")
         .and_then(|node| node.duration(report, 0, MAX_SLOW_START, "from 0s to 1h"));
@@ -185,7 +191,11 @@ fn targets(list: &Node<'_>, of: &Of<'_>, report: &mut Report) -> Vec<Target> {
             continue;
         };
         if let Err(other) = seen.add(named, node.position()) {
-            let found = format!("{} is the name of {}[{other}] too", quoted(named), list.place());
+            let found = format!(
+                "{} is the name of {}[{other}] too",
+                quoted(named),
+                list.place()
+            );
             report.note(node, &found, "a `name` of its own");
         }
         targets.push(target);
@@ -209,7 +219,10 @@ pub fn weights(node: &Node<'_>, weights: impl Iterator<Item = u32>, report: &mut
 /// A target with its name.
 fn target<'n>(node: &'n Node<'n>, of: &Of<'_>, report: &mut Report) -> Option<(&'n str, Target)> {
     const STATES: &[&str] = &["up", "draining", "down"];
-    let map = node.map(report, &["cluster", "endpoint", "name", "weight", "state", "region"])?;
+    let map = node.map(
+        report,
+        &["cluster", "endpoint", "name", "weight", "state", "region"],
+    )?;
     let (own, other, expected) = match of.cluster_node {
         Some(_) => ("endpoint", "cluster", ENDPOINT),
         None => ("cluster", "endpoint", CLUSTER),
@@ -218,7 +231,10 @@ fn target<'n>(node: &'n Node<'n>, of: &Of<'_>, report: &mut Report) -> Option<(&
         Some(wrong) => {
             let (found, expected) = match &of.cluster_node {
                 Some(cluster) => (
-                    format!("stands in a pool of endpoints ({} is given)", cluster.place()),
+                    format!(
+                        "stands in a pool of endpoints ({} is given)",
+                        cluster.place()
+                    ),
                     "`endpoint` only: the cluster is the pool's",
                 ),
                 None => (
@@ -239,8 +255,12 @@ fn target<'n>(node: &'n Node<'n>, of: &Of<'_>, report: &mut Report) -> Option<(&
     let name = map
         .get("name")
         .map(|node| node.text_that(report, syntax::is_name, syntax::NAME));
-    let weight = map.get("weight").and_then(|node| node.whole(report, 0, u32::MAX));
-    let state = map.get("state").and_then(|node| node.choice(report, STATES));
+    let weight = map
+        .get("weight")
+        .and_then(|node| node.whole(report, 0, u32::MAX));
+    let state = map
+        .get("state")
+        .and_then(|node| node.choice(report, STATES));
     let region = map
         .get("region")
         .and_then(|node| node.text_that(report, syntax::is_name, syntax::NAME));
@@ -248,8 +268,16 @@ fn target<'n>(node: &'n Node<'n>, of: &Of<'_>, report: &mut Report) -> Option<(&
     let name = name.unwrap_or(Some(own))?;
     let target = Target {
         name: name.into(),
-        cluster: if of.cluster_node.is_some() { of.cluster } else { own }.into(),
-        endpoint: of.cluster_node.is_some().then(|| syntax::endpoint(own).into()),
+        cluster: if of.cluster_node.is_some() {
+            of.cluster
+        } else {
+            own
+        }
+        .into(),
+        endpoint: of
+            .cluster_node
+            .is_some()
+            .then(|| syntax::endpoint(own).into()),
         weight: weight.unwrap_or(1),
         state: match state {
             Some(1) => State::Draining,

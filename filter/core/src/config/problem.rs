@@ -1,11 +1,13 @@
-//! What is wrong with a configuration: where, what was found, what would be right, and the nearest known name.
+//! What is wrong with a configuration: where, what was found, what would be right, and the nearest
+//! known name.
 
 use std::fmt;
 
 /// One thing that is wrong. Always the fault of who wrote the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// `routes[3].match.path.prefix`; `line 3, column 7` of a text that is not JSON; empty: the whole.
+    /// `routes[3].match.path.prefix`; `line 3, column 7` of a text that is not JSON; empty: the
+    /// whole.
     pub place: String,
     /// What stands there. Never a secret.
     pub found: String,
@@ -48,7 +50,8 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The known name that is close enough to `name` to have been meant: at most one edit in three letters.
+/// The known name that is close enough to `name` to have been meant: at most one edit in three
+/// letters.
 pub fn nearest<'a>(name: &str, known: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
     let mut best = None;
     for candidate in known {
@@ -64,8 +67,9 @@ pub fn nearest<'a>(name: &str, known: &mut dyn Iterator<Item = &'a str>) -> Opti
     best.map(|(_, candidate)| candidate)
 }
 
-/// How many letters must be put in, left out, replaced or swapped with their neighbour to make `b` of `a`, without
-/// case: the optimal string alignment distance (Boytsov 2011, "Indexing methods for approximate dictionary searching").
+/// How many letters must be put in, left out, replaced or swapped with their neighbour to make `b`
+/// of `a`, without case: the optimal string alignment distance (Boytsov 2011, "Indexing methods for
+/// approximate dictionary searching").
 fn distance(a: &[u8], b: &[u8]) -> usize {
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
@@ -118,14 +122,22 @@ mod tests {
     #[test]
     fn nearest_is_the_closest_one_or_none() {
         for (name, known, expected) in [
-            ("prefx", &["exact", "prefix", "prefixes"][..], Some("prefix")),
+            (
+                "prefx",
+                &["exact", "prefix", "prefixes"][..],
+                Some("prefix"),
+            ),
             ("we", &["web"], Some("web")),
             ("abc", &["xyz", "abz"], Some("abz")),
             ("api", &["web", "spare"], None),
             ("anything", &[], None),
             ("same-far", &["same-bar", "same-car"], Some("same-bar")),
         ] {
-            assert_eq!(nearest(name, &mut known.iter().copied()), expected, "{name}");
+            assert_eq!(
+                nearest(name, &mut known.iter().copied()),
+                expected,
+                "{name}"
+            );
         }
     }
 }

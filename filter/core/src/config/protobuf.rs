@@ -1,7 +1,9 @@
-//! `google.protobuf.Struct` from its binary form. An Envoy file's nested YAML reaches a filter so. Three messages and
-//! one map are all there is to it, and a protobuf library would cost more than the rest of the configuration.
+//! `google.protobuf.Struct` from its binary form. An Envoy file's nested YAML reaches a filter so.
+//! Three messages and one map are all there is to it, and a protobuf library would cost more than
+//! the rest of the configuration.
 //!
-//! The wire format is that of <https://protobuf.dev/programming-guides/encoding/>, the messages those of `struct.proto`.
+//! The wire format is that of <https://protobuf.dev/programming-guides/encoding/>, the messages
+//! those of `struct.proto`.
 
 use super::value::{MAX_DEPTH, ROUTE_DEPTH, ROUTES, Value};
 
@@ -16,8 +18,9 @@ pub struct Malformed {
 
 /// Whether the bytes are a `Struct` rather than JSON text.
 ///
-/// A `Struct` that holds anything starts with the tag of its field 1, which is 0x0a and also a JSON text's possible
-/// first line break. But each of its entries has a value, whose tag is 0x12: a byte that stands in no JSON text.
+/// A `Struct` that holds anything starts with the tag of its field 1, which is 0x0a and also a JSON
+/// text's possible first line break. But each of its entries has a value, whose tag is 0x12: a byte
+/// that stands in no JSON text.
 pub fn is_struct(bytes: &[u8]) -> bool {
     bytes.first() == Some(&STRUCT_FIELDS_TAG) && bytes.contains(&ENTRY_VALUE_TAG)
 }
@@ -25,8 +28,8 @@ pub fn is_struct(bytes: &[u8]) -> bool {
 const STRUCT_FIELDS_TAG: u8 = 0x0a;
 const ENTRY_VALUE_TAG: u8 = 0x12;
 
-/// As [`super::value::outline`], of a `Struct`. Its keys come out sorted: a protobuf map has no order of its own, and Envoy's would be
-/// another after every start.
+/// As [`super::value::outline`], of a `Struct`. Its keys come out sorted: a protobuf map has no
+/// order of its own, and Envoy's would be another after every start.
 pub fn outline(bytes: &[u8]) -> Result<(Value, Option<usize>), Malformed> {
     let mut count = None;
     let tree = Message::whole(bytes).into_struct(MAX_DEPTH - 1, Some(&mut count))?;
@@ -175,7 +178,11 @@ impl<'a> Message<'a> {
 
     /// `Struct { map<string, Value> fields = 1; }`
     /// With `routes` the first list of that name is only counted.
-    fn into_struct(mut self, left: u8, mut routes: Option<&mut Option<usize>>) -> Result<Value, Malformed> {
+    fn into_struct(
+        mut self,
+        left: u8,
+        mut routes: Option<&mut Option<usize>>,
+    ) -> Result<Value, Malformed> {
         let mut map: Vec<(String, Value)> = Vec::new();
         while let Some(field) = self.next()? {
             if let Field::Bytes(1, entry) = field {
@@ -190,7 +197,8 @@ impl<'a> Message<'a> {
                     }
                     _ => entry.into_entry(left)?,
                 };
-                // A map that comes sorted is read in linear time; a sort would be more code than all of this.
+                // A map that comes sorted is read in linear time; a sort would be more code than
+                // all of this.
                 let at = map.partition_point(|(before, _)| *before <= key);
                 map.insert(at, (key, value));
             }
@@ -244,8 +252,9 @@ impl<'a> Message<'a> {
         Ok((key, value))
     }
 
-    /// `Value { oneof { null_value = 1; number_value = 2; string_value = 3; bool_value = 4; struct_value = 5;
-    /// list_value = 6; } }`; of several the last holds. `left` is how many further levels there may be.
+    /// `Value { oneof { null_value = 1; number_value = 2; string_value = 3; bool_value = 4;
+    /// struct_value = 5; list_value = 6; } }`; of several the last holds. `left` is how many
+    /// further levels there may be.
     fn into_value(mut self, left: u8) -> Result<Value, Malformed> {
         let mut value = Value::Null;
         while let Some(field) = self.next()? {
@@ -285,7 +294,11 @@ mod tests {
     fn bytes_that_are_no_struct_are_refused_where_they_go_wrong() {
         for (bytes, at, why) in [
             (&[0x0a][..], 1, "the bytes end within a number"),
-            (&[0x0a, 5, 0x12], 2, "a field is longer than the bytes that hold it"),
+            (
+                &[0x0a, 5, 0x12],
+                2,
+                "a field is longer than the bytes that hold it",
+            ),
             (
                 &[0x0a, 2, 0x0a, 1, 0x12],
                 4,
@@ -294,8 +307,16 @@ mod tests {
             (&[0x0a, 3, 0x0a, 1, 0xff], 4, "a string is not UTF-8"),
             (&[0x02, 0], 1, "a field has the number 0"),
             (&[0x0b], 1, "a field has a type that is not in use"),
-            (&[0x0d, 1, 2, 3], 1, "a field is longer than the bytes that hold it"),
-            (&[0x09, 1, 2, 3], 1, "a field is longer than the bytes that hold it"),
+            (
+                &[0x0d, 1, 2, 3],
+                1,
+                "a field is longer than the bytes that hold it",
+            ),
+            (
+                &[0x09, 1, 2, 3],
+                1,
+                "a field is longer than the bytes that hold it",
+            ),
             (&[0xff; 12], 10, "a number is longer than 64 bits"),
         ] {
             assert_eq!(decode(bytes), Err(Malformed { at, why }), "{bytes:?}");
@@ -304,7 +325,8 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_skipped_and_the_last_value_holds() {
-        // Fields 9 of each wire type, then { "a": false } whose value says 1 before, and null before that.
+        // Fields 9 of each wire type, then { "a": false } whose value says 1 before, and null
+        // before that.
         let bytes = [
             &[
                 9 << 3,

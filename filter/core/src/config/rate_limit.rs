@@ -11,8 +11,9 @@ use std::rc::Rc;
 pub const MAX_LIMITS: usize = 1000;
 /// The most parts of a key: each is hashed on each request.
 pub const MAX_KEY_PARTS: usize = 8;
-/// The longest `per`, and the longest that an empty bucket may take to fill, in nanoseconds: 366 days. With it every
-/// instant of a limit fits into 64 bits of nanoseconds until the year 2500, and every product into 128.
+/// The longest `per`, and the longest that an empty bucket may take to fill, in nanoseconds: 366
+/// days. With it every instant of a limit fits into 64 bits of nanoseconds until the year 2500, and
+/// every product into 128.
 pub const MAX_TIME: u64 = 366 * 24 * 3600 * SECOND;
 /// The most keys of the table.
 pub const MAX_TABLE_KEYS: u32 = 1 << 24;
@@ -28,7 +29,9 @@ pub fn rate_limits<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, RateLi
         }
         // A name given twice has been noted.
         let _ = defined.names.add(node.key(), index);
-        defined.all.push(rate_limit(&node, index, report).map(Rc::new));
+        defined
+            .all
+            .push(rate_limit(&node, index, report).map(Rc::new));
     }
     defined
 }
@@ -45,7 +48,9 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
         .and_then(|node| node.duration(report, MILLISECOND, MAX_TIME, "from 1ms to 8784h"));
     let burst_node = map.get("burst");
     let burst = burst_node.and_then(|node| node.whole(report, 1, u32::MAX));
-    let key = map.need(report, "key", KEY).map(|node| key_parts(&node, report));
+    let key = map
+        .need(report, "key", KEY)
+        .map(|node| key_parts(&node, report));
     let shadow = map.get("shadow").and_then(|node| node.yes(report));
 
     let (requests, per) = (requests?, per?);
@@ -77,7 +82,8 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
     Some(limit.identified())
 }
 
-const KEY: &str = "a list of client_ip, path, { header: … }, { cookie: … } or { query: … }, at least one";
+const KEY: &str =
+    "a list of client_ip, path, { header: … }, { cookie: … } or { query: … }, at least one";
 /// What a part of a key looks like.
 pub const KEY_PART: &str = "one of client_ip, path, { header: … }, { cookie: … }, { query: … }";
 

@@ -1,5 +1,6 @@
-//! Walks a [`Value`] and notes every problem on the way, instead of stopping at the first. Whatever could not be read
-//! is left out or replaced by a default: once there is a problem, nobody sees the result.
+//! Walks a [`Value`] and notes every problem on the way, instead of stopping at the first. Whatever
+//! could not be read is left out or replaced by a default: once there is a problem, nobody sees the
+//! result.
 
 use super::problem::{Problem, Problems, nearest};
 use super::syntax;
@@ -32,7 +33,13 @@ impl Report {
     }
 
     /// Notes a problem at this node, with the name that was probably meant.
-    pub fn note_near(&mut self, node: &Node<'_>, found: &str, expected: &str, nearest: Option<&str>) {
+    pub fn note_near(
+        &mut self,
+        node: &Node<'_>,
+        found: &str,
+        expected: &str,
+        nearest: Option<&str>,
+    ) {
         let mut position = Vec::new();
         node.push_position(&mut position);
         let problem = Problem {
@@ -42,7 +49,9 @@ impl Report {
             nearest: nearest.map(str::to_owned),
         };
         // Nearly always the last one; a sort would be more code than all of this.
-        let at = self.problems.partition_point(|(before, _)| *before <= position);
+        let at = self
+            .problems
+            .partition_point(|(before, _)| *before <= position);
         self.problems.insert(at, (position, problem));
     }
 
@@ -51,7 +60,10 @@ impl Report {
         match self.problems.is_empty() {
             true => Ok(()),
             false => Err(Problems(
-                self.problems.into_iter().map(|(_, problem)| problem).collect(),
+                self.problems
+                    .into_iter()
+                    .map(|(_, problem)| problem)
+                    .collect(),
             )),
         }
     }
@@ -151,7 +163,8 @@ impl<'a> Node<'a> {
         matches!(self.value, Value::Map(_))
     }
 
-    /// Whether a secret stands here, or would if the configuration were right. Problems get into logs.
+    /// Whether a secret stands here, or would if the configuration were right. Problems get into
+    /// logs.
     fn is_secret(&self) -> bool {
         let inside = |node: &Node<'_>| matches!(node.key, Some("keys" | "token"));
         let mut nodes = std::iter::successors(Some(self), |node| node.parent);
@@ -178,7 +191,11 @@ impl<'a> Node<'a> {
     }
 
     /// A map with these keys and no others, each at most once.
-    pub fn map<'n>(&'n self, report: &mut Report, keys: &'static [&'static str]) -> Option<Map<'n>> {
+    pub fn map<'n>(
+        &'n self,
+        report: &mut Report,
+        keys: &'static [&'static str],
+    ) -> Option<Map<'n>> {
         let Value::Map(entries) = self.value else {
             self.wrong(report, &format!("a map of {}", keys.join(", ")));
             return None;
@@ -205,7 +222,12 @@ impl<'a> Node<'a> {
     }
 
     /// A map of at most `most` entries whose keys are names of the user's own, each at most once.
-    pub fn names<'n>(&'n self, report: &mut Report, expected: &str, most: usize) -> Option<Map<'n>> {
+    pub fn names<'n>(
+        &'n self,
+        report: &mut Report,
+        expected: &str,
+        most: usize,
+    ) -> Option<Map<'n>> {
         let Value::Map(entries) = self.value else {
             self.wrong(report, expected);
             return None;
@@ -256,16 +278,26 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Whether there are no more than `most` entries; those of a list that is too long are not looked at.
+    /// Whether there are no more than `most` entries; those of a list that is too long are not
+    /// looked at.
     pub fn are_few(&self, count: usize, most: usize, report: &mut Report) -> bool {
         if count > most {
-            report.note(self, &format!("{count} entries"), &format!("at most {most}"));
+            report.note(
+                self,
+                &format!("{count} entries"),
+                &format!("at most {most}"),
+            );
         }
         count <= most
     }
 
     /// The items of a list that has one at least and `most` at most.
-    pub fn filled_list<'n>(&'n self, report: &mut Report, expected: &str, most: usize) -> Nodes<'n> {
+    pub fn filled_list<'n>(
+        &'n self,
+        report: &mut Report,
+        expected: &str,
+        most: usize,
+    ) -> Nodes<'n> {
         let nodes = self.list(report, expected, most);
         if matches!(self.value, Value::List(items) if items.is_empty()) {
             report.note(self, "an empty list", expected);
@@ -291,7 +323,12 @@ impl<'a> Node<'a> {
 
     /// A string that `good` accepts.
     #[inline(never)]
-    pub fn text_that(&self, report: &mut Report, good: fn(&str) -> bool, expected: &str) -> Option<&'a str> {
+    pub fn text_that(
+        &self,
+        report: &mut Report,
+        good: fn(&str) -> bool,
+        expected: &str,
+    ) -> Option<&'a str> {
         let text = self.text(report, expected)?;
         if !good(text) {
             self.wrong(report, expected);
@@ -328,7 +365,10 @@ impl<'a> Node<'a> {
     pub fn whole(&self, report: &mut Report, least: u32, most: u32) -> Option<u32> {
         match self.value {
             // A NaN is in no range. In range and whole: the conversion is exact.
-            Value::Number(number) if (f64::from(least)..=f64::from(most)).contains(number) && number.fract() == 0.0 => {
+            Value::Number(number)
+                if (f64::from(least)..=f64::from(most)).contains(number)
+                    && number.fract() == 0.0 =>
+            {
                 Some(*number as u32)
             }
             _ => {
@@ -338,7 +378,8 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A duration in a range, its ends included. All in nanoseconds; `range` says the same in words.
+    /// A duration in a range, its ends included. All in nanoseconds; `range` says the same in
+    /// words.
     pub fn duration(&self, report: &mut Report, least: u64, most: u64, range: &str) -> Option<u64> {
         let expected = format!("a duration such as 250ms, 3s, 1m or 1h, {range}");
         let text = self.text(report, &expected)?;
@@ -365,7 +406,12 @@ impl<'a> Node<'a> {
                 true => format!("the name of a {what}, and none is defined"),
                 false => format!("the name of a {what}: {}", listed.join(", ")),
             };
-            report.note_near(self, &format!("no {what} is named {}", quoted(name)), &expected, near);
+            report.note_near(
+                self,
+                &format!("no {what} is named {}", quoted(name)),
+                &expected,
+                near,
+            );
         }
         found
     }
@@ -407,7 +453,11 @@ impl<'a> Names<'a> {
 
 impl Report {
     /// The nearest of the known names, as long as there are few problems.
-    pub fn nearest<'a>(&self, name: &str, known: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
+    pub fn nearest<'a>(
+        &self,
+        name: &str,
+        known: &mut dyn Iterator<Item = &'a str>,
+    ) -> Option<&'a str> {
         match self.len() < MAX_NEAREST {
             true => nearest(name, known),
             false => None,
@@ -415,7 +465,8 @@ impl Report {
     }
 }
 
-/// The number with at most six decimals. (The standard library's way to show a float is 15 kB of the module.)
+/// The number with at most six decimals. (The standard library's way to show a float is 15 kB of
+/// the module.)
 fn number_shown(number: f64) -> String {
     const MILLION: u64 = 1_000_000;
     let size = number.abs();
@@ -427,7 +478,10 @@ fn number_shown(number: f64) -> String {
     }
     let millionths = (size.fract() * MILLION as f64).round() as u64;
     let sign = if number < 0.0 { "-" } else { "" };
-    match (size.trunc() as u64 + millionths / MILLION, millionths % MILLION) {
+    match (
+        size.trunc() as u64 + millionths / MILLION,
+        millionths % MILLION,
+    ) {
         (whole, 0) => format!("the number {sign}{whole}"),
         (whole, part) => format!("the number {sign}{whole}.{part:06}")
             .trim_end_matches('0')
@@ -526,7 +580,8 @@ impl<'n> Map<'n> {
         found
     }
 
-    /// The one key of several that is given, or None. A second one is a problem that names the first.
+    /// The one key of several that is given, or None. A second one is a problem that names the
+    /// first.
     pub fn at_most_one(&self, report: &mut Report, keys: &[&str]) -> Option<Node<'n>> {
         let mut given = self.iter().filter(|node| keys.contains(&node.key()));
         let first = given.next()?;
@@ -558,8 +613,8 @@ impl<'n> Map<'n> {
         }
     }
 
-    /// Whether an unknown key was probably meant to be one of these: it has been noted, and its absence would be noted
-    /// a second time.
+    /// Whether an unknown key was probably meant to be one of these: it has been noted, and its
+    /// absence would be noted a second time.
     fn has_misspelt(&self, keys: &[&str]) -> bool {
         let unknown = self
             .iter()

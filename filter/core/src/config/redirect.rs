@@ -11,7 +11,15 @@ pub const SCHEMES: &[&str] = &["http", "https"];
 /// Reads `redirect`.
 pub fn redirect(node: &Node<'_>, matched: &Matched<'_>, report: &mut Report) -> Option<Redirect> {
     const HOST: &str = "a host without a port, which has a key of its own";
-    const KEYS: &[&str] = &["scheme", "host", "port", "path", "path_prefix", "path_regex", "status"];
+    const KEYS: &[&str] = &[
+        "scheme",
+        "host",
+        "port",
+        "path",
+        "path_prefix",
+        "path_regex",
+        "status",
+    ];
     let map = node.map(report, KEYS)?;
     if map.iter().all(|node| node.key() == "status") {
         report.note(
@@ -20,7 +28,9 @@ pub fn redirect(node: &Node<'_>, matched: &Matched<'_>, report: &mut Report) -> 
             "a scheme, host, port or path",
         );
     }
-    let scheme = map.get("scheme").and_then(|node| node.choice(report, SCHEMES));
+    let scheme = map
+        .get("scheme")
+        .and_then(|node| node.choice(report, SCHEMES));
     let host = map
         .get("host")
         .and_then(|node| node.text_that(report, syntax::is_host, HOST));

@@ -12,7 +12,11 @@ pub const MAX_VALUES: usize = 10_000;
 pub const MAX_REGIONS: usize = 64;
 
 /// Reads `prefer_region` of a pool with these targets.
-pub fn prefer_region(node: &Node<'_>, targets: &[Target], report: &mut Report) -> Option<PreferRegion> {
+pub fn prefer_region(
+    node: &Node<'_>,
+    targets: &[Target],
+    report: &mut Report,
+) -> Option<PreferRegion> {
     const MAP: &str = "a map of the header's values to regions";
     let map = node.map(report, &["header", "map", "default", "order"])?;
     let header = map.need(report, "header", "a header name");
@@ -32,12 +36,17 @@ pub fn prefer_region(node: &Node<'_>, targets: &[Target], report: &mut Report) -
 
     let mut values = Vec::new();
     let map_node = map.need(report, "map", MAP);
-    let map_entries = map_node.as_ref().and_then(|node| node.names(report, MAP, MAX_VALUES));
+    let map_entries = map_node
+        .as_ref()
+        .and_then(|node| node.names(report, MAP, MAX_VALUES));
     for node in map_entries.iter().flat_map(|entries| entries.iter()) {
         if !syntax::is_line(node.key()) {
             report.note(&node, "not a header's value", VALUE);
         }
-        values.push((syntax::bytes(node.key()), one_or_more(&node, &regions, report)));
+        values.push((
+            syntax::bytes(node.key()),
+            one_or_more(&node, &regions, report),
+        ));
     }
     values.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     Some(PreferRegion {
@@ -78,7 +87,8 @@ fn several(list: &Node<'_>, regions: &Names<'_>, report: &mut Report) -> Vec<Box
     several
 }
 
-/// A region that a target of the pool is in: any other would never be preferred, which nobody means.
+/// A region that a target of the pool is in: any other would never be preferred, which nobody
+/// means.
 fn named(node: &Node<'_>, regions: &Names<'_>, report: &mut Report) -> Option<Box<str>> {
     node.reference(report, regions, "region of this pool's targets")?;
     node.as_text().map(Into::into)

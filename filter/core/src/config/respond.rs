@@ -6,7 +6,8 @@ use super::reader::{Map, Node, Report};
 use super::syntax;
 use crate::respond::Respond;
 
-/// The longest body in bytes: every worker holds a copy, and a page that is longer belongs on a server.
+/// The longest body in bytes: every worker holds a copy, and a page that is longer belongs on a
+/// server.
 pub const MAX_BODY: usize = 64 * 1024;
 
 /// Reads `respond`.
@@ -15,7 +16,10 @@ pub fn respond(node: &Node<'_>, report: &mut Report) -> Option<Respond> {
     let status = map
         .need(report, "status", "a status from 200 to 599")
         .and_then(|node| node.whole(report, 200, 599));
-    let body = map.get("body").and_then(|node| body(&node, report)).unwrap_or_default();
+    let body = map
+        .get("body")
+        .and_then(|node| body(&node, report))
+        .unwrap_or_default();
     let given = map
         .get("headers")
         .map(|node| headers(&node, None, report))

@@ -54,9 +54,15 @@ pub fn new_path(map: &Map<'_>, matched: &Matched<'_>, report: &mut Report) -> Op
     let node = map.at_most_one(report, PATH_KEYS)?;
     match node.key() {
         "path_prefix" => {
-            if let Some(place) = matched.first_that_is_not(&|path| matches!(path, Some(PathKind::Prefix(_)))) {
+            if let Some(place) =
+                matched.first_that_is_not(&|path| matches!(path, Some(PathKind::Prefix(_))))
+            {
                 let found = format!("{place} matches without `prefix`");
-                report.note(&node, &found, "a `path: { prefix: … }` in every block of the match");
+                report.note(
+                    &node,
+                    &found,
+                    "a `path: { prefix: … }` in every block of the match",
+                );
             }
             let prefix = node.text_that(report, syntax::is_path, PATH)?;
             Some(PathRewrite::Prefix(syntax::bytes(prefix)))
@@ -70,7 +76,12 @@ pub fn new_path(map: &Map<'_>, matched: &Matched<'_>, report: &mut Report) -> Op
 }
 
 /// `/new/{id}`
-fn whole(node: &Node<'_>, text: &str, matched: &Matched<'_>, report: &mut Report) -> Option<Vec<Piece>> {
+fn whole(
+    node: &Node<'_>,
+    text: &str,
+    matched: &Matched<'_>,
+    report: &mut Report,
+) -> Option<Vec<Piece>> {
     const EXPECTED: &str = "a path with `{name}` for what the route's template took";
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -105,7 +116,9 @@ fn template_names(path: Option<&PathKind>) -> impl Iterator<Item = &str> {
 }
 
 fn known_name(node: &Node<'_>, name: &str, matched: &Matched<'_>, report: &mut Report) {
-    let Some(place) = matched.first_that_is_not(&|path| template_names(path).any(|known| known == name)) else {
+    let Some(place) =
+        matched.first_that_is_not(&|path| template_names(path).any(|known| known == name))
+    else {
         return;
     };
     let blocks = matched.blocks.unwrap_or_default();
@@ -116,18 +129,25 @@ fn known_name(node: &Node<'_>, name: &str, matched: &Matched<'_>, report: &mut R
         .collect();
     let near = report.nearest(name, &mut known.into_iter());
     let found = format!("{} is not in a template of {place}", quoted(name));
-    report.note_near(node, &found, "names that the template of every block has", near);
+    report.note_near(
+        node,
+        &found,
+        "names that the template of every block has",
+        near,
+    );
 }
 
 /// `path_regex: { pattern, substitution }`
 fn searched(node: &Node<'_>, report: &mut Report) -> Option<PathRewrite> {
-    const SUBSTITUTION: &str = "a string, with `\\1` for what group 1 matched and `\\\\` for a backslash";
+    const SUBSTITUTION: &str =
+        "a string, with `\\1` for what group 1 matched and `\\\\` for a backslash";
     let map = node.map(report, &["pattern", "substitution"])?;
     let pattern = map
         .need(report, "pattern", "a regular expression")
         .and_then(|node| regex(&node, Search::new, report));
     let substitution_node = map.need(report, "substitution", SUBSTITUTION);
-    let text = substitution_node.and_then(|node| node.text_that(report, syntax::is_header_value, SUBSTITUTION));
+    let text = substitution_node
+        .and_then(|node| node.text_that(report, syntax::is_header_value, SUBSTITUTION));
     let (pattern, node, text) = (pattern?, substitution_node?, text?);
 
     let mut substitution = Vec::new();
@@ -160,7 +180,10 @@ fn searched(node: &Node<'_>, report: &mut Report) -> Option<PathRewrite> {
     if !rest.is_empty() {
         substitution.push(Part::Text(syntax::bytes(rest)));
     }
-    Some(PathRewrite::Regex { pattern, substitution })
+    Some(PathRewrite::Regex {
+        pattern,
+        substitution,
+    })
 }
 
 /// The segments of `/users/{id}/{rest=**}`, or what is wrong with it.
@@ -173,7 +196,10 @@ pub fn template(text: &str) -> Result<Vec<Segment>, &'static str> {
         .split('/')
         .peekable();
     while let Some(part) = parts.next() {
-        let Some(inner) = part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) else {
+        let Some(inner) = part
+            .strip_prefix('{')
+            .and_then(|part| part.strip_suffix('}'))
+        else {
             if part.contains(['{', '}']) {
                 return Err("a brace within a segment");
             }
@@ -182,7 +208,11 @@ pub fn template(text: &str) -> Result<Vec<Segment>, &'static str> {
         };
         let rest = inner.strip_suffix("=**");
         let name = rest.unwrap_or(inner);
-        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') || name.is_empty() {
+        if !name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            || name.is_empty()
+        {
             return Err("a name that is not letters, digits and `_`");
         }
         if names.add(name, 0).is_err() {

@@ -58,7 +58,12 @@ pub fn read_routes(
         let mut position = 0;
         routes.reserve_exact(count);
         read(&mut |value| {
-            routes.extend(route(&list.item(&value, position), known, &mut names, report));
+            routes.extend(route(
+                &list.item(&value, position),
+                known,
+                &mut names,
+                report,
+            ));
             position += 1;
         })?;
     }
@@ -67,7 +72,12 @@ pub fn read_routes(
 
 const ACTIONS: &[&str] = &["pool", "split", "redirect", "respond", "pass"];
 
-fn route(node: &Node<'_>, known: &Known<'_>, names: &mut Names, report: &mut Report) -> Option<Route> {
+fn route(
+    node: &Node<'_>,
+    known: &Known<'_>,
+    names: &mut Names,
+    report: &mut Report,
+) -> Option<Route> {
     let map = node.map(
         report,
         &[
@@ -95,8 +105,12 @@ fn route(node: &Node<'_>, known: &Known<'_>, names: &mut Names, report: &mut Rep
         node: match_node.unwrap_or(*node),
         blocks: (report.len() == problems).then_some(&blocks),
     };
-    let rate_limits = map.get("rate_limits").map(|node| limits(&node, known, report));
-    let rewrite = map.get("rewrite").and_then(|node| rewrite(&node, &matched, report));
+    let rate_limits = map
+        .get("rate_limits")
+        .map(|node| limits(&node, known, report));
+    let rewrite = map
+        .get("rewrite")
+        .and_then(|node| rewrite(&node, &matched, report));
     let action = map
         .exactly_one(report, ACTIONS)
         .and_then(|node| action(&node, &matched, known, report));
@@ -141,7 +155,12 @@ fn limits(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<Rc<Rat
     limits
 }
 
-fn action(node: &Node<'_>, matched: &Matched<'_>, known: &Known<'_>, report: &mut Report) -> Option<Action> {
+fn action(
+    node: &Node<'_>,
+    matched: &Matched<'_>,
+    known: &Known<'_>,
+    report: &mut Report,
+) -> Option<Action> {
     match node.key() {
         "pool" => known.pools.named(node, "pool", report).map(Action::Pool),
         "split" => Some(Action::Split(split(node, known, report))),
@@ -154,17 +173,24 @@ fn action(node: &Node<'_>, matched: &Matched<'_>, known: &Known<'_>, report: &mu
 fn split(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<SplitPart> {
     const PARTS: &str = "a list of { pool: …, weight: … }, at least one";
     let nodes = list.filled_list(report, PARTS, MAX_PARTS);
-    let parts: Vec<SplitPart> = nodes.filter_map(|node| part(&node, known, report)).collect();
+    let parts: Vec<SplitPart> = nodes
+        .filter_map(|node| part(&node, known, report))
+        .collect();
     weights(list, parts.iter().map(|part| part.weight), report);
     parts
 }
 
 fn part(node: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Option<SplitPart> {
-    let map = node.map(report, &["pool", "weight", "request_headers", "response_headers"])?;
+    let map = node.map(
+        report,
+        &["pool", "weight", "request_headers", "response_headers"],
+    )?;
     let pool = map
         .need(report, "pool", "the name of a pool")
         .and_then(|node| known.pools.named(&node, "pool", report));
-    let weight = map.get("weight").and_then(|node| node.whole(report, 0, u32::MAX));
+    let weight = map
+        .get("weight")
+        .and_then(|node| node.whole(report, 0, u32::MAX));
     let request_headers = request_headers(map.get("request_headers"), known.upstream, report);
     let response_headers = response_headers(map.get("response_headers"), report);
     Some(SplitPart {

@@ -9,7 +9,8 @@ use crate::sticky::{Cookie, Key, SameSite, Sticky};
 pub const MIN_KEY: usize = 16;
 /// The most keys: a forged cookie is tried against each.
 pub const MAX_KEYS: usize = 16;
-/// The longest `ttl` in seconds, 400 days: browsers keep no cookie longer (RFC 6265bis, section 5.5).
+/// The longest `ttl` in seconds, 400 days: browsers keep no cookie longer (RFC 6265bis, section
+/// 5.5).
 pub const MAX_TTL: u64 = 400 * 24 * 3600;
 
 /// Reads `sticky`.
@@ -21,7 +22,10 @@ pub fn sticky(node: &Node<'_>, report: &mut Report) -> Option<Sticky> {
     Some(Sticky {
         cookie: cookie_node.and_then(|node| cookie(&node, report)),
         header: header_node.map(|node| header_name(&node, report)),
-        keys: map.get("keys").map(|node| keys(&node, report)).unwrap_or_default(),
+        keys: map
+            .get("keys")
+            .map(|node| keys(&node, report))
+            .unwrap_or_default(),
     })
 }
 
@@ -38,7 +42,9 @@ fn key(node: &Node<'_>, report: &mut Report) -> Option<Key> {
     let text = node.secret(report, &expected)?;
     match syntax::base64(text) {
         None => report.note(node, "a string that is not base64", &expected),
-        Some(key) if key.len() < MIN_KEY => report.note(node, &format!("a key of {} bytes", key.len()), &expected),
+        Some(key) if key.len() < MIN_KEY => {
+            report.note(node, &format!("a key of {} bytes", key.len()), &expected)
+        }
         Some(key) => return Some(Key(key.into())),
     }
     None
@@ -48,7 +54,10 @@ fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Cookie> {
     const NAME: &str = "a cookie name: letters, digits and !#$%&'*+-.^_`|~";
     const PATH: &str = "a path in ASCII that starts with `/` and has no `;`, `?`, `#` or blank";
     const SAME_SITE: &[&str] = &["strict", "lax", "none"];
-    let map = node.map(report, &["name", "ttl", "path", "secure", "http_only", "same_site"])?;
+    let map = node.map(
+        report,
+        &["name", "ttl", "path", "secure", "http_only", "same_site"],
+    )?;
     let name_node = map.need(report, "name", NAME);
     let name = name_node.and_then(|node| node.text_that(report, syntax::is_token, NAME));
     let ttl = map.get("ttl").and_then(|node| ttl(&node, report));
@@ -67,11 +76,19 @@ fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Cookie> {
     let path = path.unwrap_or("/");
     // Browsers drop such cookies without a word.
     if let (Some(node), Some(SameSite::None), false) = (same_site_node, same_site, secure) {
-        report.note(&node, "none on a cookie that is not secure", "`secure: true` beside it");
+        report.note(
+            &node,
+            "none on a cookie that is not secure",
+            "`secure: true` beside it",
+        );
     }
     if let (Some(node), Some(name)) = (name_node, name) {
         if name.starts_with("__Host-") && !(secure && path == "/") {
-            report.note(&node, "a __Host- cookie", "`secure: true` and `path: /` beside it");
+            report.note(
+                &node,
+                "a __Host- cookie",
+                "`secure: true` and `path: /` beside it",
+            );
         } else if name.starts_with("__Secure-") && !secure {
             report.note(&node, "a __Secure- cookie", "`secure: true` beside it");
         }

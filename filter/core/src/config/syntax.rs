@@ -7,7 +7,8 @@ pub const MILLISECOND: u64 = 1_000_000;
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1000 * MILLISECOND;
 
-/// The longest name of a route, pool, target or limit, in bytes: names go into metrics, logs and headers.
+/// The longest name of a route, pool, target or limit, in bytes: names go into metrics, logs and
+/// headers.
 pub const MAX_NAME: usize = 128;
 
 /// What [`is_name`] accepts.
@@ -19,14 +20,16 @@ pub fn is_name(text: &str) -> bool {
 }
 
 /// What [`is_ascii_name`] accepts.
-pub const ASCII_NAME: &str = "a name: 1 to 128 ASCII characters, no control characters, no blanks at its ends";
+pub const ASCII_NAME: &str =
+    "a name: 1 to 128 ASCII characters, no control characters, no blanks at its ends";
 
 /// A name that is also written into a structured header field, which is ASCII.
 pub fn is_ascii_name(text: &str) -> bool {
     is_name(text) && text.is_ascii()
 }
 
-/// Not empty, and without control characters and blanks at its ends: unchanged by whatever carries it.
+/// Not empty, and without control characters and blanks at its ends: unchanged by whatever carries
+/// it.
 pub fn is_line(text: &str) -> bool {
     !text.is_empty() && text.trim() == text && !text.chars().any(char::is_control)
 }
@@ -64,13 +67,18 @@ pub fn is_cookie_name(text: &str) -> bool {
 
 /// A path to match or to send: it starts with a slash, and has no query, no fragment, no blank.
 pub fn is_path(text: &str) -> bool {
-    text.starts_with('/') && !text.bytes().any(|byte| matches!(byte, 0..=b' ' | 0x7f | b'?' | b'#'))
+    text.starts_with('/')
+        && !text
+            .bytes()
+            .any(|byte| matches!(byte, 0..=b' ' | 0x7f | b'?' | b'#'))
 }
 
 /// What a request asks a server for: a path in ASCII, with its query if there is one.
 pub fn is_request_target(text: &str) -> bool {
     is_path(text.split('?').next().unwrap_or_default())
-        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
 /// A status that ends an exchange.
@@ -88,7 +96,10 @@ pub fn is_cookie_path(text: &str) -> bool {
 
 /// A host without a port: labels of letters, digits, `-` and `_`, or an IPv6 address in brackets.
 pub fn is_host(text: &str) -> bool {
-    if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+    if let Some(address) = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
         return address.parse::<Ipv6Addr>().is_ok();
     }
     let is_label = |label: &str| {
@@ -98,7 +109,10 @@ pub fn is_host(text: &str) -> bool {
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     // A dot at the end makes a name absolute.
-    text.strip_suffix('.').unwrap_or(text).split('.').all(is_label)
+    text.strip_suffix('.')
+        .unwrap_or(text)
+        .split('.')
+        .all(is_label)
 }
 
 /// `host` or `host:port`.
@@ -116,10 +130,13 @@ pub fn is_authority(text: &str) -> bool {
 /// `ip:port`, IPv6 in brackets.
 pub fn is_endpoint(text: &str) -> bool {
     // A scope (`fe80::1%2`) means something on one machine only.
-    text.parse::<SocketAddr>().is_ok_and(|address| address.port() > 0) && !text.contains('%')
+    text.parse::<SocketAddr>()
+        .is_ok_and(|address| address.port() > 0)
+        && !text.contains('%')
 }
 
-/// An endpoint as the proxy itself writes it, which compares addresses as texts: `[2001:DB8:0::1]:80` is `[2001:db8::1]:80`.
+/// An endpoint as the proxy itself writes it, which compares addresses as texts:
+/// `[2001:DB8:0::1]:80` is `[2001:db8::1]:80`.
 pub fn endpoint(text: &str) -> String {
     match text.parse::<SocketAddr>() {
         Ok(address) => address.to_string(),
@@ -267,7 +284,11 @@ mod tests {
             ("a\n", false, false),
             ("é", false, false),
         ] {
-            assert_eq!((is_host(text), is_authority(text)), (host, authority), "{text}");
+            assert_eq!(
+                (is_host(text), is_authority(text)),
+                (host, authority),
+                "{text}"
+            );
         }
     }
 

@@ -61,9 +61,13 @@ fn json(value: &Value) -> String {
         Value::Text(text) => serde_json::to_string(text).unwrap(),
         Value::List(items) => format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(",")),
         Value::Map(entries) => {
-            let entry =
-                |(key, value): &(String, Value)| format!("{}:{}", serde_json::to_string(key).unwrap(), json(value));
-            format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(","))
+            let entry = |(key, value): &(String, Value)| {
+                format!("{}:{}", serde_json::to_string(key).unwrap(), json(value))
+            };
+            format!(
+                "{{{}}}",
+                entries.iter().map(entry).collect::<Vec<_>>().join(",")
+            )
         }
     }
 }
@@ -147,7 +151,10 @@ fn interface_example_loads() {
     };
     assert_eq!((&*web.name, web.index, web.endpoints), ("web", 0, false));
     assert_eq!((&*api.name, api.index, api.endpoints), ("api", 1, true));
-    assert_eq!((&*web.targets[0].name, &*web.targets[0].cluster), ("blue", "web-blue"));
+    assert_eq!(
+        (&*web.targets[0].name, &*web.targets[0].cluster),
+        ("blue", "web-blue")
+    );
     assert_eq!(&*spare.targets[0].name, "spare");
     assert_eq!(
         (&*api.targets[0].name, &*api.targets[0].cluster),
@@ -157,15 +164,30 @@ fn interface_example_loads() {
     assert_eq!(api.targets[0].region.as_deref(), Some("seoul"));
     let sticky = web.sticky.as_ref().unwrap();
     let cookie = sticky.cookie.as_ref().unwrap();
-    assert_eq!((cookie.ttl, cookie.same_site), (Some(3600), Some(SameSite::Lax)));
+    assert_eq!(
+        (cookie.ttl, cookie.same_site),
+        (Some(3600), Some(SameSite::Lax))
+    );
     assert_eq!(&*sticky.keys[0].0, b"secret-secret-secret-secret!!!!!");
-    assert_eq!((&web.failover[..], &web.health), (&[2][..], &Checks::default()));
+    assert_eq!(
+        (&web.failover[..], &web.health),
+        (&[2][..], &Checks::default())
+    );
     let passive = api.health.passive.as_ref().unwrap();
-    assert_eq!((passive.consecutive_failures, passive.max_ejected_percent), (5, 50));
-    assert_eq!((passive.eject, passive.max_eject), (30_000_000_000, 300_000_000_000));
+    assert_eq!(
+        (passive.consecutive_failures, passive.max_ejected_percent),
+        (5, 50)
+    );
+    assert_eq!(
+        (passive.eject, passive.max_eject),
+        (30_000_000_000, 300_000_000_000)
+    );
     let active = api.health.active.as_ref().unwrap();
     assert_eq!((&*active.path, &active.host), (&b"/health"[..], &None));
-    assert_eq!((active.interval, active.timeout), (3_000_000_000, 1_000_000_000));
+    assert_eq!(
+        (active.interval, active.timeout),
+        (3_000_000_000, 1_000_000_000)
+    );
     assert_eq!(
         (active.rise, active.fall, &active.expect[..]),
         (2, 3, &[(200, 200)][..])
@@ -175,9 +197,15 @@ fn interface_example_loads() {
     let [per_ip, login] = config.rate_limits.as_slice() else {
         panic!("{:?}", config.rate_limits);
     };
-    assert_eq!((per_ip.requests, per_ip.per, per_ip.burst), (100, 1_000_000_000, 50));
+    assert_eq!(
+        (per_ip.requests, per_ip.per, per_ip.burst),
+        (100, 1_000_000_000, 50)
+    );
     assert_eq!((login.burst, login.shadow), (5, true));
-    assert_eq!(login.key, [KeyPart::ClientIp, KeyPart::Header((*b"user-agent").into())]);
+    assert_eq!(
+        login.key,
+        [KeyPart::ClientIp, KeyPart::Header((*b"user-agent").into())]
+    );
 
     let [checkout, canary, old, closed, rest] = config.routes.as_slice() else {
         panic!("{:?}", config.routes);
@@ -191,7 +219,9 @@ fn interface_example_loads() {
         ]
     );
     assert!(matches!(&checkout.action, Action::Pool(pool) if std::rc::Rc::ptr_eq(pool, web)));
-    assert!(matches!(&canary.action, Action::Split(parts) if parts[0].weight == 95 && parts[1].pool.index == 2));
+    assert!(
+        matches!(&canary.action, Action::Split(parts) if parts[0].weight == 95 && parts[1].pool.index == 2)
+    );
     assert!(matches!(&old.action, Action::Redirect(redirect) if redirect.status == 301));
     assert!(matches!(&closed.action, Action::Respond(respond) if respond.status == 403));
     assert!(matches!(rest.action, Action::Pass));
@@ -215,7 +245,10 @@ fn balance_says_what_is_hashed() {
             "{ consistent_hash: { key: client_ip } }",
             Balance::Hash(KeyPart::ClientIp),
         ),
-        ("{ consistent_hash: { key: path } }", Balance::Hash(KeyPart::Path)),
+        (
+            "{ consistent_hash: { key: path } }",
+            Balance::Hash(KeyPart::Path),
+        ),
         (
             "{ consistent_hash: { key: { header: X-Tenant } } }",
             Balance::Hash(KeyPart::Header(name(b"x-tenant"))),
@@ -243,7 +276,9 @@ fn what_is_not_given_is_the_documented_default() {
     assert_eq!(&*config.upstream.endpoint_header, b"x-pointsman-endpoint");
     assert_eq!((config.client_ip, config.explain), (None, None));
     assert_eq!(config.rate_limit_table, Table { max_keys: 65536 });
-    assert!(matches!(config.no_route, NoRoute::Respond(respond) if respond.status == 404 && respond.body.is_empty()));
+    assert!(
+        matches!(config.no_route, NoRoute::Respond(respond) if respond.status == 404 && respond.body.is_empty())
+    );
 
     let config = loaded(
         "{ pools: { p: { targets: [ { cluster: c } ], sticky: { cookie: { name: s } } } },
@@ -253,24 +288,41 @@ fn what_is_not_given_is_the_documented_default() {
                      { name: c, split: [ { pool: p } ] } ] }",
     );
     let (pool, limit) = (&config.pools[0], &config.rate_limits[0]);
-    assert_eq!((&pool.balance, pool.endpoints), (&Balance::RoundRobin, false));
+    assert_eq!(
+        (&pool.balance, pool.endpoints),
+        (&Balance::RoundRobin, false)
+    );
     assert_eq!((&pool.health, pool.failover.len()), (&Checks::default(), 0));
     assert_eq!((&pool.prefer_region, pool.slow_start), (&None, 0));
     let target = &pool.targets[0];
-    assert_eq!((&*target.name, target.weight, target.state), ("c", 1, State::Up));
+    assert_eq!(
+        (&*target.name, target.weight, target.state),
+        ("c", 1, State::Up)
+    );
     let cookie = pool.sticky.as_ref().unwrap().cookie.clone().unwrap();
     assert_eq!(
         (&*cookie.path, cookie.ttl, cookie.secure, cookie.http_only),
         (&b"/"[..], None, false, true)
     );
-    assert_eq!((limit.per, limit.burst, limit.shadow), (250_000_000, 7, false));
+    assert_eq!(
+        (limit.per, limit.burst, limit.shadow),
+        (250_000_000, 7, false)
+    );
     let client_ip = config.client_ip.unwrap();
-    assert_eq!((&*client_ip.header, client_ip.trusted_hops), (&b"x-real-ip"[..], 1));
-    assert!(matches!(&config.routes[0].action, Action::Redirect(redirect) if redirect.status == 302));
+    assert_eq!(
+        (&*client_ip.header, client_ip.trusted_hops),
+        (&b"x-real-ip"[..], 1)
+    );
+    assert!(
+        matches!(&config.routes[0].action, Action::Redirect(redirect) if redirect.status == 302)
+    );
     let Action::Respond(respond) = &config.routes[1].action else {
         panic!("{:?}", config.routes[1]);
     };
-    assert_eq!(respond.headers, [((*b"content-type").into(), (*b"text/plain").into())]);
+    assert_eq!(
+        respond.headers,
+        [((*b"content-type").into(), (*b"text/plain").into())]
+    );
     assert!(matches!(&config.routes[2].action, Action::Split(parts) if parts[0].weight == 1));
 }
 
@@ -299,7 +351,10 @@ fn health_is_read_with_its_defaults() {
         expect: vec![(200, 200)],
     };
     assert_eq!(of("health: { passive: {} }").passive, Some(passive.clone()));
-    assert_eq!(of("health: { active: { path: /h } }").active, Some(active.clone()));
+    assert_eq!(
+        of("health: { active: { path: /h } }").active,
+        Some(active.clone())
+    );
     assert_eq!(
         of("health: { passive: { eject: 10m } }").passive,
         Some(Passive {
@@ -335,7 +390,9 @@ fn load_makes_a_slow_start_the_default() {
         ("random", "", 0),
         ("ip_hash", ", slow_start: 250ms", 250_000_000),
     ] {
-        let text = format!("{{ pools: {{ p: {{ targets: [ {{ cluster: c }} ], balance: {balance}{slow_start} }} }} }}");
+        let text = format!(
+            "{{ pools: {{ p: {{ targets: [ {{ cluster: c }} ], balance: {balance}{slow_start} }} }} }}"
+        );
         assert_eq!(loaded(&text).pools[0].slow_start, expected, "{text}");
     }
 }
@@ -346,10 +403,14 @@ fn regions_are_one_or_a_list() {
         "{ pools: { p: { targets: [ { cluster: a, region: x }, { cluster: b, region: z }, { cluster: c, region: x } ],
              prefer_region: { header: X-Geo, map: { US: [z, x], NO: x }, default: z, order: [x, z] } } } }",
     );
-    let names = |names: &[&str]| -> Vec<Box<str>> { names.iter().map(|name| (*name).into()).collect() };
+    let names =
+        |names: &[&str]| -> Vec<Box<str>> { names.iter().map(|name| (*name).into()).collect() };
     let expected = PreferRegion {
         header: (*b"x-geo").into(),
-        map: vec![((*b"NO").into(), names(&["x"])), ((*b"US").into(), names(&["z", "x"]))],
+        map: vec![
+            ((*b"NO").into(), names(&["x"])),
+            ((*b"US").into(), names(&["z", "x"])),
+        ],
         default: names(&["z"]),
         order: names(&["x", "z"]),
     };
@@ -372,7 +433,11 @@ fn paths_are_read_into_their_parts() {
     assert!(matches!(&path(0).kind, PathKind::Prefix(prefix) if prefix.is_empty()));
     assert!(matches!(&path(1).kind, PathKind::Prefix(prefix) if **prefix == *b"/a"));
     assert_eq!(
-        (path(0).ignore_case, path(1).ignore_case, path(2).ignore_case),
+        (
+            path(0).ignore_case,
+            path(1).ignore_case,
+            path(2).ignore_case
+        ),
         (false, true, true)
     );
     let PathKind::Template(segments) = &path(2).kind else {
@@ -387,22 +452,41 @@ fn paths_are_read_into_their_parts() {
     let PathKind::Template(segments) = &path(3).kind else {
         panic!("{:?}", path(3));
     };
-    assert_eq!(*segments, [Segment::Text(text(b"t")), Segment::Text(text(b""))]);
+    assert_eq!(
+        *segments,
+        [Segment::Text(text(b"t")), Segment::Text(text(b""))]
+    );
 
-    let rewrite = |route: usize| config.routes[route].rewrite.as_ref().unwrap().path.as_ref().unwrap();
+    let rewrite = |route: usize| {
+        config.routes[route]
+            .rewrite
+            .as_ref()
+            .unwrap()
+            .path
+            .as_ref()
+            .unwrap()
+    };
     let PathRewrite::Whole(pieces) = rewrite(2) else {
         panic!("{:?}", rewrite(2));
     };
     let (slash, slash_x) = (Piece::Text(text(b"/")), Piece::Text(text(b"/x")));
     assert_eq!(
         *pieces,
-        [slash, Piece::Name("rest".into()), slash_x, Piece::Name("id".into())]
+        [
+            slash,
+            Piece::Name("rest".into()),
+            slash_x,
+            Piece::Name("id".into())
+        ]
     );
     let PathRewrite::Regex { substitution, .. } = rewrite(3) else {
         panic!("{:?}", rewrite(3));
     };
     let (x, backslash) = (Part::Text(text(b"x")), Part::Text(text(b"\\")));
-    assert_eq!(*substitution, [x, Part::Group(2), backslash, Part::Group(0)]);
+    assert_eq!(
+        *substitution,
+        [x, Part::Group(2), backslash, Part::Group(0)]
+    );
 }
 
 /// `refused.txt` holds rows: a configuration, and under it, indented, what is said of it.
@@ -418,7 +502,11 @@ fn everything_wrong_is_told_with_its_place() {
     }
     assert!(rows.len() > 50);
     for (config, expected) in rows {
-        assert_eq!(messages(Config::from_value(&over_base(config))), expected, "{config}");
+        assert_eq!(
+            messages(Config::from_value(&over_base(config))),
+            expected,
+            "{config}"
+        );
     }
 }
 
@@ -426,7 +514,9 @@ fn everything_wrong_is_told_with_its_place() {
 fn no_problem_tells_a_secret() {
     const SECRET: &str = "c2VjcmV0";
     let sticky = |sticky: &str| {
-        format!(r#"{{"pools":{{"a":{{"targets":[{{"cluster":"x"}}],"sticky":{sticky}}}}},"routes":[]}}"#)
+        format!(
+            r#"{{"pools":{{"a":{{"targets":[{{"cluster":"x"}}],"sticky":{sticky}}}}},"routes":[]}}"#
+        )
     };
     let with_keys = |keys: &str| sticky(&format!(r#"{{"cookie":{{"name":"c"}},{keys}}}"#));
     let explain = |explain: &str| format!(r#"{{"routes":[],"explain":{explain}}}"#);
@@ -470,10 +560,17 @@ fn key_given_twice_is_refused_wherever_it_stands() {
             r#"{"routes":[{"name":"a","pass":true,"response_headers":{"set":{"x":"1","x":"2"}}}]}"#,
             "routes[0].response_headers.set.x",
         ),
-        (r#"{"routes":[{"name":"a","pass":true,"pass":true}]}"#, "routes[0].pass"),
+        (
+            r#"{"routes":[{"name":"a","pass":true,"pass":true}]}"#,
+            "routes[0].pass",
+        ),
     ] {
         let expected = format!("{place}: given twice; expected each key at most once");
-        assert_eq!(messages(Config::load(text.as_bytes())), [expected], "{text}");
+        assert_eq!(
+            messages(Config::load(text.as_bytes())),
+            [expected],
+            "{text}"
+        );
     }
 }
 
@@ -485,20 +582,36 @@ fn text_that_is_no_json_is_told_by_line_and_column() {
             "",
             "the configuration: nothing; expected JSON text or a google.protobuf.Struct",
         ),
-        (" ", "line 1, column 1: EOF while parsing a value; expected JSON text"),
+        (
+            " ",
+            "line 1, column 1: EOF while parsing a value; expected JSON text",
+        ),
         (
             "{\n  \"a\": trux\n}",
             "line 2, column 11: expected ident; expected JSON text",
         ),
-        ("{} x", "line 1, column 4: trailing characters; expected JSON text"),
-        ("\n\n{\"a\" 1}", "line 3, column 6: expected `:`; expected JSON text"),
-        ("routes: []", "line 1, column 1: expected value; expected JSON text"),
+        (
+            "{} x",
+            "line 1, column 4: trailing characters; expected JSON text",
+        ),
+        (
+            "\n\n{\"a\" 1}",
+            "line 3, column 6: expected `:`; expected JSON text",
+        ),
+        (
+            "routes: []",
+            "line 1, column 1: expected value; expected JSON text",
+        ),
         (
             &deep,
             "line 1, column 33: nested deeper than 32 levels; expected JSON text",
         ),
     ] {
-        assert_eq!(messages(Config::load(text.as_bytes())), [expected], "{text}");
+        assert_eq!(
+            messages(Config::load(text.as_bytes())),
+            [expected],
+            "{text}"
+        );
     }
     let not_utf8 = messages(Config::load(b"{\"a\xff\": 1}"));
     assert_eq!(
@@ -528,10 +641,15 @@ fn struct_and_json_load_alike() {
         include_str!("../../../../envoy-config/pointsman.yaml"),
     ] {
         let value = yaml(text);
-        let from_struct = Config::load(&encode::structure(&value)).unwrap_or_else(|problems| panic!("{problems}"));
-        let from_json = Config::load(json(&sorted(&value)).as_bytes()).unwrap_or_else(|problems| panic!("{problems}"));
+        let from_struct = Config::load(&encode::structure(&value))
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        let from_json = Config::load(json(&sorted(&value)).as_bytes())
+            .unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(format!("{from_struct:?}"), format!("{from_json:?}"));
-        assert_eq!(protobuf::decode(&encode::structure(&value)), Ok(sorted(&value)));
+        assert_eq!(
+            protobuf::decode(&encode::structure(&value)),
+            Ok(sorted(&value))
+        );
     }
 }
 
@@ -544,7 +662,10 @@ fn number_of_a_struct_that_is_no_number_is_refused() {
         )]);
         let found = messages(Config::load(&encode::structure(&value)));
         assert_eq!(found.len(), 1, "{number}");
-        assert!(found[0].starts_with("rate_limit_table.max_keys: "), "{found:?}");
+        assert!(
+            found[0].starts_with("rate_limit_table.max_keys: "),
+            "{found:?}"
+        );
     }
 }
 
@@ -635,7 +756,8 @@ fn secret_is_never_shown() {
         format!(
             r#"{{"pools":{{"p":{{"targets":[{{"cluster":"c"}}],"sticky":{{"header":"h","keys":["{secret}!"]}}}}}}}}"#
         ),
-        r#"{"pools":{"p":{"targets":[{"cluster":"c"}],"sticky":{"header":"h","keys":[424242]}}}}"#.to_owned(),
+        r#"{"pools":{"p":{"targets":[{"cluster":"c"}],"sticky":{"header":"h","keys":[424242]}}}}"#
+            .to_owned(),
     ] {
         let found = messages(Config::load(text.as_bytes()));
         assert_eq!(found.len(), 1, "{found:?}");
@@ -692,8 +814,9 @@ fn at<'v>(value: &'v mut Value, path: &[usize]) -> &'v mut Value {
     }
 }
 
-/// An unknown key in each map of the example file makes the loader name all keys that may stand there. Each of them
-/// has to be in the file, with a comment or as one; so no key is left unexplained, and none unchecked.
+/// An unknown key in each map of the example file makes the loader name all keys that may stand
+/// there. Each of them has to be in the file, with a comment or as one; so no key is left
+/// unexplained, and none unchecked.
 #[test]
 fn example_file_explains_every_key() {
     let text = include_str!("../../../../envoy-config/pointsman.yaml");
@@ -708,7 +831,9 @@ fn example_file_explains_every_key() {
         };
         entries.insert(0, ("no-such-key".to_owned(), Value::Bool(true)));
         for message in messages(Config::from_value(&changed)) {
-            if let Some((_, known)) = message.split_once("no-such-key: unknown key; expected one of ") {
+            if let Some((_, known)) =
+                message.split_once("no-such-key: unknown key; expected one of ")
+            {
                 keys.extend(known.split(", ").map(str::to_owned));
             }
         }

@@ -36,7 +36,9 @@ pub fn upstream(node: Option<Node<'_>>, report: &mut Report) -> Upstream {
 pub fn client_ip(node: &Node<'_>, report: &mut Report) -> Option<ClientIp> {
     let map = node.map(report, &["header", "trusted_hops"])?;
     let header = map.need(report, "header", HEADER_NAME);
-    let hops = map.get("trusted_hops").and_then(|hops| hops.whole(report, 1, 255));
+    let hops = map
+        .get("trusted_hops")
+        .and_then(|hops| hops.whole(report, 1, 255));
     Some(ClientIp {
         header: header_name(&header?, report),
         trusted_hops: hops.unwrap_or(1) as u8,
@@ -51,12 +53,16 @@ pub fn explain(node: &Node<'_>, upstream: &Upstream, report: &mut Report) -> Opt
     let header_node = header?;
     let header = header_name(&header_node, report);
     not_upstream(&header_node, &header, upstream, report);
-    Some(Explain { header, token: token? })
+    Some(Explain {
+        header,
+        token: token?,
+    })
 }
 
 /// The token goes into a header, with `;roll=…` after it.
 fn explain_token(map: &Map<'_>, report: &mut Report) -> Option<Box<[u8]>> {
-    const EXPECTED: &str = "a string that is not empty, without `;`, control characters and blanks at its ends";
+    const EXPECTED: &str =
+        "a string that is not empty, without `;`, control characters and blanks at its ends";
     let node = map.need(report, "token", EXPECTED)?;
     let token = node.secret(report, EXPECTED)?;
     if !syntax::is_line(token) || token.contains(';') {

@@ -1,11 +1,15 @@
-//! The tree that every form of a configuration becomes first: JSON text, a `google.protobuf.Struct`, or YAML on the
-//! command line. It keeps order and repeated keys, so that both can be talked about.
+//! The tree that every form of a configuration becomes first: JSON text, a
+//! `google.protobuf.Struct`, or YAML on the command line. It keeps order and repeated keys, so that
+//! both can be talked about.
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use std::cell::Cell;
 use std::fmt;
 
-/// How deep a configuration may nest. The interface needs nine levels; the bound keeps recursion off the stack's end.
+/// How deep a configuration may nest. The interface needs nine levels; the bound keeps recursion
+/// off the stack's end.
 pub const MAX_DEPTH: u8 = 32;
 
 /// A node of the tree.
@@ -15,7 +19,8 @@ pub enum Value {
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// Any number: a `Struct` has only doubles, and every number of a configuration is exact in one.
+    /// Any number: a `Struct` has only doubles, and every number of a configuration is exact in
+    /// one.
     Number(f64),
     /// A string.
     Text(String),
@@ -31,15 +36,16 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-/// The key of a configuration whose list is nearly all of it, where it is large. Its items need not be in the tree: they can be
-/// read one by one after all else, which they refer to.
+/// The key of a configuration whose list is nearly all of it, where it is large. Its items need not
+/// be in the tree: they can be read one by one after all else, which they refer to.
 pub const ROUTES: &str = "routes";
 
 /// How deep an item of [`ROUTES`] may nest.
 pub const ROUTE_DEPTH: u8 = MAX_DEPTH - 2;
 
-/// Reads a configuration but for the items of [`ROUTES`]: that list is empty in the tree, and its length is told beside it. (None: there
-/// is no such list.) Of several the first counts; the others are errors, and stay in the tree.
+/// Reads a configuration but for the items of [`ROUTES`]: that list is empty in the tree, and its
+/// length is told beside it. (None: there is no such list.) Of several the first counts; the others
+/// are errors, and stay in the tree.
 pub fn outline<'de, D: Deserializer<'de>>(from: D) -> Result<(Value, Option<usize>), D::Error> {
     let count = Cell::new(None);
     let root = Nested {
@@ -51,7 +57,10 @@ pub fn outline<'de, D: Deserializer<'de>>(from: D) -> Result<(Value, Option<usiz
 }
 
 /// Reads nothing of a configuration but the items of the first [`ROUTES`], which has to be a list.
-pub fn each_route<'de, D: Deserializer<'de>>(from: D, take: &mut dyn FnMut(Value)) -> Result<(), D::Error> {
+pub fn each_route<'de, D: Deserializer<'de>>(
+    from: D,
+    take: &mut dyn FnMut(Value),
+) -> Result<(), D::Error> {
     let taker = Cell::new(Some(take));
     let give = |value| {
         if let Some(take) = taker.take() {
@@ -180,7 +189,8 @@ impl<'de> Visitor<'de> for Nested<'_> {
                 }
             }
         }
-        // Most hold one or two, and a `Vec` starts with room for four: a fifth of all memory, with 10,000 routes.
+        // Most hold one or two, and a `Vec` starts with room for four: a fifth of all memory, with
+        // 10,000 routes.
         list.shrink_to_fit();
         Ok(Value::List(list))
     }

@@ -1,4 +1,5 @@
-//! Which target a request goes to: session → healthy targets, nearest first → pools of `failover` → `when_all_unhealthy`.
+//! Which target a request goes to: session → healthy targets, nearest first → pools of `failover` →
+//! `when_all_unhealthy`.
 //!
 //! | | |
 //! |---|---|
@@ -74,11 +75,19 @@ impl Worker {
         roll: Roll,
     ) -> Result<Choice<'c>, Reason> {
         let start = self.kept(action, request, around.now, roll);
-        let start = start.or_else(|| drawn(action, request, roll)).ok_or(Reason::NoTarget)?;
+        let start = start
+            .or_else(|| drawn(action, request, roll))
+            .ok_or(Reason::NoTarget)?;
         let choice = self.choose_from(config, start, request, around);
-        let reason = choice.as_ref().map_or_else(|reason| *reason, |choice| choice.reason);
+        let reason = choice
+            .as_ref()
+            .map_or_else(|reason| *reason, |choice| choice.reason);
         match reason {
-            Reason::Repin | Reason::Failover | Reason::UseAll | Reason::Unhealthy | Reason::NoTarget => {
+            Reason::Repin
+            | Reason::Failover
+            | Reason::UseAll
+            | Reason::Unhealthy
+            | Reason::NoTarget => {
                 let pool = start.pool.index;
                 self.events.push(Event::Strayed(Strayed { pool, reason }));
             }
@@ -105,7 +114,13 @@ impl Worker {
     }
 
     /// The part of the action that a valid session cookie holds the client to, weights or not.
-    fn kept<'c>(&self, action: &'c Action, request: &Request<'_>, now: u64, roll: Roll) -> Option<Start<'c>> {
+    fn kept<'c>(
+        &self,
+        action: &'c Action,
+        request: &Request<'_>,
+        now: u64,
+        roll: Roll,
+    ) -> Option<Start<'c>> {
         action.parts().enumerate().find_map(|(part, (pool, _))| {
             let session = self.session(pool, request, now);
             session.is_some().then_some(Start {
@@ -122,7 +137,8 @@ impl Worker {
         sessions.find(pool, request.cookies(), now / NANOSECONDS)
     }
 
-    /// A choice in the first pool that has one: where the request starts, then those of its `failover`.
+    /// A choice in the first pool that has one: where the request starts, then those of its
+    /// `failover`.
     fn first_that_can<'c>(
         &mut self,
         config: &'c Config,
@@ -131,7 +147,11 @@ impl Worker {
         request: &Request<'_>,
         around: &mut Around<'_>,
     ) -> Option<Choice<'c>> {
-        let others = start.pool.failover.iter().filter_map(|at| config.pools.get(*at));
+        let others = start
+            .pool
+            .failover
+            .iter()
+            .filter_map(|at| config.pools.get(*at));
         let pools = std::iter::once(start.pool).chain(others.map(|pool| &**pool));
         for (place, pool) in pools.enumerate() {
             self.health.refresh(around.port, pool, around.now);
@@ -158,7 +178,8 @@ impl Worker {
         None
     }
 
-    /// A choice within one pool: the session's target, or else one of the nearest by the pool's rule.
+    /// A choice within one pool: the session's target, or else one of the nearest by the pool's
+    /// rule.
     fn pick(
         &mut self,
         pool: &Pool,
@@ -190,12 +211,19 @@ impl Worker {
         let all = 0..pool.targets.len();
         let share = |target: usize| health.share(pool, target, now);
         let ready = |target: usize| usable(target) && is_admitted(share(target), dice, target);
-        let slow = pool.slow_start > 0 && all.clone().any(|target| usable(target) && share(target) < 1.0);
+        let slow = pool.slow_start > 0
+            && all
+                .clone()
+                .any(|target| usable(target) && share(target) < 1.0);
         let ready: &dyn Fn(usize) -> bool = match slow && all.clone().any(ready) {
             true => &ready,
             false => &usable,
         };
-        let (in_flight, times, port) = (&mut self.in_flight, &mut self.response_times, &mut *around.port);
+        let (in_flight, times, port) = (
+            &mut self.in_flight,
+            &mut self.response_times,
+            &mut *around.port,
+        );
         let target = match (hash, &pool.balance) {
             (Some((hash, _)), _) => state.hashed.pick(pool, ready, hash)?,
             (None, Balance::LeastConnections | Balance::LeastResponseTime) => {
@@ -217,7 +245,9 @@ impl Worker {
                 let round_robin = state.round_robins.get_mut(near.number())?;
                 round_robin.pick(pool, &usable)?
             }
-            (None, Balance::Random | Balance::RoundRobin | Balance::Hash(_)) => balance::random(pool, ready, roll)?.0,
+            (None, Balance::Random | Balance::RoundRobin | Balance::Hash(_)) => {
+                balance::random(pool, ready, roll)?.0
+            }
         };
         Some(Picked {
             target,
@@ -229,7 +259,8 @@ impl Worker {
         })
     }
 
-    /// The targets that the proxy tries after this one, the nearest first. Only endpoints can be told to it.
+    /// The targets that the proxy tries after this one, the nearest first. Only endpoints can be
+    /// told to it.
     fn retries(
         &self,
         pool: &Pool,
@@ -246,7 +277,12 @@ impl Worker {
         let Some(near) = state.regions.nearest(pool, request, &others) else {
             return Vec::new();
         };
-        let mut order = balance::retries(pool, &|other| others(other) && near.has(other), target, roll);
+        let mut order = balance::retries(
+            pool,
+            &|other| others(other) && near.has(other),
+            target,
+            roll,
+        );
         let farther = |other: usize| others(other) && !near.has(other);
         // Another draw than that of the near ones.
         order.extend(balance::retries(pool, &farther, target, mixed(roll)));
@@ -255,7 +291,8 @@ impl Worker {
     }
 }
 
-/// The hash that chooses the target, where something of the request does, and what it is then called.
+/// The hash that chooses the target, where something of the request does, and what it is then
+/// called.
 fn hash(pool: &Pool, request: &Request<'_>, around: &mut Around<'_>) -> Option<(u64, Reason)> {
     if let Some(hash) = sticky::header_hash(pool, request) {
         return Some((hash, Reason::StickyHeader));
@@ -270,7 +307,9 @@ fn hash(pool: &Pool, request: &Request<'_>, around: &mut Around<'_>) -> Option<(
 /// The part of the action that the roll falls into.
 fn drawn<'c>(action: &'c Action, request: &Request<'_>, roll: Roll) -> Option<Start<'c>> {
     // A client that is held by a header keeps its part of a split as it keeps its target.
-    let held = action.parts().find_map(|(pool, _)| sticky::header_hash(pool, request));
+    let held = action
+        .parts()
+        .find_map(|(pool, _)| sticky::header_hash(pool, request));
     let roll = held.filter(|_| !roll.fixed).unwrap_or(roll.number);
     let (part, roll) = balance::pick_weighted(action.parts().map(|(_, weight)| weight), roll)?;
     let (pool, _) = action.parts().nth(part)?;
@@ -282,7 +321,8 @@ fn drawn<'c>(action: &'c Action, request: &Request<'_>, roll: Roll) -> Option<St
     })
 }
 
-/// Whether a target with this share of its weight takes part in one choice: so often as the share says.
+/// Whether a target with this share of its weight takes part in one choice: so often as the share
+/// says.
 fn is_admitted(share: f64, dice: u64, target: usize) -> bool {
     // In 53 bits, which an `f64` holds exactly.
     let drawn = mixed(dice ^ mixed(target as u64)) >> 11;

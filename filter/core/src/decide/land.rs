@@ -10,14 +10,22 @@ use crate::response_time::ResponseTimes;
 use crate::verdict::Flight;
 
 impl Worker {
-    /// The response's headers came, of a flight that is `timed`. `now` is in nanoseconds since 1970, here and below.
+    /// The response's headers came, of a flight that is `timed`. `now` is in nanoseconds since
+    /// 1970, here and below.
     pub fn answered(&mut self, flight: &mut Flight, now: u64) {
         flight.answered = Some(now);
     }
 
-    /// The end of a request that went to a target, whatever end that was. `complete`: the end of the response was seen. What
-    /// nobody wants to know is not asked for.
-    pub fn landed(&mut self, flight: Flight, complete: bool, ending: &mut dyn Ending, port: &mut dyn Port, now: u64) {
+    /// The end of a request that went to a target, whatever end that was. `complete`: the end of
+    /// the response was seen. What nobody wants to know is not asked for.
+    pub fn landed(
+        &mut self,
+        flight: Flight,
+        complete: bool,
+        ending: &mut dyn Ending,
+        port: &mut dyn Port,
+        now: u64,
+    ) {
         let Some(pool) = self.config.pools.get(flight.pool) else {
             return;
         };
@@ -32,7 +40,9 @@ impl Worker {
             sample(&mut self.response_times, pool, &flight, &told, now);
         }
         let list = std::iter::once(flight.target).chain(flight.retries);
-        let before = list.take(told.before).map(|target| (target, Outcome::Failure));
+        let before = list
+            .take(told.before)
+            .map(|target| (target, Outcome::Failure));
         for (target, outcome) in before.chain(told.last) {
             if outcome == Outcome::Failure {
                 let pool = flight.pool;
@@ -44,7 +54,8 @@ impl Worker {
         }
     }
 
-    /// How long from one [`Worker::tick`] to the next, in nanoseconds. None: a configuration without pools needs none.
+    /// How long from one [`Worker::tick`] to the next, in nanoseconds. None: a configuration
+    /// without pools needs none.
     pub fn tick_period(&self) -> Option<u64> {
         let any = (!self.config.pools.is_empty()).then_some(BEAT);
         any.map(|beat| {
@@ -54,7 +65,8 @@ impl Worker {
         })
     }
 
-    /// What a worker does by itself, requests or not. The answers to the probes go to [`Worker::probed`].
+    /// What a worker does by itself, requests or not. The answers to the probes go to
+    /// [`Worker::probed`].
     pub fn tick(&mut self, port: &mut dyn Port, now: u64) -> Vec<Probe> {
         match self.until_beat.checked_sub(1) {
             Some(left) => self.until_beat = left,
@@ -74,14 +86,22 @@ impl Worker {
     }
 }
 
-/// Takes down how long a target took to answer. A failure counts only if it took longer than answers do: one that fails fast must
-/// not look fast, one that hangs must look slow. The time of a request that was tried twice is nobody's.
+/// Takes down how long a target took to answer. A failure counts only if it took longer than
+/// answers do: one that fails fast must not look fast, one that hangs must look slow. The time of a
+/// request that was tried twice is nobody's.
 fn sample(times: &mut ResponseTimes, pool: &Pool, flight: &Flight, told: &Told, now: u64) {
     let (Some((target, outcome)), 0) = (told.last, told.before) else {
         return;
     };
-    let took = flight.answered.unwrap_or(now).saturating_sub(flight.started);
-    let longer = || times.of(pool, target, now).is_some_and(|average| took > average);
+    let took = flight
+        .answered
+        .unwrap_or(now)
+        .saturating_sub(flight.started);
+    let longer = || {
+        times
+            .of(pool, target, now)
+            .is_some_and(|average| took > average)
+    };
     if outcome == Outcome::Success || longer() {
         times.sample(pool, target, took, now);
     }

@@ -1,4 +1,5 @@
-//! A request's way: route → rate limit → choice of a target ([`choose`]) → verdict; and back: [`land`].
+//! A request's way: route → rate limit → choice of a target ([`choose`]) → verdict; and back:
+//! [`land`].
 //!
 //! | what is missing | what happens |
 //! |---|---|
@@ -33,7 +34,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-/// What one worker of the proxy keeps between requests. It hangs off the root context and dies with its VM.
+/// What one worker of the proxy keeps between requests. It hangs off the root context and dies with
+/// its VM.
 pub struct Worker {
     config: Rc<Config>,
     index: Index,
@@ -66,7 +68,8 @@ pub enum Event {
     Failed(Failed),
 }
 
-/// A target that failed a request. Only where that is known: in a pool with passive health or a balance by load.
+/// A target that failed a request. Only where that is known: in a pool with passive health or a
+/// balance by load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed {
     /// The place of the pool in [`Config::pools`].
@@ -80,7 +83,8 @@ pub struct Failed {
 pub struct Strayed {
     /// The place in [`Config::pools`] of the pool that it was for.
     pub pool: usize,
-    /// [`Reason::Repin`], [`Reason::Failover`], [`Reason::UseAll`], [`Reason::Unhealthy`] or [`Reason::NoTarget`].
+    /// [`Reason::Repin`], [`Reason::Failover`], [`Reason::UseAll`], [`Reason::Unhealthy`] or
+    /// [`Reason::NoTarget`].
     pub reason: Reason,
 }
 
@@ -105,7 +109,8 @@ pub enum Reason {
     RateLimit,
     /// `balance`: a new choice by weight.
     Balance,
-    /// `hash`: the pool's `ip_hash` or `consistent_hash`. (A request without its key is balanced: `balance`.)
+    /// `hash`: the pool's `ip_hash` or `consistent_hash`. (A request without its key is balanced:
+    /// `balance`.)
     Hash,
     /// `sticky`: a valid session cookie.
     Sticky,
@@ -135,7 +140,8 @@ const TOO_MANY_REQUESTS: u16 = 429;
 /// What is answered where no target takes the request.
 const NO_TARGET: u16 = 503;
 
-/// Most requests have no more changes of their headers than cluster, endpoint, path and one that the route configures.
+/// Most requests have no more changes of their headers than cluster, endpoint, path and one that
+/// the route configures.
 const FEW_EDITS: usize = 4;
 
 /// The random number of one request, in units of 2^−64.
@@ -155,7 +161,8 @@ struct Around<'a> {
 }
 
 impl Around<'_> {
-    /// The client's address, for which the proxy is asked once at most, and only where it decides something.
+    /// The client's address, for which the proxy is asked once at most, and only where it decides
+    /// something.
     fn address(&mut self) -> Option<IpAddr> {
         self.client.address(self.port)
     }
@@ -170,9 +177,10 @@ struct Matched<'c> {
 }
 
 impl Worker {
-    /// A worker that has decided nothing yet. `seed` is the secret that all workers share; `roll_seed` is this
-    /// worker's own randomness; `holder` tells this worker from all others that ever were: its upper half is when the configuration
-    /// was loaded, in seconds since 1970, the rest is random too.
+    /// A worker that has decided nothing yet. `seed` is the secret that all workers share;
+    /// `roll_seed` is this worker's own randomness; `holder` tells this worker from all others that
+    /// ever were: its upper half is when the configuration was loaded, in seconds since 1970, the
+    /// rest is random too.
     pub fn new(config: Rc<Config>, seed: Seed, roll_seed: u64, holder: u64) -> Worker {
         let mut rolls = Rolls(roll_seed);
         let pools = config.pools.iter().map(|pool| {
@@ -211,8 +219,15 @@ impl Worker {
     pub fn take_events(&mut self) -> impl Iterator<Item = Event> + '_ {
         let limits = self.limit_events.drain(..).map(Event::RateLimit);
         let health = self.health.take_events().into_iter().map(Event::Health);
-        let in_flight = self.in_flight.take_events().into_iter().map(Event::InFlight);
-        limits.chain(health).chain(in_flight).chain(self.events.drain(..))
+        let in_flight = self
+            .in_flight
+            .take_events()
+            .into_iter()
+            .map(Event::InFlight);
+        limits
+            .chain(health)
+            .chain(in_flight)
+            .chain(self.events.drain(..))
     }
 
     /// Decides one request by `config`, which is this worker's. `now` is in nanoseconds since 1970.
@@ -223,8 +238,12 @@ impl Worker {
         port: &mut dyn Port,
         now: u64,
     ) -> Decision<'c> {
-        let asked = config.explain.as_ref().and_then(|explain| explain.asked(request));
-        // Drawn for every request, so that what one request needs does not shift what the next one gets.
+        let asked = config
+            .explain
+            .as_ref()
+            .and_then(|explain| explain.asked(request));
+        // Drawn for every request, so that what one request needs does not shift what the next one
+        // gets.
         let drawn = self.rolls.next();
         let fixed = asked.and_then(|asked| asked.roll);
         let roll = Roll {
@@ -253,8 +272,11 @@ impl Worker {
             port,
             now,
         };
-        let found = self.index.find(&config.routes, request, &mut || around.address());
-        let Some(matched) = found.and_then(|found| Matched::new(config, found.route, found.block)) else {
+        let found = self
+            .index
+            .find(&config.routes, request, &mut || around.address());
+        let Some(matched) = found.and_then(|found| Matched::new(config, found.route, found.block))
+        else {
             return no_route(&config.no_route, told);
         };
         told.route = Some(&matched.route.name);
@@ -281,7 +303,10 @@ impl Worker {
         if limits.is_empty() {
             return None;
         }
-        let ip = match limits.iter().any(|limit| limit.key.contains(&KeyPart::ClientIp)) {
+        let ip = match limits
+            .iter()
+            .any(|limit| limit.key.contains(&KeyPart::ClientIp))
+        {
             true => around.address(),
             false => None,
         };
@@ -333,7 +358,10 @@ impl Worker {
                 told.action = "redirect";
                 let answer = Answer {
                     status: redirect.status,
-                    headers: vec![(b"location".to_vec(), redirect.location(request, matched.block))],
+                    headers: vec![(
+                        b"location".to_vec(),
+                        redirect.location(request, matched.block),
+                    )],
                     body: Vec::new(),
                 };
                 Decision::answer(Reason::Route, answer)
@@ -344,8 +372,16 @@ impl Worker {
             }
             action @ (Action::Pool(_) | Action::Split(_)) => {
                 let choice = self.choose(config, action, request, around, roll);
-                let choice = choice
-                    .and_then(|choice| Ok((choice.pool.targets.get(choice.target).ok_or(Reason::NoTarget)?, choice)));
+                let choice = choice.and_then(|choice| {
+                    Ok((
+                        choice
+                            .pool
+                            .targets
+                            .get(choice.target)
+                            .ok_or(Reason::NoTarget)?,
+                        choice,
+                    ))
+                });
                 match choice {
                     Ok((target, choice)) => {
                         told.action = "forward";
@@ -384,16 +420,23 @@ impl Worker {
                 list.push(b',');
                 list.extend_from_slice(other.as_bytes());
             }
-            edits.push(Change::Set(&config.upstream.endpoint_header, Cow::Owned(list)));
+            edits.push(Change::Set(
+                &config.upstream.endpoint_header,
+                Cow::Owned(list),
+            ));
         }
         let mut decision = Decision::forward(choice.reason, edits);
         decision.response.part = Some(choice.part);
         if choice.new_cookie {
             let state = self.pools.get_mut(choice.pool.index);
-            decision.response.set_cookie =
-                state.and_then(|state| state.sessions.set_cookie(choice.pool, choice.target, now / NANOSECONDS));
+            decision.response.set_cookie = state.and_then(|state| {
+                state
+                    .sessions
+                    .set_cookie(choice.pool, choice.target, now / NANOSECONDS)
+            });
         }
-        self.in_flight.begin(around.port, choice.pool, choice.target, now);
+        self.in_flight
+            .begin(around.port, choice.pool, choice.target, now);
         decision.flight = Some(Flight {
             pool: choice.pool.index,
             target: choice.target,
@@ -411,7 +454,11 @@ impl<'c> Matched<'c> {
     fn new(config: &'c Config, index: usize, block: usize) -> Option<Matched<'c>> {
         let route = config.routes.get(index)?;
         let block = route.blocks.get(block)?;
-        Some(Matched { index, route, block })
+        Some(Matched {
+            index,
+            route,
+            block,
+        })
     }
 
     /// The rewrite, then the route's edits, then those of the split's part.
@@ -419,7 +466,11 @@ impl<'c> Matched<'c> {
         let mut edits = Vec::with_capacity(FEW_EDITS);
         if let Some(rewrite) = &self.route.rewrite {
             let rewritten = rewrite.apply(request, self.block);
-            edits.extend(rewritten.path.map(|path| Change::Set(b":path", Cow::Owned(path))));
+            edits.extend(
+                rewritten
+                    .path
+                    .map(|path| Change::Set(b":path", Cow::Owned(path))),
+            );
             edits.extend(
                 rewritten
                     .authority
@@ -438,7 +489,8 @@ impl<'c> Matched<'c> {
             let change = Change::from(edit);
             // To remove what is not there costs a host call.
             let there = |name: &[u8]| {
-                request.headers.first(name).is_some() || edits.iter().any(|earlier: &Change| earlier.name() == name)
+                request.headers.first(name).is_some()
+                    || edits.iter().any(|earlier: &Change| earlier.name() == name)
             };
             if !matches!(change, Change::Remove(name) if !there(name)) {
                 edits.push(change);
@@ -461,7 +513,8 @@ fn no_route<'c>(no_route: &'c NoRoute, told: &mut Told<'c>) -> Decision<'c> {
     }
 }
 
-/// Random numbers from a seed: SplitMix64 (see [`mixed`]). They spread load; no secret depends on them.
+/// Random numbers from a seed: SplitMix64 (see [`mixed`]). They spread load; no secret depends on
+/// them.
 struct Rolls(u64);
 
 impl Rolls {

@@ -1,7 +1,9 @@
 //! Laws of a request's way.
 
 use super::*;
-use crate::port::{Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
+use crate::port::{
+    Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
+};
 use crate::request::Headers;
 use crate::shared::tests::Map;
 use crate::verdict::Outcome;
@@ -99,7 +101,10 @@ impl Asked {
             Outcome::Continue => None,
             Outcome::Answer(answer) => Some(answer.status),
         };
-        let mut upstream: Vec<_> = pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+        let mut upstream: Vec<_> = pairs
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.to_string()))
+            .collect();
         for change in &decision.request_edits {
             let name = text(change.name());
             if let Change::Remove(_) | Change::Set(..) = change {
@@ -126,7 +131,11 @@ impl Asked {
 
 impl Became {
     fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.upstream.iter().flatten().filter(|(known, _)| known == name);
+        let mut values = self
+            .upstream
+            .iter()
+            .flatten()
+            .filter(|(known, _)| known == name);
         let value = values.next().map(|(_, value)| &**value);
         assert!(values.next().is_none(), "{name} goes upstream twice");
         value
@@ -193,14 +202,21 @@ fn a_canary_that_grows_moves_header_clients_one_way_only() {
         let session = [("x-session", &*client.to_string())];
         let (before, after) = (small.get("/", &session), large.get("/", &session));
         if before.cluster() != after.cluster() {
-            assert!(before.cluster().unwrap().starts_with('s') && after.cluster().unwrap().starts_with('n'));
+            assert!(
+                before.cluster().unwrap().starts_with('s')
+                    && after.cluster().unwrap().starts_with('n')
+            );
         }
     }
 }
 
 #[test]
 fn nothing_new_comes_where_no_target_takes_it() {
-    for target in [r#""weight": 0"#, r#""state": "draining""#, r#""state": "down""#] {
+    for target in [
+        r#""weight": 0"#,
+        r#""state": "draining""#,
+        r#""state": "down""#,
+    ] {
         let mut asked = Asked::of(&format!(
             r#"{{"pools": {{"p": {{"targets": [{{"cluster": "c", {target}}}]}}}}, "routes": [{{"name": "r", "pool": "p"}}]}}"#
         ));
@@ -248,7 +264,11 @@ fn upstream_headers_and_tokens_of_a_client_go_nowhere() {
             .map(|list| list.split(',').count());
         assert_eq!(list, endpoint.map(|list| list.split(',').count()), "{path}");
         assert_eq!(became.header("x-why"), None, "{path}");
-        assert_eq!(became.response, Vec::<String>::new(), "{path}: a guess is told nothing");
+        assert_eq!(
+            became.response,
+            Vec::<String>::new(),
+            "{path}: a guess is told nothing"
+        );
     }
     let told = asked.get("/pool", &[("x-why", "secret")]);
     assert_eq!(told.response.len(), 1);
@@ -280,7 +300,10 @@ fn edits_come_in_order_and_the_choice_is_last() {
     ] {
         assert_eq!(became.header(name), value, "{name}");
     }
-    assert_eq!(became.upstream.unwrap().last().unwrap().0, "x-pointsman-cluster");
+    assert_eq!(
+        became.upstream.unwrap().last().unwrap().0,
+        "x-pointsman-cluster"
+    );
 }
 
 #[test]
@@ -321,12 +344,21 @@ impl Became {
     /// The first endpoint, and whether others follow.
     fn endpoint(&self) -> &str {
         let list = self.header("x-pointsman-endpoint").unwrap();
-        assert_eq!(list.split(',').count(), 3, "the others are there for retries");
+        assert_eq!(
+            list.split(',').count(),
+            3,
+            "the others are there for retries"
+        );
         list.split(',').next().unwrap()
     }
 
     fn reason(&self) -> &str {
-        let (_, after) = self.told.as_deref().unwrap().split_once(r#""reason":""#).unwrap();
+        let (_, after) = self
+            .told
+            .as_deref()
+            .unwrap()
+            .split_once(r#""reason":""#)
+            .unwrap();
         after.split('"').next().unwrap()
     }
 }
@@ -386,35 +418,61 @@ fn a_key_keeps_its_target_and_keys_spread_over_all() {
 #[test]
 fn requests_without_the_key_take_turns() {
     for key in ["header", "cookie", "query"] {
-        let mut asked = balanced(&format!(r#"{{"consistent_hash": {{"key": {{"{key}": "t"}}}}}}"#), "");
+        let mut asked = balanced(
+            &format!(r#"{{"consistent_hash": {{"key": {{"{key}": "t"}}}}}}"#),
+            "",
+        );
         let mut seen = std::collections::BTreeMap::<_, u32>::new();
         for _ in 0..30 {
             let became = asked.get("/", &[("x-why", "t")]);
             assert_eq!(became.reason(), "balance");
             *seen.entry(became.endpoint().to_owned()).or_default() += 1;
         }
-        assert_eq!(seen.into_values().collect::<Vec<_>>(), [10, 10, 10], "{key}");
+        assert_eq!(
+            seen.into_values().collect::<Vec<_>>(),
+            [10, 10, 10],
+            "{key}"
+        );
     }
 }
 
 #[test]
 fn a_session_goes_before_the_hash() {
     let sticky = r#", "sticky": {"cookie": {"name": "pm"}, "header": "x-session"}"#;
-    let mut asked = balanced(r#"{"consistent_hash": {"key": {"header": "x-tenant"}}}"#, sticky);
+    let mut asked = balanced(
+        r#"{"consistent_hash": {"key": {"header": "x-tenant"}}}"#,
+        sticky,
+    );
     let mut sets_apart = false;
     for tenant in 0..20 {
         let tenant = tenant.to_string();
         let home = asked.get("/", &[("x-tenant", "home"), ("x-why", "t")]);
         let other = asked.get("/", &[("x-tenant", &tenant)]);
         sets_apart |= home.endpoint() != other.endpoint();
-        let kept = asked.get("/", &[("x-tenant", &tenant), ("cookie", &home.pair()), ("x-why", "t")]);
-        assert_eq!((kept.endpoint(), kept.reason()), (home.endpoint(), "sticky"));
+        let kept = asked.get(
+            "/",
+            &[
+                ("x-tenant", &tenant),
+                ("cookie", &home.pair()),
+                ("x-why", "t"),
+            ],
+        );
+        assert_eq!(
+            (kept.endpoint(), kept.reason()),
+            (home.endpoint(), "sticky")
+        );
         let by_header = |asked: &mut Asked, tenant: &str| {
-            let became = asked.get("/", &[("x-tenant", tenant), ("x-session", "s"), ("x-why", "t")]);
+            let became = asked.get(
+                "/",
+                &[("x-tenant", tenant), ("x-session", "s"), ("x-why", "t")],
+            );
             assert_eq!(became.reason(), "sticky_header");
             became.endpoint().to_owned()
         };
-        assert_eq!(by_header(&mut asked, &tenant), by_header(&mut asked, "home"));
+        assert_eq!(
+            by_header(&mut asked, &tenant),
+            by_header(&mut asked, "home")
+        );
     }
     assert!(sets_apart);
 }
@@ -427,7 +485,11 @@ fn the_source_address_is_asked_for_once_and_only_where_it_decides() {
         (r#"{"consistent_hash": {"key": "path"}}"#, false, 0),
         (r#""round_robin""#, false, 0),
     ] {
-        let limits = if client_limit { r#""rate_limits": ["l"], "# } else { "" };
+        let limits = if client_limit {
+            r#""rate_limits": ["l"], "#
+        } else {
+            ""
+        };
         let mut asked = Asked::of(&format!(
             r#"{{
                 "pools": {{"p": {{"balance": {balance}, "targets": [{{"cluster": "a"}}, {{"cluster": "b"}}]}}}},
@@ -470,7 +532,10 @@ const WHY: (&str, &str) = ("x-why", "t");
 fn failover_takes_the_first_pool_that_can_and_follows_no_list_but_the_first() {
     let pools = |b: &str, c: &str| {
         routed(&[
-            ("a", clusters(&[("a1", DOWN)], r#", "failover": ["b", "c"]"#)),
+            (
+                "a",
+                clusters(&[("a1", DOWN)], r#", "failover": ["b", "c"]"#),
+            ),
             ("b", clusters(&[("b1", b)], r#", "failover": ["a", "d"]"#)),
             ("c", clusters(&[("c1", c)], r#", "failover": ["b", "a"]"#)),
             ("d", clusters(&[("d1", UP)], "")),
@@ -513,11 +578,17 @@ fn a_pool_of_failover_keeps_its_own_sessions_and_gives_clients_back() {
     let mut down = pools(DOWN);
     let away = down.get("/", &[("cookie", &home.pair()), WHY]);
     assert_eq!(away.reason(), "failover");
-    assert!(away.pair().starts_with("spare="), "the old cookie stays beside it");
+    assert!(
+        away.pair().starts_with("spare="),
+        "the old cookie stays beside it"
+    );
     let both = format!("{}; {}", home.pair(), away.pair());
     for _ in 0..6 {
         let again = down.get("/", &[("cookie", &both), WHY]);
-        assert_eq!((again.cluster(), again.reason()), (away.cluster(), "failover"));
+        assert_eq!(
+            (again.cluster(), again.reason()),
+            (away.cluster(), "failover")
+        );
         assert_eq!(again.cookie, None);
     }
     let back = pools(UP).get("/", &[("cookie", &both), WHY]);
@@ -529,7 +600,10 @@ fn a_pool_of_failover_keeps_its_own_sessions_and_gives_clients_back() {
 fn a_session_outlives_draining_and_not_its_targets_end() {
     let one = |state: &str| {
         let sticky = r#", "sticky": {"cookie": {"name": "pm"}}"#;
-        routed(&[("p", clusters(&[("blue", state), ("green", r#", "weight": 0"#)], sticky))])
+        routed(&[(
+            "p",
+            clusters(&[("blue", state), ("green", r#", "weight": 0"#)], sticky),
+        )])
     };
     let first = one(UP).get("/", &[]);
     assert_eq!(first.cluster(), Some("blue"));
@@ -538,7 +612,10 @@ fn a_session_outlives_draining_and_not_its_targets_end() {
         assert_eq!((kept.cluster(), kept.reason()), (Some("blue"), "sticky"));
         assert_eq!(one(state).get("/", &[]).status, Some(503), "nobody new");
     }
-    assert_eq!(one(DOWN).get("/", &[("cookie", &first.pair())]).status, Some(503));
+    assert_eq!(
+        one(DOWN).get("/", &[("cookie", &first.pair())]).status,
+        Some(503)
+    );
 }
 
 #[test]
@@ -594,10 +671,16 @@ fn each_region_takes_its_own_turns_and_retries_stay_near() {
     let mut seen = std::collections::BTreeMap::<_, u32>::new();
     for i in 0..40 {
         // Clients of both regions, one after the other.
-        let (country, near, region) = [("KR", "127.0.0.1:", "seoul"), ("US", "127.0.0.2:", "virginia")][i % 2];
+        let (country, near, region) = [
+            ("KR", "127.0.0.1:", "seoul"),
+            ("US", "127.0.0.2:", "virginia"),
+        ][i % 2];
         let became = asked.get("/", &[("x-geo", country), WHY]);
         let list = became.endpoints();
-        let is_near: Vec<bool> = list.iter().map(|endpoint| endpoint.starts_with(near)).collect();
+        let is_near: Vec<bool> = list
+            .iter()
+            .map(|endpoint| endpoint.starts_with(near))
+            .collect();
         assert_eq!(is_near, [true, true, false, false], "{list:?}");
         assert!(
             became
@@ -663,9 +746,13 @@ fn eject(asked: &mut Asked, target: usize) {
             timed: false,
             answered: None,
         };
-        let endpoint = asked.worker.config().pools[0].targets[target].endpoint.clone();
+        let endpoint = asked.worker.config().pools[0].targets[target]
+            .endpoint
+            .clone();
         let mut ending = Ended(503, endpoint.map(|endpoint| endpoint.as_bytes().into()));
-        asked.worker.landed(flight, true, &mut ending, &mut asked.port, NOW);
+        asked
+            .worker
+            .landed(flight, true, &mut ending, &mut asked.port, NOW);
     }
 }
 
@@ -709,7 +796,9 @@ fn an_ejected_target_gets_nothing_and_its_clients_move_for_good() {
     let mut asked = checked("", "");
     let first = asked.get("/", &[]);
     let home = first.endpoints()[0].clone();
-    let target = (0..3).find(|i| home.ends_with(&format!(":{}", i + 1))).unwrap();
+    let target = (0..3)
+        .find(|i| home.ends_with(&format!(":{}", i + 1)))
+        .unwrap();
     eject(&mut asked, target);
     let moved = asked.get("/", &[("cookie", &first.pair()), WHY]);
     assert_eq!(moved.reason(), "repin");
@@ -746,18 +835,27 @@ fn when_all_are_unhealthy_the_others_help_and_then_all_are_used_or_none() {
         (0..3).for_each(|target| eject(&mut asked, target));
         for _ in 0..3 {
             let became = asked.get("/", &[("cookie", &first.pair()), WHY]);
-            assert_eq!(became.reason(), forwarded.unwrap_or("unhealthy"), "{when} {failover}");
+            assert_eq!(
+                became.reason(),
+                forwarded.unwrap_or("unhealthy"),
+                "{when} {failover}"
+            );
             assert_eq!(became.status, forwarded.is_none().then_some(503));
             if forwarded == Some("use_all") {
                 let list = became.endpoints();
-                assert_eq!((&list[0], list.len()), (&first.endpoints()[0], 3), "the session stays");
+                assert_eq!(
+                    (&list[0], list.len()),
+                    (&first.endpoints()[0], 3),
+                    "the session stays"
+                );
                 assert_eq!(became.cookie, None);
             }
         }
     }
 }
 
-/// The part of so many requests that each of three targets gets, each request with a key of its own.
+/// The part of so many requests that each of three targets gets, each request with a key of its
+/// own.
 fn shares(asked: &mut Asked) -> [f64; 3] {
     const REQUESTS: u32 = 3000;
     let mut counts = [0.0; 3];
@@ -779,11 +877,15 @@ fn a_target_that_is_back_gets_its_share_little_by_little_whatever_the_balance() 
         );
         eject(&mut asked, 0);
         assert_eq!(shares(&mut asked)[0], 0.0, "{balance}");
-        // How long it is back, in seconds, and about which part of the requests that makes: a third of so many tenths.
+        // How long it is back, in seconds, and about which part of the requests that makes: a third
+        // of so many tenths.
         for (back, part) in [(3, 0.1), (6, 0.2), (11, 1.0 / 3.0)] {
             asked.now = NOW + (10 + back) * SECOND;
             let [returned, others @ ..] = shares(&mut asked);
-            assert!((returned - part).abs() < 0.03, "{balance}, after {back} s: {returned}");
+            assert!(
+                (returned - part).abs() < 0.03,
+                "{balance}, after {back} s: {returned}"
+            );
             let fair = (1.0 - part) / 2.0;
             assert!(
                 others.iter().all(|other| (other - fair).abs() < 0.04),
@@ -809,7 +911,9 @@ fn who_fails_fast_attracts_nothing() {
             let address = format!("127.0.0.1:{}", flight.target + 1);
             let mut ending = Ended(if fails { 503 } else { 200 }, Some(address.into()));
             let now = asked.now;
-            asked.worker.landed(flight, true, &mut ending, &mut asked.port, now);
+            asked
+                .worker
+                .landed(flight, true, &mut ending, &mut asked.port, now);
         }
         // A failure keeps its place for a second, in which a hundred requests come.
         assert!((5..=25).contains(&failed), "{balance}: {failed} of 1000");

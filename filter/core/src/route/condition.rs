@@ -4,7 +4,8 @@ use super::Shown;
 use crate::regex::Regex;
 use std::fmt;
 
-/// A condition on the values of one name. Of several values one that matches is enough; inverted, none may.
+/// A condition on the values of one name. Of several values one that matches is enough; inverted,
+/// none may.
 #[derive(Debug)]
 pub struct Condition {
     /// Headers: lower case. Cookies and query parameters: as written.
@@ -50,7 +51,9 @@ impl Text {
             Text::Exact(text) => value == &text[..],
             Text::Prefix(text) => value.starts_with(text),
             Text::Suffix(text) => value.ends_with(text),
-            Text::Contains(text) => text.is_empty() || value.windows(text.len()).any(|window| window == &text[..]),
+            Text::Contains(text) => {
+                text.is_empty() || value.windows(text.len()).any(|window| window == &text[..])
+            }
             Text::Regex(regex) => regex.matches_whole(value),
             Text::Present(present) => *present,
         }

@@ -1,13 +1,16 @@
 //! The routes compiled: host, then path, then the remaining conditions.
 //!
-//! The index never decides. It maps what a request has (its host and the host's suffixes, its path and the path's leading
-//! segments) to the blocks that may match it, in order, and every one of those is then tested in full. So an entry may be
-//! too general and nothing is wrong: keys are hashes that are never compared with what was hashed, letters are hashed in
-//! lower case whether case counts or not, and a template or a regular expression stands where its leading literal segments
-//! do. What must hold is only that no block is missing; a property test holds the index against a scan in order.
+//! The index never decides. It maps what a request has (its host and the host's suffixes, its path
+//! and the path's leading segments) to the blocks that may match it, in order, and every one of
+//! those is then tested in full. So an entry may be too general and nothing is wrong: keys are
+//! hashes that are never compared with what was hashed, letters are hashed in lower case whether
+//! case counts or not, and a template or a regular expression stands where its leading literal
+//! segments do. What must hold is only that no block is missing; a property test holds the index
+//! against a scan in order.
 //!
-//! The hash is FNV-1a (Fowler, Noll, Vo): a byte at a time, so that one pass over a path has the hash of every prefix. That
-//! clients could make collisions does not matter: they insert nothing, and what they hit is tested.
+//! The hash is FNV-1a (Fowler, Noll, Vo): a byte at a time, so that one pass over a path has the
+//! hash of every prefix. That clients could make collisions does not matter: they insert nothing,
+//! and what they hit is tested.
 
 use super::path::{PathKind, PathMatch, Segment};
 use super::{AskClient, Found, HostMatch, Route};
@@ -34,7 +37,8 @@ pub struct Index {
     candidates: Vec<Candidate>,
 }
 
-/// A block that may match. Candidates compare in the order of the configuration: by route, then by block.
+/// A block that may match. Candidates compare in the order of the configuration: by route, then by
+/// block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     route: u32,
@@ -82,7 +86,9 @@ impl Hasher for AsItIs {
 
     fn write(&mut self, bytes: &[u8]) {
         // Not called for a `u64`.
-        self.0 = bytes.iter().fold(self.0, |hash, byte| mixed(hash ^ u64::from(*byte)));
+        self.0 = bytes
+            .iter()
+            .fold(self.0, |hash, byte| mixed(hash ^ u64::from(*byte)));
     }
 
     fn write_u64(&mut self, number: u64) {
@@ -124,9 +130,14 @@ impl Index {
 
     /// The first route that matches, and its first block that does.
     ///
-    /// The time is bounded by the configuration, not by the request: of a host and a path it reads no more than the longest
-    /// configured ones have.
-    pub fn find(&self, routes: &[Route], request: &Request, client: &mut AskClient) -> Option<Found> {
+    /// The time is bounded by the configuration, not by the request: of a host and a path it reads
+    /// no more than the longest configured ones have.
+    pub fn find(
+        &self,
+        routes: &[Route],
+        request: &Request,
+        client: &mut AskClient,
+    ) -> Option<Found> {
         let mut lists = self.lists(request);
         let mut tested = None;
         // Mostly there are one or two lists, for which a heap would only be slower.
@@ -303,7 +314,10 @@ mod tests {
         });
         prop_oneof![
             (select(&["exact", "EXACT", "prefix", "PREFIX"][..]), literal),
-            (select(&["regex", "REGEX"][..]), select(REGEXES).prop_map(str::to_owned)),
+            (
+                select(&["regex", "REGEX"][..]),
+                select(REGEXES).prop_map(str::to_owned)
+            ),
             (select(&["template", "TEMPLATE"][..]), template),
         ]
         .prop_map(|(kind, text)| path(kind, &text))
@@ -324,7 +338,8 @@ mod tests {
 
     fn block() -> impl Strategy<Value = Block> {
         let methods = prop_oneof![4 => Just(vec![]), 1 => Just(vec![b"GET"[..].into()])];
-        let client = prop_oneof![4 => Just(vec![]), 1 => Just(vec![Network::parse("10.0.0.0/8").unwrap()])];
+        let client =
+            prop_oneof![4 => Just(vec![]), 1 => Just(vec![Network::parse("10.0.0.0/8").unwrap()])];
         let hosts = prop::collection::vec(select(HOSTS).prop_map(host), 0..3);
         (
             hosts,
@@ -335,16 +350,18 @@ mod tests {
             condition(),
             client,
         )
-            .prop_map(|(hosts, path, methods, headers, cookies, query, client_ip)| Block {
-                hosts,
-                path,
-                scheme: None,
-                methods,
-                headers,
-                cookies,
-                query,
-                client_ip,
-            })
+            .prop_map(
+                |(hosts, path, methods, headers, cookies, query, client_ip)| Block {
+                    hosts,
+                    path,
+                    scheme: None,
+                    methods,
+                    headers,
+                    cookies,
+                    query,
+                    client_ip,
+                },
+            )
     }
 
     fn table() -> impl Strategy<Value = Vec<Route>> {
@@ -354,8 +371,8 @@ mod tests {
 
     fn request() -> impl Strategy<Value = Headers> {
         let labels = prop::collection::vec(select(&["a", "b", "A", "B", ""][..]), 0..5);
-        let authority =
-            (labels, any::<bool>()).prop_map(|(labels, port)| labels.join(".") + if port { ":80" } else { "" });
+        let authority = (labels, any::<bool>())
+            .prop_map(|(labels, port)| labels.join(".") + if port { ":80" } else { "" });
         let segments = prop::collection::vec(select(SEGMENTS), 0..6);
         let target = (
             select(&["/", "/", "/", "/", "*", ""][..]),
@@ -366,15 +383,17 @@ mod tests {
         let method = select(&["GET", "POST"][..]).prop_map(str::to_owned);
         let header = select(&[("x", "1"), ("x", "2"), ("y", "1")][..]);
         let cookie = select(&[("cookie", "x=1"), ("cookie", "x=2"), ("y", "1")][..]);
-        (method, authority, target, header, cookie).prop_map(|(method, authority, target, header, cookie)| {
-            Headers::from_pairs(&[
-                (":method", &method[..]),
-                (":authority", &authority),
-                (":path", &target),
-                header,
-                cookie,
-            ])
-        })
+        (method, authority, target, header, cookie).prop_map(
+            |(method, authority, target, header, cookie)| {
+                Headers::from_pairs(&[
+                    (":method", &method[..]),
+                    (":authority", &authority),
+                    (":path", &target),
+                    header,
+                    cookie,
+                ])
+            },
+        )
     }
 
     proptest! {
@@ -401,7 +420,8 @@ mod tests {
         }
     }
 
-    /// Ten thousand routes of the usual kinds over a hundred hosts; the answer for `/r{n}` is route n.
+    /// Ten thousand routes of the usual kinds over a hundred hosts; the answer for `/r{n}` is route
+    /// n.
     fn large(count: usize) -> Vec<Route> {
         (0..count)
             .map(|n| {
@@ -430,13 +450,18 @@ mod tests {
     fn ten_thousand_routes_leave_one_to_test() {
         let routes = large(10_000);
         let index = Index::new(&routes);
-        for n in [0, 1, 2, 3, 4_444, 5_555, 9_994, 9_995, 9_996, 9_997, 9_998, 9_999] {
+        for n in [
+            0, 1, 2, 3, 4_444, 5_555, 9_994, 9_995, 9_996, 9_997, 9_998, 9_999,
+        ] {
             let authority = match n % 3 {
                 0 => "any".to_owned(),
                 1 => format!("H{}.example.com:80", n % 100),
                 _ => format!("a.b.D{}.Example.com", n % 100),
             };
-            let headers = Headers::from_pairs(&[(":authority", authority), (":path", format!("/r{n}/items"))]);
+            let headers = Headers::from_pairs(&[
+                (":authority", authority),
+                (":path", format!("/r{n}/items")),
+            ]);
             let request = Request::new(&headers);
             let found = index.find(&routes, &request, &mut || None);
             assert_eq!(found, Some(Found { route: n, block: 0 }));
@@ -451,8 +476,10 @@ mod tests {
         let map = |map: &HashMap<u64, u32, BuildHasherDefault<AsItIs>>| {
             map.capacity() * 8 / 7 * (size_of::<(u64, u32)>() + 1)
         };
-        let bytes =
-            map(&index.hosts) + map(&index.paths) + 4 * index.starts.capacity() + 8 * index.candidates.capacity();
+        let bytes = map(&index.hosts)
+            + map(&index.paths)
+            + 4 * index.starts.capacity()
+            + 8 * index.candidates.capacity();
         assert!(bytes < 1_000_000, "{bytes}");
     }
 
@@ -466,11 +493,18 @@ mod tests {
         let index = Index::new(&routes);
         let (deep, long) = ("/".repeat(65_536), format!("/{}", "a".repeat(65_535)));
         let (labels, name) = ("a.".repeat(30_000), "a".repeat(65_536));
-        for (path, authority) in [(&deep, &labels), (&long, &name), (&deep, &name), (&long, &labels)] {
+        for (path, authority) in [
+            (&deep, &labels),
+            (&long, &name),
+            (&deep, &name),
+            (&long, &labels),
+        ] {
             let headers = Headers::from_pairs(&[(":authority", authority), (":path", path)]);
             let request = Request::new(&headers);
             assert_eq!(
-                index.find(&routes, &request, &mut || None).map(|found| found.route),
+                index
+                    .find(&routes, &request, &mut || None)
+                    .map(|found| found.route),
                 Some(100)
             );
             assert_eq!(index.lists(&request).concat().len(), 1);

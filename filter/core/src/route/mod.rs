@@ -1,4 +1,5 @@
-//! Routes: the first that matches wins. [`index`] finds it, [`scan`] says why it is none of the earlier ones.
+//! Routes: the first that matches wins. [`index`] finds it, [`scan`] says why it is none of the
+//! earlier ones.
 
 pub mod condition;
 pub mod index;
@@ -91,7 +92,8 @@ pub struct Block {
 pub enum HostMatch {
     /// This one.
     Exact(Box<[u8]>),
-    /// `*.example.com`: one or more labels before this suffix, which starts with its dot (`.example.com`).
+    /// `*.example.com`: one or more labels before this suffix, which starts with its dot
+    /// (`.example.com`).
     Suffix(Box<[u8]>),
     /// `*`
     Any,
@@ -109,8 +111,9 @@ pub struct Found {
     pub block: usize,
 }
 
-/// A condition of a block that a request does not meet, in the order in which conditions are looked at: what is cheap to
-/// tell first, the client's address last. The number is the condition's place in its list.
+/// A condition of a block that a request does not meet, in the order in which conditions are looked
+/// at: what is cheap to tell first, the client's address last. The number is the condition's place
+/// in its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mismatch {
     /// `hosts`
@@ -132,7 +135,8 @@ pub enum Mismatch {
 }
 
 impl Block {
-    /// Whether a request meets every condition. The client is only asked for where nothing else failed.
+    /// Whether a request meets every condition. The client is only asked for where nothing else
+    /// failed.
     pub fn matches(&self, request: &Request, client: &mut AskClient) -> bool {
         self.mismatch(request, client).is_none()
     }
@@ -142,14 +146,23 @@ impl Block {
         if !self.hosts.is_empty() && !self.hosts.iter().any(|host| host.matches(request.host)) {
             return Some(Mismatch::Host);
         }
-        if self.path.as_ref().is_some_and(|path| !path.matches(request.path)) {
+        if self
+            .path
+            .as_ref()
+            .is_some_and(|path| !path.matches(request.path))
+        {
             return Some(Mismatch::Path);
         }
         let scheme = self.scheme.as_ref();
         if scheme.is_some_and(|scheme| !scheme.eq_ignore_ascii_case(request.scheme)) {
             return Some(Mismatch::Scheme);
         }
-        if !self.methods.is_empty() && !self.methods.iter().any(|method| &method[..] == request.method) {
+        if !self.methods.is_empty()
+            && !self
+                .methods
+                .iter()
+                .any(|method| &method[..] == request.method)
+        {
             return Some(Mismatch::Method);
         }
         let fails = |header: &Condition| !header.holds(request.headers.all(&header.name));
@@ -180,11 +193,16 @@ impl Block {
             true => "nothing".to_owned(),
             false => Shown(value).to_string(),
         };
-        let named = |kind: &str, condition: &Condition, values: &mut dyn Iterator<Item = String>| {
-            let values = listed(values, ", ");
-            let got = if values.is_empty() { "nothing" } else { &values };
-            format!("{kind} {}: {condition}, got {got}", Shown(&condition.name))
-        };
+        let named =
+            |kind: &str, condition: &Condition, values: &mut dyn Iterator<Item = String>| {
+                let values = listed(values, ", ");
+                let got = if values.is_empty() {
+                    "nothing"
+                } else {
+                    &values
+                };
+                format!("{kind} {}: {condition}, got {got}", Shown(&condition.name))
+            };
         let text = match mismatch {
             Mismatch::Host => Some(format!(
                 "host: {}, got {}",
@@ -197,7 +215,8 @@ impl Block {
                 .map(|path| format!("path: {path}, got {}", one(request.path))),
             Mismatch::Scheme => {
                 let scheme = self.scheme.as_deref();
-                scheme.map(|scheme| format!("scheme: {}, got {}", Shown(scheme), one(request.scheme)))
+                scheme
+                    .map(|scheme| format!("scheme: {}, got {}", Shown(scheme), one(request.scheme)))
             }
             Mismatch::Method => {
                 let methods = listed(self.methods.iter().map(|method| Shown(method)), " or ");
@@ -205,19 +224,34 @@ impl Block {
             }
             Mismatch::Header(at) => self.headers.get(at).map(|header| {
                 let values = request.headers.all(&header.name);
-                named("header", header, &mut values.map(|value| Shown(value).to_string()))
+                named(
+                    "header",
+                    header,
+                    &mut values.map(|value| Shown(value).to_string()),
+                )
             }),
             Mismatch::Cookie(at) => self.cookies.get(at).map(|cookie| {
                 let values = request.cookie_values(&cookie.name);
-                named("cookie", cookie, &mut values.map(|value| Shown(value).to_string()))
+                named(
+                    "cookie",
+                    cookie,
+                    &mut values.map(|value| Shown(value).to_string()),
+                )
             }),
             Mismatch::Query(at) => self.query.get(at).map(|parameter| {
                 let values = request.query_values(&parameter.name);
-                named("query", parameter, &mut values.map(|value| Shown(&value).to_string()))
+                named(
+                    "query",
+                    parameter,
+                    &mut values.map(|value| Shown(&value).to_string()),
+                )
             }),
             Mismatch::ClientIp => {
                 let client = client().map_or_else(|| one(&[]), |client| client.to_string());
-                Some(format!("client_ip: {}, got {client}", listed(&self.client_ip, " or ")))
+                Some(format!(
+                    "client_ip: {}, got {client}",
+                    listed(&self.client_ip, " or ")
+                ))
             }
         };
         text.unwrap_or_default()
@@ -233,7 +267,9 @@ impl HostMatch {
                 .len()
                 .checked_sub(suffix.len())
                 .and_then(|labels| host.split_at_checked(labels))
-                .is_some_and(|(labels, end)| !labels.is_empty() && end.eq_ignore_ascii_case(suffix)),
+                .is_some_and(|(labels, end)| {
+                    !labels.is_empty() && end.eq_ignore_ascii_case(suffix)
+                }),
             HostMatch::Any => true,
         }
     }
@@ -255,20 +291,28 @@ impl fmt::Display for HostMatch {
 pub struct Looked {
     /// The route's place in the list.
     pub route: usize,
-    /// The first condition that failed, of the block that got furthest: `path: prefix /checkout, got /cart`. None: it matched.
+    /// The first condition that failed, of the block that got furthest: `path: prefix /checkout,
+    /// got /cart`. None: it matched.
     pub failed: Option<String>,
 }
 
-/// Looks at the routes one after the other until one matches. What it finds is what [`index::Index::find`] finds; it takes
-/// longer, and can say why not the earlier ones.
-pub fn scan(routes: &[Route], request: &Request, client: &mut AskClient) -> (Option<Found>, Vec<Looked>) {
+/// Looks at the routes one after the other until one matches. What it finds is what
+/// [`index::Index::find`] finds; it takes longer, and can say why not the earlier ones.
+pub fn scan(
+    routes: &[Route],
+    request: &Request,
+    client: &mut AskClient,
+) -> (Option<Found>, Vec<Looked>) {
     let mut trace = Vec::new();
     for (route, Route { blocks, .. }) in routes.iter().enumerate() {
         let mut furthest: Option<(Mismatch, &Block)> = None;
         for (block, conditions) in blocks.iter().enumerate() {
             match conditions.mismatch(request, client) {
                 None => {
-                    trace.push(Looked { route, failed: None });
+                    trace.push(Looked {
+                        route,
+                        failed: None,
+                    });
                     return (Some(Found { route, block }), trace);
                 }
                 Some(mismatch) if furthest.is_none_or(|(before, _)| before < mismatch) => {
@@ -286,7 +330,8 @@ pub fn scan(routes: &[Route], request: &Request, client: &mut AskClient) -> (Opt
     (None, trace)
 }
 
-/// Bytes for people: control characters escaped, what is not UTF-8 as U+FFFD, and no more than fits a line.
+/// Bytes for people: control characters escaped, what is not UTF-8 as U+FFFD, and no more than fits
+/// a line.
 pub(crate) struct Shown<'a>(pub &'a [u8]);
 
 /// How many bytes of a value are shown: enough to recognise it.
@@ -301,7 +346,11 @@ impl fmt::Display for Shown<'_> {
                 false => write!(f, "{character}")?,
             }
         }
-        f.write_str(if shown.len() < self.0.len() { "…" } else { "" })
+        f.write_str(if shown.len() < self.0.len() {
+            "…"
+        } else {
+            ""
+        })
     }
 }
 
@@ -310,7 +359,11 @@ const LISTED: usize = 8;
 
 fn listed<T: fmt::Display>(values: impl IntoIterator<Item = T>, between: &str) -> String {
     let mut values = values.into_iter();
-    let mut shown: Vec<String> = values.by_ref().take(LISTED).map(|value| value.to_string()).collect();
+    let mut shown: Vec<String> = values
+        .by_ref()
+        .take(LISTED)
+        .map(|value| value.to_string())
+        .collect();
     if values.next().is_some() {
         shown.push("…".to_owned());
     }
@@ -398,7 +451,10 @@ pub(crate) mod tests {
             headers: named("x-tier", "gold", false),
             cookies: named("beta", "1", false),
             query: named("re gion", "us east", false),
-            client_ip: vec![Network::parse("10.0.0.0/8").unwrap(), Network::parse("::1").unwrap()],
+            client_ip: vec![
+                Network::parse("10.0.0.0/8").unwrap(),
+                Network::parse("::1").unwrap(),
+            ],
         }
     }
 
@@ -413,7 +469,9 @@ pub(crate) mod tests {
 
     fn traced(blocks: Vec<Block>, request: &[(&str, &str)], client: &str) -> Option<String> {
         let headers = Headers::from_pairs(request);
-        let (found, mut trace) = scan(&[route(blocks)], &Request::new(&headers), &mut || client.parse().ok());
+        let (found, mut trace) = scan(&[route(blocks)], &Request::new(&headers), &mut || {
+            client.parse().ok()
+        });
         let looked = trace.pop().unwrap();
         assert!(trace.is_empty());
         assert_eq!(found.is_some(), looked.failed.is_none());
@@ -428,7 +486,11 @@ pub(crate) mod tests {
             (":authority", "b:80", "host: a or *.a, got b"),
             (":authority", "", "host: a or *.a, got nothing"),
             (":path", "/cart?region", "path: prefix /checkout, got /cart"),
-            (":path", "/\x00\x01", "path: prefix /checkout, got /\\u{0}\\u{1}"),
+            (
+                ":path",
+                "/\x00\x01",
+                "path: prefix /checkout, got /\\u{0}\\u{1}",
+            ),
             (":scheme", "http", "scheme: https, got http"),
             (":method", "get", "method: GET or POST, got get"),
             ("x-tier", "silver", "header x-tier: exact gold, got silver"),
@@ -445,14 +507,20 @@ pub(crate) mod tests {
                 .iter_mut()
                 .filter(|pair| pair.0 == name)
                 .for_each(|pair| pair.1 = value);
-            assert_eq!(traced(vec![full()], &request, "10.1.2.3").as_deref(), Some(failed));
+            assert_eq!(
+                traced(vec![full()], &request, "10.1.2.3").as_deref(),
+                Some(failed)
+            );
         }
         let networks = "client_ip: 10.0.0.0/8 or ::1/128, got";
         assert_eq!(
             traced(vec![full()], GOOD, "11.0.0.1"),
             Some(format!("{networks} 11.0.0.1"))
         );
-        assert_eq!(traced(vec![full()], GOOD, ""), Some(format!("{networks} nothing")));
+        assert_eq!(
+            traced(vec![full()], GOOD, ""),
+            Some(format!("{networks} nothing"))
+        );
     }
 
     #[test]
@@ -465,7 +533,12 @@ pub(crate) mod tests {
                 true,
                 Some("header :method: not exact POST, got POST"),
             ),
-            ("x-none", "", false, Some("header x-none: present, got nothing")),
+            (
+                "x-none",
+                "",
+                false,
+                Some("header x-none: present, got nothing"),
+            ),
             ("x-none", "", true, None),
             ("x-none", "a", true, None),
         ] {
@@ -494,7 +567,10 @@ pub(crate) mod tests {
             };
             vec![other_host, other_method, other_path]
         };
-        assert_eq!(traced(blocks(), GOOD, "").as_deref(), Some("method: PUT, got POST"));
+        assert_eq!(
+            traced(blocks(), GOOD, "").as_deref(),
+            Some("method: PUT, got POST")
+        );
     }
 
     #[test]
@@ -509,7 +585,10 @@ pub(crate) mod tests {
             .filter(|pair| pair.0 == "cookie")
             .for_each(|pair| pair.1 = &cookies);
         let failed = traced(vec![full()], &request, "").unwrap();
-        assert_eq!(failed, "cookie beta: exact 1, got 0, 0, 0, 0, 0, 0, 0, 0, …");
+        assert_eq!(
+            failed,
+            "cookie beta: exact 1, got 0, 0, 0, 0, 0, 0, 0, 0, …"
+        );
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub struct PathMatch {
 pub enum PathKind {
     /// Exactly this.
     Exact(Box<[u8]>),
-    /// Whole segments: stored without a trailing slash, so that `/` is empty and `/a/` is `/a`; both match `/a` and `/a/b`, not `/ab`.
+    /// Whole segments: stored without a trailing slash, so that `/` is empty and `/a/` is `/a`;
+    /// both match `/a` and `/a/b`, not `/ab`.
     Prefix(Box<[u8]>),
     /// Matches as a whole. (`ignore_case` is compiled in.)
     Regex(Regex),
@@ -48,7 +49,8 @@ impl PathMatch {
         }
     }
 
-    /// What follows the prefix that matched: nothing, or a `/` and more. None: this does not match by prefix, or not this path.
+    /// What follows the prefix that matched: nothing, or a `/` and more. None: this does not match
+    /// by prefix, or not this path.
     pub fn after_prefix<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
         let PathKind::Prefix(prefix) = &self.kind else {
             return None;
@@ -71,13 +73,22 @@ impl PathMatch {
         captured
     }
 
-    /// Takes a path apart. `{rest=**}` takes whatever stands behind its slash, which may be nothing: `/files/{rest=**}`
-    /// matches `/files/`, not `/files`. So Envoy's URI templates have it, too.
-    fn walk<'p>(&self, segments: &[Segment], path: &'p [u8], mut take: impl FnMut(&str, &'p [u8])) -> Option<()> {
+    /// Takes a path apart. `{rest=**}` takes whatever stands behind its slash, which may be
+    /// nothing: `/files/{rest=**}` matches `/files/`, not `/files`. So Envoy's URI templates have
+    /// it, too.
+    fn walk<'p>(
+        &self,
+        segments: &[Segment],
+        path: &'p [u8],
+        mut take: impl FnMut(&str, &'p [u8]),
+    ) -> Option<()> {
         let mut rest = path;
         for segment in segments {
             rest = rest.strip_prefix(b"/")?;
-            let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+            let end = rest
+                .iter()
+                .position(|byte| *byte == b'/')
+                .unwrap_or(rest.len());
             let (here, after) = rest.split_at_checked(end)?;
             match segment {
                 Segment::Text(text) if self.equal(here, text) => {}
@@ -157,7 +168,12 @@ pub(crate) mod tests {
     #[test]
     fn paths_match_as_the_interface_says() {
         for (kind, text, yes, no) in [
-            ("exact", "/a", &["/a"][..], &["/a/", "/A", "/", "", "/ab", "a"][..]),
+            (
+                "exact",
+                "/a",
+                &["/a"][..],
+                &["/a/", "/A", "/", "", "/ab", "a"][..],
+            ),
             ("EXACT", "/Ab", &["/aB", "/AB"], &["/a"]),
             ("exact", "/", &["/"], &["", "//", "*"]),
             (
@@ -170,7 +186,12 @@ pub(crate) mod tests {
             ("PREFIX", "/a/B", &["/A/b", "/a/b/C"], &["/a/bc"]),
             ("prefix", "/", &["/", "/a", "//", ""], &["*", "a"]),
             ("prefix", "/a//", &["/a/", "/a//", "/a//b"], &["/a", "/a/b"]),
-            ("regex", "/a|/ab", &["/a", "/ab"], &["/abc", "x/a", "/A", ""]),
+            (
+                "regex",
+                "/a|/ab",
+                &["/a", "/ab"],
+                &["/abc", "x/a", "/A", ""],
+            ),
             ("REGEX", "/a+", &["/AAa"], &["/"]),
             (
                 "template",
@@ -178,7 +199,12 @@ pub(crate) mod tests {
                 &["/u/1", "/u/%2F"],
                 &["/u", "/u/", "/u/1/", "/u/1/x", "/x/1", "u/1", "/U/1", "//1"],
             ),
-            ("template", "/u/{id}/", &["/u/1/"], &["/u/1", "/u/1//", "/u//"]),
+            (
+                "template",
+                "/u/{id}/",
+                &["/u/1/"],
+                &["/u/1", "/u/1//", "/u//"],
+            ),
             ("template", "/{a}/x/{b}", &["/1/x/2"], &["/1/y/2", "//x/2"]),
             (
                 "template",
@@ -194,7 +220,11 @@ pub(crate) mod tests {
             let path = path(kind, text);
             for (others, expected) in [(yes, true), (no, false)] {
                 for other in others {
-                    assert_eq!(path.matches(other.as_bytes()), expected, "{path} on {other}");
+                    assert_eq!(
+                        path.matches(other.as_bytes()),
+                        expected,
+                        "{path} on {other}"
+                    );
                 }
             }
         }

@@ -13,7 +13,8 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-/// Requests of one show of shares. A whole number of cycles of every pool's weights, and enough for a split to settle.
+/// Requests of one show of shares. A whole number of cycles of every pool's weights, and enough for
+/// a split to settle.
 const REQUESTS: usize = 2000;
 /// Connections that they come over: enough for both workers to get some.
 const CONNECTIONS: usize = 8;
@@ -61,7 +62,12 @@ fn choose(stage: &Stage, report: &mut Report) -> Result<()> {
     let mut client = stage.client()?;
     let none: &[(&str, &str)] = &[];
     let rows = [
-        ("by host", "/", &[("host", "www.beta.example.com")][..], "beta"),
+        (
+            "by host",
+            "/",
+            &[("host", "www.beta.example.com")][..],
+            "beta",
+        ),
         ("by cookie", "/", &[("cookie", "a=b; beta=1")], "beta"),
         ("by header", "/", &[("x-tier", "gold")], "gold"),
         ("by query", "/search?q=x&region=eu", none, "eu"),
@@ -82,13 +88,19 @@ fn choose(stage: &Stage, report: &mut Report) -> Result<()> {
     let good = status == 301 && location == format!("http://{HOST}/new?a=1");
     report.check(
         good,
-        &format!("{:<11} {:<40} → {status} {location}", "redirect", "/old?a=1"),
+        &format!(
+            "{:<11} {:<40} → {status} {location}",
+            "redirect", "/old?a=1"
+        ),
     );
     let response = send(&mut client, "/public/../internal/keys", none)?;
     let status = response.status().as_u16();
     report.check(
         status == 403,
-        &format!("{:<11} {:<40} → {status}", "refused", "/public/../internal/keys"),
+        &format!(
+            "{:<11} {:<40} → {status}",
+            "refused", "/public/../internal/keys"
+        ),
     );
     let forged = [
         ("x-pointsman-cluster", "gold"),
@@ -110,7 +122,13 @@ fn weigh(stage: &Stage, report: &mut Report) -> Result<()> {
     ));
     let counts = flood(stage.address, "/")?;
     for (name, weight) in [("web-blue", 9), ("web-green", 1)] {
-        report.share(name, count(&counts, name), REQUESTS, REQUESTS * weight / 10, WORKERS);
+        report.share(
+            name,
+            count(&counts, name),
+            REQUESTS,
+            REQUESTS * weight / 10,
+            WORKERS,
+        );
     }
     report.sent(REQUESTS);
     Ok(())
@@ -122,7 +140,13 @@ fn endpoints(stage: &mut Stage, report: &mut Report) -> Result<()> {
     ));
     let counts = flood(stage.address, "/api/users")?;
     for (name, weight) in [("api-9101", 2), ("api-9102", 1), ("api-9103", 1)] {
-        report.share(name, count(&counts, name), REQUESTS, REQUESTS * weight / 4, WORKERS);
+        report.share(
+            name,
+            count(&counts, name),
+            REQUESTS,
+            REQUESTS * weight / 4,
+            WORKERS,
+        );
     }
     let received = stage.backend("api-9101")?.take_received();
     let rewritten = received.iter().all(|request| {
@@ -146,7 +170,9 @@ fn endpoints(stage: &mut Stage, report: &mut Report) -> Result<()> {
     drop(stage.backends.remove(place));
     let counts = flood(stage.address, "/api/users")?;
     let answered = count(&counts, "api-9101") + count(&counts, "api-9102");
-    let what = format!("api-9103 stopped: {answered} of {REQUESTS} answered, by the next endpoint of the choice");
+    let what = format!(
+        "api-9103 stopped: {answered} of {REQUESTS} answered, by the next endpoint of the choice"
+    );
     report.check(answered == REQUESTS, &what);
     stage.backends.insert(
         place,
@@ -188,8 +214,14 @@ fn stick(stage: &Stage, report: &mut Report) -> Result<()> {
     for i in 0..SESSION {
         // A connection each, so that both workers see the client.
         let mut client = stage.client()?;
-        let response = send(&mut client, &format!("/account/{i}"), &[("cookie", &cookie)])?;
-        stayed += usize::from(header(&response, "x-backend") == target && session_cookie(&response).is_none());
+        let response = send(
+            &mut client,
+            &format!("/account/{i}"),
+            &[("cookie", &cookie)],
+        )?;
+        stayed += usize::from(
+            header(&response, "x-backend") == target && session_cookie(&response).is_none(),
+        );
     }
     report.check(
         stayed == SESSION,
@@ -222,7 +254,10 @@ fn limit(stage: &Stage, report: &mut Report) -> Result<()> {
         }
     }
     let good = statuses == [200, 200, 200, 429, 429];
-    report.check(good, &format!("five at once: {statuses:?}, retry-after: {retry_after}"));
+    report.check(
+        good,
+        &format!("five at once: {statuses:?}, retry-after: {retry_after}"),
+    );
     report.sent(BURST + 2);
     let Ok(wait) = retry_after.parse() else {
         report.check(false, "it was told no number of seconds to wait");
@@ -241,7 +276,8 @@ fn limit(stage: &Stage, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Sends [`REQUESTS`] requests over [`CONNECTIONS`] connections at once, and counts who answered 200.
+/// Sends [`REQUESTS`] requests over [`CONNECTIONS`] connections at once, and counts who answered
+/// 200.
 fn flood(address: SocketAddr, path: &str) -> Result<BTreeMap<String, usize>> {
     let one = || -> Result<Vec<String>> {
         let mut client = Client::new(address)?;
@@ -261,7 +297,9 @@ fn flood(address: SocketAddr, path: &str) -> Result<BTreeMap<String, usize>> {
         let threads: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(one)).collect();
         for thread in threads {
             let names = thread.join().map_err(|_| anyhow!("a client panicked"))??;
-            names.into_iter().for_each(|name| *counts.entry(name).or_default() += 1);
+            names
+                .into_iter()
+                .for_each(|name| *counts.entry(name).or_default() += 1);
         }
         Ok(counts)
     })
@@ -293,7 +331,8 @@ fn header<'a>(response: &'a Response<Bytes>, name: &str) -> &'a str {
 
 /// `name=value` of the cookie that the response sets.
 fn session_cookie(response: &Response<Bytes>) -> Option<String> {
-    Some(header(response, "set-cookie").split(';').next()?.to_owned()).filter(|cookie| !cookie.is_empty())
+    Some(header(response, "set-cookie").split(';').next()?.to_owned())
+        .filter(|cookie| !cookie.is_empty())
 }
 
 /// The cookie with another letter in the middle of its value.
@@ -322,7 +361,9 @@ fn short(cookie: &str) -> String {
 }
 
 fn shown(path: &str, headers: &[(&str, &str)]) -> String {
-    let headers = headers.iter().map(|(name, value)| format!(" {name}: {value}"));
+    let headers = headers
+        .iter()
+        .map(|(name, value)| format!(" {name}: {value}"));
     std::iter::once(path.to_owned()).chain(headers).collect()
 }
 

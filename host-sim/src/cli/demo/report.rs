@@ -14,11 +14,15 @@ pub struct Report {
     requests: usize,
 }
 
-/// Does one step of the preparation, and says what came of it and how long it took. What takes long says so itself.
+/// Does one step of the preparation, and says what came of it and how long it took. What takes long
+/// says so itself.
 pub fn step<T>(name: &str, act: impl FnOnce() -> Result<(String, T)>) -> Result<T> {
     let start = Instant::now();
     let (what, made) = act().context(name.to_owned())?;
-    println!("  ✓ {name:<9} {what} ({:.1} s)", start.elapsed().as_secs_f64());
+    println!(
+        "  ✓ {name:<9} {what} ({:.1} s)",
+        start.elapsed().as_secs_f64()
+    );
     Ok(made)
 }
 
@@ -35,8 +39,16 @@ impl Report {
         *(if good { &mut self.good } else { &mut self.bad }) += 1;
     }
 
-    /// How many of `total` requests went to `name`, which should be `expected`, give or take `tolerance`.
-    pub fn share(&mut self, name: &str, count: usize, total: usize, expected: usize, tolerance: usize) {
+    /// How many of `total` requests went to `name`, which should be `expected`, give or take
+    /// `tolerance`.
+    pub fn share(
+        &mut self,
+        name: &str,
+        count: usize,
+        total: usize,
+        expected: usize,
+        tolerance: usize,
+    ) {
         let bar = "█".repeat((count * BAR).div_ceil(total.max(1)));
         let percent = 100.0 * count as f64 / total.max(1) as f64;
         let give_or_take = if tolerance == 0 {
@@ -44,7 +56,9 @@ impl Report {
         } else {
             format!(" ± {tolerance}")
         };
-        let what = format!("{name:<10} {count:>5} {percent:>5.1} %  {bar:<BAR$}  due {expected}{give_or_take}");
+        let what = format!(
+            "{name:<10} {count:>5} {percent:>5.1} %  {bar:<BAR$}  due {expected}{give_or_take}"
+        );
         self.check(count.abs_diff(expected) <= tolerance, &what);
     }
 
@@ -55,7 +69,11 @@ impl Report {
 
     /// The last line. Whether all was good.
     pub fn finish(&self, took: Duration) -> bool {
-        let Self { good, bad, requests } = self;
+        let Self {
+            good,
+            bad,
+            requests,
+        } = self;
         let seconds = took.as_secs_f64();
         println!(
             "\n{good} of {} as they should be; {requests} requests in {seconds:.1} s.",

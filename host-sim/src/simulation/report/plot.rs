@@ -195,8 +195,14 @@ impl Frame<'_> {
         let most = values().fold(0.0, f64::max);
         drawn(SIZE, |area| match scale {
             Scale::Time => {
-                let least = values().filter(|value| *value > 0.0).fold(f64::INFINITY, f64::min);
-                let (least, most) = if least.is_finite() { (least, most) } else { (0.001, 1.0) };
+                let least = values()
+                    .filter(|value| *value > 0.0)
+                    .fold(f64::INFINITY, f64::min);
+                let (least, most) = if least.is_finite() {
+                    (least, most)
+                } else {
+                    (0.001, 1.0)
+                };
                 let (bottom, top) = (least * 0.7, most * 1.5);
                 let axis = Axis {
                     bottom,
@@ -241,11 +247,15 @@ impl Frame<'_> {
         let stacked: Vec<Line> = lines
             .iter()
             .map(|line| {
-                let top = line.points.iter().zip(&mut below).map(|((at, value), below)| {
-                    let from = *below;
-                    *below += value;
-                    [(*at, from), (*at, *below)]
-                });
+                let top = line
+                    .points
+                    .iter()
+                    .zip(&mut below)
+                    .map(|((at, value), below)| {
+                        let from = *below;
+                        *below += value;
+                        [(*at, from), (*at, *below)]
+                    });
                 let edges: Vec<_> = top.collect();
                 let points = edges
                     .iter()
@@ -274,7 +284,13 @@ impl Frame<'_> {
         let lanes: Vec<&Lane> = lanes.iter().rev().collect();
         let count = lanes.len();
         let size = (SIZE.0 * 2, LANE * count as u32 + BOTTOM + 18);
-        let left = lanes.iter().map(|lane| lane.name.chars().count()).max().unwrap_or(0) as u32 * 8 + 16;
+        let left = lanes
+            .iter()
+            .map(|lane| lane.name.chars().count())
+            .max()
+            .unwrap_or(0) as u32
+            * 8
+            + 16;
         drawn(size, |area| {
             let mut chart = ChartBuilder::on(area)
                 .margin_right(8)
@@ -283,7 +299,9 @@ impl Frame<'_> {
                 .y_label_area_size(left.max(LEFT))
                 .build_cartesian_2d(0.0..self.seconds, (0..count).into_segmented())?;
             let name = |at: &SegmentValue<usize>| match at {
-                SegmentValue::CenterOf(place) => lanes.get(*place).map_or(String::new(), |lane| lane.name.clone()),
+                SegmentValue::CenterOf(place) => lanes
+                    .get(*place)
+                    .map_or(String::new(), |lane| lane.name.clone()),
                 _ => String::new(),
             };
             chart
@@ -320,7 +338,11 @@ impl Frame<'_> {
                     let line = [(at, tops.0.clone()), (at, tops.1.clone())];
                     chart.draw_series([PathElement::new(line, GREY.mix(0.9))])?;
                 }
-                let label = Text::new(mark.number.to_string(), (mark.from, tops.1.clone()), number());
+                let label = Text::new(
+                    mark.number.to_string(),
+                    (mark.from, tops.1.clone()),
+                    number(),
+                );
                 chart.draw_series([label])?;
             }
             Ok(())
@@ -367,13 +389,27 @@ impl Frame<'_> {
         for line in lines {
             let points = line.points.iter().copied();
             match line.kind {
-                Kind::Solid => chart.draw_series(LineSeries::new(points, line.color.stroke_width(2)))?,
-                Kind::Dashed => chart.draw_series(DashedLineSeries::new(points, 4, 3, line.color.stroke_width(1)))?,
-                Kind::Filled => chart.draw_series([Polygon::new(points.collect::<Vec<_>>(), line.color.mix(0.8))])?,
+                Kind::Solid => {
+                    chart.draw_series(LineSeries::new(points, line.color.stroke_width(2)))?
+                }
+                Kind::Dashed => chart.draw_series(DashedLineSeries::new(
+                    points,
+                    4,
+                    3,
+                    line.color.stroke_width(1),
+                ))?,
+                Kind::Filled => chart.draw_series([Polygon::new(
+                    points.collect::<Vec<_>>(),
+                    line.color.mix(0.8),
+                )])?,
             };
         }
         for mark in self.marks {
-            chart.draw_series([Text::new(mark.number.to_string(), (mark.from, top), number())])?;
+            chart.draw_series([Text::new(
+                mark.number.to_string(),
+                (mark.from, top),
+                number(),
+            )])?;
         }
         Ok(())
     }

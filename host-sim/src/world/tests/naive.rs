@@ -1,5 +1,5 @@
-//! A guest as one writes it from the SDK's examples: it ticks, calls out, and counts in shared data by reading and
-//! then writing.
+//! A guest as one writes it from the SDK's examples: it ticks, calls out, and counts in shared data
+//! by reading and then writing.
 
 #![allow(clippy::disallowed_methods)] // It is here to show what they do.
 
@@ -26,7 +26,11 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         log("tick");
-        let headers = vec![(":method", "GET"), (":path", "/health"), (":authority", "a")];
+        let headers = vec![
+            (":method", "GET"),
+            (":path", "/health"),
+            (":authority", "a"),
+        ];
         let timeout = Duration::from_millis(250);
         self.dispatch_http_call("backend", headers, None, vec![], timeout)
             .unwrap();
@@ -70,7 +74,11 @@ fn naive() -> Builder {
 }
 
 fn messages(proxy: &Proxy) -> Vec<String> {
-    proxy.take_log().into_iter().map(|line| line.message).collect()
+    proxy
+        .take_log()
+        .into_iter()
+        .map(|line| line.message)
+        .collect()
 }
 
 #[test]
@@ -91,7 +99,10 @@ fn ticks_come_at_their_time_and_calls_time_out_at_theirs() {
         !world.end_http_call(call.token, &Outcome::Broken),
         "it is answered already"
     );
-    let heard = format!("call {}: 1 Some(Some(\"200\")) Some([111, 107])", call.token);
+    let heard = format!(
+        "call {}: 1 Some(Some(\"200\")) Some([111, 107])",
+        call.token
+    );
     assert_eq!(messages(&world.proxy), [heard]);
 
     // The call that the tick at 200 ms makes times out at 450 ms.
@@ -110,7 +121,10 @@ fn ticks_come_at_their_time_and_calls_time_out_at_theirs() {
         panic!("two calls")
     };
     assert!(world.end_http_call(torn.token, &Outcome::Broken));
-    assert_eq!(messages(&world.proxy), [format!("call {}: 0 None None", torn.token)]);
+    assert_eq!(
+        messages(&world.proxy),
+        [format!("call {}: 0 None None", torn.token)]
+    );
 }
 
 #[test]
@@ -181,7 +195,8 @@ impl HttpContext for Counted {}
 
 impl RootContext for Counted {
     fn on_configure(&mut self, _size: usize) -> bool {
-        self.get_plugin_configuration().is_none_or(|bytes| bytes != b"bad")
+        self.get_plugin_configuration()
+            .is_none_or(|bytes| bytes != b"bad")
     }
 
     fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
@@ -193,7 +208,8 @@ impl RootContext for Counted {
     }
 }
 
-/// Found by the fuzz target `stream`, which ran out of memory: natively contexts are the thread's, which outlives any world.
+/// Found by the fuzz target `stream`, which ran out of memory: natively contexts are the thread's,
+/// which outlives any world.
 #[test]
 fn no_context_outlives_its_vm() {
     let world = World::builder()
@@ -201,7 +217,11 @@ fn no_context_outlives_its_vm() {
         .workers(1)
         .start()
         .unwrap();
-    assert_eq!(LIVING.get(), 2, "the worker's and the main thread's, not the canary's");
+    assert_eq!(
+        LIVING.get(),
+        2,
+        "the worker's and the main thread's, not the canary's"
+    );
     let mut stream = world.open(0, &get("/"));
     stream.request();
     world.reload(b"good").unwrap();

@@ -1,5 +1,5 @@
-//! Operations of several workers on the shared records, in any order, with records that somebody else has damaged: nothing
-//! traps; and where nobody damages them, what is in flight adds up.
+//! Operations of several workers on the shared records, in any order, with records that somebody
+//! else has damaged: nothing traps; and where nobody damages them, what is in flight adds up.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -19,11 +19,12 @@ enum Step {
     Land { which: u8, status: u16, complete: bool },
     /// A worker ticks; its probes are answered so.
     Tick { worker: u8, status: Option<u16> },
-    /// The clock, in milliseconds, mostly forwards. Who ticked last so long before that its slot may be another's finds out what became
-    /// of it: what it costs that the other dies too before that is a test of `in_flight`.
+    /// The clock, in milliseconds, mostly forwards. Who ticked last so long before that its slot
+    /// may be another's finds out what became of it: what it costs that the other dies too before
+    /// that is a test of `in_flight`.
     Clock(i32),
-    /// A worker's VM traps, and there is a new one. Should others have taken it for dead, it finds out first: what two faults at
-    /// once cost is a test of `in_flight`.
+    /// A worker's VM traps, and there is a new one. Should others have taken it for dead, it finds
+    /// out first: what two faults at once cost is a test of `in_flight`.
     Trap { worker: u8 },
     /// A record is damaged.
     Damage { which: u8, at: u8, by: u8, cut: bool },
@@ -118,7 +119,8 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     if damaged {
         return;
     }
-    // All land, the penalties of those that failed pass, and so many ticks that the dead are buried.
+    // All land, the penalties of those that failed pass, and so many ticks that the dead are
+    // buried.
     for (worker, flight) in under_way {
         workers[worker].landed(flight, true, &mut Answered(200), &mut port, now);
     }

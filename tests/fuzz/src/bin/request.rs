@@ -1,5 +1,5 @@
-//! Request headers, cookies, paths and queries of any bytes, through every kind of condition and action: the core decides, and
-//! what a client sent in the upstream headers chooses nothing.
+//! Request headers, cookies, paths and queries of any bytes, through every kind of condition and
+//! action: the core decides, and what a client sent in the upstream headers chooses nothing.
 #![no_main]
 
 use arbitrary::Arbitrary;

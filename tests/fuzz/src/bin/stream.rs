@@ -1,5 +1,6 @@
-//! Whole streams on the simulated host: several at a time on two workers, in any order of steps, with traps, ticks, lost probes
-//! and reloads. A panic of the filter ends the process, which is the find.
+//! Whole streams on the simulated host: several at a time on two workers, in any order of steps,
+//! with traps, ticks, lost probes and reloads. A panic of the filter ends the process, which is the
+//! find.
 #![no_main]
 
 use arbitrary::Arbitrary;
