@@ -47,6 +47,7 @@ use crate::hash::SipWriter;
 use crate::pool::Pool;
 use crate::port::{Gauge, Port};
 use crate::shared::{Decision, Memory};
+use crate::time::Nanos;
 use fnv::FnvHashMap;
 
 /// `health` of a pool. Nothing given: every target is healthy.
@@ -66,10 +67,10 @@ pub struct Checks {
 pub struct Passive {
     /// So many failures in a row eject a target. From 1, default 5.
     pub consecutive_failures: u32,
-    /// How long, in nanoseconds; that long again for each repetition. Default 30 s.
-    pub eject: u64,
-    /// The longest, in nanoseconds. `max_eject`, default 300 s (or `eject`, if that is longer).
-    pub max_eject: u64,
+    /// How long; that long again for each repetition. Default 30 s.
+    pub eject: Nanos,
+    /// The longest. `max_eject`, default 300 s (or `eject`, if that is longer).
+    pub max_eject: Nanos,
     /// At most this part of the pool's targets, rounded down, is ejected at a time. 0 to 100,
     /// default 50.
     pub max_ejected_percent: u32,
@@ -82,11 +83,11 @@ pub struct Active {
     pub path: Box<[u8]>,
     /// `host`: the probe's authority. Default: the target's cluster.
     pub host: Option<Box<[u8]>>,
-    /// From one probe of a target to the next, in nanoseconds. Default 10 s, from 10 ms.
-    pub interval: u64,
-    /// How long an answer may take, in nanoseconds; at most `interval`. Default 1 s, or `interval`
-    /// if that is shorter.
-    pub timeout: u64,
+    /// From one probe of a target to the next. Default 10 s, from 10 ms.
+    pub interval: Nanos,
+    /// How long an answer may take; at most `interval`. Default 1 s, or `interval` if that is
+    /// shorter.
+    pub timeout: Nanos,
     /// So many good answers in a row make a target healthy. From 1, default 2.
     pub rise: u32,
     /// So many bad ones make it unhealthy. From 1, default 3.
@@ -122,9 +123,8 @@ pub struct Probe {
     pub pool: usize,
     /// The place of the target in [`Pool::targets`].
     pub target: usize,
-    /// When it was sent, in nanoseconds since 1970: of several probes of a target only the last one
-    /// counts.
-    pub sent: u64,
+    /// When it was sent: of several probes of a target only the last one counts.
+    pub sent: Nanos,
 }
 
 /// Something that happened and that an operator can count, with the pool and target that it
@@ -150,8 +150,8 @@ pub enum Change {
     Recovered,
 }
 
-/// In nanoseconds: how old the last look may be where the proxy has no gauges to tell of changes.
-const LOOK: u64 = 50_000_000;
+/// How old the last look may be where the proxy has no gauges to tell of changes.
+const LOOK: Nanos = Nanos::from_millis(50);
 
 /// The records of all pools lie under so many keys.
 const RECORDS: u64 = 1024;
@@ -160,22 +160,21 @@ const RECORDS: u64 = 1024;
 /// a quarter later.
 const LEASE_PERCENT: u64 = 150;
 
-/// Of an answer to a probe this much after its time-out, in nanoseconds, nothing is expected any
-/// more.
-const LOST: u64 = 1_000_000_000;
+/// An answer to a probe this much after its time-out is expected no longer.
+const LOST: Nanos = Nanos::SECOND;
 
-/// The bounds of the time from one tick to the next, in nanoseconds; between them it is a quarter
-/// of the shortest interval.
-const TICK: std::ops::RangeInclusive<u64> = 10_000_000..=1_000_000_000;
+/// The bounds of the time from one tick to the next; between them it is a quarter of the shortest
+/// interval.
+const TICK: std::ops::RangeInclusive<Nanos> = Nanos::from_millis(10)..=Nanos::SECOND;
 
 /// Which share of its weight a target gets when its slow start begins, as Envoy's
 /// `min_weight_percent`.
 const LEAST_SHARE: f64 = 0.1;
 
-/// In nanoseconds: an entry that nobody's configuration here knows makes room so long after its
-/// last change; longer if it says something.
-const KEEP_IDLE: u64 = 60_000_000_000;
-const KEEP: u64 = 600_000_000_000;
+/// An entry that nobody's configuration here knows makes room so long after its last change; longer
+/// if it says something.
+const KEEP_IDLE: Nanos = Nanos::from_secs(60);
+const KEEP: Nanos = Nanos::from_secs(600);
 
 /// So many entries that nobody's configuration here knows are kept for each one that it does, and
 /// as many more at least: a bound whatever happens.
@@ -187,12 +186,13 @@ const STRANGERS: usize = 64;
 struct Entry {
     /// Of the target, or of the lease.
     id: u64,
-    /// When it last changed. All times in nanoseconds since 1970.
-    touched: u64,
-    /// When the slow start begins. 0: never. In a lease: its holder.
-    since: u64,
+    /// When it last changed.
+    touched: Nanos,
+    /// When the slow start begins. 0: never. In a lease this is its holder and no time, see
+    /// [`Entry::holder`].
+    since: Nanos,
     /// Passively ejected until then. 0: not ejected, and not probing. In a lease: its end.
-    until: u64,
+    until: Nanos,
     /// Failures in a row.
     failures: u32,
     /// Passive ejections in a row.
@@ -216,6 +216,21 @@ impl Entry {
         }
     }
 
+    /// A pool's lease, which lies among the entries of its targets. Its holder has the bytes of
+    /// `since`.
+    fn lease(id: u64, holder: u64, until: Nanos) -> Entry {
+        Entry {
+            since: Nanos::new(holder),
+            until,
+            ..Entry::new(id)
+        }
+    }
+
+    /// Who holds a lease.
+    fn holder(&self) -> u64 {
+        self.since.get()
+    }
+
     fn read(bytes: &[u8; ENTRY]) -> Entry {
         let (long, short) = bytes.split_at_checked(32).unwrap_or_default();
         let (long, short) = (long.as_chunks::<8>().0, short.as_chunks::<4>().0);
@@ -223,9 +238,9 @@ impl Entry {
         let short = |place: usize| short.get(place).copied().map_or(0, u32::from_le_bytes);
         Entry {
             id: long(0),
-            touched: long(1),
-            since: long(2),
-            until: long(3),
+            touched: Nanos::new(long(1)),
+            since: Nanos::new(long(2)),
+            until: Nanos::new(long(3)),
             failures: short(0),
             ejections: short(1),
             good: short(2),
@@ -235,8 +250,9 @@ impl Entry {
     }
 
     fn write(&self, bytes: &mut Vec<u8>) {
-        for long in [self.id, self.touched, self.since, self.until] {
-            bytes.extend_from_slice(&long.to_le_bytes());
+        bytes.extend_from_slice(&self.id.to_le_bytes());
+        for time in [self.touched, self.since, self.until] {
+            bytes.extend_from_slice(&time.get().to_le_bytes());
         }
         for short in [
             self.failures,
@@ -251,31 +267,31 @@ impl Entry {
 
     /// Whether it is ejected by failures of requests, time alone considered. No ejection is longer
     /// than `max_eject`.
-    fn is_out(&self, passive: &Passive, now: u64) -> bool {
+    fn is_out(&self, passive: &Passive, now: Nanos) -> bool {
         self.until
             .checked_sub(now)
-            .is_some_and(|left| left > 0 && left <= passive.max_eject)
+            .is_some_and(|left| left > Nanos::ZERO && left <= passive.max_eject)
     }
 
-    fn is_healthy(&self, checks: &Checks, now: u64) -> bool {
+    fn is_healthy(&self, checks: &Checks, now: Nanos) -> bool {
         if self.down != 0 {
             return false;
         }
         let Some(passive) = &checks.passive else {
             return true;
         };
-        let by_probes = checks.active.is_some() && self.until != 0;
+        let by_probes = checks.active.is_some() && self.until != Nanos::ZERO;
         !(self.is_out(passive, now) || by_probes && self.bad > 0)
     }
 
     /// Whether the next outcome decides.
-    fn is_probing(&self, passive: &Passive, now: u64) -> bool {
-        self.until != 0 && !self.is_out(passive, now)
+    fn is_probing(&self, passive: &Passive, now: Nanos) -> bool {
+        self.until != Nanos::ZERO && !self.is_out(passive, now)
     }
 
     /// Whether nothing is lost with it.
     fn is_idle(&self) -> bool {
-        self.until == 0 && self.failures == 0 && self.down == 0
+        self.until == Nanos::ZERO && self.failures == 0 && self.down == 0
     }
 
     /// A request failed. `others_out`: how many other targets of the pool are ejected. Whether this
@@ -285,7 +301,7 @@ impl Entry {
         passive: &Passive,
         others_out: usize,
         targets: usize,
-        now: u64,
+        now: Nanos,
     ) -> Option<bool> {
         // Requests that were under way when it was ejected say nothing new.
         if self.is_out(passive, now) {
@@ -296,19 +312,19 @@ impl Entry {
         let most = targets as u64 * u64::from(passive.max_ejected_percent) / 100;
         let ejects = enough && (others_out as u64) < most;
         if ejects {
-            let stayed = now.saturating_sub(self.since) / passive.eject.max(1);
-            let before =
-                u64::from(self.ejections).saturating_sub(if self.until == 0 { stayed } else { 0 });
+            let stayed = (now - self.since) / passive.eject.max(Nanos::new(1));
+            let before = u64::from(self.ejections).saturating_sub(if self.until == Nanos::ZERO {
+                stayed
+            } else {
+                0
+            });
             let times = u32::try_from(before + 1).unwrap_or(u32::MAX);
-            let time = passive
-                .eject
-                .saturating_mul(times.into())
-                .min(passive.max_eject);
+            let time = (u64::from(times) * passive.eject).min(passive.max_eject);
             *self = Entry {
                 ejections: times,
-                until: now.saturating_add(time),
+                until: now + time,
                 // After which it is new again.
-                since: now.saturating_add(time),
+                since: now + time,
                 failures: 0,
                 good: 0,
                 ..*self
@@ -318,7 +334,7 @@ impl Entry {
     }
 
     /// A request did not fail. Whether that makes a probing target healthy; None: nothing changes.
-    fn succeed(&mut self, passive: &Passive, now: u64) -> Option<bool> {
+    fn succeed(&mut self, passive: &Passive, now: Nanos) -> Option<bool> {
         if self.is_out(passive, now) {
             return None;
         }
@@ -328,13 +344,13 @@ impl Entry {
         }
         self.failures = 0;
         if recovers {
-            self.until = 0;
+            self.until = Nanos::ZERO;
         }
         Some(recovers)
     }
 
     /// A probe was answered well, or not. What that changes; None: nothing at all.
-    fn probe(&mut self, active: &Active, good: bool, now: u64) -> Option<Option<Change>> {
+    fn probe(&mut self, active: &Active, good: bool, now: Nanos) -> Option<Option<Change>> {
         if !good {
             self.good = 0;
             self.bad = self.bad.saturating_add(1);
@@ -342,16 +358,16 @@ impl Entry {
             self.down |= u32::from(falls);
             return Some(falls.then_some(Change::Fell));
         }
-        if self.down == 0 && self.until == 0 && self.bad == 0 {
+        if self.down == 0 && self.until == Nanos::ZERO && self.bad == 0 {
             return None;
         }
         self.bad = 0;
         self.good = self.good.saturating_add(1);
-        let rises = (self.down != 0 || self.until != 0) && self.good >= active.rise;
+        let rises = (self.down != 0 || self.until != Nanos::ZERO) && self.good >= active.rise;
         if rises {
             *self = Entry {
                 down: 0,
-                until: 0,
+                until: Nanos::ZERO,
                 failures: 0,
                 since: now,
                 ..*self
@@ -383,7 +399,7 @@ struct Known {
     /// What the gauge said when the record was last read.
     heard: i64,
     /// When that was. None: never.
-    looked: Option<u64>,
+    looked: Option<Nanos>,
     prober: Prober,
 }
 
@@ -404,16 +420,16 @@ enum Bell {
 struct Prober {
     leads: bool,
     /// When to look after the lease: to renew it, or to take it.
-    lease_due: u64,
+    lease_due: Nanos,
     /// For each target.
     turns: Vec<ProbeTurn>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct ProbeTurn {
-    due: u64,
+    due: Nanos,
     /// When the probe was sent that waits for its answer.
-    sent: Option<u64>,
+    sent: Option<Nanos>,
 }
 
 impl Health {
@@ -422,7 +438,7 @@ impl Health {
     pub fn new(config: &Config, holder: u64) -> Health {
         let known = |pool: &Pool| {
             let checked = pool.health.passive.is_some() || pool.health.active.is_some();
-            (checked || pool.slow_start > 0).then(|| Known::new(pool))
+            (checked || pool.slow_start > Nanos::ZERO).then(|| Known::new(pool))
         };
         Health {
             holder,
@@ -434,8 +450,8 @@ impl Health {
 
     /// Brings what this worker knows of a pool up to date. One read of a gauge; a record is read
     /// only if another worker has changed it, or where the proxy has no gauges if the last look is
-    /// [`LOOK`] ago. `now` is in nanoseconds since 1970, here and below.
-    pub fn refresh(&mut self, port: &mut dyn Port, pool: &Pool, now: u64) {
+    /// [`LOOK`] ago.
+    pub fn refresh(&mut self, port: &mut dyn Port, pool: &Pool, now: Nanos) {
         let Some(Some(known)) = self.pools.get_mut(pool.index) else {
             return;
         };
@@ -459,7 +475,11 @@ impl Health {
                 return Decision::Leave(record);
             }
             // A record that knew others of this pool makes the rest new.
-            let since = if unknown.len() == own.len() { 0 } else { now };
+            let since = if unknown.len() == own.len() {
+                Nanos::ZERO
+            } else {
+                now
+            };
             record.extend(unknown.into_keys().map(|id| Entry {
                 since,
                 touched: now,
@@ -473,21 +493,21 @@ impl Health {
     }
 
     /// Whether a target can be sent requests, by the last [`Health::refresh`].
-    pub fn is_healthy(&self, pool: &Pool, target: usize, now: u64) -> bool {
+    pub fn is_healthy(&self, pool: &Pool, target: usize, now: Nanos) -> bool {
         let entry = self.known(pool).and_then(|known| known.entries.get(target));
         entry.is_none_or(|entry| entry.is_healthy(&pool.health, now))
     }
 
     /// Which part of its share a target gets for being new or recovered: it rises in a straight
     /// line from [`LEAST_SHARE`] to 1 over `slow_start`.
-    pub fn share(&self, pool: &Pool, target: usize, now: u64) -> f64 {
+    pub fn share(&self, pool: &Pool, target: usize, now: Nanos) -> f64 {
         let entry = self.known(pool).and_then(|known| known.entries.get(target));
         let age = entry
-            .filter(|entry| entry.since != 0)
+            .filter(|entry| entry.since != Nanos::ZERO)
             .and_then(|entry| now.checked_sub(entry.since));
         match age {
             Some(age) if age < pool.slow_start => {
-                (age as f64 / pool.slow_start as f64).max(LEAST_SHARE)
+                (age.get() as f64 / pool.slow_start.get() as f64).max(LEAST_SHARE)
             }
             _ => 1.0,
         }
@@ -500,7 +520,7 @@ impl Health {
         pool: &Pool,
         target: usize,
         outcome: Outcome,
-        now: u64,
+        now: Nanos,
     ) {
         let Some(passive) = &pool.health.passive else {
             return;
@@ -528,9 +548,9 @@ impl Health {
         self.events.extend(changed);
     }
 
-    /// How long from one [`Health::tick`] to the next, in nanoseconds, so that `interval`s are
-    /// kept. None: it has nothing to do by itself.
-    pub fn tick_period(&self, config: &Config) -> Option<u64> {
+    /// How long from one [`Health::tick`] to the next, so that `interval`s are kept. None: it has
+    /// nothing to do by itself.
+    pub fn tick_period(&self, config: &Config) -> Option<Nanos> {
         let active = config
             .pools
             .iter()
@@ -540,7 +560,7 @@ impl Health {
     }
 
     /// The probes to send now. Of all workers one at a time has some.
-    pub fn tick(&mut self, port: &mut dyn Port, config: &Config, now: u64) -> Vec<Probe> {
+    pub fn tick(&mut self, port: &mut dyn Port, config: &Config, now: Nanos) -> Vec<Probe> {
         let mut probes = Vec::new();
         for pool in &config.pools {
             let Some(active) = &pool.health.active else {
@@ -554,8 +574,7 @@ impl Health {
             if known.prober.leads {
                 for (target, turn) in known.prober.turns.iter_mut().enumerate() {
                     // A clock that was set back waits for nothing either.
-                    let overdue =
-                        |sent: u64| now.abs_diff(sent) > active.timeout.saturating_add(LOST);
+                    let overdue = |sent: Nanos| now.abs_diff(sent) > active.timeout + LOST;
                     if turn.sent.take_if(|sent| overdue(*sent)).is_some() {
                         lost.push(target);
                     }
@@ -564,11 +583,11 @@ impl Health {
                         continue;
                     }
                     turn.sent = Some(now);
-                    let next = turn.due.saturating_add(active.interval);
+                    let next = turn.due + active.interval;
                     turn.due = if next > now && next - now <= active.interval {
                         next
                     } else {
-                        now.saturating_add(active.interval)
+                        now + active.interval
                     };
                     probes.push(Probe {
                         pool: pool.index,
@@ -592,7 +611,7 @@ impl Health {
         config: &Config,
         probe: &Probe,
         status: Option<u16>,
-        now: u64,
+        now: Nanos,
     ) {
         let Some(pool) = config.pools.get(probe.pool) else {
             return;
@@ -634,7 +653,7 @@ impl Health {
         active: &Active,
         target: usize,
         good: bool,
-        now: u64,
+        now: Nanos,
     ) {
         self.refresh(port, pool, now);
         let entry = self.known(pool).and_then(|known| known.entries.get(target));
@@ -654,7 +673,7 @@ impl Health {
         port: &mut dyn Port,
         pool: &Pool,
         target: usize,
-        now: u64,
+        now: Nanos,
         act: &mut dyn FnMut(&mut Entry, &[Entry]) -> Option<Option<Change>>,
     ) -> Option<Event> {
         let known = self.pools.get_mut(pool.index)?.as_mut()?;
@@ -700,11 +719,11 @@ impl Health {
     }
 
     /// Renews the lease of a pool's probes, or takes it where nobody has it.
-    fn look_after_lease(&mut self, port: &mut dyn Port, pool: &Pool, active: &Active, now: u64) {
+    fn look_after_lease(&mut self, port: &mut dyn Port, pool: &Pool, active: &Active, now: Nanos) {
         let Some(Some(known)) = self.pools.get_mut(pool.index) else {
             return;
         };
-        let longest = active.interval.saturating_mul(LEASE_PERCENT) / 100;
+        let longest = active.interval * LEASE_PERCENT / 100;
         let prober = &known.prober;
         if prober.lease_due > now && prober.lease_due - now <= longest {
             return;
@@ -717,19 +736,17 @@ impl Health {
             let free = |lease: Entry| lease.until <= now || lease.until - now > longest;
             match lease {
                 Some(lease)
-                    if lease.since != holder
+                    if lease.holder() != holder
                         && !free(lease)
-                        && loaded(lease.since) >= loaded(holder) =>
+                        && loaded(lease.holder()) >= loaded(holder) =>
                 {
                     Decision::Leave(Err(lease.until))
                 }
                 _ => {
                     record.retain(|entry| entry.id != id);
                     record.push(Entry {
-                        since: holder,
-                        until: now.saturating_add(longest),
                         touched: now,
-                        ..Entry::new(id)
+                        ..Entry::lease(id, holder, now + longest)
                     });
                     match written(record, own, now) {
                         Decision::Write(bytes, _) => Decision::Write(bytes, Ok(())),
@@ -744,12 +761,12 @@ impl Health {
                 if !std::mem::replace(&mut prober.leads, true) {
                     let count = known.entries.len() as u64;
                     let turns = (0..count).map(|place| ProbeTurn {
-                        due: now.saturating_add(active.interval / count.max(1) * place),
+                        due: now + active.interval / count.max(1) * place,
                         sent: None,
                     });
                     prober.turns = turns.collect();
                 }
-                prober.lease_due = now.saturating_add(active.interval);
+                prober.lease_due = now + active.interval;
             }
             Ok(Err(until)) => {
                 prober.leads = false;
@@ -834,7 +851,7 @@ fn record(bytes: Option<&[u8]>) -> Vec<Entry> {
     chunks.iter().map(Entry::read).collect()
 }
 
-fn written(mut record: Vec<Entry>, own: &Own, now: u64) -> Decision<Vec<Entry>> {
+fn written(mut record: Vec<Entry>, own: &Own, now: Nanos) -> Decision<Vec<Entry>> {
     tidy(&mut record, own, now);
     let mut bytes = Vec::with_capacity(ENTRY * record.len());
     record.iter().for_each(|entry| entry.write(&mut bytes));
@@ -844,14 +861,12 @@ fn written(mut record: Vec<Entry>, own: &Own, now: u64) -> Decision<Vec<Entry>> 
 /// Drops what belongs to no target here and is old: of targets that are gone. (Or of another
 /// pool's, whose name meets this one's: a healthy target loses nothing with its entry, and what is
 /// out is written again by each probe, or is over.)
-fn tidy(record: &mut Vec<Entry>, own: &Own, now: u64) {
+fn tidy(record: &mut Vec<Entry>, own: &Own, now: Nanos) {
     let is_own = |entry: &Entry| own.contains_key(&entry.id);
     record.retain(|entry| {
         let age = now.abs_diff(entry.touched);
         let kept = if entry.is_idle() { KEEP_IDLE } else { KEEP };
-        is_own(entry)
-            || age < kept
-            || (entry.until > now && age < entry.until.saturating_sub(entry.touched))
+        is_own(entry) || age < kept || (entry.until > now && age < entry.until - entry.touched)
     });
     let most = STRANGERS + own.len();
     let mut strangers = record.iter().filter(|entry| !is_own(entry)).count();
@@ -878,9 +893,9 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    const SECOND: u64 = 1_000_000_000;
+    const SECOND: Nanos = Nanos::SECOND;
     /// Some day.
-    const NOW: u64 = 1_800_000_000 * SECOND;
+    const NOW: Nanos = Nanos::from_secs(1_800_000_000);
 
     const PASSIVE: &str = r#""passive": {"consecutive_failures": 3, "eject": "10s", "max_eject": "35s", "max_ejected_percent": 50}"#;
     const ACTIVE: &str =
@@ -920,24 +935,24 @@ mod tests {
             self.config.pools[0].clone()
         }
 
-        fn healthy(&mut self, map: &mut Map, target: usize, now: u64) -> bool {
+        fn healthy(&mut self, map: &mut Map, target: usize, now: Nanos) -> bool {
             let pool = self.pool();
             self.health.refresh(map, &pool, now);
             self.health.is_healthy(&pool, target, now)
         }
 
-        fn share(&mut self, map: &mut Map, target: usize, now: u64) -> f64 {
+        fn share(&mut self, map: &mut Map, target: usize, now: Nanos) -> f64 {
             let pool = self.pool();
             self.health.refresh(map, &pool, now);
             self.health.share(&pool, target, now)
         }
 
-        fn fails(&mut self, map: &mut Map, target: usize, now: u64) {
+        fn fails(&mut self, map: &mut Map, target: usize, now: Nanos) {
             self.health
                 .outcome(map, &self.pool(), target, Outcome::Failure, now);
         }
 
-        fn succeeds(&mut self, map: &mut Map, target: usize, now: u64) {
+        fn succeeds(&mut self, map: &mut Map, target: usize, now: Nanos) {
             self.health
                 .outcome(map, &self.pool(), target, Outcome::Success, now);
         }
@@ -947,7 +962,7 @@ mod tests {
         fn tick(
             &mut self,
             map: &mut Map,
-            now: u64,
+            now: Nanos,
             answer: &dyn Fn(usize) -> Option<u16>,
         ) -> usize {
             let config = self.config.clone();
@@ -1001,8 +1016,8 @@ mod tests {
     fn ejection_grows_with_repetition_up_to_its_bound_and_is_forgotten_with_health() {
         let (mut map, mut worker, _) = two(PASSIVE);
         let mut now = NOW;
-        let end = |worker: &mut Worker, map: &mut Map, now: u64| {
-            let end = (0..100).find(|seconds| worker.healthy(map, 0, now + seconds * SECOND));
+        let end = |worker: &mut Worker, map: &mut Map, now: Nanos| {
+            let end = (0..100).find(|seconds| worker.healthy(map, 0, now + *seconds * SECOND));
             now + end.unwrap() * SECOND
         };
         (0..3).for_each(|_| worker.fails(&mut map, 0, now));
@@ -1153,7 +1168,7 @@ mod tests {
     fn a_later_configuration_takes_the_probes_over_and_keeps_them() {
         let config = config(ACTIVE, &["a", "b"]);
         let mut map = Map::default();
-        let later = (NOW / SECOND) << 32;
+        let later = NOW.to_seconds().get() << 32;
         let mut workers = [9, later | 2, later | 1].map(|holder| Worker::new(&config, holder));
         let mut probes = [0; 3];
         for tenth in 0..300 {
@@ -1242,7 +1257,7 @@ mod tests {
             worker.health.pools[0].as_mut().unwrap().gauge = Bell::Missing;
         }
         (0..3).for_each(|_| one.fails(&mut map, 0, NOW));
-        assert!(other.healthy(&mut map, 0, NOW + LOOK - 1));
+        assert!(other.healthy(&mut map, 0, NOW + LOOK - Nanos::new(1)));
         assert!(!other.healthy(&mut map, 0, NOW + LOOK));
     }
 
@@ -1267,7 +1282,7 @@ mod tests {
 
     #[test]
     fn a_thousand_reloads_grow_no_record() {
-        for gap in [0, SECOND, 100 * SECOND] {
+        for gap in [Nanos::ZERO, SECOND, 100 * SECOND] {
             let mut map = Map::default();
             for reload in 0..1000 {
                 let name = format!("target-{reload}");

@@ -79,6 +79,7 @@ use crate::config::Config;
 use crate::pool::{Pool, Target};
 use crate::port::{Expected, Gauge, Port};
 use crate::shared::{Decision, Failed, Memory};
+use crate::time::Nanos;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -86,13 +87,12 @@ use std::rc::Rc;
 /// more for the last sign to be seen, all is back within 5 s of a trap.
 const PATIENCE: u32 = 3;
 
-/// In nanoseconds: a holder that has not looked after its slot for so long does so before it
-/// counts. Two ticks, so that the ticks alone do in steady state, and less than what it takes to be
-/// given up.
-const STALE: u64 = 2_000_000_000;
+/// A holder that has not looked after its slot for so long does so before it counts. Two ticks, so
+/// that the ticks alone do in steady state, and less than what it takes to be given up.
+const STALE: Nanos = Nanos::from_secs(2);
 
-/// How long a freed slot is nobody's, in nanoseconds: ten times what it takes to be given up.
-const REST: u64 = 30_000_000_000;
+/// How long a freed slot is nobody's: ten times what it takes to be given up.
+const REST: Nanos = Nanos::from_secs(30);
 
 /// Holders at a time: 128 workers, each with eight configurations that are still draining. 24 kB.
 const MAX_SLOTS: usize = 1024;
@@ -109,12 +109,11 @@ const PART: usize = 64;
 /// a reaper read on for ever.
 const MAX_PARTS: usize = 1 << 16;
 
-/// How long a failed request keeps its place, in nanoseconds.
-const PENALTY: u64 = 1_000_000_000;
+/// How long a failed request keeps its place.
+const PENALTY: Nanos = Nanos::SECOND;
 
-/// Penalties end together, this many nanoseconds at a time: that bounds how many there are for one
-/// target.
-const PENALTY_STEP: u64 = 100_000_000;
+/// Penalties end together, so much time at once: that bounds how many there are for one target.
+const PENALTY_STEP: Nanos = Nanos::from_millis(100);
 
 /// Penalties that one request releases on its way; the ticks release the rest.
 const RELEASED_AT_ONCE: usize = 4;
@@ -144,7 +143,7 @@ struct Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Nobody's since this instant.
-    Freed(u64),
+    Freed(Nanos),
     /// The number that its holder raises.
     Held(u64),
 }
@@ -168,7 +167,7 @@ impl Slot {
         let mut next = || words.next().unwrap_or_default();
         let (nonce, held, number) = (next(), next(), next());
         let state = match held {
-            0 => State::Freed(number),
+            0 => State::Freed(Nanos::new(number)),
             _ => State::Held(number),
         };
         Slot { nonce, state }
@@ -176,7 +175,7 @@ impl Slot {
 
     fn write(&self, bytes: &mut Vec<u8>) {
         let (held, number) = match self.state {
-            State::Freed(since) => (0, since),
+            State::Freed(since) => (0, since.get()),
             State::Held(number) => (1, number),
         };
         for word in [self.nonce, held, number] {
@@ -185,7 +184,7 @@ impl Slot {
     }
 
     /// Whether anybody may claim it. A clock that was set back far must not lock it for ever.
-    fn has_rested(&self, now: u64) -> bool {
+    fn has_rested(&self, now: Nanos) -> bool {
         matches!(self.state, State::Freed(since) if now.abs_diff(since) > REST)
     }
 }
@@ -243,8 +242,8 @@ pub struct InFlight {
     /// Of the slot that is held, or of the next one.
     nonce: u64,
     tenure: Tenure,
-    /// When this worker last looked after its slot, in nanoseconds since 1970.
-    looked: u64,
+    /// When this worker last looked after its slot.
+    looked: Nanos,
     /// No slot could be had; not before the next tick again.
     waiting: bool,
     /// For each pool, once it is used, and each target.
@@ -329,8 +328,8 @@ impl Part {
 /// Requests that failed and still hold their places.
 #[derive(Clone, Copy, Debug)]
 struct Penalty {
-    /// Until then, in nanoseconds since 1970.
-    until: u64,
+    /// Until then.
+    until: Nanos,
     entry: u32,
     count: i32,
 }
@@ -362,7 +361,7 @@ impl InFlight {
             config: config.clone(),
             nonce: holder,
             tenure: Tenure::Local,
-            looked: 0,
+            looked: Nanos::ZERO,
             waiting: false,
             places: config.pools.iter().map(|_| Vec::new()).collect(),
             entries: Vec::new(),
@@ -377,10 +376,9 @@ impl InFlight {
         }
     }
 
-    /// A request goes to a target. `now` is in nanoseconds since 1970, here and below. One write
-    /// and one add to a gauge; only the first request of a worker, or of one that hung for
-    /// [`STALE`], reads.
-    pub fn begin(&mut self, port: &mut dyn Port, pool: &Pool, target: usize, now: u64) {
+    /// A request goes to a target. One write and one add to a gauge; only the first request of a
+    /// worker, or of one that hung for [`STALE`], reads.
+    pub fn begin(&mut self, port: &mut dyn Port, pool: &Pool, target: usize, now: Nanos) {
         if self.tenure == Tenure::Local && !self.waiting {
             let own = self.own_counts();
             self.claim(port, now, &own);
@@ -399,7 +397,14 @@ impl InFlight {
     /// A request is over: exactly once for each [`InFlight::begin`]. One that failed keeps its
     /// place for [`PENALTY`] longer, so that a target that fails fast does not look idle. One write
     /// and one add to a gauge.
-    pub fn end(&mut self, port: &mut dyn Port, pool: &Pool, target: usize, failed: bool, now: u64) {
+    pub fn end(
+        &mut self,
+        port: &mut dyn Port,
+        pool: &Pool,
+        target: usize,
+        failed: bool,
+        now: Nanos,
+    ) {
         self.keep_up(port, now);
         let place = self
             .places
@@ -437,7 +442,7 @@ impl InFlight {
 
     /// Once a second: shows that this worker lives, and takes back what the dead have left. A
     /// worker that has served nothing yet has nothing to show.
-    pub fn tick(&mut self, port: &mut dyn Port, now: u64) {
+    pub fn tick(&mut self, port: &mut dyn Port, now: Nanos) {
         self.waiting = false;
         let slots = self.look(port, now);
         if self.tenure == Tenure::Local && !self.entries.is_empty() {
@@ -593,10 +598,8 @@ impl InFlight {
     }
 
     /// Keeps the place of a request that failed.
-    fn punish(&mut self, entry: u32, now: u64) {
-        let until = (now / PENALTY_STEP)
-            .saturating_mul(PENALTY_STEP)
-            .saturating_add(PENALTY + PENALTY_STEP);
+    fn punish(&mut self, entry: u32, now: Nanos) {
+        let until = (now / PENALTY_STEP) * PENALTY_STEP + PENALTY + PENALTY_STEP;
         let next = self.released + self.penalties.len() as u64;
         let Some(of) = self.entries.get_mut(entry as usize) else {
             return;
@@ -620,7 +623,7 @@ impl InFlight {
 
     /// Ends penalties whose time has come, or is so far ahead that the clock must have been set
     /// back; at most so many.
-    fn release(&mut self, port: &mut dyn Port, now: u64, most: usize) {
+    fn release(&mut self, port: &mut dyn Port, now: Nanos, most: usize) {
         let over = |penalty: &&Penalty| {
             penalty.until <= now || penalty.until - now > PENALTY + PENALTY_STEP
         };
@@ -635,7 +638,7 @@ impl InFlight {
     }
 
     /// What each request does for the whole: little in steady state.
-    fn keep_up(&mut self, port: &mut dyn Port, now: u64) {
+    fn keep_up(&mut self, port: &mut dyn Port, now: Nanos) {
         if self.tenure != Tenure::Local && now.abs_diff(self.looked) > STALE {
             self.look(port, now);
         }
@@ -644,7 +647,7 @@ impl InFlight {
 
     /// Looks after this worker's own slot: shows that it lives, or finds that it was taken for
     /// dead. Returns the table.
-    fn look(&mut self, port: &mut dyn Port, now: u64) -> Option<Vec<Slot>> {
+    fn look(&mut self, port: &mut dyn Port, now: Nanos) -> Option<Vec<Slot>> {
         let (nonce, held) = (self.nonce, self.slot());
         let own = |slot: &&mut Slot| slot.nonce == nonce;
         let slots = change(port, &mut |slots| match held
@@ -683,7 +686,7 @@ impl InFlight {
 
     /// Puts back what was taken by one who took this worker for dead. `resting`: nobody has claimed
     /// its slot since.
-    fn revive(&mut self, port: &mut dyn Port, now: u64, lost: usize, resting: bool) {
+    fn revive(&mut self, port: &mut dyn Port, now: Nanos, lost: usize, resting: bool) {
         let Ok(note) = port.get(&key(b"took", lost, 0)) else {
             return;
         };
@@ -700,7 +703,7 @@ impl InFlight {
     }
 
     /// Claims a slot, writes the ledger there, and adds to the gauges what is missing from them.
-    fn claim(&mut self, port: &mut dyn Port, now: u64, missing: &[u8]) {
+    fn claim(&mut self, port: &mut dyn Port, now: Nanos, missing: &[u8]) {
         // Each slot is claimed under a nonce of its own, or a note of what was taken could be of an
         // earlier time.
         let (old, nonce) = (self.nonce, self.nonce.wrapping_add(1));
@@ -798,7 +801,7 @@ impl InFlight {
     }
 
     /// Takes back what dead holders left in the gauges.
-    fn reap(&mut self, port: &mut dyn Port, dead: &[(usize, Slot)], now: u64) {
+    fn reap(&mut self, port: &mut dyn Port, dead: &[(usize, Slot)], now: Nanos) {
         // All that allocates comes first: between the freeing of a slot and the last of what is
         // taken nothing can trap.
         let mut estates: Vec<Estate> = dead
@@ -910,10 +913,10 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    const SECOND: u64 = 1_000_000_000;
+    const SECOND: Nanos = Nanos::SECOND;
 
     /// Some day.
-    const NOW: u64 = 1_800_000_000 * SECOND;
+    const NOW: Nanos = Nanos::from_secs(1_800_000_000);
 
     /// One pool `p` of targets `t<from>` to before `t<to>`.
     fn config(from: usize, to: usize) -> Rc<Config> {
@@ -943,20 +946,26 @@ mod tests {
             }
         }
 
-        fn begin(&mut self, port: &mut dyn Port, target: usize, now: u64) {
+        fn begin(&mut self, port: &mut dyn Port, target: usize, now: Nanos) {
             self.counts.begin(port, &self.pool, target, now);
             self.flights.push(target);
         }
 
         /// Ends one of its requests, whichever the dice say.
-        fn end(&mut self, port: &mut dyn Port, roll: u64, failed: bool, now: u64) -> Option<usize> {
+        fn end(
+            &mut self,
+            port: &mut dyn Port,
+            roll: u64,
+            failed: bool,
+            now: Nanos,
+        ) -> Option<usize> {
             let place = (roll as usize).checked_rem(self.flights.len())?;
             let target = self.flights.swap_remove(place);
             self.counts.end(port, &self.pool, target, failed, now);
             Some(target)
         }
 
-        fn tick(&mut self, port: &mut dyn Port, now: u64) {
+        fn tick(&mut self, port: &mut dyn Port, now: Nanos) {
             self.counts.tick(port, now);
         }
 
@@ -1002,14 +1011,14 @@ mod tests {
                 // All that failed before the last second's ticks is over; what failed within a
                 // second is not.
                 penalties.retain(|(then, target)| {
-                    let over = now - then > 2 * SECOND + PENALTY_STEP;
+                    let over = now - *then > 2 * SECOND + PENALTY_STEP;
                     counts[*target] -= u32::from(over);
                     !over
                 });
                 if step % 64 == 0 {
                     let target = dice.roll(100) as usize;
                     let seen = workers[dice.roll(8) as usize].of(&mut map, target);
-                    let maybe_over = |then: u64| now - then >= PENALTY;
+                    let maybe_over = |then: Nanos| now - then >= PENALTY;
                     let open = penalties
                         .iter()
                         .filter(|(then, of)| *of == target && maybe_over(*then))
@@ -1514,7 +1523,7 @@ mod tests {
         worker.end(&mut map, 0, false, NOW + SECOND / 2);
         assert_eq!(worker.of(&mut map, 1), 2);
         for (now, left) in [
-            (SECOND - 1, 2),
+            (SECOND - Nanos::new(1), 2),
             (SECOND + PENALTY_STEP, 1),
             (SECOND * 3 / 2, 1),
             (3 * SECOND, 0),
@@ -1523,11 +1532,11 @@ mod tests {
             assert_eq!(
                 (worker.of(&mut map, 1), gauge(&map, 1)),
                 (left, left.into()),
-                "{now}"
+                "{now:?}"
             );
         }
         // Requests release penalties too; and a clock that is set back far keeps nothing.
-        for later in [4 * SECOND, 0] {
+        for later in [4 * SECOND, Nanos::ZERO] {
             worker.begin(&mut map, 1, NOW + 2 * SECOND);
             worker.end(&mut map, 1, true, NOW + 2 * SECOND);
             assert_eq!(worker.of(&mut map, 1), 1);

@@ -41,4 +41,5 @@ pub mod rewrite;
 pub mod route;
 pub mod shared;
 pub mod sticky;
+pub mod time;
 pub mod verdict;

@@ -195,6 +195,7 @@ mod tests {
     use super::flag::*;
     use super::*;
     use crate::pool::{State, Target};
+    use crate::time::Nanos;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -259,7 +260,7 @@ mod tests {
             target: 3,
             retries: vec![1, 0],
             grpc,
-            started: 0,
+            started: Nanos::ZERO,
             timed: false,
             answered: None,
         }

@@ -4,6 +4,7 @@ use crate::balance::Balance;
 use crate::health::Checks;
 use crate::region::PreferRegion;
 use crate::sticky::Sticky;
+use crate::time::Nanos;
 
 /// A pool of targets: Envoy clusters (`cluster_header`), or endpoints of one Envoy cluster
 /// (`override_host`).
@@ -28,10 +29,9 @@ pub struct Pool {
     pub failover: Vec<usize>,
     /// Which region goes first. None: regions do not matter.
     pub prefer_region: Option<PreferRegion>,
-    /// How long a new or recovered target takes to get its full share, in nanoseconds; 0: at once.
-    /// Default: 10 s with `least_connections` and `least_response_time`, which would flood it, 0
-    /// with all others.
-    pub slow_start: u64,
+    /// How long a new or recovered target takes to get its full share; 0: at once. Default: 10 s
+    /// with `least_connections` and `least_response_time`, which would flood it, 0 with all others.
+    pub slow_start: Nanos,
 }
 
 /// One place where requests can go.

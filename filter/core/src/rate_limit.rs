@@ -42,6 +42,7 @@ use crate::hash::{Seed, SipWriter};
 use crate::port::Store;
 use crate::request::Request;
 use crate::shared::{Decision, Failed, Memory};
+use crate::time::Nanos;
 use std::net::IpAddr;
 
 /// One limit of `rate_limits`.
@@ -53,8 +54,8 @@ pub struct RateLimit {
     pub name: Box<str>,
     /// Requests per `per`, from 1.
     pub requests: u32,
-    /// In nanoseconds, from 1 ms.
-    pub per: u64,
+    /// From 1 ms.
+    pub per: Nanos,
     /// The size of the bucket in requests, from 1. Default: `requests`.
     pub burst: u32,
     /// What tells clients apart. At least one part.
@@ -108,9 +109,9 @@ pub enum Event {
     StoreFailed,
 }
 
-/// A clock that is further behind than this, in nanoseconds, was set back; what is less is skew
-/// between workers, or a small correction, and is waited out.
-const CLOCK_STEP: u64 = 1_000_000_000;
+/// A clock that is further behind than this was set back; what is less is skew between workers, or
+/// a small correction, and is waited out.
+const CLOCK_STEP: Nanos = Nanos::SECOND;
 
 /// 64 slots are 1.3 kB, which costs the same to read as one slot, and are enough for the load of
 /// records to even out.
@@ -123,11 +124,10 @@ const OVERFLOW_RECORDS: u64 = 64;
 /// repeated themselves.
 const OVERFLOW_ATTEMPTS: u32 = 4;
 
-/// An instant in nanoseconds since 1970, and a fraction of a nanosecond in units of one in the
-/// limit's `requests`.
+/// An instant, and a fraction of a nanosecond in units of one in the limit's `requests`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Instant {
-    ns: u64,
+    ns: Nanos,
     part: u32,
 }
 
@@ -145,7 +145,7 @@ const BUCKET: usize = 20;
 /// buckets in no order. It is changed in place: of up to 64 buckets a request changes one.
 struct Record {
     /// The time that holds in this record.
-    now: u64,
+    now: Nanos,
     bytes: Vec<u8>,
     /// The clock was set back, and everything in the record with it: that has to be written,
     /// whatever is decided.
@@ -158,7 +158,7 @@ const TIME: usize = 8;
 impl Record {
     /// What is no record (a value that somebody removed, or of another release) is an empty one,
     /// and half a bucket at its end is none.
-    fn read(bytes: Option<&[u8]>, now: u64) -> Record {
+    fn read(bytes: Option<&[u8]>, now: Nanos) -> Record {
         let bytes = bytes
             .filter(|bytes| bytes.len() >= TIME)
             .unwrap_or(&[0; TIME]);
@@ -171,9 +171,9 @@ impl Record {
             bytes: own,
             moved: false,
         };
-        let latest = bytes
-            .first_chunk()
-            .map_or(0, |latest| u64::from_le_bytes(*latest));
+        let latest = bytes.first_chunk().map_or(Nanos::ZERO, |latest| {
+            Nanos::new(u64::from_le_bytes(*latest))
+        });
         match latest.checked_sub(now) {
             None => {}
             Some(behind) if behind <= CLOCK_STEP => record.now = latest,
@@ -181,7 +181,7 @@ impl Record {
                 record.moved = true;
                 for place in record.places() {
                     let mut bucket = Bucket::read(place);
-                    bucket.full.ns = bucket.full.ns.saturating_sub(behind);
+                    bucket.full.ns -= behind;
                     *place = bucket.bytes();
                 }
             }
@@ -231,7 +231,7 @@ impl Record {
 
     fn write<T>(mut self, result: T) -> Decision<T> {
         if let Some(time) = self.bytes.first_chunk_mut() {
-            *time = self.now.to_le_bytes();
+            *time = self.now.get().to_le_bytes();
         }
         Decision::Write(self.bytes, result)
     }
@@ -268,7 +268,7 @@ impl Bucket {
         Bucket {
             id: u64::from_le_bytes([n0, n1, n2, n3, n4, n5, n6, n7]),
             full: Instant {
-                ns: u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
+                ns: Nanos::new(u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7])),
                 part: u32::from_le_bytes(part),
             },
         }
@@ -276,7 +276,7 @@ impl Bucket {
 
     fn bytes(&self) -> [u8; BUCKET] {
         let [n0, n1, n2, n3, n4, n5, n6, n7] = self.id.to_le_bytes();
-        let [t0, t1, t2, t3, t4, t5, t6, t7] = self.full.ns.to_le_bytes();
+        let [t0, t1, t2, t3, t4, t5, t6, t7] = self.full.ns.get().to_le_bytes();
         let [p0, p1, p2, p3] = self.full.part.to_le_bytes();
         [
             n0, n1, n2, n3, n4, n5, n6, n7, t0, t1, t2, t3, t4, t5, t6, t7, p0, p1, p2, p3,
@@ -288,7 +288,7 @@ impl Bucket {
     }
 
     /// Full again: nothing is lost with it.
-    fn is_idle(&self, now: u64) -> bool {
+    fn is_idle(&self, now: Nanos) -> bool {
         self.full <= Instant { ns: now, part: 0 }
     }
 }
@@ -301,7 +301,7 @@ impl RateLimit {
         let mut hash = SipWriter::new(Seed::default());
         hash.write_field(self.name.as_bytes());
         hash.write_u64(self.requests.into());
-        hash.write_u64(self.per);
+        hash.write_u64(self.per.get());
         hash.write_u64(self.burst.into());
         RateLimit {
             identity: hash.finish(),
@@ -324,19 +324,19 @@ impl RateLimit {
 
     /// The rule: when the bucket will be full again, after one more request at `now`; or until when
     /// that is refused.
-    fn admit(&self, full: Instant, now: u64) -> Result<Instant, u64> {
+    fn admit(&self, full: Instant, now: Nanos) -> Result<Instant, Nanos> {
         let Some(next) = full.max(Instant { ns: now, part: 0 }).later(self) else {
             // Past the year 2554, only a bucket that takes centuries to refill.
-            return Err(u64::MAX);
+            return Err(Nanos::MAX);
         };
         // In units of 1/`requests` ns, where T is `per`.
         let requests = u128::from(self.parts());
-        let ahead = u128::from(next.ns - now) * requests + u128::from(next.part);
-        match ahead.checked_sub(u128::from(self.burst) * u128::from(self.per)) {
+        let ahead = u128::from((next.ns - now).get()) * requests + u128::from(next.part);
+        match ahead.checked_sub(u128::from(self.burst) * u128::from(self.per.get())) {
             None | Some(0) => Ok(next),
             Some(excess) => {
                 let wait = u64::try_from(excess.div_ceil(requests)).unwrap_or(u64::MAX);
-                Err(now.saturating_add(wait))
+                Err(now + Nanos::new(wait))
             }
         }
     }
@@ -346,13 +346,13 @@ impl Instant {
     /// T later. None: there is no such instant.
     fn later(self, limit: &RateLimit) -> Option<Instant> {
         let requests = limit.parts();
-        let part = u64::from(self.part) + limit.per % requests;
+        let part = u64::from(self.part) + limit.per.get() % requests;
         let carry = u64::from(part >= requests);
         Some(Instant {
             ns: self
                 .ns
                 .checked_add(limit.per / requests)?
-                .checked_add(carry)?,
+                .checked_add(Nanos::new(carry))?,
             part: (part - carry * requests) as u32,
         })
     }
@@ -360,10 +360,10 @@ impl Instant {
     /// T earlier.
     fn earlier(self, limit: &RateLimit) -> Instant {
         let requests = limit.parts();
-        let less = limit.per % requests;
+        let less = limit.per.get() % requests;
         let borrow = u64::from(u64::from(self.part) < less);
         Instant {
-            ns: self.ns.saturating_sub(limit.per / requests + borrow),
+            ns: self.ns - (limit.per / requests + Nanos::new(borrow)),
             part: (u64::from(self.part) + borrow * requests - less) as u32,
         }
     }
@@ -394,16 +394,16 @@ pub enum Verdict {
     Refused {
         /// The place of the limit that refuses among the claims.
         claim: usize,
-        /// In nanoseconds from `now`, from 1: until then this limit refuses, and then it admits one
+        /// From `now`, at least a nanosecond: until then this limit refuses, and then it admits one
         /// request.
-        retry_after: u64,
+        retry_after: Nanos,
     },
 }
 
 /// What is the same for all claims of a request.
 struct Moment<'a> {
     store: &'a mut dyn Store,
-    now: u64,
+    now: Nanos,
     events: &'a mut Vec<Event>,
 }
 
@@ -423,17 +423,17 @@ enum Answer {
     /// Admitted; when looking, that it would be.
     Admitted(Charge),
     /// Refused until this instant.
-    Refused(u64),
+    Refused(Nanos),
     /// The record has no slot for this client, and it is this time in it.
-    NoRoom(u64),
+    NoRoom(Nanos),
 }
 
 /// What has to be known to give a charge back.
 struct Charge {
     key: Key,
     id: u64,
-    /// When the bucket will be full again, in nanoseconds since 1970.
-    full: u64,
+    /// When the bucket will be full again.
+    full: Nanos,
 }
 
 /// The key of a record: `pm1/`, what it holds, and its number.
@@ -502,13 +502,12 @@ impl RateLimits {
         }
     }
 
-    /// Asks all limits of a request, in their order, and charges them if all admit it. `now` is in
-    /// nanoseconds since 1970.
+    /// Asks all limits of a request, in their order, and charges them if all admit it.
     pub fn check(
         &mut self,
         claims: &[Claim<'_>],
         store: &mut dyn Store,
-        now: u64,
+        now: Nanos,
         events: &mut Vec<Event>,
     ) -> Verdict {
         let mut moment = Moment { store, now, events };
@@ -569,7 +568,7 @@ impl RateLimits {
         claim: &Claim<'_>,
         mode: Mode,
         moment: &mut Moment<'_>,
-    ) -> Result<Option<Charge>, u64> {
+    ) -> Result<Option<Charge>, Nanos> {
         let index = claim.limit.index;
         let mut answer = self.ask_slot(claim, mode, moment);
         if let Ok(Answer::NoRoom(now)) = answer {
@@ -586,14 +585,16 @@ impl RateLimits {
                 return Ok(None);
             }
             // When it would be admitted is not known, but soon.
-            Ok(Answer::NoRoom(_)) | Err(Failed::Contended) => (Event::Contended(index), 0),
+            Ok(Answer::NoRoom(_)) | Err(Failed::Contended) => {
+                (Event::Contended(index), Nanos::ZERO)
+            }
             Ok(Answer::Refused(until)) if claim.limit.shadow => (Event::Shadow(index), until),
             Ok(Answer::Refused(until)) => (Event::Refused(index), until),
         };
         moment.events.push(event);
         match claim.limit.shadow {
             true => Ok(None),
-            false => Err(until.saturating_sub(moment.now).max(1)),
+            false => Err((until - moment.now).max(Nanos::new(1))),
         }
     }
 
@@ -638,7 +639,7 @@ impl RateLimits {
         &mut self,
         claim: &Claim<'_>,
         mode: Mode,
-        mut now: u64,
+        mut now: Nanos,
         moment: &mut Moment<'_>,
     ) -> Result<Answer, Failed> {
         let limit = claim.limit;
@@ -746,11 +747,11 @@ fn feed_optional(hash: &mut SipWriter, value: Option<&[u8]>) {
     hash.write_field(value.unwrap_or_default());
 }
 
-/// The headers of a refusal's answer, `retry_after` in nanoseconds: `retry-after`, and
-/// `ratelimit-policy` and `ratelimit` as draft-ietf-httpapi-ratelimit-headers-10 has them. All
-/// three name whole seconds, rounded up: then the limit admits.
-pub fn refusal_headers(limit: &RateLimit, retry_after: u64) -> [(&'static [u8], Vec<u8>); 3] {
-    let seconds = retry_after.div_ceil(SECOND).max(1).to_string();
+/// The headers of a refusal's answer: `retry-after`, and `ratelimit-policy` and `ratelimit` as
+/// draft-ietf-httpapi-ratelimit-headers-10 has them. All three name whole seconds, rounded up: then
+/// the limit admits.
+pub fn refusal_headers(limit: &RateLimit, retry_after: Nanos) -> [(&'static [u8], Vec<u8>); 3] {
+    let seconds = retry_after.div_ceil(Nanos::SECOND).max(1).to_string();
     let mut policy = quoted(&limit.name);
     let mut state = policy.clone();
     let (quota, window) = limit.whole_seconds();
@@ -769,8 +770,6 @@ pub fn refusal_headers(limit: &RateLimit, retry_after: u64) -> [(&'static [u8], 
     ]
 }
 
-const SECOND: u64 = 1_000_000_000;
-
 /// The largest integer of Structured Fields (RFC 9651 section 3.3.1).
 const LARGEST: u64 = 999_999_999_999_999;
 
@@ -779,13 +778,13 @@ impl RateLimit {
     /// `250ms` are 400 per second. Where that takes numbers that the field cannot hold, the
     /// requests without a window.
     fn whole_seconds(&self) -> (u64, Option<u64>) {
-        let (mut common, mut rest) = (SECOND, self.per);
-        while rest > 0 {
+        let (mut common, mut rest) = (Nanos::SECOND, self.per);
+        while rest > Nanos::ZERO {
             (common, rest) = (rest, common % rest);
         }
         let requests = u64::from(self.requests);
         let window = self.per / common;
-        match requests.checked_mul(SECOND / common) {
+        match requests.checked_mul(Nanos::SECOND / common) {
             Some(quota) if quota.max(window) <= LARGEST => (quota, Some(window)),
             _ => (requests, None),
         }
@@ -823,9 +822,11 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    const NOW: u64 = 1_800_000_000 * SECOND;
+    const SECOND: Nanos = Nanos::SECOND;
+    const NS: Nanos = Nanos::new(1);
+    const NOW: Nanos = Nanos::from_secs(1_800_000_000);
 
-    fn limit(requests: u32, per: u64, burst: u32) -> RateLimit {
+    fn limit(requests: u32, per: Nanos, burst: u32) -> RateLimit {
         RateLimit {
             index: 0,
             name: "limit".into(),
@@ -858,7 +859,7 @@ mod tests {
             limits: &[&RateLimit],
             store: &mut dyn Store,
             client: u32,
-            now: u64,
+            now: Nanos,
         ) -> Verdict {
             let headers = Headers::default();
             let request = Request::new(&headers);
@@ -875,7 +876,7 @@ mod tests {
             limit: &RateLimit,
             store: &mut dyn Store,
             client: u32,
-            now: u64,
+            now: Nanos,
         ) -> bool {
             self.check(&[limit], store, client, now) == Verdict::Admitted
         }
@@ -886,7 +887,7 @@ mod tests {
             limit: &RateLimit,
             store: &mut dyn Store,
             client: u32,
-            now: u64,
+            now: Nanos,
         ) -> u32 {
             (0..100_000)
                 .find(|_| !self.admits(limit, store, client, now))
@@ -898,7 +899,7 @@ mod tests {
     /// at which a request that was admitted has been charged.
     struct Recorder<'a> {
         store: &'a mut dyn Store,
-        charged_at: u64,
+        charged_at: Nanos,
     }
 
     impl Store for Recorder<'_> {
@@ -908,22 +909,22 @@ mod tests {
 
         fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
             self.store.set(key, value, expected)?;
-            self.charged_at = u64::from_le_bytes(*value.first_chunk().unwrap());
+            self.charged_at = Nanos::new(u64::from_le_bytes(*value.first_chunk().unwrap()));
             Ok(())
         }
     }
 
     /// Whether a request at `now` may follow those admitted so far, by the promise itself: over
     /// every window that ends now, at most `burst` + rate × window.
-    fn conforms(limit: &RateLimit, admitted: &[u64], now: u64) -> bool {
+    fn conforms(limit: &RateLimit, admitted: &[Nanos], now: Nanos) -> bool {
         admitted.iter().rev().zip(2_u128..).all(|(start, count)| {
-            let over = count.saturating_sub(limit.burst.into()) * u128::from(limit.per);
-            over <= u128::from(now.abs_diff(*start)) * u128::from(limit.requests)
+            let over = count.saturating_sub(limit.burst.into()) * u128::from(limit.per.get());
+            over <= u128::from(now.abs_diff(*start).get()) * u128::from(limit.requests)
         })
     }
 
     /// Whether all of some admitted requests keep the promise, in whatever order they came.
-    fn assert_conforms(limit: &RateLimit, mut admitted: Vec<u64>, context: &str) {
+    fn assert_conforms(limit: &RateLimit, mut admitted: Vec<Nanos>, context: &str) {
         admitted.sort_unstable();
         for (i, now) in admitted.iter().enumerate() {
             assert!(
@@ -936,8 +937,8 @@ mod tests {
     fn any_limit() -> impl Strategy<Value = RateLimit> {
         let per = prop_oneof![
             1_000_000_u64..5_000_000,
-            Just(SECOND),
-            Just(60 * SECOND),
+            Just(SECOND.get()),
+            Just((60 * SECOND).get()),
             1..u64::from(u32::MAX)
         ];
         (
@@ -945,7 +946,7 @@ mod tests {
             per,
             prop_oneof![1_u32..4, 1_u32..100],
         )
-            .prop_map(|(requests, per, burst)| limit(requests, per, burst))
+            .prop_map(|(requests, per, burst)| limit(requests, Nanos::new(per), burst))
     }
 
     proptest! {
@@ -963,8 +964,8 @@ mod tests {
             for (step, worker) in steps {
                 // Mostly about as fast as the limit, in bursts and pauses, to the nanosecond.
                 now += match step % 4 {
-                    0 => 0,
-                    1 => interval + u64::from(step % 3) - 1.min(interval),
+                    0 => Nanos::ZERO,
+                    1 => interval + u64::from(step % 3) * NS - NS.min(interval),
                     2 => interval * u64::from(step) / 20_000,
                     _ => interval * u64::from(step) / 60_000,
                 };
@@ -976,8 +977,8 @@ mod tests {
                     }
                     Verdict::Refused { retry_after, .. } => {
                         prop_assert!(!expected, "refused too much");
-                        prop_assert!(conforms(&limit, &admitted, now + retry_after), "not admitted at {retry_after}");
-                        prop_assert!(!conforms(&limit, &admitted, now + retry_after - 1), "promise {retry_after} too late");
+                        prop_assert!(conforms(&limit, &admitted, now + retry_after), "not admitted at {retry_after:?}");
+                        prop_assert!(!conforms(&limit, &admitted, now + retry_after - NS), "promise {retry_after:?} too late");
                     }
                 }
             }
@@ -994,16 +995,16 @@ mod tests {
             else {
                 panic!("admitted");
             };
-            now += retry_after - 1;
+            now += retry_after - NS;
             let just_before = worker.check(&[&limit], &mut store, 1, now);
             assert_eq!(
                 just_before,
                 Verdict::Refused {
                     claim: 0,
-                    retry_after: 1
+                    retry_after: NS
                 }
             );
-            now += 1;
+            now += NS;
             assert!(worker.admits(&limit, &mut store, 1, now));
         }
     }
@@ -1015,11 +1016,12 @@ mod tests {
         for limit in [
             limit(3, SECOND, 2),
             limit(7, 60 * SECOND, 2),
-            limit(999_983, 1_000_000, 2),
+            limit(999_983, Nanos::MILLISECOND, 2),
         ] {
             let (mut worker, mut store) = (Worker::new(1), Map::default());
             let time = |k: u64| {
-                NOW + (u128::from(k) * u128::from(limit.per)).div_ceil(limit.requests.into()) as u64
+                let since = u128::from(k) * u128::from(limit.per.get());
+                NOW + Nanos::new(since.div_ceil(limit.requests.into()) as u64)
             };
             assert_eq!(worker.flood(&limit, &mut store, 1, NOW), limit.burst);
             for k in 1..700_000 {
@@ -1042,7 +1044,7 @@ mod tests {
         assert_eq!(worker.flood(&limit, &mut store, 1, NOW), 2);
         let (before, writes) = (store.values.clone(), store.writes);
         for _ in 0..1000 {
-            assert!(!worker.admits(&limit, &mut store, 1, NOW + 1));
+            assert!(!worker.admits(&limit, &mut store, 1, NOW + NS));
         }
         assert_eq!((store.values, store.writes), (before, writes));
     }
@@ -1070,7 +1072,7 @@ mod tests {
                 &limit,
                 &mut store,
                 dice.roll(5) as u32,
-                NOW + i * 300_000,
+                NOW + i * 300 * Nanos::MICROSECOND,
             );
             assert!(store.reads - reads <= 1);
         }
@@ -1195,7 +1197,8 @@ mod tests {
             let mut admitted = vec![[const { Vec::new() }; 2]; 6];
             let mut now = NOW;
             for _ in 0..600 {
-                now += [0, 0, 1, SECOND / 50, SECOND / 3][dice.roll(5) as usize];
+                now +=
+                    [Nanos::ZERO, Nanos::ZERO, NS, SECOND / 50, SECOND / 3][dice.roll(5) as usize];
                 let (client, which) = (dice.roll(6) as usize, dice.roll(2) as usize);
                 let worker = &mut workers[dice.roll(2) as usize];
                 if worker.admits(&limits[which], &mut store, client as u32, now) {
@@ -1222,9 +1225,18 @@ mod tests {
         let (mut worker, mut store) = (Worker::new(1), Map::default());
         assert_eq!(worker.flood(&limit, &mut store, 1, NOW), 5);
         // Newcomers are let in by the overflow bucket alone.
-        assert_eq!(worker.flood(&limit, &mut store, 2, NOW + 5 * SECOND - 1), 5);
-        assert_eq!(worker.flood(&limit, &mut store, 3, NOW + 5 * SECOND - 1), 0);
-        assert_eq!(worker.flood(&limit, &mut store, 1, NOW + 5 * SECOND - 1), 4);
+        assert_eq!(
+            worker.flood(&limit, &mut store, 2, NOW + 5 * SECOND - NS),
+            5
+        );
+        assert_eq!(
+            worker.flood(&limit, &mut store, 3, NOW + 5 * SECOND - NS),
+            0
+        );
+        assert_eq!(
+            worker.flood(&limit, &mut store, 1, NOW + 5 * SECOND - NS),
+            4
+        );
     }
 
     #[test]
@@ -1232,7 +1244,12 @@ mod tests {
         let limit = limit(1, 3600 * SECOND, 1);
         let (mut worker, mut store) = (Worker::new(1000), Map::default());
         for client in 0..1_000_000 {
-            worker.admits(&limit, &mut store, client, NOW + u64::from(client) * 1000);
+            worker.admits(
+                &limit,
+                &mut store,
+                client,
+                NOW + u64::from(client) * Nanos::MICROSECOND,
+            );
             worker.events.clear();
         }
         let bytes: usize = store
@@ -1260,12 +1277,13 @@ mod tests {
                     let mut admitted = Vec::new();
                     for _ in 0..20 {
                         let (now, client) = turn.step(|world| {
-                            world.now += [0, 0, 0, 100_000, 700_000][world.dice.roll(5) as usize];
+                            world.now += [0, 0, 0, 100, 700][world.dice.roll(5) as usize]
+                                * Nanos::MICROSECOND;
                             (world.now, world.dice.roll(4) as u32)
                         });
                         let mut recorder = Recorder {
                             store: turn,
-                            charged_at: 0,
+                            charged_at: Nanos::ZERO,
                         };
                         if worker.admits(&limit, &mut recorder, client, now) {
                             admitted.push((client, recorder.charged_at));
@@ -1350,15 +1368,17 @@ mod tests {
             let limit = limit(20, SECOND, 3);
             let mut store = Map::default();
             let mut workers = [Worker::new(1), Worker::new(1), Worker::new(1)];
-            let skews: Vec<u64> = (0..3).map(|_| dice.roll(CLOCK_STEP / 2)).collect();
+            let skews: Vec<Nanos> = (0..3)
+                .map(|_| Nanos::new(dice.roll((CLOCK_STEP / 2).get())))
+                .collect();
             let (mut now, mut admitted) = (NOW, Vec::new());
             for _ in 0..400 {
-                now += dice.roll(SECOND / 15);
+                now += Nanos::new(dice.roll((SECOND / 15).get()));
                 let i = dice.roll(3) as usize;
                 let client = dice.roll(2) as u32;
                 let mut recorder = Recorder {
                     store: &mut store,
-                    charged_at: 0,
+                    charged_at: Nanos::ZERO,
                 };
                 if workers[i].admits(&limit, &mut recorder, client, now + skews[i]) && client == 0 {
                     admitted.push(recorder.charged_at);
@@ -1372,7 +1392,7 @@ mod tests {
     #[test]
     fn a_clock_set_back_leaves_every_bucket_as_full_as_it_was() {
         let limit = limit(1, 10 * SECOND, 3);
-        for back in [CLOCK_STEP + 1, 3600 * SECOND, NOW] {
+        for back in [CLOCK_STEP + NS, 3600 * SECOND, NOW] {
             let (mut worker, mut store) = (Worker::new(4), Map::default());
             let mut other = Worker::new(4);
             for _ in 0..2 {
@@ -1421,7 +1441,7 @@ mod tests {
 
     #[test]
     fn a_bucket_that_takes_centuries_to_refill_refuses_rather_than_overflows() {
-        let limit = limit(1, u64::MAX / 8, u32::MAX);
+        let limit = limit(1, Nanos::MAX / 8, u32::MAX);
         let (mut worker, mut store) = (Worker::new(4), Map::default());
         let admitted = worker.flood(&limit, &mut store, 1, NOW);
         assert!((1..8).contains(&admitted), "{admitted}");
@@ -1493,7 +1513,7 @@ mod tests {
             verdict,
             Verdict::Refused {
                 claim: 0,
-                retry_after: 1
+                retry_after: NS
             }
         );
         assert_eq!(worker.events[0], Event::Contended(3));
@@ -1585,7 +1605,7 @@ mod tests {
                 .map(|(name, value)| (name, String::from_utf8(value).unwrap()))
         };
         assert_eq!(
-            texts(&limit(5, 60 * SECOND, 9), 11 * SECOND + 1),
+            texts(&limit(5, 60 * SECOND, 9), 11 * SECOND + NS),
             [
                 (&b"retry-after"[..], "12".to_owned()),
                 (b"ratelimit-policy", "\"limit\";q=5;w=60".to_owned()),
@@ -1593,12 +1613,12 @@ mod tests {
             ]
         );
         for (wait, seconds) in [
-            (1, "1"),
+            (NS, "1"),
             (SECOND, "1"),
-            (SECOND + 1, "2"),
-            (u64::MAX, "18446744074"),
+            (SECOND + NS, "2"),
+            (Nanos::MAX, "18446744074"),
         ] {
-            assert_eq!(texts(&limit(1, 1, 1), wait)[0].1, seconds);
+            assert_eq!(texts(&limit(1, NS, 1), wait)[0].1, seconds);
         }
     }
 
@@ -1609,15 +1629,15 @@ mod tests {
                 name: name.into(),
                 ..limit(requests, per, 1)
             };
-            let [_, (_, policy), _] = refusal_headers(&limit, 1);
+            let [_, (_, policy), _] = refusal_headers(&limit, NS);
             String::from_utf8(policy).unwrap()
         };
         for (requests, per, expected) in [
             (100, SECOND / 4, r#""a";q=400;w=1"#),
             (2, 3 * SECOND / 2, r#""a";q=4;w=3"#),
             (7, 3600 * SECOND, r#""a";q=7;w=3600"#),
-            (1, 1_000_000, r#""a";q=1000;w=1"#),
-            (u32::MAX, 999_999_999, r#""a";q=4294967295"#),
+            (1, Nanos::MILLISECOND, r#""a";q=1000;w=1"#),
+            (u32::MAX, SECOND - NS, r#""a";q=4294967295"#),
         ] {
             assert_eq!(policy("a", requests, per), expected);
         }

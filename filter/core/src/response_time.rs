@@ -28,16 +28,17 @@ use crate::hash::SipWriter;
 use crate::pool::Pool;
 use crate::port::Store;
 use crate::shared::{Decision, Memory};
+use crate::time::Nanos;
 
-/// τ, in nanoseconds: what is older counts less and less. As Finagle's.
-const DECAY: u64 = 10_000_000_000;
+/// τ: what is older counts less and less. As Finagle's.
+const DECAY: Nanos = Nanos::from_secs(10);
 
-/// From one exchange with the other workers to the next, in nanoseconds: of 20 a second a host
-/// feels nothing, and averages that move over seconds lose nothing.
-const EXCHANGE: u64 = 50_000_000;
+/// From one exchange with the other workers to the next: of 20 a second a host feels nothing, and
+/// averages that move over seconds lose nothing.
+const EXCHANGE: Nanos = Nanos::from_millis(50);
 
-/// How long a target is known that answers nothing, in nanoseconds. Longer than `eject` usually is.
-const FORGET: u64 = 60_000_000_000;
+/// How long a target is known that answers nothing. Longer than `eject` usually is.
+const FORGET: Nanos = Nanos::from_secs(60);
 
 /// The records of all pools lie under so many keys. Pools whose names meet share a record, never
 /// entries.
@@ -47,8 +48,8 @@ const RECORDS: u64 = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     id: u64,
-    average: u64,
-    at: u64,
+    average: Nanos,
+    at: Nanos,
 }
 
 /// The size of an [`Entry`].
@@ -61,22 +62,23 @@ impl Entry {
         let mut next = || words.next().unwrap_or_default();
         Entry {
             id: next(),
-            average: next(),
-            at: next(),
+            average: Nanos::new(next()),
+            at: Nanos::new(next()),
         }
     }
 
     /// The average moves towards a sample.
-    fn move_to(&mut self, sample: u64, now: u64) {
+    fn move_to(&mut self, sample: Nanos, now: Nanos) {
         let since = now.checked_sub(self.at).unwrap_or(EXCHANGE).min(FORGET);
-        let (from, to) = (i128::from(self.average), i128::from(sample));
-        let moved = from + (to - from) * i128::from(since) / i128::from(DECAY + since);
-        self.average = u64::try_from(moved).unwrap_or(sample);
+        let (from, to) = (i128::from(self.average.get()), i128::from(sample.get()));
+        let moved =
+            from + (to - from) * i128::from(since.get()) / i128::from((DECAY + since).get());
+        self.average = u64::try_from(moved).map_or(sample, Nanos::new);
         self.at = now;
     }
 
-    fn is_known(&self, now: u64) -> bool {
-        now.saturating_sub(self.at) < FORGET
+    fn is_known(&self, now: Nanos) -> bool {
+        now - self.at < FORGET
     }
 }
 
@@ -93,10 +95,10 @@ pub struct ResponseTimes {
 struct Times {
     key: Vec<u8>,
     targets: Vec<Time>,
-    /// Of those that were measured, in nanoseconds. None: none was.
-    median: Option<u64>,
+    /// Of those that were measured. None: none was.
+    median: Option<Nanos>,
     /// When the last exchange was. None: never.
-    exchanged: Option<u64>,
+    exchanged: Option<Nanos>,
 }
 
 /// What one worker knows of one target.
@@ -105,7 +107,7 @@ struct Time {
     id: u64,
     known: Option<Entry>,
     /// Its own samples since the last exchange.
-    sum: u64,
+    sum: Nanos,
     count: u64,
 }
 
@@ -122,9 +124,9 @@ impl ResponseTimes {
 
     /// Takes over what other workers have measured, and hands on what this one has, if the last
     /// time is [`EXCHANGE`] ago: at most one read and one write then (unless others write at the
-    /// same instant), nothing otherwise. Called on a request's way in. `now` is in nanoseconds
-    /// since 1970, here and below. Where shared data fails, a worker goes by its own samples.
-    pub fn exchange(&mut self, store: &mut dyn Store, pool: &Pool, now: u64) {
+    /// same instant), nothing otherwise. Called on a request's way in. Where shared data fails, a
+    /// worker goes by its own samples.
+    pub fn exchange(&mut self, store: &mut dyn Store, pool: &Pool, now: Nanos) {
         let Some(Some(times)) = self.pools.get_mut(pool.index) else {
             return;
         };
@@ -142,7 +144,7 @@ impl ResponseTimes {
                 Some(entries) => {
                     let mut bytes = Vec::with_capacity(ENTRY * entries.len());
                     for entry in &entries {
-                        for word in [entry.id, entry.average, entry.at] {
+                        for word in [entry.id, entry.average.get(), entry.at.get()] {
                             bytes.extend_from_slice(&word.to_le_bytes());
                         }
                     }
@@ -156,15 +158,15 @@ impl ResponseTimes {
         times.median = times.middle(now);
     }
 
-    /// A target answered after `took` nanoseconds (to the response's headers).
-    pub fn sample(&mut self, pool: &Pool, target: usize, took: u64, now: u64) {
+    /// A target took so long to answer (to the response's headers).
+    pub fn sample(&mut self, pool: &Pool, target: usize, took: Nanos, now: Nanos) {
         let Some(Some(times)) = self.pools.get_mut(pool.index) else {
             return;
         };
         let Some(time) = times.targets.get_mut(target) else {
             return;
         };
-        time.sum = time.sum.saturating_add(took);
+        time.sum += took;
         time.count += 1;
         let new = Entry {
             id: time.id,
@@ -177,20 +179,20 @@ impl ResponseTimes {
         }
     }
 
-    /// The average response time in nanoseconds. None: not measured in the last [`FORGET`].
-    pub fn of(&self, pool: &Pool, target: usize, now: u64) -> Option<u64> {
+    /// The average response time. None: not measured in the last [`FORGET`].
+    pub fn of(&self, pool: &Pool, target: usize, now: Nanos) -> Option<Nanos> {
         let known = self.times(pool)?.targets.get(target)?.known?;
         known.is_known(now).then_some(known.average)
     }
 
     /// The same, and for a target that was not measured the median of those that were, as of the
     /// last exchange; where none was, the same number for all. Never 0.
-    pub fn guess(&self, pool: &Pool, target: usize, now: u64) -> u64 {
+    pub fn guess(&self, pool: &Pool, target: usize, now: Nanos) -> Nanos {
         let median = || self.times(pool).and_then(|times| times.median);
         self.of(pool, target, now)
             .or_else(median)
-            .unwrap_or(1)
-            .max(1)
+            .unwrap_or(Nanos::new(1))
+            .max(Nanos::new(1))
     }
 
     fn times(&self, pool: &Pool) -> Option<&Times> {
@@ -211,7 +213,7 @@ impl Times {
         let time = |id| Time {
             id,
             known: None,
-            sum: 0,
+            sum: Nanos::ZERO,
             count: 0,
         };
         Times {
@@ -228,7 +230,7 @@ impl Times {
 
     /// The entries of a record, moved by what this worker measured since the last exchange. None:
     /// it measured nothing.
-    fn moved(&self, entries: &[Entry], now: u64) -> Option<Vec<Entry>> {
+    fn moved(&self, entries: &[Entry], now: Nanos) -> Option<Vec<Entry>> {
         if self.targets.iter().all(|time| time.count == 0) {
             return None;
         }
@@ -258,13 +260,13 @@ impl Times {
         for time in &mut self.targets {
             let shared = entries.iter().find(|entry| entry.id == time.id);
             time.known = shared.copied();
-            (time.sum, time.count) = (0, 0);
+            (time.sum, time.count) = (Nanos::ZERO, 0);
         }
     }
 
-    fn middle(&self, now: u64) -> Option<u64> {
+    fn middle(&self, now: Nanos) -> Option<Nanos> {
         let known = self.targets.iter().filter_map(|time| time.known);
-        let mut averages: Vec<u64> = known
+        let mut averages: Vec<Nanos> = known
             .filter(|known| known.is_known(now))
             .map(|known| known.average)
             .collect();
@@ -280,9 +282,9 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    const MILLISECOND: u64 = 1_000_000;
+    const MILLISECOND: Nanos = Nanos::MILLISECOND;
     /// Some day.
-    const NOW: u64 = 1_800_000_000_000_000_000;
+    const NOW: Nanos = Nanos::from_secs(1_800_000_000);
 
     fn config(pool: &str, targets: &[&str]) -> Config {
         let targets: Vec<_> = targets

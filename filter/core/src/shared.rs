@@ -244,6 +244,7 @@ pub fn seed(store: &mut dyn Store, fresh: Seed) -> Result<Seed, Failed> {
 pub(crate) mod tests {
     use super::*;
     use crate::port::{Connection, Gauge, Stats};
+    use crate::time::Nanos;
     use std::collections::HashMap;
     use std::net::IpAddr;
     use std::sync::{Condvar, Mutex};
@@ -335,7 +336,7 @@ pub(crate) mod tests {
     pub(crate) struct World {
         pub(crate) map: Map,
         pub(crate) dice: Dice,
-        pub(crate) now: u64,
+        pub(crate) now: Nanos,
         holder: usize,
         running: Vec<bool>,
     }
@@ -419,7 +420,7 @@ pub(crate) mod tests {
     pub(crate) fn interleaved<T: Send>(
         seed: u64,
         workers: usize,
-        now: u64,
+        now: Nanos,
         body: impl Fn(&mut Turn<'_>) -> T + Sync,
     ) -> (Vec<T>, World) {
         let mut world = World {
@@ -478,7 +479,7 @@ pub(crate) mod tests {
     fn no_update_is_lost_and_no_final_look_is_stale() {
         for seed in 0..200 {
             let keys = [&b"a"[..], b"b", b"c"];
-            let (done, world) = interleaved(seed, 4, 0, |turn| {
+            let (done, world) = interleaved(seed, 4, Nanos::ZERO, |turn| {
                 let mut memory = Memory::default();
                 let mut done = [0_u64; 3];
                 for _ in 0..25 {
@@ -634,7 +635,7 @@ pub(crate) mod tests {
     #[test]
     fn all_workers_get_the_same_seed_and_keep_it() {
         for schedule in 0..50 {
-            let (seeds, mut world) = interleaved(schedule, 4, 0, |turn| {
+            let (seeds, mut world) = interleaved(schedule, 4, Nanos::ZERO, |turn| {
                 let fresh = [turn.worker as u8; 16];
                 seed(turn, fresh).unwrap()
             });

@@ -18,6 +18,7 @@
 use crate::hash::SipWriter;
 use crate::pool::Pool;
 use crate::request::Request;
+use crate::time::Seconds;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
@@ -38,8 +39,8 @@ pub struct Sticky {
 pub struct Cookie {
     /// A cookie name (an RFC 9110 token).
     pub name: Box<[u8]>,
-    /// In seconds, from 1. None: a cookie of the browser's session.
-    pub ttl: Option<u32>,
+    /// From 1 s. None: a cookie of the browser's session.
+    pub ttl: Option<Seconds>,
     /// Default `/`.
     pub path: Box<[u8]>,
     /// Default false.
@@ -106,8 +107,8 @@ pub struct Sessions {
 
 /// A `set-cookie` header.
 struct Written {
-    /// The end of its cookie, in seconds since 1970; 0 where it has none.
-    expiry: u64,
+    /// The end of its cookie; 0 where it has none.
+    expiry: Seconds,
     header: Vec<u8>,
 }
 
@@ -146,13 +147,12 @@ impl Sessions {
     /// The session that a request's cookies carry: that of the first valid one among the first few
     /// of the configured name, in their order. A cookie that is forged, expired, cut, of another
     /// pool, or for a target that is gone is none; that of a target that is down is valid, and
-    /// keeps a client in its part of a split. `now` is in seconds since 1970; a cookie ends exactly
-    /// `ttl` seconds after it was set.
+    /// keeps a client in its part of a split. A cookie ends exactly `ttl` after it was set.
     pub fn find<'a>(
         &self,
         pool: &Pool,
         cookies: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-        now: u64,
+        now: Seconds,
     ) -> Option<Session> {
         let cookie = pool.sticky.as_ref()?.cookie.as_ref()?;
         cookies
@@ -161,13 +161,13 @@ impl Sessions {
             .find_map(|(_, value)| self.read(cookie, value, now))
     }
 
-    fn read(&self, cookie: &Cookie, value: &[u8], now: u64) -> Option<Session> {
+    fn read(&self, cookie: &Cookie, value: &[u8], now: Seconds) -> Option<Session> {
         let bytes = from_base64url(value)?;
         let (body, mac) = bytes.split_first_chunk::<BODY>()?;
         let [version, e0, e1, e2, e3, e4, id @ ..] = *body;
-        let expiry = u64::from_be_bytes([0, 0, 0, e0, e1, e2, e3, e4]);
+        let expiry = Seconds::new(u64::from_be_bytes([0, 0, 0, e0, e1, e2, e3, e4]));
         // Cheaper than the MAC, and nothing that the client does not know already.
-        if expiry != 0 && expiry <= now {
+        if expiry != Seconds::ZERO && expiry <= now {
             return None;
         }
         let (order, signer) = self
@@ -176,9 +176,9 @@ impl Sessions {
             .enumerate()
             .find(|(_, signer)| signer.verifies(version, body, mac))?;
         let target = signer.ids.iter().position(|known| *known == id)?;
-        let left = expiry.saturating_sub(now);
-        let as_if_fresh = match cookie.ttl.map(u64::from) {
-            None => expiry == 0,
+        let left = expiry - now;
+        let as_if_fresh = match cookie.ttl {
+            None => expiry == Seconds::ZERO,
             Some(ttl) => 2 * left >= ttl && left <= ttl,
         };
         Some(Session {
@@ -187,13 +187,12 @@ impl Sessions {
         })
     }
 
-    /// The value of a `set-cookie` header that holds the client to this target from `now` (seconds
-    /// since 1970) on. None: the pool has no such target, or no `sticky.cookie`.
-    pub fn set_cookie(&mut self, pool: &Pool, target: usize, now: u64) -> Option<Vec<u8>> {
+    /// The value of a `set-cookie` header that holds the client to this target from `now` on. None: the pool has no such target, or no `sticky.cookie`.
+    pub fn set_cookie(&mut self, pool: &Pool, target: usize, now: Seconds) -> Option<Vec<u8>> {
         let cookie = pool.sticky.as_ref()?.cookie.as_ref()?;
         let signer = self.signers.first()?;
         let written = self.written.get_mut(target)?;
-        let expiry = cookie.ttl.map_or(0, |ttl| now.saturating_add(ttl.into()));
+        let expiry = cookie.ttl.map_or(Seconds::ZERO, |ttl| now + ttl);
         if !matches!(written, Some(written) if written.expiry == expiry) {
             let value = signer.sign(target, expiry)?;
             let header = cookie.header(&value);
@@ -211,7 +210,7 @@ impl Cookie {
         to_base64url(value, &mut header);
         if let Some(ttl) = self.ttl {
             header.extend_from_slice(b"; Max-Age=");
-            header.extend_from_slice(ttl.to_string().as_bytes());
+            header.extend_from_slice(ttl.get().to_string().as_bytes());
         }
         header.extend_from_slice(b"; Path=");
         header.extend_from_slice(&self.path);
@@ -274,8 +273,8 @@ impl Signer {
     }
 
     /// A cookie's value, as bytes. None: there is no such target.
-    fn sign(&self, target: usize, expiry: u64) -> Option<Vec<u8>> {
-        let [_, _, _, expiry @ ..] = expiry.to_be_bytes();
+    fn sign(&self, target: usize, expiry: Seconds) -> Option<Vec<u8>> {
+        let [_, _, _, expiry @ ..] = expiry.get().to_be_bytes();
         let mut bytes = Vec::with_capacity(BODY + MAC);
         bytes.push(if self.mac.is_some() { SIGNED } else { UNSIGNED });
         bytes.extend_from_slice(&expiry);
@@ -381,8 +380,9 @@ mod tests {
         Hashed::new(pool).pick(pool, &|_| true, hash_of(pool, value))
     }
 
-    const NOW: u64 = 1_800_000_000;
-    const TTL: u32 = 3600;
+    const NOW: Seconds = Seconds::new(1_800_000_000);
+    const TTL: Seconds = Seconds::new(3600);
+    const SECOND: Seconds = Seconds::new(1);
     const OLD: &[u8] = b"an-old-key-16-bytes-at-least";
     const NEW: &[u8] = b"a-new-key-of-16-bytes-or-more";
 
@@ -421,13 +421,13 @@ mod tests {
     }
 
     /// The value of the cookie that a target's clients get.
-    fn value(pool: &Pool, target: usize, now: u64) -> Vec<u8> {
+    fn value(pool: &Pool, target: usize, now: Seconds) -> Vec<u8> {
         let header = Sessions::new(pool).set_cookie(pool, target, now).unwrap();
         let value = header.strip_prefix(b"pm=").unwrap();
         value.split(|byte| *byte == b';').next().unwrap().to_vec()
     }
 
-    fn read(pool: &Pool, value: &[u8], now: u64) -> Option<Session> {
+    fn read(pool: &Pool, value: &[u8], now: Seconds) -> Option<Session> {
         Sessions::new(pool).find(pool, [(&b"pm"[..], value)].into_iter(), now)
     }
 
@@ -441,7 +441,7 @@ mod tests {
             (0, NOW),
             (1, NOW),
             (0, NOW),
-            (0, NOW + 1),
+            (0, NOW + SECOND),
             (1, NOW),
             (0, NOW),
             (2, NOW),
@@ -450,7 +450,7 @@ mod tests {
             assert_eq!(
                 sessions.set_cookie(&pool, target, now),
                 fresh,
-                "{target} at {now}"
+                "{target} at {now:?}"
             );
         }
     }
@@ -582,14 +582,16 @@ mod tests {
         for keys in KEYS {
             let pool = pool("web", &["blue"], keys);
             let cookie = value(&pool, 0, NOW);
-            let ttl = u64::from(TTL);
-            let renew = |after| read(&pool, &cookie, NOW + after).map(|session| session.renew);
+            let renew = |after| {
+                read(&pool, &cookie, NOW + Seconds::new(after)).map(|session| session.renew)
+            };
             assert_eq!(renew(0), Some(false));
+            let ttl = TTL.get();
             assert_eq!(renew(ttl / 2), Some(false));
             assert_eq!(renew(ttl / 2 + 1), Some(true));
             assert_eq!(renew(ttl - 1), Some(true));
             assert_eq!(renew(ttl), None);
-            assert_eq!(renew(u64::MAX - NOW), None);
+            assert_eq!(renew(u64::MAX - NOW.get()), None);
         }
     }
 
@@ -613,7 +615,7 @@ mod tests {
                 renew: true
             })
         );
-        cookie_mut(&mut pool).ttl = Some(60);
+        cookie_mut(&mut pool).ttl = Some(Seconds::new(60));
         assert_eq!(
             read(&pool, &endless, NOW),
             Some(Session {

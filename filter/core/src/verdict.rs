@@ -6,6 +6,7 @@ use crate::edit::{Edit, Edits};
 use crate::request::Request;
 use crate::respond::Answer;
 use crate::route::Action;
+use crate::time::Nanos;
 use std::borrow::Cow;
 
 /// What was decided for one request. `'c` is the configuration.
@@ -38,12 +39,12 @@ pub struct Flight {
     pub retries: Vec<usize>,
     /// Whether its failure is told by a gRPC status.
     pub grpc: bool,
-    /// When it was decided, in nanoseconds since 1970.
-    pub started: u64,
+    /// When it was decided.
+    pub started: Nanos,
     /// Whether anybody wants to know when the response's headers came.
     pub timed: bool,
-    /// When they came, in nanoseconds since 1970. None: they have not, or nobody wants to know.
-    pub answered: Option<u64>,
+    /// When they came. None: they have not, or nobody wants to know.
+    pub answered: Option<Nanos>,
 }
 
 /// Whether a request goes on.

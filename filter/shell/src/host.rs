@@ -14,6 +14,7 @@
 //! | *bytes* | 600–1200 | the host calls back into the VM to allocate what it returns |
 
 use pointsman_core::port::{Expected, Gauge, Version};
+use pointsman_core::time::Nanos;
 use std::fmt;
 use std::ptr::null_mut;
 
@@ -182,12 +183,12 @@ pub fn log(level: Level, message: &str) {
     let _ = unsafe { import::proxy_log(level as u32, message.as_ptr(), message.len()) };
 }
 
-/// Nanoseconds since 1970, by the proxy's clock; it can jump, backwards too. Plain.
-pub fn current_time() -> Result<u64, Status> {
+/// The time since 1970, by the proxy's clock; it can jump, backwards too. Plain.
+pub fn current_time() -> Result<Nanos, Status> {
     let mut time = 0;
     // SAFETY: the host writes one `u64` during the call.
     checked(unsafe { import::proxy_get_current_time_nanoseconds(&mut time) })?;
-    Ok(time)
+    Ok(Nanos::new(time))
 }
 
 /// Random bytes, good enough for secrets. Plain.

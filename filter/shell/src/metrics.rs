@@ -15,6 +15,7 @@ use pointsman_core::in_flight;
 use pointsman_core::pool::{Pool, Target};
 use pointsman_core::rate_limit;
 use pointsman_core::route::Route;
+use pointsman_core::time::Nanos;
 use pointsman_core::verdict::Decision;
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -31,8 +32,6 @@ mod state {
     /// Why: a word of `explain`'s `reason`.
     pub const REASON: &[u8] = b"pointsman.reason";
 }
-
-const NANOSECONDS_PER_MICROSECOND: u64 = 1000;
 
 /// The metrics of one root context. One that the host would not define is not counted.
 pub struct Metrics {
@@ -167,10 +166,10 @@ impl Metrics {
         }
     }
 
-    /// How long a decision took with all that belongs to it, in nanoseconds.
-    pub fn took(&self, nanoseconds: u64) {
+    /// How long a decision took with all that belongs to it.
+    pub fn took(&self, time: Nanos) {
         if let Some(histogram) = self.decision {
-            let _ = host::record(histogram, nanoseconds / NANOSECONDS_PER_MICROSECOND);
+            let _ = host::record(histogram, time / Nanos::MICROSECOND);
         }
     }
 

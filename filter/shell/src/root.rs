@@ -12,13 +12,11 @@ use pointsman_core::config::Config;
 use pointsman_core::decide::Worker;
 use pointsman_core::health::Probe;
 use pointsman_core::shared;
+use pointsman_core::time::Nanos;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use std::cell::RefCell;
 use std::rc::Rc;
-
-const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
-const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
 /// What the streams of one root context share.
 pub struct Shared {
@@ -108,12 +106,11 @@ impl RootContext for Root {
         let config = Rc::new(config);
         let metrics = Metrics::define(&config);
         let roll_seed = u64::from_le_bytes(randomness());
-        let seconds = host::current_time().unwrap_or_default() / NANOSECONDS_PER_SECOND;
+        let seconds = host::current_time().unwrap_or_default().to_seconds().get();
         let holder = seconds << 32 | u64::from(u32::from_le_bytes(randomness()));
         let worker = Worker::new(config, seed, roll_seed, holder);
         if let Some(period) = worker.tick_period() {
-            let milliseconds =
-                (period / NANOSECONDS_PER_MILLISECOND).clamp(1, u64::from(u32::MAX)) as u32;
+            let milliseconds = (period / Nanos::MILLISECOND).clamp(1, u64::from(u32::MAX)) as u32;
             if let Err(status) = host::set_tick_period(milliseconds) {
                 host::log(Level::Error, &format!("there are no ticks: {status}"));
             }
@@ -190,7 +187,7 @@ impl Root {
         if let Some(endpoint) = &target.endpoint {
             headers.push((text(&config.upstream.endpoint_header)?, endpoint));
         }
-        let timeout = Duration::from_nanos(active.timeout);
+        let timeout = Duration::from_nanos(active.timeout.get());
         // Of the SDK's host calls the one that must be: only the SDK can hand the answer to this
         // context.
         self.dispatch_http_call(&target.cluster, headers, None, Vec::new(), timeout)
@@ -207,8 +204,8 @@ fn randomness<const N: usize>() -> [u8; N] {
             &format!("no randomness, the clock has to do: {status}"),
         );
         let mut bytes = [0; N];
-        let time = host::current_time().unwrap_or_default().to_le_bytes();
-        for (byte, from) in bytes.iter_mut().zip(time) {
+        let time = host::current_time().unwrap_or_default();
+        for (byte, from) in bytes.iter_mut().zip(time.get().to_le_bytes()) {
             *byte = from;
         }
         bytes

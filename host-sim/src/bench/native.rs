@@ -18,6 +18,7 @@ use pointsman_core::port::{
     Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
 };
 use pointsman_core::request::{Headers, Request};
+use pointsman_core::time::Nanos;
 use pointsman_core::verdict::Outcome;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -28,11 +29,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What passes on the clock between two requests of a worker, in nanoseconds: the limit always has
-/// room.
-const PAUSE: u64 = 10_000;
-/// Where the clock stands at first, in nanoseconds since 1970.
-const START: u64 = 1_800_000_000_000_000_000;
+/// What passes on the clock between two requests of a worker: the limit always has room.
+const PAUSE: Nanos = Nanos::new(10_000);
+/// Where the clock stands at first.
+const START: Nanos = Nanos::from_secs(1_800_000_000);
 /// Requests before those whose calls are counted: each worker has seen the records of the other.
 const FIRST: usize = 100;
 /// Requests whose calls are counted, to the workers in turn.
@@ -85,7 +85,7 @@ pub fn calls(routes: usize) -> Result<Vec<CallsPerRequest>> {
     let asked: Vec<_> = (0..routes).map(|route| headers(Route(route))).collect();
     let mut of: BTreeMap<&str, [u32; 2]> = BTreeMap::new();
     for (number, headers) in asked.iter().cycle().take(FIRST + COUNTED).enumerate() {
-        world.proxy().jump(PAUSE as i64);
+        world.proxy().jump(PAUSE.get() as i64);
         world.take_calls();
         ensure!(
             live(&world.workers()[number % WORKERS], headers),
@@ -139,7 +139,7 @@ pub fn simulated_rate(routes: usize, workers: usize, laps: Laps) -> Result<Sprea
         .config(configuration(routes).as_bytes());
     let race = builder.race(None, |_, worker| {
         laps.run(&asked, |headers| {
-            worker.proxy().jump(PAUSE as i64);
+            worker.proxy().jump(PAUSE.get() as i64);
             ensure!(live(worker, headers), "a request did not go on");
             Ok(())
         })

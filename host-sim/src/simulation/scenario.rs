@@ -44,6 +44,7 @@ use pointsman_core::config::reader::{Map, Names, Node, Report};
 use pointsman_core::config::syntax;
 use pointsman_core::config::value::Value;
 use pointsman_core::pool::{self, Pool};
+use pointsman_core::time::Nanos;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
@@ -268,8 +269,8 @@ fn scenario(name: &str, node: &Node<'_>, beside: &Path, report: &mut Report) -> 
     let workers = workers.unwrap_or(2) as usize;
     let duration = map.need(report, "duration", "a duration");
     let duration = duration
-        .and_then(|node| node.duration(report, 1, MAX_TIME, TIME_RANGE))
-        .unwrap_or(SECOND);
+        .and_then(|node| node.duration(report, Nanos::new(1), Nanos::new(MAX_TIME), TIME_RANGE))
+        .map_or(SECOND, Nanos::get);
     let traffic = map.need(report, "traffic", TRAFFIC);
     let traffic: Vec<Traffic> = traffic
         .iter()
@@ -658,7 +659,8 @@ fn fault(
 
 /// A time from 0 on.
 pub fn time(node: &Node<'_>, report: &mut Report) -> Option<u64> {
-    node.duration(report, 0, MAX_TIME, TIME_RANGE)
+    let time = node.duration(report, Nanos::ZERO, Nanos::new(MAX_TIME), TIME_RANGE);
+    time.map(Nanos::get)
 }
 
 /// A number in a range, its ends included.

@@ -39,21 +39,22 @@
 use super::random;
 use crate::hash::mixed;
 use crate::pool::Pool;
+use crate::time::Nanos;
 
 /// Up to so many targets are looked at together. All gauges then cost 4 µs each 10 ms, and a choice
 /// passes over a view of 256 bytes; where pools are larger, two choices are as good as all.
 pub const VIEWED: usize = 64;
 
-/// How old a view may be, in nanoseconds: what the issue of a choice may not know of other workers.
-pub const FRESH: u64 = 10_000_000;
+/// How old a view may be: what the issue of a choice may not know of other workers.
+pub const FRESH: Nanos = Nanos::from_millis(10);
 
 /// What one worker knows of the counts of one pool.
 #[derive(Debug, Default)]
 pub struct Least {
     /// For each target; empty in large pools.
     view: Vec<u32>,
-    /// When it was looked at, in nanoseconds since 1970. None: never.
-    looked: Option<u64>,
+    /// When it was looked at. None: never.
+    looked: Option<Nanos>,
 }
 
 /// What a choice is made from.
@@ -89,9 +90,14 @@ type Scored = Option<(usize, f64)>;
 
 impl Least {
     /// The target with the least to do among those that take new requests and are usable. None:
-    /// there is no such target. `now` is in nanoseconds since 1970; a clock that is set back makes
-    /// the view old.
-    pub fn pick(&mut self, pool: &Pool, load: &mut Load<'_>, roll: u64, now: u64) -> Option<usize> {
+    /// there is no such target. A clock that is set back makes the view old.
+    pub fn pick(
+        &mut self,
+        pool: &Pool,
+        load: &mut Load<'_>,
+        roll: u64,
+        now: Nanos,
+    ) -> Option<usize> {
         let two = match pool.targets.len() <= VIEWED {
             true => self.best_two(pool, load, roll, now),
             false => two_drawn(pool, load.usable, roll),
@@ -120,7 +126,7 @@ impl Least {
         pool: &Pool,
         load: &mut Load<'_>,
         roll: u64,
-        now: u64,
+        now: Nanos,
     ) -> [Option<usize>; 2] {
         let age = self.looked.and_then(|looked| now.checked_sub(looked));
         if age.is_none_or(|age| age >= FRESH) {
@@ -167,10 +173,10 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    const MILLISECOND: u64 = 1_000_000;
-    const SECOND: u64 = 1_000 * MILLISECOND;
+    const MILLISECOND: Nanos = Nanos::MILLISECOND;
+    const SECOND: Nanos = Nanos::SECOND;
     /// Some day.
-    const START: u64 = 1_800_000_000 * SECOND;
+    const START: Nanos = Nanos::from_secs(1_800_000_000);
     /// Requests that a target serves at a time; the others wait in a queue.
     const SLOTS: usize = 8;
 
@@ -182,15 +188,15 @@ mod tests {
         weight: u32,
         /// Answers at once, with an error.
         fails: bool,
-        /// Is new: takes part since then, in nanoseconds after the start.
-        since: u64,
+        /// Is new: takes part since so long after the start.
+        since: Nanos,
     }
 
     const PLAIN: Server = Server {
         slow: 1,
         weight: 1,
         fails: false,
-        since: 0,
+        since: Nanos::ZERO,
     };
 
     /// Who chooses.
@@ -210,8 +216,8 @@ mod tests {
 
     /// What came of it.
     struct Played {
-        /// Response times in nanoseconds, in order of size, without those of failures.
-        took: Vec<u64>,
+        /// Response times, in order of size, without those of failures.
+        took: Vec<Nanos>,
         /// Requests for each target.
         got: Vec<u64>,
     }
@@ -219,7 +225,7 @@ mod tests {
     impl Played {
         fn percentile(&self, percent: f64) -> f64 {
             let place = (self.took.len() as f64 * percent / 100.0) as usize;
-            self.took[place.min(self.took.len() - 1)] as f64 / MILLISECOND as f64
+            self.took[place.min(self.took.len() - 1)].get() as f64 / MILLISECOND.get() as f64
         }
 
         /// What a target got, over its fair share.
@@ -243,14 +249,16 @@ mod tests {
     }
 
     /// A bounded Pareto distribution of shape 1.5 from 2 ms to 1 s; its mean is about 5.7 ms.
-    fn service(dice: &mut Dice) -> u64 {
+    fn service(dice: &mut Dice) -> Nanos {
         let (least, most, shape) = (2.0_f64, 1000.0_f64, 1.5);
         let u = fraction(dice);
         let bound = 1.0 - (least / most).powf(shape);
-        ((least / (1.0 - u * bound).powf(1.0 / shape)) * MILLISECOND as f64) as u64
+        let milliseconds = least / (1.0 - u * bound).powf(1.0 / shape);
+        Nanos::new((milliseconds * MILLISECOND.get() as f64) as u64)
     }
 
-    const MEAN_SERVICE: f64 = 5.73 * MILLISECOND as f64;
+    /// In nanoseconds.
+    const MEAN_SERVICE: f64 = 5.73 * MILLISECOND.get() as f64;
 
     impl Plan {
         fn of(servers: Vec<Server>) -> Plan {
@@ -299,7 +307,8 @@ mod tests {
             // When each slot of a server is free.
             let mut free = vec![[START; SLOTS]; size];
             // Ends: when, target, worker, how long it took; None: it failed, and its place is held.
-            let mut ends: BinaryHeap<Reverse<(u64, usize, usize, Option<u64>)>> = BinaryHeap::new();
+            let mut ends: BinaryHeap<Reverse<(Nanos, usize, usize, Option<Nanos>)>> =
+                BinaryHeap::new();
             let capacity: f64 = self
                 .servers
                 .iter()
@@ -312,7 +321,7 @@ mod tests {
                 got: vec![0; size],
             };
             for number in 0..self.requests {
-                now += (-fraction(&mut dice).ln() * gap) as u64;
+                now += Nanos::new((-fraction(&mut dice).ln() * gap) as u64);
                 while let Some(Reverse((end, target, worker, took))) = ends.peek().copied()
                     && end <= now
                 {
@@ -320,7 +329,7 @@ mod tests {
                     in_flight[target] -= 1;
                     if let Some(took) = took {
                         times[worker].sample(pool, target, took, end);
-                        let took = took as f64;
+                        let took = took.get() as f64;
                         peaks[target] = if took > peaks[target] {
                             took
                         } else {
@@ -334,11 +343,11 @@ mod tests {
                 let there = |target: usize| now >= START + self.servers[target].since;
                 // Over ten seconds from a tenth.
                 let share = |target: usize| {
-                    let age = (now - START).saturating_sub(self.servers[target].since);
-                    if self.servers[target].since == 0 {
+                    let age = now - START - self.servers[target].since;
+                    if self.servers[target].since == Nanos::ZERO {
                         1.0
                     } else {
-                        (age as f64 / (10 * SECOND) as f64).clamp(0.1, 1.0)
+                        (age.get() as f64 / (10 * SECOND).get() as f64).clamp(0.1, 1.0)
                     }
                 };
                 let finish = |target: usize| {
@@ -366,7 +375,7 @@ mod tests {
                     Rule::LeastConnections | Rule::LeastResponseTime | Rule::Peak => {
                         times[worker].exchange(&mut store, pool, now);
                         let (times, peaks) = (&times[worker], &peaks);
-                        let guess = |target: usize| times.guess(pool, target, now) as f64;
+                        let guess = |target: usize| times.guess(pool, target, now).get() as f64;
                         let peak = |target: usize| peaks[target];
                         let mut load = Load {
                             usable: &there,
@@ -547,7 +556,10 @@ mod tests {
             in_flight: &mut |_| 0,
             time: None,
         };
-        assert_eq!(least.pick(&config.pools[0], &mut none, 7, 0), None);
+        assert_eq!(
+            least.pick(&config.pools[0], &mut none, 7, Nanos::ZERO),
+            None
+        );
     }
 
     #[test]
@@ -567,7 +579,12 @@ mod tests {
                     time: None,
                 };
                 least
-                    .pick(&config.pools[0], &mut load, number, START + number)
+                    .pick(
+                        &config.pools[0],
+                        &mut load,
+                        number,
+                        START + Nanos::new(number),
+                    )
                     .unwrap();
                 assert_eq!(asked, expected, "{size} targets, choice {number}");
             }

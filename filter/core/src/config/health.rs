@@ -1,23 +1,21 @@
 //! The key `health` of a pool.
 
 use super::reader::{Map, Node, Report};
-use super::syntax::{self, MILLISECOND, SECOND};
+use super::syntax;
 use crate::health::{Active, Checks, Passive, WhenAllUnhealthy};
+use crate::time::Nanos;
 
 /// The most failures or answers in a row that decide: a target that needs more is not checked at
 /// all.
 pub const MAX_IN_A_ROW: u32 = 1000;
-/// The longest `eject` and `max_eject`, in nanoseconds: who wants a target gone for longer says
-/// `state: down`.
-pub const MAX_EJECT: u64 = 24 * HOUR;
-/// The shortest `interval`, in nanoseconds: every worker wakes up that often.
-pub const MIN_INTERVAL: u64 = 10 * MILLISECOND;
-/// The longest `interval`, in nanoseconds.
-pub const MAX_INTERVAL: u64 = HOUR;
+/// The longest `eject` and `max_eject`: who wants a target gone for longer says `state: down`.
+pub const MAX_EJECT: Nanos = Nanos::from_secs(24 * 3600);
+/// The shortest `interval`: every worker wakes up that often.
+pub const MIN_INTERVAL: Nanos = Nanos::from_millis(10);
+/// The longest `interval`.
+pub const MAX_INTERVAL: Nanos = Nanos::from_secs(3600);
 /// The most ranges of `expect`.
 pub const MAX_EXPECTED: usize = 32;
-
-const HOUR: u64 = 3600 * SECOND;
 
 /// Reads `health`.
 pub fn checks(node: &Node<'_>, report: &mut Report) -> Option<Checks> {
@@ -50,12 +48,12 @@ fn passive(node: &Node<'_>, report: &mut Report) -> Option<Passive> {
     )?;
     let eject = map
         .get("eject")
-        .and_then(|node| node.duration(report, MILLISECOND, MAX_EJECT, RANGE))
-        .unwrap_or(30 * SECOND);
+        .and_then(|node| node.duration(report, Nanos::MILLISECOND, MAX_EJECT, RANGE))
+        .unwrap_or(Nanos::from_secs(30));
     let max_eject_node = map.get("max_eject");
     let max_eject = max_eject_node
-        .and_then(|node| node.duration(report, MILLISECOND, MAX_EJECT, RANGE))
-        .unwrap_or(eject.max(300 * SECOND));
+        .and_then(|node| node.duration(report, Nanos::MILLISECOND, MAX_EJECT, RANGE))
+        .unwrap_or(eject.max(Nanos::from_secs(300)));
     if let (Some(node), true) = (max_eject_node, max_eject < eject) {
         report.note(&node, "less than `eject`", "a duration from `eject` on");
     }
@@ -88,11 +86,18 @@ fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
     let interval = map
         .get("interval")
         .and_then(|node| node.duration(report, MIN_INTERVAL, MAX_INTERVAL, "from 10ms to 1h"))
-        .unwrap_or(10 * SECOND);
+        .unwrap_or(Nanos::from_secs(10));
     let timeout_node = map.get("timeout");
     let timeout = timeout_node
-        .and_then(|node| node.duration(report, MILLISECOND, MAX_INTERVAL, "from 1ms to `interval`"))
-        .unwrap_or(interval.min(SECOND));
+        .and_then(|node| {
+            node.duration(
+                report,
+                Nanos::MILLISECOND,
+                MAX_INTERVAL,
+                "from 1ms to `interval`",
+            )
+        })
+        .unwrap_or(interval.min(Nanos::SECOND));
     if let (Some(node), true) = (timeout_node, timeout > interval) {
         report.note(&node, "more than `interval`", "a duration up to `interval`");
     }

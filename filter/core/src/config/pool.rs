@@ -2,11 +2,12 @@
 
 use super::rate_limit::{KEY_PART, key_part};
 use super::reader::{Map, Names, Node, Report, one_of, quoted};
-use super::syntax::{self, SECOND};
+use super::syntax;
 use super::{health, region, sticky};
 use crate::balance::Balance;
 use crate::pool::{Pool, State, Target};
 use crate::rate_limit::KeyPart;
+use crate::time::Nanos;
 use std::rc::Rc;
 
 /// The most pools: more than a proxy has clusters.
@@ -15,10 +16,10 @@ pub const MAX_POOLS: usize = 10_000;
 pub const MAX_TARGETS: usize = 10_000;
 /// The most pools of `failover`: a request may look at each.
 pub const MAX_FAILOVER: usize = 16;
-/// The longest `slow_start`, in nanoseconds.
-pub const MAX_SLOW_START: u64 = 3600 * SECOND;
-/// The default of `slow_start` where load decides, in nanoseconds.
-pub const DEFAULT_SLOW_START: u64 = 10 * SECOND;
+/// The longest `slow_start`.
+pub const MAX_SLOW_START: Nanos = Nanos::from_secs(3600);
+/// The default of `slow_start` where load decides.
+pub const DEFAULT_SLOW_START: Nanos = Nanos::from_secs(10);
 
 /// What the rest of the configuration knows of a section whose entries have names.
 pub struct Defined<'n, T> {
@@ -96,7 +97,7 @@ fn pool(node: &Node<'_>, index: usize, pools: &Names<'_>, report: &mut Report) -
         .map(|node| failover(&node, index, pools, report));
     let slow_start = map
         .get("slow_start")
-        .and_then(|node| node.duration(report, 0, MAX_SLOW_START, "from 0s to 1h"));
+        .and_then(|node| node.duration(report, Nanos::ZERO, MAX_SLOW_START, "from 0s to 1h"));
     let targets_node = map.need(report, "targets", TARGETS)?;
     let of = Of {
         cluster_node,
@@ -111,7 +112,7 @@ fn pool(node: &Node<'_>, index: usize, pools: &Names<'_>, report: &mut Report) -
         name: node.key().into(),
         slow_start: slow_start.unwrap_or(match balance.is_by_load() {
             true => DEFAULT_SLOW_START,
-            false => 0,
+            false => Nanos::ZERO,
         }),
         balance,
         targets,

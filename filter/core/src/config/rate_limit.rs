@@ -2,19 +2,20 @@
 
 use super::pool::Defined;
 use super::reader::{Map, Node, Report};
-use super::syntax::{self, MILLISECOND, SECOND};
+use super::syntax;
 use super::upstream::header_name;
 use crate::rate_limit::{KeyPart, RateLimit, Table};
+use crate::time::Nanos;
 use std::rc::Rc;
 
 /// The most limits: each has metrics of its own.
 pub const MAX_LIMITS: usize = 1000;
 /// The most parts of a key: each is hashed on each request.
 pub const MAX_KEY_PARTS: usize = 8;
-/// The longest `per`, and the longest that an empty bucket may take to fill, in nanoseconds: 366
-/// days. With it every instant of a limit fits into 64 bits of nanoseconds until the year 2500, and
-/// every product into 128.
-pub const MAX_TIME: u64 = 366 * 24 * 3600 * SECOND;
+/// The longest `per`, and the longest that an empty bucket may take to fill: 366 days. With it every
+/// instant of a limit fits into 64 bits of nanoseconds until the year 2500, and every product into
+/// 128.
+pub const MAX_TIME: Nanos = Nanos::from_secs(366 * 24 * 3600);
 /// The most keys of the table.
 pub const MAX_TABLE_KEYS: u32 = 1 << 24;
 /// The default of `max_keys`.
@@ -45,7 +46,7 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
         .and_then(|node| node.whole(report, 1, u32::MAX));
     let per = map
         .need(report, "per", PER)
-        .and_then(|node| node.duration(report, MILLISECOND, MAX_TIME, "from 1ms to 8784h"));
+        .and_then(|node| node.duration(report, Nanos::MILLISECOND, MAX_TIME, "from 1ms to 8784h"));
     let burst_node = map.get("burst");
     let burst = burst_node.and_then(|node| node.whole(report, 1, u32::MAX));
     let key = map
@@ -55,14 +56,15 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
 
     let (requests, per) = (requests?, per?);
     let burst = burst.unwrap_or(requests);
-    if u64::from(requests) > per {
+    if u64::from(requests) > per.get() {
         report.note(
             node,
             "more than one request per nanosecond",
             "fewer `requests` or a longer `per`",
         );
     }
-    if u128::from(burst) * u128::from(per) / u128::from(requests) > u128::from(MAX_TIME) {
+    let fills_in = u128::from(burst) * u128::from(per.get()) / u128::from(requests);
+    if fills_in > u128::from(MAX_TIME.get()) {
         report.note(
             &burst_node.unwrap_or(*node),
             "a burst that takes more than 366 days to fill again",

@@ -5,6 +5,7 @@
 use super::problem::{Problem, Problems, nearest};
 use super::syntax;
 use super::value::Value;
+use crate::time::Nanos;
 use fnv::FnvHashMap;
 
 /// How many problems look for a nearest name, which takes time for every known one.
@@ -378,13 +379,18 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A duration in a range, its ends included. All in nanoseconds; `range` says the same in
-    /// words.
-    pub fn duration(&self, report: &mut Report, least: u64, most: u64, range: &str) -> Option<u64> {
+    /// A duration in a range, its ends included; `range` says the same in words.
+    pub fn duration(
+        &self,
+        report: &mut Report,
+        least: Nanos,
+        most: Nanos,
+        range: &str,
+    ) -> Option<Nanos> {
         let expected = format!("a duration such as 250ms, 3s, 1m or 1h, {range}");
         let text = self.text(report, &expected)?;
         match syntax::duration(text) {
-            Some(nanoseconds) if (least..=most).contains(&nanoseconds) => Some(nanoseconds),
+            Some(duration) if (least..=most).contains(&duration) => Some(duration),
             _ => {
                 self.wrong(report, &expected);
                 None

@@ -1,17 +1,17 @@
 //! The key `sticky` of a pool.
 
 use super::reader::{Node, Report};
-use super::syntax::{self, SECOND};
+use super::syntax;
 use super::upstream::header_name;
 use crate::sticky::{Cookie, Key, SameSite, Sticky};
+use crate::time::{Nanos, Seconds};
 
 /// The shortest key, in bytes: 128 bits are beyond guessing.
 pub const MIN_KEY: usize = 16;
 /// The most keys: a forged cookie is tried against each.
 pub const MAX_KEYS: usize = 16;
-/// The longest `ttl` in seconds, 400 days: browsers keep no cookie longer (RFC 6265bis, section
-/// 5.5).
-pub const MAX_TTL: u64 = 400 * 24 * 3600;
+/// The longest `ttl`, 400 days: browsers keep no cookie longer (RFC 6265bis, section 5.5).
+pub const MAX_TTL: Nanos = Nanos::from_secs(400 * 24 * 3600);
 
 /// Reads `sticky`.
 pub fn sticky(node: &Node<'_>, report: &mut Report) -> Option<Sticky> {
@@ -104,11 +104,11 @@ fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Cookie> {
 }
 
 /// In whole seconds, the only unit of a cookie's `Max-Age`.
-fn ttl(node: &Node<'_>, report: &mut Report) -> Option<u32> {
+fn ttl(node: &Node<'_>, report: &mut Report) -> Option<Seconds> {
     const RANGE: &str = "in whole seconds from 1s to 9600h";
-    let nanoseconds = node.duration(report, SECOND, MAX_TTL * SECOND, RANGE)?;
-    if nanoseconds % SECOND != 0 {
+    let ttl = node.duration(report, Nanos::SECOND, MAX_TTL, RANGE)?;
+    if ttl % Nanos::SECOND != Nanos::ZERO {
         node.wrong(report, &format!("a duration {RANGE}"));
     }
-    Some((nanoseconds / SECOND) as u32)
+    Some(ttl.to_seconds())
 }

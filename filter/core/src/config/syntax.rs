@@ -1,11 +1,7 @@
 //! The small grammars that strings of a configuration follow.
 
+use crate::time::Nanos;
 use std::net::{Ipv6Addr, SocketAddr};
-
-/// Nanoseconds in a millisecond, the smallest unit that a duration can be written in.
-pub const MILLISECOND: u64 = 1_000_000;
-/// Nanoseconds in a second.
-pub const SECOND: u64 = 1000 * MILLISECOND;
 
 /// The longest name of a route, pool, target or limit, in bytes: names go into metrics, logs and
 /// headers.
@@ -144,18 +140,18 @@ pub fn endpoint(text: &str) -> String {
     }
 }
 
-/// `250ms`, `3s`, `1m`, `1h` in nanoseconds.
-pub fn duration(text: &str) -> Option<u64> {
+/// `250ms`, `3s`, `1m`, `1h`.
+pub fn duration(text: &str) -> Option<Nanos> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
     let unit = match unit {
-        "ms" => MILLISECOND,
-        "s" => SECOND,
-        "m" => 60 * SECOND,
-        "h" => 3600 * SECOND,
+        "ms" => Nanos::MILLISECOND,
+        "s" => Nanos::SECOND,
+        "m" => Nanos::from_secs(60),
+        "h" => Nanos::from_secs(3600),
         _ => return None,
     };
-    number.parse::<u64>().ok()?.checked_mul(unit)
+    unit.checked_mul(number.parse().ok()?)
 }
 
 /// Base64 of RFC 4648, section 4; the padding may be left out.
@@ -228,7 +224,7 @@ mod tests {
             ("18446744073709551615h", None),
             ("٣s", None),
         ] {
-            assert_eq!(duration(text), expected, "{text}");
+            assert_eq!(duration(text), expected.map(Nanos::new), "{text}");
         }
     }
 

@@ -11,6 +11,7 @@ use crate::rewrite::{Part, PathRewrite, Piece};
 use crate::route::path::{PathKind, Segment};
 use crate::route::{Action, HostMatch};
 use crate::sticky::SameSite;
+use crate::time::{Nanos, Seconds};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 #[cfg(target_arch = "wasm32")]
@@ -166,7 +167,7 @@ fn interface_example_loads() {
     let cookie = sticky.cookie.as_ref().unwrap();
     assert_eq!(
         (cookie.ttl, cookie.same_site),
-        (Some(3600), Some(SameSite::Lax))
+        (Some(Seconds::new(3600)), Some(SameSite::Lax))
     );
     assert_eq!(&*sticky.keys[0].0, b"secret-secret-secret-secret!!!!!");
     assert_eq!(
@@ -180,13 +181,13 @@ fn interface_example_loads() {
     );
     assert_eq!(
         (passive.eject, passive.max_eject),
-        (30_000_000_000, 300_000_000_000)
+        (Nanos::from_secs(30), Nanos::from_secs(300))
     );
     let active = api.health.active.as_ref().unwrap();
     assert_eq!((&*active.path, &active.host), (&b"/health"[..], &None));
     assert_eq!(
         (active.interval, active.timeout),
-        (3_000_000_000, 1_000_000_000)
+        (Nanos::from_secs(3), Nanos::SECOND)
     );
     assert_eq!(
         (active.rise, active.fall, &active.expect[..]),
@@ -199,7 +200,7 @@ fn interface_example_loads() {
     };
     assert_eq!(
         (per_ip.requests, per_ip.per, per_ip.burst),
-        (100, 1_000_000_000, 50)
+        (100, Nanos::SECOND, 50)
     );
     assert_eq!((login.burst, login.shadow), (5, true));
     assert_eq!(
@@ -293,7 +294,7 @@ fn what_is_not_given_is_the_documented_default() {
         (&Balance::RoundRobin, false)
     );
     assert_eq!((&pool.health, pool.failover.len()), (&Checks::default(), 0));
-    assert_eq!((&pool.prefer_region, pool.slow_start), (&None, 0));
+    assert_eq!((&pool.prefer_region, pool.slow_start), (&None, Nanos::ZERO));
     let target = &pool.targets[0];
     assert_eq!(
         (&*target.name, target.weight, target.state),
@@ -306,7 +307,7 @@ fn what_is_not_given_is_the_documented_default() {
     );
     assert_eq!(
         (limit.per, limit.burst, limit.shadow),
-        (250_000_000, 7, false)
+        (Nanos::from_millis(250), 7, false)
     );
     let client_ip = config.client_ip.unwrap();
     assert_eq!(
@@ -334,7 +335,7 @@ fn health_is_read_with_its_defaults() {
         ));
         config.pools[0].health.clone()
     };
-    const SECOND: u64 = 1_000_000_000;
+    const SECOND: Nanos = Nanos::SECOND;
     let passive = Passive {
         consecutive_failures: 5,
         eject: 30 * SECOND,
@@ -384,11 +385,11 @@ fn health_is_read_with_its_defaults() {
 #[test]
 fn load_makes_a_slow_start_the_default() {
     for (balance, slow_start, expected) in [
-        ("least_connections", "", 10_000_000_000),
-        ("least_response_time", "", 10_000_000_000),
-        ("least_connections", ", slow_start: 0s", 0),
-        ("random", "", 0),
-        ("ip_hash", ", slow_start: 250ms", 250_000_000),
+        ("least_connections", "", Nanos::from_secs(10)),
+        ("least_response_time", "", Nanos::from_secs(10)),
+        ("least_connections", ", slow_start: 0s", Nanos::ZERO),
+        ("random", "", Nanos::ZERO),
+        ("ip_hash", ", slow_start: 250ms", Nanos::from_millis(250)),
     ] {
         let text = format!(
             "{{ pools: {{ p: {{ targets: [ {{ cluster: c }} ], balance: {balance}{slow_start} }} }} }}"

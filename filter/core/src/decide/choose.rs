@@ -9,7 +9,7 @@
 //! | those have none either | `when_all_unhealthy` of the first pool: its targets as if they were healthy, or (where none is up at all) those of its `failover`; or 503 |
 //! | `draining`, weight 0 | takes the requests of its sessions and no others, as long as it is healthy |
 
-use super::{Around, Event, NANOSECONDS, Reason, Roll, Strayed, Worker};
+use super::{Around, Event, Reason, Roll, Strayed, Worker};
 use crate::balance::least::Load;
 use crate::balance::{self, Balance};
 use crate::config::Config;
@@ -19,6 +19,7 @@ use crate::pool::Pool;
 use crate::request::Request;
 use crate::route::Action;
 use crate::sticky::{self, Session};
+use crate::time::Nanos;
 
 /// The target that a request goes to.
 pub(super) struct Choice<'c> {
@@ -41,7 +42,7 @@ enum Among {
 }
 
 impl Among {
-    fn has(self, health: &Health, pool: &Pool, target: usize, now: u64) -> bool {
+    fn has(self, health: &Health, pool: &Pool, target: usize, now: Nanos) -> bool {
         self == Among::All || health.is_healthy(pool, target, now)
     }
 }
@@ -118,7 +119,7 @@ impl Worker {
         &self,
         action: &'c Action,
         request: &Request<'_>,
-        now: u64,
+        now: Nanos,
         roll: Roll,
     ) -> Option<Start<'c>> {
         action.parts().enumerate().find_map(|(part, (pool, _))| {
@@ -132,9 +133,9 @@ impl Worker {
         })
     }
 
-    fn session(&self, pool: &Pool, request: &Request<'_>, now: u64) -> Option<Session> {
+    fn session(&self, pool: &Pool, request: &Request<'_>, now: Nanos) -> Option<Session> {
         let sessions = &self.pools.get(pool.index)?.sessions;
-        sessions.find(pool, request.cookies(), now / NANOSECONDS)
+        sessions.find(pool, request.cookies(), now.to_seconds())
     }
 
     /// A choice in the first pool that has one: where the request starts, then those of its
@@ -211,7 +212,7 @@ impl Worker {
         let all = 0..pool.targets.len();
         let share = |target: usize| health.share(pool, target, now);
         let ready = |target: usize| usable(target) && is_admitted(share(target), dice, target);
-        let slow = pool.slow_start > 0
+        let slow = pool.slow_start > Nanos::ZERO
             && all
                 .clone()
                 .any(|target| usable(target) && share(target) < 1.0);
@@ -231,7 +232,7 @@ impl Worker {
                 if timed {
                     times.exchange(port, pool, now);
                 }
-                let time = |target: usize| times.guess(pool, target, now) as f64;
+                let time = |target: usize| times.guess(pool, target, now).get() as f64;
                 let mut load = Load {
                     usable: &usable,
                     share: &share,
@@ -267,7 +268,7 @@ impl Worker {
         target: usize,
         among: Among,
         request: &Request<'_>,
-        now: u64,
+        now: Nanos,
         roll: u64,
     ) -> Vec<usize> {
         let Some(state) = self.pools.get(pool.index).filter(|_| pool.endpoints) else {

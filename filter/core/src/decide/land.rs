@@ -7,12 +7,12 @@ use crate::outcome::{self, Told};
 use crate::pool::Pool;
 use crate::port::{Ending, Port};
 use crate::response_time::ResponseTimes;
+use crate::time::Nanos;
 use crate::verdict::Flight;
 
 impl Worker {
-    /// The response's headers came, of a flight that is `timed`. `now` is in nanoseconds since
-    /// 1970, here and below.
-    pub fn answered(&mut self, flight: &mut Flight, now: u64) {
+    /// The response's headers came, of a flight that is `timed`.
+    pub fn answered(&mut self, flight: &mut Flight, now: Nanos) {
         flight.answered = Some(now);
     }
 
@@ -24,7 +24,7 @@ impl Worker {
         complete: bool,
         ending: &mut dyn Ending,
         port: &mut dyn Port,
-        now: u64,
+        now: Nanos,
     ) {
         let Some(pool) = self.config.pools.get(flight.pool) else {
             return;
@@ -54,9 +54,9 @@ impl Worker {
         }
     }
 
-    /// How long from one [`Worker::tick`] to the next, in nanoseconds. None: a configuration
-    /// without pools needs none.
-    pub fn tick_period(&self) -> Option<u64> {
+    /// How long from one [`Worker::tick`] to the next. None: a configuration without pools needs
+    /// none.
+    pub fn tick_period(&self) -> Option<Nanos> {
         let any = (!self.config.pools.is_empty()).then_some(BEAT);
         any.map(|beat| {
             self.health
@@ -67,12 +67,12 @@ impl Worker {
 
     /// What a worker does by itself, requests or not. The answers to the probes go to
     /// [`Worker::probed`].
-    pub fn tick(&mut self, port: &mut dyn Port, now: u64) -> Vec<Probe> {
+    pub fn tick(&mut self, port: &mut dyn Port, now: Nanos) -> Vec<Probe> {
         match self.until_beat.checked_sub(1) {
             Some(left) => self.until_beat = left,
             // Ticks are counted and not timed: a clock that jumps must not make a worker look dead.
             None => {
-                let ticks = BEAT / self.tick_period().unwrap_or(BEAT).max(1);
+                let ticks = BEAT / self.tick_period().unwrap_or(BEAT).max(Nanos::new(1));
                 self.until_beat = ticks.saturating_sub(1);
                 self.in_flight.tick(port, now);
             }
@@ -81,7 +81,7 @@ impl Worker {
     }
 
     /// What a probe was answered: its status, None if there was no answer in time.
-    pub fn probed(&mut self, probe: &Probe, status: Option<u16>, port: &mut dyn Port, now: u64) {
+    pub fn probed(&mut self, probe: &Probe, status: Option<u16>, port: &mut dyn Port, now: Nanos) {
         self.health.probed(port, &self.config, probe, status, now);
     }
 }
@@ -89,14 +89,11 @@ impl Worker {
 /// Takes down how long a target took to answer. A failure counts only if it took longer than
 /// answers do: one that fails fast must not look fast, one that hangs must look slow. The time of a
 /// request that was tried twice is nobody's.
-fn sample(times: &mut ResponseTimes, pool: &Pool, flight: &Flight, told: &Told, now: u64) {
+fn sample(times: &mut ResponseTimes, pool: &Pool, flight: &Flight, told: &Told, now: Nanos) {
     let (Some((target, outcome)), 0) = (told.last, told.before) else {
         return;
     };
-    let took = flight
-        .answered
-        .unwrap_or(now)
-        .saturating_sub(flight.started);
+    let took = flight.answered.unwrap_or(now) - flight.started;
     let longer = || {
         times
             .of(pool, target, now)

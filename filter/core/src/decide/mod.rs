@@ -28,6 +28,7 @@ use crate::response_time::ResponseTimes;
 use crate::route::index::Index;
 use crate::route::{Action, Block, Route};
 use crate::sticky::Sessions;
+use crate::time::Nanos;
 use crate::verdict::{Change, Decision, Flight};
 use choose::Choice;
 use std::borrow::Cow;
@@ -128,11 +129,8 @@ pub enum Reason {
     NoTarget,
 }
 
-/// In a second.
-const NANOSECONDS: u64 = 1_000_000_000;
-
-/// From one [`InFlight::tick`] to the next, in nanoseconds: its rhythm.
-const BEAT: u64 = NANOSECONDS;
+/// From one [`InFlight::tick`] to the next: its rhythm.
+const BEAT: Nanos = Nanos::SECOND;
 
 /// What is answered where a limit refuses.
 const TOO_MANY_REQUESTS: u16 = 429;
@@ -156,8 +154,7 @@ struct Roll {
 struct Around<'a> {
     client: Client<'a>,
     port: &'a mut dyn Port,
-    /// In nanoseconds since 1970.
-    now: u64,
+    now: Nanos,
 }
 
 impl Around<'_> {
@@ -230,13 +227,13 @@ impl Worker {
             .chain(self.events.drain(..))
     }
 
-    /// Decides one request by `config`, which is this worker's. `now` is in nanoseconds since 1970.
+    /// Decides one request by `config`, which is this worker's.
     pub fn decide<'c>(
         &mut self,
         config: &'c Config,
         request: &Request<'_>,
         port: &mut dyn Port,
-        now: u64,
+        now: Nanos,
     ) -> Decision<'c> {
         let asked = config
             .explain
@@ -263,7 +260,7 @@ impl Worker {
         config: &'c Config,
         request: &Request<'_>,
         port: &mut dyn Port,
-        now: u64,
+        now: Nanos,
         roll: Roll,
         told: &mut Told<'c>,
     ) -> Decision<'c> {
@@ -432,7 +429,7 @@ impl Worker {
             decision.response.set_cookie = state.and_then(|state| {
                 state
                     .sessions
-                    .set_cookie(choice.pool, choice.target, now / NANOSECONDS)
+                    .set_cookie(choice.pool, choice.target, now.to_seconds())
             });
         }
         self.in_flight

@@ -11,7 +11,7 @@ use crate::verdict::Outcome;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// Some day.
-const NOW: u64 = 1_800_000_000 * NANOSECONDS;
+const NOW: Nanos = Nanos::from_secs(1_800_000_000);
 
 #[derive(Default)]
 struct Surroundings {
@@ -55,7 +55,7 @@ impl Connection for Surroundings {
 struct Asked {
     worker: Worker,
     port: Surroundings,
-    now: u64,
+    now: Nanos,
 }
 
 /// What became of a request.
@@ -868,7 +868,7 @@ fn shares(asked: &mut Asked) -> [f64; 3] {
 
 #[test]
 fn a_target_that_is_back_gets_its_share_little_by_little_whatever_the_balance() {
-    const SECOND: u64 = NANOSECONDS;
+    const SECOND: Nanos = Nanos::SECOND;
     let key = r#"{"consistent_hash": {"key": {"header": "x-key"}}}"#;
     for balance in [r#""random""#, r#""round_robin""#, key] {
         let mut asked = balanced(
@@ -903,7 +903,7 @@ fn who_fails_fast_attracts_nothing() {
         let mut failed = 0;
         for _ in 0..1000 {
             let mut flight = asked.get("/", &[]).flight.unwrap();
-            asked.now += 10_000_000;
+            asked.now += Nanos::from_millis(10);
             let fails = flight.target == FAILS;
             failed += u32::from(fails);
             // It answers at once, the others ten milliseconds later than the request came.

@@ -7,6 +7,7 @@ use pointsman_core::config::Config;
 use pointsman_core::decide::Worker;
 use pointsman_core::port::{Expected, Store};
 use pointsman_core::request::{Headers, Request};
+use pointsman_core::time::Nanos;
 use pointsman_core::verdict::Flight;
 use pointsman_fuzz::{Answered, EVERYTHING, Surroundings};
 use std::rc::Rc;
@@ -35,10 +36,10 @@ const WORKERS: usize = 3;
 /// So many ticks make more than a second, with these probes.
 const TICKS: usize = 200;
 
-/// In nanoseconds: less than a freed slot rests.
-const HANGS: u64 = 20_000_000_000;
+/// Less than a freed slot rests.
+const HANGS: Nanos = Nanos::from_secs(20);
 
-fn find_out(worker: &mut Worker, port: &mut Surroundings, now: u64) {
+fn find_out(worker: &mut Worker, port: &mut Surroundings, now: Nanos) {
     for _ in 0..TICKS {
         worker.tick(port, now);
     }
@@ -54,7 +55,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     };
     let mut workers: Vec<Worker> = (0..WORKERS).map(|_| worker()).collect();
     let mut under_way: Vec<(usize, Flight)> = Vec::new();
-    let mut now: u64 = 1_800_000_000_000_000_000;
+    let mut now = Nanos::from_secs(1_800_000_000);
     let mut found_out = [now; WORKERS];
     let mut damaged = false;
     for step in steps {
@@ -84,7 +85,8 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
                 }
             }
             Step::Clock(milliseconds) => {
-                let later = now.saturating_add_signed(i64::from(milliseconds) * 1_000_000);
+                let by = Nanos::from_millis(milliseconds.unsigned_abs().into());
+                let later = if milliseconds < 0 { now - by } else { now + by };
                 for (worker, found_out) in workers.iter_mut().zip(&mut found_out) {
                     if later.abs_diff(*found_out) > HANGS {
                         find_out(worker, &mut port, now);
@@ -125,7 +127,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
         workers[worker].landed(flight, true, &mut Answered(200), &mut port, now);
     }
     for _ in 0..TICKS {
-        now += 50_000_000;
+        now += Nanos::from_millis(50);
         for worker in &mut workers {
             worker.tick(&mut port, now);
         }

@@ -6,6 +6,7 @@ use arbitrary::Arbitrary;
 use pointsman_core::config::Config;
 use pointsman_core::decide::Worker;
 use pointsman_core::request::{Headers, Request};
+use pointsman_core::time::Nanos;
 use pointsman_core::verdict::{Change, Outcome};
 use pointsman_fuzz::{Answered, EVERYTHING, Surroundings};
 use std::rc::Rc;
@@ -44,7 +45,7 @@ libfuzzer_sys::fuzz_target!(|sent: Vec<Sent>| {
     let mut worker = Worker::new(config.clone(), [7; 16], 1, 2);
     let mut port = Surroundings::default();
     for (number, sent) in sent.into_iter().enumerate() {
-        let now = 1_800_000_000_000_000_000 + number as u64 * 1_000_000;
+        let now = Nanos::from_secs(1_800_000_000) + Nanos::from_millis(number as u64);
         if let Some(wire) = sent.wire {
             let _ = Headers::from_wire(wire);
         }
@@ -75,7 +76,7 @@ libfuzzer_sys::fuzz_target!(|sent: Vec<Sent>| {
                 sent.status % 2 == 0,
                 &mut Answered(sent.status),
                 &mut port,
-                now + 1,
+                now + Nanos::new(1),
             );
         }
     }
