@@ -42,7 +42,7 @@ struct Route {
 
 /// A request.
 #[derive(Debug)]
-struct Ask {
+struct ExchangeRequest {
     method: &'static str,
     host: &'static str,
     target: String,
@@ -52,7 +52,7 @@ struct Ask {
 /// What Envoy and Pointsman make of the same words.
 struct Difference {
     route: Route,
-    ask: Ask,
+    ask: ExchangeRequest,
     /// What shows it: the status, or the path that the backend gets.
     envoy: &'static str,
     ours: &'static str,
@@ -121,7 +121,7 @@ impl Site {
         Client::new(self.envoy.listener(listener).unwrap()).unwrap()
     }
 
-    fn ask(&self, client: &mut Client, ask: &Ask) -> Came {
+    fn ask(&self, client: &mut Client, ask: &ExchangeRequest) -> Came {
         let mut request = Request::builder()
             .method(ask.method)
             .uri(&ask.target)
@@ -394,7 +394,7 @@ fn route(rng: &mut Rng, number: usize) -> Route {
     Route { envoy, ours }
 }
 
-fn ask(rng: &mut Rng) -> Ask {
+fn ask(rng: &mut Rng) -> ExchangeRequest {
     let mut target = path(rng);
     if rng.u8(..4) == 0 {
         target.push('/');
@@ -412,7 +412,7 @@ fn ask(rng: &mut Rng) -> Ask {
             headers.push((name, one(rng, &VALUES)));
         }
     }
-    Ask {
+    ExchangeRequest {
         method: one(rng, &METHODS),
         host: one(rng, &HOSTS),
         target,
@@ -422,19 +422,22 @@ fn ask(rng: &mut Rng) -> Ask {
 
 /// Each with its reason.
 fn differences() -> Vec<Difference> {
-    let get = |target: &str, headers: &[(&'static str, &'static str)]| Ask {
+    let get = |target: &str, headers: &[(&'static str, &'static str)]| ExchangeRequest {
         method: "GET",
         host: "a.test",
         target: target.to_owned(),
         headers: headers.to_vec(),
     };
-    let row =
-        |envoy: Value, ours: Value, ask: Ask, theirs: &'static str, our: &'static str| Difference {
-            route: Route { envoy, ours },
-            ask,
-            envoy: theirs,
-            ours: our,
-        };
+    let row = |envoy: Value,
+               ours: Value,
+               ask: ExchangeRequest,
+               theirs: &'static str,
+               our: &'static str| Difference {
+        route: Route { envoy, ours },
+        ask,
+        envoy: theirs,
+        ours: our,
+    };
     let to = json!({ "cluster": "c0" });
     let gold = json!({ "exact": "gold" });
     vec![

@@ -11,7 +11,7 @@ use host_sim::envoy::{Deployment, Envoy, FILTER, PluginConfiguration, Wanted, in
 use host_sim::exchange::{Pairs, Response};
 use host_sim::module;
 use host_sim::world::World;
-use host_sim::world::stream::{Failure, Step, Stream};
+use host_sim::world::stream::{RequestOutcome, Stream, UpstreamFailure};
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
@@ -95,7 +95,7 @@ impl Simulated {
     }
 
     /// A request, on the workers in turn.
-    fn open(&mut self, path: &str) -> (Stream, Step) {
+    fn open(&mut self, path: &str) -> (Stream, RequestOutcome) {
         let headers: Pairs = [
             (":method", "GET"),
             (":scheme", "http"),
@@ -123,7 +123,7 @@ impl Site for Simulated {
     fn hold(&mut self, count: usize) {
         for _ in 0..count {
             let (mut stream, step) = self.open("/endless");
-            assert!(matches!(step, Step::Forward(_)), "{step:?}");
+            assert!(matches!(step, RequestOutcome::Forward(_)), "{step:?}");
             stream.response_headers(&answered(200), false);
             self.held.push(stream);
         }
@@ -154,11 +154,11 @@ impl Site for Simulated {
 
     fn serves(&mut self) -> bool {
         let (mut stream, step) = self.open("/whole");
-        if let Step::Forward(_) = step {
+        if let RequestOutcome::Forward(_) = step {
             stream.response(&answered(200));
         }
         stream.close();
-        matches!(step, Step::Forward(_))
+        matches!(step, RequestOutcome::Forward(_))
     }
 
     fn glance(&mut self) -> Duration {
@@ -380,22 +380,25 @@ fn counts_return_to_zero_after_a_million_requests_of_which_many_end_badly() {
     for request in 0..REQUESTS {
         let end = ENDS[rng.usize(..ENDS.len())];
         let (mut stream, step) = site.open(&format!("/{end}"));
-        assert!(matches!(step, Step::Forward(_)), "{end}: {step:?}");
+        assert!(
+            matches!(step, RequestOutcome::Forward(_)),
+            "{end}: {step:?}"
+        );
         match end {
             "torn" => {
                 stream.response_headers(&answered(200), false);
                 stream.breaks();
             }
             "gone" => {
-                stream.fails(Failure::Closed);
+                stream.fails(UpstreamFailure::Closed);
                 stream.close();
             }
             "nobody" => {
-                stream.fails(Failure::Unreachable);
+                stream.fails(UpstreamFailure::Unreachable);
                 stream.close();
             }
             "nowhere" => {
-                stream.fails(Failure::NoCluster);
+                stream.fails(UpstreamFailure::NoCluster);
                 stream.close();
             }
             "silent" => stream.leaves(),

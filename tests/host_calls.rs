@@ -2,8 +2,8 @@
 //! host calls back into the VM to allocate what it returns.
 
 use host_sim::exchange::{Pairs, Response};
-use host_sim::world::stream::Step;
-use host_sim::world::{Callback, Calls, World};
+use host_sim::world::stream::RequestOutcome;
+use host_sim::world::{Callback, HostCalls, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -97,12 +97,12 @@ fn without_more_than_headers() -> Value {
 #[derive(Default)]
 struct Costs {
     requests: u32,
-    calls: BTreeMap<Callback, Calls>,
+    calls: BTreeMap<Callback, HostCalls>,
     most: BTreeMap<Callback, u32>,
 }
 
 impl Costs {
-    fn add(&mut self, calls: BTreeMap<Callback, Calls>) {
+    fn add(&mut self, calls: BTreeMap<Callback, HostCalls>) {
         self.requests += 1;
         for (callback, calls) in calls {
             let most = self.most.entry(callback).or_default();
@@ -147,7 +147,7 @@ fn costs(
     configuration: &Value,
     path: &str,
     session: &str,
-    expect: impl Fn(&Step) -> bool,
+    expect: impl Fn(&RequestOutcome) -> bool,
 ) -> Costs {
     let configuration = configuration.to_string();
     let builder = World::builder()
@@ -169,7 +169,7 @@ fn costs(
         world.take_calls();
         let mut stream = worker.open_from(&headers, SocketAddr::from(([10, 0, 0, client], 50_000)));
         let step = stream.request();
-        if let Step::Forward(headers) = &step {
+        if let RequestOutcome::Forward(headers) = &step {
             let endpoint = headers
                 .iter()
                 .find(|(name, _)| name == b"x-pointsman-endpoint");
@@ -206,8 +206,8 @@ fn request(path: &str, cookies: &str) -> Pairs {
 
 const PATH: &str = "/users/7?region=eu";
 
-fn forwards(step: &Step) -> bool {
-    let Step::Forward(headers) = step else {
+fn forwards(step: &RequestOutcome) -> bool {
+    let RequestOutcome::Forward(headers) = step else {
         return false;
     };
     headers.contains(&(b":path".to_vec(), b"/people/7?region=eu".to_vec()))
@@ -258,8 +258,8 @@ fn a_request_with_everything_makes_4_calls_that_return_bytes_on_its_way_in_and_2
 fn a_sticky_hit_keeps_within_the_same() {
     let configuration = everything();
     let session = session(&configuration);
-    let in_session = |step: &Step| {
-        let Step::Forward(headers) = step else {
+    let in_session = |step: &RequestOutcome| {
+        let RequestOutcome::Forward(headers) = step else {
             return false;
         };
         forwards(step)
@@ -278,7 +278,7 @@ fn a_sticky_hit_keeps_within_the_same() {
 
 #[test]
 fn a_refusal_keeps_within_the_same() {
-    let refused = |step: &Step| matches!(step, Step::Reply(answer) if answer.status == 429);
+    let refused = |step: &RequestOutcome| matches!(step, RequestOutcome::Reply(answer) if answer.status == 429);
     assert_within_the_promise(&costs("a refusal", &everything(), "/limited", "", refused));
 }
 

@@ -7,11 +7,11 @@ use host_sim::backend::{Answer, Backend};
 use host_sim::client::Client;
 use host_sim::envoy::fleet::{Fleet, Member};
 use host_sim::envoy::{Deployment, Envoy, PluginConfiguration, Wanted, install};
-use host_sim::exchange::{Ask, Host, Pairs, Response};
+use host_sim::exchange::{ExchangeRequest, Host, Pairs, Response};
 use host_sim::module;
 use host_sim::world::proxy::Clusters;
-use host_sim::world::stream::{Failure, Step, Stream};
-use host_sim::world::{Outcome, World};
+use host_sim::world::stream::{RequestOutcome, Stream, UpstreamFailure};
+use host_sim::world::{HttpCallOutcome, World};
 use http_body_util::Full;
 use hyper::Request;
 use pointsman_tests::{Then, read_until, server};
@@ -136,14 +136,14 @@ impl Simulated {
         ];
         let headers = headers.map(|(name, value)| (name.into(), value.into()));
         let mut stream = self.0.open(0, &headers.into());
-        assert!(matches!(stream.request(), Step::Forward(_)));
+        assert!(matches!(stream.request(), RequestOutcome::Forward(_)));
         stream
     }
 }
 
 impl Site for Simulated {
     fn send(&mut self, headers: &[(&str, &str)]) -> (Response, Option<Pairs>) {
-        let told = self.0.exchange(&Ask {
+        let told = self.0.exchange(&ExchangeRequest {
             method: b"GET".to_vec(),
             scheme: b"http".to_vec(),
             authority: b"probe".to_vec(),
@@ -180,13 +180,16 @@ impl Site for Simulated {
                     .find(|(name, _)| name == b"x-pointsman-endpoint");
                 match &*call.cluster {
                     "pair" if endpoint.is_some_and(|(_, value)| value == PAIR[0].as_bytes()) => {
-                        self.0.end_http_call(call.token, &Outcome::Answer(fine()))
+                        self.0
+                            .end_http_call(call.token, &HttpCallOutcome::Answer(fine()))
                     }
-                    "up" => self.0.end_http_call(call.token, &Outcome::Answer(fine())),
-                    "gone" | "pair" | "nobody" => {
-                        self.0.end_http_call(call.token, &Outcome::Unreachable)
-                    }
-                    "torn" => self.0.end_http_call(call.token, &Outcome::Broken),
+                    "up" => self
+                        .0
+                        .end_http_call(call.token, &HttpCallOutcome::Answer(fine())),
+                    "gone" | "pair" | "nobody" => self
+                        .0
+                        .end_http_call(call.token, &HttpCallOutcome::Unreachable),
+                    "torn" => self.0.end_http_call(call.token, &HttpCallOutcome::Broken),
                     _ => true,
                 };
             }
@@ -234,10 +237,10 @@ impl Site for Simulated {
                 stream.response_body(4, false);
                 stream.response_trailers(&vec![(b"grpc-status".to_vec(), b"14".to_vec())]);
             }
-            (End::Answered, "nowhere") => drop(stream.fails(Failure::NoCluster)),
-            (End::Answered, "nobody") => drop(stream.fails(Failure::Unreachable)),
-            (End::Answered, "gone") => drop(stream.fails(Failure::Closed)),
-            (End::Answered, "slow") => drop(stream.fails(Failure::TimedOut)),
+            (End::Answered, "nowhere") => drop(stream.fails(UpstreamFailure::NoCluster)),
+            (End::Answered, "nobody") => drop(stream.fails(UpstreamFailure::Unreachable)),
+            (End::Answered, "gone") => drop(stream.fails(UpstreamFailure::Closed)),
+            (End::Answered, "slow") => drop(stream.fails(UpstreamFailure::TimedOut)),
             (End::Answered, _) => drop(stream.response(&fine())),
         }
         stream.close();

@@ -5,10 +5,10 @@
 
 use host_sim::envoy::{Wanted, install};
 use host_sim::envoy_host::EnvoyHost;
-use host_sim::exchange::{Ask, Host, Pairs, Response};
+use host_sim::exchange::{ExchangeRequest, Host, Pairs, Response};
 use host_sim::module;
 use host_sim::world::World;
-use host_sim::world::stream::Step;
+use host_sim::world::stream::RequestOutcome;
 use pointsman_tests::{PATIENCE, until};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -375,14 +375,16 @@ fn live(world: &World, worker: usize, hostile: &Hostile) {
     };
     if hostile.life > Life::Left {
         let step = stream.request();
-        if let Step::Forward(headers) = &step {
+        if let RequestOutcome::Forward(headers) = &step {
             assert_well_formed(headers, &hostile.request);
             assert_chosen(headers, None);
         }
         let response = match &step {
-            Step::Wait => panic!("it waits"),
-            Step::Reply(response) => Some(response.clone()),
-            Step::Forward(_) => (hostile.life > Life::Aborted).then(|| stream.response(&upstream)),
+            RequestOutcome::Wait => panic!("it waits"),
+            RequestOutcome::Reply(response) => Some(response.clone()),
+            RequestOutcome::Forward(_) => {
+                (hostile.life > Life::Aborted).then(|| stream.response(&upstream))
+            }
         };
         if let Some(response) = response {
             // Every pool has a target, so this would be a failure of the filter.
@@ -398,7 +400,7 @@ fn live(world: &World, worker: usize, hostile: &Hostile) {
                 shown.is_some_and(|(_, value)| value.starts_with(TOKEN.as_bytes()))
                     || decision.is_none()
             );
-            if let Step::Forward(headers) = &step {
+            if let RequestOutcome::Forward(headers) = &step {
                 assert_chosen(headers, decision.as_ref());
             }
         }
@@ -537,7 +539,7 @@ fn upstream_headers_never_take_effect(host: &mut dyn Host) {
     for (path, to_a_pool) in FORGED {
         for (number, headers) in forgeries().into_iter().enumerate() {
             let told = host
-                .exchange(&Ask {
+                .exchange(&ExchangeRequest {
                     method: b"GET".to_vec(),
                     scheme: b"http".to_vec(),
                     authority: b"b".to_vec(),

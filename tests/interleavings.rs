@@ -4,7 +4,7 @@
 
 use fastrand::Rng;
 use host_sim::exchange::Pairs;
-use host_sim::world::stream::Step;
+use host_sim::world::stream::RequestOutcome;
 use host_sim::world::{Builder, Worker, World};
 use serde_json::json;
 
@@ -37,7 +37,7 @@ fn ask(worker: &Worker) -> bool {
     .map(|(name, value)| (name.into(), value.into()))
     .into();
     let mut stream = worker.open(&headers);
-    let Step::Reply(answer) = stream.request() else {
+    let RequestOutcome::Reply(answer) = stream.request() else {
         panic!("every request is answered")
     };
     stream.close();

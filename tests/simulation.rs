@@ -3,7 +3,7 @@
 //!
 //! `cargo test -p pointsman-tests --test simulation -- canary` runs one.
 
-use host_sim::simulation::measure::{Measure, Part};
+use host_sim::simulation::measure::{Measure, Scope};
 use host_sim::simulation::scenario::Scenario;
 use host_sim::simulation::{self, Chooser, summary};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -85,7 +85,7 @@ fn against_the_oracle() -> Result<(), Failed> {
             let scenario = heavy_tail(balance, seed);
             let run = simulation::run(&scenario, chooser).map_err(|error| format!("{error:#}"))?;
             Measure::Latency(990)
-                .of(&run, &Part::default())
+                .of(&run, &Scope::default())
                 .ok_or("no requests".to_owned())
         };
         let oracle = p99("round_robin", Chooser::Oracle)?;

@@ -13,14 +13,14 @@ const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 
 /// Why there is no configuration.
 #[derive(Debug)]
-pub enum Failure {
+pub enum LoadError {
     /// The file cannot be read. The caller's fault or the machine's.
     Unreadable(io::Error),
     /// Its author's.
     Problems(Problems),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(error) => error.fmt(f),
@@ -29,22 +29,22 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for LoadError {}
 
-impl From<Problems> for Failure {
+impl From<Problems> for LoadError {
     fn from(problems: Problems) -> Self {
         Self::Problems(problems)
     }
 }
 
 /// Loads the configuration in a file.
-pub fn load(path: &Path) -> Result<Config, Failure> {
+pub fn load(path: &Path) -> Result<Config, LoadError> {
     Ok(Config::from_value(&read(path)?)?)
 }
 
 /// The tree in a file: of an Envoy configuration, that of its one Wasm filter.
-pub fn read(path: &Path) -> Result<Value, Failure> {
-    let text = fs::read_to_string(path).map_err(Failure::Unreadable)?;
+pub fn read(path: &Path) -> Result<Value, LoadError> {
+    let text = fs::read_to_string(path).map_err(LoadError::Unreadable)?;
     Ok(within_envoy(parse(&text)?)?)
 }
 

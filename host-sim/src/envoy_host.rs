@@ -21,7 +21,7 @@
 use crate::backend::{Answer, Backend, Received};
 use crate::envoy::fleet::{Fleet, Member};
 use crate::envoy::{Deployment, Envoy, Program};
-use crate::exchange::{Ask, Host, Pairs, Response, Told};
+use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs, Response};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -128,7 +128,7 @@ impl EnvoyHost {
     }
 
     /// The bytes of a request, as they go over the wire.
-    fn request(&self, ask: &Ask) -> Vec<u8> {
+    fn request(&self, ask: &ExchangeRequest) -> Vec<u8> {
         let roll = ask
             .roll
             .map_or(String::new(), |roll| format!(";roll={roll}"));
@@ -199,7 +199,7 @@ impl EnvoyHost {
 }
 
 impl EnvoyClient<'_> {
-    fn try_exchange(&mut self, ask: &Ask) -> Result<Told> {
+    fn try_exchange(&mut self, ask: &ExchangeRequest) -> Result<ExchangeResult> {
         let host = self.host;
         host.fleet.answer(&Answer::With(ask.upstream.clone()));
         host.own.answer(Answer::With(ask.upstream.clone()));
@@ -238,7 +238,7 @@ impl EnvoyClient<'_> {
             }
         };
         let member = asked.as_ref().and_then(|(member, _)| *member);
-        Ok(Told {
+        Ok(ExchangeResult {
             upstream_cluster: member.map(|member| member.cluster.clone()),
             upstream_endpoint: member.and_then(|member| member.endpoint.clone()),
             upstream_headers: asked.map(|(_, received)| host.told(received.headers)),
@@ -252,7 +252,7 @@ impl EnvoyClient<'_> {
 }
 
 impl Host for EnvoyClient<'_> {
-    fn exchange(&mut self, ask: &Ask) -> Result<Told, String> {
+    fn exchange(&mut self, ask: &ExchangeRequest) -> Result<ExchangeResult, String> {
         self.try_exchange(ask).map_err(|error| format!("{error:#}"))
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// A host that runs the filter with one configuration.
 pub trait Host {
     /// Sends one request and waits for its end.
-    fn exchange(&mut self, ask: &Ask) -> Result<Told, String>;
+    fn exchange(&mut self, ask: &ExchangeRequest) -> Result<ExchangeResult, String>;
     /// Lets time pass: virtual time in the simulator, real time in an Envoy.
     fn advance(&mut self, by: Duration);
     /// Drops the connections that the client kept: the next request may come to another worker.
@@ -23,7 +23,7 @@ pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A request, and what the backend will answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ask {
+pub struct ExchangeRequest {
     /// `GET`
     pub method: Vec<u8>,
     /// `http` or `https`
@@ -56,7 +56,7 @@ pub struct Response {
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct ExchangeResult {
     /// What the client got.
     pub response: Response,
     /// What the backend got, pseudo-headers included, without what the proxy adds by itself; None:

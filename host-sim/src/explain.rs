@@ -1,7 +1,7 @@
 //! What happened to one request, as the one object that `explain --json` prints and that a request
 //! test compares.
 
-use crate::exchange::{Ask, Pairs, Told};
+use crate::exchange::{ExchangeRequest, ExchangeResult, Pairs};
 use pointsman_core::client_ip::Client;
 use pointsman_core::config::Config;
 use pointsman_core::port::Connection;
@@ -35,7 +35,11 @@ pub const TRACE_KEYS: [&str; 3] = ["name", "matched", "failed"];
 /// An error says that the filter's account of its decision is not what the host saw happen, or not
 /// what a look at the routes one by one finds: the filter or the proxy is wrong, never the one who
 /// asked.
-pub fn object(config: &Config, ask: &Ask, told: &Told) -> Result<Map<String, Value>, String> {
+pub fn object(
+    config: &Config,
+    ask: &ExchangeRequest,
+    told: &ExchangeResult,
+) -> Result<Map<String, Value>, String> {
     agrees(told)?;
     let (route, trace) = trace(config, ask);
     if told.decision["route"] != route {
@@ -58,7 +62,7 @@ pub fn object(config: &Config, ask: &Ask, told: &Told) -> Result<Map<String, Val
 }
 
 /// The route that matches, and what was looked at until then.
-fn trace(config: &Config, ask: &Ask) -> (Value, Value) {
+fn trace(config: &Config, ask: &ExchangeRequest) -> (Value, Value) {
     let (found, looked) = with_request(config, ask, |request, client| {
         route::scan(&config.routes, request, client)
     });
@@ -76,7 +80,7 @@ fn trace(config: &Config, ask: &Ask) -> (Value, Value) {
 /// Looks at a request as it reaches the filter, and at its client.
 pub fn with_request<T>(
     config: &Config,
-    ask: &Ask,
+    ask: &ExchangeRequest,
     look: impl FnOnce(&Request, &mut AskClient) -> T,
 ) -> T {
     let headers = Headers::from_pairs(&request_headers(ask));
@@ -86,7 +90,7 @@ pub fn with_request<T>(
 }
 
 /// The header map of a request, as it reaches the filter.
-pub fn request_headers(ask: &Ask) -> Pairs {
+pub fn request_headers(ask: &ExchangeRequest) -> Pairs {
     let pseudo = [
         (&b":method"[..], &ask.method),
         (b":scheme", &ask.scheme),
@@ -110,7 +114,7 @@ impl Connection for Source {
 }
 
 /// Holds what the filter said against what happened.
-fn agrees(told: &Told) -> Result<(), String> {
+fn agrees(told: &ExchangeResult) -> Result<(), String> {
     let said = |key: &str| told.decision[key].as_str();
     let action = said("action").ok_or_else(|| {
         format!(
@@ -169,8 +173,8 @@ mod tests {
     use super::*;
     use crate::exchange::Response;
 
-    fn told(decision: Value, cluster: Option<&str>, status: u16) -> Told {
-        Told {
+    fn told(decision: Value, cluster: Option<&str>, status: u16) -> ExchangeResult {
+        ExchangeResult {
             response: Response {
                 status,
                 headers: vec![(b"a".to_vec(), b"\xff=\"1\"".to_vec())],
@@ -192,7 +196,7 @@ mod tests {
         Config::load(config.to_string().as_bytes()).unwrap()
     }
 
-    fn ask(client: &str) -> Ask {
+    fn ask(client: &str) -> ExchangeRequest {
         let mut ask =
             crate::request_test::ask(b"GET", b"http://h/", told(Value::Null, None, 200).response)
                 .unwrap();

@@ -21,15 +21,15 @@ pub mod summary;
 pub mod traffic;
 
 use crate::exchange::{Pairs, Response};
-use crate::world::metrics::Value;
-use crate::world::stream::{Failure, Step, Stream};
-use crate::world::{Outcome, World};
+use crate::world::metrics::MetricValue;
+use crate::world::stream::{RequestOutcome, Stream, UpstreamFailure};
+use crate::world::{HttpCallOutcome, World};
 use anyhow::{Result, anyhow};
-use backend::{Arrived, Backend, Begun, Job, Reach, Ticket};
-use measure::Judged;
+use backend::{Arrived, Begun, Job, Reach, Server, Ticket};
+use measure::Verdict;
 use pointsman_core::hash::mixed;
 use record::{LEFT, Record, Sample, TargetSample};
-use scenario::{Fault, Scenario, Target, What};
+use scenario::{FaultKind, Scenario, ScheduledFault, Target};
 use slab::Slab;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -78,7 +78,7 @@ pub fn run(scenario: &Scenario, chooser: Chooser) -> Result<Run> {
 }
 
 /// Holds a run against what its scenario expects.
-pub fn judge(scenario: &Scenario, run: &Run) -> Vec<Judged> {
+pub fn judge(scenario: &Scenario, run: &Run) -> Vec<Verdict> {
     scenario
         .expect
         .iter()
@@ -118,7 +118,7 @@ enum Event {
     /// A probe finds nobody.
     Unreachable(u32),
     /// A fault begins.
-    Fault(usize),
+    ScheduledFault(usize),
     /// A fault is over.
     Over(usize),
     /// A look at everything.
@@ -218,7 +218,7 @@ struct Engine<'s> {
     requests: Slab<Request>,
     /// How many requests there ever were.
     number: u64,
-    targets: Vec<Backend<Owner>>,
+    targets: Vec<Server<Owner>>,
     /// Where each of them is.
     addresses: Vec<String>,
     /// Which part of a target's probes is lost.
@@ -259,7 +259,7 @@ impl<'s> Engine<'s> {
             targets: scenario
                 .targets
                 .iter()
-                .map(|target| Backend::new(target.model))
+                .map(|target| Server::new(target.model))
                 .collect(),
             addresses: scenario.targets.iter().enumerate().map(address).collect(),
             probe_loss: vec![0.0; scenario.targets.len()],
@@ -272,7 +272,7 @@ impl<'s> Engine<'s> {
             refused: Vec::new(),
         };
         for (number, fault) in scenario.faults.iter().enumerate() {
-            engine.at(fault.at, Event::Fault(number));
+            engine.at(fault.at, Event::ScheduledFault(number));
             if let Some(until) = fault.until {
                 engine.at(until, Event::Over(number));
             }
@@ -343,9 +343,10 @@ impl<'s> Engine<'s> {
             Event::NoConnection(id) => self.no_connection(id),
             Event::Leave(id) => self.leave(id),
             Event::Unreachable(token) => {
-                self.world.end_http_call(token, &Outcome::Unreachable);
+                self.world
+                    .end_http_call(token, &HttpCallOutcome::Unreachable);
             }
-            Event::Fault(number) => self.fault(&self.scenario.faults[number]),
+            Event::ScheduledFault(number) => self.fault(&self.scenario.faults[number]),
             Event::Over(number) => self.over(&self.scenario.faults[number]),
             Event::Sample => {
                 self.sample();
@@ -386,18 +387,18 @@ impl<'s> Engine<'s> {
                 let headers = personal.as_ref().unwrap_or(&traffic.headers);
                 let mut stream = self.world.workers()[worker].open_from(headers, client.address);
                 let tries = match stream.request() {
-                    Step::Forward(headers) => {
+                    RequestOutcome::Forward(headers) => {
                         route(self.scenario, &self.clusters, &headers, &mut self.random)
                     }
-                    Step::Reply(response) => {
+                    RequestOutcome::Reply(response) => {
                         stream.close();
                         return self.record(&request, response.status, true);
                     }
                     // Nothing will ever become of it, and nobody is told.
-                    Step::Wait => Vec::new(),
+                    RequestOutcome::Wait => Vec::new(),
                 };
                 if tries.is_empty() {
-                    let response = stream.fails(Failure::NoCluster);
+                    let response = stream.fails(UpstreamFailure::NoCluster);
                     stream.close();
                     return self.record(&request, response.status, false);
                 }
@@ -421,7 +422,7 @@ impl<'s> Engine<'s> {
 
     /// The target that will answer the request first.
     fn foresee(&self, request: &Request) -> u16 {
-        let answered = |target: &Backend<Owner>| {
+        let answered = |target: &Server<Owner>| {
             let job = Job {
                 owner: (),
                 service: target.model.service.draw(&mut request.random.clone()),
@@ -520,7 +521,7 @@ impl<'s> Engine<'s> {
             Owner::Request(id) => self.answer(id, End::Status(status)),
             Owner::Probe(token) => {
                 self.world
-                    .end_http_call(token, &Outcome::Answer(bare(status)));
+                    .end_http_call(token, &HttpCallOutcome::Answer(bare(status)));
             }
         }
     }
@@ -544,9 +545,9 @@ impl<'s> Engine<'s> {
             Some(mut stream) => {
                 let response = match end {
                     End::Status(status) => stream.response(&bare(status)),
-                    End::NoConnection => stream.fails(Failure::Unreachable),
-                    End::Lost => stream.fails(Failure::Closed),
-                    End::TimedOut => stream.fails(Failure::TimedOut),
+                    End::NoConnection => stream.fails(UpstreamFailure::Unreachable),
+                    End::Lost => stream.fails(UpstreamFailure::Closed),
+                    End::TimedOut => stream.fails(UpstreamFailure::TimedOut),
                 };
                 stream.close();
                 response.status
@@ -630,7 +631,8 @@ impl<'s> Engine<'s> {
                     Arrived::Begun(begun) => self.begun(target, begun),
                     Arrived::Waits => {}
                     Arrived::Overflow => {
-                        self.world.end_http_call(token, &Outcome::Answer(bare(503)));
+                        self.world
+                            .end_http_call(token, &HttpCallOutcome::Answer(bare(503)));
                     }
                 }
             }
@@ -639,25 +641,27 @@ impl<'s> Engine<'s> {
 
     // Faults.
 
-    fn fault(&mut self, fault: &Fault) {
+    fn fault(&mut self, fault: &ScheduledFault) {
         match fault.what {
-            What::Refused(target) => {
+            FaultKind::Refused(target) => {
                 self.targets[target].reach = Reach::Refused;
                 for owner in self.targets[target].reset() {
                     self.lost(owner);
                 }
             }
-            What::Silent(target) => {
+            FaultKind::Silent(target) => {
                 self.targets[target].reach = Reach::Silent;
                 self.targets[target].hang();
             }
-            What::Hang(target) => self.targets[target].hang(),
-            What::Slow(target, times) => self.targets[target].slow = times,
-            What::Fail(target, status, share) => self.targets[target].fails = Some((status, share)),
-            What::LoseProbes(target, share) => self.probe_loss[target] = share,
-            What::Trap(worker) => self.world.kill(worker),
-            What::Jump(nanoseconds) => self.world.proxy().jump(nanoseconds),
-            What::Reload(ref configuration) => {
+            FaultKind::Hang(target) => self.targets[target].hang(),
+            FaultKind::Slow(target, times) => self.targets[target].slow = times,
+            FaultKind::Fail(target, status, share) => {
+                self.targets[target].fails = Some((status, share))
+            }
+            FaultKind::LoseProbes(target, share) => self.probe_loss[target] = share,
+            FaultKind::Trap(worker) => self.world.kill(worker),
+            FaultKind::Jump(nanoseconds) => self.world.proxy().jump(nanoseconds),
+            FaultKind::Reload(ref configuration) => {
                 if let Err(failed) = self.world.reload(configuration) {
                     self.refused.push(failed.to_string());
                 }
@@ -665,19 +669,19 @@ impl<'s> Engine<'s> {
         }
     }
 
-    fn over(&mut self, fault: &Fault) {
+    fn over(&mut self, fault: &ScheduledFault) {
         match fault.what {
-            What::Refused(target) => self.targets[target].reach = Reach::Up,
-            What::Silent(target) | What::Hang(target) => {
+            FaultKind::Refused(target) => self.targets[target].reach = Reach::Up,
+            FaultKind::Silent(target) | FaultKind::Hang(target) => {
                 self.targets[target].reach = Reach::Up;
                 for begun in self.targets[target].go_on(self.now) {
                     self.begun(target, begun);
                 }
             }
-            What::Slow(target, _) => self.targets[target].slow = 1.0,
-            What::Fail(target, ..) => self.targets[target].fails = None,
-            What::LoseProbes(target, _) => self.probe_loss[target] = 0.0,
-            What::Trap(_) | What::Jump(_) | What::Reload(_) => {}
+            FaultKind::Slow(target, _) => self.targets[target].slow = 1.0,
+            FaultKind::Fail(target, ..) => self.targets[target].fails = None,
+            FaultKind::LoseProbes(target, _) => self.probe_loss[target] = 0.0,
+            FaultKind::Trap(_) | FaultKind::Jump(_) | FaultKind::Reload(_) => {}
         }
     }
 
@@ -686,7 +690,8 @@ impl<'s> Engine<'s> {
         match owner {
             Owner::Request(id) => self.answer(id, End::Lost),
             Owner::Probe(token) => {
-                self.world.end_http_call(token, &Outcome::Unreachable);
+                self.world
+                    .end_http_call(token, &HttpCallOutcome::Unreachable);
             }
         }
     }
@@ -719,9 +724,9 @@ impl<'s> Engine<'s> {
 
     fn into_run(self) -> Run {
         let proxy = self.world.proxy();
-        let numbers = |(name, value): (&str, &Value)| match value {
-            Value::Number(number) => Some((name.to_owned(), *number)),
-            Value::Samples(_) => None,
+        let numbers = |(name, value): (&str, &MetricValue)| match value {
+            MetricValue::Number(number) => Some((name.to_owned(), *number)),
+            MetricValue::Samples(_) => None,
         };
         let metrics = proxy.metrics().all().filter_map(numbers).collect();
         let log = proxy

@@ -65,7 +65,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stream::Stream;
 use vm::Vm;
-pub use vm::{Callback, Calls, HttpCall, Outcome};
+pub use vm::{Callback, HostCalls, HttpCall, HttpCallOutcome};
 
 /// When a world begins unless it is told: 2026-01-01, in seconds since 1970.
 const START: Duration = Duration::from_secs(1_767_225_600);
@@ -232,7 +232,7 @@ impl World {
     }
 
     /// Ends an HTTP call. False: no such call waits.
-    pub fn end_http_call(&self, token: u32, outcome: &Outcome) -> bool {
+    pub fn end_http_call(&self, token: u32, outcome: &HttpCallOutcome) -> bool {
         self.vms().any(|vm| vm.end_http_call(token, outcome))
     }
 
@@ -241,8 +241,8 @@ impl World {
     }
 
     /// The host calls since this was last asked, of all workers.
-    pub fn take_calls(&self) -> BTreeMap<Callback, Calls> {
-        let mut sum: BTreeMap<Callback, Calls> = BTreeMap::new();
+    pub fn take_calls(&self) -> BTreeMap<Callback, HostCalls> {
+        let mut sum: BTreeMap<Callback, HostCalls> = BTreeMap::new();
         for worker in &self.workers {
             for (callback, calls) in worker.0.take_calls() {
                 let entry = sum.entry(callback).or_default();
@@ -272,7 +272,7 @@ impl Worker {
         Stream::open(&self.0, headers, source)
     }
 
-    /// From now on refuses host calls of these kinds (those of [`Calls::of`]), and no others.
+    /// From now on refuses host calls of these kinds (those of [`HostCalls::of`]), and no others.
     pub fn refuse(&self, kinds: &[&'static str]) {
         self.0.refuse(kinds);
     }

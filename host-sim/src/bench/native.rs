@@ -9,7 +9,7 @@ use crate::exchange::{Pairs, Response};
 use crate::simulation::scenario::Scenario;
 use crate::simulation::{self, Chooser};
 use crate::world::shared_data::SharedData;
-use crate::world::stream::Step;
+use crate::world::stream::RequestOutcome;
 use crate::world::{Callback, Worker as Simulated, World};
 use anyhow::{Context, Result, anyhow, ensure};
 use pointsman_core::config::Config;
@@ -122,7 +122,7 @@ fn live(worker: &Simulated, headers: &Pairs) -> bool {
         body: b"ok\n".to_vec(),
     };
     let mut stream = worker.open(headers);
-    let forwarded = matches!(stream.request(), Step::Forward(_));
+    let forwarded = matches!(stream.request(), RequestOutcome::Forward(_));
     if forwarded {
         stream.response(&upstream);
     }

@@ -9,7 +9,7 @@ use pointsman_core::route::{Block, HostMatch};
 
 /// The requests that meet all of this.
 #[derive(Clone, Debug)]
-pub struct Case<'c> {
+pub struct RequestSet<'c> {
     /// Any of these; empty: any.
     pub hosts: Vec<&'c HostMatch>,
     /// None: any.
@@ -19,16 +19,16 @@ pub struct Case<'c> {
     /// Any of these; empty: any.
     pub methods: Vec<&'c [u8]>,
     /// All of these: those of headers, then of cookies, then of the query, each in its order.
-    pub needs: Vec<Need<'c>>,
+    pub needs: Vec<Requirement<'c>>,
     /// Any of these; empty: any.
     pub client_ip: Vec<Network>,
 }
 
 /// What is asked of the values of one name.
 #[derive(Clone, Copy, Debug)]
-pub struct Need<'c> {
+pub struct Requirement<'c> {
     /// Where the values stand.
-    pub kind: Kind,
+    pub kind: ValueSource,
     /// Its place in its list.
     pub at: usize,
     /// The name of the values.
@@ -41,7 +41,7 @@ pub struct Need<'c> {
 
 /// Where named values stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueSource {
     /// In the headers.
     Header,
     /// In the cookies.
@@ -50,30 +50,30 @@ pub enum Kind {
     Query,
 }
 
-impl Kind {
+impl ValueSource {
     /// The key in a block.
     pub fn key(self) -> &'static str {
         match self {
-            Kind::Header => "headers",
-            Kind::Cookie => "cookies",
-            Kind::Query => "query",
+            ValueSource::Header => "headers",
+            ValueSource::Cookie => "cookies",
+            ValueSource::Query => "query",
         }
     }
 }
 
-impl<'c> Case<'c> {
+impl<'c> RequestSet<'c> {
     /// The requests that a block matches.
-    pub fn of(block: &'c Block) -> Case<'c> {
+    pub fn of(block: &'c Block) -> RequestSet<'c> {
         let lists = [
-            (Kind::Header, &block.headers),
-            (Kind::Cookie, &block.cookies),
-            (Kind::Query, &block.query),
+            (ValueSource::Header, &block.headers),
+            (ValueSource::Cookie, &block.cookies),
+            (ValueSource::Query, &block.query),
         ];
         let needs = lists.into_iter().flat_map(|(kind, conditions)| {
             let conditions = conditions.iter().enumerate();
-            conditions.map(move |(at, condition)| Need::of(kind, at, condition))
+            conditions.map(move |(at, condition)| Requirement::of(kind, at, condition))
         });
-        Case {
+        RequestSet {
             hosts: block.hosts.iter().collect(),
             path: block.path.as_ref(),
             scheme: block.scheme.as_deref(),
@@ -84,13 +84,17 @@ impl<'c> Case<'c> {
     }
 
     /// Whether every request of this is one of `outer`'s.
-    pub fn within(&self, outer: &Case) -> bool {
+    pub fn within(&self, outer: &RequestSet) -> bool {
         self.within_but_for(outer, 0).is_some()
     }
 
     /// The needs of `outer`, at most `most`, without which every request of this would be one of
     /// `outer`'s.
-    pub fn within_but_for<'o>(&self, outer: &Case<'o>, most: usize) -> Option<Vec<Need<'o>>> {
+    pub fn within_but_for<'o>(
+        &self,
+        outer: &RequestSet<'o>,
+        most: usize,
+    ) -> Option<Vec<Requirement<'o>>> {
         let host = |inner: &&HostMatch| outer.hosts.iter().any(|outer| host_within(inner, outer));
         let hosts = outer.hosts.is_empty()
             || outer.hosts.contains(&&HostMatch::Any)
@@ -123,7 +127,7 @@ impl<'c> Case<'c> {
         if !within {
             return None;
         }
-        let unmet = |outer: &&Need| !self.needs.iter().any(|inner| inner.implies(outer));
+        let unmet = |outer: &&Requirement| !self.needs.iter().any(|inner| inner.implies(outer));
         let unmet: Vec<_> = outer
             .needs
             .iter()
@@ -135,7 +139,7 @@ impl<'c> Case<'c> {
     }
 
     /// Two of the needs that cannot both hold.
-    pub fn contradiction(&self) -> Option<(&Need<'c>, &Need<'c>)> {
+    pub fn contradiction(&self) -> Option<(&Requirement<'c>, &Requirement<'c>)> {
         let mut later = self.needs.iter().enumerate();
         later.find_map(|(at, need)| {
             let earlier = self
@@ -149,8 +153,8 @@ impl<'c> Case<'c> {
 
     /// The parts for each item of a list that has several: their union is this. None: there is no
     /// such list.
-    pub fn parts(&self) -> Option<Vec<Case<'c>>> {
-        let part = |change: &dyn Fn(&mut Case<'c>)| {
+    pub fn parts(&self) -> Option<Vec<RequestSet<'c>>> {
+        let part = |change: &dyn Fn(&mut RequestSet<'c>)| {
             let mut part = self.clone();
             change(&mut part);
             part
@@ -171,9 +175,9 @@ impl<'c> Case<'c> {
     }
 
     /// Those requests of this that do not meet a need.
-    pub fn without(&self, need: Need<'c>) -> Case<'c> {
+    pub fn without(&self, need: Requirement<'c>) -> RequestSet<'c> {
         let mut rest = self.clone();
-        rest.needs.push(Need {
+        rest.needs.push(Requirement {
             some: !need.some,
             ..need
         });
@@ -181,13 +185,13 @@ impl<'c> Case<'c> {
     }
 }
 
-impl<'c> Need<'c> {
-    fn of(kind: Kind, at: usize, condition: &'c Condition) -> Need<'c> {
+impl<'c> Requirement<'c> {
+    fn of(kind: ValueSource, at: usize, condition: &'c Condition) -> Requirement<'c> {
         let (some, text) = match &condition.text {
             Text::Present(present) => (*present, None),
             text => (true, Some(text)),
         };
-        Need {
+        Requirement {
             kind,
             at,
             name: &condition.name,
@@ -197,7 +201,7 @@ impl<'c> Need<'c> {
     }
 
     /// Whether whatever meets this meets the other too.
-    pub fn implies(&self, other: &Need) -> bool {
+    pub fn implies(&self, other: &Requirement) -> bool {
         self.is_of_same(other)
             && match (self.some, other.some) {
                 (true, true) => text_within(self.text, other.text),
@@ -207,7 +211,7 @@ impl<'c> Need<'c> {
     }
 
     /// Whether nothing can meet both.
-    fn excludes(&self, other: &Need) -> bool {
+    fn excludes(&self, other: &Requirement) -> bool {
         self.is_of_same(other)
             && match (self.some, other.some) {
                 (true, false) => text_within(self.text, other.text),
@@ -219,7 +223,7 @@ impl<'c> Need<'c> {
             }
     }
 
-    fn is_of_same(&self, other: &Need) -> bool {
+    fn is_of_same(&self, other: &Requirement) -> bool {
         (self.kind, self.name) == (other.kind, other.name)
     }
 
@@ -244,11 +248,11 @@ impl<'c> Need<'c> {
             return None;
         };
         match self.kind {
-            Kind::Header if text.iter().any(|byte| b"\0\r\n".contains(byte)) => {
+            ValueSource::Header if text.iter().any(|byte| b"\0\r\n".contains(byte)) => {
                 Some("no header has a line break or a NUL")
             }
-            Kind::Cookie if text.contains(&b';') => Some("a `;` ends a cookie's value"),
-            Kind::Cookie
+            ValueSource::Cookie if text.contains(&b';') => Some("a `;` ends a cookie's value"),
+            ValueSource::Cookie
                 if matches!(self.text, Some(Text::Exact(_)))
                     && text.trim_ascii().len() < text.len() =>
             {

@@ -1,8 +1,8 @@
 //! A request that a block matches, to show people what a warning is about.
 
-use super::case::{Case, Kind, Need};
+use super::case::{RequestSet, Requirement, ValueSource};
 use super::{path, pattern};
-use crate::exchange::{Ask, Pairs, Response};
+use crate::exchange::{ExchangeRequest, Pairs, Response};
 use crate::explain;
 use pointsman_core::config::Config;
 use pointsman_core::route::condition::Text;
@@ -10,16 +10,18 @@ use pointsman_core::route::{Block, Found, HostMatch};
 use std::collections::BTreeMap;
 
 /// A request that the block matches. None: none was found, which does not say that there is none.
-pub fn of(config: &Config, block: &Block) -> Option<Ask> {
-    let case = Case::of(block);
+pub fn of(config: &Config, block: &Block) -> Option<ExchangeRequest> {
+    let case = RequestSet::of(block);
     let mut headers: BTreeMap<&[u8], Vec<Vec<u8>>> = BTreeMap::new();
     let (mut cookies, mut query) = (Vec::new(), Vec::new());
     for need in case.needs.iter().filter(|need| need.some) {
         let value = value(need, &case)?;
         match need.kind {
-            Kind::Header => headers.entry(need.name).or_default().push(value),
-            Kind::Cookie => cookies.push([need.name, b"=", &value].concat()),
-            Kind::Query => query.push([&encoded(need.name), &b"="[..], &encoded(&value)].concat()),
+            ValueSource::Header => headers.entry(need.name).or_default().push(value),
+            ValueSource::Cookie => cookies.push([need.name, b"=", &value].concat()),
+            ValueSource::Query => {
+                query.push([&encoded(need.name), &b"="[..], &encoded(&value)].concat())
+            }
         }
     }
     if !cookies.is_empty() {
@@ -55,7 +57,7 @@ pub fn of(config: &Config, block: &Block) -> Option<Ask> {
     let pairs = headers
         .into_iter()
         .flat_map(|(name, values)| values.into_iter().map(|value| (name.to_vec(), value)));
-    let ask = Ask {
+    let ask = ExchangeRequest {
         method,
         scheme,
         authority,
@@ -76,7 +78,7 @@ pub fn of(config: &Config, block: &Block) -> Option<Ask> {
 }
 
 /// A value that the need asks for and no other need of the same name forbids.
-fn value(need: &Need, case: &Case) -> Option<Vec<u8>> {
+fn value(need: &Requirement, case: &RequestSet) -> Option<Vec<u8>> {
     let plain = match need.text {
         None => b"1".to_vec(),
         Some(
@@ -110,7 +112,7 @@ fn encoded(text: &[u8]) -> Vec<u8> {
 }
 
 /// Whether the request can be given to `host-sim explain`.
-fn can_be_typed(ask: &Ask) -> bool {
+fn can_be_typed(ask: &ExchangeRequest) -> bool {
     let url = url(ask);
     let headers = ask.headers.iter().flat_map(|(name, value)| [name, value]);
     let text = |bytes: &[u8]| {
@@ -126,12 +128,12 @@ fn can_be_typed(ask: &Ask) -> bool {
 }
 
 /// The URL of a request.
-pub fn url(ask: &Ask) -> Vec<u8> {
+pub fn url(ask: &ExchangeRequest) -> Vec<u8> {
     [&ask.scheme, &b"://"[..], &ask.authority, &ask.target].concat()
 }
 
 /// The command that explains the request, for a shell.
-pub fn command(ask: &Ask, file: &str) -> String {
+pub fn command(ask: &ExchangeRequest, file: &str) -> String {
     let mut words = vec!["host-sim".to_owned(), "explain".to_owned(), file.to_owned()];
     if ask.method != b"GET" {
         words.extend(["--method".to_owned(), explain::shown(&ask.method)]);
@@ -158,7 +160,7 @@ pub fn command(ask: &Ask, file: &str) -> String {
 pub fn taken_by(
     config: &Config,
     index: &pointsman_core::route::index::Index,
-    ask: &Ask,
+    ask: &ExchangeRequest,
 ) -> Option<Found> {
     explain::with_request(config, ask, |request, client| {
         index.find(&config.routes, request, client)

@@ -15,7 +15,7 @@ mod routes;
 mod tests;
 
 use crate::configuration::field;
-use crate::exchange::Ask;
+use crate::exchange::ExchangeRequest;
 use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
 
@@ -33,7 +33,7 @@ pub struct Warning {
     /// What to do.
     pub advice: String,
     /// A request that shows it, and the name of the route that takes it.
-    pub example: Option<(Ask, String)>,
+    pub example: Option<(ExchangeRequest, String)>,
     /// The names of the routes that take the requests.
     pub shadowed_by: Vec<String>,
 }

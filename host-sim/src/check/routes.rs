@@ -1,10 +1,10 @@
 //! Routes: which can never match and which others take their requests, and conditions and keys that
 //! do nothing.
 
-use super::case::{self, Case, Kind};
+use super::case::{self, RequestSet, ValueSource};
 use super::pattern::{self, Plain};
 use super::{Places, Warning, example, path};
-use crate::exchange::Ask;
+use crate::exchange::ExchangeRequest;
 use pointsman_core::config::Config;
 use pointsman_core::route::condition::{Condition, Text};
 use pointsman_core::route::index::Index;
@@ -45,7 +45,7 @@ enum Dead {
     /// the first that is named.
     Shadowed {
         by: BTreeSet<usize>,
-        example: Ask,
+        example: ExchangeRequest,
         taken_by: usize,
     },
     /// Every request that it matches is matched by other blocks before it, some of its own route.
@@ -54,7 +54,7 @@ enum Dead {
 
 struct Entry<'c> {
     route: usize,
-    case: Case<'c>,
+    case: RequestSet<'c>,
 }
 
 struct Shadows<'c> {
@@ -78,7 +78,7 @@ impl<'c> Shadows<'c> {
     /// Looks at the next block.
     fn dead(&mut self, route: usize, block: usize) -> Option<Dead> {
         let conditions = &self.config.routes[route].blocks[block];
-        let case = Case::of(conditions);
+        let case = RequestSet::of(conditions);
         let dead = contradiction(&case).or_else(|| self.shadowed(route, block, conditions, &case));
         self.before.push(Entry { route, case });
         dead
@@ -89,7 +89,7 @@ impl<'c> Shadows<'c> {
         route: usize,
         number: usize,
         block: &'c Block,
-        case: &Case<'c>,
+        case: &RequestSet<'c>,
     ) -> Option<Dead> {
         let example = example::of(self.config, block)?;
         let found = example::taken_by(self.config, &self.index, &example)?;
@@ -110,7 +110,7 @@ impl<'c> Shadows<'c> {
     }
 
     /// The routes of blocks that together take every request of a case.
-    fn covering(&mut self, case: &Case<'c>, cuts: usize) -> Option<BTreeSet<usize>> {
+    fn covering(&mut self, case: &RequestSet<'c>, cuts: usize) -> Option<BTreeSet<usize>> {
         if let Some(entry) = self.before.iter().find(|entry| case.within(&entry.case)) {
             return Some(BTreeSet::from([entry.route]));
         }
@@ -141,18 +141,18 @@ impl<'c> Shadows<'c> {
     }
 }
 
-fn contradiction(case: &Case) -> Option<Dead> {
+fn contradiction(case: &RequestSet) -> Option<Dead> {
     let at = |place: String, why: String| Some(Dead::Contradiction { place, why });
     if let Some(why) = case.path.and_then(path::never) {
         return at(".path".to_owned(), why);
     }
-    let place = |need: &case::Need| format!(".{}[{}]", need.kind.key(), need.at);
+    let place = |need: &case::Requirement| format!(".{}[{}]", need.kind.key(), need.at);
     for need in &case.needs {
         if let Some(why) = need.never() {
             return at(place(need), why.to_owned());
         }
         let other = |method: &&[u8]| !need.text.is_some_and(|text| text.matches(method));
-        let is_method = need.kind == Kind::Header
+        let is_method = need.kind == ValueSource::Header
             && need.name == b":method"
             && need.some
             && need.text.is_some();
@@ -185,27 +185,28 @@ fn unreachable(
             .map(|by| config.routes[*by].name.to_string())
             .collect::<Vec<_>>()
     };
-    let shadow = |kind, place: String, by: &BTreeSet<usize>, example: Ask, taken_by: usize| {
-        let shown: Vec<_> = by
-            .iter()
-            .map(|by| format!("`{}` (routes[{by}])", config.routes[*by].name))
-            .collect();
-        let why = format!(
-            "every request that it matches is taken before it by {}",
-            listed(&shown)
-        );
-        Warning {
-            example: Some((example, config.routes[taken_by].name.to_string())),
-            shadowed_by: names(by),
-            ..Warning::new(
-                kind,
-                place,
-                "can never match",
-                why,
-                "put it before them, ask for more in the earlier match, or remove it",
-            )
-        }
-    };
+    let shadow =
+        |kind, place: String, by: &BTreeSet<usize>, example: ExchangeRequest, taken_by: usize| {
+            let shown: Vec<_> = by
+                .iter()
+                .map(|by| format!("`{}` (routes[{by}])", config.routes[*by].name))
+                .collect();
+            let why = format!(
+                "every request that it matches is taken before it by {}",
+                listed(&shown)
+            );
+            Warning {
+                example: Some((example, config.routes[taken_by].name.to_string())),
+                shadowed_by: names(by),
+                ..Warning::new(
+                    kind,
+                    place,
+                    "can never match",
+                    why,
+                    "put it before them, ask for more in the earlier match, or remove it",
+                )
+            }
+        };
     if only_shadowed {
         let mut all_by = BTreeSet::new();
         let mut shown = None;
@@ -299,7 +300,7 @@ fn repeated(place: &str, block: &Block) -> Vec<Warning> {
         );
     }
     // Of conditions all must hold: the one that asks for less is the one too many.
-    let case = Case::of(block);
+    let case = RequestSet::of(block);
     for (at, by) in within_others(&case.needs, |inner, outer| outer.implies(inner)) {
         let (need, by) = (&case.needs[at], &case.needs[by]);
         let why = format!("{}[{}] asks for that too", by.kind.key(), by.at);
@@ -346,9 +347,9 @@ fn simpler(place: &str, block: &Block) -> Vec<Warning> {
         note(format!("{place}.path.regex"), regex.pattern(), &instead);
     }
     let lists = [
-        (Kind::Header, &block.headers),
-        (Kind::Cookie, &block.cookies),
-        (Kind::Query, &block.query),
+        (ValueSource::Header, &block.headers),
+        (ValueSource::Cookie, &block.cookies),
+        (ValueSource::Query, &block.query),
     ];
     for (kind, conditions) in lists {
         for (at, condition) in conditions.iter().enumerate() {

@@ -681,7 +681,7 @@ fn table(random: &mut fastrand::Rng) -> Json {
     json!({ "routes": routes.collect::<Vec<_>>() })
 }
 
-fn request(random: &mut fastrand::Rng) -> Ask {
+fn request(random: &mut fastrand::Rng) -> ExchangeRequest {
     let pick = |random: &mut fastrand::Rng, words: &[&str]| {
         random
             .choice(words.iter().copied())
@@ -729,7 +729,7 @@ fn request(random: &mut fastrand::Rng) -> Ask {
         _ => None,
     };
     let ask = ask.unwrap();
-    Ask {
+    ExchangeRequest {
         headers,
         client_ip: pick(
             random,

@@ -29,8 +29,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = &arguments.config;
     let (errors, warnings) = match configuration::read(file) {
         Ok(tree) => findings(&tree),
-        Err(configuration::Failure::Problems(problems)) => (problems.0, Vec::new()),
-        Err(configuration::Failure::Unreadable(error)) => {
+        Err(configuration::LoadError::Problems(problems)) => (problems.0, Vec::new()),
+        Err(configuration::LoadError::Unreadable(error)) => {
             return Err(error).with_context(|| format!("reading {}", file.display()));
         }
     };

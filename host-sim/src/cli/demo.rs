@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use host_sim::backend::Backend;
 use host_sim::envoy::{Deployment, Envoy, Wanted, install};
 use host_sim::module;
-use report::Report;
+use report::DemoReport;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut stage = set_up()?;
     let started = Instant::now();
-    let mut report = Report::default();
+    let mut report = DemoReport::default();
     acts::play(&mut stage, &mut report)?;
     let good = report.finish(started.elapsed());
     if arguments.keep {

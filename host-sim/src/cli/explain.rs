@@ -2,7 +2,7 @@
 
 use super::{Outcome, style};
 use anyhow::{Context, Result, anyhow};
-use host_sim::exchange::{Ask, Host, Pairs, Response};
+use host_sim::exchange::{ExchangeRequest, Host, Pairs, Response};
 use host_sim::world::World;
 use host_sim::{configuration, explain, request_test};
 use pointsman_core::config::Config;
@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-fn ask(arguments: &Arguments) -> Result<Ask> {
+fn ask(arguments: &Arguments) -> Result<ExchangeRequest> {
     let upstream = Response {
         status: 200,
         headers: Pairs::new(),
@@ -79,7 +79,7 @@ fn ask(arguments: &Arguments) -> Result<Ask> {
             )),
         }
     });
-    Ok(Ask {
+    Ok(ExchangeRequest {
         headers: headers.collect::<Result<_>>()?,
         client_ip: arguments.client_ip,
         roll: arguments.roll,

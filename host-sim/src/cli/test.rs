@@ -2,7 +2,7 @@
 
 use super::{Outcome, style};
 use anyhow::{Context, Result};
-use host_sim::request_test::{self, Coverage, Failed, File, Report};
+use host_sim::request_test::{self, Coverage, File, TestFailure, TestReport};
 use host_sim::world::World;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ pub struct Arguments {
 
 /// The results of all files.
 struct Results<'f> {
-    files: Vec<(&'f Path, Report)>,
+    files: Vec<(&'f Path, TestReport)>,
     /// One for each configuration: several files may test the same.
     coverage: Vec<Coverage>,
 }
@@ -170,7 +170,7 @@ impl<'f> Results<'f> {
     }
 
     fn object(&self) -> Value {
-        let test = |outcome: &request_test::Outcome| {
+        let test = |outcome: &request_test::TestOutcome| {
             let failure = outcome.failure.as_ref().map(|failed| {
                 let differences = failed
                     .differences
@@ -233,7 +233,7 @@ impl<'f> Results<'f> {
     }
 }
 
-fn write_failed(out: &mut impl Write, failed: &Failed) -> io::Result<()> {
+fn write_failed(out: &mut impl Write, failed: &TestFailure) -> io::Result<()> {
     let (good, bad, strong, faint) = (style::GOOD, style::BAD, style::STRONG, style::FAINT);
     let indented = |out: &mut dyn Write, text: &str| {
         text.lines()

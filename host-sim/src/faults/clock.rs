@@ -1,7 +1,7 @@
 //! The clock on the wall jumps. A real one is not ours to set, so this is the simulator's.
 
 use super::Played;
-use crate::simulation::measure::{Measure, Part};
+use crate::simulation::measure::{Measure, Scope};
 use crate::simulation::scenario::Scenario;
 use crate::simulation::{self, Chooser};
 use anyhow::{Context, Result};
@@ -15,7 +15,7 @@ pub fn jumped() -> Result<Played> {
     let run = simulation::run(&scenario, Chooser::Filter)?;
     let judged = simulation::judge(&scenario, &run);
     let count = |measure: Measure| {
-        let measured = measure.of(&run, &Part::default());
+        let measured = measure.of(&run, &Scope::default());
         measured.map(|count| count as usize).context("no requests")
     };
     let refused = count(Measure::Refused)?;

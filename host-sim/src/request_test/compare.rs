@@ -1,6 +1,6 @@
 //! What is expected, held against what came.
 
-use crate::exchange::{Pairs, Told};
+use crate::exchange::{ExchangeResult, Pairs};
 use crate::explain::shown;
 use pointsman_core::regex::Regex;
 use serde_json::{Map, Value};
@@ -32,7 +32,7 @@ pub enum Matcher {
 
 /// A value that came.
 #[derive(Clone, Copy, Debug)]
-pub enum Got<'a> {
+pub enum Actual<'a> {
     Json(&'a Value),
     Bytes(&'a [u8]),
     Absent,
@@ -40,31 +40,33 @@ pub enum Got<'a> {
 
 impl Matcher {
     /// Whether the value is as expected.
-    pub fn matches(&self, got: Got) -> bool {
-        let absent = matches!(got, Got::Absent | Got::Json(Value::Null));
+    pub fn matches(&self, got: Actual) -> bool {
+        let absent = matches!(got, Actual::Absent | Actual::Json(Value::Null));
         match (self, got) {
             (Matcher::Null, _) => absent,
             (Matcher::Present(wanted), _) => *wanted != absent,
             (Matcher::OneOf(matchers), _) => matchers.iter().any(|matcher| matcher.matches(got)),
             (Matcher::Not(matcher), _) => !matcher.matches(got),
-            (Matcher::Scalar(value), Got::Json(json)) => value == json,
-            (Matcher::Scalar(value), Got::Bytes(bytes)) => text_of(value).as_bytes() == bytes,
-            (Matcher::Bytes(wanted), Got::Bytes(bytes)) => wanted == bytes,
-            (Matcher::Bytes(wanted), Got::Json(Value::String(text))) => wanted == text.as_bytes(),
-            (Matcher::Regex(regex), Got::Bytes(bytes)) => regex.matches_whole(bytes),
-            (Matcher::Regex(regex), Got::Json(Value::String(text))) => {
+            (Matcher::Scalar(value), Actual::Json(json)) => value == json,
+            (Matcher::Scalar(value), Actual::Bytes(bytes)) => text_of(value).as_bytes() == bytes,
+            (Matcher::Bytes(wanted), Actual::Bytes(bytes)) => wanted == bytes,
+            (Matcher::Bytes(wanted), Actual::Json(Value::String(text))) => {
+                wanted == text.as_bytes()
+            }
+            (Matcher::Regex(regex), Actual::Bytes(bytes)) => regex.matches_whole(bytes),
+            (Matcher::Regex(regex), Actual::Json(Value::String(text))) => {
                 regex.matches_whole(text.as_bytes())
             }
-            (Matcher::List(matchers), Got::Json(Value::Array(items))) => {
+            (Matcher::List(matchers), Actual::Json(Value::Array(items))) => {
                 matchers.len() == items.len()
                     && matchers
                         .iter()
                         .zip(items)
-                        .all(|(matcher, item)| matcher.matches(Got::Json(item)))
+                        .all(|(matcher, item)| matcher.matches(Actual::Json(item)))
             }
-            (Matcher::Object(matchers), Got::Json(Value::Object(object))) => {
+            (Matcher::Object(matchers), Actual::Json(Value::Object(object))) => {
                 matchers.iter().all(|(key, matcher)| {
-                    matcher.matches(object.get(key).map_or(Got::Absent, Got::Json))
+                    matcher.matches(object.get(key).map_or(Actual::Absent, Actual::Json))
                 })
             }
             _ => false,
@@ -109,12 +111,12 @@ fn separated(f: &mut fmt::Formatter<'_>, matchers: &[Matcher], by: &str) -> fmt:
     Ok(())
 }
 
-impl fmt::Display for Got<'_> {
+impl fmt::Display for Actual<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Got::Absent | Got::Json(Value::Null) => f.write_str("nothing"),
-            Got::Json(value) => write!(f, "{value}"),
-            Got::Bytes(bytes) => write!(f, "\"{}\"", shown(bytes)),
+            Actual::Absent | Actual::Json(Value::Null) => f.write_str("nothing"),
+            Actual::Json(value) => write!(f, "{value}"),
+            Actual::Bytes(bytes) => write!(f, "\"{}\"", shown(bytes)),
         }
     }
 }
@@ -128,7 +130,7 @@ fn text_of(value: &Value) -> String {
 
 /// Something that came out otherwise.
 #[derive(Debug, PartialEq)]
-pub struct Failure {
+pub struct Difference {
     /// `cluster`, `request_headers.x-route`
     pub place: String,
     /// What it should have been.
@@ -137,7 +139,7 @@ pub struct Failure {
     pub got: String,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -162,11 +164,11 @@ pub struct Expect {
 
 impl Expect {
     /// Everything that came out otherwise.
-    pub fn failures(&self, object: &Map<String, Value>, told: &Told) -> Vec<Failure> {
+    pub fn failures(&self, object: &Map<String, Value>, told: &ExchangeResult) -> Vec<Difference> {
         let mut failures = Vec::new();
-        let mut check = |place: String, matcher: &Matcher, got: Got| {
+        let mut check = |place: String, matcher: &Matcher, got: Actual| {
             if !matcher.matches(got) {
-                failures.push(Failure {
+                failures.push(Difference {
                     place,
                     expected: matcher.to_string(),
                     got: got.to_string(),
@@ -177,7 +179,7 @@ impl Expect {
             check(
                 key.clone(),
                 matcher,
-                object.get(key).map_or(Got::Absent, Got::Json),
+                object.get(key).map_or(Actual::Absent, Actual::Json),
             );
         }
         let none = Pairs::new();
@@ -195,12 +197,16 @@ impl Expect {
                 check(
                     format!("{kind}.{name}"),
                     matcher,
-                    value.as_deref().map_or(Got::Absent, Got::Bytes),
+                    value.as_deref().map_or(Actual::Absent, Actual::Bytes),
                 );
             }
         }
         if let Some(matcher) = &self.body {
-            check("body".to_owned(), matcher, Got::Bytes(&told.response.body));
+            check(
+                "body".to_owned(),
+                matcher,
+                Actual::Bytes(&told.response.body),
+            );
         }
         failures
     }
@@ -225,7 +231,7 @@ pub fn count_name(value: &Value) -> String {
 }
 
 /// Every count that came out otherwise.
-pub fn count_failures(expected: &Counts, got: &BTreeMap<(&str, String), u64>) -> Vec<Failure> {
+pub fn count_failures(expected: &Counts, got: &BTreeMap<(&str, String), u64>) -> Vec<Difference> {
     let mut failures = Vec::new();
     for (key, matchers) in expected {
         let came = got
@@ -244,8 +250,8 @@ pub fn count_failures(expected: &Counts, got: &BTreeMap<(&str, String), u64>) ->
                 .iter()
                 .find(|(n, _)| n == name)
                 .map_or(&none, |(_, matcher)| matcher);
-            if !matcher.matches(Got::Json(&count)) {
-                failures.push(Failure {
+            if !matcher.matches(Actual::Json(&count)) {
+                failures.push(Difference {
                     place: format!("count of {key} {name}"),
                     expected: matcher.to_string(),
                     got: count.to_string(),

@@ -14,19 +14,19 @@ use std::fmt::Display;
 /// What of one configuration was reached.
 #[derive(Clone, Debug)]
 pub struct Coverage {
-    routes: Vec<Covered>,
+    routes: Vec<CoveredRoute>,
 }
 
 #[derive(Clone, Debug)]
-struct Covered {
+struct CoveredRoute {
     name: String,
     reached: bool,
     /// The conditions of each block.
-    blocks: Vec<Vec<Seen>>,
+    blocks: Vec<Vec<CoveredCondition>>,
 }
 
 #[derive(Clone, Debug)]
-struct Seen {
+struct CoveredCondition {
     condition: Mismatch,
     /// For people.
     text: String,
@@ -48,7 +48,7 @@ pub struct Unreached<'c> {
 impl Coverage {
     /// Nothing was reached yet.
     pub fn new(config: &Config) -> Coverage {
-        let covered = |route: &Route| Covered {
+        let covered = |route: &Route| CoveredRoute {
             name: route.name.to_string(),
             reached: false,
             blocks: route.blocks.iter().map(conditions).collect(),
@@ -131,10 +131,10 @@ impl Coverage {
 }
 
 /// The conditions of a block, without those that every request meets.
-fn conditions(block: &Block) -> Vec<Seen> {
+fn conditions(block: &Block) -> Vec<CoveredCondition> {
     let mut seen = Vec::new();
     let mut push = |condition, text: String| {
-        seen.push(Seen {
+        seen.push(CoveredCondition {
             condition,
             text,
             was_true: false,

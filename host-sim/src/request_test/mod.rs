@@ -30,11 +30,11 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub use compare::Failure;
+pub use compare::Difference;
 pub use coverage::{Coverage, Unreached};
-pub use parse::{Errors, File, MAX_REPEAT, Step, Test, ask};
+pub use parse::{Errors, File, MAX_REPEAT, Test, TestStep, ask};
 
-use crate::exchange::{Host, Pairs, Told};
+use crate::exchange::{ExchangeResult, Host, Pairs};
 use crate::explain;
 use compare::count_failures;
 use serde_json::{Map, Value};
@@ -44,29 +44,29 @@ use std::time::{Duration, Instant};
 
 /// How one test went.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct TestOutcome {
     /// The test's name.
     pub name: String,
     /// None: it passed.
-    pub failure: Option<Failed>,
+    pub failure: Option<TestFailure>,
     /// How long it took, in real time.
     pub took: Duration,
 }
 
 /// Why a test failed, at the first request that did not go as expected.
 #[derive(Debug, PartialEq)]
-pub struct Failed {
+pub struct TestFailure {
     /// `step 2, request 1 of 2: GET http://h/p`; empty where there was no request yet.
     pub request: String,
     /// What kept the request from being judged.
     pub error: Option<String>,
     /// Everything that came out otherwise.
-    pub differences: Vec<Failure>,
+    pub differences: Vec<Difference>,
     /// Why another route was expected in vain.
     pub hint: Option<String>,
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for TestFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let differences = self
             .differences
@@ -84,9 +84,9 @@ impl fmt::Display for Failed {
 
 /// How the tests of a file went.
 #[derive(Debug)]
-pub struct Report {
+pub struct TestReport {
     /// One for each test, in the order of the file.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<TestOutcome>,
     /// What of the configuration they reached.
     pub coverage: Coverage,
 }
@@ -96,27 +96,27 @@ pub struct Report {
 pub fn run<'h>(
     file: &File,
     mut host: impl FnMut() -> Result<Box<dyn Host + 'h>, String>,
-) -> Report {
+) -> TestReport {
     let mut coverage = Coverage::new(&file.loaded);
     let outcome = |test: &Test| {
         let started = Instant::now();
         let result = match host() {
             Ok(mut host) => run_test(test, file, &mut *host, &mut coverage),
-            Err(error) => Err(Failed {
+            Err(error) => Err(TestFailure {
                 request: String::new(),
                 error: Some(error),
                 differences: Vec::new(),
                 hint: None,
             }),
         };
-        Outcome {
+        TestOutcome {
             name: test.name.clone(),
             failure: result.err(),
             took: started.elapsed(),
         }
     };
     let outcomes = file.tests.iter().map(outcome).collect();
-    Report { outcomes, coverage }
+    TestReport { outcomes, coverage }
 }
 
 fn run_test(
@@ -124,7 +124,7 @@ fn run_test(
     file: &File,
     host: &mut dyn Host,
     coverage: &mut Coverage,
-) -> Result<(), Failed> {
+) -> Result<(), TestFailure> {
     let mut jar = Jar::default();
     for (number, step) in test.steps.iter().enumerate() {
         let place = |time: u32| {
@@ -151,7 +151,7 @@ fn run_test(
             if step.keep_cookies {
                 jar.send(&mut ask.headers);
             }
-            let failed = |error: String| Failed {
+            let failed = |error: String| TestFailure {
                 request: place(time),
                 error: Some(error),
                 differences: Vec::new(),
@@ -165,7 +165,7 @@ fn run_test(
             });
             let differences = step.expect.failures(&object, &told);
             if !differences.is_empty() {
-                return Err(Failed {
+                return Err(TestFailure {
                     request: place(time),
                     error: None,
                     hint: why_not(&differences, &object),
@@ -180,7 +180,7 @@ fn run_test(
         }
         let differences = count_failures(&step.counts, &counts);
         if !differences.is_empty() {
-            return Err(Failed {
+            return Err(TestFailure {
                 request: place(step.repeat - 1),
                 error: None,
                 differences,
@@ -193,7 +193,7 @@ fn run_test(
 
 /// Why the route that was expected did not match, where one was and it stands before the one that
 /// did.
-fn why_not(differences: &[Failure], object: &Map<String, Value>) -> Option<String> {
+fn why_not(differences: &[Difference], object: &Map<String, Value>) -> Option<String> {
     let expected = differences
         .iter()
         .find(|difference| difference.place == "route")?;
@@ -210,7 +210,7 @@ fn why_not(differences: &[Failure], object: &Map<String, Value>) -> Option<Strin
 struct Jar(BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl Jar {
-    fn take(&mut self, told: &Told) {
+    fn take(&mut self, told: &ExchangeResult) {
         for (name, value) in &told.response.headers {
             if name != b"set-cookie" {
                 continue;

@@ -1,7 +1,7 @@
 //! The file, read into what can be run, or refused with every error and its place.
 
 use super::compare::{Counts, Expect, Matcher};
-use crate::exchange::{Ask, Pairs, Response};
+use crate::exchange::{ExchangeRequest, Pairs, Response};
 use crate::{configuration, explain};
 use pointsman_core::config::{self, Config, problem};
 use pointsman_core::regex::Regex;
@@ -27,14 +27,14 @@ pub struct Test {
     /// For people; need not be unique.
     pub name: String,
     /// At least one.
-    pub steps: Vec<Step>,
+    pub steps: Vec<TestStep>,
 }
 
 /// A request, how often it is sent, and what must become of it.
 #[derive(Debug)]
-pub struct Step {
+pub struct TestStep {
     /// The request.
-    pub ask: Ask,
+    pub ask: ExchangeRequest,
     /// 1 to [`MAX_REPEAT`]; default 1.
     pub repeat: u32,
     /// Waited for before the first. Default 0.
@@ -177,7 +177,7 @@ fn test(place: &str, value: &Value) -> Result<Test, String> {
     })
 }
 
-fn step(place: &str, map: &Map<String, Value>) -> Result<Step, String> {
+fn step(place: &str, map: &Map<String, Value>) -> Result<TestStep, String> {
     only(place, map, STEP)?;
     let upstream = match map.get("upstream_response") {
         Some(value) => upstream_response(&at(place, "upstream_response"), value)?,
@@ -192,7 +192,7 @@ fn step(place: &str, map: &Map<String, Value>) -> Result<Step, String> {
         Some(value) if value == word => Ok(true),
         Some(value) => Err(wrong(&at(place, key), value, &format!("`{word}`"))),
     };
-    Ok(Step {
+    Ok(TestStep {
         ask: request(
             &at(place, "request"),
             required(place, map, "request")?,
@@ -220,7 +220,7 @@ fn step(place: &str, map: &Map<String, Value>) -> Result<Step, String> {
     })
 }
 
-fn request(place: &str, value: &Value, upstream: Response) -> Result<Ask, String> {
+fn request(place: &str, value: &Value, upstream: Response) -> Result<ExchangeRequest, String> {
     let map = mapping(place, value)?;
     only(place, map, REQUEST)?;
     let method = match map.get("method") {
@@ -249,7 +249,7 @@ fn request(place: &str, value: &Value, upstream: Response) -> Result<Ask, String
 
 /// A request of this method to this URL, without headers. A fragment is dropped, as every client
 /// does.
-pub fn ask(method: &[u8], url: &[u8], upstream: Response) -> Result<Ask, String> {
+pub fn ask(method: &[u8], url: &[u8], upstream: Response) -> Result<ExchangeRequest, String> {
     let shown = || explain::shown(url);
     let scheme: &[u8] = match url {
         _ if url.starts_with(b"http://") => b"http",
@@ -277,7 +277,7 @@ pub fn ask(method: &[u8], url: &[u8], upstream: Response) -> Result<Ask, String>
     if authority.is_empty() {
         return Err(format!("found `{}`, a URL names a host", shown()));
     }
-    Ok(Ask {
+    Ok(ExchangeRequest {
         method: method.to_vec(),
         scheme: scheme.to_vec(),
         authority: authority.to_vec(),
@@ -579,7 +579,7 @@ tests:
         };
         assert_eq!(
             everything.steps[0].ask,
-            Ask {
+            ExchangeRequest {
                 method: b"PUT".to_vec(),
                 scheme: b"https".to_vec(),
                 authority: b"h:1".to_vec(),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::exchange::Ask;
+use crate::exchange::ExchangeRequest;
 use serde_json::json;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,15 +8,15 @@ use std::time::Duration;
 /// Forwards each request to one cluster and remembers what it was asked to do.
 #[derive(Default)]
 struct Scripted {
-    asked: Vec<Ask>,
+    asked: Vec<ExchangeRequest>,
     waited: Duration,
     reconnected: u32,
 }
 
 impl Host for Rc<RefCell<Scripted>> {
-    fn exchange(&mut self, ask: &Ask) -> Result<Told, String> {
+    fn exchange(&mut self, ask: &ExchangeRequest) -> Result<ExchangeResult, String> {
         self.borrow_mut().asked.push(ask.clone());
-        Ok(Told {
+        Ok(ExchangeResult {
             decision: json!({ "route": "a", "action": "forward", "cluster": "blue" }),
             response: ask.upstream.clone(),
             upstream_headers: Some(ask.headers.clone()),
@@ -41,7 +41,7 @@ impl Host for Rc<RefCell<Scripted>> {
 const CONFIG: &str = "config: { routes: [ { name: a, pass: true }, { name: b, pass: true } ] }";
 
 /// Runs one test, given in flow style without its name.
-fn run_one(test: &str) -> (Scripted, Report) {
+fn run_one(test: &str) -> (Scripted, TestReport) {
     let text = format!("{CONFIG}\ntests: [ {{ name: one, {test} }} ]");
     let file =
         File::parse(&text, |_| unreachable!()).unwrap_or_else(|errors| panic!("{text}: {errors}"));

@@ -43,7 +43,7 @@ pub struct Job<O> {
 /// or stops before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Begun {
-    /// For [`Backend::end`].
+    /// For [`Server::end`].
     pub ticket: Ticket,
     /// In nanoseconds.
     pub after: u64,
@@ -69,7 +69,7 @@ pub enum Arrived {
 
 /// A target at work.
 #[derive(Debug)]
-pub struct Backend<O> {
+pub struct Server<O> {
     /// How it works.
     pub model: Model,
     /// Whether it can be reached.
@@ -86,10 +86,10 @@ pub struct Backend<O> {
     waiting: VecDeque<Job<O>>,
 }
 
-impl<O: Copy> Backend<O> {
+impl<O: Copy> Server<O> {
     /// One that has nothing to do.
-    pub fn new(model: Model) -> Backend<O> {
-        Backend {
+    pub fn new(model: Model) -> Server<O> {
+        Server {
             model,
             reach: Reach::Up,
             slow: 1.0,
@@ -214,9 +214,9 @@ impl<O: Copy> Backend<O> {
 mod tests {
     use super::*;
 
-    fn backend(concurrency: usize, queue: usize) -> Backend<char> {
+    fn backend(concurrency: usize, queue: usize) -> Server<char> {
         let service = Service::Constant(10.0);
-        Backend::new(Model {
+        Server::new(Model {
             service,
             probe: service,
             concurrency: Some(concurrency),

@@ -50,7 +50,7 @@ const NAMES: &[&str] = &[
 
 /// Which requests are looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct Scope {
     /// Those that began at this time or later, in nanoseconds.
     pub from: u64,
     /// Those that began before. None: to the end.
@@ -67,7 +67,7 @@ pub struct Expectation {
     /// What is measured.
     pub measure: Measure,
     /// Of which requests.
-    pub part: Part,
+    pub part: Scope,
     /// At least. Latencies in nanoseconds.
     pub min: Option<f64>,
     /// At most.
@@ -78,7 +78,7 @@ pub struct Expectation {
 
 /// What came of an expectation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Judged {
+pub struct Verdict {
     /// The expectation, for people.
     pub label: String,
     /// What was measured, for people.
@@ -87,7 +87,7 @@ pub struct Judged {
     pub good: bool,
 }
 
-impl Part {
+impl Scope {
     /// Whether a request belongs to it. `answered_by_any`: whichever target.
     fn has(&self, record: &Record, whichever: bool) -> bool {
         record.start >= self.from
@@ -104,7 +104,7 @@ impl Part {
 
 impl Measure {
     /// Measures a part of a run. None: nothing was there to be measured.
-    pub fn of(self, run: &Run, part: &Part) -> Option<f64> {
+    pub fn of(self, run: &Run, part: &Scope) -> Option<f64> {
         let whichever = self == Measure::Share;
         let records = || {
             run.records
@@ -163,12 +163,12 @@ impl Measure {
 
 impl Expectation {
     /// Holds it against a run.
-    pub fn judge(&self, run: &Run) -> Judged {
+    pub fn judge(&self, run: &Run) -> Verdict {
         let found = self.measure.of(run, &self.part);
         let good = found.is_some_and(|found| {
             self.min.is_none_or(|min| found >= min) && self.max.is_none_or(|max| found <= max)
         });
-        Judged {
+        Verdict {
             label: self.label.clone(),
             found: found.map_or("nothing to measure".to_owned(), |found| {
                 self.measure.show(found)
@@ -253,7 +253,7 @@ pub fn read(
     let (min, max) = (bound("min"), bound("max"));
     let mut time = |key| map.get(key).and_then(|node| scenario::time(&node, report));
     let (from, until) = (time("from"), time("until"));
-    let part = Part {
+    let part = Scope {
         from: from.unwrap_or(0),
         until,
         traffic: map
@@ -339,17 +339,17 @@ mod tests {
 
     #[test]
     fn a_part_of_a_run_is_measured_and_nothing_else() {
-        let all = Part::default();
-        let of = |measure: Measure, part: Part| measure.of(&run(), &part);
-        let late = Part {
+        let all = Scope::default();
+        let of = |measure: Measure, part: Scope| measure.of(&run(), &part);
+        let late = Scope {
             from: 2 * scenario::SECOND,
             ..all
         };
-        let early = Part {
+        let early = Scope {
             until: Some(2 * scenario::SECOND),
             ..all
         };
-        let second = Part {
+        let second = Scope {
             target: Some(1),
             ..all
         };
@@ -368,7 +368,7 @@ mod tests {
             (Measure::Share, second, 0.5),
             (
                 Measure::Share,
-                Part {
+                Scope {
                     target: Some(1),
                     ..early
                 },
@@ -380,7 +380,7 @@ mod tests {
             (Measure::Miscounted, second, 2.0),
             (
                 Measure::Miscounted,
-                Part {
+                Scope {
                     until: Some(5),
                     ..all
                 },
@@ -389,7 +389,7 @@ mod tests {
         ] {
             assert_eq!(of(measure, part), Some(expected), "{measure:?} {part:?}");
         }
-        let nobody = Part {
+        let nobody = Scope {
             traffic: Some(7),
             ..all
         };

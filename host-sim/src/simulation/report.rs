@@ -4,7 +4,7 @@
 mod plot;
 
 use super::Run;
-use super::measure::{Judged, percentile};
+use super::measure::{Verdict, percentile};
 use super::record::{Record, Sample, TargetSample};
 use super::scenario::{SECOND, Scenario, Traffic};
 use super::summary::{self, Row};
@@ -37,7 +37,7 @@ th:first-child, td:first-child, .text td, .text th { text-align: left } th { fon
 ";
 
 /// The page, in HTML.
-pub fn html(scenario: &Scenario, run: &Run, judged: &[Judged]) -> String {
+pub fn html(scenario: &Scenario, run: &Run, judged: &[Verdict]) -> String {
     let marks = marks(scenario);
     let frame = Frame {
         seconds: seconds(scenario.duration),
@@ -313,7 +313,7 @@ struct Page {
 }
 
 impl Page {
-    fn head(&mut self, scenario: &Scenario, run: &Run, judged: &[Judged]) {
+    fn head(&mut self, scenario: &Scenario, run: &Run, judged: &[Verdict]) {
         let name = escaped(&scenario.name);
         let _ = write!(
             self.text,

@@ -91,7 +91,7 @@ pub struct Scenario {
     /// At least one.
     pub traffic: Vec<Traffic>,
     /// In the order of the file.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<ScheduledFault>,
     /// In the order of the file.
     pub expect: Vec<Expectation>,
 }
@@ -154,20 +154,20 @@ pub struct Point {
 
 /// Something that goes wrong.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fault {
+pub struct ScheduledFault {
     /// When.
     pub at: u64,
     /// Until when. None: until the end, or it is over at once.
     pub until: Option<u64>,
     /// What.
-    pub what: What,
+    pub what: FaultKind,
     /// What, for people.
     pub label: String,
 }
 
 /// What goes wrong. Targets by their place in [`Scenario::targets`].
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
+pub enum FaultKind {
     /// Nobody listens.
     Refused(usize),
     /// Packets vanish.
@@ -590,7 +590,7 @@ fn fault(
     workers: usize,
     names: &Names<'_>,
     report: &mut Report,
-) -> Option<Fault> {
+) -> Option<ScheduledFault> {
     const WAYS: &[&str] = &["refused", "silent"];
     let map = node.map(report, FAULT)?;
     let at = map
@@ -619,12 +619,12 @@ fn fault(
     let target = target.unwrap_or_default();
     let what = match kind.key() {
         "down" => match kind.choice(report, WAYS)? {
-            0 => What::Refused(target),
-            _ => What::Silent(target),
+            0 => FaultKind::Refused(target),
+            _ => FaultKind::Silent(target),
         },
-        "hang" => kind.yes(report).map(|_| What::Hang(target))?,
-        "slow" => What::Slow(target, number(&kind, report, 0.001, 1e6)?),
-        "lose_probes" => What::LoseProbes(target, number(&kind, report, 0.0, 1.0)?),
+        "hang" => kind.yes(report).map(|_| FaultKind::Hang(target))?,
+        "slow" => FaultKind::Slow(target, number(&kind, report, 0.001, 1e6)?),
+        "lose_probes" => FaultKind::LoseProbes(target, number(&kind, report, 0.0, 1.0)?),
         "fail" => {
             let map = kind.map(report, &["status", "share"])?;
             let status = map
@@ -633,12 +633,12 @@ fn fault(
             let share = map
                 .get("share")
                 .map_or(Some(1.0), |node| number(&node, report, 0.0, 1.0))?;
-            What::Fail(target, status as u16, share)
+            FaultKind::Fail(target, status as u16, share)
         }
-        "trap" => What::Trap(kind.whole(report, 0, workers as u32 - 1)? as usize),
-        "jump" => What::Jump(time(&kind, report)? as i64),
-        "back" => What::Jump(-(time(&kind, report)? as i64)),
-        _ => What::Reload(reload?.0.to_string().into_bytes()),
+        "trap" => FaultKind::Trap(kind.whole(report, 0, workers as u32 - 1)? as usize),
+        "jump" => FaultKind::Jump(time(&kind, report)? as i64),
+        "back" => FaultKind::Jump(-(time(&kind, report)? as i64)),
+        _ => FaultKind::Reload(reload?.0.to_string().into_bytes()),
     };
     let place = map
         .get("target")
@@ -649,7 +649,7 @@ fn fault(
         Value::Number(number) => format!(" {number}"),
         _ => String::new(),
     };
-    Some(Fault {
+    Some(ScheduledFault {
         at: at?,
         until,
         what,

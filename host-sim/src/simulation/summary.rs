@@ -1,7 +1,7 @@
 //! What came of a run, in numbers: as text for people, as JSON for machines.
 
 use super::Run;
-use super::measure::{Judged, Measure, Part, milliseconds};
+use super::measure::{Measure, Scope, Verdict, milliseconds};
 use super::scenario::{SECOND, Scenario};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -29,9 +29,9 @@ pub struct Row {
 
 /// A row for each kind of traffic.
 pub fn by_traffic(scenario: &Scenario, run: &Run) -> Vec<Row> {
-    let part = |traffic| Part {
+    let part = |traffic| Scope {
         traffic: Some(traffic),
-        ..Part::default()
+        ..Scope::default()
     };
     let row = |(place, traffic): (usize, &super::scenario::Traffic)| {
         row(&traffic.name, run, &part(place), &[])
@@ -41,9 +41,9 @@ pub fn by_traffic(scenario: &Scenario, run: &Run) -> Vec<Row> {
 
 /// A row for each target.
 pub fn by_target(scenario: &Scenario, run: &Run) -> Vec<Row> {
-    let part = |target| Part {
+    let part = |target| Scope {
         target: Some(target),
-        ..Part::default()
+        ..Scope::default()
     };
     let share = [("share", Measure::Share)];
     let row = |(place, target): (usize, &super::scenario::Target)| {
@@ -52,7 +52,7 @@ pub fn by_target(scenario: &Scenario, run: &Run) -> Vec<Row> {
     scenario.targets.iter().enumerate().map(row).collect()
 }
 
-fn row(name: &str, run: &Run, part: &Part, more: &[(&'static str, Measure)]) -> Row {
+fn row(name: &str, run: &Run, part: &Scope, more: &[(&'static str, Measure)]) -> Row {
     let columns = COLUMNS.iter().chain(more);
     Row {
         name: name.to_owned(),
@@ -67,7 +67,7 @@ pub fn write(
     out: &mut impl Write,
     scenario: &Scenario,
     run: &Run,
-    judged: &[Judged],
+    judged: &[Verdict],
 ) -> io::Result<()> {
     writeln!(
         out,
@@ -143,7 +143,7 @@ pub fn shown(measure: Measure, value: Option<f64>) -> String {
 }
 
 /// One object for machines. Times in milliseconds, shares from 0 to 1.
-pub fn json(scenario: &Scenario, run: &Run, judged: &[Judged]) -> Value {
+pub fn json(scenario: &Scenario, run: &Run, judged: &[Verdict]) -> Value {
     let rows = |rows: Vec<Row>| -> Value {
         let object = |row: Row| {
             let values = row.values.into_iter().map(|(name, measure, value)| {

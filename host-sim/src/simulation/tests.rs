@@ -1,7 +1,7 @@
 //! Laws of the engine, with the real filter.
 
 use super::*;
-use measure::{Measure, Part};
+use measure::{Measure, Scope};
 use std::path::Path;
 
 /// 200 requests per second for 10 s in a pool of three endpoints, or of two clusters at
@@ -151,9 +151,9 @@ fn slow_and_failing_targets_are_as_slow_and_fail_as_often_as_they_are_told() {
         "clusters",
         "faults: [{ at: 0s, target: green, fail: { status: 500, share: 0.25 } }]",
     );
-    let part = Part {
+    let part = Scope {
         target: Some(4),
-        ..Part::default()
+        ..Scope::default()
     };
     let share = Measure::ErrorShare.of(&failing, &part).unwrap();
     assert!((0.2..0.3).contains(&share), "{share}");
@@ -234,7 +234,7 @@ fn the_oracle_loses_to_nobody() {
     let scenario = Scenario::parse("test", &text, Path::new("")).unwrap();
     let [filter, oracle] =
         [Chooser::Filter, Chooser::Oracle].map(|chooser| run(&scenario, chooser).unwrap());
-    let p99 = |run: &Run| Measure::Latency(990).of(run, &Part::default()).unwrap();
+    let p99 = |run: &Run| Measure::Latency(990).of(run, &Scope::default()).unwrap();
     assert!(
         p99(&oracle) < p99(&filter),
         "{} {}",

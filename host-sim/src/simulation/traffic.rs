@@ -22,7 +22,7 @@ pub struct Flow {
 
 /// Who sends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Client {
+pub struct SimulatedClient {
     /// From 0.
     pub number: u32,
     /// Where its connection comes from.
@@ -62,18 +62,18 @@ impl Flow {
     }
 
     /// Who sends the next request, of the traffic with this place in the scenario.
-    pub fn client(&mut self, place: usize, traffic: &Traffic) -> Client {
+    pub fn client(&mut self, place: usize, traffic: &Traffic) -> SimulatedClient {
         let number = self.random.u32(..traffic.clients);
         let [_, _, x, y] = number.to_be_bytes();
         let address = Ipv4Addr::new(10, place as u8, x, y);
-        Client {
+        SimulatedClient {
             number,
             address: SocketAddr::new(address.into(), PORT),
         }
     }
 
     /// The request of a client, where it differs from the traffic's.
-    pub fn headers(&self, traffic: &Traffic, client: Client) -> Option<Pairs> {
+    pub fn headers(&self, traffic: &Traffic, client: SimulatedClient) -> Option<Pairs> {
         if self.personal.is_empty() {
             return None;
         }

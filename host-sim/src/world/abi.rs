@@ -5,7 +5,7 @@
 //! filter's own `proxy_on_memory_allocate`, as in a proxy, and an empty value is null.
 
 use super::header_map::HeaderMap;
-use super::metrics::{Kind, Refused};
+use super::metrics::{MetricError, MetricKind};
 use super::vm::{self, Vm};
 use pointsman_core::request::Headers;
 use std::ptr::null_mut;
@@ -59,11 +59,11 @@ pub enum Status {
     Unimplemented = 12,
 }
 
-impl From<Refused> for Status {
-    fn from(refused: Refused) -> Status {
+impl From<MetricError> for Status {
+    fn from(refused: MetricError) -> Status {
         match refused {
-            Refused::NotFound => Status::NotFound,
-            Refused::BadArgument => Status::BadArgument,
+            MetricError::NotFound => Status::NotFound,
+            MetricError::BadArgument => Status::BadArgument,
         }
     }
 }
@@ -396,9 +396,9 @@ extern "C" fn proxy_define_metric(
 ) -> u32 {
     call("define_metric", |vm| {
         let kind = match kind {
-            0 => Kind::Counter,
-            1 => Kind::Gauge,
-            2 => Kind::Histogram,
+            0 => MetricKind::Counter,
+            1 => MetricKind::Gauge,
+            2 => MetricKind::Histogram,
             _ => return Err(Status::BadArgument),
         };
         // SAFETY: the ABI's promise about what is passed.

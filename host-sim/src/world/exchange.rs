@@ -1,8 +1,8 @@
 //! The simulator as a [`Host`]: whole exchanges, with a backend that answers what it is told to.
 
 use super::World;
-use super::stream::{Failure, Step, Stream};
-use crate::exchange::{Ask, Host, Pairs, Told};
+use super::stream::{RequestOutcome, Stream, UpstreamFailure};
+use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -57,7 +57,7 @@ impl Exchanges {
     }
 
     /// The request as it reaches the filter.
-    fn request(&self, ask: &Ask) -> Pairs {
+    fn request(&self, ask: &ExchangeRequest) -> Pairs {
         let roll = ask
             .roll
             .map_or(String::new(), |roll| format!(";roll={roll}"));
@@ -100,7 +100,11 @@ impl World {
     ///
     /// # Panics
     /// In a world that was not built with [`super::Builder::exchanges`].
-    pub fn exchange_on(&self, worker: usize, ask: &Ask) -> Result<Told, String> {
+    pub fn exchange_on(
+        &self,
+        worker: usize,
+        ask: &ExchangeRequest,
+    ) -> Result<ExchangeResult, String> {
         let exchanges = self.exchanges.as_ref().expect("built with `exchanges`");
         let source = SocketAddr::new(
             ask.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into()),
@@ -112,8 +116,13 @@ impl World {
         told
     }
 
-    fn talk(&self, exchanges: &Exchanges, ask: &Ask, stream: &mut Stream) -> Result<Told, String> {
-        let mut told = Told {
+    fn talk(
+        &self,
+        exchanges: &Exchanges,
+        ask: &ExchangeRequest,
+        stream: &mut Stream,
+    ) -> Result<ExchangeResult, String> {
+        let mut told = ExchangeResult {
             response: ask.upstream.clone(),
             upstream_headers: None,
             upstream_cluster: None,
@@ -121,12 +130,12 @@ impl World {
             decision: Value::Null,
         };
         told.response = match stream.request() {
-            Step::Wait => {
+            RequestOutcome::Wait => {
                 return Err("the request waits for good: paused without an answer".to_owned());
             }
-            Step::Reply(response) => response,
-            Step::Forward(headers) => match self.route(exchanges, &headers) {
-                Routed::Nowhere => stream.fails(Failure::NoCluster),
+            RequestOutcome::Reply(response) => response,
+            RequestOutcome::Forward(headers) => match self.route(exchanges, &headers) {
+                Routed::Nowhere => stream.fails(UpstreamFailure::NoCluster),
                 Routed::Own => {
                     told.upstream_headers = Some(exchanges.told(headers));
                     stream.response(&ask.upstream)
@@ -178,7 +187,7 @@ impl World {
 impl Host for World {
     /// A client keeps one connection for each scheme and address, and a connection stays on its
     /// worker; connections go to the workers in turn.
-    fn exchange(&mut self, ask: &Ask) -> Result<Told, String> {
+    fn exchange(&mut self, ask: &ExchangeRequest) -> Result<ExchangeResult, String> {
         let workers = self.workers.len();
         let exchanges = self.exchanges.as_mut().expect("built with `exchanges`");
         let connection = (ask.scheme.clone(), ask.client_ip);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// By id: the metric's place.
-    ids: Vec<(Kind, usize)>,
+    ids: Vec<(MetricKind, usize)>,
     metrics: Vec<Metric>,
     places: BTreeMap<String, usize>,
     rejected: Vec<String>,
@@ -15,14 +15,14 @@ pub struct Metrics {
 
 #[derive(Debug)]
 struct Metric {
-    value: Value,
+    value: MetricValue,
     /// What is added is lost.
     is_rejected: bool,
 }
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only rises.
     Counter,
     /// Rises and falls.
@@ -33,7 +33,7 @@ pub enum Kind {
 
 /// The value of a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum MetricValue {
     /// Of a counter or a gauge.
     Number(u64),
     /// Of a histogram: each value recorded, with how often.
@@ -42,7 +42,7 @@ pub enum Value {
 
 /// Why a call was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum MetricError {
     /// No metric has this id.
     NotFound,
     /// The metric's kind cannot do that.
@@ -51,7 +51,7 @@ pub enum Refused {
 
 impl Metrics {
     /// Defines a metric: a new id each time.
-    pub fn define(&mut self, kind: Kind, name: &str) -> u32 {
+    pub fn define(&mut self, kind: MetricKind, name: &str) -> u32 {
         let place = match self.places.get(name) {
             Some(place) => *place,
             None => {
@@ -82,49 +82,49 @@ impl Metrics {
 
     /// Adds to a counter, or adds to or takes from a gauge, which has no sign and wraps around
     /// below 0.
-    pub fn increment(&mut self, id: u32, offset: i64) -> Result<(), Refused> {
+    pub fn increment(&mut self, id: u32, offset: i64) -> Result<(), MetricError> {
         match self.find(id)? {
-            (Kind::Counter, _) if offset < 0 => Err(Refused::BadArgument),
-            (_, Value::Number(number)) => {
+            (MetricKind::Counter, _) if offset < 0 => Err(MetricError::BadArgument),
+            (_, MetricValue::Number(number)) => {
                 *number = number.wrapping_add_signed(offset);
                 Ok(())
             }
-            (_, Value::Samples(_)) => Err(Refused::BadArgument),
+            (_, MetricValue::Samples(_)) => Err(MetricError::BadArgument),
         }
     }
 
     /// Adds to a counter, sets a gauge, or records in a histogram.
-    pub fn record(&mut self, id: u32, value: u64) -> Result<(), Refused> {
+    pub fn record(&mut self, id: u32, value: u64) -> Result<(), MetricError> {
         match self.find(id)? {
-            (Kind::Counter, Value::Number(number)) => *number += value,
-            (_, Value::Number(number)) => *number = value,
-            (_, Value::Samples(samples)) => *samples.entry(value).or_default() += 1,
+            (MetricKind::Counter, MetricValue::Number(number)) => *number += value,
+            (_, MetricValue::Number(number)) => *number = value,
+            (_, MetricValue::Samples(samples)) => *samples.entry(value).or_default() += 1,
         }
         Ok(())
     }
 
     /// The value of a counter or a gauge.
-    pub fn get(&mut self, id: u32) -> Result<u64, Refused> {
+    pub fn get(&mut self, id: u32) -> Result<u64, MetricError> {
         match self.find(id)? {
-            (_, Value::Number(number)) => Ok(*number),
-            (_, Value::Samples(_)) => Err(Refused::BadArgument),
+            (_, MetricValue::Number(number)) => Ok(*number),
+            (_, MetricValue::Samples(_)) => Err(MetricError::BadArgument),
         }
     }
 
     /// The value of a name.
-    pub fn named(&self, name: &str) -> Option<&Value> {
+    pub fn named(&self, name: &str) -> Option<&MetricValue> {
         Some(&self.metrics[*self.places.get(name)?].value)
     }
 
     /// Every name with its value.
-    pub fn all(&self) -> impl Iterator<Item = (&str, &Value)> {
+    pub fn all(&self) -> impl Iterator<Item = (&str, &MetricValue)> {
         self.places
             .iter()
             .map(|(name, place)| (name.as_str(), &self.metrics[*place].value))
     }
 
-    fn find(&mut self, id: u32) -> Result<(Kind, &mut Value), Refused> {
-        let (kind, place) = *self.ids.get(id as usize).ok_or(Refused::NotFound)?;
+    fn find(&mut self, id: u32) -> Result<(MetricKind, &mut MetricValue), MetricError> {
+        let (kind, place) = *self.ids.get(id as usize).ok_or(MetricError::NotFound)?;
         let metric = &mut self.metrics[place];
         if metric.is_rejected {
             metric.value = empty(kind);
@@ -133,10 +133,10 @@ impl Metrics {
     }
 }
 
-fn empty(kind: Kind) -> Value {
+fn empty(kind: MetricKind) -> MetricValue {
     match kind {
-        Kind::Histogram => Value::Samples(BTreeMap::new()),
-        Kind::Counter | Kind::Gauge => Value::Number(0),
+        MetricKind::Histogram => MetricValue::Samples(BTreeMap::new()),
+        MetricKind::Counter | MetricKind::Gauge => MetricValue::Number(0),
     }
 }
 
@@ -148,24 +148,30 @@ mod tests {
     fn a_name_defined_twice_has_two_ids_and_one_value() {
         let mut metrics = Metrics::default();
         let (a, b) = (
-            metrics.define(Kind::Counter, "c"),
-            metrics.define(Kind::Counter, "c"),
+            metrics.define(MetricKind::Counter, "c"),
+            metrics.define(MetricKind::Counter, "c"),
         );
         assert_ne!(a, b);
         metrics.increment(a, 1).unwrap();
         metrics.increment(b, 2).unwrap();
-        assert_eq!(metrics.named("c"), Some(&Value::Number(3)));
+        assert_eq!(metrics.named("c"), Some(&MetricValue::Number(3)));
     }
 
     #[test]
     fn each_kind_takes_only_what_it_can() {
         let mut metrics = Metrics::default();
-        let counter = metrics.define(Kind::Counter, "c");
-        let gauge = metrics.define(Kind::Gauge, "g");
-        let histogram = metrics.define(Kind::Histogram, "h");
-        assert_eq!(metrics.increment(counter, -1), Err(Refused::BadArgument));
-        assert_eq!(metrics.increment(histogram, 1), Err(Refused::BadArgument));
-        assert_eq!(metrics.increment(99, 1), Err(Refused::NotFound));
+        let counter = metrics.define(MetricKind::Counter, "c");
+        let gauge = metrics.define(MetricKind::Gauge, "g");
+        let histogram = metrics.define(MetricKind::Histogram, "h");
+        assert_eq!(
+            metrics.increment(counter, -1),
+            Err(MetricError::BadArgument)
+        );
+        assert_eq!(
+            metrics.increment(histogram, 1),
+            Err(MetricError::BadArgument)
+        );
+        assert_eq!(metrics.increment(99, 1), Err(MetricError::NotFound));
         metrics.increment(gauge, 5).unwrap();
         metrics.increment(gauge, -2).unwrap();
         assert_eq!(metrics.get(gauge), Ok(3));
@@ -175,8 +181,8 @@ mod tests {
         assert_eq!((metrics.get(gauge), metrics.get(counter)), (Ok(9), Ok(4)));
         assert_eq!(
             metrics.named("h"),
-            Some(&Value::Samples(BTreeMap::from([(7, 1)])))
+            Some(&MetricValue::Samples(BTreeMap::from([(7, 1)])))
         );
-        assert_eq!(metrics.get(histogram), Err(Refused::BadArgument));
+        assert_eq!(metrics.get(histogram), Err(MetricError::BadArgument));
     }
 }

@@ -1,7 +1,7 @@
 //! What all workers of one proxy share, and what outlives their VMs.
 
 use super::baton::Baton;
-use super::metrics::{Metrics, Value};
+use super::metrics::{MetricValue, Metrics};
 use super::shared_data::SharedData;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -112,7 +112,7 @@ impl Proxy {
     /// The value of a counter or gauge; 0 where nothing defined it.
     pub fn counter(&self, name: &str) -> u64 {
         match self.metrics().named(name) {
-            Some(Value::Number(number)) => *number,
+            Some(MetricValue::Number(number)) => *number,
             _ => 0,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::header_map::HeaderMap;
 use super::proxy::FailurePolicy;
-use super::vm::{Info, Vm};
+use super::vm::{StreamInfo, Vm};
 use crate::exchange::{Pairs, Response};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -20,7 +20,7 @@ pub struct Stream {
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub enum RequestOutcome {
     /// It goes on to the router, with these headers.
     Forward(Pairs),
     /// It is answered here; the answer has been through the filter's response phase.
@@ -31,7 +31,7 @@ pub enum Step {
 
 /// A local reply as the filter asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct LocalReply {
     /// The HTTP status.
     pub status: u16,
     /// `response.code_details`.
@@ -65,18 +65,18 @@ impl Stream {
     }
 
     /// The request's headers arrive.
-    pub fn request(&mut self) -> Step {
+    pub fn request(&mut self) -> RequestOutcome {
         let Some(context) = self.living() else {
             return match self.vm.proxy().failure_policy {
-                FailurePolicy::Open => Step::Forward(self.headers.clone()),
-                FailurePolicy::Closed | FailurePolicy::Reload => Step::Reply(dead()),
+                FailurePolicy::Open => RequestOutcome::Forward(self.headers.clone()),
+                FailurePolicy::Closed | FailurePolicy::Reload => RequestOutcome::Reply(dead()),
             };
         };
         let goes_on = self.vm.request_headers(context);
         match self.vm.take_reply(context) {
-            Some(reply) => Step::Reply(self.response(&local(reply))),
-            None if goes_on => Step::Forward(self.vm.request_pairs(context)),
-            None => Step::Wait,
+            Some(reply) => RequestOutcome::Reply(self.response(&local(reply))),
+            None if goes_on => RequestOutcome::Forward(self.vm.request_pairs(context)),
+            None => RequestOutcome::Wait,
         }
     }
 
@@ -128,7 +128,7 @@ impl Stream {
     }
 
     /// The proxy answers in place of the backend; what comes back is what the client gets.
-    pub fn fails(&mut self, failure: Failure) -> Response {
+    pub fn fails(&mut self, failure: UpstreamFailure) -> Response {
         self.note(|info| info.flags |= failure.flags());
         self.response(&failure.response())
     }
@@ -152,7 +152,7 @@ impl Stream {
         }
     }
 
-    fn note(&self, note: impl FnOnce(&mut Info)) {
+    fn note(&self, note: impl FnOnce(&mut StreamInfo)) {
         if let Some(context) = self.living() {
             self.vm.note(context, note);
         }
@@ -172,7 +172,7 @@ const NO_CLUSTER_FOUND: u64 = 1 << 24;
 
 /// Why the proxy answers in place of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum UpstreamFailure {
     /// Nobody listens at the address that was tried last, after as many others as the proxy may
     /// try.
     Unreachable,
@@ -187,26 +187,30 @@ pub enum Failure {
     NoCluster,
 }
 
-impl Failure {
+impl UpstreamFailure {
     fn flags(self) -> u64 {
         match self {
-            Failure::Unreachable => UPSTREAM_CONNECTION_FAILURE | UPSTREAM_RETRY_LIMIT_EXCEEDED,
-            Failure::Closed => UPSTREAM_CONNECTION_TERMINATION | UPSTREAM_RETRY_LIMIT_EXCEEDED,
-            Failure::TimedOut => UPSTREAM_REQUEST_TIMEOUT,
-            Failure::Overflow => UPSTREAM_OVERFLOW,
-            Failure::NoCluster => NO_CLUSTER_FOUND,
+            UpstreamFailure::Unreachable => {
+                UPSTREAM_CONNECTION_FAILURE | UPSTREAM_RETRY_LIMIT_EXCEEDED
+            }
+            UpstreamFailure::Closed => {
+                UPSTREAM_CONNECTION_TERMINATION | UPSTREAM_RETRY_LIMIT_EXCEEDED
+            }
+            UpstreamFailure::TimedOut => UPSTREAM_REQUEST_TIMEOUT,
+            UpstreamFailure::Overflow => UPSTREAM_OVERFLOW,
+            UpstreamFailure::NoCluster => NO_CLUSTER_FOUND,
         }
     }
 
     fn response(self) -> Response {
         match self {
-            Failure::Unreachable | Failure::Closed => unreachable(),
-            Failure::TimedOut => timed_out(),
-            Failure::Overflow => bare(
+            UpstreamFailure::Unreachable | UpstreamFailure::Closed => unreachable(),
+            UpstreamFailure::TimedOut => timed_out(),
+            UpstreamFailure::Overflow => bare(
                 503,
                 "upstream connect error or disconnect/reset before headers. reset reason: overflow",
             ),
-            Failure::NoCluster => bare(503, ""),
+            UpstreamFailure::NoCluster => bare(503, ""),
         }
     }
 }
@@ -264,7 +268,7 @@ fn response_of(headers: &HeaderMap, body: Vec<u8>) -> Response {
 /// A local reply as Envoy writes it (`Http::Utility::prepareLocalReply`): with a body,
 /// `content-type: text/plain` unless the reply brings one; without a body, no `content-type`
 /// whatever the reply brings.
-fn local(reply: Reply) -> Response {
+fn local(reply: LocalReply) -> Response {
     let mut headers = HeaderMap::new(&reply.headers);
     match reply.body.is_empty() {
         true => headers.remove(b"content-type"),
@@ -298,7 +302,7 @@ pub(super) fn unreachable() -> Response {
 }
 
 fn bare(status: u16, body: &str) -> Response {
-    local(Reply {
+    local(LocalReply {
         status,
         details: Vec::new(),
         headers: Vec::new(),

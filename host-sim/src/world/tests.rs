@@ -1,9 +1,9 @@
 //! The world's own laws, with Pointsman as the guest, and with [`naive`] where a law is about
 //! guests that err.
 
-use super::stream::{Failure, Step};
+use super::stream::{RequestOutcome, UpstreamFailure};
 use super::*;
-use crate::exchange::{Ask, Host, Response, Told};
+use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Response};
 use serde_json::json;
 use std::net::IpAddr;
 
@@ -33,8 +33,8 @@ fn answered(status: u16, headers: &[(&str, &str)], body: &str) -> Response {
     }
 }
 
-fn ask(path: &str) -> Ask {
-    Ask {
+fn ask(path: &str) -> ExchangeRequest {
+    ExchangeRequest {
         method: b"GET".to_vec(),
         scheme: b"http".to_vec(),
         authority: b"a".to_vec(),
@@ -88,7 +88,7 @@ fn value<'p>(pairs: &'p Pairs, name: &str) -> Vec<&'p [u8]> {
 #[test]
 fn a_local_reply_passes_the_response_phase_once() {
     let mut world = world(1);
-    let Told {
+    let ExchangeResult {
         response,
         upstream_headers,
         ..
@@ -245,7 +245,7 @@ fn a_request_with_everything_returns_bytes_three_times_on_its_way_in_and_never_o
     for request in 0..100 {
         world.take_calls();
         let mut stream = world.open(0, &headers);
-        assert!(matches!(stream.request(), Step::Forward(_)));
+        assert!(matches!(stream.request(), RequestOutcome::Forward(_)));
         let response = stream.response(&answered(200, &[], ""));
         stream.close();
         assert_eq!(value(&response.headers, "set-cookie").len(), 1);
@@ -273,7 +273,7 @@ fn host_calls_are_counted_for_each_callback() {
     ] {
         world.take_calls();
         let mut stream = world.open(0, &get("/"));
-        assert!(matches!(stream.request(), Step::Forward(_)));
+        assert!(matches!(stream.request(), RequestOutcome::Forward(_)));
         stream.response(&answered(200, &[], ""));
         stream.close();
     }
@@ -315,7 +315,7 @@ fn a_request_that_cannot_be_decided_is_503_and_counted() {
         let mut stream = world.open(0, &get("/"));
         let step = stream.request();
         assert!(
-            matches!(step, Step::Reply(Response { status: 503, .. })),
+            matches!(step, RequestOutcome::Reply(Response { status: 503, .. })),
             "{refused}: {step:?}"
         );
         stream.close();
@@ -327,7 +327,10 @@ fn a_request_that_cannot_be_decided_is_503_and_counted() {
         assert_eq!(world.proxy.take_log().len(), 1, "{refused}");
         world.workers[0].refuse(&[]);
         assert!(
-            matches!(world.open(0, &get("/")).request(), Step::Forward(_)),
+            matches!(
+                world.open(0, &get("/")).request(),
+                RequestOutcome::Forward(_)
+            ),
             "{refused}: for one request only"
         );
     }
@@ -337,7 +340,7 @@ fn a_request_that_cannot_be_decided_is_503_and_counted() {
 fn a_request_that_cannot_even_be_answered_goes_nowhere() {
     let world = world(1);
     world.workers[0].refuse(&["send_local_response"]);
-    assert_eq!(world.open(0, &get("/own")).request(), Step::Wait);
+    assert_eq!(world.open(0, &get("/own")).request(), RequestOutcome::Wait);
 }
 
 #[test]
@@ -372,7 +375,7 @@ fn no_host_call_is_one_that_the_filter_cannot_do_without() {
     ];
     let world = world(1);
     let ask = |stream: &mut Stream| {
-        if let Step::Forward(_) = stream.request() {
+        if let RequestOutcome::Forward(_) = stream.request() {
             stream.response(&answered(200, &[], ""));
         }
     };
@@ -388,7 +391,7 @@ fn no_host_call_is_one_that_the_filter_cannot_do_without() {
     world.workers[0].refuse(&[]);
     assert!(matches!(
         world.open(0, &get("/")).request(),
-        Step::Forward(_)
+        RequestOutcome::Forward(_)
     ));
 }
 
@@ -406,7 +409,7 @@ fn a_limit_admits_its_burst_and_no_more_in_every_interleaving() {
                 let mut stream = worker.open(&get("/limited"));
                 let step = stream.request();
                 stream.close();
-                matches!(step, Step::Forward(_))
+                matches!(step, RequestOutcome::Forward(_))
             });
             admitted.count()
         });
@@ -437,7 +440,7 @@ fn a_client_may_leave_at_any_step() {
         stream.close();
     }
     let mut stream = world.open(0, &get("/own"));
-    assert!(matches!(stream.request(), Step::Reply(_)));
+    assert!(matches!(stream.request(), RequestOutcome::Reply(_)));
     stream.close();
     assert_eq!(world.proxy.take_log(), []);
 }
@@ -461,7 +464,7 @@ fn a_bad_update_leaves_the_old_configuration_and_the_next_good_one_loads() {
     let world = world(2);
     let status = |worker| {
         let mut stream = world.open(worker, &get("/own"));
-        let Step::Reply(response) = stream.request() else {
+        let RequestOutcome::Reply(response) = stream.request() else {
             panic!("no reply")
         };
         stream.close();
@@ -489,7 +492,7 @@ fn a_stream_under_way_ends_with_the_configuration_it_began_with() {
     let mut new = world.open(0, &get("/"));
     assert!(matches!(
         new.request(),
-        Step::Reply(Response { status: 404, .. })
+        RequestOutcome::Reply(Response { status: 404, .. })
     ));
 }
 
@@ -509,19 +512,19 @@ fn a_trap_ends_the_streams_of_its_vm_and_the_next_request_has_a_fresh_one() {
     lost.close();
     assert!(matches!(
         world.open(0, &get("/")).request(),
-        Step::Forward(_)
+        RequestOutcome::Forward(_)
     ));
 
     // A second trap right after: not before the back-off is over.
     world.kill(0);
     assert!(matches!(
         world.open(0, &get("/")).request(),
-        Step::Reply(Response { status: 503, .. })
+        RequestOutcome::Reply(Response { status: 503, .. })
     ));
     world.advance(Duration::from_secs(1));
     assert!(matches!(
         world.open(0, &get("/")).request(),
-        Step::Forward(_)
+        RequestOutcome::Forward(_)
     ));
 }
 
@@ -534,7 +537,7 @@ fn a_trap_leaves_shared_data_and_metrics_as_they_are() {
     world.advance(Duration::from_secs(1));
     assert!(matches!(
         world.open(0, &get("/own")).request(),
-        Step::Reply(_)
+        RequestOutcome::Reply(_)
     ));
     assert_eq!(world.proxy.shared_data.len(), keys);
     assert_eq!(world.proxy.shared_data.get(b"k").unwrap().0, b"v");
@@ -551,8 +554,8 @@ fn a_dead_vm_answers_503_for_ever_or_is_passed_by_as_the_policy_says() {
         world.advance(Duration::from_secs(60));
         let step = world.open(0, &get("/")).request();
         match passes {
-            true => assert_eq!(step, Step::Forward(get("/"))),
-            false => assert_eq!(step, Step::Reply(answered(503, &[], ""))),
+            true => assert_eq!(step, RequestOutcome::Forward(get("/"))),
+            false => assert_eq!(step, RequestOutcome::Reply(answered(503, &[], ""))),
         }
     }
 }
@@ -643,12 +646,12 @@ fn a_whole_response_is_a_success_however_it_ends_and_half_a_one_is_not() {
         let world = World::of(&config, 1).unwrap();
         let ask = || {
             let mut stream = world.open(0, &get("/"));
-            assert!(matches!(stream.request(), Step::Forward(_)));
+            assert!(matches!(stream.request(), RequestOutcome::Forward(_)));
             stream
         };
         let fail = || {
             let mut stream = ask();
-            stream.fails(Failure::Unreachable);
+            stream.fails(UpstreamFailure::Unreachable);
             stream.close();
         };
         fail();

@@ -7,7 +7,7 @@
 use super::abi::{Status, export};
 use super::header_map::HeaderMap;
 use super::proxy::{FailurePolicy, Proxy};
-use super::stream::{Reply, grpc_status};
+use super::stream::{LocalReply, grpc_status};
 use crate::exchange::{Pairs, Response};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -64,7 +64,7 @@ pub enum Callback {
 
 /// The host calls that were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Calls {
+pub struct HostCalls {
     /// How many of each kind: `get_header_map`, `set_shared_data` …
     pub of: BTreeMap<&'static str, u32>,
     /// How many returned bytes: the dear ones.
@@ -88,7 +88,7 @@ pub struct HttpCall {
 
 /// How an HTTP call ends.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum HttpCallOutcome {
     /// With the backend's answer.
     Answer(Response),
     /// No backend could be reached, or it closed the connection: the proxy answers 503.
@@ -108,17 +108,17 @@ pub struct Vm {
     /// (`proxy_set_effective_context`).
     context: Cell<u32>,
     callback: Cell<Callback>,
-    state: RefCell<State>,
+    state: RefCell<VmState>,
 }
 
 #[derive(Default)]
-struct State {
+struct VmState {
     /// The root context that new streams belong to. None: the VM is dead, or never began.
     root: Option<u32>,
     /// The configuration that a reloaded VM gets.
     configuration: Arc<[u8]>,
     configuring: bool,
-    /// How many streams each root context still has; a root that is no longer [`State::root`] goes
+    /// How many streams each root context still has; a root that is no longer [`VmState::root`] goes
     /// with its last one.
     roots: BTreeMap<u32, usize>,
     streams: HashMap<u32, StreamState>,
@@ -141,7 +141,7 @@ struct Tick {
     due: u64,
 }
 
-impl State {
+impl VmState {
     fn forget_root(&mut self, root: u32) {
         self.roots.remove(&root);
         self.ticks.remove(&root);
@@ -160,14 +160,14 @@ struct StreamState {
     response: (HeaderMap, Access),
     source: SocketAddr,
     properties: BTreeMap<Vec<u8>, Vec<u8>>,
-    reply: Option<Reply>,
+    reply: Option<LocalReply>,
     trailers: HeaderMap,
-    info: Info,
+    info: StreamInfo,
 }
 
 /// What a proxy notes down of a stream (Envoy's `StreamInfo`), and tells as properties.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Info {
+pub struct StreamInfo {
     /// `response.code`
     pub code: Option<u16>,
     /// `response.flags`
@@ -309,7 +309,7 @@ impl Vm {
             properties: BTreeMap::new(),
             reply: None,
             trailers: HeaderMap::default(),
-            info: Info::default(),
+            info: StreamInfo::default(),
         };
         let state = &mut *self.state.borrow_mut();
         state.streams.insert(context, stream);
@@ -369,7 +369,7 @@ impl Vm {
     }
 
     /// Notes something down.
-    pub fn note(&self, context: u32, note: impl FnOnce(&mut Info)) {
+    pub fn note(&self, context: u32, note: impl FnOnce(&mut StreamInfo)) {
         self.with_stream(context, |stream| note(&mut stream.info));
     }
 
@@ -407,7 +407,7 @@ impl Vm {
     }
 
     /// The local reply that the callback asked for.
-    pub fn take_reply(&self, context: u32) -> Option<Reply> {
+    pub fn take_reply(&self, context: u32) -> Option<LocalReply> {
         self.with_stream(context, |stream| stream.reply.take())
     }
 
@@ -458,7 +458,7 @@ impl Vm {
             .map(|call| call.token)
             .collect();
         for token in late {
-            self.end_http_call(token, &Outcome::TimeOut);
+            self.end_http_call(token, &HttpCallOutcome::TimeOut);
         }
     }
 
@@ -470,12 +470,12 @@ impl Vm {
     }
 
     /// Ends a call. False: there is no such call.
-    pub fn end_http_call(self: &Rc<Vm>, token: u32, outcome: &Outcome) -> bool {
+    pub fn end_http_call(self: &Rc<Vm>, token: u32, outcome: &HttpCallOutcome) -> bool {
         let answer = match outcome {
-            Outcome::Answer(response) => Some(response.clone()),
-            Outcome::Unreachable => Some(super::stream::unreachable()),
-            Outcome::TimeOut => Some(super::stream::timed_out()),
-            Outcome::Broken => None,
+            HttpCallOutcome::Answer(response) => Some(response.clone()),
+            HttpCallOutcome::Unreachable => Some(super::stream::unreachable()),
+            HttpCallOutcome::TimeOut => Some(super::stream::timed_out()),
+            HttpCallOutcome::Broken => None,
         };
         let root = {
             let state = &mut *self.state.borrow_mut();
@@ -527,9 +527,9 @@ impl Vm {
         *state.returned_bytes.entry(self.callback.get()).or_default() += 1;
     }
 
-    pub fn take_calls(&self) -> BTreeMap<Callback, Calls> {
+    pub fn take_calls(&self) -> BTreeMap<Callback, HostCalls> {
         let state = &mut *self.state.borrow_mut();
-        let mut calls: BTreeMap<Callback, Calls> = BTreeMap::new();
+        let mut calls: BTreeMap<Callback, HostCalls> = BTreeMap::new();
         for (callback, kind, count) in std::mem::take(&mut state.calls) {
             calls.entry(callback).or_default().of.insert(kind, count);
         }
@@ -630,7 +630,7 @@ impl Vm {
         if stream.reply.is_some() {
             return Err(Status::BadArgument);
         }
-        stream.reply = Some(Reply {
+        stream.reply = Some(LocalReply {
             status: status as u16,
             details: details.to_vec(),
             headers,

@@ -1,6 +1,6 @@
 //! What the demo shows, and what must be so. It knows `envoy-config/envoy.yaml`.
 
-use super::report::Report;
+use super::report::DemoReport;
 use anyhow::{Context, Result, anyhow};
 use host_sim::backend::Backend;
 use host_sim::client::Client;
@@ -47,7 +47,7 @@ impl Stage {
 }
 
 /// All acts in turn. An error: the proxy could not be talked to.
-pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
+pub fn play(stage: &mut Stage, report: &mut DemoReport) -> Result<()> {
     choose(stage, report)?;
     weigh(stage, report)?;
     endpoints(stage, report)?;
@@ -57,7 +57,7 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
 }
 
 /// One request, one route.
-fn choose(stage: &Stage, report: &mut Report) -> Result<()> {
+fn choose(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     report.section("Routes: the first match wins");
     let mut client = stage.client()?;
     let none: &[(&str, &str)] = &[];
@@ -116,7 +116,7 @@ fn choose(stage: &Stage, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn weigh(stage: &Stage, report: &mut Report) -> Result<()> {
+fn weigh(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     report.section(&format!(
         "A weighted pool: {REQUESTS} requests to /, over {CONNECTIONS} connections"
     ));
@@ -134,7 +134,7 @@ fn weigh(stage: &Stage, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn endpoints(stage: &mut Stage, report: &mut Report) -> Result<()> {
+fn endpoints(stage: &mut Stage, report: &mut DemoReport) -> Result<()> {
     report.section(&format!(
         "A pool of endpoints of one cluster: {REQUESTS} requests to /api/users"
     ));
@@ -182,7 +182,7 @@ fn endpoints(stage: &mut Stage, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn split(stage: &Stage, report: &mut Report) -> Result<()> {
+fn split(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     report.section(&format!(
         "A canary: {REQUESTS} requests to /checkout, each by its own draw"
     ));
@@ -197,7 +197,7 @@ fn split(stage: &Stage, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn stick(stage: &Stage, report: &mut Report) -> Result<()> {
+fn stick(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     report.section("Sticky sessions: /account");
     let first = send(&mut stage.client()?, "/account", &[])?;
     let target = header(&first, "x-backend").to_owned();
@@ -241,7 +241,7 @@ fn stick(stage: &Stage, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn limit(stage: &Stage, report: &mut Report) -> Result<()> {
+fn limit(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     report.section("A rate limit: /login, a burst of 3, then one every 2 s");
     let mut client = stage.client()?;
     let mut statuses = Vec::new();

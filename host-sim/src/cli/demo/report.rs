@@ -8,7 +8,7 @@ const BAR: usize = 30;
 
 /// Counts what was as it should be.
 #[derive(Default)]
-pub struct Report {
+pub struct DemoReport {
     good: usize,
     bad: usize,
     requests: usize,
@@ -26,7 +26,7 @@ pub fn step<T>(name: &str, act: impl FnOnce() -> Result<(String, T)>) -> Result<
     Ok(made)
 }
 
-impl Report {
+impl DemoReport {
     /// Begins a section.
     pub fn section(&self, title: &str) {
         println!("\n{title}");

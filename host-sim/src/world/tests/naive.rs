@@ -94,9 +94,12 @@ fn ticks_come_at_their_time_and_calls_time_out_at_theirs() {
         panic!("one call")
     };
     assert_eq!(call.cluster, "backend");
-    assert!(world.end_http_call(call.token, &Outcome::Answer(answered(200, &[], "ok"))));
+    assert!(world.end_http_call(
+        call.token,
+        &HttpCallOutcome::Answer(answered(200, &[], "ok"))
+    ));
     assert!(
-        !world.end_http_call(call.token, &Outcome::Broken),
+        !world.end_http_call(call.token, &HttpCallOutcome::Broken),
         "it is answered already"
     );
     let heard = format!(
@@ -120,7 +123,7 @@ fn ticks_come_at_their_time_and_calls_time_out_at_theirs() {
     let [torn, _] = &world.http_calls()[..] else {
         panic!("two calls")
     };
-    assert!(world.end_http_call(torn.token, &Outcome::Broken));
+    assert!(world.end_http_call(torn.token, &HttpCallOutcome::Broken));
     assert_eq!(
         messages(&world.proxy),
         [format!("call {}: 0 None None", torn.token)]

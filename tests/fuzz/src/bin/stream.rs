@@ -5,7 +5,7 @@
 
 use arbitrary::Arbitrary;
 use host_sim::exchange::Response;
-use host_sim::world::{Outcome, World};
+use host_sim::world::{HttpCallOutcome, World};
 use pointsman_fuzz::EVERYTHING;
 use std::time::Duration;
 
@@ -80,12 +80,12 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
             Step::Probe(status) => {
                 for call in world.http_calls() {
                     let outcome = match status {
-                        Some(status) => Outcome::Answer(Response {
+                        Some(status) => HttpCallOutcome::Answer(Response {
                             status,
                             headers: Vec::new(),
                             body: Vec::new(),
                         }),
-                        None => Outcome::Broken,
+                        None => HttpCallOutcome::Broken,
                     };
                     world.end_http_call(call.token, &outcome);
                 }
