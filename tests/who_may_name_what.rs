@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use wasmparser::{Parser, Payload, TypeRef};
 
 /// The largest module in bytes: each worker of a proxy compiles it.
-const LARGEST: u64 = 600 * 1024;
+const LARGEST: u64 = 1024 * 1024;
 
 /// Names that no code of the filter has, with the reason.
 const NOWHERE: &[(&str, &str)] = &[
