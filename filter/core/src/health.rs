@@ -43,6 +43,7 @@
 //! reloads do not make a record grow.
 
 use crate::config::Config;
+use crate::entropy::WorkerId;
 use crate::hash::SipWriter;
 use crate::pool::Pool;
 use crate::port::{Gauge, Port};
@@ -218,17 +219,17 @@ impl Entry {
 
     /// A pool's lease, which lies among the entries of its targets. Its holder has the bytes of
     /// `since`.
-    fn lease(id: u64, holder: u64, until: Nanos) -> Entry {
+    fn lease(id: u64, holder: WorkerId, until: Nanos) -> Entry {
         Entry {
-            since: Nanos::new(holder),
+            since: Nanos::new(holder.to_bits()),
             until,
             ..Entry::new(id)
         }
     }
 
     /// Who holds a lease.
-    fn holder(&self) -> u64 {
-        self.since.get()
+    fn holder(&self) -> WorkerId {
+        WorkerId::from_bits(self.since.get())
     }
 
     fn read(bytes: &[u8; ENTRY]) -> Entry {
@@ -380,7 +381,7 @@ impl Entry {
 /// What one worker knows of health.
 #[derive(Debug)]
 pub struct Health {
-    holder: u64,
+    worker: WorkerId,
     memory: Memory,
     /// For each pool. None: all its targets are always healthy, and have their whole share.
     pools: Vec<Option<Known>>,
@@ -433,15 +434,14 @@ struct ProbeTurn {
 }
 
 impl Health {
-    /// For a configuration. `holder` tells this worker from all others that ever were; its upper
-    /// half is when the configuration was loaded, in seconds since 1970, the rest is random.
-    pub fn new(config: &Config, holder: u64) -> Health {
+    /// For a worker and its configuration.
+    pub fn new(config: &Config, worker: WorkerId) -> Health {
         let known = |pool: &Pool| {
             let checked = pool.health.passive.is_some() || pool.health.active.is_some();
             (checked || pool.slow_start > Nanos::ZERO).then(|| Known::new(pool))
         };
         Health {
-            holder,
+            worker,
             memory: Memory::default(),
             pools: config.pools.iter().map(|pool| known(pool)).collect(),
             events: Vec::new(),
@@ -728,7 +728,7 @@ impl Health {
         if prober.lease_due > now && prober.lease_due - now <= longest {
             return;
         }
-        let (holder, id) = (self.holder, known.lease);
+        let (holder, id) = (self.worker, known.lease);
         let own = &known.own;
         let held = self.memory.update(port, &known.key, &mut |bytes| {
             let mut record = record(bytes);
@@ -738,7 +738,7 @@ impl Health {
                 Some(lease)
                     if lease.holder() != holder
                         && !free(lease)
-                        && loaded(lease.holder()) >= loaded(holder) =>
+                        && lease.holder().loaded() >= holder.loaded() =>
                 {
                     Decision::Leave(Err(lease.until))
                 }
@@ -776,11 +776,6 @@ impl Health {
             Err(_) => prober.leads = false,
         }
     }
-}
-
-/// When a holder's configuration was loaded, in seconds since 1970.
-fn loaded(holder: u64) -> u64 {
-    holder >> 32
 }
 
 impl Known {
@@ -889,6 +884,7 @@ mod tests {
     #[cfg(not(target_arch = "wasm32"))]
     use crate::shared::tests::interleaved;
     use crate::shared::tests::{Dice, Map};
+    use crate::time::Seconds;
     use std::rc::Rc;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -924,9 +920,13 @@ mod tests {
     }
 
     impl Worker {
-        fn new(config: &Rc<Config>, holder: u64) -> Worker {
+        fn new(config: &Rc<Config>, random: u32) -> Worker {
+            Worker::loaded_at(Seconds::ZERO, config, random)
+        }
+
+        fn loaded_at(time: Seconds, config: &Rc<Config>, random: u32) -> Worker {
             Worker {
-                health: Health::new(config, holder),
+                health: Health::new(config, WorkerId::new(time, random)),
                 config: config.clone(),
             }
         }
@@ -1124,7 +1124,7 @@ mod tests {
         for seed in 0..50 {
             let mut dice = Dice(seed << 20);
             let mut map = Map::default();
-            let mut workers: Vec<_> = (1..=8).map(|holder| Worker::new(&config, holder)).collect();
+            let mut workers: Vec<_> = (1..=8).map(|random| Worker::new(&config, random)).collect();
             let mut sent = [0_usize; 8];
             let dies = 40 + dice.roll(20);
             // Who died, and when.
@@ -1168,8 +1168,9 @@ mod tests {
     fn a_later_configuration_takes_the_probes_over_and_keeps_them() {
         let config = config(ACTIVE, &["a", "b"]);
         let mut map = Map::default();
-        let later = NOW.to_seconds().get() << 32;
-        let mut workers = [9, later | 2, later | 1].map(|holder| Worker::new(&config, holder));
+        let later = NOW.to_seconds();
+        let mut workers = [(Seconds::ZERO, 9), (later, 2), (later, 1)]
+            .map(|(time, random)| Worker::loaded_at(time, &config, random));
         let mut probes = [0; 3];
         for tenth in 0..300 {
             // The later ones come after 10 s.
@@ -1287,7 +1288,7 @@ mod tests {
             for reload in 0..1000 {
                 let name = format!("target-{reload}");
                 let mut worker = Worker::new(&config(PASSIVE, &["stays", &name]), reload);
-                let now = NOW + reload * gap;
+                let now = NOW + u64::from(reload) * gap;
                 worker.healthy(&mut map, 0, now);
                 worker.fails(&mut map, 1, now);
             }
@@ -1320,7 +1321,8 @@ mod tests {
         for seed in 0..60 {
             let (told, mut world) = interleaved(seed, 4, NOW, |turn| {
                 let config = config(PASSIVE, &["a", "b", "c", "d"]);
-                let mut health = Health::new(&config, turn.worker as u64);
+                let mut health =
+                    Health::new(&config, WorkerId::new(Seconds::ZERO, turn.worker as u32));
                 for round in 0..24 {
                     health.refresh(turn, &config.pools[0], NOW);
                     health.outcome(turn, &config.pools[0], round % 4, Outcome::Failure, NOW);

@@ -76,6 +76,7 @@
 //! have 8 bytes.
 
 use crate::config::Config;
+use crate::entropy::WorkerId;
 use crate::pool::{Pool, Target};
 use crate::port::{Expected, Gauge, Port};
 use crate::shared::{Decision, Failed, Memory};
@@ -132,11 +133,35 @@ pub enum Event {
     Revived,
 }
 
+/// Tells a holder, and each slot that it ever held, from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Nonce(u64);
+
+impl Nonce {
+    /// A worker's first one: its name in records.
+    fn of(worker: WorkerId) -> Nonce {
+        Nonce(worker.to_bits())
+    }
+
+    /// For the next slot of the same worker.
+    fn next(self) -> Nonce {
+        Nonce(self.0.wrapping_add(1))
+    }
+
+    fn read(bytes: [u8; NONCE]) -> Nonce {
+        Nonce(u64::from_le_bytes(bytes))
+    }
+
+    fn bytes(self) -> [u8; NONCE] {
+        self.0.to_le_bytes()
+    }
+}
+
 /// One place in the table of holders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slot {
     /// Of its holder, or of the last one.
-    nonce: u64,
+    nonce: Nonce,
     state: State,
 }
 
@@ -165,7 +190,7 @@ impl Slot {
         let (words, _) = bytes.as_chunks::<8>();
         let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
         let mut next = || words.next().unwrap_or_default();
-        let (nonce, held, number) = (next(), next(), next());
+        let (nonce, held, number) = (Nonce(next()), next(), next());
         let state = match held {
             0 => State::Freed(Nanos::new(number)),
             _ => State::Held(number),
@@ -178,7 +203,7 @@ impl Slot {
             State::Freed(since) => (0, since.get()),
             State::Held(number) => (1, number),
         };
-        for word in [self.nonce, held, number] {
+        for word in [self.nonce.0, held, number] {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
     }
@@ -220,9 +245,9 @@ fn key(kind: &[u8; 4], slot: usize, part: usize) -> Key {
 }
 
 /// What follows the nonce in a record, if it is this one.
-fn behind(nonce: u64, record: &[u8]) -> Option<&[u8]> {
+fn behind(nonce: Nonce, record: &[u8]) -> Option<&[u8]> {
     let (head, rest) = record.split_first_chunk::<NONCE>()?;
-    (u64::from_le_bytes(*head) == nonce).then_some(rest)
+    (Nonce::read(*head) == nonce).then_some(rest)
 }
 
 fn counts(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
@@ -240,7 +265,7 @@ fn gauge_name(pool: &Pool, target: &Target) -> String {
 pub struct InFlight {
     config: Rc<Config>,
     /// Of the slot that is held, or of the next one.
-    nonce: u64,
+    nonce: Nonce,
     tenure: Tenure,
     /// When this worker last looked after its slot.
     looked: Nanos,
@@ -354,12 +379,11 @@ struct Estate {
 }
 
 impl InFlight {
-    /// For a configuration. `holder` is random: it tells this worker from all others that ever
-    /// were.
-    pub fn new(config: &Rc<Config>, holder: u64) -> InFlight {
+    /// For a worker and its configuration.
+    pub fn new(config: &Rc<Config>, worker: WorkerId) -> InFlight {
         InFlight {
             config: config.clone(),
-            nonce: holder,
+            nonce: Nonce::of(worker),
             tenure: Tenure::Local,
             looked: Nanos::ZERO,
             waiting: false,
@@ -497,7 +521,7 @@ impl InFlight {
         let slot = self.slot();
         if next.is_multiple_of(PART) {
             let mut record = Vec::with_capacity(NONCE + PART * COUNT);
-            record.extend_from_slice(&self.nonce.to_le_bytes());
+            record.extend_from_slice(&self.nonce.bytes());
             let key = key(b"ledg", slot.unwrap_or(0), self.parts.len());
             self.parts.push(Part { key, record });
         }
@@ -522,8 +546,8 @@ impl InFlight {
     }
 
     /// The record of the names of a part.
-    fn names(&self, part: usize, nonce: u64) -> Vec<u8> {
-        let mut record = nonce.to_le_bytes().to_vec();
+    fn names(&self, part: usize, nonce: Nonce) -> Vec<u8> {
+        let mut record = nonce.bytes().to_vec();
         for entry in self.entries.iter().skip(part * PART).take(PART) {
             let pool = self.config.pools.get(entry.pool as usize);
             let target =
@@ -706,7 +730,7 @@ impl InFlight {
     fn claim(&mut self, port: &mut dyn Port, now: Nanos, missing: &[u8]) {
         // Each slot is claimed under a nonce of its own, or a note of what was taken could be of an
         // earlier time.
-        let (old, nonce) = (self.nonce, self.nonce.wrapping_add(1));
+        let (old, nonce) = (self.nonce, self.nonce.next());
         let lost = match self.tenure {
             Tenure::Lost(lost) => Some(lost),
             Tenure::Local | Tenure::Held(_) => None,
@@ -754,7 +778,7 @@ impl InFlight {
         for (number, (part, names)) in self.parts.iter_mut().zip(&names).enumerate() {
             part.key = key(b"ledg", slot, number);
             if let Some(head) = part.record.first_chunk_mut() {
-                *head = nonce.to_le_bytes();
+                *head = nonce.bytes();
             }
             let _ = port.set(&key(b"name", slot, number), names, Expected::Any);
             let _ = port.set(&part.key, &part.record, Expected::Any);
@@ -844,7 +868,7 @@ impl InFlight {
         let mut estate = Estate {
             place,
             slot,
-            note: slot.nonce.to_le_bytes().to_vec(),
+            note: slot.nonce.bytes().to_vec(),
             gauges: Vec::new(),
             won: false,
         };
@@ -909,6 +933,7 @@ mod tests {
     #[cfg(not(target_arch = "wasm32"))]
     use crate::shared::tests::interleaved;
     use crate::shared::tests::{Dice, Map};
+    use crate::time::Seconds;
     use std::net::IpAddr;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -940,7 +965,7 @@ mod tests {
     impl Worker {
         fn new(config: &Rc<Config>, holder: u64) -> Worker {
             Worker {
-                counts: InFlight::new(config, holder << 32),
+                counts: InFlight::new(config, WorkerId::new(Seconds::new(holder), 0)),
                 pool: config.pools[0].clone(),
                 flights: Vec::new(),
             }

@@ -23,6 +23,7 @@ pub mod client_ip;
 pub mod config;
 pub mod decide;
 pub mod edit;
+pub mod entropy;
 pub mod explain;
 pub mod hash;
 pub mod health;

@@ -10,6 +10,7 @@ use crate::stream::{Stream, Surroundings};
 use core::time::Duration;
 use pointsman_core::config::Config;
 use pointsman_core::decide::Worker;
+use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::health::Probe;
 use pointsman_core::shared;
 use pointsman_core::time::Nanos;
@@ -105,10 +106,14 @@ impl RootContext for Root {
         });
         let config = Rc::new(config);
         let metrics = Metrics::define(&config);
-        let roll_seed = u64::from_le_bytes(randomness());
-        let seconds = host::current_time().unwrap_or_default().to_seconds().get();
-        let holder = seconds << 32 | u64::from(u32::from_le_bytes(randomness()));
-        let worker = Worker::new(config, seed, roll_seed, holder);
+        let rolls = u64::from_le_bytes(randomness());
+        let loaded = host::current_time().unwrap_or_default().to_seconds();
+        let entropy = Entropy {
+            seed,
+            rolls,
+            worker: WorkerId::new(loaded, u32::from_le_bytes(randomness())),
+        };
+        let worker = Worker::new(config, entropy);
         if let Some(period) = worker.tick_period() {
             let milliseconds = (period / Nanos::MILLISECOND).clamp(1, u64::from(u32::MAX)) as u32;
             if let Err(status) = host::set_tick_period(milliseconds) {

@@ -14,11 +14,12 @@ use crate::world::{Callback, Worker as Simulated, World};
 use anyhow::{Context, Result, anyhow, ensure};
 use pointsman_core::config::Config;
 use pointsman_core::decide::Worker;
+use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::port::{
     Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
 };
 use pointsman_core::request::{Headers, Request};
-use pointsman_core::time::Nanos;
+use pointsman_core::time::{Nanos, Seconds};
 use pointsman_core::verdict::Outcome;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -263,8 +264,13 @@ pub fn decision_rate(routes: usize, workers: usize, laps: Laps) -> Result<Spread
     let work = |number: usize| -> Result<Vec<f64>> {
         let config =
             Config::load(configuration.as_bytes()).map_err(|problems| anyhow!("{problems}"))?;
-        let number = number as u64;
-        let mut worker = Worker::new(Rc::new(config), [7; 16], number, number);
+        let number = number as u32;
+        let entropy = Entropy {
+            seed: [7; 16],
+            rolls: number.into(),
+            worker: WorkerId::new(Seconds::ZERO, number),
+        };
+        let mut worker = Worker::new(Rc::new(config), entropy);
         let mut surroundings = Surroundings {
             shared: &shared,
             gauges: Vec::new(),

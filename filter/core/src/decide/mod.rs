@@ -14,8 +14,9 @@ use crate::balance::least::Least;
 use crate::balance::{Balance, Hashed, RoundRobin};
 use crate::client_ip::Client;
 use crate::config::{Config, NoRoute};
+use crate::entropy::Entropy;
 use crate::explain::Told;
-use crate::hash::{Seed, mixed};
+use crate::hash::mixed;
 use crate::health::{self, Health};
 use crate::in_flight::{self, InFlight};
 use crate::pool::Target;
@@ -174,12 +175,14 @@ struct Matched<'c> {
 }
 
 impl Worker {
-    /// A worker that has decided nothing yet. `seed` is the secret that all workers share;
-    /// `roll_seed` is this worker's own randomness; `holder` tells this worker from all others that
-    /// ever were: its upper half is when the configuration was loaded, in seconds since 1970, the
-    /// rest is random too.
-    pub fn new(config: Rc<Config>, seed: Seed, roll_seed: u64, holder: u64) -> Worker {
-        let mut rolls = Rolls(roll_seed);
+    /// A worker that has decided nothing yet.
+    pub fn new(config: Rc<Config>, entropy: Entropy) -> Worker {
+        let Entropy {
+            seed,
+            rolls,
+            worker,
+        } = entropy;
+        let mut rolls = Rolls(rolls);
         let pools = config.pools.iter().map(|pool| {
             let regions = Regions::new(pool);
             PoolState {
@@ -196,8 +199,8 @@ impl Worker {
             pools: pools.collect(),
             index: Index::new(&config.routes),
             limits: RateLimits::new(config.rate_limit_table, seed),
-            in_flight: InFlight::new(&config, holder),
-            health: Health::new(&config, holder),
+            in_flight: InFlight::new(&config, worker),
+            health: Health::new(&config, worker),
             response_times: ResponseTimes::new(&config),
             config,
             rolls,

@@ -1,11 +1,13 @@
 //! Laws of a request's way.
 
 use super::*;
+use crate::entropy::WorkerId;
 use crate::port::{
     Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
 };
 use crate::request::Headers;
 use crate::shared::tests::Map;
+use crate::time::Seconds;
 use crate::verdict::Outcome;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -77,7 +79,14 @@ impl Asked {
             Err(problems) => panic!("{problems}"),
         };
         Asked {
-            worker: Worker::new(Rc::new(config), [7; 16], 42, 1),
+            worker: Worker::new(
+                Rc::new(config),
+                Entropy {
+                    seed: [7; 16],
+                    rolls: 42,
+                    worker: WorkerId::new(Seconds::ZERO, 1),
+                },
+            ),
             port: Surroundings::default(),
             now: NOW,
         }
@@ -395,7 +404,12 @@ fn a_key_keeps_its_target_and_keys_spread_over_all() {
     ];
     for (balance, request) in rows {
         let (mut asked, mut other) = (balanced(balance, ""), balanced(balance, ""));
-        other.worker = Worker::new(other.worker.config().clone(), [8; 16], 43, 2);
+        let entropy = Entropy {
+            seed: [8; 16],
+            rolls: 43,
+            worker: WorkerId::new(Seconds::ZERO, 2),
+        };
+        other.worker = Worker::new(other.worker.config().clone(), entropy);
         let mut seen = std::collections::BTreeSet::new();
         for key in 0..40 {
             let (path, name, value) = request(&key.to_string());

@@ -5,9 +5,10 @@
 use arbitrary::Arbitrary;
 use pointsman_core::config::Config;
 use pointsman_core::decide::Worker;
+use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::port::{Expected, Store};
 use pointsman_core::request::{Headers, Request};
-use pointsman_core::time::Nanos;
+use pointsman_core::time::{Nanos, Seconds};
 use pointsman_core::verdict::Flight;
 use pointsman_fuzz::{Answered, EVERYTHING, Surroundings};
 use std::rc::Rc;
@@ -51,7 +52,12 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     let mut born = 0;
     let mut worker = || {
         born += 1;
-        Worker::new(config.clone(), [7; 16], born, born << 32)
+        let entropy = Entropy {
+            seed: [7; 16],
+            rolls: born,
+            worker: WorkerId::new(Seconds::new(born), 0),
+        };
+        Worker::new(config.clone(), entropy)
     };
     let mut workers: Vec<Worker> = (0..WORKERS).map(|_| worker()).collect();
     let mut under_way: Vec<(usize, Flight)> = Vec::new();

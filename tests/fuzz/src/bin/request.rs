@@ -5,8 +5,9 @@
 use arbitrary::Arbitrary;
 use pointsman_core::config::Config;
 use pointsman_core::decide::Worker;
+use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::request::{Headers, Request};
-use pointsman_core::time::Nanos;
+use pointsman_core::time::{Nanos, Seconds};
 use pointsman_core::verdict::{Change, Outcome};
 use pointsman_fuzz::{Answered, EVERYTHING, Surroundings};
 use std::rc::Rc;
@@ -42,7 +43,12 @@ const KNOWN: [&str; 9] = [
 
 libfuzzer_sys::fuzz_target!(|sent: Vec<Sent>| {
     let config = Rc::new(Config::load(EVERYTHING.as_bytes()).expect("it loads"));
-    let mut worker = Worker::new(config.clone(), [7; 16], 1, 2);
+    let entropy = Entropy {
+        seed: [7; 16],
+        rolls: 1,
+        worker: WorkerId::new(Seconds::ZERO, 2),
+    };
+    let mut worker = Worker::new(config.clone(), entropy);
     let mut port = Surroundings::default();
     for (number, sent) in sent.into_iter().enumerate() {
         let now = Nanos::from_secs(1_800_000_000) + Nanos::from_millis(number as u64);
