@@ -147,8 +147,9 @@ impl Site for Simulated {
     }
 
     fn count(&mut self) -> u64 {
-        ENDS.map(|end| self.world.proxy().counter(&gauge(end)))
-            .iter()
+        // The gauge of a target is defined with its first request.
+        ENDS.iter()
+            .filter_map(|end| self.world.proxy().counter(&gauge(end)))
             .sum()
     }
 
@@ -780,13 +781,13 @@ fn of_a_killed_backend_clients_see_its_first_failures_only_and_rise_probes_bring
         }
     };
     under_load(envoy.address().unwrap(), CLIENTS, job, |load| {
+        load.more(300);
+        assert_eq!(errors.load(Ordering::Relaxed), 0);
         let metric = |name: &str| {
             envoy
                 .filter_stat(&format!("pointsman.pool.web.target.two.{name}"))
                 .unwrap()
         };
-        load.more(300);
-        assert_eq!(errors.load(Ordering::Relaxed), 0);
         member(&mut fleet, "two").stop();
         until("it is ejected", || metric("ejected") + metric("fell") > 0);
         // What is under way may still fail.

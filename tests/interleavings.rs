@@ -67,7 +67,7 @@ fn a_full_bucket_admits_just_its_burst_of_requests_at_the_same_instant() {
             "seed {seed}: {:?}",
             race.results
         );
-        retries += race.proxy.counter("pointsman.shared.retried");
+        retries += race.proxy.counter("pointsman.shared.retried").unwrap();
     }
     assert!(retries > SEEDS, "the workers hardly met: {retries} retries");
 }

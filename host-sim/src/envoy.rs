@@ -199,14 +199,21 @@ impl Envoy {
         serde_json::from_str(&self.admin(path)?).with_context(|| format!("admin {path}: not JSON"))
     }
 
-    /// The value of a counter or gauge. 0 where there is none: Envoy makes many only when they are
-    /// first used.
+    /// The value of a counter or gauge. An error where Envoy has none of this name, so that a name
+    /// that is misspelt or no longer exists is not taken for a count of 0.
     pub fn stat(&self, name: &str) -> Result<u64> {
+        self.stat_if_defined(name)?
+            .with_context(|| format!("Envoy has no counter or gauge `{name}`"))
+    }
+
+    /// The value of a counter or gauge. None where Envoy has none of this name: for those that are
+    /// defined with their first event, such as the filter's metrics of a target.
+    pub fn stat_if_defined(&self, name: &str) -> Result<Option<u64>> {
         let stats = self.admin_json(&format!(
             "/stats?format=json&filter=^{}$",
             name.replace('.', "\\.")
         ))?;
-        Ok(stats["stats"][0]["value"].as_u64().unwrap_or(0))
+        Ok(stats["stats"][0]["value"].as_u64())
     }
 
     /// Every counter and gauge whose name starts with `prefix`, sorted by name.
@@ -224,23 +231,31 @@ impl Envoy {
         Ok(stats)
     }
 
-    /// The value of a counter or gauge of the filter's own, as [`Envoy::stat`].
+    /// The value of a counter or gauge that the filter defines, as [`Envoy::stat`].
     pub fn filter_stat(&self, name: &str) -> Result<u64> {
         self.stat(&format!("{FILTER}{name}"))
     }
 
-    /// The sum of those counters and gauges of the filter's own whose names start and end so.
-    pub fn filter_sum(&self, start: &str, end: &str) -> Result<u64> {
-        let stats = self.stats(&format!("{FILTER}{start}"))?.into_iter();
-        Ok(stats
-            .filter(|(name, _)| name.ends_with(end))
-            .map(|(_, value)| value)
-            .sum())
+    /// The value of a counter or gauge that the filter defines, as [`Envoy::stat_if_defined`].
+    pub fn filter_stat_if_defined(&self, name: &str) -> Result<Option<u64>> {
+        self.stat_if_defined(&format!("{FILTER}{name}"))
     }
 
-    /// The requests in flight by the filter's gauges, over all pools.
+    /// The sum of the filter's counters and gauges whose names start with `start` and end with
+    /// `end`. None where it has defined none of such a name.
+    pub fn filter_sum(&self, start: &str, end: &str) -> Result<Option<u64>> {
+        let stats = self.stats(&format!("{FILTER}{start}"))?.into_iter();
+        let values = stats.filter(|(name, _)| name.ends_with(end));
+        Ok(values
+            .map(|(_, value)| value)
+            .reduce(|sum, value| sum + value))
+    }
+
+    /// The requests in flight by the filter's gauges, over all pools. An error before the first
+    /// request to a pool, which defines its gauges.
     pub fn requests_in_flight(&self) -> Result<u64> {
-        self.filter_sum("pointsman.pool.", ".in_flight")
+        self.filter_sum("pointsman.pool.", ".in_flight")?
+            .context("the filter has defined no gauge of requests in flight")
     }
 
     /// The bytes that Envoy's own allocator has handed out.

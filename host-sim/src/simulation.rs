@@ -715,7 +715,9 @@ impl<'s> Engine<'s> {
     /// The filter's own counts of requests in flight, over all pools that have a target.
     fn counted(&self) -> Vec<u32> {
         let proxy = self.world.proxy();
-        let count = |place: &String| proxy.counter(&format!("{place}.in_flight")) as u32;
+        // The gauge of a target is defined with its first request.
+        let count =
+            |place: &String| proxy.counter(&format!("{place}.in_flight")).unwrap_or(0) as u32;
         let targets = self.scenario.targets.iter();
         targets
             .map(|target| target.places.iter().map(count).sum())

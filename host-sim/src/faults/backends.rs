@@ -5,7 +5,7 @@ use super::site::{Site, Stage, shown};
 use super::{Plan, Played};
 use crate::backend::Answer;
 use crate::exchange::Response;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -36,7 +36,13 @@ fn ejected(site: &Site, pool: &str, watch: &Watch<'_>, before: u64) -> Result<Du
 
 /// How often a target was ejected or failed its probes.
 fn ejections(site: &Site, pool: &str) -> Result<u64> {
-    Ok(site.of_targets(pool, "ejected")? + site.of_targets(pool, "fell")?)
+    let passive = site.of_targets(pool, "ejected")?;
+    let active = site.of_targets(pool, "fell")?;
+    ensure!(
+        passive.or(active).is_some(),
+        "no target of {pool} has a counter of ejections"
+    );
+    Ok(passive.unwrap_or(0) + active.unwrap_or(0))
 }
 
 /// Kills one backend of three and starts it again, as often as planned: how long the last took to

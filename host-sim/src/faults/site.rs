@@ -82,8 +82,8 @@ pub struct Site {
 }
 
 impl Site {
-    /// A counter of each target of a pool, all together.
-    pub fn of_targets(&self, pool: &str, counter: &str) -> Result<u64> {
+    /// The sum of a counter over all targets of a pool. None where no target has one.
+    pub fn of_targets(&self, pool: &str, counter: &str) -> Result<Option<u64>> {
         self.envoy.filter_sum(
             &format!("pointsman.pool.{pool}.target."),
             &format!(".{counter}"),

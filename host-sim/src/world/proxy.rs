@@ -109,11 +109,11 @@ impl Proxy {
         self.metrics.lock().unwrap()
     }
 
-    /// The value of a counter or gauge; 0 where nothing defined it.
-    pub fn counter(&self, name: &str) -> u64 {
-        match self.metrics().named(name) {
-            Some(MetricValue::Number(number)) => *number,
-            _ => 0,
+    /// The value of a counter or gauge. None where nothing has defined one of this name.
+    pub fn counter(&self, name: &str) -> Option<u64> {
+        match self.metrics().named(name)? {
+            MetricValue::Number(number) => Some(*number),
+            MetricValue::Samples(_) => None,
         }
     }
 
