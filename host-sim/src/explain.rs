@@ -2,10 +2,10 @@
 //! test compares.
 
 use crate::exchange::{ExchangeRequest, ExchangeResult, Pairs};
-use pointsman_core::client_ip::Client;
 use pointsman_core::config::Config;
+use pointsman_core::http::client_ip::Client;
+use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::port::Connection;
-use pointsman_core::request::{Headers, Request};
 use pointsman_core::route::{self, AskClient};
 use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr};

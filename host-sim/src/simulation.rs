@@ -27,7 +27,7 @@ use crate::world::{HttpCallOutcome, World};
 use anyhow::{Result, anyhow};
 use backend::{Arrived, Begun, Job, Reach, Server, Ticket};
 use measure::Verdict;
-use pointsman_core::hash::mixed;
+use pointsman_core::siphash::mixed;
 use record::{LEFT, Record, Sample, TargetSample};
 use scenario::{FaultKind, Scenario, ScheduledFault, Target};
 use slab::Slab;

@@ -1,7 +1,7 @@
 //! What a worker is given at its start and cannot make up by itself, since nothing here draws a
 //! random number or reads a clock.
 
-use crate::hash::Seed;
+use crate::siphash::Seed;
 use crate::time::Seconds;
 
 /// What makes one worker different from another.

@@ -5,10 +5,9 @@
 //! the random number of this one decision. The header never goes upstream. The answer is one line
 //! of JSON with the keys of `host-sim explain --json`, as far as one request can know them.
 
-use crate::decide::Reason;
+use crate::decision::{Decision, Outcome};
+use crate::http::request::Request;
 use crate::pool::{Pool, Target};
-use crate::request::Request;
-use crate::verdict::{Decision, Outcome};
 
 /// `explain: { header, token }`.
 #[derive(Clone, PartialEq, Eq)]
@@ -116,26 +115,6 @@ impl<'c> Told<'c> {
     }
 }
 
-impl Reason {
-    /// The word that stands for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Reason::Route => "route",
-            Reason::NoRoute => "no_route",
-            Reason::RateLimit => "rate_limit",
-            Reason::Balance => "balance",
-            Reason::Hash => "hash",
-            Reason::Sticky => "sticky",
-            Reason::StickyHeader => "sticky_header",
-            Reason::Repin => "repin",
-            Reason::Failover => "failover",
-            Reason::UseAll => "use_all",
-            Reason::Unhealthy => "unhealthy",
-            Reason::NoTarget => "no_target",
-        }
-    }
-}
-
 /// A JSON string in ASCII (RFC 8259 section 7: what is not, as UTF-16 escapes).
 fn quote(text: &str, json: &mut String) {
     json.push('"');
@@ -158,7 +137,8 @@ fn quote(text: &str, json: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Headers;
+    use crate::decision::Reason;
+    use crate::http::request::Headers;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 

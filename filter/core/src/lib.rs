@@ -3,7 +3,7 @@
 //! `roll`, and one [`port::Port`] through which the few things are asked that are not always needed
 //! (the client's address, the workers' shared data).
 //!
-//! A request's way can be read top-down in [`decide`].
+//! A request's way can be read top-down in [`worker`].
 #![cfg_attr(
     not(test),
     deny(
@@ -18,29 +18,16 @@
     )
 )]
 
-pub mod balance;
-pub mod client_ip;
 pub mod config;
-pub mod decide;
-pub mod edit;
+pub mod decision;
 pub mod entropy;
 pub mod explain;
-pub mod hash;
-pub mod health;
-pub mod in_flight;
-pub mod outcome;
+pub mod http;
 pub mod pool;
 pub mod port;
 pub mod rate_limit;
-pub mod redirect;
-pub mod regex;
-pub mod region;
-pub mod request;
-pub mod respond;
-pub mod response_time;
-pub mod rewrite;
 pub mod route;
 pub mod shared;
-pub mod sticky;
+pub mod siphash;
 pub mod time;
-pub mod verdict;
+pub mod worker;

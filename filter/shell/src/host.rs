@@ -216,7 +216,7 @@ pub fn plugin_configuration() -> Result<Vec<u8>, Status> {
     })
 }
 
-/// A whole header map, serialised; `pointsman_core::request::Headers::from_wire` reads it. Bytes.
+/// A whole header map, serialised; `pointsman_core::http::request::Headers::from_wire` reads it. Bytes.
 pub fn headers(map: Map) -> Result<Vec<u8>, Status> {
     // SAFETY: the host writes one pointer and one size during the call.
     returned(|data, size| unsafe { import::proxy_get_header_map_pairs(map as u32, data, size) })
@@ -308,7 +308,7 @@ pub fn set_shared_data(key: &[u8], value: &[u8], expected: Expected) -> Result<(
 }
 
 /// Answers the request. `headers` is a serialised map
-/// (`pointsman_core::request::Headers::to_wire`); `details` is what `response.code_details` says in
+/// (`pointsman_core::http::request::Headers::to_wire`); `details` is what `response.code_details` says in
 /// the proxy's access log. The host copies everything, sends the answer after the callback, and
 /// takes it through the response callbacks. Plain.
 pub fn send_local_response(

@@ -9,14 +9,15 @@
 
 use crate::host::{self, Counter, Histogram, Level};
 use pointsman_core::config::Config;
-use pointsman_core::decide::{Event, Reason};
-use pointsman_core::health::Change;
-use pointsman_core::in_flight;
+use pointsman_core::decision::Decision;
+use pointsman_core::decision::Reason;
+use pointsman_core::pool::health::Change;
+use pointsman_core::pool::in_flight;
 use pointsman_core::pool::{Pool, Target};
 use pointsman_core::rate_limit;
 use pointsman_core::route::Route;
 use pointsman_core::time::Nanos;
-use pointsman_core::verdict::Decision;
+use pointsman_core::worker::Event;
 use std::cell::OnceCell;
 use std::rc::Rc;
 

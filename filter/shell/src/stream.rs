@@ -2,15 +2,17 @@
 
 use crate::host::{self, Level, Map, Status};
 use crate::root::Shared;
-use pointsman_core::client_ip;
 use pointsman_core::config::Config;
-use pointsman_core::edit::Edit;
+use pointsman_core::decision::{Change, Decision, Outcome, ResponsePlan};
+use pointsman_core::http::client_ip;
+use pointsman_core::http::edit::Edit;
+use pointsman_core::http::request::{Headers, Request};
+use pointsman_core::http::respond::Answer;
+use pointsman_core::pool::flight::Flight;
 use pointsman_core::port::{
     Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
 };
-use pointsman_core::request::{Headers, Request};
-use pointsman_core::respond::Answer;
-use pointsman_core::verdict::{Change, Decision, Flight, Outcome, ResponsePlan};
+use pointsman_core::worker;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::fmt;
@@ -86,7 +88,7 @@ impl HttpContext for Stream {
         let Some((config, plan)) = self.decided.take() else {
             return Action::Continue;
         };
-        let edited = plan.edits(&config).try_for_each(|edit| match edit {
+        let edited = worker::response_edits(&plan, &config).try_for_each(|edit| match edit {
             Edit::Remove(name) => host::remove_header(Map::Response, name),
             Edit::Set(name, value) => host::set_header(Map::Response, name, value),
             Edit::Add(name, value) => host::add_header(Map::Response, name, value),

@@ -13,14 +13,14 @@ use crate::world::stream::RequestOutcome;
 use crate::world::{Callback, Worker as Simulated, World};
 use anyhow::{Context, Result, anyhow, ensure};
 use pointsman_core::config::Config;
-use pointsman_core::decide::Worker;
+use pointsman_core::decision::Outcome;
 use pointsman_core::entropy::{Entropy, WorkerId};
+use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::port::{
     Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
 };
-use pointsman_core::request::{Headers, Request};
 use pointsman_core::time::{Nanos, Seconds};
-use pointsman_core::verdict::Outcome;
+use pointsman_core::worker::Worker;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

@@ -2,7 +2,7 @@
 //! is cut into parts. "Yes" is certain, "no" is not: whoever asks warns only where it is certain.
 
 use super::path;
-use pointsman_core::client_ip::Network;
+use pointsman_core::http::client_ip::Network;
 use pointsman_core::route::condition::{Condition, Text};
 use pointsman_core::route::path::PathMatch;
 use pointsman_core::route::{Block, HostMatch};

@@ -159,7 +159,7 @@ fn extend(hir: &Hir, value: &mut Vec<u8>) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pointsman_core::regex::Regex;
+    use pointsman_core::http::regex::Regex;
 
     #[test]
     fn pattern_is_plain_only_where_it_says_nothing_more() {

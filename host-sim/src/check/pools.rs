@@ -4,8 +4,8 @@
 use super::{Warning, case, named};
 use pointsman_core::config::Config;
 use pointsman_core::pool::Pool;
+use pointsman_core::pool::sticky::Cookie;
 use pointsman_core::route::{Action, HostMatch, Route};
-use pointsman_core::sticky::Cookie;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 

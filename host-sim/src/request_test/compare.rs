@@ -2,7 +2,7 @@
 
 use crate::exchange::{ExchangeResult, Pairs};
 use crate::explain::shown;
-use pointsman_core::regex::Regex;
+use pointsman_core::http::regex::Regex;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

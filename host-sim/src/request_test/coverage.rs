@@ -4,9 +4,9 @@
 //! to the first that fails. A condition is reached when it was true in one look and false in
 //! another: tests that only ever see it true would not notice if it were gone.
 
-use pointsman_core::client_ip::Network;
 use pointsman_core::config::Config;
-use pointsman_core::request::Request;
+use pointsman_core::http::client_ip::Network;
+use pointsman_core::http::request::Request;
 use pointsman_core::route::path::PathKind;
 use pointsman_core::route::{AskClient, Block, HostMatch, Mismatch, Route};
 use std::fmt::Display;

@@ -4,7 +4,7 @@ use super::compare::{Counts, Expect, Matcher};
 use crate::exchange::{ExchangeRequest, Pairs, Response};
 use crate::{configuration, explain};
 use pointsman_core::config::{self, Config, problem};
-use pointsman_core::regex::Regex;
+use pointsman_core::http::regex::Regex;
 use serde_json::{Map, Value};
 use std::net::IpAddr;
 use std::path::Path;

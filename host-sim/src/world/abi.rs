@@ -7,7 +7,7 @@
 use super::header_map::HeaderMap;
 use super::metrics::{MetricError, MetricKind};
 use super::vm::{self, Vm};
-use pointsman_core::request::Headers;
+use pointsman_core::http::request::Headers;
 use std::ptr::null_mut;
 
 /// What the filter exports (`proxy-wasm`'s dispatcher).

@@ -1,10 +1,10 @@
 //! Maps of headers: the keys `request_headers` and `response_headers`, and an answer's `headers`.
 
-use super::Upstream;
 use super::reader::{Names, Node, Report};
 use super::syntax;
 use super::upstream::{header_name, not_upstream};
-use crate::edit::Edits;
+use crate::http::edit::Edits;
+use crate::http::upstream::Upstream;
 
 /// A header's values under its name.
 pub type Values = (Box<[u8]>, Vec<Box<[u8]>>);

@@ -2,7 +2,7 @@
 
 use super::reader::{Map, Node, Report};
 use super::syntax;
-use crate::health::{Active, Checks, Passive, WhenAllUnhealthy};
+use crate::pool::health::{Active, Checks, Passive, WhenAllUnhealthy};
 use crate::time::Nanos;
 
 /// The most failures or answers in a row that decide: a target that needs more is not checked at

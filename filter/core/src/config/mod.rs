@@ -22,12 +22,13 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
-use crate::client_ip::ClientIp;
 use crate::explain::Explain;
+use crate::http::client_ip::ClientIp;
+use crate::http::upstream::Upstream;
 use crate::pool::Pool;
 use crate::rate_limit::{RateLimit, Table};
-use crate::respond::Respond;
 use crate::route::Route;
+use crate::route::no_route::NoRoute;
 use problem::{Problem, Problems};
 use reader::{Node, Report};
 use std::rc::Rc;
@@ -52,24 +53,6 @@ pub struct Config {
     pub no_route: NoRoute,
     /// None: off.
     pub explain: Option<Explain>,
-}
-
-/// `upstream`: the request headers that carry the choice. Lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// Default `x-pointsman-cluster`.
-    pub cluster_header: Box<[u8]>,
-    /// Default `x-pointsman-endpoint`.
-    pub endpoint_header: Box<[u8]>,
-}
-
-/// `no_route`. Default: `respond: { status: 404 }`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoRoute {
-    /// Answer.
-    Respond(Respond),
-    /// Leave the request to the proxy's own routes.
-    Pass,
 }
 
 impl Config {
@@ -105,16 +88,11 @@ impl Config {
     }
 }
 
-/// Reads the items of `routes` one by one, and hands them over. With 10,000 routes their trees
-/// together would take three times the memory of the configuration that becomes of them, and a VM
-/// never gives memory back.
-pub type ReadRoutes<'s> = dyn FnMut(&mut dyn FnMut(Value)) -> Result<(), Problems> + 's;
-
 /// `count`: so many routes are not in the tree.
 fn load(
     tree: &Value,
     count: Option<usize>,
-    read_routes: &mut ReadRoutes<'_>,
+    read_routes: &mut route::ReadRoutes<'_>,
 ) -> Result<Config, Problems> {
     let mut report = Report::default();
     let config = read(&Node::root(tree), count, read_routes, &mut report)?;
@@ -147,7 +125,7 @@ fn unreadable(place: &str, found: &str, expected: &str) -> Problems {
 fn read(
     root: &Node<'_>,
     count: Option<usize>,
-    read_routes: &mut ReadRoutes<'_>,
+    read_routes: &mut route::ReadRoutes<'_>,
     report: &mut Report,
 ) -> Result<Option<Config>, Problems> {
     let map = root.map(

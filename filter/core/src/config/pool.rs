@@ -4,9 +4,9 @@ use super::rate_limit::{KEY_PART, key_part};
 use super::reader::{Map, Names, Node, Report, one_of, quoted};
 use super::syntax;
 use super::{health, region, sticky};
-use crate::balance::Balance;
+use crate::http::key::KeyPart;
+use crate::pool::balance::Balance;
 use crate::pool::{Pool, State, Target};
-use crate::rate_limit::KeyPart;
 use crate::time::Nanos;
 use std::rc::Rc;
 

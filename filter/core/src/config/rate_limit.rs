@@ -4,7 +4,8 @@ use super::pool::Defined;
 use super::reader::{Map, Node, Report};
 use super::syntax;
 use super::upstream::header_name;
-use crate::rate_limit::{KeyPart, RateLimit, Table};
+use crate::http::key::KeyPart;
+use crate::rate_limit::{RateLimit, Table};
 use crate::time::Nanos;
 use std::rc::Rc;
 

@@ -3,7 +3,7 @@
 use super::reader::{Node, Report};
 use super::rewrite::{Matched, new_path};
 use super::syntax;
-use crate::redirect::Redirect;
+use crate::route::redirect::Redirect;
 
 /// The schemes of HTTP.
 pub const SCHEMES: &[&str] = &["http", "https"];

@@ -1,10 +1,10 @@
 //! The action `respond`, and `no_route`, which is one.
 
-use super::NoRoute;
 use super::edit::{Values, headers};
 use super::reader::{Map, Node, Report};
 use super::syntax;
-use crate::respond::Respond;
+use crate::http::respond::Respond;
+use crate::route::no_route::NoRoute;
 
 /// The longest body in bytes: every worker holds a copy, and a page that is longer belongs on a
 /// server.

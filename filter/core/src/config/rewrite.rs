@@ -3,10 +3,11 @@
 use super::condition::regex;
 use super::reader::{Map, Names, Node, Report, quoted};
 use super::syntax;
-use crate::regex::Search;
-use crate::rewrite::{Part, PathRewrite, Piece, Rewrite};
+use crate::http::regex::Part;
+use crate::http::regex::Search;
 use crate::route::Block;
 use crate::route::path::{PathKind, Segment};
+use crate::route::rewrite::{PathRewrite, Piece, Rewrite};
 
 /// The keys of a new path.
 pub const PATH_KEYS: &[&str] = &["path_prefix", "path", "path_regex"];

@@ -3,7 +3,7 @@
 use super::reader::{Node, Report};
 use super::syntax;
 use super::upstream::header_name;
-use crate::sticky::{Cookie, Key, SameSite, Sticky};
+use crate::pool::sticky::{Cookie, Key, SameSite, Sticky};
 use crate::time::{Nanos, Seconds};
 
 /// The shortest key, in bytes: 128 bits are beyond guessing.

@@ -1,16 +1,19 @@
 //! Laws of loading a configuration.
 
 use super::value::{MAX_DEPTH, Value};
-use super::{Config, NoRoute, Problems, protobuf};
-use crate::balance::Balance;
-use crate::health::{Active, Checks, Passive, WhenAllUnhealthy};
+use super::{Config, Problems, protobuf};
+use crate::http::key::KeyPart;
+use crate::http::regex::Part;
 use crate::pool::State;
-use crate::rate_limit::{KeyPart, Table};
-use crate::region::PreferRegion;
-use crate::rewrite::{Part, PathRewrite, Piece};
+use crate::pool::balance::Balance;
+use crate::pool::health::{Active, Checks, Passive, WhenAllUnhealthy};
+use crate::pool::region::PreferRegion;
+use crate::pool::sticky::SameSite;
+use crate::rate_limit::Table;
+use crate::route::no_route::NoRoute;
 use crate::route::path::{PathKind, Segment};
+use crate::route::rewrite::{PathRewrite, Piece};
 use crate::route::{Action, HostMatch};
-use crate::sticky::SameSite;
 use crate::time::{Nanos, Seconds};
 use proptest::prelude::*;
 use std::collections::BTreeSet;

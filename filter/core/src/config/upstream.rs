@@ -1,10 +1,10 @@
 //! The sections `upstream`, `client_ip` and `explain`.
 
-use super::Upstream;
 use super::reader::{Map, Node, Report};
 use super::syntax;
-use crate::client_ip::ClientIp;
 use crate::explain::Explain;
+use crate::http::client_ip::ClientIp;
+use crate::http::upstream::Upstream;
 
 const HEADER_NAME: &str = "a header name";
 

@@ -1,7 +1,7 @@
 //! Conditions on named values: headers, cookies, query parameters.
 
 use super::Shown;
-use crate::regex::Regex;
+use crate::http::regex::Regex;
 use std::fmt;
 
 /// A condition on the values of one name. Of several values one that matches is enough; inverted,

@@ -14,8 +14,8 @@
 
 use super::path::{PathKind, PathMatch, Segment};
 use super::{AskClient, Found, HostMatch, Route};
-use crate::hash::mixed;
-use crate::request::Request;
+use crate::http::request::Request;
+use crate::siphash::mixed;
 use fnv::FnvHasher;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -267,8 +267,8 @@ fn hash<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client_ip::Network;
-    use crate::request::Headers;
+    use crate::http::client_ip::Network;
+    use crate::http::request::Headers;
     use crate::route::condition::{Condition, Text};
     use crate::route::path::tests::path;
     use crate::route::tests::{host, route};

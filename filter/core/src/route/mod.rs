@@ -3,16 +3,19 @@
 
 pub mod condition;
 pub mod index;
+pub mod no_route;
 pub mod path;
+pub mod redirect;
+pub mod rewrite;
 
-use crate::client_ip::Network;
-use crate::edit::Edits;
+use crate::http::client_ip::Network;
+use crate::http::edit::Edits;
+use crate::http::request::Request;
+use crate::http::respond::Respond;
 use crate::pool::Pool;
 use crate::rate_limit::RateLimit;
-use crate::redirect::Redirect;
-use crate::request::Request;
-use crate::respond::Respond;
-use crate::rewrite::Rewrite;
+use crate::route::redirect::Redirect;
+use crate::route::rewrite::Rewrite;
 use condition::Condition;
 use path::PathMatch;
 use std::fmt;
@@ -375,7 +378,7 @@ pub(crate) mod tests {
     use super::condition::Text;
     use super::path::tests::path;
     use super::*;
-    use crate::request::Headers;
+    use crate::http::request::Headers;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -1,7 +1,7 @@
 //! Conditions on paths.
 
 use super::Shown;
-use crate::regex::Regex;
+use crate::http::regex::Regex;
 use std::fmt;
 
 /// A condition on the path, which is compared without its query.

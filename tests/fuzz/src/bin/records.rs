@@ -4,12 +4,12 @@
 
 use arbitrary::Arbitrary;
 use pointsman_core::config::Config;
-use pointsman_core::decide::Worker;
+use pointsman_core::worker::Worker;
 use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::port::{Expected, Store};
-use pointsman_core::request::{Headers, Request};
+use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::time::{Nanos, Seconds};
-use pointsman_core::verdict::Flight;
+use pointsman_core::pool::flight::Flight;
 use pointsman_fuzz::{Answered, EVERYTHING, Surroundings};
 use std::rc::Rc;
 

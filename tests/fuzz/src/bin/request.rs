@@ -4,11 +4,11 @@
 
 use arbitrary::Arbitrary;
 use pointsman_core::config::Config;
-use pointsman_core::decide::Worker;
+use pointsman_core::worker::Worker;
 use pointsman_core::entropy::{Entropy, WorkerId};
-use pointsman_core::request::{Headers, Request};
+use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::time::{Nanos, Seconds};
-use pointsman_core::verdict::{Change, Outcome};
+use pointsman_core::decision::{Change, Outcome};
 use pointsman_fuzz::{Answered, EVERYTHING, Surroundings};
 use std::rc::Rc;
 

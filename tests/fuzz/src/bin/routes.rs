@@ -3,7 +3,7 @@
 
 use arbitrary::Arbitrary;
 use pointsman_core::config::Config;
-use pointsman_core::request::{Headers, Request};
+use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::route::index::Index;
 use pointsman_core::route::scan;
 use serde_json::{Value, json};

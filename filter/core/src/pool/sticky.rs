@@ -13,11 +13,11 @@
 //! that is not as a fresh one would be (an older key, another `ttl`, more than half of its time
 //! gone) is renewed, so sessions in use never expire.
 //!
-//! Clients without cookies are held by the hash of `sticky.header`, see [`crate::balance::Hashed`].
+//! Clients without cookies are held by the hash of `sticky.header`, see [`crate::pool::balance::Hashed`].
 
-use crate::hash::SipWriter;
+use crate::http::request::Request;
 use crate::pool::Pool;
-use crate::request::Request;
+use crate::siphash::SipWriter;
 use crate::time::Seconds;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -304,7 +304,7 @@ impl Signer {
 }
 
 /// The hash that holds a client without cookies: of the first value of `sticky.header`, the same on
-/// every worker and every proxy. [`crate::balance::Hashed`] makes a target of it. None: the pool
+/// every worker and every proxy. [`crate::pool::balance::Hashed`] makes a target of it. None: the pool
 /// has no `sticky.header`, or the request has not.
 pub fn header_hash(pool: &Pool, request: &Request<'_>) -> Option<u64> {
     let name = pool.sticky.as_ref()?.header.as_ref()?;
@@ -370,7 +370,7 @@ fn from_base64url(text: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::{Balance, Hashed};
+    use crate::pool::balance::{Balance, Hashed};
     use crate::pool::{State, Target};
     use proptest::prelude::*;
     #[cfg(target_arch = "wasm32")]

@@ -1,14 +1,14 @@
 //! Laws of a request's way.
 
 use super::*;
+use crate::decision::Outcome;
 use crate::entropy::WorkerId;
+use crate::http::request::Headers;
 use crate::port::{
     Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
 };
-use crate::request::Headers;
 use crate::shared::tests::Map;
 use crate::time::Seconds;
-use crate::verdict::Outcome;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -126,9 +126,7 @@ impl Asked {
         Became {
             upstream: status.is_none().then_some(upstream),
             status,
-            response: decision
-                .response
-                .edits(&config)
+            response: response_edits(&decision.response, &config)
                 .map(|edit| format!("{edit:?}"))
                 .collect(),
             told: decision.response.explain.as_deref().map(text),

@@ -1,7 +1,7 @@
 //! Who the client is.
 
+use crate::http::request::Headers;
 use crate::port::Connection;
-use crate::request::Headers;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

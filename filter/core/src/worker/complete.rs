@@ -1,14 +1,14 @@
 //! A request's way back, and what a worker does by itself.
 
 use super::{BEAT, Event, Failed, Worker};
-use crate::balance::Balance;
-use crate::health::{Outcome, Probe};
-use crate::outcome::{self, Told};
 use crate::pool::Pool;
+use crate::pool::balance::Balance;
+use crate::pool::flight::Flight;
+use crate::pool::health::{Outcome, Probe};
+use crate::pool::outcome::{self, Told};
+use crate::pool::response_time::ResponseTimes;
 use crate::port::{Ending, Port};
-use crate::response_time::ResponseTimes;
 use crate::time::Nanos;
-use crate::verdict::Flight;
 
 impl Worker {
     /// The response's headers came, of a flight that is `timed`.
@@ -60,7 +60,7 @@ impl Worker {
         let any = (!self.config.pools.is_empty()).then_some(BEAT);
         any.map(|beat| {
             self.health
-                .tick_period(&self.config)
+                .tick_period(&self.config.pools)
                 .map_or(beat, |period| period.min(beat))
         })
     }
@@ -77,12 +77,13 @@ impl Worker {
                 self.in_flight.tick(port, now);
             }
         }
-        self.health.tick(port, &self.config, now)
+        self.health.tick(port, &self.config.pools, now)
     }
 
     /// What a probe was answered: its status, None if there was no answer in time.
     pub fn probed(&mut self, probe: &Probe, status: Option<u16>, port: &mut dyn Port, now: Nanos) {
-        self.health.probed(port, &self.config, probe, status, now);
+        self.health
+            .probed(port, &self.config.pools, probe, status, now);
     }
 }
 

@@ -1,9 +1,18 @@
 //! Pools and their targets: where requests can go.
 
-use crate::balance::Balance;
-use crate::health::Checks;
-use crate::region::PreferRegion;
-use crate::sticky::Sticky;
+pub mod balance;
+pub mod flight;
+pub mod health;
+pub mod in_flight;
+pub mod outcome;
+pub mod region;
+pub mod response_time;
+pub mod sticky;
+
+use crate::pool::balance::Balance;
+use crate::pool::health::Checks;
+use crate::pool::region::PreferRegion;
+use crate::pool::sticky::Sticky;
 use crate::time::Nanos;
 
 /// A pool of targets: Envoy clusters (`cluster_header`), or endpoints of one Envoy cluster

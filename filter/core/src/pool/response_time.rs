@@ -5,7 +5,7 @@
 //! moved and τ is [`DECAY`]: as Finagle's and linkerd's moving average, with 1/(1 + x) for e^−x,
 //! which is close enough and needs no library. It depends on the rate of requests no more than
 //! theirs does. Their "peak" rule, by which a sample above the average replaces it, was left out:
-//! [`crate::balance::least`] shows what it makes of a heavy tail.
+//! [`crate::pool::balance::least`] shows what it makes of a heavy tail.
 //!
 //! **Between workers.** A worker uses its own samples at once. Each [`EXCHANGE`] it moves the
 //! shared average by the mean of what it measured, and takes the result over: one read and one
@@ -22,13 +22,13 @@
 //! **Unmeasured** targets count as the median of the measured ones. When the clock is set back,
 //! averages go on moving as if one exchange had passed.
 
-use crate::balance::Balance;
-use crate::config::Config;
-use crate::hash::SipWriter;
 use crate::pool::Pool;
+use crate::pool::balance::Balance;
 use crate::port::Store;
 use crate::shared::{Decision, Memory};
+use crate::siphash::SipWriter;
 use crate::time::Nanos;
+use std::rc::Rc;
 
 /// τ: what is older counts less and less. As Finagle's.
 const DECAY: Nanos = Nanos::from_secs(10);
@@ -113,12 +113,12 @@ struct Time {
 
 impl ResponseTimes {
     /// For a configuration.
-    pub fn new(config: &Config) -> ResponseTimes {
+    pub fn new(pools: &[Rc<Pool>]) -> ResponseTimes {
         let times =
             |pool: &Pool| (pool.balance == Balance::LeastResponseTime).then(|| Times::new(pool));
         ResponseTimes {
             memory: Memory::default(),
-            pools: config.pools.iter().map(|pool| times(pool)).collect(),
+            pools: pools.iter().map(|pool| times(pool)).collect(),
         }
     }
 
@@ -278,6 +278,7 @@ impl Times {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::shared::tests::Map;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -303,7 +304,7 @@ mod tests {
         let config = config("p", &["a", "b", "c"]);
         let pool = &*config.pools[0];
         let mut store = Map::default();
-        let [mut one, mut other] = [(); 2].map(|()| ResponseTimes::new(&config));
+        let [mut one, mut other] = [(); 2].map(|()| ResponseTimes::new(&config.pools));
         one.exchange(&mut store, pool, NOW);
         one.sample(pool, 0, 10 * MILLISECOND, NOW);
         one.sample(pool, 1, 30 * MILLISECOND, NOW);
@@ -326,7 +327,7 @@ mod tests {
     fn average_follows_what_lasts_and_not_what_passes() {
         let config = config("p", &["a"]);
         let pool = &*config.pools[0];
-        let mut times = ResponseTimes::new(&config);
+        let mut times = ResponseTimes::new(&config.pools);
         times.sample(pool, 0, 10 * MILLISECOND, NOW);
         let mut now = NOW;
         let average = |times: &ResponseTimes, now| times.of(pool, 0, now).unwrap() / MILLISECOND;
@@ -353,7 +354,7 @@ mod tests {
         let config = config("p", &["a"]);
         let pool = &*config.pools[0];
         let mut store = Map::default();
-        let mut times = ResponseTimes::new(&config);
+        let mut times = ResponseTimes::new(&config.pools);
         let mut now = NOW;
         for _ in 0..50 {
             let (reads, writes) = (store.reads, store.writes);
@@ -376,7 +377,7 @@ mod tests {
             let names = [format!("new-{reload}"), "stays".to_owned()];
             let config = config("p", &names.each_ref().map(|name| &**name));
             let pool = &*config.pools[0];
-            let mut times = ResponseTimes::new(&config);
+            let mut times = ResponseTimes::new(&config.pools);
             times.sample(pool, 0, MILLISECOND, now);
             times.sample(pool, 1, MILLISECOND, now);
             times.exchange(&mut store, pool, now);
@@ -394,11 +395,11 @@ mod tests {
     fn pools_that_share_a_record_share_no_average_and_order_does_not_matter() {
         let [here, there] = [config("p", &["a", "b"]), config("p", &["b", "x", "a"])];
         let mut store = Map::default();
-        let mut before = ResponseTimes::new(&here);
+        let mut before = ResponseTimes::new(&here.pools);
         before.sample(&here.pools[0], 0, MILLISECOND, NOW);
         before.sample(&here.pools[0], 1, 2 * MILLISECOND, NOW);
         before.exchange(&mut store, &here.pools[0], NOW);
-        let mut after = ResponseTimes::new(&there);
+        let mut after = ResponseTimes::new(&there.pools);
         after.exchange(&mut store, &there.pools[0], NOW);
         let of = |target| after.of(&there.pools[0], target, NOW);
         assert_eq!(
@@ -409,7 +410,7 @@ mod tests {
         let alien = config("q", &["a", "b"]);
         let (key, value) = (&Times::new(&alien.pools[0]).key, store.last.clone());
         store.set(key, &value, crate::port::Expected::Any).unwrap();
-        let mut times = ResponseTimes::new(&alien);
+        let mut times = ResponseTimes::new(&alien.pools);
         times.exchange(&mut store, &alien.pools[0], NOW);
         assert_eq!(times.of(&alien.pools[0], 0, NOW), None);
     }
@@ -419,7 +420,7 @@ mod tests {
         let config = config("p", &["a"]);
         let pool = &*config.pools[0];
         let mut store = Map::default();
-        let mut times = ResponseTimes::new(&config);
+        let mut times = ResponseTimes::new(&config.pools);
         times.sample(pool, 0, MILLISECOND, NOW);
         times.exchange(&mut store, pool, NOW);
         let mut now = NOW - 3_600_000 * MILLISECOND;

@@ -9,10 +9,10 @@
 //! status. In a pool of endpoints also for the address that was tried last, because the proxy may
 //! have gone on to the next of the list; those before it failed.
 
-use crate::health::Outcome;
 use crate::pool::Pool;
+use crate::pool::flight::Flight;
+use crate::pool::health::Outcome;
 use crate::port::Ending;
-use crate::verdict::Flight;
 
 /// Envoy's response flags, by their number in `CoreResponseFlag`
 /// (`envoy/stream_info/stream_info.h`, Envoy 1.36 and 1.40), which is the bit in `response.flags`.

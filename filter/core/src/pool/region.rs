@@ -5,8 +5,8 @@
 //! weights decide before nearness, so a region that is down is passed over and comes back by
 //! itself. Sessions go before all of this: a client that moves does not lose its target.
 
+use crate::http::request::Request;
 use crate::pool::Pool;
-use crate::request::Request;
 
 /// `prefer_region` of a pool. Every region in it is one of the pool's targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,8 +148,8 @@ impl Near<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::request::Headers;
     use crate::pool::{State, Target};
-    use crate::request::Headers;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 

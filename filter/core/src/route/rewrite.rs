@@ -1,7 +1,8 @@
 //! Rewrites: what the upstream sees in place of the client's path and host. The query stays.
 
-use crate::regex::Search;
-use crate::request::Request;
+use crate::http::regex::Part;
+use crate::http::regex::Search;
+use crate::http::request::Request;
 use crate::route::Block;
 use crate::route::path::PathMatch;
 
@@ -38,15 +39,6 @@ pub enum Piece {
     Text(Box<[u8]>),
     /// The segment (or rest) that this name of the route's template took.
     Name(Box<str>),
-}
-
-/// A part of a `substitution`: `\1` names a group, `\\` is a backslash.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// As it stands.
-    Text(Box<[u8]>),
-    /// The group of this number; the configuration makes sure that the pattern has it.
-    Group(usize),
 }
 
 /// What a request becomes.
@@ -122,7 +114,7 @@ fn whole(pieces: &[Piece], path: &[u8], matched: Option<&PathMatch>) -> Vec<u8> 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::request::Headers;
+    use crate::http::request::Headers;
     use crate::route::path::tests::path;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;

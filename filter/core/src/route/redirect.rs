@@ -1,8 +1,8 @@
 //! The action `redirect`: an absolute `location`; what is not given is taken from the request.
 
-use crate::request::Request;
-use crate::rewrite::PathRewrite;
+use crate::http::request::Request;
 use crate::route::Block;
+use crate::route::rewrite::PathRewrite;
 use std::borrow::Cow;
 
 /// `redirect: { scheme, host, port, path | path_prefix | path_regex, status }`.
@@ -107,9 +107,9 @@ fn encode(location: &mut Vec<u8>, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Headers;
-    use crate::rewrite::tests::rewrite;
+    use crate::http::request::Headers;
     use crate::route::path::tests::path;
+    use crate::route::rewrite::tests::rewrite;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -9,16 +9,17 @@
 //! | those have none either | `when_all_unhealthy` of the first pool: its targets as if they were healthy, or (where none is up at all) those of its `failover`; or 503 |
 //! | `draining`, weight 0 | takes the requests of its sessions and no others, as long as it is healthy |
 
-use super::{Around, Event, Reason, Roll, Strayed, Worker};
-use crate::balance::least::Load;
-use crate::balance::{self, Balance};
+use super::{Around, Event, Roll, Strayed, Worker};
 use crate::config::Config;
-use crate::hash::mixed;
-use crate::health::{Health, WhenAllUnhealthy};
+use crate::decision::Reason;
+use crate::http::request::Request;
 use crate::pool::Pool;
-use crate::request::Request;
+use crate::pool::balance::least::Load;
+use crate::pool::balance::{self, Balance};
+use crate::pool::health::{Health, WhenAllUnhealthy};
+use crate::pool::sticky::{self, Session};
 use crate::route::Action;
-use crate::sticky::{self, Session};
+use crate::siphash::mixed;
 use crate::time::Nanos;
 
 /// The target that a request goes to.

@@ -11,7 +11,6 @@
 //! Pike VM beyond. Their working memory lives for one search only: it is small, and thousands of
 //! patterns that each keep some would not be.
 
-use crate::rewrite::Part;
 use regex_automata::Input;
 use regex_automata::nfa::thompson::backtrack::{self, BoundedBacktracker};
 use regex_automata::nfa::thompson::pikevm::PikeVM;
@@ -19,6 +18,15 @@ use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_syntax::ast::{self, Ast, Flag, Span};
 use regex_syntax::hir::translate::TranslatorBuilder;
 use regex_syntax::hir::{self, Hir, HirKind, Look};
+
+/// A part of a `substitution`: `\1` names a group, `\\` is a backslash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// As it stands.
+    Text(Box<[u8]>),
+    /// The group of this number; the configuration makes sure that the pattern has it.
+    Group(usize),
+}
 
 /// The largest NFA of one pattern in bytes: two thousand characters and classes. As every byte of
 /// an input may visit every state, this is also what bounds the time of a search.

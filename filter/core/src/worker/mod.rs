@@ -1,5 +1,5 @@
-//! A request's way: route → rate limit → choice of a target ([`choose`]) → verdict; and back:
-//! [`land`].
+//! A request's way: route → rate limit → choice of a target ([`select`]) → verdict; and back:
+//! [`complete`].
 //!
 //! | what is missing | what happens |
 //! |---|---|
@@ -7,31 +7,38 @@
 //! | a limit refuses | 429, with when to come back |
 //! | no target takes the request (all weights 0, draining or down; or unhealthy, with `respond_503`) | 503 |
 
-mod choose;
-mod land;
+mod complete;
+mod edits;
+mod select;
 
-use crate::balance::least::Least;
-use crate::balance::{Balance, Hashed, RoundRobin};
-use crate::client_ip::Client;
-use crate::config::{Config, NoRoute};
+use crate::config::Config;
+use crate::decision::{Change, Decision, Reason};
 use crate::entropy::Entropy;
 use crate::explain::Told;
-use crate::hash::mixed;
-use crate::health::{self, Health};
-use crate::in_flight::{self, InFlight};
+use crate::http::client_ip::Client;
+use crate::http::key::KeyPart;
+use crate::http::request::Request;
+use crate::http::respond::Answer;
 use crate::pool::Target;
+use crate::pool::balance::least::Least;
+use crate::pool::balance::{Balance, Hashed, RoundRobin};
+use crate::pool::flight::Flight;
+use crate::pool::health::{self, Health};
+use crate::pool::in_flight::{self, InFlight};
+use crate::pool::region::Regions;
+use crate::pool::response_time::ResponseTimes;
+use crate::pool::sticky::Sessions;
 use crate::port::Port;
-use crate::rate_limit::{self, KeyPart, RateLimit, RateLimits, Verdict};
-use crate::region::Regions;
-use crate::request::Request;
-use crate::respond::Answer;
-use crate::response_time::ResponseTimes;
+use crate::rate_limit::{self, RateLimit, RateLimits, Verdict};
 use crate::route::index::Index;
+use crate::route::no_route::NoRoute;
 use crate::route::{Action, Block, Route};
-use crate::sticky::Sessions;
+use crate::siphash::mixed;
 use crate::time::Nanos;
-use crate::verdict::{Change, Decision, Flight};
-use choose::Choice;
+use edits::strip_reserved_headers;
+use select::Choice;
+
+pub use edits::response_edits;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -98,36 +105,6 @@ struct PoolState {
     hashed: Hashed,
     least: Least,
     sessions: Sessions,
-}
-
-/// Why a decision is what it is: the words of `explain`'s `reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// `route`: the route says so.
-    Route,
-    /// `no_route`: no route matched.
-    NoRoute,
-    /// `rate_limit`: a limit refused.
-    RateLimit,
-    /// `balance`: a new choice by weight.
-    Balance,
-    /// `hash`: the pool's `ip_hash` or `consistent_hash`. (A request without its key is balanced:
-    /// `balance`.)
-    Hash,
-    /// `sticky`: a valid session cookie.
-    Sticky,
-    /// `sticky_header`: the hash of `sticky.header`.
-    StickyHeader,
-    /// `repin`: the target of a valid session is unhealthy or down, so the client has a new one.
-    Repin,
-    /// `failover`: the pool has no healthy target, one of its `failover` has.
-    Failover,
-    /// `use_all`: no target is healthy, so all are treated as if they were.
-    UseAll,
-    /// `unhealthy`: no target is healthy, and `when_all_unhealthy` wants 503.
-    Unhealthy,
-    /// `no_target`: no target takes the request, healthy or not.
-    NoTarget,
 }
 
 /// From one [`InFlight::tick`] to the next: its rhythm.
@@ -199,9 +176,9 @@ impl Worker {
             pools: pools.collect(),
             index: Index::new(&config.routes),
             limits: RateLimits::new(config.rate_limit_table, seed),
-            in_flight: InFlight::new(&config, worker),
-            health: Health::new(&config, worker),
-            response_times: ResponseTimes::new(&config),
+            in_flight: InFlight::new(&config.pools, worker),
+            health: Health::new(&config.pools, worker),
+            response_times: ResponseTimes::new(&config.pools),
             config,
             rolls,
             limit_events: Vec::new(),
@@ -253,7 +230,7 @@ impl Worker {
         let mut told = Told::default();
 
         let mut decision = self.way(config, request, port, now, roll, &mut told);
-        decision.close_the_way_in(config, request);
+        strip_reserved_headers(&mut decision, config, request);
         decision.response.explain = asked.map(|_| told.to_json(&decision));
         decision
     }

@@ -1,0 +1,9 @@
+//! HTTP: what a request is, who sent it, and the edits and answers that are made of it.
+
+pub mod client_ip;
+pub mod edit;
+pub mod key;
+pub mod regex;
+pub mod request;
+pub mod respond;
+pub mod upstream;

@@ -1,0 +1,10 @@
+//! `upstream`: how the choice of a target reaches the proxy.
+
+/// `upstream`: the request headers that carry the choice. Lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Default `x-pointsman-cluster`.
+    pub cluster_header: Box<[u8]>,
+    /// Default `x-pointsman-endpoint`.
+    pub endpoint_header: Box<[u8]>,
+}

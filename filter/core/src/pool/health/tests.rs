@@ -1,0 +1,452 @@
+use super::*;
+use crate::config::Config;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::shared::tests::interleaved;
+use crate::shared::tests::{Dice, Map};
+use crate::time::Seconds;
+use std::rc::Rc;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const SECOND: Nanos = Nanos::SECOND;
+/// Some day.
+const NOW: Nanos = Nanos::from_secs(1_800_000_000);
+
+const PASSIVE: &str = r#""passive": {"consecutive_failures": 3, "eject": "10s", "max_eject": "35s", "max_ejected_percent": 50}"#;
+const ACTIVE: &str =
+    r#""active": {"path": "/", "interval": "2s", "timeout": "1s", "rise": 2, "fall": 3}"#;
+
+fn both() -> String {
+    [PASSIVE, ACTIVE].join(",")
+}
+
+fn config(health: &str, targets: &[&str]) -> Rc<Config> {
+    let targets: Vec<_> = targets
+        .iter()
+        .map(|name| format!(r#"{{"cluster": "{name}"}}"#))
+        .collect();
+    let text = format!(
+        r#"{{"pools": {{"p": {{"slow_start": "10s", "health": {{{health}}}, "targets": [{}]}}}}}}"#,
+        targets.join(",")
+    );
+    Rc::new(Config::load(text.as_bytes()).unwrap())
+}
+
+/// A worker with its configuration.
+struct Worker {
+    health: Health,
+    config: Rc<Config>,
+}
+
+impl Worker {
+    fn new(config: &Rc<Config>, random: u32) -> Worker {
+        Worker::loaded_at(Seconds::ZERO, config, random)
+    }
+
+    fn loaded_at(time: Seconds, config: &Rc<Config>, random: u32) -> Worker {
+        Worker {
+            health: Health::new(&config.pools, WorkerId::new(time, random)),
+            config: config.clone(),
+        }
+    }
+
+    fn pool(&self) -> Rc<Pool> {
+        self.config.pools[0].clone()
+    }
+
+    fn healthy(&mut self, map: &mut Map, target: usize, now: Nanos) -> bool {
+        let pool = self.pool();
+        self.health.refresh(map, &pool, now);
+        self.health.is_healthy(&pool, target, now)
+    }
+
+    fn share(&mut self, map: &mut Map, target: usize, now: Nanos) -> f64 {
+        let pool = self.pool();
+        self.health.refresh(map, &pool, now);
+        self.health.share(&pool, target, now)
+    }
+
+    fn fails(&mut self, map: &mut Map, target: usize, now: Nanos) {
+        self.health
+            .outcome(map, &self.pool(), target, Outcome::Failure, now);
+    }
+
+    fn succeeds(&mut self, map: &mut Map, target: usize, now: Nanos) {
+        self.health
+            .outcome(map, &self.pool(), target, Outcome::Success, now);
+    }
+
+    /// Sends the probes that are due; `answer` says what each target answers, None if its
+    /// connection breaks.
+    fn tick(&mut self, map: &mut Map, now: Nanos, answer: &dyn Fn(usize) -> Option<u16>) -> usize {
+        let config = self.config.clone();
+        let probes = self.health.tick(map, &config.pools, now);
+        for probe in &probes {
+            self.health
+                .probed(map, &config.pools, probe, answer(probe.target), now);
+        }
+        probes.len()
+    }
+
+    fn told(&mut self) -> Vec<Change> {
+        self.health
+            .take_events()
+            .into_iter()
+            .map(|event| event.what)
+            .collect()
+    }
+}
+
+fn two(health: &str) -> (Map, Worker, Worker) {
+    let config = config(health, &["a", "b", "c", "d"]);
+    (
+        Map::default(),
+        Worker::new(&config, 1),
+        Worker::new(&config, 2),
+    )
+}
+
+#[test]
+fn failures_in_a_row_are_counted_over_all_workers_and_a_success_begins_anew() {
+    let (mut map, mut one, mut other) = two(PASSIVE);
+    one.fails(&mut map, 0, NOW);
+    other.fails(&mut map, 0, NOW);
+    other.succeeds(&mut map, 0, NOW);
+    one.fails(&mut map, 0, NOW);
+    other.fails(&mut map, 0, NOW);
+    assert!(one.healthy(&mut map, 0, NOW), "two since the success");
+    one.fails(&mut map, 0, NOW);
+    for worker in [&mut one, &mut other] {
+        assert!(
+            !worker.healthy(&mut map, 0, NOW),
+            "at once, in every worker"
+        );
+        assert!(worker.healthy(&mut map, 1, NOW));
+    }
+    assert_eq!((one.told(), other.told()), (vec![Change::Ejected], vec![]));
+}
+
+#[test]
+fn ejection_grows_with_repetition_up_to_its_bound_and_is_forgotten_with_health() {
+    let (mut map, mut worker, _) = two(PASSIVE);
+    let mut now = NOW;
+    let end = |worker: &mut Worker, map: &mut Map, now: Nanos| {
+        let end = (0..100).find(|seconds| worker.healthy(map, 0, now + *seconds * SECOND));
+        now + end.unwrap() * SECOND
+    };
+    (0..3).for_each(|_| worker.fails(&mut map, 0, now));
+    for expected in [10, 20, 30, 35, 35] {
+        let ended = end(&mut worker, &mut map, now);
+        assert_eq!(ended - now, expected * SECOND);
+        // One more is enough now.
+        worker.fails(&mut map, 0, ended);
+        now = ended;
+    }
+    now = end(&mut worker, &mut map, now);
+    worker.succeeds(&mut map, 0, now);
+    assert_eq!(worker.told().last(), Some(&Change::Recovered));
+    worker.fails(&mut map, 0, now);
+    assert!(
+        worker.healthy(&mut map, 0, now),
+        "well again: one failure is one failure"
+    );
+    // Six times ejected, less four for 40 s of health, and this time.
+    now += 40 * SECOND;
+    (0..3).for_each(|_| worker.fails(&mut map, 0, now));
+    assert_eq!(end(&mut worker, &mut map, now) - now, 30 * SECOND);
+}
+
+#[test]
+fn no_more_are_ejected_than_the_bound_says() {
+    let (mut map, mut worker, _) = two(PASSIVE);
+    for target in 0..4 {
+        (0..9).for_each(|_| worker.fails(&mut map, target, NOW));
+    }
+    let healthy: Vec<_> = (0..4)
+        .map(|target| worker.healthy(&mut map, target, NOW))
+        .collect();
+    assert_eq!(healthy, [false, false, true, true]);
+    // As soon as there is room, the next failure ejects.
+    worker.fails(&mut map, 2, NOW + 10 * SECOND);
+    assert!(!worker.healthy(&mut map, 2, NOW + 10 * SECOND));
+}
+
+#[test]
+fn fall_bad_answers_eject_and_rise_good_ones_bring_back_and_none_fewer() {
+    let (mut map, mut worker, mut other) = two(ACTIVE);
+    let mut now = NOW;
+    let mut rounds = |worker: &mut Worker, map: &mut Map, status: Option<u16>, rounds: usize| {
+        for _ in 0..4 * rounds {
+            worker.tick(map, now, &|target| {
+                if target == 1 { status } else { Some(200) }
+            });
+            now += SECOND / 2;
+        }
+        now
+    };
+    for slow in [Some(504), None, Some(500)] {
+        // One slow answer ejects nobody, nor do two.
+        let now = rounds(&mut worker, &mut map, slow, 2);
+        assert!(other.healthy(&mut map, 1, now));
+        let now = rounds(&mut worker, &mut map, Some(200), 1);
+        assert!(other.healthy(&mut map, 1, now));
+    }
+    let now = rounds(&mut worker, &mut map, Some(404), 2);
+    assert!(other.healthy(&mut map, 1, now));
+    let now = rounds(&mut worker, &mut map, Some(404), 1);
+    assert!(!other.healthy(&mut map, 1, now));
+    // One good answer does not readmit, nor do two with a bad one between.
+    let now = rounds(&mut worker, &mut map, Some(200), 1);
+    assert!(!other.healthy(&mut map, 1, now));
+    rounds(&mut worker, &mut map, Some(503), 1);
+    let now = rounds(&mut worker, &mut map, Some(200), 1);
+    assert!(!other.healthy(&mut map, 1, now));
+    let now = rounds(&mut worker, &mut map, Some(200), 1);
+    assert!(other.healthy(&mut map, 1, now));
+    assert_eq!(worker.told(), [Change::Fell, Change::Recovered]);
+    assert!(other.share(&mut map, 1, now) < 0.5, "slow start");
+}
+
+#[test]
+fn probes_bring_back_what_failed_requests_ejected_and_time_alone_does_not() {
+    let (mut map, mut worker, _) = two(&both());
+    (0..3).for_each(|_| worker.fails(&mut map, 0, NOW));
+    let mut now = NOW;
+    for _ in 0..100 {
+        worker.tick(&mut map, now, &|target| (target != 0).then_some(200));
+        assert!(
+            !worker.healthy(&mut map, 0, now),
+            "{} s later",
+            (now - NOW) / SECOND
+        );
+        now += SECOND / 2;
+    }
+    // Its return: within `rise` times the interval, and not with the first good answer.
+    let mut ticks = 0;
+    while !worker.healthy(&mut map, 0, now) {
+        worker.tick(&mut map, now, &|_| Some(200));
+        now += SECOND / 2;
+        ticks += 1;
+    }
+    assert!((5..=8).contains(&ticks), "{ticks} ticks of half a second");
+}
+
+#[test]
+fn one_worker_probes_and_another_goes_on_within_two_intervals_of_its_death() {
+    let config = config(ACTIVE, &["a", "b", "c", "d"]);
+    for seed in 0..50 {
+        let mut dice = Dice(seed << 20);
+        let mut map = Map::default();
+        let mut workers: Vec<_> = (1..=8).map(|random| Worker::new(&config, random)).collect();
+        let mut sent = [0_usize; 8];
+        let dies = 40 + dice.roll(20);
+        // Who died, and when.
+        let mut dead = None;
+        let mut gone_on = None;
+        // Ticks of half a second, each worker's at a time of its own.
+        for step in 0..120 {
+            for (number, worker) in workers.iter_mut().enumerate() {
+                if dead.is_some_and(|(dead, _)| dead == number) {
+                    continue;
+                }
+                let now = NOW + step * SECOND / 2 + number as u64 * SECOND / 20;
+                let probes = worker.tick(&mut map, now, &|_| Some(200));
+                sent[number] += probes;
+                if probes > 0 && dead.is_some() {
+                    gone_on.get_or_insert(now);
+                }
+            }
+            let leaders = sent.iter().filter(|sent| **sent > 0).count();
+            assert_eq!(
+                leaders,
+                1 + usize::from(gone_on.is_some()),
+                "seed {seed}: {sent:?}"
+            );
+            if step == dies {
+                let leader = sent.iter().position(|sent| *sent > 0).unwrap();
+                // Four targets, each once in an interval, which are four ticks.
+                assert!(
+                    sent[leader].abs_diff(step as usize) <= 4,
+                    "seed {seed}: {sent:?}"
+                );
+                dead = Some((leader, NOW + step * SECOND / 2));
+            }
+        }
+        let (_, died) = dead.unwrap();
+        assert!(gone_on.unwrap() - died <= 4 * SECOND, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_later_configuration_takes_the_probes_over_and_keeps_them() {
+    let config = config(ACTIVE, &["a", "b"]);
+    let mut map = Map::default();
+    let later = NOW.to_seconds();
+    let mut workers = [(Seconds::ZERO, 9), (later, 2), (later, 1)]
+        .map(|(time, random)| Worker::loaded_at(time, &config, random));
+    let mut probes = [0; 3];
+    for tenth in 0..300 {
+        // The later ones come after 10 s.
+        let there = if tenth < 100 { 1 } else { 3 };
+        if tenth == 150 {
+            assert!(probes[0] >= 10, "{probes:?}");
+            probes = [0; 3];
+        }
+        for (worker, sent) in workers.iter_mut().zip(&mut probes).take(there) {
+            *sent += worker.tick(&mut map, NOW + tenth * SECOND / 10, &|_| Some(200));
+        }
+    }
+    assert_eq!((probes[0], probes[2]), (0, 0), "{probes:?}");
+    assert!((14..=16).contains(&probes[1]), "{probes:?}");
+}
+
+#[test]
+fn probe_that_is_never_answered_is_a_bad_one_and_an_answer_that_is_late_is_none() {
+    let (mut map, mut worker, _) = two(ACTIVE);
+    let config = worker.config.clone();
+    let mut sent = Vec::new();
+    let mut now = NOW;
+    for _ in 0..24 {
+        sent.extend(worker.health.tick(&mut map, &config.pools, now));
+        now += SECOND / 2;
+    }
+    assert!((0..4).all(|target| !worker.healthy(&mut map, target, now)));
+    assert_eq!(worker.told(), vec![Change::Fell; 4]);
+    let writes = map.writes;
+    worker
+        .health
+        .probed(&mut map, &config.pools, &sent[0], Some(200), now);
+    assert_eq!(map.writes, writes, "late");
+    let last = sent.last().unwrap().clone();
+    worker
+        .health
+        .probed(&mut map, &config.pools, &last, Some(200), now);
+    assert!(map.writes > writes, "in time");
+    let writes = map.writes;
+    worker
+        .health
+        .probed(&mut map, &config.pools, &last, Some(200), now);
+    assert_eq!(map.writes, writes, "once");
+}
+
+#[test]
+fn clock_that_is_set_back_keeps_nobody_out_and_no_probe_waiting() {
+    let (mut map, mut worker, mut other) = two(&both());
+    (0..3).for_each(|_| worker.fails(&mut map, 0, NOW));
+    worker.tick(&mut map, NOW, &|_| Some(200));
+    let back = NOW - 7200 * SECOND;
+    assert!(worker.healthy(&mut map, 0, back));
+    assert_eq!(worker.share(&mut map, 0, back), 1.0);
+    let mut sent = 0;
+    for tick in 0..8 {
+        for worker in [&mut other, &mut worker] {
+            sent += worker.tick(&mut map, back + tick * SECOND / 2, &|_| Some(200));
+        }
+    }
+    assert!(
+        (7..=12).contains(&sent),
+        "{sent} probes in two intervals of four targets"
+    );
+}
+
+#[test]
+fn steady_state_is_a_look_at_a_gauge() {
+    let (mut map, mut worker, mut other) = two(&both());
+    other.healthy(&mut map, 0, NOW);
+    worker.healthy(&mut map, 0, NOW);
+    let (reads, writes) = (map.reads, map.writes);
+    for request in 0..1000 {
+        let now = NOW + request * SECOND;
+        worker.healthy(&mut map, 0, now);
+        worker.succeeds(&mut map, 0, now);
+    }
+    assert_eq!((map.reads, map.writes), (reads, writes));
+}
+
+#[test]
+fn without_gauges_workers_look_every_50_ms() {
+    let (mut map, mut one, mut other) = two(PASSIVE);
+    for worker in [&mut one, &mut other] {
+        worker.healthy(&mut map, 0, NOW);
+        worker.health.pools[0].as_mut().unwrap().gauge = Bell::Missing;
+    }
+    (0..3).for_each(|_| one.fails(&mut map, 0, NOW));
+    assert!(other.healthy(&mut map, 0, NOW + LOOK - Nanos::new(1)));
+    assert!(!other.healthy(&mut map, 0, NOW + LOOK));
+}
+
+#[test]
+fn reload_keeps_health_and_makes_new_only_what_was_not_there() {
+    let mut map = Map::default();
+    let mut worker = Worker::new(&config(PASSIVE, &["a", "b", "c"]), 1);
+    worker.healthy(&mut map, 0, NOW);
+    assert_eq!(
+        worker.share(&mut map, 0, NOW),
+        1.0,
+        "those of a new record are old"
+    );
+    (0..3).for_each(|_| worker.fails(&mut map, 1, NOW));
+    let mut worker = Worker::new(&config(PASSIVE, &["new", "b", "a"]), 2);
+    assert!(!worker.healthy(&mut map, 1, NOW));
+    assert_eq!(worker.share(&mut map, 2, NOW), 1.0);
+    for (seconds, share) in [(0, 0.1), (5, 0.5), (10, 1.0)] {
+        assert_eq!(worker.share(&mut map, 0, NOW + seconds * SECOND), share);
+    }
+}
+
+#[test]
+fn a_thousand_reloads_grow_no_record() {
+    for gap in [Nanos::ZERO, SECOND, 100 * SECOND] {
+        let mut map = Map::default();
+        for reload in 0..1000 {
+            let name = format!("target-{reload}");
+            let mut worker = Worker::new(&config(PASSIVE, &["stays", &name]), reload);
+            let now = NOW + u64::from(reload) * gap;
+            worker.healthy(&mut map, 0, now);
+            worker.fails(&mut map, 1, now);
+        }
+        assert_eq!(map.values.len(), 1);
+        assert!(
+            map.last.len() <= ENTRY * (STRANGERS + 4),
+            "{} bytes",
+            map.last.len()
+        );
+    }
+}
+
+#[test]
+fn any_bytes_are_a_record() {
+    let mut dice = Dice(7 << 20);
+    for _ in 0..300 {
+        let (mut map, mut worker, _) = two(&both());
+        let bytes: Vec<u8> = (0..dice.roll(400)).map(|_| dice.roll(256) as u8).collect();
+        let key = Known::new(&worker.pool()).key;
+        map.values.insert(key, (bytes, 1));
+        worker.healthy(&mut map, 0, NOW);
+        worker.fails(&mut map, 0, NOW);
+        worker.tick(&mut map, NOW, &|_| Some(200));
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))] // threads
+#[test]
+fn workers_in_any_order_of_steps_eject_as_many_as_the_bound_allows_and_tell_it_once() {
+    for seed in 0..60 {
+        let (told, mut world) = interleaved(seed, 4, NOW, |turn| {
+            let config = config(PASSIVE, &["a", "b", "c", "d"]);
+            let mut health = Health::new(
+                &config.pools,
+                WorkerId::new(Seconds::ZERO, turn.worker as u32),
+            );
+            for round in 0..24 {
+                health.refresh(turn, &config.pools[0], NOW);
+                health.outcome(turn, &config.pools[0], round % 4, Outcome::Failure, NOW);
+            }
+            health.take_events().len()
+        });
+        assert_eq!(told.iter().sum::<usize>(), 2, "seed {seed}: {told:?}");
+        let mut worker = Worker::new(&config(PASSIVE, &["a", "b", "c", "d"]), 9);
+        let out = (0..4).filter(|target| !worker.healthy(&mut world.map, *target, NOW));
+        assert_eq!(out.count(), 2, "seed {seed}");
+    }
+}

@@ -1,0 +1,244 @@
+//! Records in shared data: `update(key, pure fn)`.
+//!
+//! All workers see one map, whose values have versions; a write can ask for the version that it
+//! expects. So a change is a pure function of the current value that runs again whenever somebody
+//! else wrote first, as `measure_and_replace` of the `governor` crate. Every change that was
+//! written started from the value before it: none is lost.
+//!
+//! A read costs five times a write (the host copies the value into the VM), so a worker remembers a
+//! few values and writes first, without a read. Where that fails it has cost one write. The version
+//! that a write gets is not told, but it can be foretold: the host numbers all writes of all keys
+//! in one row, so it is at least one more than the newest version that this worker knows of, and
+//! exactly that if no other worker wrote anything meanwhile. If the key has the foretold version,
+//! then nobody wrote it since: the version of our write is not smaller, and later ones are larger.
+//! Where a worker writes little else that saves most reads. Where others write, or where it writes
+//! past its [`Memory`] itself, as requests in flight are counted with each request to a pool, it
+//! rarely holds; so two bits remember whether it does (J. E. Smith, "A study of branch prediction
+//! strategies", 1981).
+//!
+//! A decision not to write has no version to be checked by. It is only final on a value that was
+//! read.
+
+use crate::port::{Expected, SetFailed, Store, StoreFailed, Version};
+use crate::siphash::Seed;
+
+/// How many values a worker remembers. Most of what many clients share fits; of values of at most
+/// 1.4 kB it is 90 kB.
+const REMEMBERED: u64 = 64;
+
+/// How often a change is tried on a value just read. Between that read and its write lies about a
+/// microsecond, while other workers write a record once in tens of microseconds each: eight losses
+/// in a row are out of reach of mere load.
+const ATTEMPTS: u32 = 8;
+
+/// From this trust on a foretold version is used; the most is 3.
+const TRUSTED: u8 = 2;
+
+/// What a pure function makes of the current value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision<T> {
+    /// Replace the value by these bytes.
+    Write(Vec<u8>, T),
+    /// Leave it; what is decided has to be true of the value as it is now.
+    Leave(T),
+    /// Leave it; what is decided may be true of a value a moment ago, because a later write will
+    /// check it.
+    Glance(T),
+}
+
+/// Why there is no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// Other workers wrote first, more often than one should wait for.
+    Contended,
+    /// The host refused a call.
+    Store,
+}
+
+impl From<StoreFailed> for Failed {
+    fn from(StoreFailed: StoreFailed) -> Failed {
+        Failed::Store
+    }
+}
+
+/// What one worker remembers of shared data: a bounded number of values, each in the one place that
+/// its key hashes to.
+#[derive(Debug)]
+pub struct Memory {
+    places: Vec<Option<Remembered>>,
+    /// The newest version known to exist, of any key. None: nothing was read yet.
+    newest: Option<Version>,
+    trust: u8,
+    outrun: u64,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    key: Box<[u8]>,
+    value: Vec<u8>,
+    version: Version,
+    /// The version is that of a write of our own, and was not told by the host.
+    foretold: bool,
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory {
+            places: (0..REMEMBERED).map(|_| None).collect(),
+            newest: None,
+            trust: TRUSTED,
+            outrun: 0,
+        }
+    }
+}
+
+impl Memory {
+    /// Lets `decide` replace the value at `key`. It gets the current bytes, None where there are
+    /// none, and must be pure: it runs again when another worker wrote first.
+    pub fn update<T>(
+        &mut self,
+        store: &mut dyn Store,
+        key: &[u8],
+        decide: &mut dyn FnMut(Option<&[u8]>) -> Decision<T>,
+    ) -> Result<T, Failed> {
+        let mut spare = None;
+        let mut foretold = None;
+        if let Some(known) = self.recall(key) {
+            foretold = known.foretold.then_some(known.version);
+            if !known.foretold || self.trust >= TRUSTED {
+                match decide(Some(&known.value)) {
+                    Decision::Glance(result) => {
+                        self.remember(known);
+                        return Ok(result);
+                    }
+                    Decision::Leave(_) => {}
+                    Decision::Write(value, result) => {
+                        match store.set(key, &value, Expected::Version(known.version)) {
+                            Ok(()) => {
+                                self.judge(foretold, known.version);
+                                self.wrote(known.key, value);
+                                return Ok(result);
+                            }
+                            Err(SetFailed::Outrun) => self.judge(foretold.take(), 0),
+                            Err(SetFailed::Store) => return Err(Failed::Store),
+                        }
+                    }
+                }
+            }
+            spare = Some(known.key);
+        }
+        let mut owned = || spare.take().unwrap_or_else(|| key.into());
+        for _ in 0..ATTEMPTS {
+            let current = store.get(key)?;
+            let (value, expected) = match &current {
+                None => (None, Expected::Absent),
+                Some((value, version)) => {
+                    self.saw(*version);
+                    self.judge(foretold.take(), *version);
+                    (Some(&value[..]), Expected::Version(*version))
+                }
+            };
+            match decide(value) {
+                Decision::Leave(result) | Decision::Glance(result) => {
+                    if let Some((value, version)) = current {
+                        self.remember(Remembered {
+                            key: owned(),
+                            value,
+                            version,
+                            foretold: false,
+                        });
+                    }
+                    return Ok(result);
+                }
+                Decision::Write(value, result) => match store.set(key, &value, expected) {
+                    Ok(()) => {
+                        self.wrote(owned(), value);
+                        return Ok(result);
+                    }
+                    Err(SetFailed::Outrun) => self.outrun += 1,
+                    Err(SetFailed::Store) => return Err(Failed::Store),
+                },
+            }
+        }
+        Err(Failed::Contended)
+    }
+
+    /// How often, since this was last asked, another worker wrote between a read and the write that
+    /// followed.
+    pub fn take_outrun(&mut self) -> u64 {
+        std::mem::take(&mut self.outrun)
+    }
+
+    /// Takes what is remembered of a key.
+    fn recall(&mut self, key: &[u8]) -> Option<Remembered> {
+        let place = self.place(key)?;
+        place.take_if(|remembered| *remembered.key == *key)
+    }
+
+    fn remember(&mut self, remembered: Remembered) {
+        if let Some(place) = self.place(&remembered.key) {
+            *place = Some(remembered);
+        }
+    }
+
+    fn place(&mut self, key: &[u8]) -> Option<&mut Option<Remembered>> {
+        // A kind and a number: keys of consecutive numbers have places of their own.
+        let tail = key.get(key.len().saturating_sub(8)..)?;
+        let tail = tail
+            .iter()
+            .fold(0, |tail, byte| tail << 8 | u64::from(*byte));
+        self.places
+            .get_mut(((tail ^ tail >> 32) % REMEMBERED) as usize)
+    }
+
+    fn wrote(&mut self, key: Box<[u8]>, value: Vec<u8>) {
+        // 0 is no version; the host leaves it out as well when its 32 bits are used up.
+        self.newest = self.newest.map(|newest| newest.checked_add(1).unwrap_or(1));
+        if let Some(version) = self.newest {
+            self.remember(Remembered {
+                key,
+                value,
+                version,
+                foretold: true,
+            });
+        }
+    }
+
+    /// Versions wrap around, so of two the newer one is less than half of the circle ahead.
+    fn saw(&mut self, version: Version) {
+        if self
+            .newest
+            .is_none_or(|newest| version.wrapping_sub(newest) < 1 << 31)
+        {
+            self.newest = Some(version);
+        }
+    }
+
+    /// Learns from a foretold version, if there was one, what it was in truth.
+    fn judge(&mut self, foretold: Option<Version>, truth: Version) {
+        self.trust = match foretold {
+            None => self.trust,
+            Some(foretold) if foretold == truth => (self.trust + 1).min(3),
+            Some(_) => self.trust.saturating_sub(1),
+        };
+    }
+}
+
+/// Where the seed stands.
+const SEED: &[u8] = b"pm1/seed";
+
+/// The secret that all workers of the proxy share, and that outlives reloads: `fresh`, which has to
+/// be random, if nobody had one before.
+pub fn seed(store: &mut dyn Store, fresh: Seed) -> Result<Seed, Failed> {
+    Memory::default().update(
+        store,
+        SEED,
+        &mut |current| match current.map(Seed::try_from) {
+            Some(Ok(seed)) => Decision::Leave(seed),
+            _ => Decision::Write(fresh.to_vec(), fresh),
+        },
+    )
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
