@@ -1,22 +1,31 @@
-//! A configuration from a file: YAML or JSON, by itself or inside an Envoy configuration.
+//! Reading configurations from files: YAML or JSON, by itself or inside an Envoy configuration.
+//! Files of tests and of scenarios are read with the same functions.
 
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::{Problem, Problems};
+use pointsman_core::config::reader::{Node, Report};
 use pointsman_core::config::value::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 use std::path::Path;
 use std::{fmt, fs, io};
+use type_url::{STRING, STRUCT, WASM};
 
-const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
-const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
-const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
+/// The names of the messages in an Envoy configuration that hold Pointsman's part of it.
+pub(crate) mod type_url {
+    /// The Wasm filter.
+    pub const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+    /// A plugin configuration that is nested in the Envoy configuration.
+    pub const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
+    /// A plugin configuration that is a text.
+    pub const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
+}
 
-/// Why there is no configuration.
+/// Why a file could not be loaded.
 #[derive(Debug)]
 pub enum LoadError {
-    /// The file cannot be read. The caller's fault or the machine's.
+    /// The file cannot be read. The caller or the machine is at fault.
     Unreadable(io::Error),
-    /// Its author's.
+    /// The text is wrong. Its author is at fault.
     Problems(Problems),
 }
 
@@ -42,16 +51,17 @@ pub fn load(path: &Path) -> Result<Config, LoadError> {
     Ok(Config::from_value(&read(path)?)?)
 }
 
-/// The tree in a file: of an Envoy configuration, that of its one Wasm filter.
+/// Reads a file into a tree. Of an Envoy configuration this is the tree of its one Wasm filter's
+/// plugin configuration.
 pub fn read(path: &Path) -> Result<Value, LoadError> {
     let text = fs::read_to_string(path).map_err(LoadError::Unreadable)?;
     Ok(within_envoy(parse(&text)?)?)
 }
 
-/// The tree of YAML, of which JSON is a part.
+/// Parses YAML, of which JSON is a part, into a tree.
 pub fn parse(text: &str) -> Result<Value, Problems> {
-    // Repeated keys stay in the tree, to be reported together with all that is wrong.
-    // Words such as `no` and `on` are text, as YAML 1.2 has it: a country, not false.
+    // Repeated keys stay in the tree, so that they are reported together with all other problems.
+    // Words such as `no` and `on` are text, as in YAML 1.2: `no` is a country, not false.
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::LastWins,
         strict_booleans: true,
@@ -70,12 +80,12 @@ pub fn parse(text: &str) -> Result<Value, Problems> {
     })
 }
 
-/// The tree as JSON, which the filter takes. Of a repeated key the last value stays.
+/// Converts a tree to JSON, which the filter takes. Of a repeated key the last value stays.
 pub fn to_json(tree: &Value) -> serde_json::Value {
     match tree {
         Value::Null => serde_json::Value::Null,
         Value::Bool(value) => (*value).into(),
-        // `3` and not `3.0`, for those who read it.
+        // People read the JSON: a whole number is `3` and not `3.0`.
         Value::Number(number) if number.fract() == 0.0 && number.abs() <= f64::from(u32::MAX) => {
             (*number as i64).into()
         }
@@ -89,8 +99,48 @@ pub fn to_json(tree: &Value) -> serde_json::Value {
     }
 }
 
-/// Takes Pointsman's part out of an Envoy configuration. Anything else is taken for Pointsman's
-/// itself.
+/// What should stand where a file of tests or a scenario has its configuration.
+pub(crate) const PATH_OR_CONFIGURATION: &str = "a file, or the configuration itself";
+
+/// The configuration at a node, as JSON and loaded: `read` reads the file that the node names, or
+/// the node is the configuration itself. None: the problem is noted.
+pub(crate) fn named_or_inline(
+    node: &Node<'_>,
+    read: &dyn Fn(&str) -> Result<Value, LoadError>,
+    report: &mut Report,
+) -> Option<(serde_json::Value, Config)> {
+    let tree = match node.value() {
+        Value::Text(path) => read(path).map_err(|error| error.to_string()),
+        tree @ Value::Map(_) => Ok(tree.clone()),
+        _ => {
+            node.wrong(report, PATH_OR_CONFIGURATION);
+            return None;
+        }
+    };
+    let config = tree.and_then(|tree| {
+        let config = Config::from_value(&tree).map_err(|problems| problems.to_string())?;
+        Ok((to_json(&tree), config))
+    });
+    config
+        .map_err(|found| report.note(node, &found, "a configuration that loads"))
+        .ok()
+}
+
+/// The end of reading a file: an error with all problems, if there are any. A problem of the file
+/// as a whole is said of `file`.
+pub(crate) fn finish(report: Report, file: &str) -> Result<(), Problems> {
+    report.finish().map_err(|mut problems| {
+        for problem in &mut problems.0 {
+            if problem.place.is_empty() {
+                problem.place = file.to_owned();
+            }
+        }
+        problems
+    })
+}
+
+/// Takes Pointsman's part out of an Envoy configuration. Any other tree is returned unchanged: it
+/// is Pointsman's configuration itself.
 fn within_envoy(tree: Value) -> Result<Value, Problems> {
     if !["static_resources", "resources", "http_filters"]
         .iter()
@@ -133,7 +183,7 @@ fn collect_filters<'a>(tree: &'a Value, found: &mut Vec<&'a Value>) {
     }
 }
 
-/// The value of a key.
+/// The value of a key in a map. None: the tree is no map, or has no such key.
 pub(crate) fn field<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
     let Value::Map(map) = tree else { return None };
     map.iter()

@@ -22,6 +22,7 @@ use crate::backend::{Answer, Backend, Received};
 use crate::envoy::fleet::{Fleet, Member};
 use crate::envoy::{Deployment, Envoy, Program};
 use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs, Response};
+use crate::explain_header::ExplainHeader;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -47,8 +48,6 @@ pub const ADDED_BY_PROXY: [&str; 9] = [
 const SECURE: &str = "secure";
 /// The cluster behind the proxy's own route.
 const OWN: &str = "own";
-/// The header and the secret of `explain` where the configuration does not have it.
-const EXPLAIN: (&str, &str) = ("x-pointsman-explain", "scenario");
 /// Far above what a loaded machine needs; it only keeps a broken proxy from hanging us.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How large a request's headers may be, in KiB, and how many: scenarios send large ones.
@@ -61,7 +60,7 @@ pub struct EnvoyHost {
     envoy: Envoy,
     fleet: Fleet,
     own: Backend,
-    explain: (String, String),
+    explain: ExplainHeader,
     listeners: [SocketAddr; 2],
     /// The endpoints: as they stand in the configuration, and where they are.
     endpoints: Vec<(String, String)>,
@@ -77,12 +76,7 @@ impl EnvoyHost {
     /// Starts the backends that the configuration names, and an Envoy in front of them.
     pub fn start(program: &Program, module: &Path, configuration: &Value) -> Result<EnvoyHost> {
         let mut configuration = configuration.clone();
-        let explain = &mut configuration["explain"];
-        if explain.is_null() {
-            *explain = json!({ "header": EXPLAIN.0, "token": EXPLAIN.1 });
-        }
-        let text = |key: &str| explain[key].as_str().unwrap_or_default().to_owned();
-        let explain = (text("header").to_ascii_lowercase(), text("token"));
+        let explain = ExplainHeader::switch_on(&mut configuration);
         let fleet = Fleet::start(&configuration)?;
         let own = Backend::start(OWN)?;
         let mut deployment = Deployment::of(&fleet, module)?;
@@ -129,13 +123,7 @@ impl EnvoyHost {
 
     /// The bytes of a request, as they go over the wire.
     fn request(&self, ask: &ExchangeRequest) -> Vec<u8> {
-        let roll = ask
-            .roll
-            .map_or(String::new(), |roll| format!(";roll={roll}"));
-        let explain = (
-            self.explain.0.clone().into_bytes(),
-            (self.explain.1.clone() + &roll).into_bytes(),
-        );
+        let explain = self.explain.request(ask.roll);
         let mut bytes = [
             &ask.method,
             &b" "[..],
@@ -173,10 +161,11 @@ impl EnvoyHost {
     }
 
     /// What is told of header pairs.
-    fn told(&self, pairs: Pairs) -> Pairs {
+    fn told(&self, mut pairs: Pairs) -> Pairs {
+        self.explain.remove_from(&mut pairs);
         pairs
             .into_iter()
-            .filter(|(name, _)| !added_by_proxy(name) && *name != self.explain.0.as_bytes())
+            .filter(|(name, _)| !added_by_proxy(name))
             .map(|(name, value)| (name, self.configured(&value)))
             .collect()
     }
@@ -226,11 +215,8 @@ impl EnvoyClient<'_> {
             bail!("{} backends got the request", asked.len());
         }
         let asked = asked.pop();
-        let account = response
-            .headers
-            .iter()
-            .find(|(name, _)| *name == host.explain.0.as_bytes());
-        let account = account.map(|(_, value)| host.configured(value));
+        let account = host.explain.account(&response.headers);
+        let account = account.map(|account| host.configured(account));
         let decision = match account {
             None => Value::Null,
             Some(account) => {

@@ -1,7 +1,7 @@
-//! What happened to one request, as the one object that `explain --json` prints and that a request
-//! test compares.
+//! The result of one exchange as one JSON object, which `explain --json` prints and a request test
+//! compares.
 
-use crate::exchange::{ExchangeRequest, ExchangeResult, Pairs};
+use crate::exchange::{ExchangeRequest, ExchangeResult, pairs_to_json};
 use pointsman_core::config::Config;
 use pointsman_core::http::client_ip::Client;
 use pointsman_core::http::request::{Headers, Request};
@@ -30,40 +30,45 @@ pub const KEYS: [&str; 13] = [
 /// The keys of an item of `trace`.
 pub const TRACE_KEYS: [&str; 3] = ["name", "matched", "failed"];
 
-/// The object of one exchange. Values that are not UTF-8 are shown as [`shown`] writes them.
+/// The object of one exchange. Values that are not UTF-8 are shown as
+/// [`shown`](crate::exchange::shown) writes them.
 ///
-/// An error says that the filter's account of its decision is not what the host saw happen, or not
-/// what a look at the routes one by one finds: the filter or the proxy is wrong, never the one who
-/// asked.
+/// An error says that the filter's account of its decision contradicts what the host observed, or
+/// what a scan over the routes finds. It always is a bug of the filter or of the host, never a
+/// mistake of the caller.
 pub fn object(
     config: &Config,
-    ask: &ExchangeRequest,
-    told: &ExchangeResult,
+    request: &ExchangeRequest,
+    result: &ExchangeResult,
 ) -> Result<Map<String, Value>, String> {
-    agrees(told)?;
-    let (route, trace) = trace(config, ask);
-    if told.decision["route"] != route {
+    compare_with_observed(result)?;
+    let (route, trace) = trace(config, request);
+    if result.decision["route"] != route {
         return Err(format!(
-            "the filter took the route {}, a look at one after the other finds {route}",
-            told.decision["route"]
+            "the filter took the route {}, a scan over the routes finds {route}",
+            result.decision["route"]
         ));
     }
     let mut object = Map::new();
     for key in KEYS {
         let value = match key {
-            "request_headers" => told.upstream_headers.as_ref().map_or(Value::Null, pairs),
-            "response_headers" => pairs(&told.response.headers),
+            "request_headers" => {
+                let headers = result.upstream_headers.as_ref();
+                headers.map_or(Value::Null, pairs_to_json)
+            }
+            "response_headers" => pairs_to_json(&result.response.headers),
             "trace" => trace.clone(),
-            _ => told.decision[key].clone(),
+            _ => result.decision[key].clone(),
         };
         object.insert(key.to_owned(), value);
     }
     Ok(object)
 }
 
-/// The route that matches, and what was looked at until then.
-fn trace(config: &Config, ask: &ExchangeRequest) -> (Value, Value) {
-    let (found, looked) = with_request(config, ask, |request, client| {
+/// The name of the route that matches (null: none), and an item for each route that was compared
+/// until then.
+fn trace(config: &Config, request: &ExchangeRequest) -> (Value, Value) {
+    let (found, looked) = with_request(config, request, |request, client| {
         route::scan(&config.routes, request, client)
     });
     let name = |route: usize| Value::from(&*config.routes[route].name);
@@ -77,95 +82,69 @@ fn trace(config: &Config, ask: &ExchangeRequest) -> (Value, Value) {
     )
 }
 
-/// Looks at a request as it reaches the filter, and at its client.
+/// Calls `body` with the request as the filter reads it, and with its client.
 pub fn with_request<T>(
     config: &Config,
-    ask: &ExchangeRequest,
-    look: impl FnOnce(&Request, &mut AskClient) -> T,
+    request: &ExchangeRequest,
+    body: impl FnOnce(&Request, &mut AskClient) -> T,
 ) -> T {
-    let headers = Headers::from_pairs(&request_headers(ask));
+    let headers = Headers::from_pairs(&request.header_map());
     let mut client = Client::new(config.client_ip.as_ref(), &headers);
-    let mut source = Source(ask.client_ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-    look(&Request::new(&headers), &mut || client.address(&mut source))
+    let source = request.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let mut connection = SourceAddress(source);
+    body(&Request::new(&headers), &mut || {
+        client.address(&mut connection)
+    })
 }
 
-/// The header map of a request, as it reaches the filter.
-pub fn request_headers(ask: &ExchangeRequest) -> Pairs {
-    let pseudo = [
-        (&b":method"[..], &ask.method),
-        (b":scheme", &ask.scheme),
-        (b":authority", &ask.authority),
-        (b":path", &ask.target),
-    ];
-    let pseudo = pseudo.map(|(name, value)| (name.to_vec(), value.clone()));
-    pseudo
-        .into_iter()
-        .chain(ask.headers.iter().cloned())
-        .collect()
-}
+/// A connection of which only the source address can be asked for.
+struct SourceAddress(IpAddr);
 
-/// Surroundings in which a client's address is all that can be asked for.
-struct Source(IpAddr);
-
-impl Connection for Source {
+impl Connection for SourceAddress {
     fn source_address(&mut self) -> Option<IpAddr> {
         Some(self.0)
     }
 }
 
-/// Holds what the filter said against what happened.
-fn agrees(told: &ExchangeResult) -> Result<(), String> {
-    let said = |key: &str| told.decision[key].as_str();
-    let action = said("action").ok_or_else(|| {
+/// Compares the filter's account of its decision with what the host observed. An error says where
+/// they differ.
+fn compare_with_observed(result: &ExchangeResult) -> Result<(), String> {
+    let decided = |key: &str| result.decision[key].as_str();
+    let action = decided("action").ok_or_else(|| {
         format!(
             "the filter gave no account of its decision: {}",
-            told.decision
+            result.decision
         )
     })?;
-    let asked = told.upstream_headers.is_some();
+    let was_asked = result.upstream_headers.is_some();
     match action {
         "forward" => {
-            for (key, happened) in [
-                ("cluster", &told.upstream_cluster),
-                ("endpoint", &told.upstream_endpoint),
+            for (key, observed) in [
+                ("cluster", &result.upstream_cluster),
+                ("endpoint", &result.upstream_endpoint),
             ] {
-                if said(key) != happened.as_deref() {
+                if decided(key) != observed.as_deref() {
                     return Err(format!(
-                        "the filter chose {key} {:?}, and the proxy asked {happened:?} (the client got {})",
-                        said(key),
-                        told.response.status
+                        "the filter chose {key} {:?}, and the proxy asked {observed:?} (the client \
+                         got {})",
+                        decided(key),
+                        result.response.status
                     ));
                 }
             }
             Ok(())
         }
         "pass" => Ok(()),
-        _ if asked => Err(format!(
+        _ if was_asked => Err(format!(
             "the filter answered by itself ({action}), and {:?} was asked all the same",
-            told.upstream_cluster
+            result.upstream_cluster
         )),
-        _ if told.decision["status"] != json!(told.response.status) => Err(format!(
+        _ if result.decision["status"] != json!(result.response.status) => Err(format!(
             "the filter answered {}, and the client got {}",
-            told.decision["status"], told.response.status
+            result.decision["status"], result.response.status
         )),
         _ => Ok(()),
     }
-}
-
-/// Headers as JSON: pairs of texts.
-pub fn pairs(pairs: &Pairs) -> Value {
-    pairs
-        .iter()
-        .map(|(name, value)| json!([shown(name), shown(value)]))
-        .collect()
-}
-
-/// Bytes as text: UTF-8 as it is, any other byte as `\xff`.
-pub fn shown(bytes: &[u8]) -> String {
-    bytes
-        .utf8_chunks()
-        .map(|chunk| chunk.valid().to_owned() + &chunk.invalid().escape_ascii().to_string())
-        .collect()
 }
 
 #[cfg(test)]
@@ -173,7 +152,7 @@ mod tests {
     use super::*;
     use crate::exchange::Response;
 
-    fn told(decision: Value, cluster: Option<&str>, status: u16) -> ExchangeResult {
+    fn result(decision: Value, cluster: Option<&str>, status: u16) -> ExchangeResult {
         ExchangeResult {
             response: Response {
                 status,
@@ -196,22 +175,20 @@ mod tests {
         Config::load(config.to_string().as_bytes()).unwrap()
     }
 
-    fn ask(client: &str) -> ExchangeRequest {
-        let mut ask =
-            crate::request_test::ask(b"GET", b"http://h/", told(Value::Null, None, 200).response)
-                .unwrap();
-        ask.headers = vec![(b"x-ip".to_vec(), client.as_bytes().to_vec())];
-        ask
+    fn request(client: &str) -> ExchangeRequest {
+        let mut request = ExchangeRequest::new(b"GET", b"http://h/").unwrap();
+        request.headers = vec![(b"x-ip".to_vec(), client.as_bytes().to_vec())];
+        request
     }
 
     #[test]
     fn object_has_every_key_and_shows_any_bytes() {
-        let told = told(
+        let result = result(
             json!({ "action": "forward", "cluster": "c", "route": "yes" }),
             Some("c"),
             200,
         );
-        let object = object(&config(), &ask("1.2.3.4"), &told).unwrap();
+        let object = object(&config(), &request("1.2.3.4"), &result).unwrap();
         assert_eq!(object.len(), KEYS.len());
         assert_eq!(object["pool"], Value::Null);
         assert_eq!(object["response_headers"], json!([["a", "\\xff=\"1\""]]));
@@ -275,8 +252,8 @@ mod tests {
             match (
                 object(
                     &config(),
-                    &ask("4.3.2.1"),
-                    &told(decision.clone(), cluster, status),
+                    &request("4.3.2.1"),
+                    &result(decision.clone(), cluster, status),
                 ),
                 wrong,
             ) {
@@ -289,12 +266,12 @@ mod tests {
 
     #[test]
     fn route_that_a_scan_does_not_find_is_an_error() {
-        let told = told(
+        let result = result(
             json!({ "action": "forward", "cluster": "c", "route": "later" }),
             Some("c"),
             200,
         );
-        let error = object(&config(), &ask("1.2.3.4"), &told).unwrap_err();
+        let error = object(&config(), &request("1.2.3.4"), &result).unwrap_err();
         assert!(error.contains("finds \"yes\""), "{error}");
     }
 }

@@ -9,6 +9,7 @@ pub mod envoy;
 pub mod envoy_host;
 pub mod exchange;
 pub mod explain;
+pub mod explain_header;
 pub mod faults;
 pub mod module;
 pub mod request_test;

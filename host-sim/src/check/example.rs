@@ -2,7 +2,7 @@
 
 use super::case::{RequestSet, Requirement, ValueSource};
 use super::{path, pattern};
-use crate::exchange::{ExchangeRequest, Pairs, Response};
+use crate::exchange::{ExchangeRequest, Response, shown};
 use crate::explain;
 use pointsman_core::config::Config;
 use pointsman_core::route::condition::Text;
@@ -65,11 +65,7 @@ pub fn of(config: &Config, block: &Block) -> Option<ExchangeRequest> {
         headers: pairs.collect(),
         client_ip: case.client_ip.first().map(|network| network.address),
         roll: None,
-        upstream: Response {
-            status: 200,
-            headers: Pairs::new(),
-            body: Vec::new(),
-        },
+        upstream: Response::bare(200),
     };
     let matches = explain::with_request(config, &ask, |request, client| {
         block.matches(request, client)
@@ -113,7 +109,7 @@ fn encoded(text: &[u8]) -> Vec<u8> {
 
 /// Whether the request can be given to `host-sim explain`.
 fn can_be_typed(ask: &ExchangeRequest) -> bool {
-    let url = url(ask);
+    let url = ask.url();
     let headers = ask.headers.iter().flat_map(|(name, value)| [name, value]);
     let text = |bytes: &[u8]| {
         std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control))
@@ -123,29 +119,19 @@ fn can_be_typed(ask: &ExchangeRequest) -> bool {
             .into_iter()
             .all(|part| text(part) && part.trim_ascii().len() == part.len())
         && text(&url)
-        && crate::request_test::ask(&ask.method, &url, ask.upstream.clone())
-            .is_ok_and(|again| again.target == ask.target)
-}
-
-/// The URL of a request.
-pub fn url(ask: &ExchangeRequest) -> Vec<u8> {
-    [&ask.scheme, &b"://"[..], &ask.authority, &ask.target].concat()
+        && ExchangeRequest::new(&ask.method, &url).is_ok_and(|again| again.target == ask.target)
 }
 
 /// The command that explains the request, for a shell.
 pub fn command(ask: &ExchangeRequest, file: &str) -> String {
     let mut words = vec!["host-sim".to_owned(), "explain".to_owned(), file.to_owned()];
     if ask.method != b"GET" {
-        words.extend(["--method".to_owned(), explain::shown(&ask.method)]);
+        words.extend(["--method".to_owned(), shown(&ask.method)]);
     }
-    words.extend(["--url".to_owned(), explain::shown(&url(ask))]);
+    words.extend(["--url".to_owned(), shown(&ask.url())]);
     for (name, value) in &ask.headers {
         words.push("-H".to_owned());
-        words.push(format!(
-            "{}: {}",
-            explain::shown(name),
-            explain::shown(value)
-        ));
+        words.push(format!("{}: {}", shown(name), shown(value)));
     }
     if let Some(address) = ask.client_ip {
         words.extend(["--client-ip".to_owned(), address.to_string()]);

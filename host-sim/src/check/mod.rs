@@ -15,7 +15,7 @@ mod routes;
 mod tests;
 
 use crate::configuration::field;
-use crate::exchange::ExchangeRequest;
+use crate::exchange::{ExchangeRequest, shown};
 use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
 
@@ -67,7 +67,7 @@ impl Warning {
     /// The URL of the request that shows it.
     pub fn url(&self) -> Option<String> {
         let (ask, _) = self.example.as_ref()?;
-        Some(crate::explain::shown(&example::url(ask)))
+        Some(shown(&ask.url()))
     }
 }
 

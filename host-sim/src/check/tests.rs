@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::configuration;
-use crate::request_test::{self, File};
+use crate::request_test::File;
 use pointsman_core::route::Found;
 use pointsman_core::route::index::Index;
 use serde_json::{Value as Json, json};
@@ -714,15 +714,7 @@ fn request(random: &mut fastrand::Rng) -> ExchangeRequest {
         headers.push((b"cookie".to_vec(), pair(random).into_bytes()));
     }
     let method = pick(random, &["GET", "POST", "PUT"]);
-    let ask = request_test::ask(
-        method.as_bytes(),
-        url.as_bytes(),
-        crate::exchange::Response {
-            status: 200,
-            headers: vec![],
-            body: vec![],
-        },
-    );
+    let ask = ExchangeRequest::new(method.as_bytes(), url.as_bytes());
     let target = match random.u8(..20) {
         0 => Some(b"*".to_vec()),
         1 => Some(Vec::new()),

@@ -4,6 +4,7 @@ use super::{Outcome, style};
 use anyhow::{Context, Result};
 use host_sim::check::{self, Warning};
 use host_sim::configuration;
+use host_sim::exchange::{pairs_to_json, shown};
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::Problem;
 use pointsman_core::config::value;
@@ -63,12 +64,12 @@ fn object(errors: &[Problem], warnings: &[Warning], file: &Path) -> Value {
         })
     });
     let warnings = warnings.iter().map(|warning| {
-        let example = warning.example.as_ref().map(|(ask, route)| {
+        let example = warning.example.as_ref().map(|(request, route)| {
             json!({
-                "method": host_sim::explain::shown(&ask.method),
+                "method": shown(&request.method),
                 "url": warning.url(),
-                "headers": host_sim::explain::pairs(&ask.headers),
-                "client_ip": ask.client_ip,
+                "headers": pairs_to_json(&request.headers),
+                "client_ip": request.client_ip,
                 "route": route,
                 "command": warning.command(&file.to_string_lossy()),
             })

@@ -2,9 +2,9 @@
 
 use super::{Outcome, style};
 use anyhow::{Context, Result, anyhow};
-use host_sim::exchange::{ExchangeRequest, Host, Pairs, Response};
+use host_sim::exchange::{ExchangeRequest, Host};
 use host_sim::world::World;
-use host_sim::{configuration, explain, request_test};
+use host_sim::{configuration, explain};
 use pointsman_core::config::Config;
 use serde_json::{Map, Value};
 use std::ffi::OsString;
@@ -43,10 +43,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = arguments.config.display();
     let tree = configuration::read(&arguments.config).with_context(|| format!("reading {file}"))?;
     let config = Config::from_value(&tree).with_context(|| file.to_string())?;
-    let ask = ask(arguments)?;
+    let request = request(arguments)?;
     let mut world = World::of(&configuration::to_json(&tree), 1).map_err(|error| anyhow!(error))?;
-    let told = world.exchange(&ask).map_err(|error| anyhow!(error))?;
-    let object = explain::object(&config, &ask, &told).map_err(|error| anyhow!(error))?;
+    let result = world.exchange(&request).map_err(|error| anyhow!(error))?;
+    let object = explain::object(&config, &request, &result).map_err(|error| anyhow!(error))?;
     let mut out = anstream::stdout().lock();
     if arguments.json {
         writeln!(out, "{:#}", Value::Object(object))?;
@@ -56,17 +56,9 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-fn ask(arguments: &Arguments) -> Result<ExchangeRequest> {
-    let upstream = Response {
-        status: 200,
-        headers: Pairs::new(),
-        body: Vec::new(),
-    };
-    let ask = request_test::ask(
-        arguments.method.as_bytes(),
-        arguments.url.as_bytes(),
-        upstream,
-    );
+fn request(arguments: &Arguments) -> Result<ExchangeRequest> {
+    let (method, url) = (arguments.method.as_bytes(), arguments.url.as_bytes());
+    let request = ExchangeRequest::new(method, url).map_err(|error| anyhow!("--url: {error}"))?;
     let headers = arguments.headers.iter().map(|header| {
         let mut parts = header.as_bytes().splitn(2, |byte| *byte == b':');
         match (parts.next(), parts.next()) {
@@ -83,7 +75,7 @@ fn ask(arguments: &Arguments) -> Result<ExchangeRequest> {
         headers: headers.collect::<Result<_>>()?,
         client_ip: arguments.client_ip,
         roll: arguments.roll,
-        ..ask.map_err(|error| anyhow!("--url: {error}"))?
+        ..request
     })
 }
 

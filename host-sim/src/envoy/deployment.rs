@@ -1,5 +1,6 @@
 //! What an Envoy is started with: one of the files of `envoy-config/`, read as a tree and adjusted.
 
+use crate::configuration::type_url::{STRING, STRUCT, WASM};
 use crate::envoy::fleet::Fleet;
 use crate::module;
 use anyhow::{Context, Result, anyhow};
@@ -9,10 +10,6 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-/// The filter's own type, in an Envoy configuration.
-const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
-const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
-const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 const HEADER_MUTATION: &str = "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation";
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 

@@ -1,45 +1,47 @@
-//! What is expected, held against what came.
+//! Comparing the result of an exchange with what a test expects.
 
-use crate::exchange::{ExchangeResult, Pairs};
-use crate::explain::shown;
+use crate::exchange::{ExchangeResult, Pairs, shown};
 use pointsman_core::http::regex::Regex;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// What a value must be.
+/// What is expected of a value.
 #[derive(Debug)]
 pub enum Matcher {
-    /// Absent or null.
+    /// The value is absent or null.
     Null,
-    /// This value; of an object these keys, of a list these items.
+    /// The value is this one: of bytes, its text.
     Scalar(Value),
-    /// These bytes.
+    /// The value is these bytes.
     Bytes(Vec<u8>),
-    /// `{ one_of: […] }`
+    /// `{ one_of: […] }`: any of these matches.
     OneOf(Vec<Matcher>),
-    /// `{ not: … }`
+    /// `{ not: … }`: this does not match.
     Not(Box<Matcher>),
-    /// `{ present: true }`
+    /// `{ present: true }`: the value is there, or is not.
     Present(bool),
-    /// `{ regex: … }`
+    /// `{ regex: … }`: the whole value matches.
     Regex(Regex),
-    /// Items, one by one.
+    /// The items of a list match one by one, and there are no others.
     List(Vec<Matcher>),
-    /// Some keys of an object.
+    /// These keys of an object match; it may have others.
     Object(Vec<(String, Matcher)>),
 }
 
-/// A value that came.
+/// The value that is compared with a matcher.
 #[derive(Clone, Copy, Debug)]
 pub enum Actual<'a> {
+    /// A value of explain's object.
     Json(&'a Value),
+    /// A header's value, or the body.
     Bytes(&'a [u8]),
+    /// There is no such header or key.
     Absent,
 }
 
 impl Matcher {
-    /// Whether the value is as expected.
+    /// Whether a value is as expected.
     pub fn matches(&self, got: Actual) -> bool {
         let absent = matches!(got, Actual::Absent | Actual::Json(Value::Null));
         match (self, got) {
@@ -128,14 +130,14 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-/// Something that came out otherwise.
+/// A difference between what is expected and the result.
 #[derive(Debug, PartialEq)]
 pub struct Difference {
-    /// `cluster`, `request_headers.x-route`
+    /// What differs: `cluster`, `request_headers.x-route`.
     pub place: String,
-    /// What it should have been.
+    /// What is expected there.
     pub expected: String,
-    /// What it was.
+    /// What the result has there.
     pub got: String,
 }
 
@@ -149,26 +151,30 @@ impl fmt::Display for Difference {
     }
 }
 
-/// `expect`.
+/// What a step expects of each of its results: the test file's `expect`.
 #[derive(Debug, Default)]
 pub struct Expect {
-    /// Keys of explain's object other than the headers.
+    /// The keys of explain's object other than the headers.
     pub keys: Vec<(String, Matcher)>,
-    /// Names in lower case.
+    /// The request headers that the backend got; names in lower case.
     pub request_headers: Vec<(String, Matcher)>,
-    /// Names in lower case.
+    /// The response headers that the client got; names in lower case.
     pub response_headers: Vec<(String, Matcher)>,
-    /// Of the response.
+    /// The response's body.
     pub body: Option<Matcher>,
 }
 
 impl Expect {
-    /// Everything that came out otherwise.
-    pub fn failures(&self, object: &Map<String, Value>, told: &ExchangeResult) -> Vec<Difference> {
-        let mut failures = Vec::new();
+    /// Every difference from what is expected. `object` is explain's object of the result.
+    pub fn differences(
+        &self,
+        object: &Map<String, Value>,
+        result: &ExchangeResult,
+    ) -> Vec<Difference> {
+        let mut differences = Vec::new();
         let mut check = |place: String, matcher: &Matcher, got: Actual| {
             if !matcher.matches(got) {
-                failures.push(Difference {
+                differences.push(Difference {
                     place,
                     expected: matcher.to_string(),
                     got: got.to_string(),
@@ -183,13 +189,13 @@ impl Expect {
             );
         }
         let none = Pairs::new();
-        let upstream = told.upstream_headers.as_ref().unwrap_or(&none);
+        let upstream = result.upstream_headers.as_ref().unwrap_or(&none);
         for (kind, matchers, pairs) in [
             ("request_headers", &self.request_headers, upstream),
             (
                 "response_headers",
                 &self.response_headers,
-                &told.response.headers,
+                &result.response.headers,
             ),
         ] {
             for (name, matcher) in matchers {
@@ -205,14 +211,14 @@ impl Expect {
             check(
                 "body".to_owned(),
                 matcher,
-                Actual::Bytes(&told.response.body),
+                Actual::Bytes(&result.response.body),
             );
         }
-        failures
+        differences
     }
 }
 
-/// The values of a name joined by `,`; None where there are none.
+/// The values of a header joined by `,`. None: the header is not there.
 fn joined(pairs: &Pairs, name: &[u8]) -> Option<Vec<u8>> {
     let values: Vec<_> = pairs
         .iter()
@@ -222,24 +228,28 @@ fn joined(pairs: &Pairs, name: &[u8]) -> Option<Vec<u8>> {
     (!values.is_empty()).then(|| values.join(&b','))
 }
 
-/// `expect_counts`: a key of explain's object, and how often each of its values must come.
+/// The test file's `expect_counts`: keys of explain's object, and how often each of their values
+/// must occur.
 pub type Counts = Vec<(String, Vec<(String, Matcher)>)>;
 
-/// A value's name in `expect_counts`.
+/// The name of a value in `expect_counts`.
 pub fn count_name(value: &Value) -> String {
     text_of(value)
 }
 
-/// Every count that came out otherwise.
-pub fn count_failures(expected: &Counts, got: &BTreeMap<(&str, String), u64>) -> Vec<Difference> {
-    let mut failures = Vec::new();
+/// Every count that differs from what is expected.
+pub fn count_differences(
+    expected: &Counts,
+    got: &BTreeMap<(&str, String), u64>,
+) -> Vec<Difference> {
+    let mut differences = Vec::new();
     for (key, matchers) in expected {
-        let came = got
+        let occurred = got
             .keys()
             .filter(|(k, _)| k == key)
             .map(|(_, name)| name.as_str());
         let named = matchers.iter().map(|(name, _)| name.as_str());
-        for name in came.chain(named).collect::<BTreeSet<_>>() {
+        for name in occurred.chain(named).collect::<BTreeSet<_>>() {
             let count = Value::from(
                 got.get(&(key.as_str(), name.to_owned()))
                     .copied()
@@ -251,7 +261,7 @@ pub fn count_failures(expected: &Counts, got: &BTreeMap<(&str, String), u64>) ->
                 .find(|(n, _)| n == name)
                 .map_or(&none, |(_, matcher)| matcher);
             if !matcher.matches(Actual::Json(&count)) {
-                failures.push(Difference {
+                differences.push(Difference {
                     place: format!("count of {key} {name}"),
                     expected: matcher.to_string(),
                     got: count.to_string(),
@@ -259,5 +269,5 @@ pub fn count_failures(expected: &Counts, got: &BTreeMap<(&str, String), u64>) ->
             }
         }
     }
-    failures
+    differences
 }

@@ -1,8 +1,9 @@
-//! Which routes and which conditions the requests of tests reached.
+//! Coverage: which routes and which conditions the requests of tests reached.
 //!
-//! Routes are looked at in their order until one matches, blocks and their conditions likewise, up
-//! to the first that fails. A condition is reached when it was true in one look and false in
-//! another: tests that only ever see it true would not notice if it were gone.
+//! Routes are compared in their order until one matches, and so are their blocks; the conditions of
+//! a block are evaluated up to the first that is false. A condition is reached when it was true for
+//! one request and false for another: tests for which it is always true would not notice if it were
+//! removed.
 
 use pointsman_core::config::Config;
 use pointsman_core::http::client_ip::Network;
@@ -11,7 +12,7 @@ use pointsman_core::route::path::PathKind;
 use pointsman_core::route::{AskClient, Block, HostMatch, Mismatch, Route};
 use std::fmt::Display;
 
-/// What of one configuration was reached.
+/// The coverage of one configuration.
 #[derive(Clone, Debug)]
 pub struct Coverage {
     routes: Vec<CoveredRoute>,
@@ -21,14 +22,14 @@ pub struct Coverage {
 struct CoveredRoute {
     name: String,
     reached: bool,
-    /// The conditions of each block.
+    /// The conditions of each block, in the order in which they are evaluated.
     blocks: Vec<Vec<CoveredCondition>>,
 }
 
 #[derive(Clone, Debug)]
 struct CoveredCondition {
     condition: Mismatch,
-    /// For people.
+    /// The condition for reports: `header x-tier: exact gold`.
     text: String,
     was_true: bool,
     was_false: bool,
@@ -37,16 +38,16 @@ struct CoveredCondition {
 /// A condition that was not reached.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreached<'c> {
-    /// The name of its route.
+    /// The name of the condition's route.
     pub route: &'c str,
-    /// `header x-tier: exact gold`
+    /// The condition: `header x-tier: exact gold`.
     pub condition: &'c str,
-    /// `never true`, `never false`, or `never looked at`.
+    /// What is missing: `never true`, `never false`, or `never looked at`.
     pub what: &'static str,
 }
 
 impl Coverage {
-    /// Nothing was reached yet.
+    /// The coverage of a configuration before the first request.
     pub fn new(config: &Config) -> Coverage {
         let covered = |route: &Route| CoveredRoute {
             name: route.name.to_string(),
@@ -58,7 +59,7 @@ impl Coverage {
         }
     }
 
-    /// Notes what one request reaches.
+    /// Notes the routes and conditions that one request reaches.
     pub fn note(&mut self, config: &Config, request: &Request, client: &mut AskClient) {
         for (route, covered) in config.routes.iter().zip(&mut self.routes) {
             for (block, seen) in route.blocks.iter().zip(&mut covered.blocks) {
@@ -75,7 +76,7 @@ impl Coverage {
         }
     }
 
-    /// Adds what other tests of the same configuration reached.
+    /// Adds the coverage by other tests of the same configuration.
     pub fn merge(&mut self, other: &Coverage) {
         for (ours, theirs) in self.routes.iter_mut().zip(&other.routes) {
             ours.reached |= theirs.reached;
@@ -91,7 +92,7 @@ impl Coverage {
         }
     }
 
-    /// The names of the routes that no request took, in the order of the configuration.
+    /// The names of the routes that matched no request, in the order of the configuration.
     pub fn unreached_routes(&self) -> impl Iterator<Item = &str> {
         let unreached = self.routes.iter().filter(|route| !route.reached);
         unreached.map(|route| route.name.as_str())
@@ -118,7 +119,7 @@ impl Coverage {
         })
     }
 
-    /// How many routes and conditions were reached, of how many.
+    /// How many routes and conditions were reached, and how many there are.
     pub fn count(&self) -> (usize, usize) {
         let conditions = self
             .routes
@@ -130,7 +131,7 @@ impl Coverage {
     }
 }
 
-/// The conditions of a block, without those that every request meets.
+/// The conditions of a block, without those that are true for every request.
 fn conditions(block: &Block) -> Vec<CoveredCondition> {
     let mut seen = Vec::new();
     let mut push = |condition, text: String| {

@@ -1,28 +1,38 @@
-//! Request tests: files of requests and of what must become of each, run on any [`Host`].
+//! Request tests: files of requests with what is expected of each, run on any [`Host`].
 //!
-//! The format stands in the interface ("Command line"). What this adds to it, and where it had to
-//! choose:
+//! ```yaml
+//! config: shop.yaml                  # relative to this file; or the configuration itself
+//! tests:
+//!   - name: gold customers           # a test of one step
+//!     request: { method: GET, url: "http://h/cart", headers: [[x-tier, gold]], client_ip: 10.0.0.1, roll: 0.5 }
+//!     upstream_response: { status: 200, headers: [[x-a, "1"]], body: hello }     # the defaults: 200, none, empty
+//!     expect: { route: gold, cluster: { one_of: [blue, green] }, request_headers: { x-route: gold }, body: hello }
+//!   - name: a session
+//!     steps:
+//!       - { request: { url: "http://h/" }, expect: { status: 200 } }
+//!       - { request: { url: "http://h/" }, cookies: keep, connection: new, after: 1m, repeat: 10, expect_counts: { target: { blue: 9, green: 1 } } }
+//! ```
 //!
-//! - `config` may be the configuration itself in place of a path.
 //! - Text is UTF-8. Where a header's value or a URL needs other bytes it is `{ bytes: "\xff" }`:
-//!   each character of the string, at most U+00FF, is one byte. The same form is a matcher.
-//! - Whole numbers and booleans are taken as their text in header values; other numbers must be
-//!   quoted, since YAML would change them (`1.10`).
-//! - `{ regex: … }` is a matcher: as in the configuration, on bytes and the whole value.
-//! - `expect` has one key more than explain's object, `body`: of the response.
-//! - The matchers stand wherever a value stands. In `trace`, lists compare item by item, and of an
-//!   object only the keys that are given.
-//! - `cookies: keep` on a step sends the cookies that earlier steps of the test were given. The
-//!   client of a test never forgets one by itself, so that it is the filter that judges an old one;
-//!   `Max-Age=0` takes it away.
-//! - `after` is waited for once, before the first of `repeat` requests. `expect` holds for every
-//!   one of them.
-//! - `expect_counts: { target: { blue: 9, green: 1 } }` beside a `repeat`: how often each value of
-//!   a key of explain's object came. A value that is not named must not come.
-//! - `connection: new` on a step drops the connections that the client kept, so that another worker
-//!   may get the request.
+//!   each character of the string, at most U+00FF, is one byte.
+//! - Whole numbers and booleans are taken as their text in header values (`7`, and `7.0` too, is
+//!   `7`); other numbers must be quoted, since YAML would change them (`1.10`).
+//! - `expect` has the keys of [`explain`]'s object, and `body`, the response's. It holds for every
+//!   repetition.
+//! - A matcher may stand in place of any expected value: `one_of: […]`, `not: …`, `present: true`,
+//!   `regex: …` (as in the configuration, on bytes and on the whole value) and `bytes: …`. In
+//!   `trace`, lists compare item by item, and of an object only the keys that are given.
+//! - `cookies: keep` sends the cookies that earlier steps of the test were given. The test's client
+//!   ignores when a cookie expires, so that it is the filter that judges an old one; only
+//!   `Max-Age=0` removes it.
+//! - `after` is waited for once, before the first of `repeat` requests.
+//! - `expect_counts` says how often each value of a key of explain's object occurs in all
+//!   repetitions together. A value that is not named must not occur.
+//! - `connection: new` drops the connections that the client kept, so that another worker may get
+//!   the request.
 //!
-//! Tests do not feel each other where the host can have it so: the simulator starts anew for each.
+//! Each test runs on a host of its own, so that no test depends on another. (Real Envoys are shared
+//! by the tests of a file, because they take seconds to start.)
 
 mod compare;
 mod coverage;
@@ -32,38 +42,49 @@ mod tests;
 
 pub use compare::Difference;
 pub use coverage::{Coverage, Unreached};
-pub use parse::{Errors, File, MAX_REPEAT, Test, TestStep, ask};
+pub use parse::{File, MAX_REPEAT, Test, TestStep};
 
-use crate::exchange::{ExchangeResult, Host, Pairs};
+use crate::exchange::{ExchangeResult, Host, Pairs, shown};
 use crate::explain;
-use compare::count_failures;
+use compare::count_differences;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How one test went.
+/// The outcome of one test.
 #[derive(Debug)]
 pub struct TestOutcome {
     /// The test's name.
     pub name: String,
-    /// None: it passed.
+    /// Why the test failed. None: it passed.
     pub failure: Option<TestFailure>,
-    /// How long it took, in real time.
+    /// How long the test took, in real time.
     pub took: Duration,
 }
 
-/// Why a test failed, at the first request that did not go as expected.
+/// Why a test failed, at the first request whose result differs from what is expected.
 #[derive(Debug, PartialEq)]
 pub struct TestFailure {
-    /// `step 2, request 1 of 2: GET http://h/p`; empty where there was no request yet.
+    /// The request: `step 2, request 1 of 2: GET http://h/p`. Empty where none was sent yet.
     pub request: String,
-    /// What kept the request from being judged.
+    /// Why the exchange could not be carried out or explained.
     pub error: Option<String>,
-    /// Everything that came out otherwise.
+    /// Every difference between what is expected and the result.
     pub differences: Vec<Difference>,
-    /// Why another route was expected in vain.
+    /// Why the expected route did not match.
     pub hint: Option<String>,
+}
+
+impl TestFailure {
+    fn error(request: String, error: String) -> TestFailure {
+        TestFailure {
+            request,
+            error: Some(error),
+            differences: Vec::new(),
+            hint: None,
+        }
+    }
 }
 
 impl fmt::Display for TestFailure {
@@ -82,17 +103,17 @@ impl fmt::Display for TestFailure {
     }
 }
 
-/// How the tests of a file went.
+/// The outcomes of all tests of a file.
 #[derive(Debug)]
 pub struct TestReport {
-    /// One for each test, in the order of the file.
+    /// One outcome for each test, in the order of the file.
     pub outcomes: Vec<TestOutcome>,
-    /// What of the configuration they reached.
+    /// The routes and conditions that the tests' requests reached.
     pub coverage: Coverage,
 }
 
-/// Runs every test of a file; `host` gives the host of one test, which starts with nothing kept
-/// from earlier ones where it can.
+/// Runs every test of a file. `host` is called once for each test and returns the host to run it
+/// on, which should have no state of earlier tests.
 pub fn run<'h>(
     file: &File,
     mut host: impl FnMut() -> Result<Box<dyn Host + 'h>, String>,
@@ -102,12 +123,7 @@ pub fn run<'h>(
         let started = Instant::now();
         let result = match host() {
             Ok(mut host) => run_test(test, file, &mut *host, &mut coverage),
-            Err(error) => Err(TestFailure {
-                request: String::new(),
-                error: Some(error),
-                differences: Vec::new(),
-                hint: None,
-            }),
+            Err(error) => Err(TestFailure::error(String::new(), error)),
         };
         TestOutcome {
             name: test.name.clone(),
@@ -125,14 +141,13 @@ fn run_test(
     host: &mut dyn Host,
     coverage: &mut Coverage,
 ) -> Result<(), TestFailure> {
-    let mut jar = Jar::default();
+    let mut jar = CookieJar::default();
     for (number, step) in test.steps.iter().enumerate() {
-        let place = |time: u32| {
-            let ask = &step.ask;
-            let url = [&ask.scheme, &b"://"[..], &ask.authority, &ask.target].concat();
-            let mut place = format!("{} {}", explain::shown(&ask.method), explain::shown(&url));
+        let place = |repetition: u32| {
+            let (method, url) = (&step.request.method, step.request.url());
+            let mut place = format!("{} {}", shown(method), shown(&url));
             if step.repeat > 1 {
-                place = format!("request {} of {}: {place}", time + 1, step.repeat);
+                place = format!("request {} of {}: {place}", repetition + 1, step.repeat);
             }
             if test.steps.len() > 1 {
                 place = format!("step {}, {place}", number + 1);
@@ -146,27 +161,22 @@ fn run_test(
             host.advance(step.after);
         }
         let mut counts = BTreeMap::new();
-        for time in 0..step.repeat {
-            let mut ask = step.ask.clone();
+        for repetition in 0..step.repeat {
+            let mut request = step.request.clone();
             if step.keep_cookies {
-                jar.send(&mut ask.headers);
+                jar.add_to(&mut request.headers);
             }
-            let failed = |error: String| TestFailure {
-                request: place(time),
-                error: Some(error),
-                differences: Vec::new(),
-                hint: None,
-            };
-            let told = host.exchange(&ask).map_err(failed)?;
-            jar.take(&told);
-            let object = explain::object(&file.loaded, &ask, &told).map_err(failed)?;
-            explain::with_request(&file.loaded, &ask, |request, client| {
+            let failed = |error| TestFailure::error(place(repetition), error);
+            let result = host.exchange(&request).map_err(failed)?;
+            jar.store(&result);
+            let object = explain::object(&file.loaded, &request, &result).map_err(failed)?;
+            explain::with_request(&file.loaded, &request, |request, client| {
                 coverage.note(&file.loaded, request, client);
             });
-            let differences = step.expect.failures(&object, &told);
+            let differences = step.expect.differences(&object, &result);
             if !differences.is_empty() {
                 return Err(TestFailure {
-                    request: place(time),
+                    request: place(repetition),
                     error: None,
                     hint: why_not(&differences, &object),
                     differences,
@@ -178,7 +188,7 @@ fn run_test(
                     .or_insert(0) += 1;
             }
         }
-        let differences = count_failures(&step.counts, &counts);
+        let differences = count_differences(&step.counts, &counts);
         if !differences.is_empty() {
             return Err(TestFailure {
                 request: place(step.repeat - 1),
@@ -191,27 +201,28 @@ fn run_test(
     Ok(())
 }
 
-/// Why the route that was expected did not match, where one was and it stands before the one that
-/// did.
+/// Why the expected route did not match. None where no route is expected, or where it stands behind
+/// the one that matched, so that it was never compared.
 fn why_not(differences: &[Difference], object: &Map<String, Value>) -> Option<String> {
     let expected = differences
         .iter()
         .find(|difference| difference.place == "route")?;
-    let mut looked = object["trace"].as_array()?.iter();
+    let mut trace = object["trace"].as_array()?.iter();
     // Differences are written as JSON.
     let wanted: Value = serde_json::from_str(&expected.expected).ok()?;
-    let route = looked.find(|looked| looked["name"] == wanted)?;
+    let route = trace.find(|item| item["name"] == wanted)?;
     let (name, failed) = (route["name"].as_str()?, route["failed"].as_str()?);
     Some(format!("why not `{name}`: {failed}"))
 }
 
-/// The cookies that a test's client was given.
+/// The cookies that a test's client was given: values by name.
 #[derive(Default)]
-struct Jar(BTreeMap<Vec<u8>, Vec<u8>>);
+struct CookieJar(BTreeMap<Vec<u8>, Vec<u8>>);
 
-impl Jar {
-    fn take(&mut self, told: &ExchangeResult) {
-        for (name, value) in &told.response.headers {
+impl CookieJar {
+    /// Stores the cookies that a response sets, and removes those that it deletes.
+    fn store(&mut self, result: &ExchangeResult) {
+        for (name, value) in &result.response.headers {
             if name != b"set-cookie" {
                 continue;
             }
@@ -229,22 +240,23 @@ impl Jar {
         }
     }
 
-    fn send(&self, headers: &mut Pairs) {
+    /// Adds the stored cookies to a request's `cookie` header.
+    fn add_to(&self, headers: &mut Pairs) {
         if self.0.is_empty() {
             return;
         }
-        let kept: Vec<_> = self
+        let cookies: Vec<_> = self
             .0
             .iter()
             .map(|(name, value)| [name.as_slice(), value].join(&b'='))
             .collect();
-        let kept = kept.join(&b"; "[..]);
+        let cookies = cookies.join(&b"; "[..]);
         match headers.iter_mut().find(|(name, _)| name == b"cookie") {
             Some((_, value)) => {
                 value.extend_from_slice(b"; ");
-                value.extend_from_slice(&kept);
+                value.extend_from_slice(&cookies);
             }
-            None => headers.push((b"cookie".to_vec(), kept)),
+            None => headers.push((b"cookie".to_vec(), cookies)),
         }
     }
 }

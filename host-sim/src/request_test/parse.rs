@@ -1,11 +1,16 @@
-//! The file, read into what can be run, or refused with every error and its place.
+//! Reads a test file into what can be run, or refuses it with every problem and its place. The
+//! configuration's own reader walks the tree.
 
 use super::compare::{Counts, Expect, Matcher};
+use crate::configuration::{self, LoadError, PATH_OR_CONFIGURATION};
 use crate::exchange::{ExchangeRequest, Pairs, Response};
-use crate::{configuration, explain};
-use pointsman_core::config::{self, Config, problem};
+use crate::explain;
+use pointsman_core::config::Config;
+use pointsman_core::config::problem::Problems;
+use pointsman_core::config::reader::{Map, Node, Report};
+use pointsman_core::config::value::Value;
 use pointsman_core::http::regex::Regex;
-use serde_json::{Map, Value};
+use pointsman_core::time::Nanos;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -14,19 +19,19 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct File {
     /// The configuration as JSON.
-    pub config: Value,
+    pub config: serde_json::Value,
     /// The same, loaded.
     pub loaded: Config,
-    /// At least one.
+    /// The tests in the order of the file; at least one.
     pub tests: Vec<Test>,
 }
 
 /// One test.
 #[derive(Debug)]
 pub struct Test {
-    /// For people; need not be unique.
+    /// The name that reports show; need not be unique.
     pub name: String,
-    /// At least one.
+    /// The steps in order; at least one.
     pub steps: Vec<TestStep>,
 }
 
@@ -34,24 +39,30 @@ pub struct Test {
 #[derive(Debug)]
 pub struct TestStep {
     /// The request.
-    pub ask: ExchangeRequest,
-    /// 1 to [`MAX_REPEAT`]; default 1.
+    pub request: ExchangeRequest,
+    /// How often the request is sent: 1 to [`MAX_REPEAT`], default 1.
     pub repeat: u32,
-    /// Waited for before the first. Default 0.
+    /// How long the step waits before its first request. Default 0.
     pub after: Duration,
     /// Whether the cookies of earlier steps are sent. Default false.
     pub keep_cookies: bool,
     /// Whether connections that were kept are dropped first. Default false.
     pub new_connection: bool,
-    /// Holds for every repetition.
+    /// What must become of every repetition.
     pub expect: Expect,
-    /// Holds for all repetitions together.
+    /// What must become of all repetitions together.
     pub counts: Counts,
 }
 
 /// The most repetitions of a step: a second or so on the simulator. More is a load test, which is
 /// another tool's work.
 pub const MAX_REPEAT: u32 = 100_000;
+
+/// The most entries of a list or a map, so that a mistake in a generated file is told and not
+/// worked through.
+const MAX_ENTRIES: usize = 100_000;
+/// The longest `after`: a year of virtual time.
+const MAX_AFTER: Nanos = Nanos::from_secs(366 * 24 * 3600);
 
 const FILE: &[&str] = &["config", "tests"];
 const STEP: &[&str] = &[
@@ -64,495 +75,349 @@ const STEP: &[&str] = &[
     "cookies",
     "connection",
 ];
+/// A test's own keys beside those of [`STEP`], which a test of one step has itself.
+const TEST: &[&str] = &[
+    "name",
+    "steps",
+    "request",
+    "upstream_response",
+    "expect",
+    "expect_counts",
+    "repeat",
+    "after",
+    "cookies",
+    "connection",
+];
 const REQUEST: &[&str] = &["method", "url", "headers", "client_ip", "roll"];
 const UPSTREAM_RESPONSE: &[&str] = &["status", "headers", "body"];
 const MATCHERS: &[&str] = &["one_of", "not", "present", "regex", "bytes"];
-
-/// Every error of a file, each with its place.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Errors(pub Vec<String>);
-
-impl std::fmt::Display for Errors {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.join("\n"))
+/// The keys of `expect`: those of explain's object, and `body`.
+const EXPECT: &[&str] = &{
+    let mut keys = ["body"; explain::KEYS.len() + 1];
+    let mut at = 0;
+    while at < explain::KEYS.len() {
+        keys[at] = explain::KEYS[at];
+        at += 1;
     }
-}
+    keys
+};
 
-impl std::error::Error for Errors {}
-
-impl From<String> for Errors {
-    fn from(error: String) -> Errors {
-        Errors(vec![error])
-    }
-}
+const TESTS: &str = "a list of at least one test";
+const STEPS: &str = "a list of at least one step";
+const TEXT_OR_BYTES: &str = "text (in quotes), or `{ bytes: … }`";
+const PAIR: &str = "a pair of name and value: `[name, value]`";
 
 impl File {
     /// Reads a file and the configuration that it names, by itself or inside an Envoy
     /// configuration.
-    pub fn read(path: &Path) -> Result<File, Errors> {
-        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-        File::parse(&text, |config| {
-            let config = path.parent().unwrap_or(Path::new("")).join(config);
-            configuration::read(&config).map_err(|error| format!("{}: {error}", config.display()))
-        })
+    pub fn read(path: &Path) -> Result<File, LoadError> {
+        let text = std::fs::read_to_string(path).map_err(LoadError::Unreadable)?;
+        let beside = path.parent().unwrap_or(Path::new(""));
+        Ok(File::parse(&text, |config| {
+            configuration::read(&beside.join(config))
+        })?)
     }
 
-    /// Reads a file's text; `read` reads the configuration that it names.
+    /// Reads a file's text; `read` reads the configuration that it names. An error has every
+    /// problem of the file.
     pub fn parse(
         text: &str,
-        read: impl Fn(&str) -> Result<config::value::Value, String>,
-    ) -> Result<File, Errors> {
-        // Words such as `no` and `on` are text, as YAML 1.2 has it.
-        let options = serde_saphyr::options! { strict_booleans: true };
-        let file: Value = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| error.to_string())?;
-        let top = mapping("", &file)?;
-        only("", top, FILE)?;
-        let config = match required("", top, "config")? {
-            Value::String(path) => read(path)?,
-            inline @ Value::Object(_) => {
-                serde_json::from_value(inline.clone()).map_err(|error| error.to_string())?
-            }
-            other => {
-                return Err(wrong("config", other, "a path, or the configuration itself").into());
-            }
-        };
-        let loaded =
-            Config::from_value(&config).map_err(|problems| format!("config: {problems}"))?;
-        let config = configuration::to_json(&config);
-        let tests = list("tests", required("", top, "tests")?)?;
-        if tests.is_empty() {
-            return Err("tests: found none, a file has at least one"
-                .to_owned()
-                .into());
-        }
-        let mut errors = Vec::new();
-        let tests = tests
-            .iter()
-            .enumerate()
-            .filter_map(|(at, value)| {
-                test(&format!("tests[{at}]"), value)
-                    .map_err(|error| errors.push(error))
-                    .ok()
-            })
-            .collect();
-        if errors.is_empty() {
-            Ok(File {
-                config,
-                loaded,
-                tests,
-            })
-        } else {
-            Err(Errors(errors))
-        }
+        read: impl Fn(&str) -> Result<Value, LoadError>,
+    ) -> Result<File, Problems> {
+        let tree = configuration::parse(text)?;
+        let mut report = Report::default();
+        let parsed = file(&Node::root(&tree), &read, &mut report);
+        configuration::finish(report, "the file")?;
+        Ok(parsed.expect("a file without problems is whole"))
     }
 }
 
-fn test(place: &str, value: &Value) -> Result<Test, String> {
-    let map = mapping(place, value)?;
-    let name = string(&at(place, "name"), required(place, map, "name")?)?;
-    let steps = match map.get("steps") {
-        Some(steps) => {
-            only(place, map, &["name", "steps"])?;
-            let place = at(place, "steps");
-            let steps = list(&place, steps)?;
-            if steps.is_empty() {
-                return Err(format!("{place}: found none, a test has at least one"));
-            }
-            steps
-                .iter()
-                .enumerate()
-                .map(|(at, value)| step(&format!("{place}[{at}]"), mapping(&place, value)?))
-                .collect()
+fn file(
+    node: &Node<'_>,
+    read: &dyn Fn(&str) -> Result<Value, LoadError>,
+    report: &mut Report,
+) -> Option<File> {
+    let map = node.map(report, FILE)?;
+    let config = map
+        .need(report, "config", PATH_OR_CONFIGURATION)
+        .and_then(|node| configuration::named_or_inline(&node, read, report));
+    let mut tests = Vec::new();
+    if let Some(list) = map.need(report, "tests", TESTS) {
+        for node in list.filled_list(report, TESTS, MAX_ENTRIES) {
+            tests.extend(test(&node, report));
         }
-        None => {
-            let mut step_alone = map.clone();
-            step_alone.remove("name");
-            step(place, &step_alone).map(|step| vec![step])
-        }
-    };
-    Ok(Test {
-        name,
-        steps: steps?,
+    }
+    let (config, loaded) = config?;
+    Some(File {
+        config,
+        loaded,
+        tests,
     })
 }
 
-fn step(place: &str, map: &Map<String, Value>) -> Result<TestStep, String> {
-    only(place, map, STEP)?;
-    let upstream = match map.get("upstream_response") {
-        Some(value) => upstream_response(&at(place, "upstream_response"), value)?,
-        None => Response {
-            status: 200,
-            headers: Pairs::new(),
-            body: Vec::new(),
-        },
-    };
-    let keyword = |key: &str, word: &str| match map.get(key) {
-        None => Ok(false),
-        Some(value) if value == word => Ok(true),
-        Some(value) => Err(wrong(&at(place, key), value, &format!("`{word}`"))),
-    };
-    Ok(TestStep {
-        ask: request(
-            &at(place, "request"),
-            required(place, map, "request")?,
-            upstream,
-        )?,
-        repeat: match map.get("repeat") {
-            None => 1,
-            Some(value) => number(&at(place, "repeat"), value, 1..=u64::from(MAX_REPEAT))? as u32,
-        },
-        after: match map.get("after") {
-            None => Duration::ZERO,
-            Some(value) => duration(&at(place, "after"), value)?,
-        },
-        keep_cookies: keyword("cookies", "keep")?,
-        new_connection: keyword("connection", "new")?,
-        expect: match (map.get("expect"), map.get("expect_counts")) {
-            (None, None) => return Err(format!("{place}: `expect` is missing")),
-            (None, Some(_)) => Expect::default(),
-            (Some(value), _) => expect(&at(place, "expect"), value)?,
-        },
-        counts: match map.get("expect_counts") {
-            None => Counts::new(),
-            Some(value) => counts(&at(place, "expect_counts"), value)?,
-        },
+fn test(node: &Node<'_>, report: &mut Report) -> Option<Test> {
+    let map = node.map(report, TEST)?;
+    let name = map
+        .need(report, "name", "a name")
+        .and_then(|node| node.text(report, "text (in quotes)"));
+    let mut steps = Vec::new();
+    match map.get("steps") {
+        None => steps.extend(step(&map, report)),
+        Some(list) => {
+            for key in map.iter().filter(|node| STEP.contains(&node.key())) {
+                report.note(&key, "stands beside steps", "this key in each of the steps");
+            }
+            for node in list.filled_list(report, STEPS, MAX_ENTRIES) {
+                let map = node.map(report, STEP);
+                steps.extend(map.and_then(|map| step(&map, report)));
+            }
+        }
+    }
+    Some(Test {
+        name: name?.to_owned(),
+        steps,
     })
 }
 
-fn request(place: &str, value: &Value, upstream: Response) -> Result<ExchangeRequest, String> {
-    let map = mapping(place, value)?;
-    only(place, map, REQUEST)?;
-    let method = match map.get("method") {
-        None => b"GET".to_vec(),
-        Some(value) => string(&at(place, "method"), value)?.into_bytes(),
+/// Reads a step from its own map, or from that of the test that it is alone in.
+fn step(map: &Map<'_>, report: &mut Report) -> Option<TestStep> {
+    let request = map
+        .need(report, "request", "a request: url, and more")
+        .and_then(|node| request(&node, report));
+    let upstream = map
+        .get("upstream_response")
+        .and_then(|node| upstream_response(&node, report));
+    let repeat = map
+        .get("repeat")
+        .and_then(|node| node.whole(report, 1, MAX_REPEAT));
+    let after = map
+        .get("after")
+        .and_then(|node| node.duration(report, Nanos::ZERO, MAX_AFTER, "at most a year"));
+    let mut keyword = |key: &str, word: &'static [&'static str]| {
+        let node = map.get(key);
+        node.is_some_and(|node| node.choice(report, word).is_some())
     };
-    let url = bytes(&at(place, "url"), required(place, map, "url")?)?;
-    let mut ask =
-        ask(&method, &url, upstream).map_err(|error| format!("{}: {error}", at(place, "url")))?;
-    if let Some(value) = map.get("headers") {
-        ask.headers = pairs(&at(place, "headers"), value)?;
-    }
-    if let Some(value) = map.get("client_ip") {
-        let place = at(place, "client_ip");
-        let address = string(&place, value)?.parse::<IpAddr>();
-        ask.client_ip = Some(address.map_err(|_| wrong(&place, value, "an IP address"))?);
-    }
-    if let Some(value) = map.get("roll") {
-        let roll = value.as_f64().filter(|roll| (0.0..1.0).contains(roll));
-        ask.roll = Some(
-            roll.ok_or_else(|| wrong(&at(place, "roll"), value, "a number from 0 to below 1"))?,
-        );
-    }
-    Ok(ask)
-}
-
-/// A request of this method to this URL, without headers. A fragment is dropped, as every client
-/// does.
-pub fn ask(method: &[u8], url: &[u8], upstream: Response) -> Result<ExchangeRequest, String> {
-    let shown = || explain::shown(url);
-    let scheme: &[u8] = match url {
-        _ if url.starts_with(b"http://") => b"http",
-        _ if url.starts_with(b"https://") => b"https",
-        _ => {
-            return Err(format!(
-                "found `{}`, a URL starts with http:// or https://",
-                shown()
-            ));
-        }
-    };
-    if let Some(byte) = url.iter().find(|byte| **byte <= b' ' || **byte == 0x7f) {
-        return Err(format!(
-            "the byte 0x{byte:02x} must be percent-encoded in `{}`",
-            shown()
-        ));
-    }
-    let rest = &url[scheme.len() + b"://".len()..];
-    let rest = rest.split(|byte| *byte == b'#').next().unwrap_or_default();
-    let (authority, target) = rest.split_at(
-        rest.iter()
-            .position(|byte| b"/?".contains(byte))
-            .unwrap_or(rest.len()),
+    let (keep_cookies, new_connection) = (
+        keyword("cookies", &["keep"]),
+        keyword("connection", &["new"]),
     );
-    if authority.is_empty() {
-        return Err(format!("found `{}`, a URL names a host", shown()));
-    }
-    Ok(ExchangeRequest {
-        method: method.to_vec(),
-        scheme: scheme.to_vec(),
-        authority: authority.to_vec(),
-        target: if target.starts_with(b"/") {
-            target.to_vec()
-        } else {
-            [b"/", target].concat()
-        },
-        headers: Pairs::new(),
-        client_ip: None,
-        roll: None,
-        upstream,
+    map.need_any(report, &["expect", "expect_counts"]);
+    let expect = map.get("expect").and_then(|node| expect(&node, report));
+    let counts = map
+        .get("expect_counts")
+        .and_then(|node| counts(&node, report));
+    let mut request = request?;
+    request.upstream = upstream.unwrap_or(Response::bare(200));
+    Some(TestStep {
+        request,
+        repeat: repeat.unwrap_or(1),
+        after: Duration::from_nanos(after.unwrap_or(Nanos::ZERO).get()),
+        keep_cookies,
+        new_connection,
+        expect: expect.unwrap_or_default(),
+        counts: counts.unwrap_or_default(),
     })
 }
 
-fn upstream_response(place: &str, value: &Value) -> Result<Response, String> {
-    let map = mapping(place, value)?;
-    only(place, map, UPSTREAM_RESPONSE)?;
-    Ok(Response {
-        status: match map.get("status") {
-            None => 200,
-            Some(value) => number(&at(place, "status"), value, 200..=599)? as u16,
-        },
-        headers: match map.get("headers") {
-            None => Pairs::new(),
-            Some(value) => pairs(&at(place, "headers"), value)?,
-        },
-        body: match map.get("body") {
-            None => Vec::new(),
-            Some(value) => bytes(&at(place, "body"), value)?,
-        },
+fn request(node: &Node<'_>, report: &mut Report) -> Option<ExchangeRequest> {
+    let map = node.map(report, REQUEST)?;
+    let method = map
+        .get("method")
+        .and_then(|node| node.text(report, "a method"));
+    let headers = map.get("headers").map(|node| pairs(&node, report));
+    let client_ip = map.get("client_ip").and_then(|node| {
+        let address = node.as_text().and_then(|text| text.parse::<IpAddr>().ok());
+        if address.is_none() {
+            node.wrong(report, "an IP address");
+        }
+        address
+    });
+    let roll = map.get("roll").and_then(|node| {
+        let roll = node.number().filter(|roll| (0.0..1.0).contains(roll));
+        if roll.is_none() {
+            node.wrong(report, "a number from 0 to below 1");
+        }
+        roll
+    });
+    let url_node = map.need(report, "url", "a URL")?;
+    let url = bytes(&url_node, report)?;
+    let request = ExchangeRequest::new(method.unwrap_or("GET").as_bytes(), &url)
+        .map_err(|found| report.note(&url_node, &found, "a URL"));
+    Some(ExchangeRequest {
+        headers: headers.unwrap_or_default(),
+        client_ip,
+        roll,
+        ..request.ok()?
     })
 }
 
-fn pairs(place: &str, value: &Value) -> Result<Pairs, String> {
-    list(place, value)?
-        .iter()
-        .enumerate()
-        .map(|(number, pair)| {
-            let place = format!("{place}[{number}]");
-            match pair.as_array().map(Vec::as_slice) {
-                Some([Value::String(name), value]) => Ok((
-                    name.to_ascii_lowercase().into_bytes(),
-                    header_value(&at(&place, name), value)?,
-                )),
-                _ => Err(wrong(
-                    &place,
-                    pair,
-                    "a pair of name and value: `[name, value]`",
-                )),
-            }
-        })
-        .collect()
+fn upstream_response(node: &Node<'_>, report: &mut Report) -> Option<Response> {
+    let map = node.map(report, UPSTREAM_RESPONSE)?;
+    let status = map
+        .get("status")
+        .and_then(|node| node.whole(report, 200, 599));
+    let headers = map.get("headers").map(|node| pairs(&node, report));
+    let body = map.get("body").and_then(|node| bytes(&node, report));
+    Some(Response {
+        status: status.unwrap_or(200) as u16,
+        headers: headers.unwrap_or_default(),
+        body: body.unwrap_or_default(),
+    })
 }
 
-fn header_value(place: &str, value: &Value) -> Result<Vec<u8>, String> {
-    let bytes = match value {
-        Value::Bool(_) => value.to_string().into_bytes(),
-        Value::Number(number) if !number.is_f64() => value.to_string().into_bytes(),
-        _ => bytes(place, value)?,
-    };
-    match bytes.iter().find(|byte| b"\0\r\n".contains(byte)) {
-        Some(byte) => Err(format!("{place}: no header can hold the byte 0x{byte:02x}")),
-        None => Ok(bytes),
-    }
-}
-
-fn expect(place: &str, value: &Value) -> Result<Expect, String> {
-    let map = mapping(place, value)?;
-    let known: Vec<&str> = explain::KEYS.into_iter().chain(["body"]).collect();
-    only(place, map, &known)?;
-    let mut expect = Expect::default();
-    for (key, value) in map {
-        let place = at(place, key);
-        match key.as_str() {
-            "request_headers" => expect.request_headers = header_matchers(&place, value)?,
-            "response_headers" => expect.response_headers = header_matchers(&place, value)?,
-            "body" => expect.body = Some(matcher(&place, value)?),
-            _ => expect.keys.push((key.clone(), matcher(&place, value)?)),
+fn pairs(node: &Node<'_>, report: &mut Report) -> Pairs {
+    let mut pairs = Pairs::new();
+    for node in node.list(report, "a list of pairs", MAX_ENTRIES) {
+        match node.value() {
+            Value::List(items) => match &items[..] {
+                [Value::Text(name), value] => {
+                    let name = name.to_ascii_lowercase().into_bytes();
+                    let value = header_value(&node.item(value, 1), report);
+                    pairs.extend(value.map(|value| (name, value)));
+                }
+                _ => node.wrong(report, PAIR),
+            },
+            _ => node.wrong(report, PAIR),
         }
     }
-    Ok(expect)
+    pairs
 }
 
-fn header_matchers(place: &str, value: &Value) -> Result<Vec<(String, Matcher)>, String> {
-    let matchers = named_matchers(place, value)?;
-    Ok(matchers
-        .into_iter()
-        .map(|(name, matcher)| (name.to_ascii_lowercase(), matcher))
-        .collect())
-}
-
-fn named_matchers(place: &str, value: &Value) -> Result<Vec<(String, Matcher)>, String> {
-    let map = mapping(place, value)?;
-    map.iter()
-        .map(|(name, value)| Ok((name.clone(), matcher(&at(place, name), value)?)))
-        .collect()
-}
-
-fn counts(place: &str, value: &Value) -> Result<Counts, String> {
-    let map = mapping(place, value)?;
-    only(place, map, &explain::KEYS)?;
-    map.iter()
-        .map(|(key, value)| Ok((key.clone(), named_matchers(&at(place, key), value)?)))
-        .collect()
-}
-
-fn matcher(place: &str, value: &Value) -> Result<Matcher, String> {
-    let all = |items: &[Value]| {
-        items
-            .iter()
-            .map(|item| matcher(place, item))
-            .collect::<Result<Vec<_>, _>>()
+fn header_value(node: &Node<'_>, report: &mut Report) -> Option<Vec<u8>> {
+    let value = match node.value() {
+        Value::Bool(_) => configuration::to_json(node.value()).to_string().into(),
+        // Every whole number up to 2^53 is exact in a double.
+        Value::Number(number) if number.fract() == 0.0 && number.abs() <= 2f64.powi(53) => {
+            (*number as i64).to_string().into()
+        }
+        _ => bytes(node, report)?,
     };
-    Ok(match value {
+    if let Some(byte) = value.iter().find(|byte| b"\0\r\n".contains(byte)) {
+        report.note(node, &format!("the byte 0x{byte:02x}"), "a header's value");
+        return None;
+    }
+    Some(value)
+}
+
+fn expect(node: &Node<'_>, report: &mut Report) -> Option<Expect> {
+    let map = node.map(report, EXPECT)?;
+    let mut expect = Expect::default();
+    for node in map.iter().filter(|node| EXPECT.contains(&node.key())) {
+        match node.key() {
+            "request_headers" => expect.request_headers = header_matchers(&node, report),
+            "response_headers" => expect.response_headers = header_matchers(&node, report),
+            "body" => expect.body = matcher(&node, report),
+            key => {
+                let matcher = matcher(&node, report);
+                expect
+                    .keys
+                    .extend(matcher.map(|matcher| (key.to_owned(), matcher)));
+            }
+        }
+    }
+    Some(expect)
+}
+
+fn header_matchers(node: &Node<'_>, report: &mut Report) -> Vec<(String, Matcher)> {
+    let mut matchers = named_matchers(node, report);
+    for (name, _) in &mut matchers {
+        name.make_ascii_lowercase();
+    }
+    matchers
+}
+
+fn named_matchers(node: &Node<'_>, report: &mut Report) -> Vec<(String, Matcher)> {
+    let map = node.names(report, "a map of names with values", MAX_ENTRIES);
+    let mut matchers = Vec::new();
+    for node in map.iter().flat_map(Map::iter) {
+        let matcher = matcher(&node, report);
+        matchers.extend(matcher.map(|matcher| (node.key().to_owned(), matcher)));
+    }
+    matchers
+}
+
+fn counts(node: &Node<'_>, report: &mut Report) -> Option<Counts> {
+    let map = node.map(report, &explain::KEYS)?;
+    let keys = map.iter().map(|node| {
+        let key = node.key().to_owned();
+        (key, named_matchers(&node, report))
+    });
+    Some(keys.collect())
+}
+
+fn matcher(node: &Node<'_>, report: &mut Report) -> Option<Matcher> {
+    Some(match node.value() {
         Value::Null => Matcher::Null,
-        Value::Array(items) => Matcher::List(all(items)?),
-        Value::Object(map) => match map.iter().next() {
-            Some((key, value)) if map.len() == 1 && MATCHERS.contains(&key.as_str()) => {
-                let place = &at(place, key);
-                match key.as_str() {
-                    "one_of" => Matcher::OneOf(all(list(place, value)?)?),
-                    "not" => Matcher::Not(Box::new(matcher(place, value)?)),
-                    "present" => Matcher::Present(
-                        value
-                            .as_bool()
-                            .ok_or_else(|| wrong(place, value, "true or false"))?,
-                    ),
-                    "regex" => {
-                        let regex = Regex::new(&string(place, value)?, false);
-                        Matcher::Regex(regex.map_err(|error| format!("{place}: {error}"))?)
-                    }
-                    _ => Matcher::Bytes(latin1(place, value)?),
+        Value::List(_) => Matcher::List(matchers(node, report)),
+        Value::Map(entries) if is_trace_item(entries) => {
+            Matcher::Object(named_matchers(node, report))
+        }
+        Value::Map(_) => {
+            let map = node.map(report, MATCHERS)?;
+            let node = map.exactly_one(report, MATCHERS)?;
+            match node.key() {
+                "one_of" => Matcher::OneOf(matchers(&node, report)),
+                "not" => Matcher::Not(Box::new(matcher(&node, report)?)),
+                "present" => Matcher::Present(node.yes(report)?),
+                "regex" => {
+                    let regex = Regex::new(node.text(report, "a regular expression")?, false);
+                    let regex = regex.map_err(|found| report.note(&node, &found, "a valid one"));
+                    Matcher::Regex(regex.ok()?)
                 }
+                _ => Matcher::Bytes(latin1(&node, report)?),
             }
-            Some(_)
-                if map
-                    .keys()
-                    .all(|key| explain::TRACE_KEYS.contains(&key.as_str())) =>
-            {
-                Matcher::Object(named_matchers(place, value)?)
-            }
-            _ => {
-                only(place, map, MATCHERS)?;
-                return Err(wrong(
-                    place,
-                    value,
-                    &format!(
-                        "a value, or an object of one key of {}",
-                        MATCHERS.join(", ")
-                    ),
-                ));
-            }
-        },
-        scalar => Matcher::Scalar(scalar.clone()),
+        }
+        scalar => Matcher::Scalar(configuration::to_json(scalar)),
     })
+}
+
+/// Whether a map is compared with an item of explain's `trace` key by key, and is no matcher.
+fn is_trace_item(entries: &[(String, Value)]) -> bool {
+    let is_key = |(key, _): &(String, Value)| explain::TRACE_KEYS.contains(&key.as_str());
+    !entries.is_empty() && entries.iter().all(is_key)
+}
+
+fn matchers(node: &Node<'_>, report: &mut Report) -> Vec<Matcher> {
+    let items = node.list(report, "a list", MAX_ENTRIES);
+    items.filter_map(|node| matcher(&node, report)).collect()
 }
 
 /// Text as UTF-8, or `{ bytes: "\xff" }`.
-fn bytes(place: &str, value: &Value) -> Result<Vec<u8>, String> {
-    match value {
-        Value::String(text) => Ok(text.clone().into_bytes()),
-        Value::Object(map) => {
-            only(place, map, &["bytes"])?;
-            latin1(&at(place, "bytes"), required(place, map, "bytes")?)
+fn bytes(node: &Node<'_>, report: &mut Report) -> Option<Vec<u8>> {
+    match node.value() {
+        Value::Text(text) => Some(text.clone().into_bytes()),
+        Value::Map(_) => {
+            let map = node.map(report, &["bytes"])?;
+            latin1(&map.need(report, "bytes", TEXT_OR_BYTES)?, report)
         }
-        other => Err(wrong(place, other, "text (in quotes), or `{ bytes: … }`")),
+        _ => {
+            node.wrong(report, TEXT_OR_BYTES);
+            None
+        }
     }
 }
 
-fn latin1(place: &str, value: &Value) -> Result<Vec<u8>, String> {
-    let byte = |char: char| {
-        u8::try_from(u32::from(char)).map_err(|_| format!("{place}: `{char}` is more than a byte"))
-    };
-    string(place, value)?.chars().map(byte).collect()
-}
-
-/// `250ms`, `3s`, `1m`, `1h`
-fn duration(place: &str, value: &Value) -> Result<Duration, String> {
-    let error = || wrong(place, value, "a duration such as 250ms, 3s, 1m or 1h");
-    let text = value.as_str().ok_or_else(error)?;
-    let unit = text.trim_start_matches(|char: char| char.is_ascii_digit());
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(error()),
-    };
-    let count: u32 = text[..text.len() - unit.len()]
-        .parse()
-        .map_err(|_| error())?;
-    Ok(Duration::from_millis(u64::from(count) * millis))
-}
-
-fn number(place: &str, value: &Value, range: std::ops::RangeInclusive<u64>) -> Result<u64, String> {
-    value
-        .as_u64()
-        .filter(|number| range.contains(number))
-        .ok_or_else(|| {
-            wrong(
-                place,
-                value,
-                &format!("a whole number from {} to {}", range.start(), range.end()),
-            )
-        })
-}
-
-fn string(place: &str, value: &Value) -> Result<String, String> {
-    value
-        .as_str()
-        .map(str::to_owned)
-        .ok_or_else(|| wrong(place, value, "text (in quotes)"))
-}
-
-fn list<'v>(place: &str, value: &'v Value) -> Result<&'v [Value], String> {
-    value
-        .as_array()
-        .map(Vec::as_slice)
-        .ok_or_else(|| wrong(place, value, "a list"))
-}
-
-fn mapping<'v>(place: &str, value: &'v Value) -> Result<&'v Map<String, Value>, String> {
-    value
-        .as_object()
-        .ok_or_else(|| wrong(place, value, "a mapping"))
-}
-
-fn required<'v>(place: &str, map: &'v Map<String, Value>, key: &str) -> Result<&'v Value, String> {
-    map.get(key).ok_or_else(|| match place {
-        "" => format!("`{key}` is missing"),
-        _ => format!("{place}: `{key}` is missing"),
-    })
-}
-
-fn only(place: &str, map: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
-    match map.keys().find(|key| !known.contains(&key.as_str())) {
-        None => Ok(()),
-        Some(key) => Err(format!(
-            "{}: unknown key{}",
-            at(place, key),
-            nearest(key, known)
-        )),
+/// Text each of whose characters stands for one byte.
+fn latin1(node: &Node<'_>, report: &mut Report) -> Option<Vec<u8>> {
+    const EXPECTED: &str = "text (in quotes), each character at most U+00FF";
+    let text = node.text(report, EXPECTED)?;
+    let bytes: Result<Vec<u8>, _> = text.chars().map(|char| u8::try_from(char)).collect();
+    if bytes.is_err() {
+        node.wrong(report, EXPECTED);
     }
-}
-
-/// The nearest known name, or all of them where none is near.
-fn nearest(key: &str, known: &[&str]) -> String {
-    match problem::nearest(key, &mut known.iter().copied()) {
-        Some(name) => format!(", did you mean `{name}`?"),
-        None => format!(", known are {}", known.join(", ")),
-    }
-}
-
-fn wrong(place: &str, found: &Value, right: &str) -> String {
-    let place = if place.is_empty() { "the file" } else { place };
-    format!("{place}: found {found}, should be {right}")
-}
-
-fn at(place: &str, key: &str) -> String {
-    if place.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{place}.{key}")
-    }
+    bytes.ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
 
     fn errors_of(text: &str) -> Vec<String> {
-        File::parse(text, |path| Err(format!("no {path}")))
-            .expect_err(text)
-            .0
+        let read = |path: &str| Err(io::Error::other(format!("no {path}")));
+        let problems = File::parse(text, |path| read(path).map_err(LoadError::Unreadable));
+        let problems = problems.expect_err(text).0;
+        problems.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -578,7 +443,7 @@ tests:
             panic!()
         };
         assert_eq!(
-            everything.steps[0].ask,
+            everything.steps[0].request,
             ExchangeRequest {
                 method: b"PUT".to_vec(),
                 scheme: b"https".to_vec(),
@@ -600,7 +465,7 @@ tests:
         let [first, second] = &nothing.steps[..] else {
             panic!()
         };
-        assert_eq!(first.ask.target, b"/\xe9");
+        assert_eq!(first.request.target, b"/\xe9");
         assert_eq!(
             (first.repeat, first.keep_cookies, first.new_connection),
             (1, false, false)
@@ -622,7 +487,10 @@ tests:
         })
         .unwrap();
         assert_eq!(&*file.loaded.routes[0].name, "shop.yaml");
-        assert_eq!(errors_of(text), ["no shop.yaml"]);
+        assert_eq!(
+            errors_of(text),
+            ["config: no shop.yaml; expected a configuration that loads"]
+        );
     }
 
     #[test]
@@ -653,39 +521,41 @@ tests:
 "#,
         );
         for (error, part) in errors.iter().zip([
-            "tests[0].expcet: unknown key, did you mean `expect`?",
-            "tests[1].request.metod: unknown key, did you mean `method`?",
-            "tests[2].request.url: found `ftp://h`",
-            "tests[3].steps[0].expect.clusta: unknown key, did you mean `cluster`?",
-            "tests[4].expect.request_headers.a.one_off: unknown key, did you mean `one_of`?",
-            "tests[5].request.roll: found 1, should be a number from 0 to below 1",
-            "tests[6].request.headers[0].a: found 1.1, should be text (in quotes)",
-            "tests[7].request.headers: found {\"a\":\"b\"}, should be a list",
-            "tests[8].after: found 5, should be a duration",
-            "tests[9].cookies: found \"drop\", should be `keep`",
-            "tests[10].request.client_ip: found \"1.2.3\", should be an IP address",
-            "tests[11].request.url: the byte 0x20 must be percent-encoded",
-            "tests[12]: `expect` is missing",
-            "tests[13].steps: found none",
-            "tests[14]: `name` is missing",
-            "tests[15].request.headers[0].a: no header can hold the byte 0x0d",
-            "tests[16].repeat: found 0, should be a whole number from 1 to 100000",
-            "tests[17].request.headers[0].a.bytes: `Ā` is more than a byte",
+            "tests[0].expcet: unknown key; …; did you mean `expect`?",
+            "tests[1].request.metod: unknown key; …; did you mean `method`?",
+            "tests[2].request.url: `ftp://h` does not start with http:// or https://",
+            "tests[3].steps[0].expect.clusta: unknown key; …; did you mean `cluster`?",
+            "tests[4].expect.request_headers.a.one_off: unknown key; …; did you mean `one_of`?",
+            "tests[5].request.roll: the number 1; expected a number from 0 to below 1",
+            "tests[6].request.headers[0][1]: the number 1.1; expected text (in quotes)",
+            "tests[7].request.headers: a map; expected a list",
+            "tests[8].after: the number 5; expected a duration",
+            "tests[9].cookies: the string \"drop\"; expected one of keep",
+            "tests[10].request.client_ip: the string \"1.2.3\"; expected an IP address",
+            "tests[11].request.url: the byte 0x20 in `http://h/a b`, which must be percent-encoded",
+            "tests[12]: neither expect nor expect_counts; expected at least one of them",
+            "tests[13].steps: an empty list; expected a list of at least one step",
+            "tests[14].name: missing",
+            "tests[15].request.headers[0][1]: the byte 0x0d",
+            "tests[16].repeat: the number 0; expected a whole number from 1 to 100000",
+            "tests[17].request.headers[0][1].bytes: the string \"Ā\"; expected text (in quotes), each",
             "tests[18].expect.cluster.regex: ",
         ]) {
-            assert!(error.starts_with(part), "{error:?} is not {part:?}");
+            let (start, end) = part.split_once('…').unwrap_or((part, ""));
+            assert!(
+                error.starts_with(start) && error.ends_with(end),
+                "{error:?} is not {part:?}"
+            );
         }
         assert_eq!(errors.len(), 19, "{errors:#?}");
         for (text, part) in [
-            ("config: {}\nconfig: {}\ntests: []", "config"),
-            ("config: {}", "`tests` is missing"),
-            ("config: {}\ntests: []", "tests: found none"),
-            ("config: 1\ntests: []", "config: found 1"),
-            (
-                "confg: {}\ntests: []",
-                "confg: unknown key, did you mean `config`?",
-            ),
-            ("[]", "the file: found [], should be a mapping"),
+            ("config: {}\nconfig: {}\ntests: []", "config: given twice"),
+            ("config: {}", "tests: missing"),
+            ("config: {}\ntests: []", "tests: an empty list"),
+            ("config: 1\ntests: []", "config: the number 1"),
+            ("confg: {}\ntests: []", "did you mean `config`?"),
+            ("[]", "the file: a list; expected a map of config, tests"),
+            ("config: {\n", "line "),
         ] {
             assert!(
                 errors_of(text)[0].contains(part),
@@ -693,5 +563,80 @@ tests:
                 errors_of(text)
             );
         }
+    }
+
+    #[test]
+    fn every_error_of_one_test_is_told_at_once() {
+        let errors = errors_of(
+            r#"
+config: { rotes: [] }
+tests:
+  - name: 7
+    request: { url: "ftp://h", method: 1, roll: 2, headers: [[a, 1.5], [b], [c, { bytes: 1 }]] }
+    upstream_response: { status: 99, body: [] }
+    expect: { clusta: x, cluster: { one_of: [{ regex: "(" }, { not: { present: 1 } }] } }
+    expect_counts: { pool: { p: { one_of: 1 } } }
+    steps: []
+    repeat: 0
+    connection: old
+  - { name: b, request: { url: "http://h" }, expect: { body: {} } }
+"#,
+        );
+        let places: Vec<_> = errors
+            .iter()
+            .map(|error| error.split(": ").next().unwrap())
+            .collect();
+        assert_eq!(
+            places,
+            [
+                "config",
+                "tests[0].name",
+                "tests[0].request",
+                "tests[0].upstream_response",
+                "tests[0].expect",
+                "tests[0].expect_counts",
+                "tests[0].steps",
+                "tests[0].repeat",
+                "tests[0].connection",
+                "tests[1].expect.body",
+            ]
+        );
+        let step = errors_of(
+            r#"
+config: {}
+tests:
+  - name: 7
+    request: { url: "ftp://h", method: 1, roll: 2, headers: [[a, 1.5], [b], [c, { bytes: 1 }]] }
+    upstream_response: { status: 99, body: [] }
+    expect: { clusta: x, cluster: { one_of: [{ regex: "(" }, { not: { present: 1 } }] } }
+    expect_counts: { pool: { p: { one_of: 1 } } }
+    repeat: 0
+    connection: old
+"#,
+        );
+        let places: Vec<_> = step
+            .iter()
+            .map(|error| error.split(": ").next().unwrap())
+            .collect();
+        assert_eq!(
+            places,
+            [
+                "tests[0].name",
+                "tests[0].request.url",
+                "tests[0].request.method",
+                "tests[0].request.roll",
+                "tests[0].request.headers[0][1]",
+                "tests[0].request.headers[1]",
+                "tests[0].request.headers[2][1].bytes",
+                "tests[0].upstream_response.status",
+                "tests[0].upstream_response.body",
+                "tests[0].expect.clusta",
+                "tests[0].expect.cluster.one_of[0].regex",
+                "tests[0].expect.cluster.one_of[1].not.present",
+                "tests[0].expect_counts.pool.p.one_of",
+                "tests[0].repeat",
+                "tests[0].connection",
+            ]
+        );
     }
 }

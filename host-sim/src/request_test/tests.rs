@@ -5,21 +5,21 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Forwards each request to one cluster and remembers what it was asked to do.
+/// A host that forwards each request to one cluster and records how it was called.
 #[derive(Default)]
 struct Scripted {
-    asked: Vec<ExchangeRequest>,
+    requests: Vec<ExchangeRequest>,
     waited: Duration,
     reconnected: u32,
 }
 
 impl Host for Rc<RefCell<Scripted>> {
-    fn exchange(&mut self, ask: &ExchangeRequest) -> Result<ExchangeResult, String> {
-        self.borrow_mut().asked.push(ask.clone());
+    fn exchange(&mut self, request: &ExchangeRequest) -> Result<ExchangeResult, String> {
+        self.borrow_mut().requests.push(request.clone());
         Ok(ExchangeResult {
             decision: json!({ "route": "a", "action": "forward", "cluster": "blue" }),
-            response: ask.upstream.clone(),
-            upstream_headers: Some(ask.headers.clone()),
+            response: request.upstream.clone(),
+            upstream_headers: Some(request.headers.clone()),
             upstream_cluster: Some("blue".to_owned()),
             upstream_endpoint: None,
         })
@@ -156,12 +156,13 @@ fn kept_cookies_are_those_that_were_given_and_not_taken_away() {
         step("", keep, ""),
     ));
     let sent: Vec<_> = host
-        .asked
+        .requests
         .iter()
-        .map(|ask| {
-            ask.headers
+        .map(|request| {
+            request
+                .headers
                 .first()
-                .map_or("none".to_owned(), |(_, value)| explain::shown(value))
+                .map_or("none".to_owned(), |(_, value)| shown(value))
         })
         .collect();
     assert_eq!(
@@ -184,7 +185,7 @@ fn step_waits_once_and_repeats() {
                   { request: { url: \"http://h\" }, after: 1m, expect: {} } ]",
     );
     assert_eq!(
-        (host.asked.len(), host.waited, host.reconnected),
+        (host.requests.len(), host.waited, host.reconnected),
         (4, Duration::from_secs(62), 1)
     );
 }

@@ -35,9 +35,9 @@
 use super::backend::Model;
 use super::measure::{self, Expectation};
 use super::service::Service;
-use crate::exchange::{Pairs, Response};
+use crate::configuration::{self, PATH_OR_CONFIGURATION};
+use crate::exchange::{ExchangeRequest, Pairs};
 use crate::world::proxy::FailurePolicy;
-use crate::{configuration, explain, request_test};
 use anyhow::{Context, Result};
 use pointsman_core::config::Config;
 use pointsman_core::config::reader::{Map, Names, Node, Report};
@@ -202,7 +202,7 @@ impl Scenario {
         let tree = configuration::parse(text)?;
         let mut report = Report::default();
         let scenario = scenario(name, &Node::root(&tree), beside, &mut report);
-        report.finish()?;
+        configuration::finish(report, "the scenario")?;
         scenario.context("a scenario without problems is whole")
     }
 }
@@ -212,7 +212,6 @@ fn name_of(target: &pool::Target) -> &str {
     target.endpoint.as_deref().unwrap_or(&target.cluster)
 }
 
-const CONFIG: &str = "a file, or the configuration itself";
 const FAULT: &[&str] = &[
     "at",
     "until",
@@ -243,7 +242,7 @@ fn scenario(name: &str, node: &Node<'_>, beside: &Path, report: &mut Report) -> 
     ];
     const TRAFFIC: &str = "a list of at least one kind of traffic";
     let map = node.map(report, KEYS)?;
-    let config = map.need(report, "config", CONFIG);
+    let config = map.need(report, "config", PATH_OR_CONFIGURATION);
     let config = config.and_then(|node| config_of(&node, beside, report));
     let faults = map.get("faults");
     let faults = items(&faults, "a list of faults", report);
@@ -325,28 +324,14 @@ fn items<'n>(list: &'n Option<Node<'n>>, expected: &str, report: &mut Report) ->
         .collect()
 }
 
+/// The configuration at a node, or in the file beside the scenario that the node names.
 fn config_of(
     node: &Node<'_>,
     beside: &Path,
     report: &mut Report,
 ) -> Option<(serde_json::Value, Config)> {
-    let tree = match node.value() {
-        Value::Text(file) => {
-            configuration::read(&beside.join(file)).map_err(|failure| failure.to_string())
-        }
-        tree @ Value::Map(_) => Ok(tree.clone()),
-        _ => {
-            node.wrong(report, CONFIG);
-            return None;
-        }
-    };
-    let config = tree.and_then(|tree| {
-        let config = Config::from_value(&tree).map_err(|problems| problems.to_string())?;
-        Ok((configuration::to_json(&tree), config))
-    });
-    config
-        .map_err(|found| report.note(node, &found, "a configuration that loads"))
-        .ok()
+    let read = |path: &str| configuration::read(&beside.join(path));
+    configuration::named_or_inline(node, &read, report)
 }
 
 /// The configuration that each fault loads, if it does. Whatever else is wrong with a fault is
@@ -560,12 +545,7 @@ fn request(node: &Node<'_>, report: &mut Report) -> Option<Pairs> {
         .unwrap_or("GET");
     let url_node = map.need(report, "url", "a URL")?;
     let url = url_node.text(report, "a URL")?;
-    let nothing = Response {
-        status: 200,
-        headers: Pairs::new(),
-        body: Vec::new(),
-    };
-    let mut ask = match request_test::ask(method.as_bytes(), url.as_bytes(), nothing) {
+    let mut ask = match ExchangeRequest::new(method.as_bytes(), url.as_bytes()) {
         Ok(ask) => ask,
         Err(error) => {
             report.note(&url_node, &error, "a URL");
@@ -581,7 +561,7 @@ fn request(node: &Node<'_>, report: &mut Report) -> Option<Pairs> {
         ask.headers
             .push((node.key().to_ascii_lowercase().into(), value.into()));
     }
-    Some(explain::request_headers(&ask))
+    Some(ask.header_map())
 }
 
 fn fault(

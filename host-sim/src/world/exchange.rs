@@ -1,135 +1,108 @@
-//! The simulator as a [`Host`]: whole exchanges, with a backend that answers what it is told to.
+//! The simulator as a [`Host`]: whole exchanges, with a backend that answers as the request says.
 
 use super::World;
 use super::stream::{RequestOutcome, Stream, UpstreamFailure};
-use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs};
-use serde_json::{Value, json};
+use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs, first_value};
+use crate::explain_header::ExplainHeader;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// The header and the secret of `explain` where the configuration does not have it.
-const EXPLAIN: (&str, &str) = ("x-pointsman-explain", "host-sim");
-/// The port that clients come from. Nothing depends on it.
+/// The port that clients connect from. Nothing depends on it.
 const CLIENT_PORT: u16 = 50_000;
 
-/// Where the backend of a cluster is whose endpoints no configuration names: an address for
+/// The address of the backend of a cluster for which the configuration has no endpoints: one for
 /// documentation (RFC 5737).
 const BACKEND: &str = "192.0.2.1:80";
 
-/// What a world needs to know for exchanges.
+/// The state of a world in which exchanges are carried out.
 #[derive(Clone, Debug)]
 pub struct Exchanges {
-    explain: (String, Vec<u8>),
+    explain: ExplainHeader,
     cluster_header: Vec<u8>,
     endpoint_header: Vec<u8>,
+    /// Whether the proxy has a route for requests without the header that names the cluster.
     pub(super) own_route: bool,
-    /// Of each connection, by scheme and address, its worker.
+    /// The worker of each connection, by the connection's scheme and client address.
     connections: BTreeMap<(Vec<u8>, Option<IpAddr>), usize>,
-    /// How many connections there ever were.
+    /// How many connections were ever opened.
     opened: usize,
 }
 
 impl Exchanges {
-    /// Reads what it needs from a configuration, and switches `explain` on where it is off.
+    /// Reads the names of headers from a configuration, and switches `explain` on in it where it is
+    /// off.
     pub(super) fn of(configuration: &mut Value) -> Exchanges {
-        let explain = &mut configuration["explain"];
-        if explain.is_null() {
-            *explain = json!({ "header": EXPLAIN.0, "token": EXPLAIN.1 });
-        }
-        let text =
-            |value: &Value, default: &str| value.as_str().unwrap_or(default).to_ascii_lowercase();
+        let explain = ExplainHeader::switch_on(configuration);
         let upstream = &configuration["upstream"];
+        let name = |key: &str, default: &str| {
+            let name = upstream[key].as_str().unwrap_or(default);
+            name.to_ascii_lowercase().into_bytes()
+        };
         Exchanges {
-            explain: (
-                text(&configuration["explain"]["header"], EXPLAIN.0),
-                configuration["explain"]["token"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .into(),
-            ),
-            cluster_header: text(&upstream["cluster_header"], "x-pointsman-cluster").into(),
-            endpoint_header: text(&upstream["endpoint_header"], "x-pointsman-endpoint").into(),
+            explain,
+            cluster_header: name("cluster_header", "x-pointsman-cluster"),
+            endpoint_header: name("endpoint_header", "x-pointsman-endpoint"),
             own_route: true,
             connections: BTreeMap::new(),
             opened: 0,
         }
     }
 
-    /// The request as it reaches the filter.
-    fn request(&self, ask: &ExchangeRequest) -> Pairs {
-        let roll = ask
-            .roll
-            .map_or(String::new(), |roll| format!(";roll={roll}"));
-        let token = [&self.explain.1, roll.as_bytes()].concat();
-        let pseudo = [
-            (":authority", &ask.authority),
-            (":path", &ask.target),
-            (":method", &ask.method),
-            (":scheme", &ask.scheme),
-        ];
-        let pseudo = pseudo.map(|(name, value)| (name.into(), value.clone()));
-        let explain = (self.explain.0.clone().into_bytes(), token);
-        pseudo
-            .into_iter()
-            .chain(ask.headers.iter().cloned())
-            .chain([explain])
-            .collect()
-    }
-
-    /// Pairs without those that only the hosts know of.
-    fn told(&self, mut pairs: Pairs) -> Pairs {
-        pairs.retain(|(name, _)| *name != self.explain.0.as_bytes());
+    /// Pairs without the `explain` header.
+    fn without_explain(&self, mut pairs: Pairs) -> Pairs {
+        self.explain.remove_from(&mut pairs);
         pairs
     }
 }
 
 /// Where the router sends a request.
 enum Routed {
-    /// To this cluster, and this endpoint of it if it has any.
+    /// To this cluster, and to this endpoint of it if it has any.
     Cluster(String, Option<String>),
     /// Along the proxy's own route, to a backend that no pool names: the header that names the
     /// cluster is missing.
     Own,
-    /// Nowhere: there is no such cluster, or no header and no own route.
+    /// Nowhere: there is no such cluster, or neither the header nor a route of the proxy's own.
     Nowhere,
 }
 
 impl World {
-    /// One exchange on this worker.
+    /// Carries out one exchange on this worker.
     ///
     /// # Panics
     /// In a world that was not built with [`super::Builder::exchanges`].
     pub fn exchange_on(
         &self,
         worker: usize,
-        ask: &ExchangeRequest,
+        request: &ExchangeRequest,
     ) -> Result<ExchangeResult, String> {
         let exchanges = self.exchanges.as_ref().expect("built with `exchanges`");
-        let source = SocketAddr::new(
-            ask.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into()),
-            CLIENT_PORT,
-        );
-        let mut stream = self.workers[worker].open_from(&exchanges.request(ask), source);
-        let told = self.talk(exchanges, ask, &mut stream);
+        let address = request.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let source = SocketAddr::new(address, CLIENT_PORT);
+        let mut headers = request.header_map();
+        headers.push(exchanges.explain.request(request.roll));
+        let mut stream = self.workers[worker].open_from(&headers, source);
+        let result = self.exchange_in(exchanges, request, &mut stream);
         stream.close();
-        told
+        result
     }
 
-    fn talk(
+    fn exchange_in(
         &self,
         exchanges: &Exchanges,
-        ask: &ExchangeRequest,
+        request: &ExchangeRequest,
         stream: &mut Stream,
     ) -> Result<ExchangeResult, String> {
-        let mut told = ExchangeResult {
-            response: ask.upstream.clone(),
+        let mut result = ExchangeResult {
+            response: request.upstream.clone(),
             upstream_headers: None,
             upstream_cluster: None,
             upstream_endpoint: None,
             decision: Value::Null,
         };
-        told.response = match stream.request() {
+        result.response = match stream.request() {
             RequestOutcome::Wait => {
                 return Err("the request waits for good: paused without an answer".to_owned());
             }
@@ -137,35 +110,35 @@ impl World {
             RequestOutcome::Forward(headers) => match self.route(exchanges, &headers) {
                 Routed::Nowhere => stream.fails(UpstreamFailure::NoCluster),
                 Routed::Own => {
-                    told.upstream_headers = Some(exchanges.told(headers));
-                    stream.response(&ask.upstream)
+                    result.upstream_headers = Some(exchanges.without_explain(headers));
+                    stream.response(&request.upstream)
                 }
                 Routed::Cluster(cluster, endpoint) => {
-                    told.upstream_headers = Some(exchanges.told(headers));
-                    told.upstream_cluster = Some(cluster);
+                    result.upstream_headers = Some(exchanges.without_explain(headers));
+                    result.upstream_cluster = Some(cluster);
                     stream.tries(endpoint.as_deref().unwrap_or(BACKEND));
-                    told.upstream_endpoint = endpoint;
-                    stream.response(&ask.upstream)
+                    result.upstream_endpoint = endpoint;
+                    stream.response(&request.upstream)
                 }
             },
         };
-        if ask.method == b"HEAD" {
-            told.response.body.clear();
+        if request.method == b"HEAD" {
+            result.response.body.clear();
         }
-        if let Some(account) = first(&told.response.headers, exchanges.explain.0.as_bytes()) {
-            told.decision = serde_json::from_slice(account)
+        if let Some(account) = exchanges.explain.account(&result.response.headers) {
+            result.decision = serde_json::from_slice(account)
                 .map_err(|error| format!("the filter's account of its decision: {error}"))?;
         }
-        told.response.headers = exchanges.told(told.response.headers);
-        Ok(told)
+        result.response.headers = exchanges.without_explain(result.response.headers);
+        Ok(result)
     }
 
     /// Envoy's router: `cluster_header`, and in a cluster with endpoints the policy
-    /// `override_host`. It looks at the headers as the filter left them, because every change of
-    /// them clears the route cache.
+    /// `override_host`. It reads the headers as the filter left them, because every change of them
+    /// clears the route cache.
     fn route(&self, exchanges: &Exchanges, headers: &Pairs) -> Routed {
         let text = |name: &[u8]| {
-            first(headers, name).map(|value| String::from_utf8_lossy(value).into_owned())
+            first_value(headers, name).map(|value| String::from_utf8_lossy(value).into_owned())
         };
         let Some(cluster) = text(&exchanges.cluster_header) else {
             return match exchanges.own_route {
@@ -178,7 +151,7 @@ impl World {
         };
         let chosen = text(&exchanges.endpoint_header).unwrap_or_default();
         let chosen = chosen.split(',').next().unwrap_or_default();
-        // The fallback policy takes any; here it is the first.
+        // Envoy's fallback policy may take any endpoint; here it takes the first.
         let endpoint = endpoints.get(chosen).or(endpoints.first()).cloned();
         Routed::Cluster(cluster, endpoint)
     }
@@ -186,16 +159,16 @@ impl World {
 
 impl Host for World {
     /// A client keeps one connection for each scheme and address, and a connection stays on its
-    /// worker; connections go to the workers in turn.
-    fn exchange(&mut self, ask: &ExchangeRequest) -> Result<ExchangeResult, String> {
+    /// worker; connections are assigned to the workers in turn.
+    fn exchange(&mut self, request: &ExchangeRequest) -> Result<ExchangeResult, String> {
         let workers = self.workers.len();
         let exchanges = self.exchanges.as_mut().expect("built with `exchanges`");
-        let connection = (ask.scheme.clone(), ask.client_ip);
+        let connection = (request.scheme.clone(), request.client_ip);
         let worker = *exchanges.connections.entry(connection).or_insert_with(|| {
             exchanges.opened += 1;
             (exchanges.opened - 1) % workers
         });
-        self.exchange_on(worker, ask)
+        self.exchange_on(worker, request)
     }
 
     fn advance(&mut self, by: Duration) {
@@ -211,9 +184,4 @@ impl Host for World {
     fn name(&self) -> String {
         "host-sim".to_owned()
     }
-}
-
-fn first<'p>(pairs: &'p Pairs, name: &[u8]) -> Option<&'p [u8]> {
-    let found = pairs.iter().find(|(other, _)| other == name);
-    found.map(|(_, value)| &value[..])
 }
