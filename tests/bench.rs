@@ -1,4 +1,5 @@
-//! `host-sim bench` measures what it says. How much that is, is for the README.
+//! `host-sim bench` measures what it says. How much that is stands in
+//! `host-sim/README.md`.
 
 use host_sim::bench::{self, Plan};
 use std::time::Duration;

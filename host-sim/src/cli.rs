@@ -6,6 +6,7 @@ pub mod check;
 pub mod demo;
 pub mod explain;
 pub mod faults;
+mod page;
 pub mod run;
 pub mod schema;
 mod style;

@@ -90,7 +90,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// For the README.
+    /// For `tests/README.md`.
     pub const FULL: Plan = Plan {
         clients: 8,
         interval: Duration::from_millis(10),

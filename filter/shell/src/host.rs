@@ -5,8 +5,8 @@
 //! the worker's VM. (`clippy.toml` keeps them out.) Here a status is a number, whatever it is, and
 //! what comes back are bytes.
 //!
-//! What a call costs is a matter of its class (nanoseconds inside Envoy 1.40 with V8, see the
-//! README):
+//! What a call costs is a matter of its class (nanoseconds inside Envoy 1.40 with V8, measured once;
+//! `host-sim bench` measures all calls of a request together):
 //!
 //! | class | price | because |
 //! |---|---|---|

@@ -1,6 +1,6 @@
 //! What operators count and see. In an Envoy the metrics are `wasmcustom.pointsman.…` in `/stats`,
-//! and with the tag rules of `envoy-config/stats.yaml`, which lists all of them, `pointsman_…` with
-//! labels in `/stats/prometheus`.
+//! and with the tag rules of `envoy-config/envoy.yaml` `pointsman_…` with labels in
+//! `/stats/prometheus`. `envoy-config/README.md` lists all of them.
 //!
 //! A metric that is defined shows, at 0, from then on, so that the first event is a rise and not a
 //! new series. But each definition costs a call at the load of a configuration, and the proxy

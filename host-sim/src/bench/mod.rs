@@ -1,4 +1,4 @@
-//! The measurements of the README, all in one run: `host-sim bench`.
+//! The measurements of `host-sim/README.md`, all in one run: `host-sim bench`.
 //!
 //! What a candidate adds to a request is the processor time of its Envoy, over the requests that
 //! the load generator counted, less the same of a bare Envoy in the same round. The candidates take
@@ -51,7 +51,7 @@ pub struct Plan {
 const SIMULATED: usize = 10;
 
 impl Plan {
-    /// For the README: about seven minutes.
+    /// For `host-sim/README.md`: about seven minutes.
     pub const FULL: Plan = Plan {
         rounds: 9,
         time: Duration::from_secs(2),

@@ -1,4 +1,4 @@
-//! What was measured, as the tables of the README, and against the bars that were set for it.
+//! What was measured, as the tables of `host-sim/README.md`, and against the bars that were set for it.
 
 use super::candidates::{Asked, Kind};
 use super::native::{CallsPerRequest, Played, RETURNING_BYTES};
@@ -95,7 +95,7 @@ impl Report {
         found.map_or(f64::NAN, |cost| cost.added.median)
     }
 
-    /// Every bar of the issue. What was not measured has not reached its bar.
+    /// What was set out to be reached. What was not measured has not reached its bar.
     pub fn bars(&self) -> Vec<Bar> {
         let [few, _, many] = self.routes;
         let everything =

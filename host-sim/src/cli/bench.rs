@@ -1,9 +1,12 @@
-//! `host-sim bench`: the measurements of the README, side by side.
+//! `host-sim bench`: what Pointsman costs, beside what Envoy has itself.
 
-use super::Outcome;
+use super::{Outcome, page};
 use anyhow::Result;
 use host_sim::bench::{self, Plan};
 use std::io::Write;
+
+/// The page that shows the last full run, and the name of its marks there.
+pub const PAGE: (&str, &str) = ("host-sim/README.md", "bench");
 
 /// Measures Pointsman beside a bare Envoy, an empty filter, and what Envoy has itself. Needs `wrk`.
 #[derive(clap::Args)]
@@ -17,6 +20,9 @@ pub struct Arguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Also put the tables into host-sim/README.md.
+    #[arg(long, conflicts_with_all = ["quick", "only"])]
+    write: bool,
 }
 
 /// Prints the measurements to stdout, and what it is at to stderr.
@@ -40,5 +46,9 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         false => write!(out, "{report}")?,
     }
     writeln!(out)?;
+    if arguments.write {
+        let (file, name) = PAGE;
+        page::write(file, name, &report.to_string())?;
+    }
     Ok(Outcome::Good)
 }

@@ -1,9 +1,12 @@
 //! `host-sim faults`: what goes wrong around a load balancer, on a real Envoy under load.
 
-use super::Outcome;
+use super::{Outcome, page};
 use anyhow::Result;
 use host_sim::faults::{self, Fault, Plan};
 use std::io::Write;
+
+/// The page that shows the last full run, and the name of its marks there.
+pub const PAGE: (&str, &str) = ("tests/README.md", "faults");
 
 /// Makes things go wrong on a real Envoy under load, and counts the requests that failed.
 #[derive(clap::Args)]
@@ -16,6 +19,9 @@ pub struct Arguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Also put the table into tests/README.md.
+    #[arg(long, conflicts_with_all = ["quick", "faults"])]
+    write: bool,
 }
 
 /// Prints a table to stdout, and what it is at to stderr. [`Outcome::Found`]: a promise was broken.
@@ -36,6 +42,10 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
         false => write!(out, "{report}")?,
     }
     writeln!(out)?;
+    if arguments.write {
+        let (file, name) = PAGE;
+        page::write(file, name, &report.to_string())?;
+    }
     Ok(match report.is_kept() {
         true => Outcome::Good,
         false => Outcome::Found,

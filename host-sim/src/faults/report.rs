@@ -1,4 +1,4 @@
-//! The table of the README.
+//! The table of `tests/README.md`.
 
 use super::Played;
 use super::site::WORKERS;

@@ -88,7 +88,7 @@ pub struct Verdict {
 }
 
 impl Scope {
-    /// Whether a request belongs to it. `answered_by_any`: whichever target.
+    /// Whether a request belongs to it. `whichever`: of any target.
     fn has(&self, record: &Record, whichever: bool) -> bool {
         record.start >= self.from
             && self.until.is_none_or(|until| record.start < until)
