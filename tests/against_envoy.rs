@@ -3,10 +3,10 @@
 //! and body have to be the same.
 //!
 //! What the two mean differently on purpose is left out of the tables, and stands in
-//! [`differences`] as rows of its own (and in `envoy-config/README.md`), so that a difference that goes away is
-//! noticed too. `SEED=7 cargo test -p pointsman-tests --test against_envoy` plays other tables.
-//! (Envoy 1.36 joins the values of a repeated header before it looks at them, so this runs on the
-//! newest.)
+//! [`differences`] as rows of its own (and in `envoy-config/README.md`), so that a difference that
+//! goes away is noticed too. `SEED=7 cargo test -p pointsman-tests --test against_envoy` plays
+//! other tables. (Envoy 1.36 joins the values of a repeated header before it looks at them, so this
+//! runs on the newest.)
 
 use fastrand::Rng;
 use host_sim::client::Client;

@@ -1,4 +1,5 @@
-//! What was measured, as the tables of `host-sim/README.md`, and against the bars that were set for it.
+//! What was measured, as the tables of `host-sim/README.md`, and against the bars that were set for
+//! it.
 
 use super::candidates::{Asked, Kind};
 use super::native::{CallsPerRequest, Played, RETURNING_BYTES};
