@@ -877,7 +877,7 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
     // No VM trapped: none was loaded anew, the filter failed at nothing, and Envoy has nothing to
     // say about it.
     assert_eq!(vms(&host), before);
-    for counter in ["request.failed", "response.failed", "shared.failed"] {
+    for counter in ["request.failed", "response.failed", "shared.failed", "bug"] {
         assert_eq!(
             host.envoy()
                 .stat(&format!("wasmcustom.pointsman.{counter}"))

@@ -202,6 +202,7 @@ fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
         ("pointsman_rate_limit_contended", &limit, 0.0),
         ("pointsman_request_failed", &[], 0.0),
         ("pointsman_shared_failed", &[], 0.0),
+        ("pointsman_bug", &[], 0.0),
     ];
     for (name, labels, expected) in rows {
         assert_eq!(

@@ -41,6 +41,8 @@ pub struct Metrics {
     response_failed: Option<Counter>,
     no_route: Option<Counter>,
     decision: Option<Histogram>,
+    /// States that the code rules out.
+    bug: Option<Counter>,
     shared_retried: Option<Counter>,
     shared_failed: Option<Counter>,
     /// Workers that found no gauges, or no slot, and go by their own counts.
@@ -113,6 +115,7 @@ impl Metrics {
             response_failed: whole("response.failed"),
             no_route: whole("no_route.requests"),
             decision: defined("pointsman.decision_us", decision),
+            bug: whole("bug"),
             shared_retried: whole("shared.retried"),
             shared_failed: whole("shared.failed"),
             in_flight_local: whole("in_flight.local"),
@@ -141,6 +144,12 @@ impl Metrics {
     /// A response that could not be edited.
     pub fn response_failed(&self) {
         increment(self.response_failed);
+    }
+
+    /// A state that the code rules out. The log line says which.
+    pub fn bug(&self, what: &str) {
+        increment(self.bug);
+        host::log(Level::Error, &format!("a bug of Pointsman's own: {what}"));
     }
 
     /// A request that was decided. Its filter state is made of names of the configuration alone.
@@ -224,6 +233,10 @@ impl Metrics {
                 }
                 Event::InFlight(in_flight::Event::Reaped(_)) => self.in_flight_reaped,
                 Event::InFlight(in_flight::Event::Revived) => self.in_flight_revived,
+                Event::Bug(what) | Event::InFlight(in_flight::Event::Bug(what)) => {
+                    self.bug(what);
+                    None
+                }
             });
         }
     }

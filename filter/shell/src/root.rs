@@ -16,16 +16,27 @@ use pointsman_core::time::Nanos;
 use pointsman_core::worker::Worker;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
 /// What the streams of one root context share.
 pub struct Shared {
-    /// Borrowed for one decision at a time: a VM has one thread, and no callback runs inside
+    /// Borrowed for one callback at a time: a VM has one thread, and no callback runs inside
     /// another.
-    pub worker: RefCell<Worker>,
+    worker: RefCell<Worker>,
     /// What operators count.
     pub metrics: Metrics,
+}
+
+impl Shared {
+    /// The worker. None, which is counted as the bug `what`: another callback holds it.
+    pub fn borrow(&self, what: &'static str) -> Option<RefMut<'_, Worker>> {
+        let worker = self.worker.try_borrow_mut().ok();
+        if worker.is_none() {
+            self.metrics.bug(what);
+        }
+        worker
+    }
 }
 
 /// The root context. Without a configuration that loaded it has nothing to share, and its streams
@@ -149,7 +160,7 @@ impl RootContext for Root {
 impl Root {
     fn tick(&self) -> Option<Vec<Probe>> {
         let shared = self.shared.as_deref()?;
-        let mut worker = shared.worker.try_borrow_mut().ok()?;
+        let mut worker = shared.borrow("at a tick the worker is borrowed")?;
         let probes = worker.tick(&mut Surroundings, host::current_time().ok()?);
         shared.metrics.count(worker.take_events());
         Some(probes)
@@ -157,7 +168,7 @@ impl Root {
 
     fn probed(&self, probe: &Probe, status: Option<u16>) {
         if let Some(shared) = &self.shared
-            && let Ok(mut worker) = shared.worker.try_borrow_mut()
+            && let Some(mut worker) = shared.borrow("at a probe's answer the worker is borrowed")
             && let Ok(now) = host::current_time()
         {
             worker.probed(probe, status, &mut Surroundings, now);
@@ -171,9 +182,7 @@ impl Root {
         let config = self
             .shared
             .as_deref()?
-            .worker
-            .try_borrow()
-            .ok()?
+            .borrow("at a probe the worker is borrowed")?
             .config()
             .clone();
         let pool = config.pools.get(probe.pool)?;

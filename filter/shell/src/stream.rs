@@ -38,15 +38,19 @@ pub struct Stream {
 enum Failed {
     /// A host call was refused.
     Host(Status),
-    /// There is no configuration, or a decision inside a decision.
-    NoWorker,
+    /// The root context has no configuration.
+    NotConfigured,
+    /// Another callback of the VM holds the worker, which is counted as a bug: the SDK's dispatcher
+    /// runs one callback at a time.
+    WorkerBusy,
 }
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failed::Host(status) => status.fmt(f),
-            Failed::NoWorker => f.write_str("there is no configuration"),
+            Failed::NotConfigured => f.write_str("there is no configuration"),
+            Failed::WorkerBusy => f.write_str("another callback holds the worker"),
         }
     }
 }
@@ -125,7 +129,9 @@ impl HttpContext for Stream {
         let Some(shared) = self.shared.as_deref() else {
             return;
         };
-        let Ok(mut worker) = shared.worker.try_borrow_mut() else {
+        // Without the worker the request would stay counted as in flight.
+        let Some(mut worker) = shared.borrow("at the end of a request the worker is borrowed")
+        else {
             return;
         };
         let now = host::current_time().unwrap_or(flight.started);
@@ -155,7 +161,7 @@ impl Stream {
     fn answered(&mut self) {
         if let Some(flight) = self.flight.as_mut().filter(|flight| flight.timed)
             && let Some(shared) = &self.shared
-            && let Ok(mut worker) = shared.worker.try_borrow_mut()
+            && let Some(mut worker) = shared.borrow("at a response the worker is borrowed")
             && let Ok(now) = host::current_time()
         {
             worker.answered(flight, now);
@@ -165,11 +171,10 @@ impl Stream {
     /// The request's way in: one call for the time, one for the headers, those that the decision
     /// makes, those that it wants, and those that tell of it, the time again.
     fn request(&mut self) -> Result<Action, Failed> {
-        let shared = self.shared.as_deref().ok_or(Failed::NoWorker)?;
+        let shared = self.shared.as_deref().ok_or(Failed::NotConfigured)?;
         let mut worker = shared
-            .worker
-            .try_borrow_mut()
-            .map_err(|_| Failed::NoWorker)?;
+            .borrow("at a request the worker is borrowed")
+            .ok_or(Failed::WorkerBusy)?;
         let now = host::current_time()?;
         let headers =
             Headers::from_wire(host::headers(Map::Request)?).map_err(|_| Status::MALFORMED)?;

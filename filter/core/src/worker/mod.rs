@@ -75,6 +75,9 @@ pub enum Event {
     Strayed(Strayed),
     /// A request failed at a target.
     Failed(Failed),
+    /// A state that the code rules out, with a name for the log. It is counted and not asserted,
+    /// since a panic would kill the worker's VM; every test against a host wants none of them.
+    Bug(&'static str),
 }
 
 /// A target that failed a request. Only where that is known: in a pool with passive health or a
@@ -200,7 +203,10 @@ impl Worker {
             .in_flight
             .take_events()
             .into_iter()
-            .map(Event::InFlight);
+            .map(|event| match event {
+                in_flight::Event::Bug(what) => Event::Bug(what),
+                event => Event::InFlight(event),
+            });
         limits
             .chain(health)
             .chain(in_flight)

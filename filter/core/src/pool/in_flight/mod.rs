@@ -130,6 +130,8 @@ pub enum Event {
     Reaped(u32),
     /// This worker hung for so long that others took it for dead; its counts are right again.
     Revived,
+    /// A state that the code rules out; the worker tells it as its own.
+    Bug(&'static str),
 }
 
 /// Tells a holder, and each slot that it ever held, from all others.
