@@ -5,6 +5,7 @@ use crate::exchange::{ExchangeRequest, ExchangeResult, pairs_to_json};
 use pointsman_core::config::Config;
 use pointsman_core::http::client_ip::Client;
 use pointsman_core::http::request::{Headers, Request};
+use pointsman_core::index::RouteIndex;
 use pointsman_core::port::Connection;
 use pointsman_core::route::{self, AskClient};
 use serde_json::{Map, Value, json};
@@ -71,7 +72,7 @@ fn trace(config: &Config, request: &ExchangeRequest) -> (Value, Value) {
     let (found, looked) = with_request(config, request, |request, client| {
         route::scan(&config.routes, request, client)
     });
-    let name = |route: usize| Value::from(&*config.routes[route].name);
+    let name = |route: RouteIndex| Value::from(&*config.routes[route.get()].name);
     let item = |looked: &route::Looked| {
         let name = name(looked.route);
         json!({ "name": name, "matched": looked.failed.is_none(), "failed": looked.failed })

@@ -2,6 +2,7 @@
 
 use crate::http::edit::Edit;
 use crate::http::respond::Answer;
+use crate::index::RouteIndex;
 use crate::pool::flight::Flight;
 use std::borrow::Cow;
 
@@ -114,8 +115,8 @@ impl Change<'_> {
 /// What the response phase does, kept by the stream.
 #[derive(Debug, Default)]
 pub struct ResponsePlan {
-    /// The route that matched, as its place in the configuration.
-    pub route: Option<usize>,
+    /// The route that matched.
+    pub route: Option<RouteIndex>,
     /// The part of the route's `split` that was chosen.
     pub part: Option<usize>,
     /// A `set-cookie` value.

@@ -23,6 +23,7 @@ pub mod decision;
 pub mod entropy;
 pub mod explain;
 pub mod http;
+pub mod index;
 pub mod pool;
 pub mod port;
 pub mod rate_limit;

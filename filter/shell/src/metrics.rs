@@ -11,6 +11,7 @@ use crate::host::{self, Counter, Histogram, Level};
 use pointsman_core::config::Config;
 use pointsman_core::decision::Decision;
 use pointsman_core::decision::Reason;
+use pointsman_core::index::{PoolIndex, RouteIndex};
 use pointsman_core::pool::health::Change;
 use pointsman_core::pool::in_flight;
 use pointsman_core::pool::{Pool, Target};
@@ -171,7 +172,11 @@ impl Metrics {
             note(state::TARGET, &target.name);
             increment(metrics.requests);
             if decision.reason == Reason::Sticky {
-                increment(self.pools.get(flight.pool).and_then(|pool| pool.sticky));
+                increment(
+                    self.pools
+                        .get(flight.pool.get())
+                        .and_then(|pool| pool.sticky),
+                );
             }
         }
     }
@@ -189,11 +194,11 @@ impl Metrics {
             let of = |limit: usize, counter: fn(&LimitMetrics) -> Option<Counter>| {
                 self.rate_limits.get(limit).and_then(counter)
             };
-            let pool = |pool: usize, counter: fn(&PoolMetrics) -> Option<Counter>| {
-                self.pools.get(pool).and_then(counter)
+            let pool = |pool: PoolIndex, counter: fn(&PoolMetrics) -> Option<Counter>| {
+                self.pools.get(pool.get()).and_then(counter)
             };
             let target =
-                |pool: usize, target: usize, counter: fn(&TargetMetrics) -> Option<Counter>| {
+                |pool: PoolIndex, target: usize, counter: fn(&TargetMetrics) -> Option<Counter>| {
                     self.target(pool, target)
                         .and_then(|(_, _, metrics)| counter(metrics))
                 };
@@ -241,13 +246,13 @@ impl Metrics {
         }
     }
 
-    fn route(&self, at: usize) -> Option<(&Route, &RouteMetrics)> {
-        let (route, metrics) = (self.config.routes.get(at)?, self.routes.get(at)?);
+    fn route(&self, index: RouteIndex) -> Option<(&Route, &RouteMetrics)> {
+        let (route, metrics) = (self.config.route(index)?, self.routes.get(index.get())?);
         Some((route, metrics.get_or_init(|| RouteMetrics::define(route))))
     }
 
-    fn target(&self, pool: usize, at: usize) -> Option<(&Pool, &Target, &TargetMetrics)> {
-        let (pool, metrics) = (self.config.pools.get(pool)?, self.pools.get(pool)?);
+    fn target(&self, pool: PoolIndex, at: usize) -> Option<(&Pool, &Target, &TargetMetrics)> {
+        let (pool, metrics) = (self.config.pool(pool)?, self.pools.get(pool.get())?);
         let (target, metrics) = (pool.targets.get(at)?, metrics.targets.get(at)?);
         Some((
             pool,

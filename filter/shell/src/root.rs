@@ -185,7 +185,7 @@ impl Root {
             .borrow("at a probe the worker is borrowed")?
             .config()
             .clone();
-        let pool = config.pools.get(probe.pool)?;
+        let pool = config.pool(probe.pool)?;
         let (target, active) = (
             pool.targets.get(probe.target)?,
             pool.health.active.as_ref()?,

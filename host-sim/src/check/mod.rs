@@ -18,6 +18,7 @@ use crate::configuration::field;
 use crate::exchange::{ExchangeRequest, shown};
 use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
+use pointsman_core::index::RouteIndex;
 
 /// One thing that is legal and wrong.
 #[derive(Debug)]
@@ -83,16 +84,19 @@ pub fn warnings(tree: &Value, config: &Config) -> Vec<Warning> {
 struct Places<'t>(&'t Value);
 
 impl Places<'_> {
-    fn route(&self, route: usize) -> String {
-        format!("routes[{route}]")
+    fn route(&self, route: RouteIndex) -> String {
+        format!("routes[{}]", route.get())
     }
 
     /// `match`, or its item if it is a list; the route where it has none.
-    fn block(&self, route: usize, block: usize) -> String {
+    fn block(&self, route: RouteIndex, block: usize) -> String {
         let Some(Value::List(routes)) = field(self.0, "routes") else {
             return self.route(route);
         };
-        match routes.get(route).and_then(|route| field(route, "match")) {
+        match routes
+            .get(route.get())
+            .and_then(|route| field(route, "match"))
+        {
             None => self.route(route),
             Some(Value::List(_)) => format!("{}.match[{block}]", self.route(route)),
             Some(_) => format!("{}.match", self.route(route)),

@@ -3,6 +3,7 @@
 
 use super::{Warning, case, named};
 use pointsman_core::config::Config;
+use pointsman_core::index::PoolIndex;
 use pointsman_core::pool::Pool;
 use pointsman_core::pool::sticky::Cookie;
 use pointsman_core::route::{Action, HostMatch, Route};
@@ -74,7 +75,7 @@ fn pools(route: &Route) -> impl Iterator<Item = &Pool> {
 }
 
 /// The pools that routes use, and those that these fail over to.
-fn used(config: &Config) -> BTreeSet<usize> {
+fn used(config: &Config) -> BTreeSet<PoolIndex> {
     let sent = config.routes.iter().flat_map(pools);
     sent.flat_map(|pool| {
         [pool.index]
@@ -142,7 +143,7 @@ fn unused_failover(place: &str, pool: &Pool, config: &Config) -> Option<Warning>
 }
 
 /// Cookies of one name that a client would send to two pools, each of which takes it for its own.
-fn same_cookies<'c>(config: &'c Config, used: &BTreeSet<usize>) -> Vec<Warning> {
+fn same_cookies<'c>(config: &'c Config, used: &BTreeSet<PoolIndex>) -> Vec<Warning> {
     let with_cookie = |pool: &'c Rc<Pool>| Some((pool, pool.sticky.as_ref()?.cookie.as_ref()?));
     let pools = config
         .pools

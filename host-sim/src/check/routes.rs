@@ -6,6 +6,7 @@ use super::pattern::{self, Plain};
 use super::{Places, Warning, example, path};
 use crate::exchange::ExchangeRequest;
 use pointsman_core::config::Config;
+use pointsman_core::index::RouteIndex;
 use pointsman_core::route::condition::{Condition, Text};
 use pointsman_core::route::index::Index;
 use pointsman_core::route::{Action, Block, HostMatch, Route};
@@ -23,6 +24,7 @@ pub fn warnings(config: &Config, places: &Places) -> Vec<Warning> {
     let mut shadows = Shadows::new(config);
     let mut warnings = Vec::new();
     for (at, route) in config.routes.iter().enumerate() {
+        let at = RouteIndex::new(at);
         let dead: Vec<Option<Dead>> = (0..route.blocks.len())
             .map(|block| shadows.dead(at, block))
             .collect();
@@ -44,16 +46,16 @@ enum Dead {
     /// Every request goes to one of these routes, which stand before it: this one, for example, to
     /// the first that is named.
     Shadowed {
-        by: BTreeSet<usize>,
+        by: BTreeSet<RouteIndex>,
         example: ExchangeRequest,
-        taken_by: usize,
+        taken_by: RouteIndex,
     },
     /// Every request that it matches is matched by other blocks before it, some of its own route.
     Repeated,
 }
 
 struct Entry<'c> {
-    route: usize,
+    route: RouteIndex,
     case: RequestSet<'c>,
 }
 
@@ -76,8 +78,8 @@ impl<'c> Shadows<'c> {
     }
 
     /// Looks at the next block.
-    fn dead(&mut self, route: usize, block: usize) -> Option<Dead> {
-        let conditions = &self.config.routes[route].blocks[block];
+    fn dead(&mut self, route: RouteIndex, block: usize) -> Option<Dead> {
+        let conditions = &self.config.routes[route.get()].blocks[block];
         let case = RequestSet::of(conditions);
         let dead = contradiction(&case).or_else(|| self.shadowed(route, block, conditions, &case));
         self.before.push(Entry { route, case });
@@ -86,7 +88,7 @@ impl<'c> Shadows<'c> {
 
     fn shadowed(
         &mut self,
-        route: usize,
+        route: RouteIndex,
         number: usize,
         block: &'c Block,
         case: &RequestSet<'c>,
@@ -110,7 +112,7 @@ impl<'c> Shadows<'c> {
     }
 
     /// The routes of blocks that together take every request of a case.
-    fn covering(&mut self, case: &RequestSet<'c>, cuts: usize) -> Option<BTreeSet<usize>> {
+    fn covering(&mut self, case: &RequestSet<'c>, cuts: usize) -> Option<BTreeSet<RouteIndex>> {
         if let Some(entry) = self.before.iter().find(|entry| case.within(&entry.case)) {
             return Some(BTreeSet::from([entry.route]));
         }
@@ -171,7 +173,7 @@ fn contradiction(case: &RequestSet) -> Option<Dead> {
 fn unreachable(
     config: &Config,
     places: &Places,
-    at: usize,
+    at: RouteIndex,
     dead: Vec<Option<Dead>>,
 ) -> Vec<Warning> {
     let all = dead.iter().all(Option::is_some);
@@ -180,33 +182,36 @@ fn unreachable(
             .iter()
             .flatten()
             .any(|dead| matches!(dead, Dead::Contradiction { .. }));
-    let names = |by: &BTreeSet<usize>| {
+    let names = |by: &BTreeSet<RouteIndex>| {
         by.iter()
-            .map(|by| config.routes[*by].name.to_string())
+            .map(|by| config.routes[by.get()].name.to_string())
             .collect::<Vec<_>>()
     };
-    let shadow =
-        |kind, place: String, by: &BTreeSet<usize>, example: ExchangeRequest, taken_by: usize| {
-            let shown: Vec<_> = by
-                .iter()
-                .map(|by| format!("`{}` (routes[{by}])", config.routes[*by].name))
-                .collect();
-            let why = format!(
-                "every request that it matches is taken before it by {}",
-                listed(&shown)
-            );
-            Warning {
-                example: Some((example, config.routes[taken_by].name.to_string())),
-                shadowed_by: names(by),
-                ..Warning::new(
-                    kind,
-                    place,
-                    "can never match",
-                    why,
-                    "put it before them, ask for more in the earlier match, or remove it",
-                )
-            }
-        };
+    let shadow = |kind,
+                  place: String,
+                  by: &BTreeSet<RouteIndex>,
+                  example: ExchangeRequest,
+                  taken_by: RouteIndex| {
+        let shown: Vec<_> = by
+            .iter()
+            .map(|by| format!("`{}` ({})", config.routes[by.get()].name, places.route(*by)))
+            .collect();
+        let why = format!(
+            "every request that it matches is taken before it by {}",
+            listed(&shown)
+        );
+        Warning {
+            example: Some((example, config.routes[taken_by.get()].name.to_string())),
+            shadowed_by: names(by),
+            ..Warning::new(
+                kind,
+                place,
+                "can never match",
+                why,
+                "put it before them, ask for more in the earlier match, or remove it",
+            )
+        }
+    };
     if only_shadowed {
         let mut all_by = BTreeSet::new();
         let mut shown = None;
@@ -221,7 +226,7 @@ fn unreachable(
                 shown.get_or_insert((example, taken_by));
             }
         }
-        let name = &config.routes[at].name;
+        let name = &config.routes[at.get()].name;
         let warning = shown.map(|(example, taken_by)| {
             let place = places.route(at);
             let warning = shadow("unreachable_route", place, &all_by, example, taken_by);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::configuration;
 use crate::request_test::File;
+use pointsman_core::index::RouteIndex;
 use pointsman_core::route::Found;
 use pointsman_core::route::index::Index;
 use serde_json::{Value as Json, json};
@@ -762,14 +763,14 @@ fn what_is_said_never_to_match_matches_no_request() {
         for warning in &warnings {
             let at = numbers(&warning.place);
             match warning.kind {
-                "unreachable_route" => dead_routes.push(at[0]),
+                "unreachable_route" => dead_routes.push(RouteIndex::new(at[0])),
                 "unreachable_block" | "contradiction" => dead_blocks.push(Found {
-                    route: at[0],
+                    route: RouteIndex::new(at[0]),
                     block: at[1],
                 }),
                 "repeated" if warning.place.ends_with(&format!("match[{}]", at[1])) => {
                     dead_blocks.push(Found {
-                        route: at[0],
+                        route: RouteIndex::new(at[0]),
                         block: at[1],
                     });
                 }
@@ -778,11 +779,12 @@ fn what_is_said_never_to_match_matches_no_request() {
             if let Some((ask, name)) = &warning.example {
                 let found = example::taken_by(&config, &index, ask).unwrap();
                 assert_eq!(
-                    &*config.routes[found.route].name, name,
+                    &*config.routes[found.route.get()].name,
+                    name,
                     "seed {SEED}, table {number}: {text}"
                 );
                 assert!(
-                    found.route < at[0] && warning.shadowed_by.contains(name),
+                    found.route.get() < at[0] && warning.shadowed_by.contains(name),
                     "seed {SEED}, table {number}: {text}"
                 );
                 let alone = config.routes[at[0]].blocks.iter();

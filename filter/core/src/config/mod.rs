@@ -25,6 +25,7 @@ mod tests;
 use crate::explain::Explain;
 use crate::http::client_ip::ClientIp;
 use crate::http::upstream::Upstream;
+use crate::index::{PoolIndex, RouteIndex};
 use crate::pool::Pool;
 use crate::rate_limit::{RateLimit, Table};
 use crate::route::Route;
@@ -56,6 +57,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// A pool. None: the index is of another configuration.
+    pub fn pool(&self, index: PoolIndex) -> Option<&Rc<Pool>> {
+        self.pools.get(index.get())
+    }
+
+    /// A route. None: the index is of another configuration.
+    pub fn route(&self, index: RouteIndex) -> Option<&Route> {
+        self.routes.get(index.get())
+    }
+
     /// Loads JSON text, or a `google.protobuf.Struct` in binary.
     pub fn load(bytes: &[u8]) -> Result<Config, Problems> {
         if bytes.is_empty() {

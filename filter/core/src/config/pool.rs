@@ -5,6 +5,7 @@ use super::reader::{Map, Names, Node, Report, one_of, quoted};
 use super::syntax;
 use super::{health, region, sticky};
 use crate::http::key::KeyPart;
+use crate::index::PoolIndex;
 use crate::pool::balance::Balance;
 use crate::pool::{Pool, State, Target};
 use crate::time::Nanos;
@@ -55,7 +56,7 @@ pub fn pools<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, Pool> {
         let _ = defined.names.add(node.key(), index);
     }
     for (index, node) in map.iter().enumerate() {
-        let pool = pool(&node, index, &defined.names, report);
+        let pool = pool(&node, PoolIndex::new(index), &defined.names, report);
         defined.all.push(pool.map(Rc::new));
     }
     defined
@@ -78,7 +79,7 @@ const KEYS: &[&str] = &[
     "slow_start",
 ];
 
-fn pool(node: &Node<'_>, index: usize, pools: &Names<'_>, report: &mut Report) -> Option<Pool> {
+fn pool(node: &Node<'_>, index: PoolIndex, pools: &Names<'_>, report: &mut Report) -> Option<Pool> {
     let map = node.map(report, KEYS)?;
     let cluster_node = map.get("cluster");
     let cluster = cluster_node
@@ -124,13 +125,18 @@ fn pool(node: &Node<'_>, index: usize, pools: &Names<'_>, report: &mut Report) -
     })
 }
 
-fn failover(list: &Node<'_>, index: usize, pools: &Names<'_>, report: &mut Report) -> Vec<usize> {
+fn failover(
+    list: &Node<'_>,
+    own: PoolIndex,
+    pools: &Names<'_>,
+    report: &mut Report,
+) -> Vec<PoolIndex> {
     let mut failover = Vec::new();
     for node in list.list(report, "a list of pools", MAX_FAILOVER) {
-        let Some(pool) = node.reference(report, pools, "pool") else {
+        let Some(pool) = node.reference(report, pools, "pool").map(PoolIndex::new) else {
             continue;
         };
-        if pool == index {
+        if pool == own {
             report.note(&node, "the pool itself", "another pool");
         } else if failover.contains(&pool) {
             let found = format!("{} a second time", node.shown());

@@ -4,6 +4,7 @@ use super::value::{MAX_DEPTH, Value};
 use super::{Config, Problems, protobuf};
 use crate::http::key::KeyPart;
 use crate::http::regex::Part;
+use crate::index::PoolIndex;
 use crate::pool::State;
 use crate::pool::balance::Balance;
 use crate::pool::health::{Active, Checks, Passive, WhenAllUnhealthy};
@@ -153,8 +154,14 @@ fn interface_example_loads() {
     let [web, api, spare] = config.pools.as_slice() else {
         panic!("{:?}", config.pools);
     };
-    assert_eq!((&*web.name, web.index, web.endpoints), ("web", 0, false));
-    assert_eq!((&*api.name, api.index, api.endpoints), ("api", 1, true));
+    assert_eq!(
+        (&*web.name, web.index.get(), web.endpoints),
+        ("web", 0, false)
+    );
+    assert_eq!(
+        (&*api.name, api.index.get(), api.endpoints),
+        ("api", 1, true)
+    );
     assert_eq!(
         (&*web.targets[0].name, &*web.targets[0].cluster),
         ("blue", "web-blue")
@@ -175,7 +182,7 @@ fn interface_example_loads() {
     assert_eq!(&*sticky.keys[0].0, b"secret-secret-secret-secret!!!!!");
     assert_eq!(
         (&web.failover[..], &web.health),
-        (&[2][..], &Checks::default())
+        (&[PoolIndex::new(2)][..], &Checks::default())
     );
     let passive = api.health.passive.as_ref().unwrap();
     assert_eq!(
@@ -224,7 +231,7 @@ fn interface_example_loads() {
     );
     assert!(matches!(&checkout.action, Action::Pool(pool) if std::rc::Rc::ptr_eq(pool, web)));
     assert!(
-        matches!(&canary.action, Action::Split(parts) if parts[0].weight == 95 && parts[1].pool.index == 2)
+        matches!(&canary.action, Action::Split(parts) if parts[0].weight == 95 && parts[1].pool.index.get() == 2)
     );
     assert!(matches!(&old.action, Action::Redirect(redirect) if redirect.status == 301));
     assert!(matches!(&closed.action, Action::Respond(respond) if respond.status == 403));

@@ -1,5 +1,6 @@
 //! A request under way to a target.
 
+use crate::index::PoolIndex;
 use crate::time::Nanos;
 
 /// A request under way to a target, from the decision to [`crate::worker::Worker::landed`]: kept by
@@ -7,8 +8,8 @@ use crate::time::Nanos;
 #[derive(Debug)]
 #[must_use = "what is never landed stays counted as in flight"]
 pub struct Flight {
-    /// The place of the pool in [`Config::pools`].
-    pub pool: usize,
+    /// The pool.
+    pub pool: PoolIndex,
     /// The place of the target in [`crate::pool::Pool::targets`].
     pub target: usize,
     /// The targets that the proxy may try after it, in order; only in a pool of endpoints.

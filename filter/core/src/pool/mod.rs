@@ -9,6 +9,7 @@ pub mod region;
 pub mod response_time;
 pub mod sticky;
 
+use crate::index::PoolIndex;
 use crate::pool::balance::Balance;
 use crate::pool::health::Checks;
 use crate::pool::region::PreferRegion;
@@ -20,7 +21,7 @@ use crate::time::Nanos;
 #[derive(Debug, Default)]
 pub struct Pool {
     /// Its place in [`crate::config::Config::pools`].
-    pub index: usize,
+    pub index: PoolIndex,
     /// Its key in the configuration.
     pub name: Box<str>,
     /// How new requests are spread.
@@ -33,9 +34,9 @@ pub struct Pool {
     pub endpoints: bool,
     /// How the health of the targets is known. Default: not at all, every target is healthy.
     pub health: Checks,
-    /// Pools that are tried in this order where this one has no healthy target, as places in
-    /// [`crate::config::Config::pools`]. Never this one; no pool twice.
-    pub failover: Vec<usize>,
+    /// Pools that are tried in this order where this one has no healthy target. Never this one; no
+    /// pool twice.
+    pub failover: Vec<PoolIndex>,
     /// Which region goes first. None: regions do not matter.
     pub prefer_region: Option<PreferRegion>,
     /// How long a new or recovered target takes to get its full share; 0: at once. Default: 10 s

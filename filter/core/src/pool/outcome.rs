@@ -194,6 +194,7 @@ fn at_address(pool: &Pool, flight: &Flight, address: &[u8], outcome: Option<Outc
 mod tests {
     use super::flag::*;
     use super::*;
+    use crate::index::PoolIndex;
     use crate::pool::{State, Target};
     use crate::time::Nanos;
     #[cfg(target_arch = "wasm32")]
@@ -256,7 +257,7 @@ mod tests {
 
     fn flight(grpc: bool) -> Flight {
         Flight {
-            pool: 0,
+            pool: PoolIndex::new(0),
             target: 3,
             retries: vec![1, 0],
             grpc,

@@ -127,7 +127,7 @@ impl ResponseTimes {
     /// same instant), nothing otherwise. Called on a request's way in. Where shared data fails, a
     /// worker goes by its own samples.
     pub fn exchange(&mut self, store: &mut dyn Store, pool: &Pool, now: Nanos) {
-        let Some(Some(times)) = self.pools.get_mut(pool.index) else {
+        let Some(Some(times)) = self.pools.get_mut(pool.index.get()) else {
             return;
         };
         let age = times.exchanged.and_then(|last| now.checked_sub(last));
@@ -160,7 +160,7 @@ impl ResponseTimes {
 
     /// A target took so long to answer (to the response's headers).
     pub fn sample(&mut self, pool: &Pool, target: usize, took: Nanos, now: Nanos) {
-        let Some(Some(times)) = self.pools.get_mut(pool.index) else {
+        let Some(Some(times)) = self.pools.get_mut(pool.index.get()) else {
             return;
         };
         let Some(time) = times.targets.get_mut(target) else {
@@ -196,7 +196,7 @@ impl ResponseTimes {
     }
 
     fn times(&self, pool: &Pool) -> Option<&Times> {
-        self.pools.get(pool.index)?.as_ref()
+        self.pools.get(pool.index.get())?.as_ref()
     }
 }
 

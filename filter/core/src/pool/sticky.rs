@@ -370,6 +370,7 @@ fn from_base64url(text: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::PoolIndex;
     use crate::pool::balance::{Balance, Hashed};
     use crate::pool::{State, Target};
     use proptest::prelude::*;
@@ -396,7 +397,7 @@ mod tests {
             region: None,
         };
         Pool {
-            index: 0,
+            index: PoolIndex::default(),
             name: name.into(),
             balance: Balance::RoundRobin,
             targets: targets.iter().map(target).collect(),

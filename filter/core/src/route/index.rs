@@ -15,6 +15,7 @@
 use super::path::{PathKind, PathMatch, Segment};
 use super::{AskClient, Found, HostMatch, Route};
 use crate::http::request::Request;
+use crate::index::RouteIndex;
 use crate::siphash::mixed;
 use fnv::FnvHasher;
 use std::collections::HashMap;
@@ -41,7 +42,7 @@ pub struct Index {
 /// block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
-    route: u32,
+    route: RouteIndex,
     block: u32,
 }
 
@@ -101,7 +102,8 @@ impl Index {
     pub fn new(routes: &[Route]) -> Index {
         let mut index = Index::default();
         let mut entries: Vec<(u64, Candidate)> = Vec::new();
-        for (route, Route { blocks, .. }) in (0..).zip(routes) {
+        for (route, Route { blocks, .. }) in routes.iter().enumerate() {
+            let route = RouteIndex::new(route);
             for (block, conditions) in (0..).zip(blocks) {
                 let path = index.path_key(conditions.path.as_ref());
                 let candidate = Candidate { route, block };
@@ -152,8 +154,10 @@ impl Index {
             if tested.replace(*candidate) == Some(*candidate) {
                 continue;
             }
-            let (route, block) = (candidate.route as usize, candidate.block as usize);
-            let conditions = routes.get(route).and_then(|route| route.blocks.get(block));
+            let (route, block) = (candidate.route, candidate.block as usize);
+            let conditions = routes
+                .get(route.get())
+                .and_then(|route| route.blocks.get(block));
             if conditions.is_some_and(|conditions| conditions.matches(request, client)) {
                 return Some(Found { route, block });
             }
@@ -464,7 +468,8 @@ mod tests {
             ]);
             let request = Request::new(&headers);
             let found = index.find(&routes, &request, &mut || None);
-            assert_eq!(found, Some(Found { route: n, block: 0 }));
+            let route = RouteIndex::new(n);
+            assert_eq!(found, Some(Found { route, block: 0 }));
             assert_eq!(index.lists(&request).concat().len(), 1, "{n}");
         }
     }
@@ -505,7 +510,7 @@ mod tests {
                 index
                     .find(&routes, &request, &mut || None)
                     .map(|found| found.route),
-                Some(100)
+                Some(RouteIndex::new(100))
             );
             assert_eq!(index.lists(&request).concat().len(), 1);
         }

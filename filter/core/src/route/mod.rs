@@ -12,6 +12,7 @@ use crate::http::client_ip::Network;
 use crate::http::edit::Edits;
 use crate::http::request::Request;
 use crate::http::respond::Respond;
+use crate::index::RouteIndex;
 use crate::pool::Pool;
 use crate::rate_limit::RateLimit;
 use crate::route::redirect::Redirect;
@@ -108,8 +109,8 @@ pub type AskClient<'a> = dyn FnMut() -> Option<IpAddr> + 'a;
 /// The route that a request takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its place in the list of routes.
-    pub route: usize,
+    /// Which.
+    pub route: RouteIndex,
     /// The first of its blocks that matches.
     pub block: usize,
 }
@@ -292,8 +293,8 @@ impl fmt::Display for HostMatch {
 /// What [`scan`] saw of one route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Looked {
-    /// The route's place in the list.
-    pub route: usize,
+    /// Which route.
+    pub route: RouteIndex,
     /// The first condition that failed, of the block that got furthest: `path: prefix /checkout,
     /// got /cart`. None: it matched.
     pub failed: Option<String>,
@@ -308,6 +309,7 @@ pub fn scan(
 ) -> (Option<Found>, Vec<Looked>) {
     let mut trace = Vec::new();
     for (route, Route { blocks, .. }) in routes.iter().enumerate() {
+        let route = RouteIndex::new(route);
         let mut furthest: Option<(Mismatch, &Block)> = None;
         for (block, conditions) in blocks.iter().enumerate() {
             match conditions.mismatch(request, client) {
@@ -610,7 +612,16 @@ pub(crate) mod tests {
                 times += 1;
                 None
             });
-            assert_eq!((found, times), (Some(Found { route: 1, block: 1 }), asked));
+            assert_eq!(
+                (found, times),
+                (
+                    Some(Found {
+                        route: RouteIndex::new(1),
+                        block: 1
+                    }),
+                    asked
+                )
+            );
         }
     }
 }

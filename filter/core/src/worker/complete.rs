@@ -26,7 +26,7 @@ impl Worker {
         port: &mut dyn Port,
         now: Nanos,
     ) {
-        let Some(pool) = self.config.pools.get(flight.pool) else {
+        let Some(pool) = self.config.pool(flight.pool) else {
             return;
         };
         let checked = pool.health.passive.is_some();

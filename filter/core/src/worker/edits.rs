@@ -13,7 +13,7 @@ pub fn response_edits<'a>(
     plan: &'a ResponsePlan,
     config: &'a Config,
 ) -> impl Iterator<Item = Edit<'a>> {
-    let route = plan.route.and_then(|route| config.routes.get(route));
+    let route = plan.route.and_then(|route| config.route(route));
     let part = route
         .zip(plan.part)
         .and_then(|(route, part)| match &route.action {

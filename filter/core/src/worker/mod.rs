@@ -19,6 +19,7 @@ use crate::http::client_ip::Client;
 use crate::http::key::KeyPart;
 use crate::http::request::Request;
 use crate::http::respond::Answer;
+use crate::index::{PoolIndex, RouteIndex};
 use crate::pool::Target;
 use crate::pool::balance::least::Least;
 use crate::pool::balance::{Balance, Hashed, RoundRobin};
@@ -84,8 +85,8 @@ pub enum Event {
 /// balance by load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// The place of the pool in [`Config::pools`].
-    pub pool: usize,
+    /// The pool.
+    pub pool: PoolIndex,
     /// The place of the target in [`crate::pool::Pool::targets`].
     pub target: usize,
 }
@@ -93,8 +94,8 @@ pub struct Failed {
 /// A request that did not simply go to a healthy target of its pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Strayed {
-    /// The place in [`Config::pools`] of the pool that it was for.
-    pub pool: usize,
+    /// The pool that it was for.
+    pub pool: PoolIndex,
     /// [`Reason::Repin`], [`Reason::Failover`], [`Reason::UseAll`], [`Reason::Unhealthy`] or
     /// [`Reason::NoTarget`].
     pub reason: Reason,
@@ -149,7 +150,7 @@ impl Around<'_> {
 /// The route that a request belongs to.
 #[derive(Clone, Copy)]
 struct Matched<'c> {
-    index: usize,
+    index: RouteIndex,
     route: &'c Route,
     block: &'c Block,
 }
@@ -411,7 +412,7 @@ impl Worker {
         let mut decision = Decision::forward(choice.reason, edits);
         decision.response.part = Some(choice.part);
         if choice.new_cookie {
-            let state = self.pools.get_mut(choice.pool.index);
+            let state = self.pools.get_mut(choice.pool.index.get());
             decision.response.set_cookie = state.and_then(|state| {
                 state
                     .sessions
@@ -434,8 +435,8 @@ impl Worker {
 }
 
 impl<'c> Matched<'c> {
-    fn new(config: &'c Config, index: usize, block: usize) -> Option<Matched<'c>> {
-        let route = config.routes.get(index)?;
+    fn new(config: &'c Config, index: RouteIndex, block: usize) -> Option<Matched<'c>> {
+        let route = config.route(index)?;
         let block = route.blocks.get(block)?;
         Some(Matched {
             index,

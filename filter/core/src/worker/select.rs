@@ -135,7 +135,7 @@ impl Worker {
     }
 
     fn session(&self, pool: &Pool, request: &Request<'_>, now: Nanos) -> Option<Session> {
-        let sessions = &self.pools.get(pool.index)?.sessions;
+        let sessions = &self.pools.get(pool.index.get())?.sessions;
         sessions.find(pool, request.cookies(), now.to_seconds())
     }
 
@@ -153,7 +153,7 @@ impl Worker {
             .pool
             .failover
             .iter()
-            .filter_map(|at| config.pools.get(*at));
+            .filter_map(|other| config.pool(*other));
         let pools = std::iter::once(start.pool).chain(others.map(|pool| &**pool));
         for (place, pool) in pools.enumerate() {
             self.health.refresh(around.port, pool, around.now);
@@ -203,7 +203,7 @@ impl Worker {
                 new_cookie: session.renew,
             });
         }
-        let state = self.pools.get_mut(pool.index)?;
+        let state = self.pools.get_mut(pool.index.get())?;
         let near = state.regions.nearest(pool, request, &usable)?;
         let usable = |target: usize| usable(target) && near.has(target);
 
@@ -272,7 +272,7 @@ impl Worker {
         now: Nanos,
         roll: u64,
     ) -> Vec<usize> {
-        let Some(state) = self.pools.get(pool.index).filter(|_| pool.endpoints) else {
+        let Some(state) = self.pools.get(pool.index.get()).filter(|_| pool.endpoints) else {
             return Vec::new();
         };
         let others = |other: usize| other != target && among.has(&self.health, pool, other, now);

@@ -750,7 +750,7 @@ fn a_hashed_key_has_one_home_in_each_region() {
 fn eject(asked: &mut Asked, target: usize) {
     for _ in 0..3 {
         let flight = Flight {
-            pool: 0,
+            pool: PoolIndex::new(0),
             target,
             retries: Vec::new(),
             grpc: false,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::index::PoolIndex;
 use crate::pool::{State, Target};
 use proptest::prelude::*;
 #[cfg(target_arch = "wasm32")]
@@ -14,7 +15,7 @@ fn pool(weights: &[u32]) -> Pool {
         region: None,
     };
     Pool {
-        index: 0,
+        index: PoolIndex::default(),
         name: "pool".into(),
         balance: Balance::RoundRobin,
         targets: weights.iter().enumerate().map(target).collect(),

@@ -43,6 +43,7 @@
 //! reloads do not make a record grow.
 
 use crate::entropy::WorkerId;
+use crate::index::PoolIndex;
 use crate::pool::Pool;
 use crate::port::{Gauge, Port};
 use crate::shared::{Decision, Memory};
@@ -120,8 +121,8 @@ pub enum Outcome {
 /// A probe to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// The place of the pool in [`Config::pools`].
-    pub pool: usize,
+    /// The pool.
+    pub pool: PoolIndex,
     /// The place of the target in [`Pool::targets`].
     pub target: usize,
     /// When it was sent: of several probes of a target only the last one counts.
@@ -132,8 +133,8 @@ pub struct Probe {
 /// happened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The place of the pool in [`Config::pools`].
-    pub pool: usize,
+    /// The pool.
+    pub pool: PoolIndex,
     /// The place of the target in [`Pool::targets`].
     pub target: usize,
     /// What happened.
@@ -452,7 +453,7 @@ impl Health {
     /// only if another worker has changed it, or where the proxy has no gauges if the last look is
     /// [`LOOK`] ago.
     pub fn refresh(&mut self, port: &mut dyn Port, pool: &Pool, now: Nanos) {
-        let Some(Some(known)) = self.pools.get_mut(pool.index) else {
+        let Some(Some(known)) = self.pools.get_mut(pool.index.get()) else {
             return;
         };
         let first = known.looked.is_none();
@@ -564,7 +565,7 @@ impl Health {
                 continue;
             };
             self.look_after_lease(port, pool, active, now);
-            let Some(Some(known)) = self.pools.get_mut(pool.index) else {
+            let Some(Some(known)) = self.pools.get_mut(pool.index.get()) else {
                 continue;
             };
             let mut lost = Vec::new();
@@ -610,11 +611,11 @@ impl Health {
         status: Option<u16>,
         now: Nanos,
     ) {
-        let Some(pool) = pools.get(probe.pool) else {
+        let Some(pool) = pools.get(probe.pool.get()) else {
             return;
         };
         let (Some(active), Some(Some(known))) =
-            (&pool.health.active, self.pools.get_mut(probe.pool))
+            (&pool.health.active, self.pools.get_mut(probe.pool.get()))
         else {
             return;
         };
@@ -639,7 +640,7 @@ impl Health {
     }
 
     fn known(&self, pool: &Pool) -> Option<&Known> {
-        self.pools.get(pool.index)?.as_ref()
+        self.pools.get(pool.index.get())?.as_ref()
     }
 
     /// The answer to a probe, which is written only if it changes something, by what is known here.
@@ -673,7 +674,7 @@ impl Health {
         now: Nanos,
         act: &mut dyn FnMut(&mut Entry, &[Entry]) -> Option<Option<Change>>,
     ) -> Option<Event> {
-        let known = self.pools.get_mut(pool.index)?.as_mut()?;
+        let known = self.pools.get_mut(pool.index.get())?.as_mut()?;
         let id = known.entries.get(target)?.id;
         let Known { key, own, .. } = &*known;
         let changed = self.memory.update(port, key, &mut |bytes| {
@@ -717,7 +718,7 @@ impl Health {
 
     /// Renews the lease of a pool's probes, or takes it where nobody has it.
     fn look_after_lease(&mut self, port: &mut dyn Port, pool: &Pool, active: &Active, now: Nanos) {
-        let Some(Some(known)) = self.pools.get_mut(pool.index) else {
+        let Some(Some(known)) = self.pools.get_mut(pool.index.get()) else {
             return;
         };
         let longest = active.interval * LEASE_PERCENT / 100;

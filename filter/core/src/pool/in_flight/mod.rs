@@ -76,6 +76,7 @@
 //! have 8 bytes.
 
 use crate::entropy::WorkerId;
+use crate::index::PoolIndex;
 use crate::pool::{Pool, Target};
 use crate::port::{Expected, Gauge, Port};
 use crate::shared::{Decision, Failed, Memory};
@@ -330,7 +331,7 @@ impl Handle {
 /// A target that was counted for.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    pool: u32,
+    pool: PoolIndex,
     target: u32,
     gauge: Option<Gauge>,
     /// The number of its newest penalty.
@@ -433,7 +434,7 @@ impl InFlight {
         self.keep_up(port, now);
         let place = self
             .places
-            .get(pool.index)
+            .get(pool.index.get())
             .and_then(|places| places.get(target));
         let Some(entry) = place.and_then(|place| place.entry) else {
             return;
@@ -492,7 +493,7 @@ impl InFlight {
 
     /// The place of a target, with its gauge asked for.
     fn place(&mut self, port: &mut dyn Port, pool: &Pool, target: usize) -> Option<&mut Place> {
-        let places = self.places.get_mut(pool.index)?;
+        let places = self.places.get_mut(pool.index.get())?;
         if places.is_empty() {
             places.resize(pool.targets.len(), Place::default());
         }
@@ -514,7 +515,7 @@ impl InFlight {
         let gauge = place.gauge.gauge();
         place.entry = Some(next as u32);
         self.entries.push(Entry {
-            pool: pool.index as u32,
+            pool: pool.index,
             target: target as u32,
             gauge,
             penalty: u64::MAX,
@@ -550,7 +551,7 @@ impl InFlight {
     fn names(&self, part: usize, nonce: Nonce) -> Vec<u8> {
         let mut record = nonce.bytes().to_vec();
         for entry in self.entries.iter().skip(part * PART).take(PART) {
-            let pool = self.pools.get(entry.pool as usize);
+            let pool = self.pools.get(entry.pool.get());
             let target =
                 pool.and_then(|pool| Some((pool, pool.targets.get(entry.target as usize)?)));
             let name = target
