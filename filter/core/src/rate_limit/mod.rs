@@ -41,6 +41,8 @@
 use crate::http::key::KeyPart;
 use crate::http::request::Request;
 use crate::port::Store;
+use crate::shared::keys::{self, BucketsKey};
+use crate::shared::record::{Entry, FieldReader, FieldWriter, decode};
 use crate::shared::{Decision, Failed, Memory};
 use crate::siphash::{Seed, SipWriter};
 use crate::time::Nanos;
@@ -102,9 +104,6 @@ const CLOCK_STEP: Nanos = Nanos::SECOND;
 /// records to even out.
 const SLOTS: u64 = 64;
 
-/// Overflow buckets lie in this many records. More limits than that share records, never buckets.
-const OVERFLOW_RECORDS: u64 = 64;
-
 /// How often a charge to an overflow bucket is tried; each try is two writes that may have to be
 /// repeated themselves.
 const OVERFLOW_ATTEMPTS: u32 = 4;
@@ -122,9 +121,6 @@ struct Bucket {
     id: u64,
     full: Instant,
 }
-
-/// The size of a [`Bucket`] in a record: id, nanoseconds, fraction, all little-endian.
-const BUCKET: usize = 20;
 
 /// A record as it lies in shared data: the latest time it has seen, 8 bytes little-endian, then
 /// buckets in no order. It is changed in place: of up to 64 buckets a request changes one.
@@ -147,45 +143,39 @@ impl Record {
         let bytes = bytes
             .filter(|bytes| bytes.len() >= TIME)
             .unwrap_or(&[0; TIME]);
-        let whole = bytes.len() - (bytes.len() - TIME) % BUCKET;
+        let whole = bytes.len() - (bytes.len() - TIME) % Bucket::SIZE;
         // One more, because most changes of a young record add one.
-        let mut own = Vec::with_capacity(whole + BUCKET);
+        let mut own = Vec::with_capacity(whole + Bucket::SIZE);
         own.extend(bytes.get(..whole).unwrap_or_default());
         let mut record = Record {
             now,
             bytes: own,
             moved: false,
         };
-        let latest = bytes.first_chunk().map_or(Nanos::ZERO, |latest| {
-            Nanos::new(u64::from_le_bytes(*latest))
-        });
+        let latest = FieldReader::new(bytes).nanos().unwrap_or_default();
         match latest.checked_sub(now) {
             None => {}
             Some(behind) if behind <= CLOCK_STEP => record.now = latest,
             Some(behind) => {
                 record.moved = true;
                 for place in record.places() {
-                    let mut bucket = Bucket::read(place);
-                    bucket.full.ns -= behind;
-                    *place = bucket.bytes();
+                    if let Some(mut bucket) = Bucket::read(&mut FieldReader::new(place)) {
+                        bucket.full.ns -= behind;
+                        bucket.write(&mut FieldWriter::new(place));
+                    }
                 }
             }
         }
         record
     }
 
-    fn places(&mut self) -> &mut [[u8; BUCKET]] {
-        let (places, _) = self
-            .bytes
-            .get_mut(TIME..)
-            .unwrap_or_default()
-            .as_chunks_mut();
-        places
+    fn places(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        let places = self.bytes.get_mut(TIME..).unwrap_or_default();
+        places.chunks_exact_mut(Bucket::SIZE)
     }
 
     fn buckets(&self) -> impl Iterator<Item = Bucket> {
-        let (buckets, _) = self.bytes.get(TIME..).unwrap_or_default().as_chunks();
-        buckets.iter().map(Bucket::read)
+        decode(self.bytes.get(TIME..).unwrap_or_default())
     }
 
     fn find(&self, id: u64) -> Option<Instant> {
@@ -208,16 +198,17 @@ impl Record {
             let mut buckets = self.buckets();
             buckets.position(|bucket| bucket.is_mark() == new.is_mark() && bucket.is_idle(now))
         });
-        match place.and_then(|place| self.places().get_mut(place)) {
-            Some(place) => *place = new.bytes(),
-            None => self.bytes.extend(new.bytes()),
+        let place = place.unwrap_or_else(|| {
+            self.bytes.resize(self.bytes.len() + Bucket::SIZE, 0);
+            self.places().count() - 1
+        });
+        if let Some(place) = self.places().nth(place) {
+            new.write(&mut FieldWriter::new(place));
         }
     }
 
     fn write<T>(mut self, result: T) -> Decision<T> {
-        if let Some(time) = self.bytes.first_chunk_mut() {
-            *time = self.now.get().to_le_bytes();
-        }
+        FieldWriter::new(&mut self.bytes).nanos(self.now);
         Decision::Write(self.bytes, result)
     }
 
@@ -229,45 +220,27 @@ impl Record {
     }
 }
 
-impl Bucket {
-    fn read(bytes: &[u8; BUCKET]) -> Bucket {
-        let [
-            n0,
-            n1,
-            n2,
-            n3,
-            n4,
-            n5,
-            n6,
-            n7,
-            t0,
-            t1,
-            t2,
-            t3,
-            t4,
-            t5,
-            t6,
-            t7,
-            part @ ..,
-        ] = *bytes;
-        Bucket {
-            id: u64::from_le_bytes([n0, n1, n2, n3, n4, n5, n6, n7]),
+impl Entry for Bucket {
+    const SIZE: usize = 20;
+
+    fn read(fields: &mut FieldReader<'_>) -> Option<Bucket> {
+        Some(Bucket {
+            id: fields.u64()?,
             full: Instant {
-                ns: Nanos::new(u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7])),
-                part: u32::from_le_bytes(part),
+                ns: fields.nanos()?,
+                part: fields.u32()?,
             },
-        }
+        })
     }
 
-    fn bytes(&self) -> [u8; BUCKET] {
-        let [n0, n1, n2, n3, n4, n5, n6, n7] = self.id.to_le_bytes();
-        let [t0, t1, t2, t3, t4, t5, t6, t7] = self.full.ns.get().to_le_bytes();
-        let [p0, p1, p2, p3] = self.full.part.to_le_bytes();
-        [
-            n0, n1, n2, n3, n4, n5, n6, n7, t0, t1, t2, t3, t4, t5, t6, t7, p0, p1, p2, p3,
-        ]
+    fn write(&self, fields: &mut FieldWriter<'_>) {
+        fields.u64(self.id);
+        fields.nanos(self.full.ns);
+        fields.u32(self.full.part);
     }
+}
 
+impl Bucket {
     fn is_mark(&self) -> bool {
         self.id & 1 == 1
     }
@@ -415,19 +388,10 @@ enum Answer {
 
 /// What has to be known to give a charge back.
 struct Charge {
-    key: Key,
+    key: BucketsKey,
     id: u64,
     /// When the bucket will be full again.
     full: Nanos,
-}
-
-/// The key of a record: `pm1/`, what it holds, and its number.
-type Key = [u8; 12];
-
-fn key(kind: &[u8; 4], number: u64) -> Key {
-    let [a, b, c, d] = *kind;
-    let [.., w, x, y, z] = number.to_be_bytes();
-    [b'p', b'm', b'1', b'/', a, b, c, d, w, x, y, z]
 }
 
 impl Record {
@@ -435,7 +399,7 @@ impl Record {
     fn ask(
         mut self,
         limit: &RateLimit,
-        key: Key,
+        key: BucketsKey,
         id: u64,
         full: Instant,
         mode: Mode,
@@ -594,7 +558,7 @@ impl RateLimits {
         // Every slot is as likely, so a last record with fewer slots gets fewer clients.
         let number = ((u128::from(claim.id) * u128::from(slots)) >> 64) as u64 / SLOTS;
         let capacity = (slots - number * SLOTS).min(SLOTS);
-        let key = key(b"slot", number);
+        let key = keys::buckets(number);
         let (seed, now, limit) = (self.seed, moment.now, claim.limit);
         self.memory.update(moment.store, &key, &mut |bytes| {
             let mut record = Record::read(bytes, now);
@@ -629,7 +593,7 @@ impl RateLimits {
     ) -> Result<Answer, Failed> {
         let limit = claim.limit;
         let id = limit.hash(self.seed).finish() | 1;
-        let key = key(b"over", (id >> 1) % OVERFLOW_RECORDS);
+        let key = keys::overflow_bucket(id >> 1);
         let mut marked = Instant::default();
         for _ in 0..OVERFLOW_ATTEMPTS {
             // Only looks, as long as what the bucket will be is later than the mark.

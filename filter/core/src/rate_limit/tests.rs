@@ -1,6 +1,7 @@
 use super::*;
 use crate::http::request::Headers;
 use crate::port::{Expected, SetFailed, StoreFailed, Version};
+use crate::shared::record::tests::assert_layout;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::shared::tests::interleaved;
 use crate::shared::tests::{Dice, Map};
@@ -439,7 +440,7 @@ fn a_million_clients_leave_the_store_small() {
     // 16 records of slots and one of overflow buckets; in each the slots, and a mark.
     assert_eq!(store.values.len(), 17);
     assert!(
-        bytes < 1000 * BUCKET + 17 * (12 + 8 + BUCKET) + BUCKET,
+        bytes < 1000 * Bucket::SIZE + 17 * (12 + 8 + Bucket::SIZE) + Bucket::SIZE,
         "{bytes}"
     );
 }
@@ -631,9 +632,26 @@ fn bytes_that_are_no_record_are_an_empty_one() {
     let limit = limit(1, SECOND, 2);
     for junk in [&b""[..], b"x", &[255; 7], &[0; 8], &[0; 27]] {
         let (mut worker, mut store) = (Worker::new(1), Map::default());
-        store.set(&key(b"slot", 0), junk, Expected::Absent).unwrap();
+        store
+            .set(&keys::buckets(0), junk, Expected::Absent)
+            .unwrap();
         assert_eq!(worker.flood(&limit, &mut store, 1, NOW), 2, "{junk:?}");
     }
+}
+
+#[test]
+fn buckets_are_these_bytes() {
+    let bucket = Bucket {
+        id: 0x0102_0304_0506_0708,
+        full: Instant {
+            ns: Nanos::new(0x1112_1314_1516_1718),
+            part: 0x2122_2324,
+        },
+    };
+    assert_layout(
+        bucket,
+        b"\x08\x07\x06\x05\x04\x03\x02\x01\x18\x17\x16\x15\x14\x13\x12\x11\x24\x23\x22\x21",
+    );
 }
 
 /// A store that fails, or that others always write first.

@@ -19,6 +19,9 @@
 //! A decision not to write has no version to be checked by. It is only final on a value that was
 //! read.
 
+pub mod keys;
+pub mod record;
+
 use crate::port::{Expected, SetFailed, Store, StoreFailed, Version};
 use crate::siphash::Seed;
 
@@ -224,15 +227,12 @@ impl Memory {
     }
 }
 
-/// Where the seed stands.
-const SEED: &[u8] = b"pm1/seed";
-
 /// The secret that all workers of the proxy share, and that outlives reloads: `fresh`, which has to
 /// be random, if nobody had one before.
 pub fn seed(store: &mut dyn Store, fresh: Seed) -> Result<Seed, Failed> {
     Memory::default().update(
         store,
-        SEED,
+        keys::SEED,
         &mut |current| match current.map(Seed::try_from) {
             Some(Ok(seed)) => Decision::Leave(seed),
             _ => Decision::Write(fresh.to_vec(), fresh),

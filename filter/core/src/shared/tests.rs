@@ -402,7 +402,7 @@ fn all_workers_get_the_same_seed_and_keep_it() {
     }
     // What is no seed, such as the rest of a value that was removed, is replaced.
     let mut map = Map::default();
-    map.set(SEED, b"", Expected::Absent).unwrap();
+    map.set(keys::SEED, b"", Expected::Absent).unwrap();
     assert_eq!(seed(&mut map, [5; 16]), Ok([5; 16]));
     assert_eq!(seed(&mut map, [6; 16]), Ok([5; 16]));
 }

@@ -1,0 +1,126 @@
+//! Every key of shared data. Numbers in keys are big-endian, numbers in records little-endian.
+//!
+//! `pm1` stands for the layout of the records: workers of two versions share them during a hot
+//! restart, so a record with another layout needs another key.
+//!
+//! | key | numbers | what the record holds | who writes it |
+//! |---|---|---|---|
+//! | `pm1/seed` | | the secret of all hashes that clients must not predict, 16 bytes | the first worker, by compare-and-swap |
+//! | `pm1/slot` | record, 4 bytes | [rate limits](crate::rate_limit): the latest time that the record has seen, then up to 64 buckets of clients and the marks of limits | any worker that charges a client, by compare-and-swap |
+//! | `pm1/over` | record, 4 bytes | rate limits: the same time, then overflow buckets, one for each limit | any worker that charges a client without a slot, by compare-and-swap |
+//! | `pm1/hold` | | [requests in flight](crate::pool::in_flight): the table of worker slots | any worker, by compare-and-swap |
+//! | `pm1/ledg` | slot, 2 bytes; part, 4 bytes | requests in flight: what one worker has added to each gauge | the worker that holds the slot, without a check |
+//! | `pm1/name` | slot, 2 bytes; part, 4 bytes | requests in flight: the names of these gauges | the worker that holds the slot, without a check |
+//! | `pm1/took` | slot, 2 bytes; 4 zero bytes | requests in flight: what was subtracted from the gauges when the slot's worker expired | the worker that freed the slot, without a check |
+//! | `pm1/health/` | record, 2 bytes | [health](crate::pool::health): the states of a pool's targets, and the lease of the worker that probes them | any worker that changes a state, by compare-and-swap |
+//! | `pm1/time/` | record, 2 bytes | [response times](crate::pool::response_time): the average of each target of a pool | any worker with new samples, by compare-and-swap |
+//!
+//! Shared data knows no delete, so the number of keys is bounded: whatever configurations define
+//! and clients send, a record is one of a fixed number. Names that hash to the same number share a
+//! record; each entry in it carries an id of its own.
+
+/// The secret seed.
+pub const SEED: &[u8] = b"pm1/seed";
+
+/// The table of worker slots.
+pub const WORKER_SLOTS: &[u8] = b"pm1/hold";
+
+/// Health has this many records, and response times as many. Pools whose names hash to the same
+/// number share a record.
+const POOL_RECORDS: u64 = 1024;
+
+/// Overflow buckets lie in this many records. More limits than that share records, never buckets.
+const OVERFLOW_RECORDS: u64 = 64;
+
+/// The key of a record of rate limits.
+pub type BucketsKey = [u8; 12];
+
+/// The clients' buckets of this number, below 2³².
+pub fn buckets(number: u64) -> BucketsKey {
+    key(b"pm1/slot", &(number as u32).to_be_bytes())
+}
+
+/// The overflow bucket of a limit with this hash.
+pub fn overflow_bucket(limit: u64) -> BucketsKey {
+    let number = (limit % OVERFLOW_RECORDS) as u32;
+    key(b"pm1/over", &number.to_be_bytes())
+}
+
+/// The key of a record that belongs to a worker slot.
+pub type SlotKey = [u8; 14];
+
+/// A part of what the worker in this slot has added to the gauges.
+pub fn ledger(slot: u16, part: u32) -> SlotKey {
+    slot_key(b"pm1/ledg", slot, part)
+}
+
+/// The names of the gauges in this part of the ledger.
+pub fn gauge_names(slot: u16, part: u32) -> SlotKey {
+    slot_key(b"pm1/name", slot, part)
+}
+
+/// What was subtracted from the gauges for the expired worker in this slot.
+pub fn reclaimed_counts(slot: u16) -> SlotKey {
+    slot_key(b"pm1/took", slot, 0)
+}
+
+/// The health of the targets of a pool whose name has this hash.
+pub fn pool_health(pool: u64) -> [u8; 13] {
+    key(b"pm1/health/", &pool_record(pool))
+}
+
+/// The response times of the targets of a pool whose name has this hash.
+pub fn response_times(pool: u64) -> [u8; 11] {
+    key(b"pm1/time/", &pool_record(pool))
+}
+
+fn pool_record(pool: u64) -> [u8; 2] {
+    ((pool % POOL_RECORDS) as u16).to_be_bytes()
+}
+
+fn slot_key(kind: &[u8; 8], slot: u16, part: u32) -> SlotKey {
+    let numbers = u64::from(slot) << 32 | u64::from(part);
+    let [_, _, numbers @ ..] = numbers.to_be_bytes();
+    key(kind, &numbers)
+}
+
+/// `N` is the length of both together.
+fn key<const N: usize>(kind: &[u8], numbers: &[u8]) -> [u8; N] {
+    let mut key = [0; N];
+    for (place, byte) in key.iter_mut().zip(kind.iter().chain(numbers)) {
+        *place = *byte;
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    /// Workers of two versions share these during a hot restart.
+    #[test]
+    fn keys_are_these_bytes() {
+        let keys: [(&[u8], &[u8]); 9] = [
+            (SEED, b"pm1/seed"),
+            (WORKER_SLOTS, b"pm1/hold"),
+            (&buckets(0x0102_0304), b"pm1/slot\x01\x02\x03\x04"),
+            (&overflow_bucket(64 + 5), b"pm1/over\0\0\0\x05"),
+            (
+                &ledger(0x0102, 0x0304_0506),
+                b"pm1/ledg\x01\x02\x03\x04\x05\x06",
+            ),
+            (&gauge_names(0xffff, 1), b"pm1/name\xff\xff\0\0\0\x01"),
+            (&reclaimed_counts(0x0102), b"pm1/took\x01\x02\0\0\0\0"),
+            (&pool_health(1024 + 0x0102), b"pm1/health/\x01\x02"),
+            (&response_times(1024 + 0x0102), b"pm1/time/\x01\x02"),
+        ];
+        for (key, bytes) in keys {
+            assert_eq!(
+                key.escape_ascii().to_string(),
+                bytes.escape_ascii().to_string()
+            );
+        }
+    }
+}
