@@ -415,6 +415,35 @@ mod tests {
         assert_eq!(times.of(&alien.pools[0], 0, NOW), None);
     }
 
+    /// Workers of two releases share records during a hot restart, so the bytes of the first one
+    /// stay.
+    #[test]
+    fn a_record_is_what_it_was_in_the_first_release() {
+        let config = config("p", &["a", "b", "c"]);
+        let pool = &*config.pools[0];
+        let mut store = Map::default();
+        let mut times = ResponseTimes::new(&config.pools);
+        times.sample(pool, 2, 7 * MILLISECOND, NOW);
+        times.sample(pool, 0, 10 * MILLISECOND, NOW);
+        times.exchange(&mut store, pool, NOW);
+        times.sample(pool, 0, 20 * MILLISECOND, NOW + EXCHANGE);
+        times.exchange(&mut store, pool, NOW + EXCHANGE);
+        let (key, (record, _)) = store.values.iter().next().unwrap();
+        assert_eq!(key, b"pm1/time/\0o");
+        let hex =
+            |entry: &[u8]| -> String { entry.iter().map(|byte| format!("{byte:02x}")).collect() };
+        let entries: Vec<String> = record.chunks(ENTRY).map(hex).collect();
+        assert_eq!(
+            entries,
+            [
+                // `c`.
+                "0c9fa8c59ee8c294d75899000000000080f0ae9676e2fa18",
+                // `a`.
+                "5b902fef5b93a166c0cf6a00000000000000b49376e2fa18",
+            ]
+        );
+    }
+
     #[test]
     fn clock_set_back_stops_nothing() {
         let config = config("p", &["a"]);

@@ -414,6 +414,52 @@ fn a_thousand_reloads_grow_no_record() {
     }
 }
 
+/// Workers of two releases share records during a hot restart, so the bytes of the first one stay.
+#[test]
+fn a_record_is_what_it_was_in_the_first_release() {
+    let mut map = Map::default();
+    let mut worker = Worker::loaded_at(
+        Seconds::new(0x6b49_d200),
+        &config(&both(), &["a", "b"]),
+        0x0123_4567,
+    );
+    worker.tick(&mut map, NOW, &|_| Some(200));
+    (0..3).for_each(|_| worker.fails(&mut map, 0, NOW));
+    worker.fails(&mut map, 1, NOW + SECOND);
+    let mut now = NOW;
+    for _ in 0..12 {
+        now += SECOND / 2;
+        worker.tick(&mut map, now, &|target| (target == 0).then_some(200));
+    }
+    let mut later = Worker::loaded_at(
+        Seconds::new(0x6b49_d201),
+        &config(&both(), &["b", "new"]),
+        1,
+    );
+    later.healthy(&mut map, 0, now);
+    let (key, (record, _)) = map.values.iter().next().unwrap();
+    assert_eq!(key, b"pm1/health/\x03B");
+    let hex = |entry: &[u8]| -> String { entry.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let entries: Vec<String> = record.chunks(ENTRY).map(hex).collect();
+    assert_eq!(
+        entries,
+        [
+            // `a`, ejected by requests and brought back by probes.
+            "8421321030f4892300281f8277e2fa1800281f8277e2fa180000000000000000\
+             0000000001000000020000000000000000000000",
+            // `b`, with a failure of a request, and ejected by probes.
+            "592ded7e5833fa4600f2b9bd77e2fa1800000000000000000000000000000000\
+             0100000000000000000000000300000001000000",
+            // The lease.
+            "ce5d443d101af5d100bc54f977e2fa186745230100d2496b001a25ac78e2fa18\
+             0000000000000000000000000000000000000000",
+            // `new`, in its slow start.
+            "d3980f867d6b6c6c00bc54f977e2fa1800bc54f977e2fa180000000000000000\
+             0000000000000000000000000000000000000000",
+        ]
+    );
+}
+
 #[test]
 fn any_bytes_are_a_record() {
     let mut dice = Dice(7 << 20);
