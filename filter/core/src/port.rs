@@ -49,8 +49,8 @@ pub struct StoreFailed;
 /// Why a write did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetFailed {
-    /// Somebody else wrote first: read again, decide again.
-    Outrun,
+    /// The key has another version than was expected: another worker wrote first.
+    CasMismatch,
     /// The host refused the call.
     Store,
 }

@@ -233,7 +233,7 @@ impl Store for Surroundings {
 
     fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
         host::set_shared_data(key, value, expected).map_err(|status| match status {
-            Status::CAS_MISMATCH => SetFailed::Outrun,
+            Status::CAS_MISMATCH => SetFailed::CasMismatch,
             _ => SetFailed::Store,
         })
     }

@@ -201,7 +201,7 @@ impl Store for Surroundings<'_> {
         self.shared
             .data
             .set(key, value, cas)
-            .map_err(|_| SetFailed::Outrun)
+            .map_err(|_| SetFailed::CasMismatch)
     }
 }
 

@@ -29,8 +29,8 @@ impl Store for Surroundings {
 
     fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
         match (self.values.get(key), expected) {
-            (Some(_), Expected::Absent) => return Err(SetFailed::Outrun),
-            (Some((_, current)), Expected::Version(version)) if *current != version => return Err(SetFailed::Outrun),
+            (Some(_), Expected::Absent) => return Err(SetFailed::CasMismatch),
+            (Some((_, current)), Expected::Version(version)) if *current != version => return Err(SetFailed::CasMismatch),
             _ => {}
         }
         self.newest = self.newest.checked_add(1).unwrap_or(1);

@@ -25,7 +25,7 @@
 use crate::pool::Pool;
 use crate::pool::balance::Balance;
 use crate::port::Store;
-use crate::shared::{Decision, Memory};
+use crate::shared::{RecordCache, Update};
 use crate::siphash::SipWriter;
 use crate::time::Nanos;
 use std::rc::Rc;
@@ -85,7 +85,7 @@ impl Entry {
 /// What one worker knows of response times.
 #[derive(Debug)]
 pub struct ResponseTimes {
-    memory: Memory,
+    cache: RecordCache,
     /// For each pool; empty where response times do not matter.
     pools: Vec<Option<Times>>,
 }
@@ -117,7 +117,7 @@ impl ResponseTimes {
         let times =
             |pool: &Pool| (pool.balance == Balance::LeastResponseTime).then(|| Times::new(pool));
         ResponseTimes {
-            memory: Memory::default(),
+            cache: RecordCache::default(),
             pools: pools.iter().map(|pool| times(pool)).collect(),
         }
     }
@@ -136,11 +136,11 @@ impl ResponseTimes {
         }
         times.exchanged = Some(now);
         let key = times.key.clone();
-        let shared = self.memory.update(store, &key, &mut |bytes| {
+        let shared = self.cache.update(store, &key, &mut |bytes| {
             let (chunks, _) = bytes.unwrap_or_default().as_chunks();
             let entries: Vec<Entry> = chunks.iter().map(Entry::read).collect();
             match times.moved(&entries, now) {
-                None => Decision::Leave(entries),
+                None => Update::Keep(entries),
                 Some(entries) => {
                     let mut bytes = Vec::with_capacity(ENTRY * entries.len());
                     for entry in &entries {
@@ -148,7 +148,7 @@ impl ResponseTimes {
                             bytes.extend_from_slice(&word.to_le_bytes());
                         }
                     }
-                    Decision::Write(bytes, entries)
+                    Update::Write(bytes, entries)
                 }
             }
         });

@@ -43,7 +43,7 @@ use crate::http::request::Request;
 use crate::port::Store;
 use crate::shared::keys::{self, BucketsKey};
 use crate::shared::record::{Entry, FieldReader, FieldWriter, decode};
-use crate::shared::{Decision, Failed, Memory};
+use crate::shared::{RecordCache, Update, UpdateError};
 use crate::siphash::{Seed, SipWriter};
 use crate::time::Nanos;
 use std::net::IpAddr;
@@ -207,15 +207,15 @@ impl Record {
         }
     }
 
-    fn write<T>(mut self, result: T) -> Decision<T> {
+    fn write<T>(mut self, result: T) -> Update<T> {
         FieldWriter::new(&mut self.bytes).nanos(self.now);
-        Decision::Write(self.bytes, result)
+        Update::Write(self.bytes, result)
     }
 
-    fn leave<T>(self, result: T) -> Decision<T> {
+    fn leave<T>(self, result: T) -> Update<T> {
         match self.moved {
             true => self.write(result),
-            false => Decision::Leave(result),
+            false => Update::Keep(result),
         }
     }
 }
@@ -332,7 +332,7 @@ impl Instant {
 pub struct RateLimits {
     table: Table,
     seed: Seed,
-    memory: Memory,
+    cache: RecordCache,
 }
 
 /// What one request asks of one limit.
@@ -403,7 +403,7 @@ impl Record {
         id: u64,
         full: Instant,
         mode: Mode,
-    ) -> Decision<Answer> {
+    ) -> Update<Answer> {
         match limit.admit(full, self.now) {
             Err(until) => self.leave(Answer::Refused(until)),
             Ok(full) => {
@@ -413,7 +413,7 @@ impl Record {
                     full: full.ns,
                 });
                 if let Mode::Look = mode {
-                    return Decision::Glance(charge);
+                    return Update::KeepStale(charge);
                 }
                 self.put(Bucket { id, full });
                 self.write(charge)
@@ -429,7 +429,7 @@ impl RateLimits {
         RateLimits {
             table,
             seed,
-            memory: Memory::default(),
+            cache: RecordCache::default(),
         }
     }
 
@@ -461,7 +461,7 @@ impl RateLimits {
     ) -> Verdict {
         let mut moment = Moment { store, now, events };
         let verdict = self.decide(claims, &mut moment);
-        events.extend((0..self.memory.take_outrun()).map(|_| Event::Retry));
+        events.extend((0..self.cache.take_cas_mismatches()).map(|_| Event::Retry));
         verdict
     }
 
@@ -529,12 +529,12 @@ impl RateLimits {
         }
         let (event, until) = match answer {
             Ok(Answer::Admitted(charge)) => return Ok(Some(charge)),
-            Err(Failed::Store) => {
+            Err(UpdateError::Store) => {
                 moment.events.push(Event::StoreFailed);
                 return Ok(None);
             }
             // When it would be admitted is not known, but soon.
-            Ok(Answer::NoRoom(_)) | Err(Failed::Contended) => {
+            Ok(Answer::NoRoom(_)) | Err(UpdateError::Contended) => {
                 (Event::Contended(index), Nanos::ZERO)
             }
             Ok(Answer::Refused(until)) if claim.limit.shadow => (Event::Shadow(index), until),
@@ -553,14 +553,14 @@ impl RateLimits {
         claim: &Claim<'_>,
         mode: Mode,
         moment: &mut Moment<'_>,
-    ) -> Result<Answer, Failed> {
+    ) -> Result<Answer, UpdateError> {
         let slots = u64::from(self.table.max_keys);
         // Every slot is as likely, so a last record with fewer slots gets fewer clients.
         let number = ((u128::from(claim.id) * u128::from(slots)) >> 64) as u64 / SLOTS;
         let capacity = (slots - number * SLOTS).min(SLOTS);
         let key = keys::buckets(number);
         let (seed, now, limit) = (self.seed, moment.now, claim.limit);
-        self.memory.update(moment.store, &key, &mut |bytes| {
+        self.cache.update(moment.store, &key, &mut |bytes| {
             let mut record = Record::read(bytes, now);
             if let Some(full) = record.find(claim.id) {
                 return record.ask(limit, key, claim.id, full, mode);
@@ -590,7 +590,7 @@ impl RateLimits {
         mode: Mode,
         mut now: Nanos,
         moment: &mut Moment<'_>,
-    ) -> Result<Answer, Failed> {
+    ) -> Result<Answer, UpdateError> {
         let limit = claim.limit;
         let id = limit.hash(self.seed).finish() | 1;
         let key = keys::overflow_bucket(id >> 1);
@@ -598,7 +598,7 @@ impl RateLimits {
         for _ in 0..OVERFLOW_ATTEMPTS {
             // Only looks, as long as what the bucket will be is later than the mark.
             let mut next = marked;
-            let answer = self.memory.update(moment.store, &key, &mut |bytes| {
+            let answer = self.cache.update(moment.store, &key, &mut |bytes| {
                 let record = Record::read(bytes, now);
                 let full = record.find(id).unwrap_or_default();
                 next = limit.admit(full, record.now).unwrap_or(marked);
@@ -619,14 +619,14 @@ impl RateLimits {
                 answer => return Ok(answer),
             }
         }
-        Err(Failed::Contended)
+        Err(UpdateError::Contended)
     }
 
     /// Takes a charge back, unless the bucket refilled that much by itself since: then there is
     /// nothing to give back, and doing so would admit one request too many.
     fn give_back(&mut self, claim: &Claim<'_>, charge: &Charge, moment: &mut Moment<'_>) {
         let now = moment.now;
-        let result = self.memory.update(moment.store, &charge.key, &mut |bytes| {
+        let result = self.cache.update(moment.store, &charge.key, &mut |bytes| {
             let mut record = Record::read(bytes, now);
             match record.find(charge.id) {
                 Some(full) if record.now <= charge.full => {
@@ -642,8 +642,8 @@ impl RateLimits {
         });
         moment.events.extend(match result {
             Ok(()) => None,
-            Err(Failed::Contended) => Some(Event::Contended(claim.limit.index)),
-            Err(Failed::Store) => Some(Event::StoreFailed),
+            Err(UpdateError::Contended) => Some(Event::Contended(claim.limit.index)),
+            Err(UpdateError::Store) => Some(Event::StoreFailed),
         });
     }
 }

@@ -701,7 +701,7 @@ fn a_store_that_fails_admits_and_is_counted() {
 fn contention_without_end_refuses_soon_and_is_counted() {
     let mut store = Broken {
         get: Ok(()),
-        set: SetFailed::Outrun,
+        set: SetFailed::CasMismatch,
         calls: 0,
     };
     let mut worker = Worker::new(4);

@@ -12,7 +12,7 @@
 //! exactly that if no other worker wrote anything meanwhile. If the key has the foretold version,
 //! then nobody wrote it since: the version of our write is not smaller, and later ones are larger.
 //! Where a worker writes little else that saves most reads. Where others write, or where it writes
-//! past its [`Memory`] itself, as requests in flight are counted with each request to a pool, it
+//! past its [`RecordCache`] itself, as requests in flight are counted with each request to a pool, it
 //! rarely holds; so two bits remember whether it does (J. E. Smith, "A study of branch prediction
 //! strategies", 1981).
 //!
@@ -39,40 +39,40 @@ const TRUSTED: u8 = 2;
 
 /// What a pure function makes of the current value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision<T> {
+pub enum Update<T> {
     /// Replace the value by these bytes.
     Write(Vec<u8>, T),
     /// Leave it; what is decided has to be true of the value as it is now.
-    Leave(T),
+    Keep(T),
     /// Leave it; what is decided may be true of a value a moment ago, because a later write will
     /// check it.
-    Glance(T),
+    KeepStale(T),
 }
 
 /// Why there is no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failed {
+pub enum UpdateError {
     /// Other workers wrote first, more often than one should wait for.
     Contended,
     /// The host refused a call.
     Store,
 }
 
-impl From<StoreFailed> for Failed {
-    fn from(StoreFailed: StoreFailed) -> Failed {
-        Failed::Store
+impl From<StoreFailed> for UpdateError {
+    fn from(StoreFailed: StoreFailed) -> UpdateError {
+        UpdateError::Store
     }
 }
 
 /// What one worker remembers of shared data: a bounded number of values, each in the one place that
 /// its key hashes to.
 #[derive(Debug)]
-pub struct Memory {
+pub struct RecordCache {
     places: Vec<Option<Remembered>>,
     /// The newest version known to exist, of any key. None: nothing was read yet.
     newest: Option<Version>,
     trust: u8,
-    outrun: u64,
+    cas_mismatches: u64,
 }
 
 #[derive(Debug)]
@@ -84,46 +84,46 @@ struct Remembered {
     foretold: bool,
 }
 
-impl Default for Memory {
-    fn default() -> Memory {
-        Memory {
+impl Default for RecordCache {
+    fn default() -> RecordCache {
+        RecordCache {
             places: (0..REMEMBERED).map(|_| None).collect(),
             newest: None,
             trust: TRUSTED,
-            outrun: 0,
+            cas_mismatches: 0,
         }
     }
 }
 
-impl Memory {
+impl RecordCache {
     /// Lets `decide` replace the value at `key`. It gets the current bytes, None where there are
     /// none, and must be pure: it runs again when another worker wrote first.
     pub fn update<T>(
         &mut self,
         store: &mut dyn Store,
         key: &[u8],
-        decide: &mut dyn FnMut(Option<&[u8]>) -> Decision<T>,
-    ) -> Result<T, Failed> {
+        decide: &mut dyn FnMut(Option<&[u8]>) -> Update<T>,
+    ) -> Result<T, UpdateError> {
         let mut spare = None;
         let mut foretold = None;
         if let Some(known) = self.recall(key) {
             foretold = known.foretold.then_some(known.version);
             if !known.foretold || self.trust >= TRUSTED {
                 match decide(Some(&known.value)) {
-                    Decision::Glance(result) => {
+                    Update::KeepStale(result) => {
                         self.remember(known);
                         return Ok(result);
                     }
-                    Decision::Leave(_) => {}
-                    Decision::Write(value, result) => {
+                    Update::Keep(_) => {}
+                    Update::Write(value, result) => {
                         match store.set(key, &value, Expected::Version(known.version)) {
                             Ok(()) => {
                                 self.judge(foretold, known.version);
                                 self.wrote(known.key, value);
                                 return Ok(result);
                             }
-                            Err(SetFailed::Outrun) => self.judge(foretold.take(), 0),
-                            Err(SetFailed::Store) => return Err(Failed::Store),
+                            Err(SetFailed::CasMismatch) => self.judge(foretold.take(), 0),
+                            Err(SetFailed::Store) => return Err(UpdateError::Store),
                         }
                     }
                 }
@@ -142,7 +142,7 @@ impl Memory {
                 }
             };
             match decide(value) {
-                Decision::Leave(result) | Decision::Glance(result) => {
+                Update::Keep(result) | Update::KeepStale(result) => {
                     if let Some((value, version)) = current {
                         self.remember(Remembered {
                             key: owned(),
@@ -153,23 +153,23 @@ impl Memory {
                     }
                     return Ok(result);
                 }
-                Decision::Write(value, result) => match store.set(key, &value, expected) {
+                Update::Write(value, result) => match store.set(key, &value, expected) {
                     Ok(()) => {
                         self.wrote(owned(), value);
                         return Ok(result);
                     }
-                    Err(SetFailed::Outrun) => self.outrun += 1,
-                    Err(SetFailed::Store) => return Err(Failed::Store),
+                    Err(SetFailed::CasMismatch) => self.cas_mismatches += 1,
+                    Err(SetFailed::Store) => return Err(UpdateError::Store),
                 },
             }
         }
-        Err(Failed::Contended)
+        Err(UpdateError::Contended)
     }
 
     /// How often, since this was last asked, another worker wrote between a read and the write that
     /// followed.
-    pub fn take_outrun(&mut self) -> u64 {
-        std::mem::take(&mut self.outrun)
+    pub fn take_cas_mismatches(&mut self) -> u64 {
+        std::mem::take(&mut self.cas_mismatches)
     }
 
     /// Takes what is remembered of a key.
@@ -229,15 +229,13 @@ impl Memory {
 
 /// The secret that all workers of the proxy share, and that outlives reloads: `fresh`, which has to
 /// be random, if nobody had one before.
-pub fn seed(store: &mut dyn Store, fresh: Seed) -> Result<Seed, Failed> {
-    Memory::default().update(
-        store,
-        keys::SEED,
-        &mut |current| match current.map(Seed::try_from) {
-            Some(Ok(seed)) => Decision::Leave(seed),
-            _ => Decision::Write(fresh.to_vec(), fresh),
-        },
-    )
+pub fn seed(store: &mut dyn Store, fresh: Seed) -> Result<Seed, UpdateError> {
+    RecordCache::default().update(store, keys::SEED, &mut |current| match current
+        .map(Seed::try_from)
+    {
+        Some(Ok(seed)) => Update::Keep(seed),
+        _ => Update::Write(fresh.to_vec(), fresh),
+    })
 }
 
 #[cfg(test)]

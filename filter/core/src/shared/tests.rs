@@ -55,9 +55,9 @@ impl Store for Map {
         self.writes += 1;
         let current = self.values.get(key).map(|(_, version)| *version);
         match (current, expected) {
-            (Some(_), Expected::Absent) => return Err(SetFailed::Outrun),
+            (Some(_), Expected::Absent) => return Err(SetFailed::CasMismatch),
             (Some(current), Expected::Version(version)) if current != version => {
-                return Err(SetFailed::Outrun);
+                return Err(SetFailed::CasMismatch);
             }
             _ => {}
         }
@@ -212,17 +212,17 @@ pub(crate) fn interleaved<T: Send>(
 }
 
 /// Adds one to the number at a key, and returns what it was.
-fn count(memory: &mut Memory, store: &mut dyn Store, key: &[u8]) -> Result<u64, Failed> {
+fn count(memory: &mut RecordCache, store: &mut dyn Store, key: &[u8]) -> Result<u64, UpdateError> {
     memory.update(store, key, &mut |current| {
         let number = number(current);
-        Decision::Write((number + 1).to_le_bytes().to_vec(), number)
+        Update::Write((number + 1).to_le_bytes().to_vec(), number)
     })
 }
 
 /// Reads the number at a key.
-fn look(memory: &mut Memory, store: &mut dyn Store, key: &[u8]) -> u64 {
+fn look(memory: &mut RecordCache, store: &mut dyn Store, key: &[u8]) -> u64 {
     memory
-        .update(store, key, &mut |current| Decision::Leave(number(current)))
+        .update(store, key, &mut |current| Update::Keep(number(current)))
         .unwrap()
 }
 
@@ -236,7 +236,7 @@ fn no_update_is_lost_and_no_final_look_is_stale() {
     for seed in 0..200 {
         let keys = [&b"a"[..], b"b", b"c"];
         let (done, world) = interleaved(seed, 4, Nanos::ZERO, |turn| {
-            let mut memory = Memory::default();
+            let mut memory = RecordCache::default();
             let mut done = [0_u64; 3];
             for _ in 0..25 {
                 let (key, write) =
@@ -244,7 +244,7 @@ fn no_update_is_lost_and_no_final_look_is_stale() {
                 if write {
                     match count(&mut memory, turn, keys[key]) {
                         Ok(_) => done[key] += 1,
-                        Err(failed) => assert_eq!(failed, Failed::Contended),
+                        Err(failed) => assert_eq!(failed, UpdateError::Contended),
                     }
                 } else {
                     let before = turn
@@ -270,7 +270,7 @@ fn no_update_is_lost_when_versions_wrap_around() {
         newest: Version::MAX - 50,
         ..Map::default()
     };
-    let mut memories = [Memory::default(), Memory::default()];
+    let mut memories = [RecordCache::default(), RecordCache::default()];
     let mut dice = Dice(1);
     for done in 0..200 {
         let memory = &mut memories[dice.roll(2) as usize];
@@ -286,7 +286,7 @@ fn no_update_is_lost_when_versions_wrap_around() {
 
 #[test]
 fn a_worker_alone_reads_a_record_once() {
-    let (mut map, mut memory) = (Map::default(), Memory::default());
+    let (mut map, mut memory) = (Map::default(), RecordCache::default());
     // What the newest version is, it learns by reading what it wrote last.
     for _ in 0..2 {
         count(&mut memory, &mut map, b"first").unwrap();
@@ -311,7 +311,7 @@ fn a_worker_alone_reads_a_record_once() {
 #[test]
 fn among_writing_workers_an_update_costs_one_read_and_soon_no_vain_write() {
     let mut map = Map::default();
-    let mut memories = [Memory::default(), Memory::default()];
+    let mut memories = [RecordCache::default(), RecordCache::default()];
     for round in 0..500 {
         for (worker, memory) in memories.iter_mut().enumerate() {
             let reads = map.reads;
@@ -331,13 +331,13 @@ fn among_writing_workers_an_update_costs_one_read_and_soon_no_vain_write() {
 
 #[test]
 fn a_glance_may_be_stale_and_costs_nothing() {
-    let (mut map, mut memory) = (Map::default(), Memory::default());
+    let (mut map, mut memory) = (Map::default(), RecordCache::default());
     count(&mut memory, &mut map, b"a").unwrap();
     assert_eq!(look(&mut memory, &mut map, b"a"), 1);
-    count(&mut Memory::default(), &mut map, b"a").unwrap();
+    count(&mut RecordCache::default(), &mut map, b"a").unwrap();
     let reads = map.reads;
     let seen = memory.update(&mut map, b"a", &mut |current| {
-        Decision::Glance(number(current))
+        Update::KeepStale(number(current))
     });
     assert_eq!((seen, map.reads), (Ok(1), reads));
     assert_eq!(look(&mut memory, &mut map, b"a"), 2);
@@ -359,27 +359,27 @@ impl Store for Broken {
 
 #[test]
 fn retries_are_bounded_and_failures_are_told() {
-    let mut memory = Memory::default();
-    let mut outrun = Broken(Ok(SetFailed::Outrun), 0);
+    let mut memory = RecordCache::default();
+    let mut outrun = Broken(Ok(SetFailed::CasMismatch), 0);
     assert_eq!(
         count(&mut memory, &mut outrun, b"a"),
-        Err(Failed::Contended)
+        Err(UpdateError::Contended)
     );
     assert_eq!(
-        (outrun.1, memory.take_outrun()),
+        (outrun.1, memory.take_cas_mismatches()),
         (ATTEMPTS, u64::from(ATTEMPTS))
     );
     for failing in [Ok(SetFailed::Store), Err(StoreFailed)] {
         assert_eq!(
             count(&mut memory, &mut Broken(failing, 0), b"a"),
-            Err(Failed::Store)
+            Err(UpdateError::Store)
         );
     }
 }
 
 #[test]
 fn a_worker_remembers_a_bounded_number_of_values() {
-    let (mut map, mut memory) = (Map::default(), Memory::default());
+    let (mut map, mut memory) = (Map::default(), RecordCache::default());
     for key in 0..10_000_u32 {
         count(&mut memory, &mut map, &key.to_le_bytes()).unwrap();
     }

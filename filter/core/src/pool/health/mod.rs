@@ -46,7 +46,7 @@ use crate::entropy::WorkerId;
 use crate::index::PoolIndex;
 use crate::pool::Pool;
 use crate::port::{Gauge, Port};
-use crate::shared::{Decision, Memory};
+use crate::shared::{RecordCache, Update};
 use crate::siphash::SipWriter;
 use crate::time::Nanos;
 use fnv::FnvHashMap;
@@ -383,7 +383,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Health {
     worker: WorkerId,
-    memory: Memory,
+    cache: RecordCache,
     /// For each pool. None: all its targets are always healthy, and have their whole share.
     pools: Vec<Option<Known>>,
     events: Vec<Event>,
@@ -443,7 +443,7 @@ impl Health {
         };
         Health {
             worker,
-            memory: Memory::default(),
+            cache: RecordCache::default(),
             pools: pools.iter().map(|pool| known(pool)).collect(),
             events: Vec::new(),
         }
@@ -466,14 +466,14 @@ impl Health {
         }
         known.looked = Some(now);
         let Known { key, own, .. } = known;
-        let read = self.memory.update(port, key, &mut |bytes| {
+        let read = self.cache.update(port, key, &mut |bytes| {
             let mut record = record(bytes);
             let mut unknown = own.clone();
             record.iter().for_each(|entry| {
                 unknown.remove(&entry.id);
             });
             if !first || unknown.is_empty() {
-                return Decision::Leave(record);
+                return Update::Keep(record);
             }
             // A record that knew others of this pool makes the rest new.
             let since = if unknown.len() == own.len() {
@@ -677,7 +677,7 @@ impl Health {
         let known = self.pools.get_mut(pool.index.get())?.as_mut()?;
         let id = known.entries.get(target)?.id;
         let Known { key, own, .. } = &*known;
-        let changed = self.memory.update(port, key, &mut |bytes| {
+        let changed = self.cache.update(port, key, &mut |bytes| {
             let mut record = record(bytes);
             let is_other = |entry: &&Entry| entry.id != id && own.contains_key(&entry.id);
             let others: Vec<Entry> = record.iter().filter(is_other).copied().collect();
@@ -694,11 +694,11 @@ impl Health {
                 Some(event)
             });
             match event {
-                None => Decision::Leave((record, None)),
+                None => Update::Keep((record, None)),
                 Some(event) => match written(record, own, now) {
-                    Decision::Write(bytes, record) => Decision::Write(bytes, (record, Some(event))),
-                    Decision::Leave(record) | Decision::Glance(record) => {
-                        Decision::Leave((record, None))
+                    Update::Write(bytes, record) => Update::Write(bytes, (record, Some(event))),
+                    Update::Keep(record) | Update::KeepStale(record) => {
+                        Update::Keep((record, None))
                     }
                 },
             }
@@ -728,7 +728,7 @@ impl Health {
         }
         let (holder, id) = (self.worker, known.lease);
         let own = &known.own;
-        let held = self.memory.update(port, &known.key, &mut |bytes| {
+        let held = self.cache.update(port, &known.key, &mut |bytes| {
             let mut record = record(bytes);
             let lease = record.iter().find(|entry| entry.id == id).copied();
             let free = |lease: Entry| lease.until <= now || lease.until - now > longest;
@@ -738,7 +738,7 @@ impl Health {
                         && !free(lease)
                         && lease.holder().loaded() >= holder.loaded() =>
                 {
-                    Decision::Leave(Err(lease.until))
+                    Update::Keep(Err(lease.until))
                 }
                 _ => {
                     record.retain(|entry| entry.id != id);
@@ -747,8 +747,8 @@ impl Health {
                         ..Entry::lease(id, holder, now + longest)
                     });
                     match written(record, own, now) {
-                        Decision::Write(bytes, _) => Decision::Write(bytes, Ok(())),
-                        Decision::Leave(_) | Decision::Glance(_) => Decision::Leave(Err(now)),
+                        Update::Write(bytes, _) => Update::Write(bytes, Ok(())),
+                        Update::Keep(_) | Update::KeepStale(_) => Update::Keep(Err(now)),
                     }
                 }
             }
@@ -844,11 +844,11 @@ fn record(bytes: Option<&[u8]>) -> Vec<Entry> {
     chunks.iter().map(Entry::read).collect()
 }
 
-fn written(mut record: Vec<Entry>, own: &Own, now: Nanos) -> Decision<Vec<Entry>> {
+fn written(mut record: Vec<Entry>, own: &Own, now: Nanos) -> Update<Vec<Entry>> {
     tidy(&mut record, own, now);
     let mut bytes = Vec::with_capacity(ENTRY * record.len());
     record.iter().for_each(|entry| entry.write(&mut bytes));
-    Decision::Write(bytes, record)
+    Update::Write(bytes, record)
 }
 
 /// Drops what belongs to no target here and is old: of targets that are gone. (Or of another

@@ -79,7 +79,7 @@ use crate::entropy::WorkerId;
 use crate::index::PoolIndex;
 use crate::pool::{Pool, Target};
 use crate::port::{Expected, Gauge, Port};
-use crate::shared::{Decision, Failed, Memory};
+use crate::shared::{RecordCache, Update, UpdateError};
 use crate::time::Nanos;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -221,16 +221,16 @@ impl Slot {
 fn change(
     port: &mut dyn Port,
     act: &mut dyn FnMut(&mut Vec<Slot>) -> bool,
-) -> Result<Vec<Slot>, Failed> {
-    Memory::default().update(port, HOLDERS, &mut |bytes| {
+) -> Result<Vec<Slot>, UpdateError> {
+    RecordCache::default().update(port, HOLDERS, &mut |bytes| {
         let (chunks, _) = bytes.unwrap_or_default().as_chunks();
         let mut slots: Vec<Slot> = chunks.iter().take(MAX_SLOTS).map(Slot::read).collect();
         match act(&mut slots) {
-            false => Decision::Leave(slots),
+            false => Update::Keep(slots),
             true => {
                 let mut bytes = Vec::with_capacity(SLOT * slots.len());
                 slots.iter().for_each(|slot| slot.write(&mut bytes));
-                Decision::Write(bytes, slots)
+                Update::Write(bytes, slots)
             }
         }
     })
