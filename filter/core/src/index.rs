@@ -47,5 +47,5 @@ pub struct TargetRef {
     /// Its pool.
     pub pool: PoolIndex,
     /// Which of the pool's targets.
-    pub target: TargetIndex,
+    pub index: TargetIndex,
 }

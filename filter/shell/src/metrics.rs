@@ -11,7 +11,7 @@ use crate::host::{self, Counter, Histogram, Level};
 use pointsman_core::config::Config;
 use pointsman_core::decision::Decision;
 use pointsman_core::decision::Reason;
-use pointsman_core::index::{PoolIndex, RouteIndex};
+use pointsman_core::index::{PoolIndex, RouteIndex, TargetRef};
 use pointsman_core::pool::health::Change;
 use pointsman_core::pool::in_flight;
 use pointsman_core::pool::{Pool, Target};
@@ -166,7 +166,7 @@ impl Metrics {
             None => increment(self.no_route),
         }
         if let Some(flight) = &decision.flight
-            && let Some((pool, target, metrics)) = self.target(flight.pool, flight.target)
+            && let Some((pool, target, metrics)) = self.target(flight.target)
         {
             note(state::POOL, &pool.name);
             note(state::TARGET, &target.name);
@@ -174,7 +174,7 @@ impl Metrics {
             if decision.reason == Reason::Sticky {
                 increment(
                     self.pools
-                        .get(flight.pool.get())
+                        .get(flight.target.pool.get())
                         .and_then(|pool| pool.sticky),
                 );
             }
@@ -197,11 +197,10 @@ impl Metrics {
             let pool = |pool: PoolIndex, counter: fn(&PoolMetrics) -> Option<Counter>| {
                 self.pools.get(pool.get()).and_then(counter)
             };
-            let target =
-                |pool: PoolIndex, target: usize, counter: fn(&TargetMetrics) -> Option<Counter>| {
-                    self.target(pool, target)
-                        .and_then(|(_, _, metrics)| counter(metrics))
-                };
+            let target = |target: TargetRef, counter: fn(&TargetMetrics) -> Option<Counter>| {
+                self.target(target)
+                    .and_then(|(_, _, metrics)| counter(metrics))
+            };
             increment(match event {
                 Event::RateLimit(rate_limit::Event::Refused(limit)) => {
                     of(limit, |limit| limit.refused)
@@ -218,7 +217,6 @@ impl Metrics {
                 Event::RateLimit(rate_limit::Event::Retry) => self.shared_retried,
                 Event::RateLimit(rate_limit::Event::StoreFailed) => self.shared_failed,
                 Event::Health(health) => target(
-                    health.pool,
                     health.target,
                     match health.what {
                         Change::Ejected => |target| target.ejected,
@@ -226,7 +224,7 @@ impl Metrics {
                         Change::Recovered => |target| target.recovered,
                     },
                 ),
-                Event::Failed(failed) => target(failed.pool, failed.target, |target| target.failed),
+                Event::Failed(failed) => target(failed, |target| target.failed),
                 Event::Strayed(strayed) => match strayed.reason {
                     Reason::Failover => pool(strayed.pool, |pool| pool.failover),
                     Reason::Repin => pool(strayed.pool, |pool| pool.repin),
@@ -251,9 +249,10 @@ impl Metrics {
         Some((route, metrics.get_or_init(|| RouteMetrics::define(route))))
     }
 
-    fn target(&self, pool: PoolIndex, at: usize) -> Option<(&Pool, &Target, &TargetMetrics)> {
-        let (pool, metrics) = (self.config.pool(pool)?, self.pools.get(pool.get())?);
-        let (target, metrics) = (pool.targets.get(at)?, metrics.targets.get(at)?);
+    fn target(&self, at: TargetRef) -> Option<(&Pool, &Target, &TargetMetrics)> {
+        let (pool, target) = self.config.target(at)?;
+        let metrics = self.pools.get(at.pool.get())?;
+        let metrics = metrics.targets.get(at.index.get())?;
         Some((
             pool,
             target,

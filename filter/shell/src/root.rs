@@ -185,11 +185,8 @@ impl Root {
             .borrow("at a probe the worker is borrowed")?
             .config()
             .clone();
-        let pool = config.pool(probe.pool)?;
-        let (target, active) = (
-            pool.targets.get(probe.target)?,
-            pool.health.active.as_ref()?,
-        );
+        let (pool, target) = config.target(probe.target)?;
+        let active = pool.health.active.as_ref()?;
         let text = |bytes| std::str::from_utf8(bytes).ok();
         let host = active.host.as_deref().unwrap_or(target.cluster.as_bytes());
         let mut headers = vec![

@@ -25,8 +25,8 @@ mod tests;
 use crate::explain::Explain;
 use crate::http::client_ip::ClientIp;
 use crate::http::upstream::Upstream;
-use crate::index::{PoolIndex, RouteIndex};
-use crate::pool::Pool;
+use crate::index::{PoolIndex, RouteIndex, TargetRef};
+use crate::pool::{Pool, Target};
 use crate::rate_limit::{RateLimit, Table};
 use crate::route::Route;
 use crate::route::no_route::NoRoute;
@@ -60,6 +60,12 @@ impl Config {
     /// A pool. None: the index is of another configuration.
     pub fn pool(&self, index: PoolIndex) -> Option<&Rc<Pool>> {
         self.pools.get(index.get())
+    }
+
+    /// A target with its pool. None: it is of another configuration.
+    pub fn target(&self, at: TargetRef) -> Option<(&Rc<Pool>, &Target)> {
+        let pool = self.pool(at.pool)?;
+        Some((pool, pool.target(at.index)?))
     }
 
     /// A route. None: the index is of another configuration.

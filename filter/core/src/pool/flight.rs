@@ -1,6 +1,6 @@
 //! A request under way to a target.
 
-use crate::index::PoolIndex;
+use crate::index::{TargetIndex, TargetRef};
 use crate::time::Nanos;
 
 /// A request under way to a target, from the decision to [`crate::worker::Worker::landed`]: kept by
@@ -8,12 +8,11 @@ use crate::time::Nanos;
 #[derive(Debug)]
 #[must_use = "what is never landed stays counted as in flight"]
 pub struct Flight {
-    /// The pool.
-    pub pool: PoolIndex,
-    /// The place of the target in [`crate::pool::Pool::targets`].
-    pub target: usize,
-    /// The targets that the proxy may try after it, in order; only in a pool of endpoints.
-    pub retries: Vec<usize>,
+    /// Where it goes.
+    pub target: TargetRef,
+    /// The targets of the same pool that the proxy may try after it, in order; only in a pool of
+    /// endpoints.
+    pub retries: Vec<TargetIndex>,
     /// Whether its failure is told by a gRPC status.
     pub grpc: bool,
     /// When it was decided.

@@ -9,7 +9,7 @@ pub mod region;
 pub mod response_time;
 pub mod sticky;
 
-use crate::index::PoolIndex;
+use crate::index::{PoolIndex, TargetIndex};
 use crate::pool::balance::Balance;
 use crate::pool::health::Checks;
 use crate::pool::region::PreferRegion;
@@ -75,6 +75,21 @@ pub enum State {
 }
 
 impl Pool {
+    /// A target. None: the index is of another pool.
+    pub fn target(&self, index: TargetIndex) -> Option<&Target> {
+        self.targets.get(index.get())
+    }
+
+    /// The places of all targets.
+    pub fn target_indices(&self) -> impl Iterator<Item = TargetIndex> + Clone {
+        (0..self.targets.len()).map(TargetIndex::new)
+    }
+
+    /// All targets with their places.
+    pub fn indexed_targets(&self) -> impl Iterator<Item = (TargetIndex, &Target)> + Clone {
+        self.target_indices().zip(&self.targets)
+    }
+
     /// What the names of this pool's metrics begin with; those of a target go on with `.target.`
     /// and its name. That the first `.target.` ends the pool's name is what the proxy's tag rules
     /// go by (`envoy-config/`), so it is not left in the name itself.

@@ -9,6 +9,7 @@
 //! status. In a pool of endpoints also for the address that was tried last, because the proxy may
 //! have gone on to the next of the list; those before it failed.
 
+use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::pool::flight::Flight;
 use crate::pool::health::Outcome;
@@ -68,7 +69,7 @@ pub struct Told {
     /// one.
     pub before: usize,
     /// The target that was tried last, and what became of it. None: nothing is known.
-    pub last: Option<(usize, Outcome)>,
+    pub last: Option<(TargetIndex, Outcome)>,
 }
 
 /// How a request ended, by the status of a whole response.
@@ -110,7 +111,7 @@ pub fn told(pool: &Pool, flight: &Flight, complete: bool, ending: &mut dyn Endin
     };
     let to_target = |outcome: Outcome| Told {
         before: 0,
-        last: Some((flight.target, outcome)),
+        last: Some((flight.target.index, outcome)),
     };
     // These need no address to be the target's: another filter that answers for it says something
     // else.
@@ -163,17 +164,16 @@ fn is_server_error(status: u32) -> bool {
 
 /// What is told where the address that was tried last is known.
 fn at_address(pool: &Pool, flight: &Flight, address: &[u8], outcome: Option<Outcome>) -> Told {
-    let is = |target: usize| {
+    let is = |target: TargetIndex| {
         let endpoint = pool
-            .targets
-            .get(target)
+            .target(target)
             .and_then(|target| target.endpoint.as_deref());
         endpoint.is_some_and(|endpoint| endpoint.as_bytes() == address)
     };
-    let mut list = std::iter::once(flight.target).chain(flight.retries.iter().copied());
+    let mut list = std::iter::once(flight.target.index).chain(flight.retries.iter().copied());
     if let Some(before) = list.position(is) {
         let last = match before.checked_sub(1) {
-            None => Some(flight.target),
+            None => Some(flight.target.index),
             Some(retry) => flight.retries.get(retry).copied(),
         };
         return Told {
@@ -183,7 +183,7 @@ fn at_address(pool: &Pool, flight: &Flight, address: &[u8], outcome: Option<Outc
     }
     // A host that the list does not name: the proxy's fallback. Which of the list it tried before
     // is not known.
-    let other = (0..pool.targets.len()).find(|target| is(*target));
+    let other = pool.target_indices().find(|target| is(*target));
     Told {
         before: 0,
         last: other.zip(outcome),
@@ -194,7 +194,7 @@ fn at_address(pool: &Pool, flight: &Flight, address: &[u8], outcome: Option<Outc
 mod tests {
     use super::flag::*;
     use super::*;
-    use crate::index::PoolIndex;
+    use crate::index::{PoolIndex, TargetRef};
     use crate::pool::{State, Target};
     use crate::time::Nanos;
     #[cfg(target_arch = "wasm32")]
@@ -257,9 +257,11 @@ mod tests {
 
     fn flight(grpc: bool) -> Flight {
         Flight {
-            pool: PoolIndex::new(0),
-            target: 3,
-            retries: vec![1, 0],
+            target: TargetRef {
+                pool: PoolIndex::new(0),
+                index: TargetIndex::new(3),
+            },
+            retries: vec![TargetIndex::new(1), TargetIndex::new(0)],
             grpc,
             started: Nanos::ZERO,
             timed: false,
@@ -275,7 +277,7 @@ mod tests {
     ) -> (Option<Outcome>, u32) {
         let told = told(&pool(endpoints), &flight(grpc), complete, &mut proxy);
         assert_eq!(told.before, 0);
-        assert!(told.last.is_none_or(|(target, _)| target == 3));
+        assert!(told.last.is_none_or(|(target, _)| target.get() == 3));
         (told.last.map(|(_, outcome)| outcome), proxy.questions)
     }
 
@@ -461,7 +463,7 @@ mod tests {
                 };
                 let expected = Told {
                     before,
-                    last: last.zip(outcome),
+                    last: last.map(TargetIndex::new).zip(outcome),
                 };
                 let told = told(&pool(true), &flight(false), true, &mut proxy);
                 assert_eq!(told, expected, "{address} {status}");

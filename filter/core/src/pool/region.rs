@@ -6,6 +6,7 @@
 //! itself. Sessions go before all of this: a client that moves does not lose its target.
 
 use crate::http::request::Request;
+use crate::index::TargetIndex;
 use crate::pool::Pool;
 
 /// `prefer_region` of a pool. Every region in it is one of the pool's targets.
@@ -91,7 +92,7 @@ impl Regions {
         &self,
         pool: &Pool,
         request: &Request<'_>,
-        usable: &dyn Fn(usize) -> bool,
+        usable: &dyn Fn(TargetIndex) -> bool,
     ) -> Option<Near<'_>> {
         let list = match &pool.prefer_region {
             Some(prefer) => self.list(prefer, request),
@@ -102,8 +103,8 @@ impl Regions {
             list,
             place: 0,
         };
-        let candidates = pool.targets.iter().enumerate();
-        let mut places = candidates
+        let mut places = pool
+            .indexed_targets()
             .filter(|(i, target)| target.takes_new() && usable(*i))
             .map(|(i, _)| near.place_of(i));
         near.place = match list.is_empty() {
@@ -129,7 +130,7 @@ impl Regions {
 
 impl Near<'_> {
     /// Whether a target is among the nearest.
-    pub fn has(&self, target: usize) -> bool {
+    pub fn has(&self, target: TargetIndex) -> bool {
         self.place_of(target) == self.place
     }
 
@@ -138,8 +139,8 @@ impl Near<'_> {
         self.list.get(self.place).copied().unwrap_or_default()
     }
 
-    fn place_of(&self, target: usize) -> usize {
-        let region = self.of.get(target).copied().unwrap_or_default();
+    fn place_of(&self, target: TargetIndex) -> usize {
+        let region = self.of.get(target.get()).copied().unwrap_or_default();
         let place = self.list.iter().position(|listed| *listed == region);
         place.unwrap_or(self.list.len())
     }
@@ -194,10 +195,12 @@ mod tests {
         let headers = Headers::from_pairs(&headers);
         let regions = Regions::new(pool);
         let near = regions.nearest(pool, &Request::new(&headers), &|target| {
-            usable.contains(&target)
+            usable.contains(&target.get())
         })?;
-        let has = (0..pool.targets.len())
+        let has = pool
+            .target_indices()
             .filter(|target| near.has(*target))
+            .map(TargetIndex::get)
             .collect();
         assert!(near.number() < regions.numbers());
         Some((has, near.number()))

@@ -22,6 +22,7 @@
 //! **Unmeasured** targets count as the median of the measured ones. When the clock is set back,
 //! averages go on moving as if one exchange had passed.
 
+use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::pool::balance::Balance;
 use crate::port::Store;
@@ -159,11 +160,11 @@ impl ResponseTimes {
     }
 
     /// A target took so long to answer (to the response's headers).
-    pub fn sample(&mut self, pool: &Pool, target: usize, took: Nanos, now: Nanos) {
+    pub fn sample(&mut self, pool: &Pool, target: TargetIndex, took: Nanos, now: Nanos) {
         let Some(Some(times)) = self.pools.get_mut(pool.index.get()) else {
             return;
         };
-        let Some(time) = times.targets.get_mut(target) else {
+        let Some(time) = times.targets.get_mut(target.get()) else {
             return;
         };
         time.sum += took;
@@ -180,14 +181,14 @@ impl ResponseTimes {
     }
 
     /// The average response time. None: not measured in the last [`FORGET`].
-    pub fn of(&self, pool: &Pool, target: usize, now: Nanos) -> Option<Nanos> {
-        let known = self.times(pool)?.targets.get(target)?.known?;
+    pub fn of(&self, pool: &Pool, target: TargetIndex, now: Nanos) -> Option<Nanos> {
+        let known = self.times(pool)?.targets.get(target.get())?.known?;
         known.is_known(now).then_some(known.average)
     }
 
     /// The same, and for a target that was not measured the median of those that were, as of the
     /// last exchange; where none was, the same number for all. Never 0.
-    pub fn guess(&self, pool: &Pool, target: usize, now: Nanos) -> Nanos {
+    pub fn guess(&self, pool: &Pool, target: TargetIndex, now: Nanos) -> Nanos {
         let median = || self.times(pool).and_then(|times| times.median);
         self.of(pool, target, now)
             .or_else(median)
@@ -284,6 +285,9 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     const MILLISECOND: Nanos = Nanos::MILLISECOND;
+    const A: TargetIndex = TargetIndex::new(0);
+    const B: TargetIndex = TargetIndex::new(1);
+    const C: TargetIndex = TargetIndex::new(2);
     /// Some day.
     const NOW: Nanos = Nanos::from_secs(1_800_000_000);
 
@@ -306,20 +310,20 @@ mod tests {
         let mut store = Map::default();
         let [mut one, mut other] = [(); 2].map(|()| ResponseTimes::new(&config.pools));
         one.exchange(&mut store, pool, NOW);
-        one.sample(pool, 0, 10 * MILLISECOND, NOW);
-        one.sample(pool, 1, 30 * MILLISECOND, NOW);
+        one.sample(pool, A, 10 * MILLISECOND, NOW);
+        one.sample(pool, B, 30 * MILLISECOND, NOW);
         assert_eq!(
-            one.of(pool, 0, NOW),
+            one.of(pool, A, NOW),
             Some(10 * MILLISECOND),
             "its own at once"
         );
         one.exchange(&mut store, pool, NOW + EXCHANGE);
         other.exchange(&mut store, pool, NOW + EXCHANGE);
         for times in [&one, &other] {
-            assert_eq!(times.of(pool, 0, NOW), Some(10 * MILLISECOND));
-            assert_eq!(times.of(pool, 1, NOW), Some(30 * MILLISECOND));
-            assert_eq!(times.of(pool, 2, NOW), None);
-            assert_eq!(times.guess(pool, 2, NOW), 30 * MILLISECOND, "the median");
+            assert_eq!(times.of(pool, A, NOW), Some(10 * MILLISECOND));
+            assert_eq!(times.of(pool, B, NOW), Some(30 * MILLISECOND));
+            assert_eq!(times.of(pool, C, NOW), None);
+            assert_eq!(times.guess(pool, C, NOW), 30 * MILLISECOND, "the median");
         }
     }
 
@@ -328,19 +332,19 @@ mod tests {
         let config = config("p", &["a"]);
         let pool = &*config.pools[0];
         let mut times = ResponseTimes::new(&config.pools);
-        times.sample(pool, 0, 10 * MILLISECOND, NOW);
+        times.sample(pool, A, 10 * MILLISECOND, NOW);
         let mut now = NOW;
-        let average = |times: &ResponseTimes, now| times.of(pool, 0, now).unwrap() / MILLISECOND;
+        let average = |times: &ResponseTimes, now| times.of(pool, A, now).unwrap() / MILLISECOND;
         for _ in 0..100 {
             now += 10 * MILLISECOND;
-            times.sample(pool, 0, 10 * MILLISECOND, now);
+            times.sample(pool, A, 10 * MILLISECOND, now);
         }
         now += 10 * MILLISECOND;
-        times.sample(pool, 0, 1000 * MILLISECOND, now);
+        times.sample(pool, A, 1000 * MILLISECOND, now);
         assert!(average(&times, now) < 12, "{}", average(&times, now));
         for _ in 0..3000 {
             now += 10 * MILLISECOND;
-            times.sample(pool, 0, 100 * MILLISECOND, now);
+            times.sample(pool, A, 100 * MILLISECOND, now);
         }
         assert!(
             (90..=100).contains(&average(&times, now)),
@@ -358,7 +362,7 @@ mod tests {
         let mut now = NOW;
         for _ in 0..50 {
             let (reads, writes) = (store.reads, store.writes);
-            times.sample(pool, 0, MILLISECOND, now);
+            times.sample(pool, A, MILLISECOND, now);
             for _ in 0..10 {
                 times.exchange(&mut store, pool, now);
             }
@@ -378,8 +382,8 @@ mod tests {
             let config = config("p", &names.each_ref().map(|name| &**name));
             let pool = &*config.pools[0];
             let mut times = ResponseTimes::new(&config.pools);
-            times.sample(pool, 0, MILLISECOND, now);
-            times.sample(pool, 1, MILLISECOND, now);
+            times.sample(pool, A, MILLISECOND, now);
+            times.sample(pool, B, MILLISECOND, now);
             times.exchange(&mut store, pool, now);
             now += 10_000 * MILLISECOND;
             longest = longest.max(store.last.len());
@@ -396,14 +400,14 @@ mod tests {
         let [here, there] = [config("p", &["a", "b"]), config("p", &["b", "x", "a"])];
         let mut store = Map::default();
         let mut before = ResponseTimes::new(&here.pools);
-        before.sample(&here.pools[0], 0, MILLISECOND, NOW);
-        before.sample(&here.pools[0], 1, 2 * MILLISECOND, NOW);
+        before.sample(&here.pools[0], A, MILLISECOND, NOW);
+        before.sample(&here.pools[0], B, 2 * MILLISECOND, NOW);
         before.exchange(&mut store, &here.pools[0], NOW);
         let mut after = ResponseTimes::new(&there.pools);
         after.exchange(&mut store, &there.pools[0], NOW);
         let of = |target| after.of(&there.pools[0], target, NOW);
         assert_eq!(
-            [of(0), of(1), of(2)],
+            [of(A), of(B), of(C)],
             [Some(2 * MILLISECOND), None, Some(MILLISECOND)]
         );
 
@@ -412,7 +416,7 @@ mod tests {
         store.set(key, &value, crate::port::Expected::Any).unwrap();
         let mut times = ResponseTimes::new(&alien.pools);
         times.exchange(&mut store, &alien.pools[0], NOW);
-        assert_eq!(times.of(&alien.pools[0], 0, NOW), None);
+        assert_eq!(times.of(&alien.pools[0], A, NOW), None);
     }
 
     /// Workers of two releases share records during a hot restart, so the bytes of the first one
@@ -450,14 +454,14 @@ mod tests {
         let pool = &*config.pools[0];
         let mut store = Map::default();
         let mut times = ResponseTimes::new(&config.pools);
-        times.sample(pool, 0, MILLISECOND, NOW);
+        times.sample(pool, A, MILLISECOND, NOW);
         times.exchange(&mut store, pool, NOW);
         let mut now = NOW - 3_600_000 * MILLISECOND;
         for _ in 0..3000 {
-            times.sample(pool, 0, 100 * MILLISECOND, now);
+            times.sample(pool, A, 100 * MILLISECOND, now);
             times.exchange(&mut store, pool, now);
             now += EXCHANGE;
         }
-        assert!(times.of(pool, 0, now).unwrap() > 90 * MILLISECOND);
+        assert!(times.of(pool, A, now).unwrap() > 90 * MILLISECOND);
     }
 }

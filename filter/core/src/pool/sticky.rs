@@ -16,6 +16,7 @@
 //! Clients without cookies are held by the hash of `sticky.header`, see [`crate::pool::balance::Hashed`].
 
 use crate::http::request::Request;
+use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::siphash::SipWriter;
 use crate::time::Seconds;
@@ -123,8 +124,8 @@ struct Signer {
 /// What a valid cookie says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// The target's place in [`Pool::targets`]. It may be unhealthy or down.
-    pub target: usize,
+    /// The target. It may be unhealthy or down.
+    pub target: TargetIndex,
     /// Whether the client should get a fresh cookie for the same target.
     pub renew: bool,
 }
@@ -182,16 +183,21 @@ impl Sessions {
             Some(ttl) => 2 * left >= ttl && left <= ttl,
         };
         Some(Session {
-            target,
+            target: TargetIndex::new(target),
             renew: order > 0 || !as_if_fresh,
         })
     }
 
     /// The value of a `set-cookie` header that holds the client to this target from `now` on. None: the pool has no such target, or no `sticky.cookie`.
-    pub fn set_cookie(&mut self, pool: &Pool, target: usize, now: Seconds) -> Option<Vec<u8>> {
+    pub fn set_cookie(
+        &mut self,
+        pool: &Pool,
+        target: TargetIndex,
+        now: Seconds,
+    ) -> Option<Vec<u8>> {
         let cookie = pool.sticky.as_ref()?.cookie.as_ref()?;
         let signer = self.signers.first()?;
-        let written = self.written.get_mut(target)?;
+        let written = self.written.get_mut(target.get())?;
         let expiry = cookie.ttl.map_or(Seconds::ZERO, |ttl| now + ttl);
         if !matches!(written, Some(written) if written.expiry == expiry) {
             let value = signer.sign(target, expiry)?;
@@ -273,12 +279,12 @@ impl Signer {
     }
 
     /// A cookie's value, as bytes. None: there is no such target.
-    fn sign(&self, target: usize, expiry: Seconds) -> Option<Vec<u8>> {
+    fn sign(&self, target: TargetIndex, expiry: Seconds) -> Option<Vec<u8>> {
         let [_, _, _, expiry @ ..] = expiry.get().to_be_bytes();
         let mut bytes = Vec::with_capacity(BODY + MAC);
         bytes.push(if self.mac.is_some() { SIGNED } else { UNSIGNED });
         bytes.extend_from_slice(&expiry);
-        bytes.extend_from_slice(self.ids.get(target)?);
+        bytes.extend_from_slice(self.ids.get(target.get())?);
         if let Some(mac) = &self.mac {
             let mac = mac.clone().chain_update(&bytes).finalize().into_bytes();
             bytes.extend(mac.iter().take(MAC));
@@ -378,7 +384,8 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn home(pool: &Pool, value: &[u8]) -> Option<usize> {
-        Hashed::new(pool).pick(pool, &|_| true, hash_of(pool, value))
+        let home = Hashed::new(pool).pick(pool, &|_| true, hash_of(pool, value));
+        home.map(TargetIndex::get)
     }
 
     const NOW: Seconds = Seconds::new(1_800_000_000);
@@ -423,6 +430,7 @@ mod tests {
 
     /// The value of the cookie that a target's clients get.
     fn value(pool: &Pool, target: usize, now: Seconds) -> Vec<u8> {
+        let target = TargetIndex::new(target);
         let header = Sessions::new(pool).set_cookie(pool, target, now).unwrap();
         let value = header.strip_prefix(b"pm=").unwrap();
         value.split(|byte| *byte == b';').next().unwrap().to_vec()
@@ -447,11 +455,12 @@ mod tests {
             (0, NOW),
             (2, NOW),
         ] {
+            let target = TargetIndex::new(target);
             let fresh = Sessions::new(&pool).set_cookie(&pool, target, now);
             assert_eq!(
                 sessions.set_cookie(&pool, target, now),
                 fresh,
-                "{target} at {now:?}"
+                "{target:?} at {now:?}"
             );
         }
     }
@@ -465,7 +474,7 @@ mod tests {
                 assert_eq!(
                     session,
                     Some(Session {
-                        target,
+                        target: TargetIndex::new(target),
                         renew: false
                     })
                 );
@@ -518,7 +527,8 @@ mod tests {
         );
         let by_old = value(&old, 1, NOW);
         let by_new = value(&turned, 1, NOW);
-        let kept = |renew| Some(Session { target: 1, renew });
+        let target = TargetIndex::new(1);
+        let kept = |renew| Some(Session { target, renew });
         assert_eq!(read(&joined, &by_old, NOW), kept(false));
         assert_eq!(read(&joined, &by_new, NOW), kept(true));
         assert_eq!(read(&turned, &by_old, NOW), kept(true));
@@ -569,7 +579,7 @@ mod tests {
         for keys in KEYS {
             let cookie = value(&pool("web", &["blue", "green"], keys), 1, NOW);
             let target_in = |targets: &[&str]| {
-                read(&pool("web", targets, keys), &cookie, NOW).map(|s| s.target)
+                read(&pool("web", targets, keys), &cookie, NOW).map(|s| s.target.get())
             };
             assert_eq!(target_in(&["green", "blue"]), Some(0));
             assert_eq!(target_in(&["red", "blue", "black", "green"]), Some(3));
@@ -605,14 +615,14 @@ mod tests {
         assert_eq!(
             read(&pool, &endless, NOW * 2),
             Some(Session {
-                target: 0,
+                target: TargetIndex::new(0),
                 renew: false
             })
         );
         assert_eq!(
             read(&pool, &long, NOW),
             Some(Session {
-                target: 0,
+                target: TargetIndex::new(0),
                 renew: true
             })
         );
@@ -620,14 +630,14 @@ mod tests {
         assert_eq!(
             read(&pool, &endless, NOW),
             Some(Session {
-                target: 0,
+                target: TargetIndex::new(0),
                 renew: true
             })
         );
         assert_eq!(
             read(&pool, &long, NOW),
             Some(Session {
-                target: 0,
+                target: TargetIndex::new(0),
                 renew: true
             })
         );
@@ -641,7 +651,7 @@ mod tests {
             let sessions = Sessions::new(&pool);
             sessions
                 .find(&pool, cookies.iter().copied(), NOW)
-                .map(|session| session.target)
+                .map(|session| session.target.get())
         };
         assert_eq!(
             find(&[
@@ -662,7 +672,9 @@ mod tests {
     fn attributes_are_written_as_configured() {
         let mut pool = pool("web", &["blue"], &[NEW]);
         let attributes = |pool: &Pool| {
-            let header = Sessions::new(pool).set_cookie(pool, 0, NOW).unwrap();
+            let header = Sessions::new(pool)
+                .set_cookie(pool, TargetIndex::new(0), NOW)
+                .unwrap();
             String::from_utf8(header)
                 .unwrap()
                 .split_once(';')
@@ -686,7 +698,8 @@ mod tests {
                 format!(" Path=/shop; Secure; SameSite={text}")
             );
         }
-        assert_eq!(Sessions::new(&pool).set_cookie(&pool, 1, NOW), None);
+        let none = TargetIndex::new(1);
+        assert_eq!(Sessions::new(&pool).set_cookie(&pool, none, NOW), None);
     }
 
     /// Cookies that are out must stay valid over releases. These were computed by Python's `hmac`

@@ -1,6 +1,7 @@
 //! A request's way back, and what a worker does by itself.
 
-use super::{BEAT, Event, Failed, Worker};
+use super::{BEAT, Event, Worker};
+use crate::index::TargetRef;
 use crate::pool::Pool;
 use crate::pool::balance::Balance;
 use crate::pool::flight::Flight;
@@ -26,7 +27,7 @@ impl Worker {
         port: &mut dyn Port,
         now: Nanos,
     ) {
-        let Some(pool) = self.config.pool(flight.pool) else {
+        let Some(pool) = self.config.pool(flight.target.pool) else {
             return;
         };
         let checked = pool.health.passive.is_some();
@@ -34,19 +35,22 @@ impl Worker {
             true => outcome::told(pool, &flight, complete, ending),
             false => Told::default(),
         };
-        let failed = told.before > 0 || told.last == Some((flight.target, Outcome::Failure));
-        self.in_flight.end(port, pool, flight.target, failed, now);
+        let failed = told.before > 0 || told.last == Some((flight.target.index, Outcome::Failure));
+        self.in_flight
+            .end(port, pool, flight.target.index, failed, now);
         if pool.balance == Balance::LeastResponseTime {
             sample(&mut self.response_times, pool, &flight, &told, now);
         }
-        let list = std::iter::once(flight.target).chain(flight.retries);
+        let list = std::iter::once(flight.target.index).chain(flight.retries);
         let before = list
             .take(told.before)
             .map(|target| (target, Outcome::Failure));
         for (target, outcome) in before.chain(told.last) {
             if outcome == Outcome::Failure {
-                let pool = flight.pool;
-                self.events.push(Event::Failed(Failed { pool, target }));
+                self.events.push(Event::Failed(TargetRef {
+                    index: target,
+                    ..flight.target
+                }));
             }
             if checked {
                 self.health.outcome(port, pool, target, outcome, now);

@@ -19,7 +19,7 @@ use crate::http::client_ip::Client;
 use crate::http::key::KeyPart;
 use crate::http::request::Request;
 use crate::http::respond::Answer;
-use crate::index::{PoolIndex, RouteIndex};
+use crate::index::{PoolIndex, RouteIndex, TargetRef};
 use crate::pool::Target;
 use crate::pool::balance::least::Least;
 use crate::pool::balance::{Balance, Hashed, RoundRobin};
@@ -74,21 +74,12 @@ pub enum Event {
     InFlight(in_flight::Event),
     /// To a request that a route sent to a pool.
     Strayed(Strayed),
-    /// A request failed at a target.
-    Failed(Failed),
+    /// A target failed a request. Only where that is known: in a pool with passive health or a
+    /// balance by load.
+    Failed(TargetRef),
     /// A state that the code rules out, with a name for the log. It is counted and not asserted,
     /// since a panic would kill the worker's VM; every test against a host wants none of them.
     Bug(&'static str),
-}
-
-/// A target that failed a request. Only where that is known: in a pool with passive health or a
-/// balance by load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failed {
-    /// The pool.
-    pub pool: PoolIndex,
-    /// The place of the target in [`crate::pool::Pool::targets`].
-    pub target: usize,
 }
 
 /// A request that did not simply go to a healthy target of its pool.
@@ -358,11 +349,7 @@ impl Worker {
                 let choice = self.choose(config, action, request, around, roll);
                 let choice = choice.and_then(|choice| {
                     Ok((
-                        choice
-                            .pool
-                            .targets
-                            .get(choice.target)
-                            .ok_or(Reason::NoTarget)?,
+                        choice.pool.target(choice.target).ok_or(Reason::NoTarget)?,
                         choice,
                     ))
                 });
@@ -398,7 +385,7 @@ impl Worker {
         edits.push(Change::Set(&config.upstream.cluster_header, cluster));
         if let Some(endpoint) = &target.endpoint {
             let others = choice.retries.iter();
-            let others = others.filter_map(|at| choice.pool.targets.get(*at)?.endpoint.as_deref());
+            let others = others.filter_map(|at| choice.pool.target(*at)?.endpoint.as_deref());
             let mut list = endpoint.as_bytes().to_vec();
             for other in others {
                 list.push(b',');
@@ -422,8 +409,10 @@ impl Worker {
         self.in_flight
             .begin(around.port, choice.pool, choice.target, now);
         decision.flight = Some(Flight {
-            pool: choice.pool.index,
-            target: choice.target,
+            target: TargetRef {
+                pool: choice.pool.index,
+                index: choice.target,
+            },
             retries: choice.retries,
             grpc: request.is_grpc(),
             started: now,

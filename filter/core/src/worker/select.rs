@@ -13,6 +13,7 @@ use super::{Around, Event, Roll, Strayed, Worker};
 use crate::config::Config;
 use crate::decision::Reason;
 use crate::http::request::Request;
+use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::pool::balance::least::Load;
 use crate::pool::balance::{self, Balance};
@@ -27,12 +28,12 @@ pub(super) struct Choice<'c> {
     /// The part of the split.
     pub part: usize,
     pub pool: &'c Pool,
-    pub target: usize,
+    pub target: TargetIndex,
     pub reason: Reason,
     /// Whether the client is to be given a session cookie.
     pub new_cookie: bool,
     /// The targets to try next; only in a pool of endpoints.
-    pub retries: Vec<usize>,
+    pub retries: Vec<TargetIndex>,
 }
 
 /// The targets among which is chosen.
@@ -43,7 +44,7 @@ enum Among {
 }
 
 impl Among {
-    fn has(self, health: &Health, pool: &Pool, target: usize, now: Nanos) -> bool {
+    fn has(self, health: &Health, pool: &Pool, target: TargetIndex, now: Nanos) -> bool {
         self == Among::All || health.is_healthy(pool, target, now)
     }
 }
@@ -61,7 +62,7 @@ struct Start<'c> {
 
 /// A choice within one pool.
 struct Picked {
-    target: usize,
+    target: TargetIndex,
     reason: Reason,
     new_cookie: bool,
 }
@@ -192,9 +193,9 @@ impl Worker {
         roll: u64,
     ) -> Option<Picked> {
         let (health, now) = (&self.health, around.now);
-        let usable = |target: usize| among.has(health, pool, target, now);
+        let usable = |target: TargetIndex| among.has(health, pool, target, now);
         if let Some(session) = session
-            && pool.targets.get(session.target)?.keeps_sessions()
+            && pool.target(session.target)?.keeps_sessions()
             && usable(session.target)
         {
             return Some(Picked {
@@ -205,19 +206,20 @@ impl Worker {
         }
         let state = self.pools.get_mut(pool.index.get())?;
         let near = state.regions.nearest(pool, request, &usable)?;
-        let usable = |target: usize| usable(target) && near.has(target);
+        let usable = |target: TargetIndex| usable(target) && near.has(target);
 
         let hash = hash(pool, request, around);
         // What a key decides must come out alike each time it comes.
         let dice = hash.map_or(roll, |(hash, _)| hash);
-        let all = 0..pool.targets.len();
-        let share = |target: usize| health.share(pool, target, now);
-        let ready = |target: usize| usable(target) && is_admitted(share(target), dice, target);
+        let all = pool.target_indices();
+        let share = |target: TargetIndex| health.share(pool, target, now);
+        let ready =
+            |target: TargetIndex| usable(target) && is_admitted(share(target), dice, target);
         let slow = pool.slow_start > Nanos::ZERO
             && all
                 .clone()
                 .any(|target| usable(target) && share(target) < 1.0);
-        let ready: &dyn Fn(usize) -> bool = match slow && all.clone().any(ready) {
+        let ready: &dyn Fn(TargetIndex) -> bool = match slow && all.clone().any(ready) {
             true => &ready,
             false => &usable,
         };
@@ -233,7 +235,7 @@ impl Worker {
                 if timed {
                     times.exchange(port, pool, now);
                 }
-                let time = |target: usize| times.guess(pool, target, now).get() as f64;
+                let time = |target: TargetIndex| times.guess(pool, target, now).get() as f64;
                 let mut load = Load {
                     usable: &usable,
                     share: &share,
@@ -266,16 +268,17 @@ impl Worker {
     fn retries(
         &self,
         pool: &Pool,
-        target: usize,
+        target: TargetIndex,
         among: Among,
         request: &Request<'_>,
         now: Nanos,
         roll: u64,
-    ) -> Vec<usize> {
+    ) -> Vec<TargetIndex> {
         let Some(state) = self.pools.get(pool.index.get()).filter(|_| pool.endpoints) else {
             return Vec::new();
         };
-        let others = |other: usize| other != target && among.has(&self.health, pool, other, now);
+        let others =
+            |other: TargetIndex| other != target && among.has(&self.health, pool, other, now);
         let Some(near) = state.regions.nearest(pool, request, &others) else {
             return Vec::new();
         };
@@ -285,7 +288,7 @@ impl Worker {
             target,
             roll,
         );
-        let farther = |other: usize| others(other) && !near.has(other);
+        let farther = |other: TargetIndex| others(other) && !near.has(other);
         // Another draw than that of the near ones.
         order.extend(balance::retries(pool, &farther, target, mixed(roll)));
         order.truncate(balance::RETRIES);
@@ -325,9 +328,9 @@ fn drawn<'c>(action: &'c Action, request: &Request<'_>, roll: Roll) -> Option<St
 
 /// Whether a target with this share of its weight takes part in one choice: so often as the share
 /// says.
-fn is_admitted(share: f64, dice: u64, target: usize) -> bool {
+fn is_admitted(share: f64, dice: u64, target: TargetIndex) -> bool {
     // In 53 bits, which an `f64` holds exactly.
-    let drawn = mixed(dice ^ mixed(target as u64)) >> 11;
+    let drawn = mixed(dice ^ mixed(target.get() as u64)) >> 11;
     (drawn as f64) < share * (1_u64 << 53) as f64
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::decision::Outcome;
 use crate::entropy::WorkerId;
 use crate::http::request::Headers;
+use crate::index::TargetIndex;
 use crate::port::{
     Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
 };
@@ -750,8 +751,10 @@ fn a_hashed_key_has_one_home_in_each_region() {
 fn eject(asked: &mut Asked, target: usize) {
     for _ in 0..3 {
         let flight = Flight {
-            pool: PoolIndex::new(0),
-            target,
+            target: TargetRef {
+                pool: PoolIndex::new(0),
+                index: TargetIndex::new(target),
+            },
             retries: Vec::new(),
             grpc: false,
             started: NOW,
@@ -873,7 +876,7 @@ fn shares(asked: &mut Asked) -> [f64; 3] {
     let mut counts = [0.0; 3];
     for key in 0..REQUESTS {
         let became = asked.get("/", &[("x-key", &key.to_string())]);
-        counts[became.flight.unwrap().target] += 1.0;
+        counts[became.flight.unwrap().target.index.get()] += 1.0;
     }
     counts.map(|count| count / f64::from(REQUESTS))
 }
@@ -916,11 +919,11 @@ fn who_fails_fast_attracts_nothing() {
         for _ in 0..1000 {
             let mut flight = asked.get("/", &[]).flight.unwrap();
             asked.now += Nanos::from_millis(10);
-            let fails = flight.target == FAILS;
+            let fails = flight.target.index.get() == FAILS;
             failed += u32::from(fails);
             // It answers at once, the others ten milliseconds later than the request came.
             flight.answered = Some(if fails { flight.started } else { asked.now });
-            let address = format!("127.0.0.1:{}", flight.target + 1);
+            let address = format!("127.0.0.1:{}", flight.target.index.get() + 1);
             let mut ending = Ended(if fails { 503 } else { 200 }, Some(address.into()));
             let now = asked.now;
             asked

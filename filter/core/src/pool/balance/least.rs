@@ -37,6 +37,7 @@
 //! known and not only those of the few that were probed.
 
 use super::random;
+use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::siphash::mixed;
 use crate::time::Nanos;
@@ -60,19 +61,19 @@ pub struct Least {
 /// What a choice is made from.
 pub struct Load<'a> {
     /// Whether a target can be chosen.
-    pub usable: &'a dyn Fn(usize) -> bool,
+    pub usable: &'a dyn Fn(TargetIndex) -> bool,
     /// The part of its weight that a target gets for now: above 0, at most 1.
-    pub share: &'a dyn Fn(usize) -> f64,
+    pub share: &'a dyn Fn(TargetIndex) -> f64,
     /// How many requests a target has in flight now.
-    pub in_flight: &'a mut dyn FnMut(usize) -> u32,
+    pub in_flight: &'a mut dyn FnMut(TargetIndex) -> u32,
     /// How long a target takes to answer, in any unit. None: it does not matter.
-    pub time: Option<&'a dyn Fn(usize) -> f64>,
+    pub time: Option<&'a dyn Fn(TargetIndex) -> f64>,
 }
 
 impl Load<'_> {
     /// The score of a target with so many requests in flight.
-    fn score(&self, pool: &Pool, target: usize, in_flight: u32, roll: u64) -> f64 {
-        let weight = pool.targets.get(target).map_or(1, |target| target.weight);
+    fn score(&self, pool: &Pool, target: TargetIndex, in_flight: u32, roll: u64) -> f64 {
+        let weight = pool.target(target).map_or(1, |target| target.weight);
         let time = self.time.map_or(1.0, |time| time(target));
         (f64::from(in_flight) + noise(roll, target)) * time
             / (f64::from(weight) * (self.share)(target))
@@ -80,13 +81,13 @@ impl Load<'_> {
 }
 
 /// u of a target, in [0, 1).
-fn noise(roll: u64, target: usize) -> f64 {
+fn noise(roll: u64, target: TargetIndex) -> f64 {
     const SCALE: f64 = 1.0 / (1_u64 << 53) as f64;
-    (mixed(roll ^ mixed(target as u64)) >> 11) as f64 * SCALE
+    (mixed(roll ^ mixed(target.get() as u64)) >> 11) as f64 * SCALE
 }
 
 /// A target with its score.
-type Scored = Option<(usize, f64)>;
+type Scored = Option<(TargetIndex, f64)>;
 
 impl Least {
     /// The target with the least to do among those that take new requests and are usable. None:
@@ -97,7 +98,7 @@ impl Least {
         load: &mut Load<'_>,
         roll: u64,
         now: Nanos,
-    ) -> Option<usize> {
+    ) -> Option<TargetIndex> {
         let two = match pool.targets.len() <= VIEWED {
             true => self.best_two(pool, load, roll, now),
             false => two_drawn(pool, load.usable, roll),
@@ -105,7 +106,7 @@ impl Least {
         let mut best: Scored = None;
         for target in two.into_iter().flatten() {
             let in_flight = (load.in_flight)(target);
-            if let Some(seen) = self.view.get_mut(target) {
+            if let Some(seen) = self.view.get_mut(target.get()) {
                 *seen = in_flight;
             }
             let score = load.score(pool, target, in_flight, roll);
@@ -114,7 +115,7 @@ impl Least {
             }
         }
         let (chosen, _) = best?;
-        if let Some(seen) = self.view.get_mut(chosen) {
+        if let Some(seen) = self.view.get_mut(chosen.get()) {
             *seen = seen.saturating_add(1);
         }
         Some(chosen)
@@ -127,16 +128,16 @@ impl Least {
         load: &mut Load<'_>,
         roll: u64,
         now: Nanos,
-    ) -> [Option<usize>; 2] {
+    ) -> [Option<TargetIndex>; 2] {
         let age = self.looked.and_then(|looked| now.checked_sub(looked));
         if age.is_none_or(|age| age >= FRESH) {
             self.view.clear();
             self.view
-                .extend((0..pool.targets.len()).map(&mut load.in_flight));
+                .extend(pool.target_indices().map(&mut load.in_flight));
             self.looked = Some(now);
         }
         let (mut first, mut second): (Scored, Scored) = (None, None);
-        for (i, (target, in_flight)) in pool.targets.iter().zip(&self.view).enumerate() {
+        for ((i, target), in_flight) in pool.indexed_targets().zip(&self.view) {
             if !(target.takes_new() && (load.usable)(i)) {
                 continue;
             }
@@ -153,7 +154,11 @@ impl Least {
 }
 
 /// Two targets, drawn by weight.
-fn two_drawn(pool: &Pool, usable: &dyn Fn(usize) -> bool, roll: u64) -> [Option<usize>; 2] {
+fn two_drawn(
+    pool: &Pool,
+    usable: &dyn Fn(TargetIndex) -> bool,
+    roll: u64,
+) -> [Option<TargetIndex>; 2] {
     let Some((first, _)) = random(pool, usable, mixed(roll)) else {
         return [None, None];
     };

@@ -49,6 +49,7 @@ pub mod least;
 
 use crate::http::key::KeyPart;
 use crate::http::request::Request;
+use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::siphash::{SipWriter, mixed};
 use std::net::IpAddr;
@@ -126,7 +127,11 @@ impl RoundRobin {
     ///
     /// When that set changes, a new cycle begins, and ties go on after the last target chosen, so
     /// that even a set that changes with every request is served in turn.
-    pub fn pick(&mut self, pool: &Pool, usable: &dyn Fn(usize) -> bool) -> Option<usize> {
+    pub fn pick(
+        &mut self,
+        pool: &Pool,
+        usable: &dyn Fn(TargetIndex) -> bool,
+    ) -> Option<TargetIndex> {
         if self.follow(pool, usable) {
             self.total = self.turns.iter().map(|turn| u64::from(turn.weight)).sum();
             self.count = self.turns.iter().filter(|turn| turn.weight > 0).count() as u64;
@@ -167,13 +172,13 @@ impl RoundRobin {
             turn.due -= self.total as i64;
         }
         self.next_first = (chosen as u64 + 1) % size;
-        Some(chosen)
+        Some(TargetIndex::new(chosen))
     }
 
     /// Takes the weights over. True: they changed.
-    fn follow(&mut self, pool: &Pool, usable: &dyn Fn(usize) -> bool) -> bool {
+    fn follow(&mut self, pool: &Pool, usable: &dyn Fn(TargetIndex) -> bool) -> bool {
         let mut changed = false;
-        for (i, (turn, target)) in self.turns.iter_mut().zip(&pool.targets).enumerate() {
+        for (turn, (i, target)) in self.turns.iter_mut().zip(pool.indexed_targets()) {
             let weight = if target.takes_new() && usable(i) {
                 target.weight
             } else {
@@ -210,15 +215,20 @@ pub fn pick_weighted(
 
 /// `balance: random`: a draw by weight among the targets that take new requests and are `usable`,
 /// and what remains of the roll. None: there is no such target.
-pub fn random(pool: &Pool, usable: &dyn Fn(usize) -> bool, roll: u64) -> Option<(usize, u64)> {
-    let weights = pool.targets.iter().enumerate().map(|(i, target)| {
+pub fn random(
+    pool: &Pool,
+    usable: &dyn Fn(TargetIndex) -> bool,
+    roll: u64,
+) -> Option<(TargetIndex, u64)> {
+    let weights = pool.indexed_targets().map(|(i, target)| {
         if target.takes_new() && usable(i) {
             target.weight
         } else {
             0
         }
     });
-    pick_weighted(weights, roll)
+    let (chosen, rest) = pick_weighted(weights, roll)?;
+    Some((TargetIndex::new(chosen), rest))
 }
 
 /// The targets to try after `chosen`, at most [`RETRIES`], in order: drawn by weight without
@@ -226,13 +236,13 @@ pub fn random(pool: &Pool, usable: &dyn Fn(usize) -> bool, roll: u64) -> Option<
 /// do. Never one that takes nothing new.
 pub fn retries(
     pool: &Pool,
-    usable: &dyn Fn(usize) -> bool,
-    chosen: usize,
+    usable: &dyn Fn(TargetIndex) -> bool,
+    chosen: TargetIndex,
     mut roll: u64,
-) -> Vec<usize> {
+) -> Vec<TargetIndex> {
     let mut order = Vec::with_capacity(RETRIES);
     while order.len() < RETRIES {
-        let left = |i: usize| i != chosen && !order.contains(&i) && usable(i);
+        let left = |i: TargetIndex| i != chosen && !order.contains(&i) && usable(i);
         let Some((next, rest)) = random(pool, &left, roll) else {
             break;
         };
@@ -294,9 +304,14 @@ impl Hashed {
     /// `usable`: each gets keys in proportion to its weight. It depends on the names of the targets
     /// and not on their order, and a target that is added, removed or given another weight moves no
     /// key but its own. None: there is no such target.
-    pub fn pick(&self, pool: &Pool, usable: &dyn Fn(usize) -> bool, hash: u64) -> Option<usize> {
-        let mut best: Option<(usize, (f64, u64))> = None;
-        for (i, (target, name)) in pool.targets.iter().zip(&self.names).enumerate() {
+    pub fn pick(
+        &self,
+        pool: &Pool,
+        usable: &dyn Fn(TargetIndex) -> bool,
+        hash: u64,
+    ) -> Option<TargetIndex> {
+        let mut best: Option<(TargetIndex, (f64, u64))> = None;
+        for ((i, target), name) in pool.indexed_targets().zip(&self.names) {
             if !(target.takes_new() && usable(i)) {
                 continue;
             }

@@ -24,7 +24,7 @@ fn pool(weights: &[u32]) -> Pool {
     }
 }
 
-fn all(_: usize) -> bool {
+fn all(_: TargetIndex) -> bool {
     true
 }
 
@@ -57,7 +57,7 @@ proptest! {
         let mut robin = RoundRobin::new(&pool, rotation);
         let mut counts = vec![0; weights.len()];
         for k in 1..2000 {
-            counts[robin.pick(&pool, &all).unwrap()] += 1;
+            counts[robin.pick(&pool, &all).unwrap().get()] += 1;
             assert_bound(&weights, &counts, k, "one worker");
         }
     }
@@ -74,7 +74,7 @@ proptest! {
         for _ in 0..3 {
             let mut counts = vec![0; weights.len()];
             for _ in 0..total {
-                counts[robin.pick(&pool, &all).unwrap()] += 1;
+                counts[robin.pick(&pool, &all).unwrap().get()] += 1;
             }
             prop_assert_eq!(&counts, &weights);
         }
@@ -91,7 +91,7 @@ proptest! {
         let total: u32 = weights.iter().sum();
         let mut counts = vec![0_u32; weights.len()];
         for turn in &turns {
-            counts[robins[*turn as usize % workers].pick(&pool, &all).unwrap()] += 1;
+            counts[robins[*turn as usize % workers].pick(&pool, &all).unwrap().get()] += 1;
         }
         for (weight, count) in weights.iter().zip(&counts) {
             let error = f64::from(*count) - turns.len() as f64 * f64::from(*weight) / f64::from(total);
@@ -125,7 +125,7 @@ fn smooth_weighted_round_robin_errs_by_more_than_one_where_ours_does_not() {
     let mut robin = RoundRobin::new(&pool, 0);
     let mut counts = vec![0; weights.len()];
     for k in 1..=total as u64 {
-        counts[robin.pick(&pool, &all).unwrap()] += 1;
+        counts[robin.pick(&pool, &all).unwrap().get()] += 1;
         assert_bound(&weights, &counts, k, "ours");
     }
 }
@@ -135,7 +135,7 @@ fn workers_begin_with_different_targets() {
     let pool = pool(&[1, 1, 1, 1]);
     for rotation in 0..8 {
         let first = RoundRobin::new(&pool, rotation).pick(&pool, &all);
-        assert_eq!(first, Some(rotation as usize % 4));
+        assert_eq!(first, Some(TargetIndex::new(rotation as usize % 4)));
     }
 }
 
@@ -145,7 +145,7 @@ fn a_set_that_always_changes_is_still_served_in_turn() {
     let mut robin = RoundRobin::new(&pool, 0);
     let mut counts = [0_i32; 4];
     for k in 0..4000 {
-        counts[robin.pick(&pool, &|i| i != k % 2).unwrap()] += 1;
+        counts[robin.pick(&pool, &|i| i.get() != k % 2).unwrap().get()] += 1;
     }
     // Targets 0 and 1 are there half of the time, the others always.
     assert!(counts.iter().all(|count| *count > 600), "{counts:?}");
@@ -156,14 +156,15 @@ fn nothing_that_takes_nothing_new_is_chosen() {
     let mut pool = pool(&[5, 0, 5, 5, 5]);
     pool.targets[2].state = State::Draining;
     pool.targets[3].state = State::Down;
-    let only = |i: usize| i != 4;
+    let (first, last) = (TargetIndex::new(0), TargetIndex::new(4));
+    let only = |i: TargetIndex| i != last;
     let mut robin = RoundRobin::new(&pool, 3);
     for k in 0..1000_u64 {
         let roll = k.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        assert_eq!(robin.pick(&pool, &only), Some(0));
-        assert_eq!(random(&pool, &only, roll).unwrap().0, 0);
-        assert_eq!(Hashed::new(&pool).pick(&pool, &only, roll), Some(0));
-        assert_eq!(retries(&pool, &all, 0, roll), [4]);
+        assert_eq!(robin.pick(&pool, &only), Some(first));
+        assert_eq!(random(&pool, &only, roll).unwrap().0, first);
+        assert_eq!(Hashed::new(&pool).pick(&pool, &only, roll), Some(first));
+        assert_eq!(retries(&pool, &all, first, roll), [last]);
         assert_eq!(robin.pick(&pool, &|_| false), None);
         assert_eq!(random(&pool, &|_| false, roll), None);
         assert_eq!(Hashed::new(&pool).pick(&pool, &|_| false, roll), None);
@@ -214,14 +215,14 @@ fn retries_are_drawn_by_weight_and_never_repeat() {
     let pool = pool(&[1, 2, 4, 1, 1]);
     let mut firsts = [0_u32; 5];
     for k in 0..8000_u64 {
-        let order = retries(&pool, &all, 0, k * (u64::MAX / 8000));
+        let order = retries(&pool, &all, TargetIndex::new(0), k * (u64::MAX / 8000));
         assert_eq!(order.len(), RETRIES);
         let mut seen = order.clone();
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), RETRIES);
-        assert!(!order.contains(&0));
-        firsts[order[0]] += 1;
+        assert!(!order.contains(&TargetIndex::new(0)));
+        firsts[order[0].get()] += 1;
     }
     for (count, share) in firsts.iter().zip([0, 2000, 4000, 1000, 1000]) {
         assert!(count.abs_diff(share) <= 1, "{firsts:?}");
@@ -254,7 +255,8 @@ fn exponential_is_minus_the_logarithm() {
 
 /// The name of the target that a key belongs to.
 fn home(pool: &Pool, hash: u64) -> &str {
-    &pool.targets[Hashed::new(pool).pick(pool, &all, hash).unwrap()].name
+    let home = Hashed::new(pool).pick(pool, &all, hash).unwrap();
+    &pool.target(home).unwrap().name
 }
 
 /// Hashes of keys, the same in every run.
@@ -281,7 +283,7 @@ fn keys_are_spread_by_weight() {
         let hashed = Hashed::new(&pool);
         let count = 100_000;
         let mut counts = vec![0_u32; weights.len()];
-        keys(count).for_each(|key| counts[hashed.pick(&pool, &all, key).unwrap()] += 1);
+        keys(count).for_each(|key| counts[hashed.pick(&pool, &all, key).unwrap().get()] += 1);
         let total: f64 = weights.iter().copied().map(f64::from).sum();
         let statistic: f64 = weights
             .iter()
@@ -315,10 +317,10 @@ proptest! {
             // Removed (read backwards: added), or not usable: only its own keys move, and to
             // the same targets.
             let (is, otherwise) = (Hashed::new(&before).pick(&before, &all, key), Hashed::new(&without).pick(&without, &all, key));
-            let named = |pool: &Pool, target: Option<usize>| target.map(|target| pool.targets[target].name.clone());
+            let named = |pool: &Pool, target: Option<TargetIndex>| target.map(|target| pool.targets[target.get()].name.clone());
             let (is, otherwise) = (named(&before, is), named(&without, otherwise));
             prop_assert!(is == otherwise || is.as_ref() == Some(&name));
-            let unusable = Hashed::new(&before).pick(&before, &|i| i != changed, key);
+            let unusable = Hashed::new(&before).pick(&before, &|i| i.get() != changed, key);
             prop_assert_eq!(named(&before, unusable), otherwise);
             // More weight only brings it keys, less only takes some.
             let now = named(&after, Hashed::new(&after).pick(&after, &all, key));
@@ -342,7 +344,7 @@ proptest! {
             let slow = (0..weights.len())
                 .filter(|i| weights[*i] > 0)
                 .min_by(|a, b| wait(a).total_cmp(&wait(b)));
-            prop_assert_eq!(hashed.pick(&pool, &all, hash), slow);
+            prop_assert_eq!(hashed.pick(&pool, &all, hash), slow.map(TargetIndex::new));
         }
     }
 
@@ -378,7 +380,7 @@ fn names_decide_and_neither_places_nor_addresses() {
 fn keys_have_the_homes_that_they_always_had() {
     let pool = pool(&[1, 2, 3, 4, 5]);
     let homes: Vec<_> = keys(16)
-        .map(|key| Hashed::new(&pool).pick(&pool, &all, key).unwrap())
+        .map(|key| Hashed::new(&pool).pick(&pool, &all, key).unwrap().get())
         .collect();
     assert_eq!(homes, [4, 4, 2, 3, 0, 3, 3, 2, 3, 4, 3, 4, 2, 0, 3, 4]);
 }

@@ -43,7 +43,7 @@
 //! reloads do not make a record grow.
 
 use crate::entropy::WorkerId;
-use crate::index::PoolIndex;
+use crate::index::{TargetIndex, TargetRef};
 use crate::pool::Pool;
 use crate::port::{Gauge, Port};
 use crate::shared::{RecordCache, Update};
@@ -121,22 +121,17 @@ pub enum Outcome {
 /// A probe to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// The pool.
-    pub pool: PoolIndex,
-    /// The place of the target in [`Pool::targets`].
-    pub target: usize,
+    /// The target.
+    pub target: TargetRef,
     /// When it was sent: of several probes of a target only the last one counts.
     pub sent: Nanos,
 }
 
-/// Something that happened and that an operator can count, with the pool and target that it
-/// happened to.
+/// Something that happened to a target and that an operator can count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The pool.
-    pub pool: PoolIndex,
-    /// The place of the target in [`Pool::targets`].
-    pub target: usize,
+    /// The target.
+    pub target: TargetRef,
     /// What happened.
     pub what: Change,
 }
@@ -494,15 +489,19 @@ impl Health {
     }
 
     /// Whether a target can be sent requests, by the last [`Health::refresh`].
-    pub fn is_healthy(&self, pool: &Pool, target: usize, now: Nanos) -> bool {
-        let entry = self.known(pool).and_then(|known| known.entries.get(target));
+    pub fn is_healthy(&self, pool: &Pool, target: TargetIndex, now: Nanos) -> bool {
+        let entry = self
+            .known(pool)
+            .and_then(|known| known.entries.get(target.get()));
         entry.is_none_or(|entry| entry.is_healthy(&pool.health, now))
     }
 
     /// Which part of its share a target gets for being new or recovered: it rises in a straight
     /// line from [`LEAST_SHARE`] to 1 over `slow_start`.
-    pub fn share(&self, pool: &Pool, target: usize, now: Nanos) -> f64 {
-        let entry = self.known(pool).and_then(|known| known.entries.get(target));
+    pub fn share(&self, pool: &Pool, target: TargetIndex, now: Nanos) -> f64 {
+        let entry = self
+            .known(pool)
+            .and_then(|known| known.entries.get(target.get()));
         let age = entry
             .filter(|entry| entry.since != Nanos::ZERO)
             .and_then(|entry| now.checked_sub(entry.since));
@@ -519,7 +518,7 @@ impl Health {
         &mut self,
         port: &mut dyn Port,
         pool: &Pool,
-        target: usize,
+        target: TargetIndex,
         outcome: Outcome,
         now: Nanos,
     ) {
@@ -528,7 +527,9 @@ impl Health {
         };
         if outcome == Outcome::Success {
             self.refresh(port, pool, now);
-            let entry = self.known(pool).and_then(|known| known.entries.get(target));
+            let entry = self
+                .known(pool)
+                .and_then(|known| known.entries.get(target.get()));
             if entry.is_none_or(|entry| entry.clone().succeed(passive, now).is_none()) {
                 return;
             }
@@ -570,11 +571,12 @@ impl Health {
             };
             let mut lost = Vec::new();
             if known.prober.leads {
-                for (target, turn) in known.prober.turns.iter_mut().enumerate() {
+                for (index, turn) in known.prober.turns.iter_mut().enumerate() {
+                    let index = TargetIndex::new(index);
                     // A clock that was set back waits for nothing either.
                     let overdue = |sent: Nanos| now.abs_diff(sent) > active.timeout + LOST;
                     if turn.sent.take_if(|sent| overdue(*sent)).is_some() {
-                        lost.push(target);
+                        lost.push(index);
                     }
                     if turn.sent.is_some() || (turn.due > now && turn.due - now <= active.interval)
                     {
@@ -588,8 +590,10 @@ impl Health {
                         now + active.interval
                     };
                     probes.push(Probe {
-                        pool: pool.index,
-                        target,
+                        target: TargetRef {
+                            pool: pool.index,
+                            index,
+                        },
                         sent: now,
                     });
                 }
@@ -611,15 +615,16 @@ impl Health {
         status: Option<u16>,
         now: Nanos,
     ) {
-        let Some(pool) = pools.get(probe.pool.get()) else {
+        let Some(pool) = pools.get(probe.target.pool.get()) else {
             return;
         };
-        let (Some(active), Some(Some(known))) =
-            (&pool.health.active, self.pools.get_mut(probe.pool.get()))
-        else {
+        let (Some(active), Some(Some(known))) = (
+            &pool.health.active,
+            self.pools.get_mut(probe.target.pool.get()),
+        ) else {
             return;
         };
-        let turn = known.prober.turns.get_mut(probe.target);
+        let turn = known.prober.turns.get_mut(probe.target.index.get());
         let awaited = turn
             .and_then(|turn| turn.sent.take_if(|sent| *sent == probe.sent))
             .is_some();
@@ -630,7 +635,7 @@ impl Health {
                     .iter()
                     .any(|(from, to)| (*from..=*to).contains(&status))
             });
-            self.answered(port, pool, active, probe.target, good, now);
+            self.answered(port, pool, active, probe.target.index, good, now);
         }
     }
 
@@ -649,12 +654,14 @@ impl Health {
         port: &mut dyn Port,
         pool: &Pool,
         active: &Active,
-        target: usize,
+        target: TargetIndex,
         good: bool,
         now: Nanos,
     ) {
         self.refresh(port, pool, now);
-        let entry = self.known(pool).and_then(|known| known.entries.get(target));
+        let entry = self
+            .known(pool)
+            .and_then(|known| known.entries.get(target.get()));
         if entry.is_none_or(|entry| entry.clone().probe(active, good, now).is_none()) {
             return;
         }
@@ -670,12 +677,12 @@ impl Health {
         &mut self,
         port: &mut dyn Port,
         pool: &Pool,
-        target: usize,
+        target: TargetIndex,
         now: Nanos,
         act: &mut dyn FnMut(&mut Entry, &[Entry]) -> Option<Option<Change>>,
     ) -> Option<Event> {
         let known = self.pools.get_mut(pool.index.get())?.as_mut()?;
-        let id = known.entries.get(target)?.id;
+        let id = known.entries.get(target.get())?.id;
         let Known { key, own, .. } = &*known;
         let changed = self.cache.update(port, key, &mut |bytes| {
             let mut record = record(bytes);
@@ -710,8 +717,10 @@ impl Health {
             port.add(gauge, 1);
         }
         Some(Event {
-            pool: pool.index,
-            target,
+            target: TargetRef {
+                pool: pool.index,
+                index: target,
+            },
             what: event?,
         })
     }

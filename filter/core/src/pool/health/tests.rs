@@ -57,23 +57,33 @@ impl Worker {
     fn healthy(&mut self, map: &mut Map, target: usize, now: Nanos) -> bool {
         let pool = self.pool();
         self.health.refresh(map, &pool, now);
-        self.health.is_healthy(&pool, target, now)
+        self.health.is_healthy(&pool, TargetIndex::new(target), now)
     }
 
     fn share(&mut self, map: &mut Map, target: usize, now: Nanos) -> f64 {
         let pool = self.pool();
         self.health.refresh(map, &pool, now);
-        self.health.share(&pool, target, now)
+        self.health.share(&pool, TargetIndex::new(target), now)
     }
 
     fn fails(&mut self, map: &mut Map, target: usize, now: Nanos) {
-        self.health
-            .outcome(map, &self.pool(), target, Outcome::Failure, now);
+        self.health.outcome(
+            map,
+            &self.pool(),
+            TargetIndex::new(target),
+            Outcome::Failure,
+            now,
+        );
     }
 
     fn succeeds(&mut self, map: &mut Map, target: usize, now: Nanos) {
-        self.health
-            .outcome(map, &self.pool(), target, Outcome::Success, now);
+        self.health.outcome(
+            map,
+            &self.pool(),
+            TargetIndex::new(target),
+            Outcome::Success,
+            now,
+        );
     }
 
     /// Sends the probes that are due; `answer` says what each target answers, None if its
@@ -82,8 +92,13 @@ impl Worker {
         let config = self.config.clone();
         let probes = self.health.tick(map, &config.pools, now);
         for probe in &probes {
-            self.health
-                .probed(map, &config.pools, probe, answer(probe.target), now);
+            self.health.probed(
+                map,
+                &config.pools,
+                probe,
+                answer(probe.target.index.get()),
+                now,
+            );
         }
         probes.len()
     }
@@ -486,7 +501,8 @@ fn workers_in_any_order_of_steps_eject_as_many_as_the_bound_allows_and_tell_it_o
             );
             for round in 0..24 {
                 health.refresh(turn, &config.pools[0], NOW);
-                health.outcome(turn, &config.pools[0], round % 4, Outcome::Failure, NOW);
+                let target = TargetIndex::new(round % 4);
+                health.outcome(turn, &config.pools[0], target, Outcome::Failure, NOW);
             }
             health.take_events().len()
         });

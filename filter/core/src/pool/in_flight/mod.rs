@@ -76,7 +76,7 @@
 //! have 8 bytes.
 
 use crate::entropy::WorkerId;
-use crate::index::PoolIndex;
+use crate::index::{TargetIndex, TargetRef};
 use crate::pool::{Pool, Target};
 use crate::port::{Expected, Gauge, Port};
 use crate::shared::{RecordCache, Update, UpdateError};
@@ -331,8 +331,7 @@ impl Handle {
 /// A target that was counted for.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    pool: PoolIndex,
-    target: u32,
+    target: TargetRef,
     gauge: Option<Gauge>,
     /// The number of its newest penalty.
     penalty: u64,
@@ -404,7 +403,7 @@ impl InFlight {
 
     /// A request goes to a target. One write and one add to a gauge; only the first request of a
     /// worker, or of one that hung for [`STALE`], reads.
-    pub fn begin(&mut self, port: &mut dyn Port, pool: &Pool, target: usize, now: Nanos) {
+    pub fn begin(&mut self, port: &mut dyn Port, pool: &Pool, target: TargetIndex, now: Nanos) {
         if self.tenure == Tenure::Local && !self.waiting {
             let own = self.own_counts();
             self.claim(port, now, &own);
@@ -427,7 +426,7 @@ impl InFlight {
         &mut self,
         port: &mut dyn Port,
         pool: &Pool,
-        target: usize,
+        target: TargetIndex,
         failed: bool,
         now: Nanos,
     ) {
@@ -435,7 +434,7 @@ impl InFlight {
         let place = self
             .places
             .get(pool.index.get())
-            .and_then(|places| places.get(target));
+            .and_then(|places| places.get(target.get()));
         let Some(entry) = place.and_then(|place| place.entry) else {
             return;
         };
@@ -447,7 +446,7 @@ impl InFlight {
 
     /// How many requests a target has in flight now, over all workers. One read of a gauge; no call
     /// that returns bytes.
-    pub fn of(&mut self, port: &mut dyn Port, pool: &Pool, target: usize) -> u32 {
+    pub fn of(&mut self, port: &mut dyn Port, pool: &Pool, target: TargetIndex) -> u32 {
         let Some(place) = self.place(port, pool, target) else {
             return 0;
         };
@@ -492,21 +491,26 @@ impl InFlight {
     }
 
     /// The place of a target, with its gauge asked for.
-    fn place(&mut self, port: &mut dyn Port, pool: &Pool, target: usize) -> Option<&mut Place> {
+    fn place(
+        &mut self,
+        port: &mut dyn Port,
+        pool: &Pool,
+        target: TargetIndex,
+    ) -> Option<&mut Place> {
         let places = self.places.get_mut(pool.index.get())?;
         if places.is_empty() {
             places.resize(pool.targets.len(), Place::default());
         }
-        let place = places.get_mut(target)?;
+        let place = places.get_mut(target.get())?;
         if matches!(place.gauge, Handle::Unasked) {
-            let gauge = port.gauge(&gauge_name(pool, pool.targets.get(target)?));
+            let gauge = port.gauge(&gauge_name(pool, pool.target(target)?));
             place.gauge = gauge.map_or(Handle::Refused, Handle::Given);
         }
         Some(place)
     }
 
     /// The entry of a target, made if it is not there.
-    fn entry(&mut self, port: &mut dyn Port, pool: &Pool, target: usize) -> Option<u32> {
+    fn entry(&mut self, port: &mut dyn Port, pool: &Pool, target: TargetIndex) -> Option<u32> {
         let next = self.entries.len();
         let place = self.place(port, pool, target)?;
         if let Some(entry) = place.entry {
@@ -515,8 +519,10 @@ impl InFlight {
         let gauge = place.gauge.gauge();
         place.entry = Some(next as u32);
         self.entries.push(Entry {
-            pool: pool.index,
-            target: target as u32,
+            target: TargetRef {
+                pool: pool.index,
+                index: target,
+            },
             gauge,
             penalty: u64::MAX,
         });
@@ -551,9 +557,8 @@ impl InFlight {
     fn names(&self, part: usize, nonce: Nonce) -> Vec<u8> {
         let mut record = nonce.bytes().to_vec();
         for entry in self.entries.iter().skip(part * PART).take(PART) {
-            let pool = self.pools.get(entry.pool.get());
-            let target =
-                pool.and_then(|pool| Some((pool, pool.targets.get(entry.target as usize)?)));
+            let pool = self.pools.get(entry.target.pool.get());
+            let target = pool.and_then(|pool| Some((pool, pool.target(entry.target.index)?)));
             let name = target
                 .map(|(pool, target)| gauge_name(pool, target))
                 .unwrap_or_default();

@@ -43,7 +43,8 @@ impl Worker {
     }
 
     fn begin(&mut self, port: &mut dyn Port, target: usize, now: Nanos) {
-        self.counts.begin(port, &self.pool, target, now);
+        let index = TargetIndex::new(target);
+        self.counts.begin(port, &self.pool, index, now);
         self.flights.push(target);
     }
 
@@ -51,7 +52,8 @@ impl Worker {
     fn end(&mut self, port: &mut dyn Port, roll: u64, failed: bool, now: Nanos) -> Option<usize> {
         let place = (roll as usize).checked_rem(self.flights.len())?;
         let target = self.flights.swap_remove(place);
-        self.counts.end(port, &self.pool, target, failed, now);
+        let index = TargetIndex::new(target);
+        self.counts.end(port, &self.pool, index, failed, now);
         Some(target)
     }
 
@@ -60,7 +62,7 @@ impl Worker {
     }
 
     fn of(&mut self, port: &mut dyn Port, target: usize) -> u32 {
-        self.counts.of(port, &self.pool, target)
+        self.counts.of(port, &self.pool, TargetIndex::new(target))
     }
 }
 
@@ -658,10 +660,18 @@ fn strange_values_do_no_harm() {
     }
     // A target that is none, and an end without a beginning, count nothing.
     worker.begin(&mut map, 3, NOW);
-    worker.counts.end(&mut map, &config.pools[0], 3, false, NOW);
-    worker.counts.end(&mut map, &config.pools[0], 1, false, NOW);
+    worker
+        .counts
+        .end(&mut map, &config.pools[0], TargetIndex::new(3), false, NOW);
+    worker
+        .counts
+        .end(&mut map, &config.pools[0], TargetIndex::new(1), false, NOW);
     worker.begin(&mut map, 1, NOW);
-    (0..2).for_each(|_| worker.counts.end(&mut map, &config.pools[0], 1, false, NOW));
+    (0..2).for_each(|_| {
+        worker
+            .counts
+            .end(&mut map, &config.pools[0], TargetIndex::new(1), false, NOW)
+    });
     assert_eq!(
         (
             gauge(&map, 1),

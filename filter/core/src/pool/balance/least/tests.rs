@@ -162,7 +162,7 @@ impl Plan {
                 ends.pop();
                 in_flight[target] -= 1;
                 if let Some(took) = took {
-                    times[worker].sample(pool, target, took, end);
+                    times[worker].sample(pool, TargetIndex::new(target), took, end);
                     let took = took.get() as f64;
                     peaks[target] = if took > peaks[target] {
                         took
@@ -174,11 +174,12 @@ impl Plan {
             let worker = number % self.workers;
             let roll = rolls.roll(u64::MAX);
             let length = service(&mut dice);
-            let there = |target: usize| now >= START + self.servers[target].since;
+            let there = |target: TargetIndex| now >= START + self.servers[target.get()].since;
             // Over ten seconds from a tenth.
-            let share = |target: usize| {
-                let age = now - START - self.servers[target].since;
-                if self.servers[target].since == Nanos::ZERO {
+            let share = |target: TargetIndex| {
+                let since = self.servers[target.get()].since;
+                let age = now - START - since;
+                if since == Nanos::ZERO {
                     1.0
                 } else {
                     (age.get() as f64 / (10 * SECOND).get() as f64).clamp(0.1, 1.0)
@@ -189,10 +190,10 @@ impl Plan {
                 first.max(now) + length * self.servers[target].slow
             };
             let target = match rule {
-                Rule::RoundRobin => robins[worker].pick(pool, &there).unwrap(),
-                Rule::Random => random(pool, &there, roll).unwrap().0,
+                Rule::RoundRobin => robins[worker].pick(pool, &there).unwrap().get(),
+                Rule::Random => random(pool, &there, roll).unwrap().0.get(),
                 Rule::Oracle => (0..size)
-                    .filter(|i| there(*i))
+                    .filter(|i| there(TargetIndex::new(*i)))
                     .min_by_key(|i| finish(*i))
                     .unwrap(),
                 Rule::HotCold => {
@@ -209,19 +210,20 @@ impl Plan {
                 Rule::LeastConnections | Rule::LeastResponseTime | Rule::Peak => {
                     times[worker].exchange(&mut store, pool, now);
                     let (times, peaks) = (&times[worker], &peaks);
-                    let guess = |target: usize| times.guess(pool, target, now).get() as f64;
-                    let peak = |target: usize| peaks[target];
+                    let guess = |target: TargetIndex| times.guess(pool, target, now).get() as f64;
+                    let peak = |target: TargetIndex| peaks[target.get()];
                     let mut load = Load {
                         usable: &there,
                         share: &share,
-                        in_flight: &mut |target| in_flight[target],
+                        in_flight: &mut |target| in_flight[target.get()],
                         time: match rule {
                             Rule::LeastResponseTime => Some(&guess),
                             Rule::Peak => Some(&peak),
                             _ => None,
                         },
                     };
-                    leasts[worker].pick(pool, &mut load, roll, now).unwrap()
+                    let chosen = leasts[worker].pick(pool, &mut load, roll, now);
+                    chosen.unwrap().get()
                 }
             };
             played.got[target] += 1;
@@ -369,15 +371,14 @@ fn equals_are_drawn_evenly_and_nobody_takes_what_is_not_usable() {
     let mut got = [0; 5];
     for roll in 0..50_000 {
         let mut load = Load {
-            usable: &|target| target != 1,
+            usable: &|target| target != TargetIndex::new(1),
             share: &|_| 1.0,
             in_flight: &mut |_| 0,
             time: None,
         };
         // So long after the last that what was chosen then is over.
-        got[least
-            .pick(&config.pools[0], &mut load, mixed(roll), roll * FRESH)
-            .unwrap()] += 1;
+        let chosen = least.pick(&config.pools[0], &mut load, mixed(roll), roll * FRESH);
+        got[chosen.unwrap().get()] += 1;
     }
     assert_eq!(got[1], 0);
     for target in [0, 2, 3, 4] {
