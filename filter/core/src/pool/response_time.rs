@@ -427,10 +427,10 @@ mod tests {
         let pool = &*config.pools[0];
         let mut store = Map::default();
         let mut times = ResponseTimes::new(&config.pools);
-        times.sample(pool, 2, 7 * MILLISECOND, NOW);
-        times.sample(pool, 0, 10 * MILLISECOND, NOW);
+        times.sample(pool, C, 7 * MILLISECOND, NOW);
+        times.sample(pool, A, 10 * MILLISECOND, NOW);
         times.exchange(&mut store, pool, NOW);
-        times.sample(pool, 0, 20 * MILLISECOND, NOW + EXCHANGE);
+        times.sample(pool, A, 20 * MILLISECOND, NOW + EXCHANGE);
         times.exchange(&mut store, pool, NOW + EXCHANGE);
         let (key, (record, _)) = store.values.iter().next().unwrap();
         assert_eq!(key, b"pm1/time/\0o");
