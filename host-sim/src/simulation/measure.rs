@@ -1,146 +1,130 @@
-//! What is measured of a run, and what a scenario expects of it.
+//! Measures: what is computed from the records and samples of a run.
 
-use super::Run;
-use super::record::{Record, Sample};
-use super::scenario;
-use pointsman_core::config::reader::{Names, Node, Report};
+use super::record::{RequestRecord, Run, Sample};
 
-/// Something that a run can be measured by.
+/// A number that is computed from a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
-    /// `requests`: how many there were.
+    /// `requests`: how many requests ended.
     Requests,
-    /// `errors`: how many had no answer or a 5xx. A client that leaves is not counted.
+    /// `errors`: how many requests got no answer or a 5xx. Those whose client gave up are not
+    /// counted.
     Errors,
-    /// `error_share`: that by all requests.
+    /// `error_share`: errors as a share of all requests.
     ErrorShare,
-    /// `refused`: how many a limit refused.
+    /// `refused`: how many requests a rate limit refused.
     Refused,
-    /// `refused_share`: that by all requests.
+    /// `refused_share`: refusals as a share of all requests.
     RefusedShare,
-    /// `left`: how many clients lost patience.
+    /// `left`: how many clients gave up.
     Left,
     /// `retries`: how many tries there were beyond the first.
     Retries,
-    /// `share`: of the requests that any target answered, the part that `target` answered.
+    /// `share`: of the requests that any target answered, the share that the scope's target
+    /// answered.
     Share,
-    /// `miscounted`: the most by which the filter's count of requests in flight was off, over all
-    /// targets together, at any of the run's samples.
+    /// `miscounted`: the greatest difference, over the run's samples, between the filter's count of
+    /// requests in flight and the real one, summed over all targets.
     Miscounted,
-    /// `p50`, `p90`, `p99`, `p999`: the latency, in nanoseconds, that this part of the requests (in
-    /// thousandths) did not exceed. Requests that a limit refused are not counted.
+    /// `p50`, `p90`, `p99`, `p999`: the latency, in nanoseconds, that this many thousandths of the
+    /// requests did not exceed. Requests that a rate limit refused are not counted.
     Latency(u16),
 }
 
-const NAMES: &[&str] = &[
-    "requests",
-    "errors",
-    "error_share",
-    "refused",
-    "refused_share",
-    "left",
-    "retries",
-    "share",
-    "miscounted",
-    "p50",
-    "p90",
-    "p99",
-    "p999",
-];
-
-/// Which requests are looked at.
+/// The requests that a measure is computed from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Those that began at this time or later, in nanoseconds.
     pub from: u64,
-    /// Those that began before. None: to the end.
+    /// Those that began before this time, in nanoseconds. None: to the end.
     pub until: Option<u64>,
-    /// Those of this kind of traffic.
+    /// Those of this kind of traffic, a position in the scenario. None: of any.
     pub traffic: Option<usize>,
-    /// Those that this target answered, or was the last to be tried.
+    /// Those that this target answered, or was the last to be tried; a position in the scenario.
+    /// None: of any.
     pub target: Option<usize>,
 }
 
-/// What a scenario expects.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Expectation {
-    /// What is measured.
-    pub measure: Measure,
-    /// Of which requests.
-    pub part: Scope,
-    /// At least. Latencies in nanoseconds.
-    pub min: Option<f64>,
-    /// At most.
-    pub max: Option<f64>,
-    /// For people: `p99 of web-green from 10s: at most 300ms`.
-    pub label: String,
-}
-
-/// What came of an expectation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Verdict {
-    /// The expectation, for people.
-    pub label: String,
-    /// What was measured, for people.
-    pub found: String,
-    /// Whether it holds.
-    pub good: bool,
-}
-
 impl Scope {
-    /// Whether a request belongs to it. `whichever`: of any target.
-    fn has(&self, record: &Record, whichever: bool) -> bool {
+    /// Whether a request belongs to the scope, whichever target answered it.
+    fn has_of_any_target(&self, record: &RequestRecord) -> bool {
+        let of_traffic = |traffic| usize::from(record.traffic) == traffic;
         record.start >= self.from
             && self.until.is_none_or(|until| record.start < until)
-            && self
-                .traffic
-                .is_none_or(|traffic| record.traffic as usize == traffic)
-            && (whichever
-                || self
-                    .target
-                    .is_none_or(|target| record.target == Some(target as u16)))
+            && self.traffic.is_none_or(of_traffic)
+    }
+
+    /// Whether a request's target is the scope's.
+    fn has_target_of(&self, record: &RequestRecord) -> bool {
+        let of_target = |target| record.target.map(usize::from) == Some(target);
+        self.target.is_none_or(of_target)
     }
 }
 
 impl Measure {
-    /// Measures a part of a run. None: nothing was there to be measured.
-    pub fn of(self, run: &Run, part: &Scope) -> Option<f64> {
-        let whichever = self == Measure::Share;
+    /// Every measure by its name in scenario files.
+    pub const NAMES: [(&'static str, Measure); 13] = [
+        ("requests", Measure::Requests),
+        ("errors", Measure::Errors),
+        ("error_share", Measure::ErrorShare),
+        ("refused", Measure::Refused),
+        ("refused_share", Measure::RefusedShare),
+        ("left", Measure::Left),
+        ("retries", Measure::Retries),
+        ("share", Measure::Share),
+        ("miscounted", Measure::Miscounted),
+        ("p50", Measure::Latency(500)),
+        ("p90", Measure::Latency(900)),
+        ("p99", Measure::Latency(990)),
+        ("p999", Measure::Latency(999)),
+    ];
+
+    /// The measure's name in scenario files; of a percentile that they cannot name, `latency`.
+    pub fn name(self) -> &'static str {
+        let named = Self::NAMES.iter().find(|(_, measure)| *measure == self);
+        named.map_or("latency", |(name, _)| name)
+    }
+
+    /// Computes the measure. None: there is nothing to compute it from.
+    pub fn of(self, run: &Run, scope: &Scope) -> Option<f64> {
+        // A share is one of the requests to all targets.
+        let of_any_target = self == Measure::Share;
         let records = || {
-            run.records
-                .iter()
-                .filter(|record| part.has(record, whichever))
+            run.records.iter().filter(|record| {
+                scope.has_of_any_target(record) && (of_any_target || scope.has_target_of(record))
+            })
         };
         let count =
-            |good: fn(&Record) -> bool| records().filter(|record| good(record)).count() as f64;
+            |is: fn(&RequestRecord) -> bool| records().filter(|record| is(record)).count() as f64;
         let all = records().count() as f64;
-        let some = |of: f64, all: f64| (all > 0.0).then(|| of / all);
+        let share = |of: f64, all: f64| (all > 0.0).then(|| of / all);
         match self {
             Measure::Requests => Some(all),
-            Measure::Errors => Some(count(Record::is_error)),
-            Measure::ErrorShare => some(count(Record::is_error), all),
-            Measure::Refused => Some(count(Record::is_refused)),
-            Measure::RefusedShare => some(count(Record::is_refused), all),
-            Measure::Left => Some(count(Record::has_left)),
+            Measure::Errors => Some(count(RequestRecord::is_error)),
+            Measure::ErrorShare => share(count(RequestRecord::is_error), all),
+            Measure::Refused => Some(count(RequestRecord::is_refused)),
+            Measure::RefusedShare => share(count(RequestRecord::is_refused), all),
+            Measure::Left => Some(count(RequestRecord::is_abandoned)),
             Measure::Retries => Some(records().map(|record| f64::from(record.retries)).sum()),
             Measure::Share => {
-                let of = records()
-                    .filter(|record| record.target.map(usize::from) == part.target)
+                let answered = count(|record| record.target.is_some());
+                let by_target = records()
+                    .filter(|record| record.target.map(usize::from) == scope.target)
                     .count();
-                some(of as f64, count(|record| record.target.is_some()))
+                share(by_target as f64, answered)
             }
             Measure::Miscounted => {
-                let is_part = |at| at >= part.from && part.until.is_none_or(|until| at < until);
-                let samples = run.samples.iter().filter(|sample| is_part(sample.at));
-                let off = |sample: &Sample| {
+                let in_time = |at| at >= scope.from && scope.until.is_none_or(|until| at < until);
+                let samples = run.samples.iter().filter(|sample| in_time(sample.at));
+                let difference = |sample: &Sample| {
                     let targets = sample.targets.iter().enumerate();
                     let targets = targets
-                        .filter(|(place, _)| part.target.is_none_or(|target| target == *place));
+                        .filter(|(place, _)| scope.target.is_none_or(|target| target == *place));
                     targets
                         .map(|(_, target)| target.counted.abs_diff(target.in_flight))
                         .sum::<u32>()
                 };
-                samples.map(off).max().map(f64::from)
+                samples.map(difference).max().map(f64::from)
             }
             Measure::Latency(thousandths) => {
                 let mut latencies: Vec<u64> = records()
@@ -151,41 +135,17 @@ impl Measure {
             }
         }
     }
-
-    fn show(self, value: f64) -> String {
-        match self {
-            Measure::Latency(_) => milliseconds(value),
-            Measure::Share | Measure::ErrorShare | Measure::RefusedShare => format!("{:.4}", value),
-            _ => value.to_string(),
-        }
-    }
 }
 
-impl Expectation {
-    /// Holds it against a run.
-    pub fn judge(&self, run: &Run) -> Verdict {
-        let found = self.measure.of(run, &self.part);
-        let good = found.is_some_and(|found| {
-            self.min.is_none_or(|min| found >= min) && self.max.is_none_or(|max| found <= max)
-        });
-        Verdict {
-            label: self.label.clone(),
-            found: found.map_or("nothing to measure".to_owned(), |found| {
-                self.measure.show(found)
-            }),
-            good,
-        }
-    }
-}
-
-/// The value that this many thousandths of them do not exceed. They are left in another order.
+/// The value that this many thousandths of the values do not exceed. None: there are no values.
+/// Reorders them.
 pub fn percentile(values: &mut [u64], thousandths: u16) -> Option<u64> {
     let rank = (values.len() * usize::from(thousandths)).div_ceil(1000);
     let at = rank.checked_sub(1)?;
     Some(*values.select_nth_unstable(at).1)
 }
 
-/// Nanoseconds as milliseconds with a unit.
+/// Formats nanoseconds as milliseconds or seconds, with the unit.
 pub fn milliseconds(nanoseconds: f64) -> String {
     let milliseconds = nanoseconds / 1e6;
     match milliseconds {
@@ -195,118 +155,22 @@ pub fn milliseconds(nanoseconds: f64) -> String {
     }
 }
 
-/// Reads `{ p99: { max: 300ms }, target: web-green, from: 10s }`.
-pub fn read(
-    node: &Node<'_>,
-    targets: &Names<'_>,
-    traffic: &Names<'_>,
-    report: &mut Report,
-) -> Option<Expectation> {
-    const KEYS: &[&str] = &[
-        "requests",
-        "errors",
-        "error_share",
-        "refused",
-        "refused_share",
-        "left",
-        "retries",
-        "share",
-        "miscounted",
-        "p50",
-        "p90",
-        "p99",
-        "p999",
-        "from",
-        "until",
-        "traffic",
-        "target",
-    ];
-    let map = node.map(report, KEYS)?;
-    let given = map.exactly_one(report, NAMES)?;
-    let measure = match given.key() {
-        "requests" => Measure::Requests,
-        "errors" => Measure::Errors,
-        "error_share" => Measure::ErrorShare,
-        "refused" => Measure::Refused,
-        "refused_share" => Measure::RefusedShare,
-        "left" => Measure::Left,
-        "retries" => Measure::Retries,
-        "share" => Measure::Share,
-        "miscounted" => Measure::Miscounted,
-        "p50" => Measure::Latency(500),
-        "p90" => Measure::Latency(900),
-        "p99" => Measure::Latency(990),
-        _ => Measure::Latency(999),
-    };
-    if measure == Measure::Share {
-        map.need(report, "target", "the target whose share it is");
-    }
-    let bounds = given.map(report, &["min", "max"])?;
-    bounds.need_any(report, &["min", "max"]);
-    let mut bound = |key| {
-        let node = bounds.get(key)?;
-        match measure {
-            Measure::Latency(_) => scenario::time(&node, report).map(|time| time as f64),
-            _ => scenario::number(&node, report, 0.0, 1e15),
-        }
-    };
-    let (min, max) = (bound("min"), bound("max"));
-    let mut time = |key| map.get(key).and_then(|node| scenario::time(&node, report));
-    let (from, until) = (time("from"), time("until"));
-    let part = Scope {
-        from: from.unwrap_or(0),
-        until,
-        traffic: map
-            .get("traffic")
-            .and_then(|node| node.reference(report, traffic, "kind of traffic")),
-        target: map
-            .get("target")
-            .and_then(|node| node.reference(report, targets, "target")),
-    };
-    let word = |key: &str, before: &str| match map.get(key).and_then(|node| node.as_text()) {
-        Some(text) => format!(" {before} {text}"),
-        None => String::new(),
-    };
-    let limit = |bound: Option<f64>, word: &str| {
-        bound.map(|bound| format!("{word} {}", measure.show(bound)))
-    };
-    let limits: Vec<_> = [limit(min, "at least"), limit(max, "at most")]
-        .into_iter()
-        .flatten()
-        .collect();
-    let label = [
-        given.key(),
-        &word("traffic", "of"),
-        &word("target", "of"),
-        &word("from", "from"),
-        &word("until", "until"),
-        ": ",
-        &limits.join(", "),
-    ];
-    Some(Expectation {
-        measure,
-        part,
-        min,
-        max,
-        label: label.concat(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulation::record::{LEFT, TargetSample};
+    use crate::simulation::quantity::SECOND;
+    use crate::simulation::record::{ABANDONED, TargetSample};
     use std::collections::BTreeMap;
 
-    fn record(second: u64, target: Option<u16>, status: u16, latency: u64) -> Record {
-        Record {
-            start: second * scenario::SECOND,
+    fn record(second: u64, target: Option<u16>, status: u16, latency: u64) -> RequestRecord {
+        RequestRecord {
+            start: second * SECOND,
             latency,
             traffic: 0,
             target,
             status,
             retries: u8::from(status == 504),
-            own: target.is_none(),
+            by_filter: target.is_none(),
         }
     }
 
@@ -328,7 +192,7 @@ mod tests {
                 record(1, Some(1), 200, 20),
                 record(2, Some(1), 504, 30),
                 record(3, None, 429, 1),
-                record(4, Some(0), LEFT, 40),
+                record(4, Some(0), ABANDONED, 40),
             ],
             samples: vec![sample(0, 3), sample(5, 1)],
             metrics: BTreeMap::new(),
@@ -342,11 +206,11 @@ mod tests {
         let all = Scope::default();
         let of = |measure: Measure, part: Scope| measure.of(&run(), &part);
         let late = Scope {
-            from: 2 * scenario::SECOND,
+            from: 2 * SECOND,
             ..all
         };
         let early = Scope {
-            until: Some(2 * scenario::SECOND),
+            until: Some(2 * SECOND),
             ..all
         };
         let second = Scope {

@@ -1,68 +1,86 @@
-//! What is kept of a run: a record for each request, and samples in between.
+//! What is kept of a run: a record for each request, and samples of every target over time.
 
-/// The status of a request whose client has left.
-pub const LEFT: u16 = 0;
+use std::collections::BTreeMap;
 
-/// What became of one request.
+/// The status of a request whose client gave up.
+pub const ABANDONED: u16 = 0;
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Run {
+    /// A record of every request that ended, in the order of their ends.
+    pub records: Vec<RequestRecord>,
+    /// Samples in the order of time.
+    pub samples: Vec<Sample>,
+    /// The filter's counters and gauges at the end, by name.
+    pub metrics: BTreeMap<String, u64>,
+    /// The filter's log: warnings and worse.
+    pub log: Vec<String>,
+    /// How many requests were still open at the end.
+    pub open: usize,
+}
+
+/// The record of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// When it began, in nanoseconds.
+pub struct RequestRecord {
+    /// When the request began, in nanoseconds.
     pub start: u64,
     /// How long the client waited, in nanoseconds.
     pub latency: u64,
-    /// Which kind of traffic, as a place in the scenario.
+    /// Which kind of traffic it belongs to, as a position in the scenario.
     pub traffic: u16,
-    /// The target that answered or was the last to be tried. None: the filter or the proxy
-    /// answered.
+    /// The target that answered or was tried last, as a position in the scenario. None: the filter
+    /// or the proxy answered.
     pub target: Option<u16>,
-    /// What the client got; [`LEFT`] if it left.
+    /// The status that the client got; [`ABANDONED`] if it gave up.
     pub status: u16,
     /// How many tries there were beyond the first.
     pub retries: u8,
     /// Whether the filter answered by itself.
-    pub own: bool,
+    pub by_filter: bool,
 }
 
-impl Record {
-    /// No answer, or one that says so.
+impl RequestRecord {
+    /// Whether the request got no answer, or a 5xx.
     pub fn is_error(&self) -> bool {
         self.status >= 500
     }
 
-    /// Neither an error nor refused nor left.
+    /// Whether the request got an answer that is neither an error nor a rate limit's refusal.
     pub fn is_answered(&self) -> bool {
-        !self.is_error() && !self.is_refused() && !self.has_left()
+        !self.is_error() && !self.is_refused() && !self.is_abandoned()
     }
 
-    /// Whether a limit refused it.
+    /// Whether a rate limit refused the request.
     pub fn is_refused(&self) -> bool {
-        self.own && self.status == 429
+        self.by_filter && self.status == 429
     }
 
-    /// Whether the client lost patience.
-    pub fn has_left(&self) -> bool {
-        self.status == LEFT
+    /// Whether the client gave up before it got an answer.
+    pub fn is_abandoned(&self) -> bool {
+        self.status == ABANDONED
     }
 }
 
-/// What is seen of the proxy at one time.
+/// The state of all targets at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
-    /// When, in nanoseconds.
+    /// When the sample was taken, in nanoseconds.
     pub at: u64,
-    /// Of each target.
+    /// One for each target, in the order of the scenario.
     pub targets: Vec<TargetSample>,
 }
 
-/// What is seen of one target.
+/// The state of one target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TargetSample {
-    /// Requests that are really under way to it.
+    /// Requests that are in flight to the target, as the simulation knows it.
     pub in_flight: u32,
-    /// The same by the filter's own count.
+    /// Requests in flight by the filter's own count.
     pub counted: u32,
-    /// Tries since the sample before, those that ended and those that began.
-    pub asked: u32,
-    /// Of them, those that failed: no connection, a lost one, no answer in time, a 5xx.
+    /// Tries since the sample before.
+    pub tries: u32,
+    /// Tries that failed since the sample before: no connection, a lost one, no answer in time, a
+    /// 5xx.
     pub failed: u32,
 }

@@ -1,26 +1,27 @@
-//! A run as one page: tables, and plots that share one time axis. Everything is inside of it, so it
-//! can be mailed and attached.
+//! The report of a run: an HTML page with tables, and with plots that share one time axis. The page
+//! refers to no other file, so that it can be mailed.
 
 mod plot;
 
-use super::Run;
-use super::measure::{Verdict, percentile};
-use super::record::{Record, Sample, TargetSample};
-use super::scenario::{SECOND, Scenario, Traffic};
+use super::expectation::Verdict;
+use super::measure::percentile;
+use super::quantity::SECOND;
+use super::record::{RequestRecord, Run, Sample, TargetSample};
+use super::scenario::{Scenario, Traffic};
 use super::summary::{self, Row};
 use plot::{Frame, Line, Mark, Scale};
 use plotters::style::RGBColor;
 use std::fmt::Write;
 
-/// How many points a line has.
+/// How many points a line has that is computed from records.
 const BUCKETS: usize = 120;
 
-/// How many samples a point of a line stands for.
-const SAMPLES: usize = 3;
+/// How many samples a point of a line is the mean of: a single one fluctuates too much to be read.
+const SAMPLES_PER_POINT: usize = 3;
 
-/// Of a plot with a line for each target, how many it has at most: more cannot be told apart, and
-/// the busiest are shown.
-const MOST_LINES: usize = 24;
+/// The most lines of a plot that has one for each target: more cannot be told apart. The targets
+/// with the most requests are shown.
+const MAX_LINES: usize = 24;
 
 const STYLE: &str = "\
 :root { color-scheme: light dark; --soft: color-mix(in srgb, currentColor 60%, transparent); --line: color-mix(in srgb, currentColor 18%, transparent) }
@@ -36,8 +37,8 @@ th:first-child, td:first-child, .text td, .text th { text-align: left } th { fon
 .two { display: grid; grid-template-columns: repeat(auto-fit, minmax(480px, 1fr)); gap: 0 2rem }
 ";
 
-/// The page, in HTML.
-pub fn html(scenario: &Scenario, run: &Run, judged: &[Verdict]) -> String {
+/// The page as HTML.
+pub fn html(scenario: &Scenario, run: &Run, verdicts: &[Verdict]) -> String {
     let marks = marks(scenario);
     let frame = Frame {
         seconds: seconds(scenario.duration),
@@ -45,7 +46,7 @@ pub fn html(scenario: &Scenario, run: &Run, judged: &[Verdict]) -> String {
     };
     let buckets = Buckets::of(scenario, run);
     let mut page = Page::default();
-    page.head(scenario, run, judged);
+    page.head(scenario, run, verdicts);
     page.table("traffic", &summary::by_traffic(scenario, run));
     page.table("target", &summary::by_target(scenario, run));
     page.faults(&marks);
@@ -61,25 +62,25 @@ pub fn html(scenario: &Scenario, run: &Run, judged: &[Verdict]) -> String {
         (
             answered,
             plot::GOOD,
-            Record::is_answered as fn(&Record) -> bool,
+            RequestRecord::is_answered as fn(&RequestRecord) -> bool,
         ),
-        (refused, plot::BLUE, Record::is_refused),
-        (errors, plot::BAD, Record::is_error),
-        (left, plot::GREY, Record::has_left),
+        (refused, plot::BLUE, RequestRecord::is_refused),
+        (errors, plot::BAD, RequestRecord::is_error),
+        (left, plot::GREY, RequestRecord::is_abandoned),
     ];
     let lines = outcomes.map(|(name, color, is)| buckets.rate(name, color, is));
     page.plot(
         "Requests",
-        "by what became of them",
+        "by outcome",
         &frame.stack(&lines, "per second"),
         &lines,
     );
 
     let targets = busiest(scenario, run);
     let share = |(color, &target): (usize, &usize)| {
-        let is = |record: &Record| record.target == Some(target as u16);
-        let any = |record: &Record| record.target.is_some();
-        buckets.part(&scenario.targets[target].name, plot::color(color), is, any)
+        let is = |record: &RequestRecord| record.target == Some(target as u16);
+        let any = |record: &RequestRecord| record.target.is_some();
+        buckets.percent(&scenario.targets[target].name, plot::color(color), is, any)
     };
     let lines: Vec<_> = targets.iter().enumerate().map(share).collect();
     page.plot(
@@ -103,7 +104,7 @@ pub fn html(scenario: &Scenario, run: &Run, judged: &[Verdict]) -> String {
     );
 
     let truth = |(color, &target): (usize, &usize)| {
-        samples(
+        sampled(
             run,
             &scenario.targets[target].name,
             plot::color(color),
@@ -119,7 +120,7 @@ pub fn html(scenario: &Scenario, run: &Run, judged: &[Verdict]) -> String {
     let keys = lines.clone();
     if counts {
         let counted = |(color, &target): (usize, &usize)| {
-            samples(run, "", plot::color(color), |sample| sample[target].counted).dashed()
+            sampled(run, "", plot::color(color), |sample| sample[target].counted).dashed()
         };
         lines.extend(targets.iter().enumerate().map(counted));
     }
@@ -135,11 +136,15 @@ pub fn html(scenario: &Scenario, run: &Run, judged: &[Verdict]) -> String {
     );
 
     let mut lines = vec![
-        buckets.rate("errors", plot::BAD, Record::is_error),
+        buckets.rate("errors", plot::BAD, RequestRecord::is_error),
         buckets.sum("retries", plot::color(1), |record| {
             f64::from(record.retries)
         }),
-        buckets.rate("left without an answer", plot::GREY, Record::has_left),
+        buckets.rate(
+            "left without an answer",
+            plot::GREY,
+            RequestRecord::is_abandoned,
+        ),
     ];
     lines.retain(|line| !line.is_flat());
     let (caption, svg) = match lines.is_empty() {
@@ -152,13 +157,16 @@ pub fn html(scenario: &Scenario, run: &Run, judged: &[Verdict]) -> String {
     page.plot("Errors", caption, &svg, &lines);
 
     let refused = |(place, traffic): (usize, &Traffic)| {
-        let is = |record: &Record| record.is_refused() && usize::from(record.traffic) == place;
+        let is =
+            |record: &RequestRecord| record.is_refused() && usize::from(record.traffic) == place;
         buckets.rate(&traffic.name, plot::color(place), is)
     };
     let mut lines: Vec<_> = scenario.traffic.iter().enumerate().map(refused).collect();
     if !scenario.loaded.rate_limits.is_empty() {
         lines.extend(scenario.traffic.iter().enumerate().map(|(place, traffic)| {
-            let is = |record: &Record| !record.is_refused() && usize::from(record.traffic) == place;
+            let is = |record: &RequestRecord| {
+                !record.is_refused() && usize::from(record.traffic) == place
+            };
             buckets.rate(&traffic.name, plot::color(place), is).dashed()
         }));
         let caption = "refused per second, by traffic; dashed: admitted";
@@ -201,37 +209,41 @@ fn marks(scenario: &Scenario) -> Vec<Mark> {
         .collect()
 }
 
-/// The targets that were asked most, in the order of the configuration.
+/// The targets with the most requests, in the order of the configuration.
 fn busiest(scenario: &Scenario, run: &Run) -> Vec<usize> {
-    let mut asked = vec![0u64; scenario.targets.len()];
+    let mut requests = vec![0u64; scenario.targets.len()];
     for target in run.records.iter().filter_map(|record| record.target) {
-        asked[usize::from(target)] += 1;
+        requests[usize::from(target)] += 1;
     }
-    let mut targets: Vec<usize> = (0..asked.len()).collect();
-    targets.sort_by_key(|target| std::cmp::Reverse(asked[*target]));
-    targets.truncate(MOST_LINES);
+    let mut targets: Vec<usize> = (0..requests.len()).collect();
+    targets.sort_by_key(|target| std::cmp::Reverse(requests[*target]));
+    targets.truncate(MAX_LINES);
     targets.sort_unstable();
     targets
 }
 
-/// A line through the means of several samples each: a single one is too restless to be read.
-fn samples(run: &Run, name: &str, color: RGBColor, of: impl Fn(&[TargetSample]) -> u32) -> Line {
+/// A line through the means of several samples each.
+fn sampled(run: &Run, name: &str, color: RGBColor, of: impl Fn(&[TargetSample]) -> u32) -> Line {
     let mean = |samples: &[Sample]| {
         let of = |sample: &Sample| (seconds(sample.at), f64::from(of(&sample.targets)));
         let sum = |sum: (f64, f64), of: (f64, f64)| (sum.0 + of.0, sum.1 + of.1);
         let (at, value) = samples.iter().map(of).fold((0.0, 0.0), sum);
         (at / samples.len() as f64, value / samples.len() as f64)
     };
-    Line::new(name, color, run.samples.chunks(SAMPLES).map(mean).collect())
+    Line::new(
+        name,
+        color,
+        run.samples.chunks(SAMPLES_PER_POINT).map(mean).collect(),
+    )
 }
 
 fn health(scenario: &Scenario, run: &Run, target: usize) -> plot::Lane {
     let states = run.samples.windows(2).map(|pair| {
-        let TargetSample { asked, failed, .. } = pair[1].targets[target];
-        let state = match (asked, failed) {
+        let TargetSample { tries, failed, .. } = pair[1].targets[target];
+        let state = match (tries, failed) {
             (0, _) => plot::State::Idle,
             (_, 0) => plot::State::Good,
-            (_, failed) if failed < asked.div_ceil(2) => plot::State::Failing,
+            (_, failed) if failed < tries.div_ceil(2) => plot::State::Failing,
             _ => plot::State::Bad,
         };
         (seconds(pair[0].at), seconds(pair[1].at), state)
@@ -242,11 +254,11 @@ fn health(scenario: &Scenario, run: &Run, target: usize) -> plot::Lane {
     }
 }
 
-/// The records, by the time at which they began.
+/// The records in buckets, by the time at which they began.
 struct Buckets<'r> {
-    /// Of one bucket, in seconds.
+    /// The width of a bucket, in seconds.
     width: f64,
-    buckets: Vec<Vec<&'r Record>>,
+    buckets: Vec<Vec<&'r RequestRecord>>,
 }
 
 impl<'r> Buckets<'r> {
@@ -262,42 +274,48 @@ impl<'r> Buckets<'r> {
         }
     }
 
-    /// A line with a point in the middle of each bucket, where there is one.
-    fn line(&self, name: &str, color: RGBColor, value: impl Fn(&[&Record]) -> Option<f64>) -> Line {
+    /// A line with a point in the middle of each bucket that has a value.
+    fn line(
+        &self,
+        name: &str,
+        color: RGBColor,
+        value: impl Fn(&[&RequestRecord]) -> Option<f64>,
+    ) -> Line {
         let points = self.buckets.iter().enumerate();
         let points = points
             .filter_map(|(i, records)| Some(((i as f64 + 0.5) * self.width, value(records)?)));
         Line::new(name, color, points.collect())
     }
 
-    /// How many there are, per second.
-    fn rate(&self, name: &str, color: RGBColor, is: impl Fn(&Record) -> bool) -> Line {
+    /// A line of how many records there are, per second.
+    fn rate(&self, name: &str, color: RGBColor, is: impl Fn(&RequestRecord) -> bool) -> Line {
         self.sum(name, color, |record| if is(record) { 1.0 } else { 0.0 })
     }
 
-    fn sum(&self, name: &str, color: RGBColor, of: impl Fn(&Record) -> f64) -> Line {
+    /// A line of the sum over the records, per second.
+    fn sum(&self, name: &str, color: RGBColor, of: impl Fn(&RequestRecord) -> f64) -> Line {
         self.line(name, color, |records| {
             Some(records.iter().map(|record| of(record)).sum::<f64>() / self.width)
         })
     }
 
-    /// How many there are, in percent of others.
-    fn part(
+    /// A line of how many records there are, in percent of others.
+    fn percent(
         &self,
         name: &str,
         color: RGBColor,
-        is: impl Fn(&Record) -> bool,
-        of: impl Fn(&Record) -> bool,
+        is: impl Fn(&RequestRecord) -> bool,
+        of: impl Fn(&RequestRecord) -> bool,
     ) -> Line {
         self.line(name, color, |records| {
-            let count = |is: &dyn Fn(&Record) -> bool| {
+            let count = |is: &dyn Fn(&RequestRecord) -> bool| {
                 records.iter().filter(|record| is(record)).count() as f64
             };
             Some(100.0 * count(&is) / count(&of).max(1.0))
         })
     }
 
-    /// In seconds.
+    /// A line of the latency that so many thousandths do not exceed, in seconds.
     fn latency(&self, name: &str, thousandths: u16, color: RGBColor) -> Line {
         self.line(name, color, |records| {
             let kept = records.iter().filter(|record| !record.is_refused());
@@ -307,13 +325,14 @@ impl<'r> Buckets<'r> {
     }
 }
 
+/// The page as far as it is written.
 #[derive(Default)]
 struct Page {
     text: String,
 }
 
 impl Page {
-    fn head(&mut self, scenario: &Scenario, run: &Run, judged: &[Verdict]) {
+    fn head(&mut self, scenario: &Scenario, run: &Run, verdicts: &[Verdict]) {
         let name = escaped(&scenario.name);
         let _ = write!(
             self.text,
@@ -325,13 +344,13 @@ impl Page {
             scenario.seed,
             run.records.len() + run.open,
         );
-        for judged in judged {
-            let (class, mark) = if judged.good {
+        for verdict in verdicts {
+            let (class, mark) = if verdict.good {
                 ("good", '✓')
             } else {
                 ("bad", '✗')
             };
-            let (label, found) = (escaped(&judged.label), escaped(&judged.found));
+            let (label, found) = (escaped(&verdict.label), escaped(&verdict.found));
             let _ = write!(self.text, "<tr><td class={class}>{mark} {label}<td>{found}");
         }
         self.text.push_str("</table>");
@@ -340,12 +359,12 @@ impl Page {
     fn table(&mut self, title: &str, rows: &[Row]) {
         let Some(first) = rows.first() else { return };
         let _ = write!(self.text, "<table><tr><th>{title}");
-        for (name, ..) in &first.values {
-            let _ = write!(self.text, "<th>{name}");
+        for (measure, _) in &first.values {
+            let _ = write!(self.text, "<th>{}", measure.name());
         }
         for row in rows {
             let _ = write!(self.text, "<tr><td>{}", escaped(&row.name));
-            for (_, measure, value) in &row.values {
+            for (measure, value) in &row.values {
                 let _ = write!(self.text, "<td>{}", summary::shown(*measure, *value));
             }
         }

@@ -1,73 +1,78 @@
-//! What came of a run, in numbers: as text for people, as JSON for machines.
+//! The summary of a run: as text for people, as JSON for machines.
 
-use super::Run;
-use super::measure::{Measure, Scope, Verdict, milliseconds};
-use super::scenario::{SECOND, Scenario};
+use super::expectation::Verdict;
+use super::measure::{Measure, Scope, milliseconds};
+use super::quantity::SECOND;
+use super::record::Run;
+use super::scenario::Scenario;
+use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
-/// The measures of a row, with the width of their columns.
-const COLUMNS: [(&str, Measure); 8] = [
-    ("requests", Measure::Requests),
-    ("errors", Measure::Errors),
-    ("refused", Measure::Refused),
-    ("left", Measure::Left),
-    ("retries", Measure::Retries),
-    ("p50", Measure::Latency(500)),
-    ("p90", Measure::Latency(900)),
-    ("p99", Measure::Latency(990)),
+/// The measures of a row.
+const COLUMNS: [Measure; 8] = [
+    Measure::Requests,
+    Measure::Errors,
+    Measure::Refused,
+    Measure::Left,
+    Measure::Retries,
+    Measure::Latency(500),
+    Measure::Latency(900),
+    Measure::Latency(990),
 ];
 
-/// Numbers of a part of a run.
+/// The measures of one kind of traffic, or of one target.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// The kind of traffic, or the target.
+    /// The name of the kind of traffic, or of the target.
     pub name: String,
-    /// In the order of the columns.
-    pub values: Vec<(&'static str, Measure, Option<f64>)>,
+    /// The measures in the order of the columns. None: there is nothing to compute it from.
+    pub values: Vec<(Measure, Option<f64>)>,
 }
 
 /// A row for each kind of traffic.
 pub fn by_traffic(scenario: &Scenario, run: &Run) -> Vec<Row> {
-    let part = |traffic| Scope {
-        traffic: Some(traffic),
-        ..Scope::default()
-    };
-    let row = |(place, traffic): (usize, &super::scenario::Traffic)| {
-        row(&traffic.name, run, &part(place), &[])
-    };
-    scenario.traffic.iter().enumerate().map(row).collect()
+    let traffic = scenario.traffic.iter().enumerate();
+    let rows = traffic.map(|(place, traffic)| {
+        let scope = Scope {
+            traffic: Some(place),
+            ..Scope::default()
+        };
+        row(&traffic.name, run, &scope, &COLUMNS)
+    });
+    rows.collect()
 }
 
-/// A row for each target.
+/// A row for each target, which has its share too.
 pub fn by_target(scenario: &Scenario, run: &Run) -> Vec<Row> {
-    let part = |target| Scope {
-        target: Some(target),
-        ..Scope::default()
-    };
-    let share = [("share", Measure::Share)];
-    let row = |(place, target): (usize, &super::scenario::Target)| {
-        row(&target.name, run, &part(place), &share)
-    };
-    scenario.targets.iter().enumerate().map(row).collect()
+    let columns: Vec<_> = COLUMNS.into_iter().chain([Measure::Share]).collect();
+    let targets = scenario.targets.iter().enumerate();
+    let rows = targets.map(|(place, target)| {
+        let scope = Scope {
+            target: Some(place),
+            ..Scope::default()
+        };
+        row(&target.name, run, &scope, &columns)
+    });
+    rows.collect()
 }
 
-fn row(name: &str, run: &Run, part: &Scope, more: &[(&'static str, Measure)]) -> Row {
-    let columns = COLUMNS.iter().chain(more);
+fn row(name: &str, run: &Run, scope: &Scope, columns: &[Measure]) -> Row {
+    let values = columns.iter();
     Row {
         name: name.to_owned(),
-        values: columns
-            .map(|(name, measure)| (*name, *measure, measure.of(run, part)))
+        values: values
+            .map(|measure| (*measure, measure.of(run, scope)))
             .collect(),
     }
 }
 
-/// Text for people.
+/// Writes the summary as text.
 pub fn write(
     out: &mut impl Write,
     scenario: &Scenario,
     run: &Run,
-    judged: &[Verdict],
+    verdicts: &[Verdict],
 ) -> io::Result<()> {
     writeln!(
         out,
@@ -83,53 +88,46 @@ pub fn write(
         ("traffic", by_traffic(scenario, run)),
         ("target", by_target(scenario, run)),
     ] {
-        table(out, title, &rows)?;
+        write_table(out, title, &rows)?;
     }
     for fault in &scenario.faults {
         let until = fault
             .until
-            .map_or(String::new(), |until| format!(" to {}", clock(until)));
-        writeln!(out, "  at {}{until}: {}", clock(fault.at), fault.label)?;
+            .map_or(String::new(), |until| format!(" to {}", in_seconds(until)));
+        writeln!(out, "  at {}{until}: {}", in_seconds(fault.at), fault.label)?;
     }
     for line in &run.log {
         writeln!(out, "  the filter logged: {line}")?;
     }
-    for judged in judged {
-        let mark = if judged.good { '✓' } else { '✗' };
-        writeln!(out, "{mark} {} (found {})", judged.label, judged.found)?;
+    for verdict in verdicts {
+        let mark = if verdict.good { '✓' } else { '✗' };
+        writeln!(out, "{mark} {} (found {})", verdict.label, verdict.found)?;
     }
     Ok(())
 }
 
-/// A time of a run, in seconds.
-pub fn clock(at: u64) -> String {
-    format!("{} s", at as f64 / SECOND as f64)
+fn in_seconds(nanoseconds: u64) -> String {
+    format!("{} s", nanoseconds as f64 / SECOND as f64)
 }
 
-fn table(out: &mut impl Write, title: &str, rows: &[Row]) -> io::Result<()> {
+fn write_table(out: &mut impl Write, title: &str, rows: &[Row]) -> io::Result<()> {
     let Some(first) = rows.first() else {
         return Ok(());
     };
-    let width = rows
-        .iter()
-        .map(|row| row.name.chars().count())
-        .max()
-        .unwrap_or(0)
-        .max(title.len());
-    write!(out, "  {title:width$}")?;
-    first
-        .values
-        .iter()
-        .try_for_each(|(name, ..)| write!(out, " {name:>9}"))?;
-    writeln!(out)?;
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let names = first.values.iter().map(|(measure, _)| measure.name());
+    table.set_header([title].into_iter().chain(names));
     for row in rows {
-        write!(out, "  {:width$}", row.name)?;
-        for (_, measure, value) in &row.values {
-            write!(out, " {:>9}", shown(*measure, *value))?;
-        }
-        writeln!(out)?;
+        let values = row.values.iter();
+        let values = values.map(|(measure, value)| shown(*measure, *value));
+        table.add_row([row.name.clone()].into_iter().chain(values));
     }
-    Ok(())
+    let columns = table.column_iter_mut().skip(1);
+    columns.for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table
+        .lines()
+        .try_for_each(|line| writeln!(out, " {}", line.trim_end()))
 }
 
 /// A value of a table.
@@ -142,24 +140,24 @@ pub fn shown(measure: Measure, value: Option<f64>) -> String {
     }
 }
 
-/// One object for machines. Times in milliseconds, shares from 0 to 1.
-pub fn json(scenario: &Scenario, run: &Run, judged: &[Verdict]) -> Value {
+/// The summary as one JSON object. Times are in milliseconds, shares from 0 to 1.
+pub fn json(scenario: &Scenario, run: &Run, verdicts: &[Verdict]) -> Value {
     let rows = |rows: Vec<Row>| -> Value {
         let object = |row: Row| {
-            let values = row.values.into_iter().map(|(name, measure, value)| {
+            let values = row.values.into_iter().map(|(measure, value)| {
                 let value = value.map(|value| match measure {
                     Measure::Latency(_) => value / 1e6,
                     _ => value,
                 });
-                (name.to_owned(), json!(value))
+                (measure.name().to_owned(), json!(value))
             });
             (row.name, values.collect::<serde_json::Map<_, _>>().into())
         };
         Value::Object(rows.into_iter().map(object).collect())
     };
-    let judged = judged.iter().map(
-        |judged| json!({ "expected": judged.label, "found": judged.found, "good": judged.good }),
-    );
+    let verdicts = verdicts.iter().map(|verdict| {
+        json!({ "expected": verdict.label, "found": verdict.found, "good": verdict.good })
+    });
     json!({
         "scenario": scenario.name,
         "seed": scenario.seed,
@@ -171,6 +169,6 @@ pub fn json(scenario: &Scenario, run: &Run, judged: &[Verdict]) -> Value {
         "targets": rows(by_target(scenario, run)),
         "metrics": run.metrics,
         "log": run.log,
-        "expect": judged.collect::<Vec<_>>(),
+        "expect": verdicts.collect::<Vec<_>>(),
     })
 }

@@ -1,7 +1,9 @@
-//! Laws of the engine, with the real filter.
+//! Laws of the simulation, with the real filter.
 
 use super::*;
 use measure::{Measure, Scope};
+use quantity::SECOND;
+use record::RequestRecord;
 use std::path::Path;
 
 /// 200 requests per second for 10 s in a pool of three endpoints, or of two clusters at
@@ -30,7 +32,7 @@ fn play(path: &str, more: &str) -> (Scenario, Run) {
     (scenario, run)
 }
 
-fn count(run: &Run, is: impl Fn(&Record) -> bool) -> usize {
+fn count(run: &Run, is: impl Fn(&RequestRecord) -> bool) -> usize {
     run.records.iter().filter(|record| is(record)).count()
 }
 
@@ -71,7 +73,7 @@ fn a_refused_connection_is_tried_again_at_the_next_endpoint_and_no_client_notice
         "",
         "faults: [{ at: 2s, until: 8s, target: \"10.0.0.2:80\", down: refused }]",
     );
-    let lost = count(&run, Record::is_error);
+    let lost = count(&run, RequestRecord::is_error);
     assert!(lost <= 5, "what was under way: {lost}");
     let retried = count(&run, |record| record.retries == 1);
     assert!((300..500).contains(&retried), "a third of 1200: {retried}");
@@ -80,8 +82,8 @@ fn a_refused_connection_is_tried_again_at_the_next_endpoint_and_no_client_notice
             && record.target == Some(1)),
         0
     );
-    let seconds = |second: u64| second * scenario::SECOND;
-    let dead = |record: &Record| {
+    let seconds = |second: u64| second * SECOND;
+    let dead = |record: &RequestRecord| {
         (seconds(2)..seconds(8)).contains(&record.start) && record.target == Some(1)
     };
     assert_eq!(count(&run, dead), 0);
@@ -109,7 +111,7 @@ fn silence_takes_the_time_out_of_connections_and_hanging_that_of_requests() {
         let failed = run
             .records
             .iter()
-            .filter(|record| record.is_error() && record.start > 2 * scenario::SECOND);
+            .filter(|record| record.is_error() && record.start > 2 * SECOND);
         let failed: Vec<_> = failed
             .map(|record| (record.status, record.latency))
             .collect();
@@ -126,7 +128,7 @@ fn what_hung_is_answered_when_the_target_goes_on() {
         "clusters",
         "faults: [{ at: 2s, until: 4s, target: green, hang: true }]",
     );
-    assert_eq!(count(&run, Record::is_error), 0);
+    assert_eq!(count(&run, RequestRecord::is_error), 0);
     let longest = run
         .records
         .iter()
@@ -167,7 +169,7 @@ fn clients_without_patience_leave() {
     let scenario = Scenario::parse("test", &text, Path::new("")).unwrap();
     let run = run(&scenario, Chooser::Filter).unwrap();
     assert_eq!(
-        count(&run, |record| record.has_left()
+        count(&run, |record| record.is_abandoned()
             && record.latency == 10_000_000),
         run.records.len()
     );
@@ -203,12 +205,12 @@ fn a_trap_costs_what_its_worker_had_under_way() {
 fn a_reload_loses_no_request_and_takes_effect() {
     let reload = "faults: [{ at: 5s, reload: { pools: { p: { targets: [{ cluster: new }] } }, routes: [{ name: r, pool: p }] } }]";
     let (scenario, run) = play("", reload);
-    assert_eq!(count(&run, Record::is_error), 0);
+    assert_eq!(count(&run, RequestRecord::is_error), 0);
     let new = scenario
         .targets
         .iter()
         .position(|target| target.name == "new");
-    let late = |record: &Record| record.start > 5_000_000_000;
+    let late = |record: &RequestRecord| record.start > 5_000_000_000;
     assert_eq!(
         count(&run, |record| late(record)
             != (record.target.map(usize::from) == new)),

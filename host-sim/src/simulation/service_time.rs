@@ -1,52 +1,53 @@
-//! How long a target works on a request: distributions, drawn by inversion from one random number
-//! each, so that the same request takes the same time whichever rule chose the target.
+//! Service times: how long a target works on a request. They are drawn from the request's own
+//! random numbers, so that the same request takes the same time whichever rule chose the target.
 
+use super::quantity;
 use pointsman_core::config::reader::{Node, Report};
 use std::f64::consts::TAU;
 
-/// A distribution of service times. All times in nanoseconds.
+/// A distribution of service times. All times are in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Service {
-    /// Always the same.
+pub enum ServiceTime {
+    /// Always the same time.
     Constant(f64),
-    /// Memoryless, as in every textbook.
+    /// The exponential distribution: memoryless, as the textbooks' models are.
     Exponential {
-        /// Its mean.
+        /// The mean.
         mean: f64,
     },
-    /// What pages of most web services look like.
+    /// The log-normal distribution, which fits the latencies of most web services.
     Lognormal {
         /// Half of the requests take longer.
         median: f64,
         /// The standard deviation of the logarithm: 0.5 is even, 1 is uneven, 2 is wild.
         sigma: f64,
     },
-    /// Heavy-tailed, as files and jobs are (Harchol-Balter, "Task assignment with unknown
-    /// duration", 2002).
+    /// The bounded Pareto distribution: heavy-tailed, as sizes of files and jobs are
+    /// (Harchol-Balter, "Task assignment with unknown duration", 2002).
     Pareto {
-        /// The shortest.
+        /// The shortest time.
         least: f64,
-        /// The longest.
+        /// The longest time.
         most: f64,
         /// The tail's exponent: the smaller, the heavier.
         alpha: f64,
     },
 }
 
-impl Service {
-    /// A service time in nanoseconds, at least 1.
+impl ServiceTime {
+    /// Draws a service time in nanoseconds, at least 1.
     pub fn draw(&self, random: &mut fastrand::Rng) -> u64 {
-        // Above 0, at most 1: its logarithm is finite.
+        // `uniform` is above 0 and at most 1, so that its logarithm is finite.
         let uniform = 1.0 - random.f64();
         let time = match *self {
-            Service::Constant(time) => time,
-            Service::Exponential { mean } => -mean * uniform.ln(),
-            // Box and Muller, 1958.
-            Service::Lognormal { median, sigma } => {
+            ServiceTime::Constant(time) => time,
+            ServiceTime::Exponential { mean } => -mean * uniform.ln(),
+            // The method of Box and Muller, 1958.
+            ServiceTime::Lognormal { median, sigma } => {
                 let normal = (-2.0 * uniform.ln()).sqrt() * (TAU * random.f64()).cos();
                 median * (sigma * normal).exp()
             }
-            Service::Pareto { least, most, alpha } => {
+            ServiceTime::Pareto { least, most, alpha } => {
                 let cut = 1.0 - (least / most).powf(alpha);
                 least * (1.0 - (1.0 - uniform) * cut).powf(-1.0 / alpha)
             }
@@ -55,21 +56,22 @@ impl Service {
     }
 
     /// Reads `{ constant: 5ms }`, `{ exponential: { mean: 5ms } }`, `{ lognormal: { median: 5ms,
-    /// sigma: 1 } }` or `{ pareto: { least: 1ms, most: 10s, alpha: 1.1 } }`.
-    pub fn read(node: &Node<'_>, report: &mut Report) -> Option<Service> {
+    /// sigma: 1 } }` or `{ pareto: { least: 1ms, most: 10s, alpha: 1.1 } }`. None: the problem is
+    /// noted.
+    pub fn read(node: &Node<'_>, report: &mut Report) -> Option<ServiceTime> {
         const KINDS: &[&str] = &["constant", "exponential", "lognormal", "pareto"];
         let map = node.map(report, KINDS)?;
         let kind = map.exactly_one(report, KINDS)?;
         let time = |node: Option<Node<'_>>, report: &mut Report| {
-            node.and_then(|node| super::scenario::time(&node, report))
+            node.and_then(|node| quantity::time(&node, report))
         };
         let time = |node, report: &mut Report| time(node, report).map(|time| time as f64);
         match kind.key() {
-            "constant" => Some(Service::Constant(time(Some(kind), report)?)),
+            "constant" => Some(ServiceTime::Constant(time(Some(kind), report)?)),
             "exponential" => {
                 let map = kind.map(report, &["mean"])?;
                 let mean = map.need(report, "mean", "a duration");
-                Some(Service::Exponential {
+                Some(ServiceTime::Exponential {
                     mean: time(mean, report)?,
                 })
             }
@@ -79,9 +81,9 @@ impl Service {
                     map.need(report, "median", "a duration"),
                     map.need(report, "sigma", "a number"),
                 );
-                Some(Service::Lognormal {
+                Some(ServiceTime::Lognormal {
                     median: time(median, report)?,
-                    sigma: super::scenario::number(&sigma?, report, 0.0, 5.0)?,
+                    sigma: quantity::number(&sigma?, report, 0.0, 5.0)?,
                 })
             }
             _ => {
@@ -91,12 +93,12 @@ impl Service {
                     map.need(report, "most", "a duration"),
                 );
                 let alpha = map.need(report, "alpha", "a number");
-                let service = Service::Pareto {
+                let service = ServiceTime::Pareto {
                     least: time(least, report)?,
                     most: time(most, report)?,
-                    alpha: super::scenario::number(&alpha?, report, 0.1, 10.0)?,
+                    alpha: quantity::number(&alpha?, report, 0.1, 10.0)?,
                 };
-                if matches!(service, Service::Pareto { least, most, .. } if least > most || least == 0.0)
+                if matches!(service, ServiceTime::Pareto { least, most, .. } if least > most || least == 0.0)
                 {
                     kind.wrong(report, "0ms < `least` <= `most`");
                     return None;
@@ -113,7 +115,7 @@ mod tests {
 
     const MS: f64 = 1e6;
 
-    fn sorted(service: Service) -> Vec<u64> {
+    fn sorted(service: ServiceTime) -> Vec<u64> {
         let mut random = fastrand::Rng::with_seed(1);
         let mut drawn: Vec<_> = (0..100_001).map(|_| service.draw(&mut random)).collect();
         drawn.sort_unstable();
@@ -129,12 +131,12 @@ mod tests {
         let near = |found: f64, expected: f64| {
             assert!((found / expected - 1.0).abs() < 0.02, "{found} {expected}")
         };
-        near(mean(&sorted(Service::Constant(5.0 * MS))), 5.0 * MS);
+        near(mean(&sorted(ServiceTime::Constant(5.0 * MS))), 5.0 * MS);
         near(
-            mean(&sorted(Service::Exponential { mean: 5.0 * MS })),
+            mean(&sorted(ServiceTime::Exponential { mean: 5.0 * MS })),
             5.0 * MS,
         );
-        let lognormal = sorted(Service::Lognormal {
+        let lognormal = sorted(ServiceTime::Lognormal {
             median: 5.0 * MS,
             sigma: 1.0,
         });
@@ -145,7 +147,7 @@ mod tests {
     #[test]
     fn pareto_stays_in_its_bounds_and_has_its_median() {
         let (least, most, alpha) = (MS, 1000.0 * MS, 1.1);
-        let drawn = sorted(Service::Pareto { least, most, alpha });
+        let drawn = sorted(ServiceTime::Pareto { least, most, alpha });
         assert!(drawn[0] as f64 >= least - 1.0 && drawn[100_000] as f64 <= most + 1.0);
         let cut = 1.0 - (least / most).powf(alpha);
         let median = least * (1.0 - 0.5 * cut).powf(-1.0 / alpha);

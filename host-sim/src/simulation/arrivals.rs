@@ -1,54 +1,58 @@
-//! When requests come, and from whom.
+//! Arrivals: when the requests of one kind of traffic arrive, and from which clients.
 
-use super::scenario::{Point, SECOND, Traffic};
+use super::quantity::SECOND;
+use super::scenario::{RatePoint, Traffic};
 use crate::exchange::Pairs;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// What stands for the client's number in a header's value.
-const CLIENT: &[u8] = b"{client}";
+/// The placeholder for the client's number in a header's value.
+const CLIENT: &str = "{client}";
 
-/// The port that clients come from. Nothing depends on it.
+/// The port that clients connect from. Nothing depends on it.
 const PORT: u16 = 50_000;
 
-/// One kind of traffic as it flows.
+/// The arrival process of one kind of traffic.
 #[derive(Debug)]
-pub struct Flow {
-    /// The highest rate that there ever is, in requests per second.
+pub struct Arrivals {
+    /// The highest rate of all times, in requests per second.
     highest: f64,
-    /// Headers whose values name the client.
-    personal: Vec<usize>,
+    /// The positions of the headers with a placeholder in their values.
+    with_client: Vec<usize>,
     random: fastrand::Rng,
 }
 
-/// Who sends a request.
+/// The client that sends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SimulatedClient {
-    /// From 0.
+    /// The client's number, from 0.
     pub number: u32,
-    /// Where its connection comes from.
+    /// The address that its connection comes from.
     pub address: SocketAddr,
 }
 
-impl Flow {
-    /// A flow of its own randomness.
-    pub fn new(traffic: &Traffic, seed: u64) -> Flow {
-        let personal = traffic.headers.iter().enumerate();
-        let personal = personal
-            .filter(|(_, (_, value))| value.windows(CLIENT.len()).any(|part| part == CLIENT));
-        Flow {
+impl Arrivals {
+    /// The arrivals of this traffic; what is random follows from the seed.
+    pub fn new(traffic: &Traffic, seed: u64) -> Arrivals {
+        let has_client = |value: &[u8]| {
+            let mut parts = value.windows(CLIENT.len());
+            parts.any(|part| part == CLIENT.as_bytes())
+        };
+        let headers = traffic.headers.iter().enumerate();
+        let with_client = headers.filter(|(_, (_, value))| has_client(value));
+        Arrivals {
             highest: traffic
                 .rate
                 .iter()
                 .map(|point| point.per_second)
                 .fold(0.0, f64::max),
-            personal: personal.map(|(at, _)| at).collect(),
+            with_client: with_client.map(|(at, _)| at).collect(),
             random: fastrand::Rng::with_seed(seed),
         }
     }
 
-    /// When the next request comes after `now`; both in nanoseconds. None: none comes any more. A
-    /// Poisson process whose rate changes: as one of the highest rate, of which only a part is
-    /// taken (Lewis and Shedler 1979, "thinning").
+    /// When the next request after `now` arrives; both in nanoseconds. None: no more requests
+    /// arrive. This is a Poisson process whose rate changes over time: one of the highest rate, of
+    /// which only a part is accepted (Lewis and Shedler 1979, "thinning").
     pub fn next(&mut self, traffic: &Traffic, now: u64) -> Option<u64> {
         let mut at = now.max(traffic.from);
         while self.highest > 0.0 && at < traffic.until {
@@ -61,7 +65,7 @@ impl Flow {
         None
     }
 
-    /// Who sends the next request, of the traffic with this place in the scenario.
+    /// Chooses the client of the next request. `place` is the traffic's position in the scenario.
     pub fn client(&mut self, place: usize, traffic: &Traffic) -> SimulatedClient {
         let number = self.random.u32(..traffic.clients);
         let [_, _, x, y] = number.to_be_bytes();
@@ -72,23 +76,24 @@ impl Flow {
         }
     }
 
-    /// The request of a client, where it differs from the traffic's.
+    /// The headers of a client's request. None: they are those of every client.
     pub fn headers(&self, traffic: &Traffic, client: SimulatedClient) -> Option<Pairs> {
-        if self.personal.is_empty() {
+        if self.with_client.is_empty() {
             return None;
         }
         let mut headers = traffic.headers.clone();
-        for at in &self.personal {
+        for at in &self.with_client {
             let text = String::from_utf8_lossy(&headers[*at].1)
-                .replace("{client}", &client.number.to_string());
+                .replace(CLIENT, &client.number.to_string());
             headers[*at].1 = text.into_bytes();
         }
         Some(headers)
     }
 }
 
-/// The rate at a time, in requests per second: straight lines between the points.
-pub fn rate_at(points: &[Point], at: u64) -> f64 {
+/// The rate at a time, in requests per second: interpolated linearly between the points, and
+/// constant before the first and after the last.
+pub fn rate_at(points: &[RatePoint], at: u64) -> f64 {
     let after = points.partition_point(|point| point.at <= at);
     match (
         after.checked_sub(1).and_then(|before| points.get(before)),
@@ -107,7 +112,7 @@ pub fn rate_at(points: &[Point], at: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn traffic(rate: Vec<Point>) -> Traffic {
+    fn traffic(rate: Vec<RatePoint>) -> Traffic {
         Traffic {
             name: "t".to_owned(),
             rate,
@@ -122,8 +127,8 @@ mod tests {
         }
     }
 
-    fn point(second: u64, per_second: f64) -> Point {
-        Point {
+    fn point(second: u64, per_second: f64) -> RatePoint {
+        RatePoint {
             at: second * SECOND,
             per_second,
         }
@@ -153,9 +158,9 @@ mod tests {
     #[test]
     fn as_many_requests_come_as_the_rate_says() {
         let traffic = traffic(vec![point(0, 0.0), point(10, 1000.0)]);
-        let mut flow = Flow::new(&traffic, 7);
+        let mut arrivals = Arrivals::new(&traffic, 7);
         let (mut now, mut count) = (0, [0u64; 2]);
-        while let Some(at) = flow.next(&traffic, now) {
+        while let Some(at) = arrivals.next(&traffic, now) {
             assert!(at >= now && at < traffic.until);
             count[usize::from(at >= 10 * SECOND)] += 1;
             now = at;
@@ -170,10 +175,10 @@ mod tests {
     #[test]
     fn every_client_has_an_address_and_its_number_in_the_headers() {
         let traffic = traffic(vec![point(0, 1.0)]);
-        let mut flow = Flow::new(&traffic, 7);
+        let mut arrivals = Arrivals::new(&traffic, 7);
         for _ in 0..1000 {
-            let client = flow.client(3, &traffic);
-            let headers = flow.headers(&traffic, client).unwrap();
+            let client = arrivals.client(3, &traffic);
+            let headers = arrivals.headers(&traffic, client).unwrap();
             assert_eq!(headers[0].1, format!("a{}b", client.number).into_bytes());
             let [x, y] = [client.number / 256, client.number % 256];
             assert_eq!(client.address.to_string(), format!("10.3.{x}.{y}:50000"));

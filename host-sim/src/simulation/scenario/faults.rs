@@ -1,0 +1,110 @@
+//! Reads the faults of a scenario.
+
+use super::{FaultKind, ScheduledFault};
+use crate::simulation::quantity::{number, time};
+use pointsman_core::config::Config;
+use pointsman_core::config::reader::{Names, Node, Report};
+use pointsman_core::config::value::Value;
+
+/// The keys of a fault.
+pub const KEYS: &[&str] = &[
+    "at",
+    "until",
+    "target",
+    "down",
+    "hang",
+    "slow",
+    "fail",
+    "lose_probes",
+    "trap",
+    "jump",
+    "back",
+    "reload",
+];
+/// The keys of which a fault has exactly one.
+const KINDS: &[&str] = &[
+    "down",
+    "hang",
+    "slow",
+    "fail",
+    "lose_probes",
+    "trap",
+    "jump",
+    "back",
+    "reload",
+];
+
+/// Reads one fault. `reload` is the configuration that it reloads, if it does; `names` are those of
+/// the targets. None: the problem is noted.
+pub fn fault(
+    node: &Node<'_>,
+    reload: Option<(serde_json::Value, Config)>,
+    workers: usize,
+    names: &Names<'_>,
+    report: &mut Report,
+) -> Option<ScheduledFault> {
+    const WAYS: &[&str] = &["refused", "silent"];
+    let map = node.map(report, KEYS)?;
+    let at = map
+        .need(report, "at", "a duration")
+        .and_then(|node| time(&node, report));
+    let until = map.get("until").and_then(|node| time(&node, report));
+    let given = map.exactly_one(report, KINDS)?;
+    let target = match given.key() {
+        "trap" | "jump" | "back" | "reload" => {
+            for key in ["target", "until"] {
+                if let Some(node) = map.get(key) {
+                    report.note(
+                        &node,
+                        &format!("stands beside {}", given.key()),
+                        "neither target nor until",
+                    );
+                }
+            }
+            None
+        }
+        _ => {
+            let node = map.need(report, "target", "a cluster or an endpoint");
+            Some(node.and_then(|node| node.reference(report, names, "target"))?)
+        }
+    };
+    let target = target.unwrap_or_default();
+    let kind = match given.key() {
+        "down" => match given.choice(report, WAYS)? {
+            0 => FaultKind::Refused(target),
+            _ => FaultKind::Silent(target),
+        },
+        "hang" => given.yes(report).map(|_| FaultKind::Hang(target))?,
+        "slow" => FaultKind::Slow(target, number(&given, report, 0.001, 1e6)?),
+        "lose_probes" => FaultKind::LoseProbes(target, number(&given, report, 0.0, 1.0)?),
+        "fail" => {
+            let map = given.map(report, &["status", "share"])?;
+            let status = map
+                .need(report, "status", "a status")
+                .and_then(|node| node.whole(report, 200, 599))?;
+            let share = map
+                .get("share")
+                .map_or(Some(1.0), |node| number(&node, report, 0.0, 1.0))?;
+            FaultKind::Fail(target, status as u16, share)
+        }
+        "trap" => FaultKind::Trap(given.whole(report, 0, workers as u32 - 1)? as usize),
+        "jump" => FaultKind::Jump(time(&given, report)? as i64),
+        "back" => FaultKind::Jump(-(time(&given, report)? as i64)),
+        _ => FaultKind::Reload(reload?.0.to_string().into_bytes()),
+    };
+    let place = map
+        .get("target")
+        .and_then(|node| node.as_text())
+        .map_or(String::new(), |name| format!("{name} "));
+    let amount = match given.value() {
+        Value::Text(text) if given.key() != "reload" => format!(" {text}"),
+        Value::Number(number) => format!(" {number}"),
+        _ => String::new(),
+    };
+    Some(ScheduledFault {
+        at: at?,
+        until,
+        kind,
+        label: format!("{place}{}{amount}", given.key()),
+    })
+}

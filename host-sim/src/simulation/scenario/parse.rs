@@ -1,0 +1,195 @@
+//! Reads scenario files.
+
+use super::faults::{self, fault};
+use super::targets::{apply_models, targets_of};
+use super::traffic::traffic_of;
+use super::{MAX_ENTRIES, ProxySettings, Scenario, Traffic};
+use crate::configuration::{self, PATH_OR_CONFIGURATION};
+use crate::simulation::expectation;
+use crate::simulation::quantity::{SECOND, positive_time, time};
+use crate::world::proxy::FailurePolicy;
+use anyhow::{Context, Result};
+use pointsman_core::config::Config;
+use pointsman_core::config::reader::{Names, Node, Report};
+use std::path::Path;
+
+/// The most workers: as many as a large machine has threads.
+const MAX_WORKERS: u32 = 256;
+/// The most retries: a request's tries are kept in a small array.
+const MAX_RETRIES: u32 = 7;
+
+impl Scenario {
+    /// Reads a file and the configurations that it names. An error has every problem of the file.
+    pub fn read(path: &Path) -> Result<Scenario> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        Scenario::parse(&name, &text, path.parent().unwrap_or(Path::new("")))
+            .with_context(|| path.display().to_string())
+    }
+
+    /// Reads a file's text. `directory` is where the configurations are that it names. An error has
+    /// every problem of the text.
+    pub fn parse(name: &str, text: &str, directory: &Path) -> Result<Scenario> {
+        let tree = configuration::parse(text)?;
+        let mut report = Report::default();
+        let scenario = scenario(name, &Node::root(&tree), directory, &mut report);
+        configuration::finish(report, "the scenario")?;
+        scenario.context("a scenario without problems is whole")
+    }
+}
+
+fn scenario(
+    name: &str,
+    node: &Node<'_>,
+    directory: &Path,
+    report: &mut Report,
+) -> Option<Scenario> {
+    const KEYS: &[&str] = &[
+        "config",
+        "seed",
+        "workers",
+        "duration",
+        "proxy",
+        "every_target",
+        "targets",
+        "traffic",
+        "faults",
+        "expect",
+    ];
+    const TRAFFIC: &str = "a list of at least one kind of traffic";
+    let map = node.map(report, KEYS)?;
+    let config = map.need(report, "config", PATH_OR_CONFIGURATION);
+    let config = config.and_then(|node| config_of(&node, directory, report));
+    let faults = map.get("faults");
+    let faults = items(&faults, "a list of faults", report);
+    let reloads = reloads(&faults, directory, report);
+
+    // The configurations name the targets.
+    let loaded = config
+        .iter()
+        .chain(reloads.iter().flatten())
+        .map(|(_, config)| config);
+    let mut targets = targets_of(loaded);
+    let known: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
+    let mut names = Names::default();
+    for (place, name) in known.iter().enumerate() {
+        // Adding a name fails only where it is not unique, and these are.
+        let _ = names.add(name, place);
+    }
+    apply_models(&map, &mut targets, &names, report);
+
+    let workers = map
+        .get("workers")
+        .and_then(|node| node.whole(report, 1, MAX_WORKERS));
+    let workers = workers.unwrap_or(2) as usize;
+    let duration = map.need(report, "duration", "a duration");
+    let duration = duration
+        .and_then(|node| positive_time(&node, report))
+        .unwrap_or(SECOND);
+    let traffic = map.need(report, "traffic", TRAFFIC);
+    let mut kinds: Vec<Traffic> = Vec::new();
+    if let Some(list) = &traffic {
+        for node in list.filled_list(report, TRAFFIC, MAX_ENTRIES) {
+            kinds.extend(traffic_of(&node, duration, report));
+        }
+    }
+    let mut kind_names = Names::default();
+    for (place, kind) in kinds.iter().enumerate() {
+        if kind_names.add(&kind.name, place).is_err() {
+            report.note(
+                node,
+                &format!("two kinds of traffic named {}", kind.name),
+                "unique names",
+            );
+        }
+    }
+    let expect = map.get("expect");
+    let expect = items(&expect, "a list of expectations", report);
+    let seed = map
+        .get("seed")
+        .and_then(|node| node.whole(report, 0, u32::MAX));
+    let proxy = proxy(map.get("proxy"), report);
+    // Without a configuration no target is known, and every mention of one would be a problem.
+    let (config, loaded) = config?;
+    let faults = faults.iter().zip(reloads);
+    Some(Scenario {
+        name: name.to_owned(),
+        seed: seed.map_or(1, u64::from),
+        workers,
+        duration,
+        proxy,
+        targets,
+        faults: faults
+            .filter_map(|(node, reload)| fault(node, reload, workers, &names, report))
+            .collect(),
+        expect: expect
+            .iter()
+            .filter_map(|node| expectation::read(node, &names, &kind_names, report))
+            .collect(),
+        traffic: kinds.clone(),
+        config,
+        loaded,
+    })
+}
+
+fn items<'n>(list: &'n Option<Node<'n>>, expected: &str, report: &mut Report) -> Vec<Node<'n>> {
+    list.iter()
+        .flat_map(|list| list.list(report, expected, MAX_ENTRIES))
+        .collect()
+}
+
+/// The configuration at a node, or in the file in the scenario's directory that the node names.
+fn config_of(
+    node: &Node<'_>,
+    directory: &Path,
+    report: &mut Report,
+) -> Option<(serde_json::Value, Config)> {
+    let read = |path: &str| configuration::read(&directory.join(path));
+    configuration::named_or_inline(node, &read, report)
+}
+
+/// The configuration that each fault reloads, if it does. Other problems of a fault are noted by
+/// [`fault`].
+fn reloads(
+    faults: &[Node<'_>],
+    directory: &Path,
+    report: &mut Report,
+) -> Vec<Option<(serde_json::Value, Config)>> {
+    let reload = |node: &Node<'_>| {
+        let map = node.map(&mut Report::default(), faults::KEYS)?;
+        config_of(&map.get("reload")?, directory, report)
+    };
+    faults.iter().map(reload).collect()
+}
+
+fn proxy(node: Option<Node<'_>>, report: &mut Report) -> ProxySettings {
+    const POLICIES: &[&str] = &["reload", "closed", "open"];
+    let mut proxy = ProxySettings {
+        timeout: 15 * SECOND,
+        connect_timeout: SECOND,
+        retries: 2,
+        failure_policy: FailurePolicy::Reload,
+    };
+    let keys = &["timeout", "connect_timeout", "retries", "failure_policy"];
+    if let Some(map) = node.as_ref().and_then(|node| node.map(report, keys)) {
+        let mut set = |key: &str, value: &mut u64| {
+            let given = map.get(key).and_then(|node| time(&node, report));
+            *value = given.unwrap_or(*value);
+        };
+        set("timeout", &mut proxy.timeout);
+        set("connect_timeout", &mut proxy.connect_timeout);
+        let retries = map
+            .get("retries")
+            .and_then(|node| node.whole(report, 0, MAX_RETRIES));
+        proxy.retries = retries.map_or(proxy.retries, |retries| retries as usize);
+        proxy.failure_policy = match map
+            .get("failure_policy")
+            .and_then(|node| node.choice(report, POLICIES))
+        {
+            Some(1) => FailurePolicy::Closed,
+            Some(2) => FailurePolicy::Open,
+            _ => FailurePolicy::Reload,
+        };
+    }
+    proxy
+}
