@@ -18,6 +18,7 @@
     )
 )]
 
+pub mod base64;
 pub mod config;
 pub mod decision;
 pub mod entropy;

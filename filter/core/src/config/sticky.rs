@@ -3,6 +3,7 @@
 use super::reader::{Node, Report};
 use super::syntax;
 use super::upstream::header_name;
+use crate::base64;
 use crate::pool::sticky::{Cookie, Key, SameSite, Sticky};
 use crate::time::{Nanos, Seconds};
 
@@ -40,7 +41,7 @@ fn keys(list: &Node<'_>, report: &mut Report) -> Vec<Key> {
 fn key(node: &Node<'_>, report: &mut Report) -> Option<Key> {
     let expected = format!("base64 of at least {MIN_KEY} random bytes");
     let text = node.secret(report, &expected)?;
-    match syntax::base64(text) {
+    match base64::decode(text) {
         None => report.note(node, "a string that is not base64", &expected),
         Some(key) if key.len() < MIN_KEY => {
             report.note(node, &format!("a key of {} bytes", key.len()), &expected)
