@@ -76,8 +76,8 @@ pub trait Stats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gauge(pub u32);
 
-/// The end of a stream, as the proxy tells it. Each question costs a call that returns bytes.
-pub trait Ending {
+/// What the proxy knows of a stream that is over. Each question costs a call that returns bytes.
+pub trait StreamInfo {
     /// The status of the response; 0 where there was none.
     fn status(&mut self) -> Option<u16>;
 

@@ -12,7 +12,7 @@ use pointsman_core::config::Config;
 use pointsman_core::decision::Decision;
 use pointsman_core::decision::Reason;
 use pointsman_core::index::{PoolIndex, RouteIndex, TargetRef};
-use pointsman_core::pool::health::Change;
+use pointsman_core::pool::health::{HealthChange, HealthEvent};
 use pointsman_core::pool::in_flight;
 use pointsman_core::pool::{Pool, Target};
 use pointsman_core::rate_limit;
@@ -216,12 +216,12 @@ impl Metrics {
                 }
                 Event::RateLimit(rate_limit::Event::Retry) => self.shared_retried,
                 Event::RateLimit(rate_limit::Event::StoreFailed) => self.shared_failed,
-                Event::Health(health) => target(
-                    health.target,
-                    match health.what {
-                        Change::Ejected => |target| target.ejected,
-                        Change::Fell => |target| target.fell,
-                        Change::Recovered => |target| target.recovered,
+                Event::Health(HealthEvent::Changed { target: at, change }) => target(
+                    at,
+                    match change {
+                        HealthChange::Ejected => |target| target.ejected,
+                        HealthChange::Fell => |target| target.fell,
+                        HealthChange::Recovered => |target| target.recovered,
                     },
                 ),
                 Event::Failed(failed) => target(failed, |target| target.failed),
@@ -236,7 +236,9 @@ impl Metrics {
                 }
                 Event::InFlight(in_flight::Event::Reaped(_)) => self.in_flight_reaped,
                 Event::InFlight(in_flight::Event::Revived) => self.in_flight_revived,
-                Event::Bug(what) | Event::InFlight(in_flight::Event::Bug(what)) => {
+                Event::Bug(what)
+                | Event::Health(HealthEvent::Bug(what))
+                | Event::InFlight(in_flight::Event::Bug(what)) => {
                     self.bug(what);
                     None
                 }

@@ -10,7 +10,7 @@ use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::http::respond::Answer;
 use pointsman_core::pool::flight::Flight;
 use pointsman_core::port::{
-    Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
+    Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, StreamInfo, Version,
 };
 use pointsman_core::worker;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -245,7 +245,7 @@ impl Connection for Surroundings {
     }
 }
 
-impl Ending for Surroundings {
+impl StreamInfo for Surroundings {
     fn status(&mut self) -> Option<u16> {
         number(b"response\0code").and_then(|code| u16::try_from(code).ok())
     }

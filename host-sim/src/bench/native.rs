@@ -17,7 +17,7 @@ use pointsman_core::decision::Outcome;
 use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::port::{
-    Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
+    Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, StreamInfo, Version,
 };
 use pointsman_core::time::{Nanos, Seconds};
 use pointsman_core::worker::Worker;
@@ -235,7 +235,7 @@ impl Stats for Surroundings<'_> {
 /// Every request ends well.
 struct Good;
 
-impl Ending for Good {
+impl StreamInfo for Good {
     fn status(&mut self) -> Option<u16> {
         Some(200)
     }

@@ -1,6 +1,6 @@
 //! What the fuzz targets share: surroundings for the core, in memory.
 
-use pointsman_core::port::{Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
+use pointsman_core::port::{Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, StreamInfo, Version};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -67,7 +67,7 @@ impl Connection for Surroundings {
 /// The end of a request that was answered so.
 pub struct Answered(pub u16);
 
-impl Ending for Answered {
+impl StreamInfo for Answered {
     fn status(&mut self) -> Option<u16> {
         Some(self.0)
     }

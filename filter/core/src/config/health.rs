@@ -2,7 +2,8 @@
 
 use super::reader::{Map, Node, Report};
 use super::syntax;
-use crate::pool::health::{Active, Checks, Passive, WhenAllUnhealthy};
+use crate::pool::failover::WhenAllUnhealthy;
+use crate::pool::health::{Active, Checks, Passive};
 use crate::time::Nanos;
 
 /// The most failures or answers in a row that decide: a target that needs more is not checked at

@@ -4,7 +4,7 @@ use super::reader::{Names, Node, Report};
 use super::syntax;
 use super::upstream::header_name;
 use crate::pool::Target;
-use crate::pool::region::PreferRegion;
+use crate::pool::prefer_region::PreferRegion;
 
 /// The most values of `map`: more than there are countries, each with its provinces.
 pub const MAX_VALUES: usize = 10_000;

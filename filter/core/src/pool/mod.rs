@@ -1,18 +1,20 @@
 //! Pools and their targets: where requests can go.
 
 pub mod balance;
+pub mod failover;
 pub mod flight;
 pub mod health;
 pub mod in_flight;
+pub mod least_response_time;
 pub mod outcome;
-pub mod region;
-pub mod response_time;
+pub mod prefer_region;
+pub mod slow_start;
 pub mod sticky;
 
 use crate::index::{PoolIndex, TargetIndex};
 use crate::pool::balance::Balance;
 use crate::pool::health::Checks;
-use crate::pool::region::PreferRegion;
+use crate::pool::prefer_region::PreferRegion;
 use crate::pool::sticky::Sticky;
 use crate::time::Nanos;
 
@@ -34,12 +36,12 @@ pub struct Pool {
     pub endpoints: bool,
     /// How the health of the targets is known. Default: not at all, every target is healthy.
     pub health: Checks,
-    /// Pools that are tried in this order where this one has no healthy target. Never this one; no
-    /// pool twice.
+    /// Pools that are tried in this order where this one has no healthy target, see [`failover`].
+    /// Never this one; no pool twice.
     pub failover: Vec<PoolIndex>,
     /// Which region goes first. None: regions do not matter.
     pub prefer_region: Option<PreferRegion>,
-    /// How long a new or recovered target takes to get its full share; 0: at once. Default: 10 s
+    /// How long a new or recovered target takes to get its whole weight; 0: at once. Default: 10 s
     /// with `least_connections` and `least_response_time`, which would flood it, 0 with all others.
     pub slow_start: Nanos,
 }

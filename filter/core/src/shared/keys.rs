@@ -13,7 +13,7 @@
 //! | `pm1/name` | slot, 2 bytes; part, 4 bytes | requests in flight: the names of these gauges | the worker that holds the slot, without a check |
 //! | `pm1/took` | slot, 2 bytes; 4 zero bytes | requests in flight: what was subtracted from the gauges when the slot's worker expired | the worker that freed the slot, without a check |
 //! | `pm1/health/` | record, 2 bytes | [health](crate::pool::health): the states of a pool's targets, and the lease of the worker that probes them | any worker that changes a state, by compare-and-swap |
-//! | `pm1/time/` | record, 2 bytes | [response times](crate::pool::response_time): the average of each target of a pool | any worker with new samples, by compare-and-swap |
+//! | `pm1/time/` | record, 2 bytes | [response times](crate::pool::least_response_time): the average of each target of a pool | any worker with new samples, by compare-and-swap |
 //!
 //! Shared data knows no delete, so the number of keys is bounded: whatever configurations define
 //! and clients send, a record is one of a fixed number. Names that hash to the same number share a

@@ -5,10 +5,10 @@ use crate::index::TargetRef;
 use crate::pool::Pool;
 use crate::pool::balance::Balance;
 use crate::pool::flight::Flight;
-use crate::pool::health::{Outcome, Probe};
-use crate::pool::outcome::{self, Told};
-use crate::pool::response_time::ResponseTimes;
-use crate::port::{Ending, Port};
+use crate::pool::health::Probe;
+use crate::pool::least_response_time::ResponseTimes;
+use crate::pool::outcome::{self, Attempts, Outcome};
+use crate::port::{Port, StreamInfo};
 use crate::time::Nanos;
 
 impl Worker {
@@ -23,7 +23,7 @@ impl Worker {
         &mut self,
         flight: Flight,
         complete: bool,
-        ending: &mut dyn Ending,
+        info: &mut dyn StreamInfo,
         port: &mut dyn Port,
         now: Nanos,
     ) {
@@ -31,21 +31,22 @@ impl Worker {
             return;
         };
         let checked = pool.health.passive.is_some();
-        let told = match checked || pool.balance.is_by_load() {
-            true => outcome::told(pool, &flight, complete, ending),
-            false => Told::default(),
+        let attempts = match checked || pool.balance.is_by_load() {
+            true => outcome::attempts(pool, &flight, complete, info),
+            false => Attempts::default(),
         };
-        let failed = told.before > 0 || told.last == Some((flight.target.index, Outcome::Failure));
+        let failed = attempts.failed_before > 0
+            || attempts.last == Some((flight.target.index, Outcome::Failure));
         self.in_flight
             .end(port, pool, flight.target.index, failed, now);
         if pool.balance == Balance::LeastResponseTime {
-            sample(&mut self.response_times, pool, &flight, &told, now);
+            sample(&mut self.response_times, pool, &flight, &attempts, now);
         }
         let list = std::iter::once(flight.target.index).chain(flight.retries);
         let before = list
-            .take(told.before)
+            .take(attempts.failed_before)
             .map(|target| (target, Outcome::Failure));
-        for (target, outcome) in before.chain(told.last) {
+        for (target, outcome) in before.chain(attempts.last) {
             if outcome == Outcome::Failure {
                 self.events.push(Event::Failed(TargetRef {
                     index: target,
@@ -53,7 +54,7 @@ impl Worker {
                 }));
             }
             if checked {
-                self.health.outcome(port, pool, target, outcome, now);
+                self.health.on_outcome(port, pool, target, outcome, now);
             }
         }
     }
@@ -87,15 +88,21 @@ impl Worker {
     /// What a probe was answered: its status, None if there was no answer in time.
     pub fn probed(&mut self, probe: &Probe, status: Option<u16>, port: &mut dyn Port, now: Nanos) {
         self.health
-            .probed(port, &self.config.pools, probe, status, now);
+            .on_probe_result(port, &self.config.pools, probe, status, now);
     }
 }
 
 /// Takes down how long a target took to answer. A failure counts only if it took longer than
 /// answers do: one that fails fast must not look fast, one that hangs must look slow. The time of a
 /// request that was tried twice is nobody's.
-fn sample(times: &mut ResponseTimes, pool: &Pool, flight: &Flight, told: &Told, now: Nanos) {
-    let (Some((target, outcome)), 0) = (told.last, told.before) else {
+fn sample(
+    times: &mut ResponseTimes,
+    pool: &Pool,
+    flight: &Flight,
+    attempts: &Attempts,
+    now: Nanos,
+) {
+    let (Some((target, outcome)), 0) = (attempts.last, attempts.failed_before) else {
         return;
     };
     let took = flight.answered.unwrap_or(now) - flight.started;

@@ -24,10 +24,10 @@ use crate::pool::Target;
 use crate::pool::balance::least::Least;
 use crate::pool::balance::{Balance, Hashed, RoundRobin};
 use crate::pool::flight::Flight;
-use crate::pool::health::{self, Health};
+use crate::pool::health::{Health, HealthEvent};
 use crate::pool::in_flight::{self, InFlight};
-use crate::pool::region::Regions;
-use crate::pool::response_time::ResponseTimes;
+use crate::pool::least_response_time::ResponseTimes;
+use crate::pool::prefer_region::Regions;
 use crate::pool::sticky::Sessions;
 use crate::port::Port;
 use crate::rate_limit::{self, RateLimit, RateLimits, Verdict};
@@ -69,7 +69,7 @@ pub enum Event {
     /// To a rate limit.
     RateLimit(rate_limit::Event),
     /// To the health of a target.
-    Health(health::Event),
+    Health(HealthEvent),
     /// To the counts in flight.
     InFlight(in_flight::Event),
     /// To a request that a route sent to a pool.
@@ -190,7 +190,15 @@ impl Worker {
     /// What happened since this was last asked, for counters.
     pub fn take_events(&mut self) -> impl Iterator<Item = Event> + '_ {
         let limits = self.limit_events.drain(..).map(Event::RateLimit);
-        let health = self.health.take_events().into_iter().map(Event::Health);
+        let health = self
+            .health
+            .take_events()
+            .into_iter()
+            .map(|event| match event {
+                HealthEvent::Bug(what) => Event::Bug(what),
+                event => Event::Health(event),
+            });
+        let response_times = self.response_times.take_bugs().into_iter().map(Event::Bug);
         let in_flight = self
             .in_flight
             .take_events()
@@ -202,6 +210,7 @@ impl Worker {
         limits
             .chain(health)
             .chain(in_flight)
+            .chain(response_times)
             .chain(self.events.drain(..))
     }
 

@@ -17,7 +17,8 @@ use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::pool::balance::least::Load;
 use crate::pool::balance::{self, Balance};
-use crate::pool::health::{Health, WhenAllUnhealthy};
+use crate::pool::failover::WhenAllUnhealthy;
+use crate::pool::health::Health;
 use crate::pool::sticky::{self, Session};
 use crate::route::Action;
 use crate::siphash::mixed;
@@ -212,7 +213,7 @@ impl Worker {
         // What a key decides must come out alike each time it comes.
         let dice = hash.map_or(roll, |(hash, _)| hash);
         let all = pool.target_indices();
-        let share = |target: TargetIndex| health.share(pool, target, now);
+        let share = |target: TargetIndex| health.slow_start_factor(pool, target, now);
         let ready =
             |target: TargetIndex| usable(target) && is_admitted(share(target), dice, target);
         let slow = pool.slow_start > Nanos::ZERO
@@ -233,7 +234,7 @@ impl Worker {
             (None, Balance::LeastConnections | Balance::LeastResponseTime) => {
                 let timed = pool.balance == Balance::LeastResponseTime;
                 if timed {
-                    times.exchange(port, pool, now);
+                    times.sync(port, pool, now);
                 }
                 let time = |target: TargetIndex| times.guess(pool, target, now).get() as f64;
                 let mut load = Load {

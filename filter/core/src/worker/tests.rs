@@ -6,7 +6,7 @@ use crate::entropy::WorkerId;
 use crate::http::request::Headers;
 use crate::index::TargetIndex;
 use crate::port::{
-    Connection, Ending, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
+    Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, StreamInfo, Version,
 };
 use crate::shared::tests::Map;
 use crate::time::Seconds;
@@ -774,7 +774,7 @@ fn eject(asked: &mut Asked, target: usize) {
 /// The end of a whole response with this status from this address.
 struct Ended(u16, Option<Vec<u8>>);
 
-impl Ending for Ended {
+impl StreamInfo for Ended {
     fn status(&mut self) -> Option<u16> {
         Some(self.0)
     }

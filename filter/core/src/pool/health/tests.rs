@@ -1,5 +1,8 @@
+use super::record::MAX_FOREIGN_ENTRIES;
 use super::*;
 use crate::config::Config;
+use crate::pool::outcome::Outcome;
+use crate::shared::record::Entry;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::shared::tests::interleaved;
 use crate::shared::tests::{Dice, Map};
@@ -60,14 +63,15 @@ impl Worker {
         self.health.is_healthy(&pool, TargetIndex::new(target), now)
     }
 
-    fn share(&mut self, map: &mut Map, target: usize, now: Nanos) -> f64 {
+    fn slow_start_factor(&mut self, map: &mut Map, target: usize, now: Nanos) -> f64 {
         let pool = self.pool();
         self.health.refresh(map, &pool, now);
-        self.health.share(&pool, TargetIndex::new(target), now)
+        self.health
+            .slow_start_factor(&pool, TargetIndex::new(target), now)
     }
 
     fn fails(&mut self, map: &mut Map, target: usize, now: Nanos) {
-        self.health.outcome(
+        self.health.on_outcome(
             map,
             &self.pool(),
             TargetIndex::new(target),
@@ -77,7 +81,7 @@ impl Worker {
     }
 
     fn succeeds(&mut self, map: &mut Map, target: usize, now: Nanos) {
-        self.health.outcome(
+        self.health.on_outcome(
             map,
             &self.pool(),
             TargetIndex::new(target),
@@ -92,7 +96,7 @@ impl Worker {
         let config = self.config.clone();
         let probes = self.health.tick(map, &config.pools, now);
         for probe in &probes {
-            self.health.probed(
+            self.health.on_probe_result(
                 map,
                 &config.pools,
                 probe,
@@ -103,12 +107,13 @@ impl Worker {
         probes.len()
     }
 
-    fn told(&mut self) -> Vec<Change> {
-        self.health
-            .take_events()
-            .into_iter()
-            .map(|event| event.what)
-            .collect()
+    fn changes(&mut self) -> Vec<HealthChange> {
+        let events = self.health.take_events();
+        let changes = events.into_iter().map(|event| match event {
+            HealthEvent::Changed { change, .. } => change,
+            HealthEvent::Bug(what) => panic!("{what}"),
+        });
+        changes.collect()
     }
 }
 
@@ -138,7 +143,10 @@ fn failures_in_a_row_are_counted_over_all_workers_and_a_success_begins_anew() {
         );
         assert!(worker.healthy(&mut map, 1, NOW));
     }
-    assert_eq!((one.told(), other.told()), (vec![Change::Ejected], vec![]));
+    assert_eq!(
+        (one.changes(), other.changes()),
+        (vec![HealthChange::Ejected], vec![])
+    );
 }
 
 #[test]
@@ -159,7 +167,7 @@ fn ejection_grows_with_repetition_up_to_its_bound_and_is_forgotten_with_health()
     }
     now = end(&mut worker, &mut map, now);
     worker.succeeds(&mut map, 0, now);
-    assert_eq!(worker.told().last(), Some(&Change::Recovered));
+    assert_eq!(worker.changes().last(), Some(&HealthChange::Recovered));
     worker.fails(&mut map, 0, now);
     assert!(
         worker.healthy(&mut map, 0, now),
@@ -218,8 +226,14 @@ fn fall_bad_answers_eject_and_rise_good_ones_bring_back_and_none_fewer() {
     assert!(!other.healthy(&mut map, 1, now));
     let now = rounds(&mut worker, &mut map, Some(200), 1);
     assert!(other.healthy(&mut map, 1, now));
-    assert_eq!(worker.told(), [Change::Fell, Change::Recovered]);
-    assert!(other.share(&mut map, 1, now) < 0.5, "slow start");
+    assert_eq!(
+        worker.changes(),
+        [HealthChange::Fell, HealthChange::Recovered]
+    );
+    assert!(
+        other.slow_start_factor(&mut map, 1, now) < 0.5,
+        "slow start"
+    );
 }
 
 #[test]
@@ -326,21 +340,21 @@ fn probe_that_is_never_answered_is_a_bad_one_and_an_answer_that_is_late_is_none(
         now += SECOND / 2;
     }
     assert!((0..4).all(|target| !worker.healthy(&mut map, target, now)));
-    assert_eq!(worker.told(), vec![Change::Fell; 4]);
+    assert_eq!(worker.changes(), vec![HealthChange::Fell; 4]);
     let writes = map.writes;
     worker
         .health
-        .probed(&mut map, &config.pools, &sent[0], Some(200), now);
+        .on_probe_result(&mut map, &config.pools, &sent[0], Some(200), now);
     assert_eq!(map.writes, writes, "late");
     let last = sent.last().unwrap().clone();
     worker
         .health
-        .probed(&mut map, &config.pools, &last, Some(200), now);
+        .on_probe_result(&mut map, &config.pools, &last, Some(200), now);
     assert!(map.writes > writes, "in time");
     let writes = map.writes;
     worker
         .health
-        .probed(&mut map, &config.pools, &last, Some(200), now);
+        .on_probe_result(&mut map, &config.pools, &last, Some(200), now);
     assert_eq!(map.writes, writes, "once");
 }
 
@@ -351,7 +365,7 @@ fn clock_that_is_set_back_keeps_nobody_out_and_no_probe_waiting() {
     worker.tick(&mut map, NOW, &|_| Some(200));
     let back = NOW - 7200 * SECOND;
     assert!(worker.healthy(&mut map, 0, back));
-    assert_eq!(worker.share(&mut map, 0, back), 1.0);
+    assert_eq!(worker.slow_start_factor(&mut map, 0, back), 1.0);
     let mut sent = 0;
     for tick in 0..8 {
         for worker in [&mut other, &mut worker] {
@@ -365,7 +379,7 @@ fn clock_that_is_set_back_keeps_nobody_out_and_no_probe_waiting() {
 }
 
 #[test]
-fn steady_state_is_a_look_at_a_gauge() {
+fn steady_state_reads_only_a_gauge() {
     let (mut map, mut worker, mut other) = two(&both());
     other.healthy(&mut map, 0, NOW);
     worker.healthy(&mut map, 0, NOW);
@@ -379,15 +393,15 @@ fn steady_state_is_a_look_at_a_gauge() {
 }
 
 #[test]
-fn without_gauges_workers_look_every_50_ms() {
+fn without_gauges_workers_read_the_record_every_50_ms() {
     let (mut map, mut one, mut other) = two(PASSIVE);
     for worker in [&mut one, &mut other] {
         worker.healthy(&mut map, 0, NOW);
-        worker.health.pools[0].as_mut().unwrap().gauge = Bell::Missing;
+        worker.health.pools[0].as_mut().unwrap().gauge = ChangeGauge::Missing;
     }
     (0..3).for_each(|_| one.fails(&mut map, 0, NOW));
-    assert!(other.healthy(&mut map, 0, NOW + LOOK - Nanos::new(1)));
-    assert!(!other.healthy(&mut map, 0, NOW + LOOK));
+    assert!(other.healthy(&mut map, 0, NOW + POLL_INTERVAL - Nanos::new(1)));
+    assert!(!other.healthy(&mut map, 0, NOW + POLL_INTERVAL));
 }
 
 #[test]
@@ -396,16 +410,19 @@ fn reload_keeps_health_and_makes_new_only_what_was_not_there() {
     let mut worker = Worker::new(&config(PASSIVE, &["a", "b", "c"]), 1);
     worker.healthy(&mut map, 0, NOW);
     assert_eq!(
-        worker.share(&mut map, 0, NOW),
+        worker.slow_start_factor(&mut map, 0, NOW),
         1.0,
         "those of a new record are old"
     );
     (0..3).for_each(|_| worker.fails(&mut map, 1, NOW));
     let mut worker = Worker::new(&config(PASSIVE, &["new", "b", "a"]), 2);
     assert!(!worker.healthy(&mut map, 1, NOW));
-    assert_eq!(worker.share(&mut map, 2, NOW), 1.0);
+    assert_eq!(worker.slow_start_factor(&mut map, 2, NOW), 1.0);
     for (seconds, share) in [(0, 0.1), (5, 0.5), (10, 1.0)] {
-        assert_eq!(worker.share(&mut map, 0, NOW + seconds * SECOND), share);
+        assert_eq!(
+            worker.slow_start_factor(&mut map, 0, NOW + seconds * SECOND),
+            share
+        );
     }
 }
 
@@ -422,7 +439,7 @@ fn a_thousand_reloads_grow_no_record() {
         }
         assert_eq!(map.values.len(), 1);
         assert!(
-            map.last.len() <= ENTRY * (STRANGERS + 4),
+            map.last.len() <= HealthEntry::SIZE * (MAX_FOREIGN_ENTRIES + 4),
             "{} bytes",
             map.last.len()
         );
@@ -455,7 +472,7 @@ fn a_record_is_what_it_was_in_the_first_release() {
     let (key, (record, _)) = map.values.iter().next().unwrap();
     assert_eq!(key, b"pm1/health/\x03B");
     let hex = |entry: &[u8]| -> String { entry.iter().map(|byte| format!("{byte:02x}")).collect() };
-    let entries: Vec<String> = record.chunks(ENTRY).map(hex).collect();
+    let entries: Vec<String> = record.chunks(HealthEntry::SIZE).map(hex).collect();
     assert_eq!(
         entries,
         [
@@ -476,17 +493,76 @@ fn a_record_is_what_it_was_in_the_first_release() {
 }
 
 #[test]
-fn any_bytes_are_a_record() {
+fn any_bytes_are_a_record_that_keeps_its_bounds_and_the_entries_of_others() {
     let mut dice = Dice(7 << 20);
-    for _ in 0..300 {
-        let (mut map, mut worker, _) = two(&both());
-        let bytes: Vec<u8> = (0..dice.roll(400)).map(|_| dice.roll(256) as u8).collect();
-        let key = Known::new(&worker.pool()).key;
-        map.values.insert(key, (bytes, 1));
-        worker.healthy(&mut map, 0, NOW);
-        worker.fails(&mut map, 0, NOW);
+    for round in 0..300 {
+        let (mut map, mut worker, mut other) = two(&both());
+        let known = PoolHealth::new(&worker.pool());
+        let length = match round % 10 {
+            0 => dice.roll(300 * HealthEntry::SIZE as u64),
+            _ => dice.roll(400),
+        };
+        let mut bytes: Vec<u8> = (0..length).map(|_| dice.roll(256) as u8).collect();
+        let has_own = round % 2 == 0;
+        if has_own {
+            let targets = known.entries.iter().map(|entry| entry.id);
+            let own: Vec<u64> = targets.chain([known.lease_id]).collect();
+            for entry in bytes.chunks_exact_mut(HealthEntry::SIZE) {
+                let id = own[dice.roll(5) as usize];
+                if dice.roll(3) == 0 {
+                    entry[..8].copy_from_slice(&id.to_le_bytes());
+                }
+            }
+        }
+        let whole = bytes.len() / HealthEntry::SIZE * HealthEntry::SIZE;
+        let entries = record::decode(Some(&bytes));
+        assert_eq!(record::encode(&entries), bytes[..whole], "round {round}");
+
+        map.values.insert(known.key.to_vec(), (bytes, 1));
+        let was_healthy = worker.healthy(&mut map, 0, NOW);
+        (0..3).for_each(|_| worker.fails(&mut map, 0, NOW));
+        if !has_own {
+            assert!(
+                was_healthy && !worker.healthy(&mut map, 0, NOW),
+                "round {round}"
+            );
+        }
         worker.tick(&mut map, NOW, &|_| Some(200));
+
+        let (written, _) = &map.values[&known.key[..]];
+        let written = record::decode(Some(written));
+        let foreign: Vec<&HealthEntry> = written
+            .iter()
+            .filter(|entry| !known.ids.contains_key(&entry.id) && entry.id != known.lease_id)
+            .collect();
+        assert!(foreign.len() <= MAX_FOREIGN_ENTRIES + 4, "round {round}");
+        for entry in foreign {
+            assert!(entries.contains(entry), "round {round}: {entry:?}");
+        }
+        for target in 0..4 {
+            let healthy = worker.healthy(&mut map, target, NOW);
+            assert_eq!(
+                other.healthy(&mut map, target, NOW),
+                healthy,
+                "round {round}"
+            );
+        }
     }
+}
+
+#[test]
+fn a_pool_or_target_of_another_configuration_is_a_bug_and_changes_nothing() {
+    let (mut map, mut worker, _) = two(&both());
+    worker.fails(&mut map, 4, NOW);
+    let elsewhere = Pool {
+        index: crate::index::PoolIndex::new(1),
+        ..Pool::default()
+    };
+    worker.health.refresh(&mut map, &elsewhere, NOW);
+    let events = worker.health.take_events();
+    let is_bug = |event: &HealthEvent| matches!(event, HealthEvent::Bug(_));
+    assert!(events.len() == 2 && events.iter().all(is_bug), "{events:?}");
+    assert_eq!((map.reads, map.writes), (0, 0));
 }
 
 #[cfg(not(target_arch = "wasm32"))] // threads
@@ -502,7 +578,7 @@ fn workers_in_any_order_of_steps_eject_as_many_as_the_bound_allows_and_tell_it_o
             for round in 0..24 {
                 health.refresh(turn, &config.pools[0], NOW);
                 let target = TargetIndex::new(round % 4);
-                health.outcome(turn, &config.pools[0], target, Outcome::Failure, NOW);
+                health.on_outcome(turn, &config.pools[0], target, Outcome::Failure, NOW);
             }
             health.take_events().len()
         });

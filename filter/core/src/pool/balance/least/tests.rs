@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::Config;
 use crate::pool::balance::RoundRobin;
-use crate::pool::response_time::ResponseTimes;
+use crate::pool::least_response_time::ResponseTimes;
 use crate::shared::tests::{Dice, Map};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -208,7 +208,7 @@ impl Plan {
                     drawn.min_by_key(|i| rank(*i)).unwrap()
                 }
                 Rule::LeastConnections | Rule::LeastResponseTime | Rule::Peak => {
-                    times[worker].exchange(&mut store, pool, now);
+                    times[worker].sync(&mut store, pool, now);
                     let (times, peaks) = (&times[worker], &peaks);
                     let guess = |target: TargetIndex| times.guess(pool, target, now).get() as f64;
                     let peak = |target: TargetIndex| peaks[target.get()];

@@ -1,0 +1,78 @@
+//! `health.passive`: checks by the outcomes of requests.
+//!
+//! `consecutive_failures` failures in a row, over all workers, eject a target; a success in between
+//! begins the count anew. It is ejected for `eject` times the number of its ejections in a row, at
+//! most for `max_eject`. That number falls by one for each `eject` in which the target was healthy
+//! (Envoy's outlier detection has the same rule). Then the target is probing: the next failure
+//! ejects it again at once, the next success makes it healthy.
+//!
+//! At most `max_ejected_percent` of the pool's targets, rounded down, are ejected like this. The
+//! bound is checked within the compare-and-swap of the record, so that several workers together
+//! keep it too.
+
+use super::Health;
+use super::state::Transition;
+use crate::index::TargetIndex;
+use crate::pool::Pool;
+use crate::pool::outcome::Outcome;
+use crate::port::Port;
+use crate::time::Nanos;
+
+/// `health.passive`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passive {
+    /// How many failures in a row eject a target. From 1, default 5.
+    pub consecutive_failures: u32,
+    /// For how long, the first time. Default 30 s.
+    pub eject: Nanos,
+    /// For how long at most. Default 300 s (or `eject`, if that is longer).
+    pub max_eject: Nanos,
+    /// Which part of the pool's targets, rounded down, can be ejected at a time. 0 to 100, default
+    /// 50.
+    pub max_ejected_percent: u32,
+}
+
+impl Passive {
+    /// Whether one more target can be ejected of a pool with so many, of which so many are.
+    fn allows_ejection(&self, ejected: usize, targets: usize) -> bool {
+        let most = targets as u64 * u64::from(self.max_ejected_percent) / 100;
+        (ejected as u64) < most
+    }
+}
+
+impl Health {
+    /// A request to a target ended. Shared data is asked only if this changes the target's state or
+    /// count.
+    pub fn on_outcome(
+        &mut self,
+        port: &mut dyn Port,
+        pool: &Pool,
+        target: TargetIndex,
+        outcome: Outcome,
+        now: Nanos,
+    ) {
+        let Some(passive) = &pool.health.passive else {
+            return;
+        };
+        match outcome {
+            Outcome::Success => {
+                self.refresh(port, pool, now);
+                let known = self.target(pool, target).copied();
+                let changes = known
+                    .is_some_and(|mut known| known.on_success(passive, now) != Transition::Nothing);
+                if changes {
+                    self.change(port, pool, target, now, &mut |state, _| {
+                        state.on_success(passive, now)
+                    });
+                }
+            }
+            Outcome::Failure => {
+                let targets = pool.targets.len();
+                self.change(port, pool, target, now, &mut |state, others_ejected| {
+                    let may_eject = passive.allows_ejection(others_ejected, targets);
+                    state.on_failure(passive, may_eject, now)
+                });
+            }
+        }
+    }
+}

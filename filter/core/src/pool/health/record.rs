@@ -1,0 +1,248 @@
+//! The record of a pool's health in shared data, at [`keys::pool_health`].
+//!
+//! It has one entry for each target of the pool, and one for the lease on its probes
+//! ([`super::active::lease`]). Pools whose names hash to the same key share a record, never
+//! entries: the id of an entry is a hash of the pool's name and the target's.
+//!
+//! | bytes | entry of a target | entry of a lease |
+//! |---|---|---|
+//! | 8 | its id | its id |
+//! | 8 | when it was last changed | when it was last renewed |
+//! | 8 | when the slow start begins | the worker that holds it |
+//! | 8 | until when it is passively ejected | until when it holds |
+//! | 4 | failed requests in a row | 0 |
+//! | 4 | passive ejections in a row | 0 |
+//! | 4 | good probes in a row | 0 |
+//! | 4 | bad probes in a row | 0 |
+//! | 4 | whether it is ejected by probes | 0 |
+//!
+//! Entries of targets that are in no configuration any more make room when they are old, see
+//! [`tidy`]: a thousand reloads do not make a record grow.
+
+use super::state::TargetHealth;
+use crate::entropy::WorkerId;
+use crate::index::TargetIndex;
+use crate::pool::Pool;
+use crate::shared::keys;
+use crate::shared::record::{self, Entry, FieldReader, FieldWriter};
+use crate::siphash::SipWriter;
+use crate::time::Nanos;
+use fnv::FnvHashMap;
+
+/// The ids of a pool's targets.
+pub(super) type TargetIds = FnvHashMap<u64, TargetIndex>;
+
+/// One entry of the record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct HealthEntry {
+    /// Of a target, or of a lease.
+    pub id: u64,
+    /// When it was last changed.
+    pub changed_at: Nanos,
+    /// The state of the target. In the entry of a lease the same fields mean something else.
+    pub health: TargetHealth,
+}
+
+impl HealthEntry {
+    /// The entry of a healthy target.
+    pub fn new(id: u64) -> HealthEntry {
+        HealthEntry {
+            id,
+            ..HealthEntry::default()
+        }
+    }
+
+    /// The entry of a lease that this worker has renewed now.
+    pub fn lease(id: u64, holder: WorkerId, expires: Nanos, now: Nanos) -> HealthEntry {
+        HealthEntry {
+            id,
+            changed_at: now,
+            health: TargetHealth {
+                slow_start_at: Nanos::new(holder.to_bits()),
+                ejected_until: expires,
+                ..TargetHealth::default()
+            },
+        }
+    }
+
+    /// Who holds the lease.
+    pub fn lease_holder(&self) -> WorkerId {
+        WorkerId::from_bits(self.health.slow_start_at.get())
+    }
+
+    /// Until when the lease holds.
+    pub fn lease_expires(&self) -> Nanos {
+        self.health.ejected_until
+    }
+}
+
+impl Entry for HealthEntry {
+    const SIZE: usize = 52;
+
+    fn read(fields: &mut FieldReader<'_>) -> Option<HealthEntry> {
+        Some(HealthEntry {
+            id: fields.u64()?,
+            changed_at: fields.nanos()?,
+            health: TargetHealth {
+                slow_start_at: fields.nanos()?,
+                ejected_until: fields.nanos()?,
+                failures: fields.u32()?,
+                ejections: fields.u32()?,
+                good_probes: fields.u32()?,
+                bad_probes: fields.u32()?,
+                fallen: fields.u32()?,
+            },
+        })
+    }
+
+    fn write(&self, fields: &mut FieldWriter<'_>) {
+        fields.u64(self.id);
+        fields.nanos(self.changed_at);
+        fields.nanos(self.health.slow_start_at);
+        fields.nanos(self.health.ejected_until);
+        fields.u32(self.health.failures);
+        fields.u32(self.health.ejections);
+        fields.u32(self.health.good_probes);
+        fields.u32(self.health.bad_probes);
+        fields.u32(self.health.fallen);
+    }
+}
+
+/// The key of a pool's record.
+pub(super) fn key(pool: &Pool) -> [u8; 13] {
+    keys::pool_health(hash(b"pool", pool, ""))
+}
+
+/// The id of a target in its pool's record.
+pub(super) fn target_id(pool: &Pool, target: &str) -> u64 {
+    hash(b"target", pool, target)
+}
+
+/// The id of the lease on a pool's probes.
+pub(super) fn lease_id(pool: &Pool) -> u64 {
+    hash(b"lease", pool, "")
+}
+
+fn hash(kind: &[u8], pool: &Pool, name: &str) -> u64 {
+    let mut hash = SipWriter::new(*b"pointsman health");
+    hash.write_field(kind);
+    hash.write_field(pool.name.as_bytes());
+    hash.write(name.as_bytes());
+    hash.finish()
+}
+
+/// The entries of a record. None: there is no record yet.
+pub(super) fn decode(bytes: Option<&[u8]>) -> Vec<HealthEntry> {
+    record::decode(bytes.unwrap_or_default()).collect()
+}
+
+/// The bytes of a record.
+pub(super) fn encode(entries: &[HealthEntry]) -> Vec<u8> {
+    record::encode(entries)
+}
+
+/// The state of a target. One without an entry is healthy.
+pub(super) fn health(entries: &[HealthEntry], id: u64) -> TargetHealth {
+    let entry = entries.iter().find(|entry| entry.id == id);
+    entry.map_or_else(TargetHealth::default, |entry| entry.health)
+}
+
+/// Changes the state of a target, and makes its entry if there is none.
+pub(super) fn set_health(
+    entries: &mut Vec<HealthEntry>,
+    id: u64,
+    health: TargetHealth,
+    now: Nanos,
+) {
+    let changed = HealthEntry {
+        id,
+        changed_at: now,
+        health,
+    };
+    match entries.iter_mut().find(|entry| entry.id == id) {
+        Some(entry) => *entry = changed,
+        None => entries.push(changed),
+    }
+}
+
+/// How many targets of the pool, but for the one with this id, failed requests have ejected.
+pub(super) fn passively_ejected(
+    entries: &[HealthEntry],
+    pool: &Pool,
+    ids: &TargetIds,
+    but: u64,
+    now: Nanos,
+) -> usize {
+    let Some(passive) = &pool.health.passive else {
+        return 0;
+    };
+    let others = entries
+        .iter()
+        .filter(|entry| entry.id != but && ids.contains_key(&entry.id));
+    others
+        .filter(|other| other.health.is_ejected(passive, now))
+        .count()
+}
+
+/// Adds the targets that a record does not have. They are new, and begin their slow start, if it
+/// has others of their pool. Whether there were any.
+pub(super) fn add_new_targets(entries: &mut Vec<HealthEntry>, ids: &TargetIds, now: Nanos) -> bool {
+    let mut missing = ids.clone();
+    entries.iter().for_each(|entry| {
+        missing.remove(&entry.id);
+    });
+    let slow_start_at = match missing.len() == ids.len() {
+        true => Nanos::ZERO,
+        false => now,
+    };
+    let is_changed = !missing.is_empty();
+    entries.extend(missing.into_keys().map(|id| HealthEntry {
+        id,
+        changed_at: now,
+        health: TargetHealth {
+            slow_start_at,
+            ..TargetHealth::default()
+        },
+    }));
+    is_changed
+}
+
+/// Drops entries that belong to no target here and are old: of targets that are gone. They may also
+/// belong to another pool that shares the record. Nothing is lost then: a target without an entry
+/// is healthy, and one that is not is written again by each probe, or its ejection is over.
+pub(super) fn tidy(entries: &mut Vec<HealthEntry>, ids: &TargetIds, now: Nanos) {
+    let is_foreign = |entry: &HealthEntry| !ids.contains_key(&entry.id);
+    entries.retain(|entry| {
+        let age = now.abs_diff(entry.changed_at);
+        let ttl = match entry.health.is_idle() {
+            true => IDLE_ENTRY_TTL,
+            false => ENTRY_TTL,
+        };
+        let end = entry.health.ejected_until;
+        !is_foreign(entry) || age < ttl || (end > now && age < end - entry.changed_at)
+    });
+    let most = MAX_FOREIGN_ENTRIES + ids.len();
+    let mut foreign = entries.iter().filter(|entry| is_foreign(entry)).count();
+    while foreign > most {
+        let oldest = entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| is_foreign(entry))
+            .min_by_key(|(_, entry)| entry.changed_at);
+        let Some((place, _)) = oldest else {
+            return;
+        };
+        entries.remove(place);
+        foreign -= 1;
+    }
+}
+
+/// How long an entry is kept that belongs to no target here and says that its target is healthy.
+const IDLE_ENTRY_TTL: Nanos = Nanos::from_secs(60);
+
+/// How long one is kept that says something else.
+const ENTRY_TTL: Nanos = Nanos::from_secs(600);
+
+/// How many entries are kept at most that belong to no target here, and one more for each that
+/// does: a bound on the size of a record whatever happens.
+pub(super) const MAX_FOREIGN_ENTRIES: usize = 64;

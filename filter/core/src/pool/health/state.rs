@@ -1,0 +1,176 @@
+//! The state of one target, and what changes it. All of this is pure: it runs within the
+//! compare-and-swap of the pool's record.
+//!
+//! ```text
+//!            consecutive_failures                `eject` is over
+//!  healthy ─────────────────────────► ejected ─────────────────────► probing
+//!     ▲                                  ▲                              │ │
+//!     │                                  └────────── one failure ───────┘ │
+//!     └────────────────────────────────────────────── one success ────────┘
+//! ```
+//!
+//! Probes eject a target after `fall` bad ones in a row, and make it healthy after `rise` good
+//! ones: also a target that failed requests had ejected, and before its time is over (Envoy's
+//! `successful_active_health_check_uneject_host`). With probes a passive ejection does not end by
+//! time alone: not while the last probe was bad.
+
+use super::{Active, Checks, HealthChange, Passive, is_pending};
+use crate::time::Nanos;
+
+/// The state of one target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct TargetHealth {
+    /// When the slow start begins or began; later than now while it is ejected. 0: never.
+    pub slow_start_at: Nanos,
+    /// Passively ejected until then, and probing from then on. 0: neither.
+    pub ejected_until: Nanos,
+    /// Failed requests in a row.
+    pub failures: u32,
+    /// Passive ejections in a row.
+    pub ejections: u32,
+    /// Good probes in a row.
+    pub good_probes: u32,
+    /// Bad probes in a row.
+    pub bad_probes: u32,
+    /// Not 0: ejected by probes. Kept as a number, so that an entry of another pool in the same
+    /// record is written as it was read.
+    pub fallen: u32,
+}
+
+/// What a request or a probe changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transition {
+    /// Nothing at all, so that nothing has to be written.
+    Nothing,
+    /// Only what is counted in a row.
+    Count,
+    /// The state.
+    State(HealthChange),
+}
+
+impl TargetHealth {
+    /// Whether it can be sent requests.
+    pub fn is_healthy(&self, checks: &Checks, now: Nanos) -> bool {
+        if self.fallen != 0 {
+            return false;
+        }
+        let Some(passive) = &checks.passive else {
+            return true;
+        };
+        let is_held_by_probes =
+            checks.active.is_some() && self.ejected_until != Nanos::ZERO && self.bad_probes > 0;
+        !(self.is_ejected(passive, now) || is_held_by_probes)
+    }
+
+    /// Whether failed requests have ejected it, and the time of that is not over.
+    pub fn is_ejected(&self, passive: &Passive, now: Nanos) -> bool {
+        is_pending(self.ejected_until, passive.max_eject, now)
+    }
+
+    /// Whether its entry says no more than that the target is healthy.
+    pub fn is_idle(&self) -> bool {
+        self.ejected_until == Nanos::ZERO && self.failures == 0 && self.fallen == 0
+    }
+
+    /// When its slow start begins or began. None: it never was new or ejected.
+    pub fn slow_start_begun(&self) -> Option<Nanos> {
+        (self.slow_start_at != Nanos::ZERO).then_some(self.slow_start_at)
+    }
+
+    /// A request failed. `may_eject`: whether `max_ejected_percent` has room for one more.
+    pub fn on_failure(&mut self, passive: &Passive, may_eject: bool, now: Nanos) -> Transition {
+        // A request that was sent before the ejection says nothing new.
+        if self.is_ejected(passive, now) {
+            return Transition::Nothing;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let is_enough =
+            self.is_probing(passive, now) || self.failures >= passive.consecutive_failures;
+        if !(is_enough && may_eject) {
+            return Transition::Count;
+        }
+        let ejections = self.ejections_in_a_row(passive, now).saturating_add(1);
+        let end = now + (u64::from(ejections) * passive.eject).min(passive.max_eject);
+        *self = TargetHealth {
+            ejections,
+            ejected_until: end,
+            slow_start_at: end,
+            failures: 0,
+            good_probes: 0,
+            ..*self
+        };
+        Transition::State(HealthChange::Ejected)
+    }
+
+    /// A request did not fail.
+    pub fn on_success(&mut self, passive: &Passive, now: Nanos) -> Transition {
+        if self.is_ejected(passive, now) {
+            return Transition::Nothing;
+        }
+        let recovers = self.is_probing(passive, now);
+        if !recovers && self.failures == 0 {
+            return Transition::Nothing;
+        }
+        self.failures = 0;
+        if !recovers {
+            return Transition::Count;
+        }
+        self.ejected_until = Nanos::ZERO;
+        Transition::State(HealthChange::Recovered)
+    }
+
+    /// A probe was answered well, or it was not.
+    pub fn on_probe(&mut self, active: &Active, is_good: bool, now: Nanos) -> Transition {
+        match is_good {
+            true => self.on_good_probe(active, now),
+            false => self.on_bad_probe(active),
+        }
+    }
+
+    fn on_good_probe(&mut self, active: &Active, now: Nanos) -> Transition {
+        let is_out = self.fallen != 0 || self.ejected_until != Nanos::ZERO;
+        if !is_out && self.bad_probes == 0 {
+            return Transition::Nothing;
+        }
+        self.bad_probes = 0;
+        self.good_probes = self.good_probes.saturating_add(1);
+        if !(is_out && self.good_probes >= active.rise) {
+            return Transition::Count;
+        }
+        *self = TargetHealth {
+            fallen: 0,
+            ejected_until: Nanos::ZERO,
+            failures: 0,
+            slow_start_at: now,
+            ..*self
+        };
+        Transition::State(HealthChange::Recovered)
+    }
+
+    fn on_bad_probe(&mut self, active: &Active) -> Transition {
+        self.good_probes = 0;
+        self.bad_probes = self.bad_probes.saturating_add(1);
+        if self.fallen != 0 || self.bad_probes < active.fall {
+            return Transition::Count;
+        }
+        self.fallen = 1;
+        Transition::State(HealthChange::Fell)
+    }
+
+    /// Whether its ejection is over, and the next request decides.
+    fn is_probing(&self, passive: &Passive, now: Nanos) -> bool {
+        self.ejected_until != Nanos::ZERO && !self.is_ejected(passive, now)
+    }
+
+    /// How many ejections count as being in a row with the next one: one less for each `eject` that
+    /// it was healthy since the last one.
+    fn ejections_in_a_row(&self, passive: &Passive, now: Nanos) -> u32 {
+        if self.ejected_until != Nanos::ZERO {
+            return self.ejections;
+        }
+        // The last ejection ended when the slow start began.
+        let healthy = (now - self.slow_start_at) / passive.eject.max(Nanos::new(1));
+        let healthy = u32::try_from(healthy).unwrap_or(u32::MAX);
+        self.ejections.saturating_sub(healthy)
+    }
+}
