@@ -1,6 +1,8 @@
 //! What loading a configuration takes. A wasm VM never gives memory back, so the most that it ever
 //! held is what it costs.
 
+#![allow(unsafe_code, reason = "an allocator that counts is one")]
+
 use host_sim::bench::site::{self, Extent};
 use pointsman_core::config::Config;
 use std::alloc::{GlobalAlloc, Layout, System};

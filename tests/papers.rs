@@ -351,7 +351,7 @@ fn what_comes_after_cargo_is_a_command() {
     ];
     let config = read(".cargo/config.toml");
     let (_, aliases) = config.split_once("[alias]\n").unwrap();
-    let names = aliases.lines().take_while(|line| !line.starts_with("# "));
+    let names = aliases.lines().take_while(|line| !line.starts_with('['));
     let names: Vec<&str> = names
         .filter_map(|line| Some(line.split_once(" = ")?.0))
         .collect();

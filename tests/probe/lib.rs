@@ -30,6 +30,14 @@
 //! `ticking.NAME` at its first tick, and the key `ticked.NAME` at every tick.
 
 #![allow(missing_docs)] // of the symbols that `main!` exports
+#![allow(
+    unsafe_code,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "it makes host calls as they are, and where it panics the law that asked it fails"
+)]
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};

@@ -44,10 +44,6 @@ struct Stream(Box<dyn HttpContext>);
 impl Context for Stream {}
 
 impl HttpContext for Stream {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "it panics, and that is what is wanted"
-    )]
     fn on_http_request_headers(&mut self, count: usize, end: bool) -> Action {
         let action = self.0.on_http_request_headers(count, end);
         assert!(self.get_http_request_header("x-trap").is_none(), "as asked");

@@ -13,6 +13,8 @@
 //! | *plain* | 50–190 | the host reads our memory, or writes a number into it |
 //! | *bytes* | 600–1200 | the host calls back into the VM to allocate what it returns |
 
+#![allow(unsafe_code, reason = "an import has no other way to be called")]
+
 use pointsman_core::port::{Expected, Gauge, Version};
 use pointsman_core::time::Nanos;
 use std::fmt;

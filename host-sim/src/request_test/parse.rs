@@ -401,7 +401,7 @@ fn bytes(node: &Node<'_>, report: &mut Report) -> Option<Vec<u8>> {
 fn latin1(node: &Node<'_>, report: &mut Report) -> Option<Vec<u8>> {
     const EXPECTED: &str = "text (in quotes), each character at most U+00FF";
     let text = node.text(report, EXPECTED)?;
-    let bytes: Result<Vec<u8>, _> = text.chars().map(|char| u8::try_from(char)).collect();
+    let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
     if bytes.is_err() {
         node.wrong(report, EXPECTED);
     }

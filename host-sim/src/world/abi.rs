@@ -4,6 +4,11 @@
 //! Native pointers stand for the addresses of a VM's memory. What is returned is allocated by the
 //! filter's own `proxy_on_memory_allocate`, as in a proxy, and an empty value is null.
 
+#![allow(
+    unsafe_code,
+    reason = "the guest hands over pointers, and finds the functions by name"
+)]
+
 use super::header_map::HeaderMap;
 use super::metrics::{MetricError, MetricKind};
 use super::vm::{self, Vm};

@@ -1,8 +1,6 @@
 //! A guest as one writes it from the SDK's examples: it ticks, calls out, and counts in shared data
 //! by reading and then writing.
 
-#![allow(clippy::disallowed_methods)] // It is here to show what they do.
-
 use super::*;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
