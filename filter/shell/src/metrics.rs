@@ -13,7 +13,7 @@ use pointsman_core::decision::Decision;
 use pointsman_core::decision::Reason;
 use pointsman_core::index::{PoolIndex, RouteIndex, TargetRef};
 use pointsman_core::pool::health::{HealthChange, HealthEvent};
-use pointsman_core::pool::in_flight;
+use pointsman_core::pool::in_flight::InFlightEvent;
 use pointsman_core::pool::{Pool, Target};
 use pointsman_core::rate_limit;
 use pointsman_core::route::Route;
@@ -81,7 +81,7 @@ struct PoolMetrics {
 }
 
 /// The counters of one target: `pointsman.pool.<name>.target.<name>.…`. Beside them is the gauge of
-/// [`in_flight`].
+/// [`pointsman_core::pool::in_flight`].
 struct TargetMetrics {
     /// Requests that it was chosen for.
     requests: Option<Counter>,
@@ -231,14 +231,14 @@ impl Metrics {
                     Reason::UseAll => pool(strayed.pool, |pool| pool.use_all),
                     _ => pool(strayed.pool, |pool| pool.no_target),
                 },
-                Event::InFlight(in_flight::Event::NoGauges | in_flight::Event::NoSlot) => {
+                Event::InFlight(InFlightEvent::NoGauges | InFlightEvent::NoSlot) => {
                     self.in_flight_local
                 }
-                Event::InFlight(in_flight::Event::Reaped(_)) => self.in_flight_reaped,
-                Event::InFlight(in_flight::Event::Revived) => self.in_flight_revived,
+                Event::InFlight(InFlightEvent::Reclaimed(_)) => self.in_flight_reaped,
+                Event::InFlight(InFlightEvent::Rejoined) => self.in_flight_revived,
                 Event::Bug(what)
                 | Event::Health(HealthEvent::Bug(what))
-                | Event::InFlight(in_flight::Event::Bug(what)) => {
+                | Event::InFlight(InFlightEvent::Bug(what)) => {
                     self.bug(what);
                     None
                 }

@@ -25,7 +25,7 @@ use crate::pool::balance::least::Least;
 use crate::pool::balance::{Balance, Hashed, RoundRobin};
 use crate::pool::flight::Flight;
 use crate::pool::health::{Health, HealthEvent};
-use crate::pool::in_flight::{self, InFlight};
+use crate::pool::in_flight::{InFlight, InFlightEvent};
 use crate::pool::least_response_time::ResponseTimes;
 use crate::pool::prefer_region::Regions;
 use crate::pool::sticky::Sessions;
@@ -71,7 +71,7 @@ pub enum Event {
     /// To the health of a target.
     Health(HealthEvent),
     /// To the counts in flight.
-    InFlight(in_flight::Event),
+    InFlight(InFlightEvent),
     /// To a request that a route sent to a pool.
     Strayed(Strayed),
     /// A target failed a request. Only where that is known: in a pool with passive health or a
@@ -204,7 +204,7 @@ impl Worker {
             .take_events()
             .into_iter()
             .map(|event| match event {
-                in_flight::Event::Bug(what) => Event::Bug(what),
+                InFlightEvent::Bug(what) => Event::Bug(what),
                 event => Event::InFlight(event),
             });
         limits

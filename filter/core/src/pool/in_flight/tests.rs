@@ -1,21 +1,22 @@
 use super::*;
 use crate::config::Config;
-use crate::port::{Connection, SetFailed, Stats, Store, StoreFailed, Version};
+use crate::port::{Connection, Expected, SetFailed, Stats, Store, StoreFailed, Version};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::shared::tests::interleaved;
 use crate::shared::tests::{Dice, Map};
 use crate::time::Seconds;
+use penalty::{PENALTY, PENALTY_STEP};
 use std::net::IpAddr;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-const SECOND: Nanos = Nanos::SECOND;
+pub(super) const SECOND: Nanos = Nanos::SECOND;
 
 /// Some day.
-const NOW: Nanos = Nanos::from_secs(1_800_000_000);
+pub(super) const NOW: Nanos = Nanos::from_secs(1_800_000_000);
 
 /// One pool `p` of targets `t<from>` to before `t<to>`.
-fn config(from: usize, to: usize) -> Rc<Config> {
+pub(super) fn config(from: usize, to: usize) -> Rc<Config> {
     let targets: Vec<_> = (from..to)
         .map(|target| format!(r#"{{"cluster": "t{target}"}}"#))
         .collect();
@@ -26,48 +27,54 @@ fn config(from: usize, to: usize) -> Rc<Config> {
     Rc::new(Config::load(json.as_bytes()).unwrap())
 }
 
-/// A worker with what it has in flight.
-struct Worker {
-    counts: InFlight,
+/// A worker, and the targets of its requests in flight.
+pub(super) struct Worker {
+    pub(super) counts: InFlight,
     pool: Rc<Pool>,
     flights: Vec<usize>,
 }
 
 impl Worker {
-    fn new(config: &Rc<Config>, holder: u64) -> Worker {
+    pub(super) fn new(config: &Rc<Config>, id: u64) -> Worker {
         Worker {
-            counts: InFlight::new(&config.pools, WorkerId::new(Seconds::new(holder), 0)),
+            counts: InFlight::new(&config.pools, WorkerId::new(Seconds::new(id), 0)),
             pool: config.pools[0].clone(),
             flights: Vec::new(),
         }
     }
 
-    fn begin(&mut self, port: &mut dyn Port, target: usize, now: Nanos) {
+    pub(super) fn begin(&mut self, port: &mut dyn Port, target: usize, now: Nanos) {
         let index = TargetIndex::new(target);
         self.counts.begin(port, &self.pool, index, now);
         self.flights.push(target);
     }
 
-    /// Ends one of its requests, whichever the dice say.
-    fn end(&mut self, port: &mut dyn Port, roll: u64, failed: bool, now: Nanos) -> Option<usize> {
-        let place = (roll as usize).checked_rem(self.flights.len())?;
+    /// Ends one of its requests, which a random number chooses. Returns its target.
+    pub(super) fn end(
+        &mut self,
+        port: &mut dyn Port,
+        random: u64,
+        failed: bool,
+        now: Nanos,
+    ) -> Option<usize> {
+        let place = (random as usize).checked_rem(self.flights.len())?;
         let target = self.flights.swap_remove(place);
         let index = TargetIndex::new(target);
         self.counts.end(port, &self.pool, index, failed, now);
         Some(target)
     }
 
-    fn tick(&mut self, port: &mut dyn Port, now: Nanos) {
+    pub(super) fn tick(&mut self, port: &mut dyn Port, now: Nanos) {
         self.counts.tick(port, now);
     }
 
-    fn of(&mut self, port: &mut dyn Port, target: usize) -> u32 {
+    pub(super) fn of(&mut self, port: &mut dyn Port, target: usize) -> u32 {
         self.counts.of(port, &self.pool, TargetIndex::new(target))
     }
 }
 
 /// What the gauge of a target says, to operators too.
-fn gauge(map: &Map, target: usize) -> i64 {
+pub(super) fn gauge(map: &Map, target: usize) -> i64 {
     let name = format!("pointsman.pool.p.target.t{target}.in_flight");
     map.gauges
         .iter()
@@ -75,11 +82,79 @@ fn gauge(map: &Map, target: usize) -> i64 {
         .map_or(0, |(_, value)| *value)
 }
 
+/// A proxy that records the calls it gets.
+#[derive(Default)]
+struct Recorder {
+    map: Map,
+    calls: Vec<&'static str>,
+    /// The gauges are not there, or they take nothing in.
+    no_gauges: bool,
+    null_gauges: bool,
+    /// After this many calls at which a VM can trap, it does.
+    trap: Option<u32>,
+}
+
+impl Recorder {
+    fn call(&mut self, name: &'static str, can_trap: bool) {
+        self.trap = self.trap.map(|left| match left {
+            0 if can_trap => std::panic::resume_unwind(Box::new(())),
+            left => left - u32::from(can_trap),
+        });
+        self.calls.push(name);
+    }
+}
+
+impl Connection for Recorder {
+    fn source_address(&mut self) -> Option<IpAddr> {
+        None
+    }
+}
+
+impl Store for Recorder {
+    fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
+        self.call("read", true);
+        self.map.get(key)
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
+        // Nothing that could fail comes before a write without a check: a CAS that was won, or
+        // arithmetic.
+        match expected {
+            Expected::Any => self.call("write", false),
+            _ => self.call("swap", true),
+        }
+        self.map.set(key, value, expected)
+    }
+}
+
+impl Stats for Recorder {
+    fn gauge(&mut self, name: &str) -> Option<Gauge> {
+        self.call("define", true);
+        if self.no_gauges {
+            None
+        } else {
+            self.map.gauge(name)
+        }
+    }
+
+    fn add(&mut self, gauge: Gauge, by: i64) {
+        self.call("add", false);
+        if !self.null_gauges {
+            self.map.add(gauge, by);
+        }
+    }
+
+    fn value(&mut self, gauge: Gauge) -> Option<i64> {
+        self.call("value", true);
+        self.map.value(gauge)
+    }
+}
+
 #[test]
 fn counts_are_exact_at_any_time_and_return_to_zero() {
     for seed in 0..4 {
         let (mut map, mut dice, config) = (Map::default(), Dice(seed << 32), config(0, 100));
-        let mut workers: Vec<_> = (1..=8).map(|holder| Worker::new(&config, holder)).collect();
+        let mut workers: Vec<_> = (1..=8).map(|id| Worker::new(&config, id)).collect();
         let (mut now, mut counts, mut penalties) = (NOW, [0_u32; 100], Vec::new());
         for step in 0..100_000_u64 {
             // All workers tick once a second, of a thousand steps each.
@@ -135,139 +210,19 @@ fn counts_are_exact_at_any_time_and_return_to_zero() {
                 .all(|worker| worker.counts.take_events().is_empty())
         );
         assert!(
-            workers
+            workers.iter().all(|worker| worker
+                .counts
+                .ledger
+                .counts()
                 .iter()
-                .all(|worker| worker.counts.own_counts().iter().all(|byte| *byte == 0))
+                .all(|byte| *byte == 0))
         );
-    }
-}
-
-/// Found by the fuzz target `records`. This is all that two faults within the same seconds can
-/// cost.
-#[test]
-fn who_is_taken_for_dead_and_traps_before_it_knows_loses_what_it_counted_since_and_no_more() {
-    let (mut map, config) = (Map::default(), config(0, 1));
-    let mut workers = [1, 2].map(|holder| Worker::new(&config, holder));
-    let [hangs, lives] = &mut workers;
-    hangs.begin(&mut map, 0, NOW);
-    lives.begin(&mut map, 0, NOW);
-    for second in 1..=u64::from(PATIENCE) + 1 {
-        lives.tick(&mut map, NOW + second * SECOND);
-    }
-    assert_eq!(gauge(&map, 0), 1, "what it had is taken back");
-    // Its clock stands where it hung; a later one would tell it.
-    hangs.begin(&mut map, 0, NOW);
-    hangs.begin(&mut map, 0, NOW);
-    lives.end(&mut map, 0, false, NOW + 5 * SECOND);
-    for second in 6..60 {
-        lives.tick(&mut map, NOW + second * SECOND);
-    }
-    assert_eq!(gauge(&map, 0), 2);
-}
-
-/// Found by the fuzz target `records`. Three faults: a worker hangs for longer than its slot
-/// rests, the next owner of the slot dies with requests in flight, and only then the first one
-/// finds out.
-#[test]
-fn who_hangs_until_its_note_is_gone_puts_back_what_it_has_itself() {
-    let (mut map, config) = (Map::default(), config(0, 1));
-    let mut workers = [1, 2, 3].map(|holder| Worker::new(&config, holder));
-    let [hangs, lives, dies] = &mut workers;
-    let mut second = 0;
-    let mut pass = |lives: &mut Worker, map: &mut Map, seconds: u64| {
-        for _ in 0..seconds {
-            second += 1;
-            lives.tick(map, NOW + second * SECOND);
-        }
-        NOW + second * SECOND
-    };
-    lives.begin(&mut map, 0, NOW);
-    hangs.begin(&mut map, 0, NOW);
-    pass(lives, &mut map, u64::from(PATIENCE) + 1);
-    // Nobody took this one back, and it will be put back with the other.
-    hangs.begin(&mut map, 0, NOW);
-    let now = pass(lives, &mut map, REST / SECOND + 1);
-    dies.begin(&mut map, 0, now);
-    let now = pass(lives, &mut map, u64::from(PATIENCE) + 1);
-    assert_eq!(gauge(&map, 0), 2, "one lives, one was not taken");
-    hangs.tick(&mut map, now);
-    assert_eq!(gauge(&map, 0), 2 + 2);
-    while hangs.end(&mut map, 0, false, now).is_some() {}
-    lives.end(&mut map, 0, false, now);
-    assert_eq!(gauge(&map, 0), 1, "what it counted before it knew");
-}
-
-/// A proxy whose calls are watched.
-#[derive(Default)]
-struct Watched {
-    map: Map,
-    calls: Vec<&'static str>,
-    /// The gauges are not there, or they take nothing in.
-    no_gauges: bool,
-    null_gauges: bool,
-    /// After so many calls at which a VM can trap, it does.
-    trap: Option<u32>,
-}
-
-impl Watched {
-    fn call(&mut self, name: &'static str, can_trap: bool) {
-        self.trap = self.trap.map(|left| match left {
-            0 if can_trap => std::panic::resume_unwind(Box::new(())),
-            left => left - u32::from(can_trap),
-        });
-        self.calls.push(name);
-    }
-}
-
-impl Connection for Watched {
-    fn source_address(&mut self) -> Option<IpAddr> {
-        None
-    }
-}
-
-impl Store for Watched {
-    fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
-        self.call("read", true);
-        self.map.get(key)
-    }
-
-    fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
-        // Before a blind write comes nothing that could fail: a CAS that was won, or
-        // arithmetic.
-        match expected {
-            Expected::Any => self.call("write", false),
-            _ => self.call("swap", true),
-        }
-        self.map.set(key, value, expected)
-    }
-}
-
-impl Stats for Watched {
-    fn gauge(&mut self, name: &str) -> Option<Gauge> {
-        self.call("define", true);
-        if self.no_gauges {
-            None
-        } else {
-            self.map.gauge(name)
-        }
-    }
-
-    fn add(&mut self, gauge: Gauge, by: i64) {
-        self.call("add", false);
-        if !self.null_gauges {
-            self.map.add(gauge, by);
-        }
-    }
-
-    fn value(&mut self, gauge: Gauge) -> Option<i64> {
-        self.call("value", true);
-        self.map.value(gauge)
     }
 }
 
 #[test]
 fn a_request_in_steady_state_is_a_write_and_an_add_each_way() {
-    let (mut port, config) = (Watched::default(), config(0, 10));
+    let (mut port, config) = (Recorder::default(), config(0, 10));
     let mut worker = Worker::new(&config, 1);
     for step in 0..100 {
         if step % 10 == 0 {
@@ -287,8 +242,8 @@ fn a_request_in_steady_state_is_a_write_and_an_add_each_way() {
             assert_eq!(port.calls, ["write", "add"]);
         }
     }
-    // The first request to another target asks for its gauge, says whose the ledger's new place
-    // is, and looks whether the gauge takes it in. A mere look asks for the gauge.
+    // The first request to another target asks for its gauge, writes its name for the ledger's new
+    // count, and checks that the gauge takes it in. A mere comparison asks for the gauge.
     port.calls.clear();
     worker.begin(&mut port, 4, NOW + 10 * SECOND);
     assert_eq!(port.calls, ["define", "write", "write", "add", "value"]);
@@ -301,10 +256,10 @@ fn a_request_in_steady_state_is_a_write_and_an_add_each_way() {
     assert_eq!(port.calls, ["read", "swap"]);
 }
 
-/// Random interleavings of every host call, with ticks so frequent that the living are taken
-/// for dead all the time, and VMs that trap with requests in flight. A trap is between
-/// requests: within one, the only host calls after which the sums would be wrong are followed
-/// at once by the call that makes them right.
+/// Random interleavings of every host call, with ticks so frequent that workers expire all the time
+/// although they are alive, and VMs that trap with requests in flight. A trap is between requests:
+/// within one, the only host calls after which the sums would be wrong are followed at once by the
+/// call that makes them right.
 #[cfg(not(target_arch = "wasm32"))] // threads
 #[test]
 fn sums_are_exact_in_every_interleaving_with_traps_and_stalls() {
@@ -312,7 +267,7 @@ fn sums_are_exact_in_every_interleaving_with_traps_and_stalls() {
     use std::sync::atomic::{AtomicUsize, Ordering};
     const WORKERS: usize = 4;
     const TARGETS: usize = 3;
-    let (mut revived, mut reaped) = (0, 0);
+    let (mut rejoined, mut reclaimed) = (0, 0);
     for seed in 0..60 {
         let met = AtomicUsize::new(0);
         let alive = Mutex::new([0_i64; TARGETS]);
@@ -328,11 +283,11 @@ fn sums_are_exact_in_every_interleaving_with_traps_and_stalls() {
                     (dice.roll(24), dice.roll(TARGETS as u64), dice.roll(100))
                 });
                 match dice {
-                    // Not while it is taken for dead and has not found out: what such a one
-                    // counts is in no ledger.
+                    // Not between a false expiry and the rejoining: what a worker counts then is
+                    // in no ledger.
                     0 => {
                         worker.tick(turn, NOW);
-                        if worker.counts.slot().is_some() {
+                        if worker.counts.lease.held().is_some() {
                             events.extend(worker.counts.take_events());
                             worker = Worker::new(&config, number + 100 * step);
                         }
@@ -349,8 +304,7 @@ fn sums_are_exact_in_every_interleaving_with_traps_and_stalls() {
                 turn.step(|_| met.fetch_add(1, Ordering::SeqCst));
                 while turn.step(|_| met.load(Ordering::SeqCst)) < round * WORKERS {}
             };
-            // In step, so that nobody alive is taken for dead any more: the dead are, and the
-            // rest puts things right.
+            // In step, so that only workers that trapped expire, and all others rejoin.
             for _ in 0..8 {
                 meet(turn);
                 worker.tick(turn, NOW);
@@ -371,22 +325,23 @@ fn sums_are_exact_in_every_interleaving_with_traps_and_stalls() {
             events
         });
         assert_eq!(gauges(&world.map), [0; 3], "seed {seed}");
-        let count =
-            |what: fn(&Event) -> bool| events.iter().flatten().filter(|event| what(event)).count();
-        revived += count(|event| *event == Event::Revived);
-        reaped += count(|event| matches!(event, Event::Reaped(_)));
+        let count = |what: fn(&InFlightEvent) -> bool| {
+            events.iter().flatten().filter(|event| what(event)).count()
+        };
+        rejoined += count(|event| *event == InFlightEvent::Rejoined);
+        reclaimed += count(|event| matches!(event, InFlightEvent::Reclaimed(_)));
     }
-    assert!(revived > 100 && reaped > 100, "{revived} {reaped}");
+    assert!(rejoined > 100 && reclaimed > 100, "{rejoined} {reclaimed}");
 }
 
 #[cfg(not(target_arch = "wasm32"))] // unwinding
 #[test]
-fn a_trap_in_the_middle_of_a_callback_leaves_nothing_behind() {
+fn a_trap_in_the_middle_of_a_callback_leaves_no_count_behind() {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     for calls in 0..1000 {
-        let (mut port, config) = (Watched::default(), config(0, 70));
-        let mut dead = Worker::new(&config, 1);
-        (0..70).for_each(|target| dead.begin(&mut port, target, NOW));
+        let (mut port, config) = (Recorder::default(), config(0, 70));
+        let mut trapped_before = Worker::new(&config, 1);
+        (0..70).for_each(|target| trapped_before.begin(&mut port, target, NOW));
         port.trap = Some(calls);
         let trapped = catch_unwind(AssertUnwindSafe(|| {
             let mut worker = Worker::new(&config, 2);
@@ -399,8 +354,8 @@ fn a_trap_in_the_middle_of_a_callback_leaves_nothing_behind() {
             }
         }));
         port.trap = None;
-        let mut heir = Worker::new(&config, 3);
-        (6..12).for_each(|step| heir.tick(&mut port, NOW + step * SECOND));
+        let mut survivor = Worker::new(&config, 3);
+        (6..12).for_each(|step| survivor.tick(&mut port, NOW + step * SECOND));
         assert!(
             port.map.gauges.iter().all(|(_, value)| *value == 0),
             "after {calls} calls"
@@ -414,87 +369,9 @@ fn a_trap_in_the_middle_of_a_callback_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_the_dead_had_is_back_within_five_ticks_and_the_living_keep_theirs() {
-    for workers in 1..4 {
-        let (mut map, config) = (Map::default(), config(0, 200));
-        let mut worker = Worker::new(&config, 1);
-        (0..500).for_each(|request| worker.begin(&mut map, request % 200, NOW));
-        // A VM that trapped is followed by a fresh one; other configurations may not even have
-        // its targets.
-        let others = self::config(150, 250);
-        let mut alive: Vec<_> = (0..workers)
-            .map(|number| Worker::new(&others, number + 2))
-            .collect();
-        alive
-            .iter_mut()
-            .for_each(|worker| worker.begin(&mut map, 0, NOW));
-        for tick in 1..=100 {
-            // The clock jumps about: that does nothing.
-            let now = NOW + [0, 7200, 1, 3600][tick as usize % 4] * SECOND;
-            alive
-                .iter_mut()
-                .for_each(|worker| worker.tick(&mut map, now));
-            if tick < PATIENCE {
-                assert_eq!(gauge(&map, 0), 3, "tick {tick}");
-            }
-            if tick >= 5 {
-                for target in 0..200 {
-                    let own = if target == 150 { workers as i64 } else { 0 };
-                    assert_eq!(gauge(&map, target), own, "tick {tick}, target {target}");
-                }
-            }
-        }
-        let events: Vec<_> = alive
-            .iter_mut()
-            .flat_map(|worker| worker.counts.take_events())
-            .collect();
-        assert_eq!(events, [Event::Reaped(500)]);
-    }
-}
-
-#[test]
-fn who_was_taken_for_dead_puts_back_exactly_what_was_taken() {
-    for by_a_tick in [true, false] {
-        let (mut map, config) = (Map::default(), config(0, 3));
-        let (mut hung, mut other) = (Worker::new(&config, 1), Worker::new(&config, 2));
-        let mut now = NOW;
-        for time in 1..4 {
-            (0..5).for_each(|_| hung.begin(&mut map, 1, now));
-            other.begin(&mut map, 1, now);
-            for _ in 0..5 {
-                now += SECOND;
-                other.tick(&mut map, now);
-            }
-            assert_eq!(gauge(&map, 1), time, "what the hung one had is off");
-            assert_eq!(other.counts.take_events(), [Event::Reaped(5 * time as u32)]);
-            // It goes on where it was, and does not know. What comes meanwhile was not taken.
-            if by_a_tick {
-                let then = now - 5 * SECOND;
-                hung.begin(&mut map, 1, then);
-                hung.end(&mut map, 0, false, then);
-                hung.end(&mut map, 0, false, then);
-                assert_eq!(gauge(&map, 1), time - 1);
-                assert_eq!(other.of(&mut map, 2), 0);
-                hung.tick(&mut map, now);
-            } else {
-                // No tick comes, but a request: it looks first.
-                hung.end(&mut map, 0, false, now);
-            }
-            assert_eq!(hung.counts.take_events(), [Event::Revived]);
-            assert_eq!(gauge(&map, 1), 6 * time - 1);
-            hung.begin(&mut map, 1, now);
-        }
-        // Its new ledger is right too.
-        drop(hung);
-        (1..=5).for_each(|tick| other.tick(&mut map, now + tick * SECOND));
-        assert_eq!((gauge(&map, 1), other.of(&mut map, 1)), (3, 3));
-    }
-}
-
-#[test]
-fn without_gauges_a_worker_goes_by_its_own_counts() {
+fn without_gauges_a_worker_uses_its_own_counts() {
     for null_gauges in [true, false] {
-        let (mut port, config) = (Watched::default(), config(0, 3));
+        let (mut port, config) = (Recorder::default(), config(0, 3));
         (port.null_gauges, port.no_gauges) = (null_gauges, !null_gauges);
         let (mut worker, mut other) = (Worker::new(&config, 1), Worker::new(&config, 2));
         for request in 0..6 {
@@ -507,149 +384,22 @@ fn without_gauges_a_worker_goes_by_its_own_counts() {
         );
         assert_eq!(other.of(&mut port, 0), 1);
         for worker in [&mut worker, &mut other] {
-            assert_eq!(worker.counts.take_events(), [Event::NoGauges], "told once");
+            assert_eq!(
+                worker.counts.take_events(),
+                [InFlightEvent::NoGauges],
+                "told once"
+            );
         }
         while worker.end(&mut port, 0, false, NOW).is_some() {}
         assert_eq!(worker.of(&mut port, 0), 0);
-        // Nor does it matter to who takes it for dead.
+        // Nor does it matter to a worker that takes it for expired.
         (1..=5).for_each(|tick| other.tick(&mut port, NOW + tick * SECOND));
         assert_eq!(other.of(&mut port, 0), 1);
     }
 }
 
 #[test]
-fn without_a_slot_a_worker_goes_by_its_own_counts_until_there_is_one() {
-    let (mut map, config) = (Map::default(), config(0, 3));
-    let table = (0..MAX_SLOTS as u64)
-        .flat_map(|nonce| [nonce, 1, 1])
-        .flat_map(u64::to_le_bytes);
-    map.set(HOLDERS, &table.collect::<Vec<_>>(), Expected::Any)
-        .unwrap();
-    let (mut worker, mut other) = (Worker::new(&config, 1), Worker::new(&config, 2));
-    (0..5).for_each(|_| worker.begin(&mut map, 1, NOW));
-    other.begin(&mut map, 1, NOW);
-    assert_eq!(
-        (
-            worker.of(&mut map, 1),
-            other.of(&mut map, 1),
-            gauge(&map, 1)
-        ),
-        (5, 1, 0)
-    );
-    let reads = map.reads;
-    (0..100).for_each(|_| worker.begin(&mut map, 2, NOW));
-    assert_eq!(map.reads, reads, "it asks for a slot once a tick");
-    // The table's holders are dead; each worker buries as many as it may in a tick, and the
-    // slots rest.
-    for tick in 1..=60 {
-        worker.tick(&mut map, NOW + tick * SECOND);
-        other.tick(&mut map, NOW + tick * SECOND);
-        if tick < 30 {
-            assert_eq!(gauge(&map, 1), 0, "tick {tick}");
-        }
-    }
-    assert_eq!(gauge(&map, 1), 6);
-    assert_eq!([1, 2].map(|target| worker.of(&mut map, target)), [6, 100]);
-    assert_eq!(worker.counts.take_events(), [Event::NoSlot], "told once");
-    assert_eq!(map.values[HOLDERS].0.len(), SLOT * MAX_SLOTS);
-}
-
-/// Targets change with each reload. The old root contexts live on for a while and end their
-/// requests, unless their VM traps.
-#[test]
-fn a_thousand_reloads_need_no_more_keys_than_a_few() {
-    const WORKERS: u64 = 3;
-    for (seed, seconds, few) in [(0, 40, 10), (1, 5, 20)] {
-        let (mut map, mut dice, mut now, mut keys) = (Map::default(), Dice(seed << 32), NOW, 0);
-        let mut old = Vec::<Worker>::new();
-        for reload in 0..1000 {
-            let from = (reload * 7 % 50) as usize;
-            let config = config(from, from + 20);
-            let holders = reload * WORKERS + 1..=(reload + 1) * WORKERS;
-            let mut workers: Vec<_> = holders.map(|holder| Worker::new(&config, holder)).collect();
-            for worker in &mut workers {
-                (0..30).for_each(|request| worker.begin(&mut map, request % 20, now));
-            }
-            for second in 0..seconds {
-                now += SECOND;
-                workers
-                    .iter_mut()
-                    .for_each(|worker| worker.tick(&mut map, now));
-                if second == 0 {
-                    for mut worker in old.drain(..).filter(|_| dice.roll(10) > 0) {
-                        while worker.end(&mut map, 0, false, now).is_some() {}
-                    }
-                }
-            }
-            old = workers;
-            if reload == few {
-                keys = map.values.len();
-            }
-        }
-        assert_eq!(map.values.len(), keys, "with {seconds} s between reloads");
-        // Of each slot a ledger, its names, a note, and room for all that rest.
-        assert!(
-            keys <= 1 + 3 * WORKERS as usize * (2 + 40 / seconds as usize),
-            "{keys}"
-        );
-        let mut last = Worker::new(&config(0, 70), 1 << 20);
-        old.clear();
-        (1..=5).for_each(|tick| last.tick(&mut map, now + tick * SECOND));
-        assert!(map.gauges.iter().all(|(_, value)| *value == 0));
-    }
-}
-
-#[test]
-fn a_failed_request_keeps_its_place_for_a_second() {
-    let (mut map, config) = (Map::default(), config(0, 3));
-    let mut worker = Worker::new(&config, 1);
-    for _ in 0..3 {
-        worker.begin(&mut map, 1, NOW);
-    }
-    worker.end(&mut map, 0, true, NOW);
-    worker.end(&mut map, 0, true, NOW + SECOND / 2);
-    worker.end(&mut map, 0, false, NOW + SECOND / 2);
-    assert_eq!(worker.of(&mut map, 1), 2);
-    for (now, left) in [
-        (SECOND - Nanos::new(1), 2),
-        (SECOND + PENALTY_STEP, 1),
-        (SECOND * 3 / 2, 1),
-        (3 * SECOND, 0),
-    ] {
-        worker.tick(&mut map, NOW + now);
-        assert_eq!(
-            (worker.of(&mut map, 1), gauge(&map, 1)),
-            (left, left.into()),
-            "{now:?}"
-        );
-    }
-    // Requests release penalties too; and a clock that is set back far keeps nothing.
-    for later in [4 * SECOND, Nanos::ZERO] {
-        worker.begin(&mut map, 1, NOW + 2 * SECOND);
-        worker.end(&mut map, 1, true, NOW + 2 * SECOND);
-        assert_eq!(worker.of(&mut map, 1), 1);
-        worker.begin(&mut map, 2, NOW + later);
-        assert_eq!(worker.of(&mut map, 1), 0);
-    }
-    // However many fail, what is remembered is bounded.
-    for request in 0..100_000 {
-        worker.begin(&mut map, request % 3, NOW);
-        worker.end(
-            &mut map,
-            0,
-            true,
-            NOW + (request as u64 * SECOND / 2000) % SECOND,
-        );
-    }
-    assert!(
-        worker.counts.penalties.len() <= 3 * 12,
-        "{}",
-        worker.counts.penalties.len()
-    );
-}
-
-#[test]
-fn strange_values_do_no_harm() {
+fn damaged_values_and_unpaired_calls_do_no_harm() {
     let (mut map, config) = (Map::default(), config(0, 3));
     let mut worker = Worker::new(&config, 1);
     for (value, seen) in [(-5, 0), (0, 0), (7, 7), (1 << 40, u32::MAX), (i64::MIN, 0)] {
@@ -658,7 +408,7 @@ fn strange_values_do_no_harm() {
         map.gauges[handle.0 as usize].1 = value;
         assert_eq!(worker.of(&mut map, 0), seen);
     }
-    // A target that is none, and an end without a beginning, count nothing.
+    // A target that is none, and an end without a beginning, count nothing, and are reported.
     worker.begin(&mut map, 3, NOW);
     worker
         .counts
@@ -679,6 +429,13 @@ fn strange_values_do_no_harm() {
             worker.of(&mut map, 3)
         ),
         (0, 0, 0)
+    );
+    let no_target = "a request began at a target that no pool has";
+    let no_beginning = "a request ended at a target where none began";
+    let too_many_ends = "more requests ended at a target than began there";
+    assert_eq!(
+        worker.counts.take_events(),
+        [no_target, no_beginning, no_beginning, too_many_ends].map(InFlightEvent::Bug)
     );
     // Records that are none are as if they were not there.
     let mut other = Worker::new(&config, 2);

@@ -1,0 +1,261 @@
+//! A worker's ledger: what it has added to each gauge, in records that another worker can read and
+//! subtract.
+//!
+//! The counts lie in memory in the very bytes that are written, so that the write for a request
+//! needs neither an allocation nor a copy.
+
+use super::lease::{LeaseId, SlotNumber};
+use crate::index::TargetRef;
+use crate::pool::{Pool, Target};
+use crate::port::{Expected, Gauge, Store};
+use crate::shared::keys::{self, SlotKey};
+use crate::shared::record::FieldReader;
+use std::rc::Rc;
+
+/// Counts in one record. What is written for each request stays at 264 bytes, which cost the host
+/// the same as 8.
+pub(super) const COUNTS_PER_PART: usize = 64;
+
+/// The size of the id of a lease, with which each record of a slot begins.
+const LEASE_ID: usize = 8;
+
+/// The size of a count.
+const COUNT: usize = 4;
+
+/// Which count of a ledger, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CountIndex(u32);
+
+impl CountIndex {
+    /// Its place among all counts of the ledger.
+    pub(super) fn get(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Its part, and its place there.
+    fn place(self) -> (usize, usize) {
+        (self.get() / COUNTS_PER_PART, self.get() % COUNTS_PER_PART)
+    }
+}
+
+/// What one worker has counted.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// The worker's configuration.
+    pools: Vec<Rc<Pool>>,
+    /// The targets that the worker ever counted a request of, in the order of their first ones.
+    targets: Vec<CountedTarget>,
+    parts: Vec<Part>,
+}
+
+/// A target with a count.
+#[derive(Clone, Copy, Debug)]
+struct CountedTarget {
+    target: TargetRef,
+    /// None: the proxy gives none.
+    gauge: Option<Gauge>,
+}
+
+/// One record of the ledger.
+#[derive(Debug)]
+pub(super) struct Part {
+    key: SlotKey,
+    /// The id of the lease, then the counts.
+    record: Vec<u8>,
+}
+
+impl Part {
+    fn new(key: SlotKey, lease: LeaseId) -> Part {
+        let mut record = Vec::with_capacity(LEASE_ID + COUNTS_PER_PART * COUNT);
+        record.extend_from_slice(&lease.to_bits().to_le_bytes());
+        Part { key, record }
+    }
+
+    fn count_mut(&mut self, place: usize) -> Option<&mut [u8; COUNT]> {
+        let (counts, _) = self.record.get_mut(LEASE_ID..)?.as_chunks_mut();
+        counts.get_mut(place)
+    }
+
+    /// Writes the record. Without a check, because only the worker that holds the slot writes it.
+    /// If shared data fails, others see what they would see had the worker trapped before.
+    #[inline]
+    pub(super) fn write(&self, store: &mut dyn Store) {
+        let _ = store.set(&self.key, &self.record, Expected::Any);
+    }
+}
+
+impl Ledger {
+    /// An empty one.
+    pub(super) fn new(pools: &[Rc<Pool>]) -> Ledger {
+        Ledger {
+            pools: pools.to_vec(),
+            targets: Vec::new(),
+            parts: Vec::new(),
+        }
+    }
+
+    /// Adds a count of 0 for a target. `slot`: where the ledger is published, if it is. Then the
+    /// name of the target's gauge is written too, so that others know what the count is of.
+    pub(super) fn add_target(
+        &mut self,
+        store: &mut dyn Store,
+        target: TargetRef,
+        gauge: Option<Gauge>,
+        (lease, slot): (LeaseId, Option<SlotNumber>),
+    ) -> CountIndex {
+        let index = CountIndex(self.targets.len() as u32);
+        self.targets.push(CountedTarget { target, gauge });
+        let (number, place) = index.place();
+        if place == 0 {
+            // Without a slot nothing is written, and the claim of one sets the key.
+            let slot = slot.unwrap_or(SlotNumber::new(0));
+            self.parts.push(Part::new(ledger_key(slot, number), lease));
+        }
+        if let Some(part) = self.parts.last_mut() {
+            part.record.extend_from_slice(&[0; COUNT]);
+        }
+        if let Some(slot) = slot {
+            let names = self.gauge_names(number, lease);
+            let _ = store.set(&names_key(slot, number), &names, Expected::Any);
+        }
+        index
+    }
+
+    /// Changes a count in memory. Returns the part to write and the gauge to change, or what must
+    /// not be: then nothing is changed.
+    pub(super) fn change(
+        &mut self,
+        index: CountIndex,
+        by: i32,
+    ) -> Result<(&Part, Option<Gauge>), &'static str> {
+        let (number, place) = index.place();
+        let target = self.targets.get(index.get());
+        let target = target.ok_or("a count in flight is of no target")?;
+        let part = self.parts.get_mut(number);
+        let part = part.ok_or("a count in flight is in no part of the ledger")?;
+        let count = part.count_mut(place);
+        let count = count.ok_or("a count in flight is not in its part of the ledger")?;
+        let changed = u32::from_le_bytes(*count).checked_add_signed(by);
+        let changed = changed.ok_or(match by < 0 {
+            true => "more requests ended at a target than began there",
+            false => "more requests are in flight at a target than a count can hold",
+        })?;
+        *count = changed.to_le_bytes();
+        Ok((part, target.gauge))
+    }
+
+    /// How many counts there are.
+    pub(super) fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// The gauge of a target.
+    pub(super) fn gauge(&self, index: CountIndex) -> Option<Gauge> {
+        self.targets.get(index.get())?.gauge
+    }
+
+    /// The gauges of all targets, in the order of the counts.
+    pub(super) fn gauges(&self) -> impl Iterator<Item = Option<Gauge>> + '_ {
+        self.targets.iter().map(|target| target.gauge)
+    }
+
+    /// One count.
+    pub(super) fn count(&mut self, index: CountIndex) -> u32 {
+        let (number, place) = index.place();
+        let part = self.parts.get_mut(number);
+        let count = part.and_then(|part| part.count_mut(place));
+        count.map_or(0, |count| u32::from_le_bytes(*count))
+    }
+
+    /// All counts, as they stand in the records.
+    pub(super) fn counts(&self) -> Vec<u8> {
+        let parts = self.parts.iter();
+        let counts = parts.filter_map(|part| part.record.get(LEASE_ID..));
+        counts.flatten().copied().collect()
+    }
+
+    /// The records of the gauges' names, one for each part.
+    pub(super) fn all_gauge_names(&self, lease: LeaseId) -> Vec<Vec<u8>> {
+        let parts = 0..self.parts.len();
+        parts
+            .map(|number| self.gauge_names(number, lease))
+            .collect()
+    }
+
+    /// Writes the whole ledger to a slot that was just claimed under this lease, with the `names`
+    /// from [`Ledger::all_gauge_names`]. Nothing here allocates.
+    pub(super) fn publish(
+        &mut self,
+        store: &mut dyn Store,
+        slot: SlotNumber,
+        lease: LeaseId,
+        names: &[Vec<u8>],
+    ) {
+        for (number, (part, names)) in self.parts.iter_mut().zip(names).enumerate() {
+            part.key = ledger_key(slot, number);
+            if let Some(id) = part.record.first_chunk_mut::<LEASE_ID>() {
+                *id = lease.to_bits().to_le_bytes();
+            }
+            let _ = store.set(&names_key(slot, number), names, Expected::Any);
+            part.write(store);
+        }
+    }
+
+    /// The record of the names of one part's gauges.
+    fn gauge_names(&self, number: usize, lease: LeaseId) -> Vec<u8> {
+        let mut record = lease.to_bits().to_le_bytes().to_vec();
+        let targets = self.targets.iter().skip(number * COUNTS_PER_PART);
+        for counted in targets.take(COUNTS_PER_PART) {
+            let name = self.gauge_name(counted.target).unwrap_or_default();
+            record.extend_from_slice(&(name.len() as u32).to_le_bytes());
+            record.extend_from_slice(name.as_bytes());
+        }
+        record
+    }
+
+    fn gauge_name(&self, target: TargetRef) -> Option<String> {
+        let pool = self.pools.get(target.pool.get())?;
+        Some(gauge_name(pool, pool.target(target.index)?))
+    }
+}
+
+/// The name of the gauge of a target.
+pub(super) fn gauge_name(pool: &Pool, target: &Target) -> String {
+    [&pool.target_metric(target), ".in_flight"].concat()
+}
+
+/// The key of a part of the ledger.
+pub(super) fn ledger_key(slot: SlotNumber, part: usize) -> SlotKey {
+    keys::ledger(slot.to_bits(), part as u32)
+}
+
+/// The key of the names of a part's gauges.
+pub(super) fn names_key(slot: SlotNumber, part: usize) -> SlotKey {
+    keys::gauge_names(slot.to_bits(), part as u32)
+}
+
+/// The key of the note of what was subtracted.
+pub(super) fn note_key(slot: SlotNumber) -> SlotKey {
+    keys::reclaimed_counts(slot.to_bits())
+}
+
+/// What follows the id in a record of a slot. None: the record is of another lease.
+pub(super) fn payload_if_owner(lease: LeaseId, record: &[u8]) -> Option<&[u8]> {
+    let mut fields = FieldReader::new(record);
+    let owner = LeaseId::from_bits(fields.u64()?);
+    (owner == lease).then_some(fields.rest())
+}
+
+/// The counts in the payload of a record.
+pub(super) fn counts(payload: &[u8]) -> impl Iterator<Item = u32> + '_ {
+    let mut fields = FieldReader::new(payload);
+    std::iter::from_fn(move || fields.u32())
+}
+
+/// The first of the names in the payload of a record, and what follows it.
+pub(super) fn first_name(payload: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut fields = FieldReader::new(payload);
+    let length = fields.u32()?;
+    let name = fields.bytes(usize::try_from(length).ok()?)?;
+    Some((name, fields.rest()))
+}
