@@ -50,7 +50,7 @@ pub struct Metrics {
     in_flight_local: Option<Counter>,
     /// Dead workers whose requests were taken back.
     in_flight_reaped: Option<Counter>,
-    /// Workers that were taken for dead, and were not.
+    /// Workers that expired although they were alive.
     in_flight_revived: Option<Counter>,
     rate_limits: Vec<LimitMetrics>,
     routes: Vec<OnceCell<RouteMetrics>>,

@@ -398,6 +398,41 @@ fn without_gauges_a_worker_uses_its_own_counts() {
     }
 }
 
+/// Workers of two releases share records during a hot restart.
+#[test]
+fn records_are_the_bytes_of_the_first_release() {
+    let (mut map, config) = (Map::default(), config(0, 3));
+    let mut worker = Worker::new(&config, 0x0102_0304);
+    for target in [2, 0, 2] {
+        worker.begin(&mut map, target, NOW);
+    }
+    worker.tick(&mut map, NOW);
+    let record = |map: &Map, key: &[u8]| map.values[key].0.escape_ascii().to_string();
+    let bytes = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    assert_eq!(
+        record(&map, b"pm1/hold"),
+        bytes(b"\x01\0\0\0\x04\x03\x02\x01\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0")
+    );
+    let counts = bytes(b"\x01\0\0\0\x04\x03\x02\x01\x02\0\0\0\x01\0\0\0");
+    assert_eq!(record(&map, b"pm1/ledg\0\0\0\0\0\0"), counts);
+    let names = b"\x01\0\0\0\x04\x03\x02\x01\
+        \x24\0\0\0pointsman.pool.p.target.t2.in_flight\
+        \x24\0\0\0pointsman.pool.p.target.t0.in_flight";
+    assert_eq!(record(&map, b"pm1/name\0\0\0\0\0\0"), bytes(names));
+    // Another worker takes it for expired. It has served nothing, so it has no slot itself.
+    let mut other = Worker::new(&config, 0x0506_0708);
+    for second in 0..4 {
+        other.tick(&mut map, NOW + second * SECOND);
+    }
+    let freed = (NOW + 3 * SECOND).get().to_le_bytes();
+    assert_eq!(
+        record(&map, b"pm1/hold"),
+        bytes(b"\x01\0\0\0\x04\x03\x02\x01\0\0\0\0\0\0\0\0") + &bytes(&freed)
+    );
+    assert_eq!(record(&map, b"pm1/took\0\0\0\0\0\0"), counts);
+    assert_eq!(map.values.len(), 4);
+}
+
 #[test]
 fn damaged_values_and_unpaired_calls_do_no_harm() {
     let (mut map, config) = (Map::default(), config(0, 3));

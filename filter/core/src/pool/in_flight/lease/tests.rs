@@ -1,3 +1,6 @@
+use super::LeaseAction::{Bug, Claim, Done, Heartbeat, ReadNote};
+use super::LeaseEvent::{Claimed, HeartbeatDone, NoSlot, NoteRead, Request, Tick};
+use super::*;
 use crate::pool::in_flight::InFlightEvent;
 use crate::pool::in_flight::slots::{MAX_SLOTS, MISSED_HEARTBEATS, SLOT_QUARANTINE, Slot};
 use crate::pool::in_flight::tests::{NOW, SECOND, Worker, config, gauge};
@@ -7,6 +10,128 @@ use crate::shared::record::Entry;
 use crate::shared::tests::Map;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const SLOT: SlotNumber = SlotNumber(7);
+const OTHER: SlotNumber = SlotNumber(8);
+const LEASES: [Lease; 4] = [
+    Lease::Unclaimed,
+    Lease::Unavailable,
+    Lease::Held(SLOT),
+    Lease::Expired(SLOT),
+];
+const OWN_SLOTS: [OwnSlot; 4] = [
+    OwnSlot::Held,
+    OwnSlot::Freed,
+    OwnSlot::Lost,
+    OwnSlot::Unknown,
+];
+const NOTES: [Note; 3] = [Note::Found, Note::Missing, Note::Unreadable];
+
+fn request(heartbeat_age: Nanos) -> LeaseEvent {
+    Request { heartbeat_age }
+}
+
+#[test]
+fn every_step_is_a_row_of_the_table() {
+    let [unclaimed, unavailable, held, expired] = LEASES;
+    let young = request(HEARTBEAT_MAX_AGE);
+    let old = request(HEARTBEAT_MAX_AGE + Nanos::new(1));
+    let (own_counts, subtracted) = (Claim(Missing::OwnCounts), Claim(Missing::Subtracted));
+    let read = |slot| ReadNote { from: SLOT, slot };
+    let note = |note, slot| NoteRead { slot, note };
+    let mut rows = vec![
+        (unclaimed, young, unclaimed, own_counts),
+        (unclaimed, old, unclaimed, own_counts),
+        (unclaimed, Tick, unclaimed, Heartbeat),
+        (unavailable, young, unavailable, Done),
+        (unavailable, old, unavailable, Done),
+        (unavailable, Tick, unavailable, Heartbeat),
+        (unclaimed, Claimed(OTHER), Lease::Held(OTHER), Done),
+        (unavailable, Claimed(OTHER), Lease::Held(OTHER), Done),
+        (expired, Claimed(OTHER), Lease::Held(OTHER), Done),
+        (held, Claimed(OTHER), held, Bug),
+        (unclaimed, NoSlot, unavailable, Done),
+        (unavailable, NoSlot, unavailable, Done),
+        (expired, NoSlot, expired, Done),
+        (held, NoSlot, held, Bug),
+        (expired, note(Note::Missing, OwnSlot::Held), expired, Done),
+        (expired, note(Note::Missing, OwnSlot::Freed), expired, Done),
+        (
+            expired,
+            note(Note::Missing, OwnSlot::Lost),
+            expired,
+            own_counts,
+        ),
+        (
+            expired,
+            note(Note::Missing, OwnSlot::Unknown),
+            expired,
+            Done,
+        ),
+    ];
+    for lease in [held, expired] {
+        rows.extend([
+            (lease, young, lease, Done),
+            (lease, old, lease, Heartbeat),
+            (lease, Tick, lease, Heartbeat),
+            (lease, HeartbeatDone(OwnSlot::Held), lease, Done),
+            (lease, HeartbeatDone(OwnSlot::Unknown), lease, Done),
+        ]);
+        for slot in [OwnSlot::Freed, OwnSlot::Lost] {
+            rows.push((lease, HeartbeatDone(slot), expired, read(slot)));
+        }
+    }
+    for slot in OWN_SLOTS {
+        rows.extend([
+            (unclaimed, HeartbeatDone(slot), unclaimed, Done),
+            (unavailable, HeartbeatDone(slot), unavailable, own_counts),
+            (expired, note(Note::Found, slot), expired, subtracted),
+            (expired, note(Note::Unreadable, slot), expired, Done),
+        ]);
+        for (lease, is) in [unclaimed, unavailable, held]
+            .into_iter()
+            .flat_map(|lease| NOTES.map(|is| (lease, is)))
+        {
+            rows.push((lease, note(is, slot), lease, Bug));
+        }
+    }
+    for (place, (lease, event, next, action)) in rows.iter().enumerate() {
+        assert_eq!(lease.step(*event), (*next, *action), "{lease:?} {event:?}");
+        let same =
+            |row: &(Lease, LeaseEvent, Lease, LeaseAction)| (row.0, row.1) == (*lease, *event);
+        assert!(!rows[..place].iter().any(same), "{lease:?} {event:?} twice");
+    }
+    // Two ages of a request, a tick, four states of the slot, four times three notes, two claims.
+    assert_eq!(rows.len(), 4 * (2 + 1 + 4 + 4 * 3 + 2));
+}
+
+/// Whatever comes of the actions, also what cannot happen together.
+#[test]
+fn every_request_and_every_tick_is_done_after_four_steps_and_never_a_bug() {
+    fn follow(lease: Lease, event: LeaseEvent, steps: usize) -> usize {
+        let steps = steps + 1;
+        assert!(steps <= 4, "{lease:?} {event:?}");
+        let (next, action) = lease.step(event);
+        let events = match action {
+            Done => return 1,
+            Heartbeat => OWN_SLOTS.map(HeartbeatDone).to_vec(),
+            ReadNote { slot, .. } => NOTES.map(|note| NoteRead { slot, note }).to_vec(),
+            Claim(_) => vec![Claimed(OTHER), NoSlot],
+            Bug => panic!("{lease:?} {event:?}"),
+        };
+        let ends = events.into_iter().map(|event| follow(next, event, steps));
+        ends.sum()
+    }
+    let events = [
+        request(Nanos::ZERO),
+        request(HEARTBEAT_MAX_AGE + Nanos::new(1)),
+        Tick,
+    ];
+    let ends = LEASES.map(|lease| events.map(|event| follow(lease, event, 0)));
+    // A claim ends in two ways. Of a held or expired lease's heartbeats two are done at once, one
+    // ends in 2 + 1 + 1 ways, and one in 2 + 2 + 1.
+    assert_eq!(ends, [[2, 2, 4], [1, 1, 8], [1, 11, 11], [1, 11, 11]]);
+}
 
 #[test]
 fn after_a_false_expiry_a_worker_adds_again_exactly_what_was_subtracted() {
