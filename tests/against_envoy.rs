@@ -9,10 +9,11 @@
 //! runs on the newest.)
 
 use fastrand::Rng;
-use host_sim::client::Client;
-use host_sim::envoy::fleet::Fleet;
-use host_sim::envoy::{Deployment, Envoy, PluginConfiguration, Wanted, install};
+use host_sim::client::{Client, header};
+use host_sim::envoy::{Deployment, PluginConfiguration};
+use host_sim::envoy_host::PATH_NORMALISATION;
 use host_sim::module;
+use host_sim::testkit::Site;
 use http_body_util::Full;
 use hyper::Request;
 use serde_json::{Value, json};
@@ -40,9 +41,9 @@ struct Route {
     ours: Value,
 }
 
-/// A request.
+/// A request to both.
 #[derive(Debug)]
-struct ExchangeRequest {
+struct TestRequest {
     method: &'static str,
     host: &'static str,
     target: String,
@@ -52,31 +53,29 @@ struct ExchangeRequest {
 /// What Envoy and Pointsman make of the same words.
 struct Difference {
     route: Route,
-    ask: ExchangeRequest,
+    ask: TestRequest,
     /// What shows it: the status, or the path that the backend gets.
     envoy: &'static str,
     ours: &'static str,
 }
 
-/// What came of it.
+/// What came of a request.
 #[derive(Debug, PartialEq)]
-struct Came {
+struct Observed {
     status: u16,
-    location: Option<String>,
+    /// Empty where there is none.
+    location: String,
     body: String,
     /// What the backend saw: its name, `:path`, `:authority`.
     upstream: Option<[String; 3]>,
 }
 
-struct Site {
-    envoy: Envoy,
-    fleet: Fleet,
-}
+/// One Envoy with two listeners for each table: `envoy-N` with Envoy's routes, `ours-N` with
+/// Pointsman's.
+struct Tables(Site);
 
-impl Site {
-    /// One Envoy with two listeners for each table: `envoy-N` with Envoy's routes, `ours-N` with
-    /// Pointsman's.
-    fn start(tables: &[Vec<Route>]) -> Site {
+impl Tables {
+    fn start(tables: &[Vec<Route>]) -> Tables {
         let pools = (0..CLUSTERS).map(|i| {
             (
                 format!("c{i}"),
@@ -84,44 +83,49 @@ impl Site {
             )
         });
         let pools = Value::Object(pools.collect());
-        let fleet = Fleet::start(&json!({ "pools": pools })).unwrap();
         let module = module::build().unwrap();
-        let mut deployment = Deployment::of(&fleet, &module).unwrap();
-        let shipped = deployment.bootstrap_mut()["static_resources"]["listeners"][0].clone();
-        let mut listeners = Vec::new();
-        for (number, table) in tables.iter().enumerate() {
-            let mut routes: Vec<Value> = table.iter().map(|route| route.envoy.clone()).collect();
-            routes
-                .push(json!({ "match": { "prefix": "/" }, "direct_response": { "status": 404 } }));
-            let mut own = shipped.clone();
-            own["name"] = format!("envoy-{number}").into();
-            let manager = manager(&mut own);
-            manager["http_filters"].as_array_mut().unwrap().remove(0);
-            manager["route_config"]["virtual_hosts"][0]["routes"] = routes.into();
-            listeners.push(own);
+        let site = Site::start_with(&json!({ "pools": pools }), |fleet, mut deployment| {
+            let shipped = deployment.bootstrap_mut()["static_resources"]["listeners"][0].clone();
+            let mut listeners = Vec::new();
+            for (number, table) in tables.iter().enumerate() {
+                let mut routes: Vec<Value> =
+                    table.iter().map(|route| route.envoy.clone()).collect();
+                routes.push(
+                    json!({ "match": { "prefix": "/" }, "direct_response": { "status": 404 } }),
+                );
+                let mut own = shipped.clone();
+                own["name"] = format!("envoy-{number}").into();
+                let manager = manager(&mut own);
+                manager["http_filters"].as_array_mut().unwrap().remove(0);
+                manager["route_config"]["virtual_hosts"][0]["routes"] = routes.into();
+                listeners.push(own);
 
-            let routes: Vec<Value> = table.iter().map(|route| route.ours.clone()).collect();
-            let configuration = json!({ "pools": pools, "routes": routes });
-            let mut ours = Deployment::of(&fleet, &module)
-                .unwrap()
-                .with_configuration(PluginConfiguration::Text(configuration.to_string()));
-            let mut ours = ours.bootstrap_mut()["static_resources"]["listeners"][0].take();
-            ours["name"] = format!("ours-{number}").into();
-            listeners.push(ours);
-        }
-        for listener in &mut listeners {
-            bare(manager(listener));
-        }
-        deployment.bootstrap_mut()["static_resources"]["listeners"] = listeners.into();
-        let envoy = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment).unwrap();
-        Site { envoy, fleet }
+                let routes: Vec<Value> = table.iter().map(|route| route.ours.clone()).collect();
+                let configuration = json!({ "pools": pools, "routes": routes });
+                let mut ours = Deployment::of(fleet, &module)?
+                    .with_configuration(PluginConfiguration::Text(configuration.to_string()));
+                let mut ours = ours.bootstrap_mut()["static_resources"]["listeners"][0].take();
+                ours["name"] = format!("ours-{number}").into();
+                listeners.push(ours);
+            }
+            for listener in &mut listeners {
+                let manager = manager(listener).as_object_mut().unwrap();
+                // What Envoy does to a path before it looks at any route, ours or its own.
+                for setting in PATH_NORMALISATION {
+                    manager.remove(setting);
+                }
+            }
+            deployment.bootstrap_mut()["static_resources"]["listeners"] = listeners.into();
+            Ok(deployment)
+        });
+        Tables(site.unwrap())
     }
 
     fn client(&self, listener: &str) -> Client {
-        Client::new(self.envoy.listener(listener).unwrap()).unwrap()
+        Client::new(self.0.envoy.listener(listener).unwrap()).unwrap()
     }
 
-    fn ask(&self, client: &mut Client, ask: &ExchangeRequest) -> Came {
+    fn ask(&self, client: &mut Client, ask: &TestRequest) -> Observed {
         let mut request = Request::builder()
             .method(ask.method)
             .uri(&ask.target)
@@ -131,7 +135,7 @@ impl Site {
         }
         let response = client.send(request.body(Full::default()).unwrap()).unwrap();
         let mut upstream = None;
-        for member in self.fleet.members() {
+        for member in self.0.fleet.members() {
             for received in member.backend.take_received() {
                 assert!(upstream.is_none(), "two backends got {ask:?}");
                 let header = |name: &[u8]| {
@@ -145,10 +149,9 @@ impl Site {
                 ]);
             }
         }
-        let location = response.headers().get("location");
-        Came {
+        Observed {
             status: response.status().as_u16(),
-            location: location.map(|location| location.to_str().unwrap().to_owned()),
+            location: header(&response, "location").to_owned(),
             body: String::from_utf8(response.body().to_vec()).unwrap(),
             upstream,
         }
@@ -157,17 +160,6 @@ impl Site {
 
 fn manager(listener: &mut Value) -> &mut Value {
     &mut listener["filter_chains"][0]["filters"][0]["typed_config"]
-}
-
-/// Without what Envoy does to a path before it looks at any route, ours or its own.
-fn bare(manager: &mut Value) {
-    for manners in [
-        "normalize_path",
-        "merge_slashes",
-        "path_with_escaped_slashes_action",
-    ] {
-        manager.as_object_mut().unwrap().remove(manners);
-    }
 }
 
 fn one<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
@@ -394,7 +386,7 @@ fn route(rng: &mut Rng, number: usize) -> Route {
     Route { envoy, ours }
 }
 
-fn ask(rng: &mut Rng) -> ExchangeRequest {
+fn ask(rng: &mut Rng) -> TestRequest {
     let mut target = path(rng);
     if rng.u8(..4) == 0 {
         target.push('/');
@@ -412,7 +404,7 @@ fn ask(rng: &mut Rng) -> ExchangeRequest {
             headers.push((name, one(rng, &VALUES)));
         }
     }
-    ExchangeRequest {
+    TestRequest {
         method: one(rng, &METHODS),
         host: one(rng, &HOSTS),
         target,
@@ -422,22 +414,21 @@ fn ask(rng: &mut Rng) -> ExchangeRequest {
 
 /// Each with its reason.
 fn differences() -> Vec<Difference> {
-    let get = |target: &str, headers: &[(&'static str, &'static str)]| ExchangeRequest {
+    let get = |target: &str, headers: &[(&'static str, &'static str)]| TestRequest {
         method: "GET",
         host: "a.test",
         target: target.to_owned(),
         headers: headers.to_vec(),
     };
-    let row = |envoy: Value,
-               ours: Value,
-               ask: ExchangeRequest,
-               theirs: &'static str,
-               our: &'static str| Difference {
-        route: Route { envoy, ours },
-        ask,
-        envoy: theirs,
-        ours: our,
-    };
+    let row =
+        |envoy: Value, ours: Value, ask: TestRequest, theirs: &'static str, our: &'static str| {
+            Difference {
+                route: Route { envoy, ours },
+                ask,
+                envoy: theirs,
+                ours: our,
+            }
+        };
     let to = json!({ "cluster": "c0" });
     let gold = json!({ "exact": "gold" });
     vec![
@@ -491,13 +482,13 @@ fn differences_are_those_on_purpose() {
             ours: row.route.ours.clone(),
         }]
     };
-    let site = Site::start(&rows.iter().map(one).collect::<Vec<_>>());
+    let both = Tables::start(&rows.iter().map(one).collect::<Vec<_>>());
     for (number, row) in rows.iter().enumerate() {
         for (side, expected) in [("envoy", row.envoy), ("ours", row.ours)] {
-            let came = site.ask(&mut site.client(&format!("{side}-{number}")), &row.ask);
-            let shows = match &came.upstream {
+            let seen = both.ask(&mut both.client(&format!("{side}-{number}")), &row.ask);
+            let shows = match &seen.upstream {
                 Some([_, path, _]) => path.clone(),
-                None => came.status.to_string(),
+                None => seen.status.to_string(),
             };
             assert_eq!(shows, expected, "{side}: {}", row.route.ours);
         }
@@ -512,14 +503,14 @@ fn random_tables_mean_the_same_in_both_languages() {
     let tables: Vec<Vec<Route>> = (0..TABLES)
         .map(|_| (0..ROUTES).map(|number| route(&mut rng, number)).collect())
         .collect();
-    let site = Site::start(&tables);
+    let both = Tables::start(&tables);
     let mut routed = [0_usize; 2];
     for (number, table) in tables.iter().enumerate() {
-        let mut envoy = site.client(&format!("envoy-{number}"));
-        let mut ours = site.client(&format!("ours-{number}"));
+        let mut envoy = both.client(&format!("envoy-{number}"));
+        let mut ours = both.client(&format!("ours-{number}"));
         for _ in 0..REQUESTS {
             let ask = ask(&mut rng);
-            let (theirs, came) = (site.ask(&mut envoy, &ask), site.ask(&mut ours, &ask));
+            let (theirs, ours_seen) = (both.ask(&mut envoy, &ask), both.ask(&mut ours, &ask));
             routed[usize::from(theirs.status == 404)] += 1;
             let shown = || {
                 let routes = table
@@ -528,7 +519,7 @@ fn random_tables_mean_the_same_in_both_languages() {
                 routes.collect::<Vec<_>>().join("\n")
             };
             assert_eq!(
-                came,
+                ours_seen,
                 theirs,
                 "left is Pointsman's; table {number}, {ask:?}\n{}",
                 shown()

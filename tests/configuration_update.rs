@@ -1,8 +1,7 @@
 //! New configurations over LDS, as a control plane sends them, in both forms.
 
-use host_sim::envoy::fleet::Fleet;
-use host_sim::envoy::{Deployment, Envoy, PluginConfiguration, Wanted, install};
-use host_sim::module;
+use host_sim::envoy::{Envoy, PluginConfiguration};
+use host_sim::testkit::Site;
 use serde_json::{Value, json};
 
 /// A configuration that answers everything with this status, and sends `/web` to a pool.
@@ -34,11 +33,9 @@ fn as_text(configuration: Value) -> PluginConfiguration {
 
 #[test]
 fn a_bad_update_leaves_the_old_configuration_serving_and_the_next_good_one_loads() {
-    let fleet = Fleet::start(&answering(201)).unwrap();
-    let deployment = Deployment::of(&fleet, &module::build().unwrap())
-        .unwrap()
-        .updatable();
-    let mut envoy = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment.clone()).unwrap();
+    let mut site = Site::start(&answering(201)).unwrap();
+    let deployment = site.envoy.deployment().clone();
+    let envoy = &mut site.envoy;
     let status = |envoy: &Envoy, path| {
         let mut client = envoy.client().unwrap();
         client.get("a.example", path).unwrap().status().as_u16()
@@ -54,31 +51,23 @@ fn a_bad_update_leaves_the_old_configuration_serving_and_the_next_good_one_loads
         ] {
             assert!(refused.contains(place), "no {place} in: {refused}");
         }
-        // Envoy knows its verdict on these bytes and does not ask the filter again.
+        // Envoy remembers that these bytes were refused, and does not ask the filter again.
         envoy.update(update()).unwrap_err();
-        assert_eq!(
-            (status(&envoy, "/"), status(&envoy, "/web")),
-            (serving, 200)
-        );
+        assert_eq!((status(envoy, "/"), status(envoy, "/web")), (serving, 200));
         serving += 1;
         let good = deployment
             .clone()
             .with_configuration(form(answering(serving)));
         envoy.update(good).unwrap();
-        assert_eq!(
-            (status(&envoy, "/"), status(&envoy, "/web")),
-            (serving, 200)
-        );
+        assert_eq!((status(envoy, "/"), status(envoy, "/web")), (serving, 200));
     }
     envoy.restart().unwrap();
-    assert_eq!(status(&envoy, "/"), serving);
+    assert_eq!(status(envoy, "/"), serving);
 }
 
 #[test]
 fn a_bad_configuration_keeps_envoy_from_starting_and_says_why() {
-    let fleet = Fleet::start(&bad()).unwrap();
-    let deployment = Deployment::of(&fleet, &module::build().unwrap()).unwrap();
-    let refused = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment).err();
+    let refused = Site::start(&bad()).err();
     let refused = format!("{:#}", refused.expect("a bad configuration"));
     assert!(
         refused.contains("routes[0].pool") && refused.contains("routes[1].respond.status"),

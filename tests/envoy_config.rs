@@ -1,13 +1,14 @@
 //! The files of `envoy-config/`: each starts in a real Envoy and routes as it says.
 
-use host_sim::backend::{Backend, Received};
-use host_sim::client::Client;
+use host_sim::backend::Received;
+use host_sim::client::{Client, header};
+use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{self, Deployment, Envoy, Program, Version, Wanted, install};
 use host_sim::module;
-use http_body_util::Full;
+use host_sim::testkit::Site;
+use hyper::Response;
 use hyper::body::Bytes;
-use hyper::{Request, Response};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -27,52 +28,14 @@ const DEADLY: &str = r#"(module
 const MUTATIONS: &str = "early_header_mutation_extensions";
 
 /// An Envoy with a file of `envoy-config/`, with a backend at each endpoint that the file names.
-struct Site {
-    envoy: Envoy,
-    /// By the address that the file gives them.
-    backends: BTreeMap<String, Backend>,
+fn start(program: &Program, deployment: Deployment) -> Site {
+    let (fleet, deployment) = Fleet::in_place_of_endpoints(deployment.on_free_ports()).unwrap();
+    Site::of(program, fleet, deployment).unwrap()
 }
 
-impl Site {
-    fn start(program: &Program, deployment: Deployment) -> Self {
-        let mut backends = BTreeMap::new();
-        let mut deployment = deployment.on_free_ports();
-        for (_, address) in deployment.endpoints() {
-            backends.entry(address.to_string()).or_insert_with(|| {
-                let backend = Backend::start(&address.port().to_string()).unwrap();
-                deployment = deployment.clone().move_endpoint(address, backend.address());
-                backend
-            });
-        }
-        Self {
-            envoy: Envoy::start(program, deployment).unwrap(),
-            backends,
-        }
-    }
-
-    fn of(file: &str) -> Self {
-        Self::start(
-            &envoy(),
-            Deployment::file(file, &module::build().unwrap()).unwrap(),
-        )
-    }
-
-    /// Sends `GET path`. The answer's status, and the port that the file gives to the backend that
-    /// answered.
-    fn get(&self, client: &mut Client, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
-        let response = get(client, path, headers);
-        (
-            response.status().as_u16(),
-            header(&response, "x-backend").to_owned(),
-        )
-    }
-
-    fn received(&self) -> Vec<Received> {
-        self.backends
-            .values()
-            .flat_map(Backend::take_received)
-            .collect()
-    }
+fn start_file(file: &str) -> Site {
+    let deployment = Deployment::file(file, &module::build().unwrap()).unwrap();
+    start(&envoy(), deployment)
 }
 
 fn envoy() -> Program {
@@ -80,27 +43,15 @@ fn envoy() -> Program {
 }
 
 fn get(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> Response<Bytes> {
-    let mut request = Request::get(path);
-    if !headers.iter().any(|(name, _)| *name == "host") {
-        request = request.header("host", "shop.example.com");
-    }
-    let request = headers.iter().fold(request, |request, (name, value)| {
-        request.header(*name, *value)
-    });
-    client.send(request.body(Full::default()).unwrap()).unwrap()
+    client.get_with("shop.example.com", path, headers).unwrap()
 }
 
-fn header<'a>(response: &'a Response<Bytes>, name: &str) -> &'a str {
-    response
-        .headers()
-        .get(name)
-        .map_or("", |value| value.to_str().unwrap())
-}
-
-/// The HTTP connection manager of the first listener.
-fn connection_manager(deployment: &mut Deployment) -> &mut Value {
-    &mut deployment.bootstrap_mut()["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
-        [0]["typed_config"]
+/// Sends `GET path`. The answer's status, and the port that the file gives to the backend that
+/// answered.
+fn answer_of(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let response = get(client, path, headers);
+    let backend = header(&response, "x-backend").to_owned();
+    (response.status().as_u16(), backend)
 }
 
 fn value_of<'a>(received: &'a Received, name: &str) -> Option<&'a [u8]> {
@@ -113,8 +64,8 @@ fn value_of<'a>(received: &'a Received, name: &str) -> Option<&'a [u8]> {
 
 #[test]
 fn envoy_yaml_routes_as_it_says() {
-    let site = Site::of("envoy.yaml");
-    let mut client = site.envoy.client().unwrap();
+    let site = start_file("envoy.yaml");
+    let mut client = site.client().unwrap();
     // What is asked, with which headers, the status, and the ports of those who may answer.
     type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], u16, &'a [&'a str]);
     let rows: &[Row] = &[
@@ -142,7 +93,7 @@ fn envoy_yaml_routes_as_it_says() {
         ("/", &[("x_tier", "gold")], 400, &[""]),
     ];
     for (path, headers, status, backends) in rows {
-        let (got, backend) = site.get(&mut client, path, headers);
+        let (got, backend) = answer_of(&mut client, path, headers);
         assert!(
             got == *status && backends.contains(&backend.as_str()),
             "{path} {headers:?}: {got} by {backend:?}"
@@ -174,21 +125,21 @@ fn envoy_yaml_routes_as_it_says() {
         "{admitted} in {:?}",
         start.elapsed()
     );
-    site.received();
-    site.get(&mut client, "/api/users?x=1", &[]);
+    site.fleet.take_received();
+    answer_of(&mut client, "/api/users?x=1", &[]);
     assert_eq!(
-        value_of(&site.received()[0], ":path"),
+        value_of(&site.fleet.take_received()[0], ":path"),
         Some(&b"/users?x=1"[..])
     );
 }
 
 #[test]
 fn an_endpoint_that_refuses_is_followed_by_the_next_of_the_choice() {
-    let mut site = Site::of("envoy.yaml");
-    drop(site.backends.remove("127.0.0.1:9101"));
-    let mut client = site.envoy.client().unwrap();
+    let mut site = start_file("envoy.yaml");
+    site.backend_mut("9101").unwrap().stop();
+    let mut client = site.client().unwrap();
     for _ in 0..20 {
-        let (status, backend) = site.get(&mut client, "/api", &[]);
+        let (status, backend) = answer_of(&mut client, "/api", &[]);
         assert!(
             status == 200 && backend != "9101",
             "{status} by {backend:?}"
@@ -204,25 +155,25 @@ fn an_endpoint_that_refuses_is_followed_by_the_next_of_the_choice() {
 
 #[test]
 fn a_clients_upstream_headers_never_take_effect() {
-    let site = Site::of("envoy.yaml");
-    let mut client = site.envoy.client().unwrap();
+    let site = start_file("envoy.yaml");
+    let mut client = site.client().unwrap();
     let forged = [
         ("x-pointsman-cluster", "gold"),
         ("X-Pointsman-Endpoint", "127.0.0.1:1"),
         ("x-pointsman-cluster", "eu"),
     ];
     for path in ["/", "/api", "/account", "/checkout"] {
-        let (status, backend) = site.get(&mut client, path, &forged);
+        let (status, backend) = answer_of(&mut client, path, &forged);
         assert!(
             status == 200 && !["9004", "9005"].contains(&backend.as_str()),
             "{path}: {status} by {backend}"
         );
     }
     assert_eq!(
-        site.get(&mut client, "/internal", &forged),
+        answer_of(&mut client, "/internal", &forged),
         (403, String::new())
     );
-    for received in site.received() {
+    for received in site.fleet.take_received() {
         assert_ne!(
             value_of(&received, "x-pointsman-cluster"),
             Some(&b"gold"[..])
@@ -249,9 +200,9 @@ fn a_clients_upstream_headers_never_take_effect_with_the_vm_dead() {
         let cluster = deployment.endpoints()[2].0.clone();
         let forged = [("host", host), ("x-pointsman-cluster", cluster.as_str())];
         let dead_site = |deployment: Deployment| {
-            let site = Site::start(&envoy(), deployment);
-            let mut client = site.envoy.client().unwrap();
-            let (status, _) = site.get(&mut client, "/", &forged);
+            let site = start(&envoy(), deployment);
+            let mut client = site.client().unwrap();
+            let (status, _) = answer_of(&mut client, "/", &forged);
             assert_eq!(status, 503, "{file}: the request of which the VM dies");
             assert!(
                 site.envoy.log().contains("proxy_on_request_headers failed"),
@@ -261,13 +212,13 @@ fn a_clients_upstream_headers_never_take_effect_with_the_vm_dead() {
         };
 
         let (site, mut client) = dead_site(deployment.clone());
-        let (status, backend) = site.get(&mut client, "/", &forged);
+        let (status, backend) = answer_of(&mut client, "/", &forged);
         assert_eq!(status, undecided, "{file}");
         assert!(
             ["", "9301"].contains(&backend.as_str()),
             "{file}: the client chose {backend}"
         );
-        let received = site.received();
+        let received = site.fleet.take_received();
         assert!(
             received
                 .iter()
@@ -276,10 +227,10 @@ fn a_clients_upstream_headers_never_take_effect_with_the_vm_dead() {
 
         // That this can go wrong: without the lines that strip the headers the client does choose.
         let mut careless = deployment;
-        let manager = connection_manager(&mut careless).as_object_mut().unwrap();
+        let manager = careless.connection_manager_mut().as_object_mut().unwrap();
         manager.remove(MUTATIONS).unwrap();
-        let (site, mut client) = dead_site(careless);
-        let (status, backend) = site.get(&mut client, "/", &forged);
+        let (_site, mut client) = dead_site(careless);
+        let (status, backend) = answer_of(&mut client, "/", &forged);
         assert!(
             status == 200 && backend != "9301",
             "{file}: {status} by {backend}"
@@ -297,8 +248,8 @@ fn deadly_module() -> (TempDir, std::path::PathBuf) {
 #[test]
 fn sidecar_yaml_decides_what_is_ours() {
     const REQUESTS: usize = 100;
-    let site = Site::of("sidecar.yaml");
-    let mut client = site.envoy.client().unwrap();
+    let site = start_file("sidecar.yaml");
+    let mut client = site.client().unwrap();
     let mut counts = BTreeMap::new();
     for i in 0..REQUESTS {
         let host = [
@@ -306,7 +257,7 @@ fn sidecar_yaml_decides_what_is_ours() {
             "reviews.default:8080",
             "reviews.default.svc.cluster.local",
         ][i % 3];
-        let (status, backend) = site.get(&mut client, "/", &[("host", host)]);
+        let (status, backend) = answer_of(&mut client, "/", &[("host", host)]);
         assert_eq!(status, 200);
         *counts.entry(backend).or_insert(0) += 1;
     }
@@ -317,16 +268,15 @@ fn sidecar_yaml_decides_what_is_ours() {
     );
     for _ in 0..5 {
         assert_eq!(
-            site.get(&mut client, "/", &[("host", "reviews"), ("x-tester", "")])
-                .1,
+            answer_of(&mut client, "/", &[("host", "reviews"), ("x-tester", "")]).1,
             "9202"
         );
     }
     for user in ["ann", "bob", "eve"] {
         let headers = [("host", "reviews"), ("x-user", user)];
-        let first = site.get(&mut client, "/", &headers).1;
+        let first = answer_of(&mut client, "/", &headers).1;
         assert!(
-            (0..5).all(|_| site.get(&mut client, "/", &headers).1 == first),
+            (0..5).all(|_| answer_of(&mut client, "/", &headers).1 == first),
             "{user} stays"
         );
     }
@@ -337,7 +287,7 @@ fn sidecar_yaml_leaves_other_traffic_untouched() {
     let module = module::build().unwrap();
     let with = Deployment::file("sidecar.yaml", &module).unwrap();
     let mut without = with.clone();
-    let manager = connection_manager(&mut without);
+    let manager = without.connection_manager_mut();
     manager["http_filters"].as_array_mut().unwrap().remove(0);
     manager.as_object_mut().unwrap().remove(MUTATIONS);
 
@@ -361,13 +311,13 @@ fn sidecar_yaml_leaves_other_traffic_untouched() {
         ),
     ];
     let outcome = |deployment| {
-        let site = Site::start(&envoy(), deployment);
-        let mut client = site.envoy.client().unwrap();
+        let site = start(&envoy(), deployment);
+        let mut client = site.client().unwrap();
         let told: Vec<_> = requests
             .iter()
-            .map(|(path, headers)| site.get(&mut client, path, headers))
+            .map(|(path, headers)| answer_of(&mut client, path, headers))
             .collect();
-        let mut received = site.received();
+        let mut received = site.fleet.take_received();
         // Drawn anew for each request.
         received
             .iter_mut()
@@ -384,7 +334,7 @@ fn sidecar_yaml_leaves_other_traffic_untouched() {
     // A host that the mesh does not know goes where the application wanted to go. Nothing
     // redirected this connection, so there is no such place; that it was asked for is what is to be
     // seen.
-    let site = Site::start(&envoy(), with);
+    let site = start(&envoy(), with);
     let forged = [
         ("host", "elsewhere.example.com"),
         (
@@ -393,7 +343,7 @@ fn sidecar_yaml_leaves_other_traffic_untouched() {
         ),
     ];
     assert_eq!(
-        site.get(&mut site.envoy.client().unwrap(), "/", &forged),
+        answer_of(&mut site.client().unwrap(), "/", &forged),
         (503, String::new())
     );
     assert_eq!(
@@ -417,14 +367,8 @@ fn every_file_starts_in_an_older_envoy_too() {
     for file in ["envoy.yaml", "sidecar.yaml"] {
         let deployment = Deployment::file(file, &module).unwrap();
         envoy::validate(&old, &deployment).unwrap();
-        let site = Site::start(&old, deployment);
-        let status = site
-            .get(
-                &mut site.envoy.client().unwrap(),
-                "/",
-                &[("host", "reviews")],
-            )
-            .0;
+        let site = start(&old, deployment);
+        let status = answer_of(&mut site.client().unwrap(), "/", &[("host", "reviews")]).0;
         assert_eq!(status, 200, "{file}");
     }
 }
@@ -452,7 +396,7 @@ fn an_update_is_taken_over_or_refused_and_a_restart_serves_again() {
         .updatable();
     let answer = |status: u16| {
         let mut deployment = deployment.clone();
-        let manager = connection_manager(&mut deployment);
+        let manager = deployment.connection_manager_mut();
         manager["http_filters"].as_array_mut().unwrap().remove(0);
         manager["route_config"]["virtual_hosts"][0]["routes"] =
             json!([{ "match": { "prefix": "/" }, "direct_response": { "status": status } }]);

@@ -1,14 +1,12 @@
-//! gRPC on a real Envoy, over HTTP/2 on both sides: what a call says in its trailers decides who
-//! gets the next one.
+//! gRPC on a real Envoy, over HTTP/2 on both sides: the status in a call's trailers decides which
+//! target gets the next call.
 
 use h2::client;
 use h2::server::{self, SendResponse};
-use host_sim::envoy::fleet::Fleet;
-use host_sim::envoy::{Deployment, Envoy, Wanted, install};
-use host_sim::module;
+use host_sim::testkit::Site;
+use host_sim::wait::{TIMEOUT, until};
 use hyper::body::Bytes;
 use hyper::http::{HeaderMap, Request, Response};
-use pointsman_tests::{PATIENCE, until};
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::spawn;
@@ -46,7 +44,7 @@ fn server(status: u32) -> SocketAddr {
     address
 }
 
-/// A good response to HTTP, whatever becomes of the call.
+/// An answer that is good as HTTP, with this status of the call.
 fn answer(mut respond: SendResponse<Bytes>, status: u32) -> Result<(), h2::Error> {
     let head = Response::builder().header("content-type", "application/grpc");
     let mut body = respond.send_response(head.body(()).unwrap(), false)?;
@@ -79,7 +77,7 @@ fn call(to: SocketAddr) -> u32 {
         trailers["grpc-status"].to_str().unwrap().parse().unwrap()
     };
     runtime()
-        .block_on(async { timeout(PATIENCE, exchange).await })
+        .block_on(async { timeout(TIMEOUT, exchange).await })
         .unwrap()
 }
 
@@ -87,19 +85,20 @@ fn call(to: SocketAddr) -> u32 {
 fn a_target_is_ejected_for_what_its_calls_say_in_their_trailers() {
     let targets = TARGETS.map(|(name, _)| json!({ "cluster": name }));
     let passive = json!({ "consecutive_failures": 3, "eject": "1h", "max_eject": "1h" });
-    let fleet = Fleet::start(&json!({
+    let configuration = json!({
         "pools": { "carts": { "targets": targets, "health": { "passive": passive } } },
         "routes": [{ "name": "all", "pool": "carts" }],
-    }))
-    .unwrap();
-    let mut deployment = Deployment::of(&fleet, &module::build().unwrap())
-        .unwrap()
-        .with_upstream_protocol(json!({ "http2_protocol_options": {} }));
-    for (member, (name, status)) in fleet.members().iter().zip(TARGETS) {
-        assert_eq!(member.cluster, name);
-        deployment = deployment.move_endpoint(member.backend.address(), server(status));
-    }
-    let envoy = Envoy::start(&install::find(Wanted::Any).unwrap(), deployment).unwrap();
+    });
+    let site = Site::start_with(&configuration, |fleet, deployment| {
+        let http2 = json!({ "http2_protocol_options": {} });
+        let mut deployment = deployment.with_upstream_protocol(http2);
+        for (member, (name, status)) in fleet.members().iter().zip(TARGETS) {
+            assert_eq!(member.cluster, name);
+            deployment = deployment.move_endpoint(member.backend.address(), server(status));
+        }
+        Ok(deployment)
+    });
+    let Site { envoy, .. } = &site.unwrap();
     let address = envoy.address().unwrap();
     // Those of a target are defined with its first request.
     let metric = |target: &str, what: &str| {

@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code, reason = "an allocator that counts is one")]
 
-use host_sim::bench::site::{self, Extent};
+use host_sim::bench::routes::{self, FeatureSet};
 use pointsman_core::config::Config;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,7 +41,7 @@ const BESIDE: f64 = 1.25;
 #[test]
 fn loading_takes_hardly_more_than_what_is_loaded() {
     const ROUTES: usize = 10_000;
-    let text = site::configuration(ROUTES, Extent::Everything).to_string();
+    let text = routes::configuration(ROUTES, FeatureSet::Everything).to_string();
     let before = HELD.load(Ordering::Relaxed);
     MOST.store(before, Ordering::Relaxed);
     let config = Config::load(text.as_bytes()).unwrap();

@@ -1,13 +1,12 @@
 //! Pointsman's metrics and its place in the access log, as an Envoy shows them that is started with
 //! `envoy-config/envoy.yaml`.
 
-use host_sim::client::Client;
+use host_sim::client::{Client, session_cookie};
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Envoy, PluginConfiguration, Wanted, install};
 use host_sim::module;
-use http_body_util::Full;
-use hyper::Request;
-use pointsman_tests::until;
+use host_sim::testkit::Site;
+use host_sim::wait::until;
 use prometheus_parse::{Scrape, Value as Measured};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,7 +80,8 @@ fn configuration() -> Value {
 }
 
 /// An Envoy as it is shipped, but for Pointsman's configuration and the clusters that belong to it.
-fn start(fleet: &Fleet) -> Envoy {
+fn start() -> Site {
+    let fleet = Fleet::start(&configuration()).unwrap();
     let mut deployment = Deployment::file("envoy.yaml", &module::build().unwrap())
         .unwrap()
         .on_free_ports()
@@ -89,25 +89,18 @@ fn start(fleet: &Fleet) -> Envoy {
     let mut clusters = fleet.clusters();
     clusters.retain(|cluster| cluster["name"] != "absent");
     deployment.bootstrap_mut()["static_resources"]["clusters"] = clusters.into();
-    Envoy::start(&install::find(Wanted::Any).unwrap(), deployment).unwrap()
+    Site::of(&install::find(Wanted::Any).unwrap(), fleet, deployment).unwrap()
 }
 
 /// Asks for a path; the status, and the session's cookie if there is a new one.
 fn ask(client: &mut Client, path: &str, cookie: &str) -> (u16, Option<String>) {
     let path = format!("{path}?token={}", SECRETS[1]);
-    let request = Request::get(path).header("host", "shop.example.com");
-    let request = request
-        .header("cookie", format!("secret={}; {cookie}", SECRETS[0]))
-        .header("x-explain", SECRETS[2]);
-    let answer = client.send(request.body(Full::default()).unwrap()).unwrap();
-    let cookie = answer
-        .headers()
-        .get("set-cookie")
-        .map(|value| value.to_str().unwrap());
-    let cookie = cookie
-        .and_then(|cookie| cookie.split(';').next())
-        .map(str::to_owned);
-    (answer.status().as_u16(), cookie)
+    let cookies = format!("secret={}; {cookie}", SECRETS[0]);
+    let headers = [("cookie", &*cookies), ("x-explain", SECRETS[2])];
+    let answer = client
+        .get_with("shop.example.com", &path, &headers)
+        .unwrap();
+    (answer.status().as_u16(), session_cookie(&answer))
 }
 
 /// Some of everything; the session's cookie.
@@ -167,10 +160,9 @@ fn value(scrape: &Scrape, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
 
 #[test]
 fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
-    let fleet = Fleet::start(&configuration()).unwrap();
-    let envoy = start(&fleet);
-    traffic(&envoy);
-    let scrape = scrape(&envoy);
+    let Site { envoy, .. } = &start();
+    traffic(envoy);
+    let scrape = scrape(envoy);
     let web = [("pointsman_pool", "web"), ("pointsman_target", "blue")];
     let bad = [("pointsman_pool", "bad"), ("pointsman_target", "absent")];
     let route = |name| [("pointsman_route", name)];
@@ -258,9 +250,8 @@ fn the_dashboard_asks_for_what_there_is_and_for_all_of_it() {
         "pointsman_decision_us_sum",
         "pointsman_decision_us_count",
     ];
-    let fleet = Fleet::start(&configuration()).unwrap();
-    let envoy = start(&fleet);
-    traffic(&envoy);
+    let Site { envoy, .. } = &start();
+    traffic(envoy);
     let text = envoy.admin("/stats/prometheus").unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let shown: BTreeSet<&str> = lines
@@ -297,12 +288,11 @@ fn access_log(envoy: &Envoy) -> Vec<Value> {
 
 #[test]
 fn the_access_log_tells_route_pool_target_and_reason_and_no_secret() {
-    let fleet = Fleet::start(&configuration()).unwrap();
-    let envoy = start(&fleet);
-    let cookie = traffic(&envoy);
+    let Site { envoy, .. } = &start();
+    let cookie = traffic(envoy);
     // Envoy writes its log when it has time.
-    until("every line", || access_log(&envoy).len() >= 14 + ODD.len());
-    let told: BTreeSet<String> = access_log(&envoy)
+    until("every line", || access_log(envoy).len() >= 14 + ODD.len());
+    let told: BTreeSet<String> = access_log(envoy)
         .iter()
         .map(|line| {
             let part = |key: &str| line[key].as_str().unwrap_or("-").to_owned();

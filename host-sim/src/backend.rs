@@ -1,5 +1,5 @@
-//! Real HTTP/1.1 servers that say who they are, remember what they were asked, and answer as they
-//! are told.
+//! Real HTTP/1.1 servers that say their name, remember the requests that they got, and answer as
+//! they are told to.
 
 use crate::exchange::{Pairs, Response};
 use http_body_util::{BodyExt, Full};
@@ -17,8 +17,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How many requests a backend remembers: the latest. A backend that stays up for hours must not
-/// grow.
+/// How many requests a backend remembers: the latest. The memory of a backend that runs for hours
+/// must not grow.
 pub const REMEMBERED_REQUESTS: usize = 32_768;
 
 /// A server on a thread of its own. It stops when dropped.
@@ -32,7 +32,7 @@ pub struct Backend {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a backend got.
+/// A request that a backend got.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Received {
     /// `:method`, `:path` and `:authority` (which HTTP/1.1 calls `host`) first; names in lower
@@ -47,9 +47,9 @@ pub struct Received {
 pub enum Answer {
     /// Answers 200, with its name in the body and in `x-backend`.
     Name,
-    /// Answers so, with its name in `x-backend`.
+    /// Answers with this response, and its name in `x-backend`.
     With(Response),
-    /// Answers so after this time.
+    /// The same after this time.
     After(Duration, Response),
     /// Closes the connection without an answer.
     Close,
@@ -104,7 +104,7 @@ impl Backend {
         })
     }
 
-    /// Its name, which it tells everybody.
+    /// Its name, which each of its answers has.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -119,8 +119,8 @@ impl Backend {
         self.state().answer = answer;
     }
 
-    /// It forgets every request as soon as it has answered it: under load to remember costs more
-    /// than to answer.
+    /// From now on it remembers no request: under load, to remember a request costs more than to
+    /// answer it.
     pub fn forget(&self) {
         let mut state = self.state();
         state.most_remembered = 0;

@@ -1,5 +1,4 @@
-//! A plain HTTP/1.1 client: one connection, kept alive, one request at a time. And many at work at
-//! once.
+//! A plain HTTP/1.1 client: one connection, kept alive, one request at a time.
 
 use anyhow::{Context, Result, anyhow};
 use http_body_util::{BodyExt, Full};
@@ -8,19 +7,16 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::scope;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
-/// How long an answer may take. Far above what a loaded machine needs; it only keeps a broken proxy
+/// How long a response may take. Far above what a loaded machine needs; it only keeps a broken proxy
 /// from hanging us.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A client of one server. Its connection is opened when it is needed and opened anew after it was
-/// closed.
+/// A client of one server. It opens its connection with the first request, and anew after the
+/// connection was closed.
 pub struct Client {
     address: SocketAddr,
     connection: Option<SendRequest<Full<Bytes>>>,
@@ -69,18 +65,32 @@ impl Client {
             Ok(Response::from_parts(head, body))
         };
         self.runtime
-            .block_on(async { tokio::time::timeout(PATIENCE, exchange).await })
-            .unwrap_or_else(|_| Err(anyhow!("no response within {PATIENCE:?}")))
+            .block_on(async { tokio::time::timeout(RESPONSE_TIMEOUT, exchange).await })
+            .unwrap_or_else(|_| Err(anyhow!("no response within {RESPONSE_TIMEOUT:?}")))
             .with_context(|| format!("a request to {}", self.address))
     }
 
-    /// Asks for `path` with this `host`.
+    /// Sends `GET path` to this `host`.
     pub fn get(&mut self, host: &str, path: &str) -> Result<Response<Bytes>> {
-        self.send(
-            Request::get(path)
-                .header("host", host)
-                .body(Full::default())?,
-        )
+        self.get_with::<&str>(host, path, &[])
+    }
+
+    /// Sends `GET path` to this `host`, with these headers. A `host` among them takes the place of
+    /// the one before.
+    pub fn get_with<V: AsRef<[u8]>>(
+        &mut self,
+        host: &str,
+        path: &str,
+        headers: &[(&str, V)],
+    ) -> Result<Response<Bytes>> {
+        let mut request = Request::get(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", host);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, value.as_ref());
+        }
+        self.send(request.body(Full::default())?)
     }
 
     /// The next request opens a new connection.
@@ -93,45 +103,69 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // Its error is told to the sender too.
+    // The sender gets the connection's error too.
     tokio::spawn(connection);
     Ok(sender)
 }
 
-/// Ends the work when it is dropped: in a scope whose own thread panics, clients without an end
-/// would never be joined.
-struct Over<'w>(&'w AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+/// The value of a response's header; empty where there is none, or where it is no text.
+pub fn header<'r>(response: &'r Response<Bytes>, name: &str) -> &'r str {
+    let value = response.headers().get(name);
+    value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }
 
-/// Acts while so many clients are at work, each on a thread of its own, and returns what they made
-/// and what the act did. A client gets its number, and goes on until it is told that it is over: as
-/// soon as the act is, also where that panics. The act can ask whether a client has ended before.
-///
-/// # Panics
-/// Where the act does, or a client.
-pub fn at_work<C: Send, T>(
-    clients: usize,
-    client: impl Fn(usize, &AtomicBool) -> C + Sync,
-    act: impl FnOnce(&dyn Fn() -> bool) -> T,
-) -> (Vec<C>, T) {
-    let over = AtomicBool::new(false);
-    scope(|scope| {
-        let (client, over) = (&client, &over);
-        let clients: Vec<_> = (0..clients)
-            .map(|number| scope.spawn(move || client(number, over)))
-            .collect();
-        let acted = {
-            let _over = Over(over);
-            act(&|| clients.iter().any(|client| client.is_finished()))
+/// The cookie that a response sets, as a client sends it back: `name=value`.
+pub fn session_cookie(response: &Response<Bytes>) -> Option<String> {
+    let pair = header(response, "set-cookie").split(';').next()?;
+    (!pair.is_empty()).then(|| pair.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Answer, Backend};
+
+    #[test]
+    fn a_host_among_the_headers_takes_the_place_of_the_other() {
+        let backend = Backend::start("a").unwrap();
+        let mut client = Client::new(backend.address()).unwrap();
+        client.get_with("a.example", "/x", &[("x-a", "1")]).unwrap();
+        client
+            .get_with("a.example", "/", &[("host", "b.example")])
+            .unwrap();
+        let pair = |name: &str, value: &str| (name.into(), value.into());
+        let [first, second] = &backend.take_received()[..] else {
+            panic!("two requests")
         };
-        let made = clients
-            .into_iter()
-            .map(|client| client.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        (made.collect(), acted)
-    })
+        let expected = [
+            pair(":method", "GET"),
+            pair(":path", "/x"),
+            pair(":authority", "a.example"),
+            pair("x-a", "1"),
+        ];
+        assert_eq!(first.headers, expected);
+        assert_eq!(second.headers[2..], [pair(":authority", "b.example")]);
+    }
+
+    #[test]
+    fn a_session_cookie_is_the_pair_before_its_attributes() {
+        let backend = Backend::start("a").unwrap();
+        let mut client = Client::new(backend.address()).unwrap();
+        let plain = client.get("a", "/").unwrap();
+        assert_eq!(
+            (header(&plain, "x-backend"), header(&plain, "x-b")),
+            ("a", "")
+        );
+        assert_eq!(session_cookie(&plain), None);
+        let cookie = (b"set-cookie".to_vec(), b"pm=x; path=/; httponly".to_vec());
+        backend.answer(Answer::With(crate::exchange::Response {
+            status: 200,
+            headers: vec![cookie],
+            body: Vec::new(),
+        }));
+        let set = client.get("a", "/").unwrap();
+        assert_eq!(session_cookie(&set).as_deref(), Some("pm=x"));
+    }
 }

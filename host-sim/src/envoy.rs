@@ -11,24 +11,18 @@ pub use deployment::{Deployment, PluginConfiguration};
 pub use install::{Program, Version, Wanted};
 
 use crate::client::Client;
+use crate::wait::{self, TIMEOUT};
 use anyhow::{Context, Result, anyhow, bail};
-use http_body_util::Full;
-use hyper::{Request, Response, body::Bytes};
+use hyper::{Response, body::Bytes};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long Envoy may take to start or to take an update over: compiling the module takes a second
-/// of a processor per worker, and the machine may be busy with a build.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// How often we look whether something has happened.
-const GLANCE: Duration = Duration::from_millis(10);
 /// How much of Envoy's log an error shows, in lines.
 const LOG_TAIL: usize = 25;
 
@@ -258,6 +252,26 @@ impl Envoy {
             .context("the filter has defined no gauge of requests in flight")
     }
 
+    /// How often the filter has met a state that cannot be (`pointsman.bug`). 0 for a filter that
+    /// has no such counter.
+    pub fn filter_bugs(&self) -> Result<u64> {
+        let bugs = self.filter_stat_if_defined("pointsman.bug")?;
+        Ok(bugs.unwrap_or(0))
+    }
+
+    /// How many connections each worker has accepted, over all listeners, by the worker's name. One
+    /// that has accepted none may be missing.
+    pub fn connections_by_worker(&self) -> Result<BTreeMap<String, u64>> {
+        let mut connections = BTreeMap::new();
+        for (name, count) in self.stats("listener.")? {
+            let accepted = name.strip_suffix(".downstream_cx_total");
+            if let Some((_, worker)) = accepted.and_then(|name| name.rsplit_once(".worker_")) {
+                *connections.entry(format!("worker_{worker}")).or_default() += count;
+            }
+        }
+        Ok(connections)
+    }
+
     /// The bytes that Envoy's own allocator has handed out.
     pub fn allocated_memory(&self) -> Result<u64> {
         let memory = self.admin_json("/memory")?;
@@ -330,23 +344,16 @@ impl Envoy {
         self.directory.path().join(LOG)
     }
 
-    /// Looks again and again until there is something.
+    /// Calls `look` until it returns something.
     fn wait_for<T>(&self, what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-        let start = Instant::now();
-        loop {
-            if let Some(seen) =
-                look().with_context(|| format!("while {what}:\n{}", tail(&self.log())))?
-            {
-                return Ok(seen);
-            }
-            if start.elapsed() > PATIENCE {
-                bail!(
-                    "Envoy was not done {what} within {PATIENCE:?}:\n{}",
-                    tail(&self.log())
-                );
-            }
-            sleep(GLANCE);
-        }
+        let seen =
+            wait::poll(|| look().with_context(|| format!("while {what}:\n{}", tail(&self.log()))))?;
+        seen.with_context(|| {
+            format!(
+                "Envoy was not done {what} within {TIMEOUT:?}:\n{}",
+                tail(&self.log())
+            )
+        })
     }
 }
 
@@ -426,7 +433,6 @@ fn launch(
     let mut process = Process::start(&command, log)
         .with_context(|| format!("{} did not start", program.path.display()))?;
 
-    let start = Instant::now();
     let ready = |address: &str| {
         let admin: SocketAddr = address.trim().parse().ok()?;
         // Until it is initialised Envoy answers 503.
@@ -434,33 +440,25 @@ fn launch(
             .is_ok_and(|response| response.status().is_success())
             .then_some(admin)
     };
-    let admin = loop {
+    // To compile the module takes a second of a processor for each worker.
+    let admin = wait::poll(|| {
         if let Some(status) = process.child.try_wait()? {
             bail!("Envoy ended with {status}:\n{}", tail(&read_log(directory)));
         }
-        if let Some(admin) = fs::read_to_string(&admin_address)
-            .ok()
-            .and_then(|address| ready(&address))
-        {
-            break admin;
-        }
-        if start.elapsed() > PATIENCE {
-            bail!(
-                "Envoy was not ready within {PATIENCE:?}:\n{}",
-                tail(&read_log(directory))
-            );
-        }
-        sleep(GLANCE);
-    };
+        let address = fs::read_to_string(&admin_address).ok();
+        Ok(address.and_then(|address| ready(&address)))
+    })?;
+    let admin = admin.with_context(|| {
+        format!(
+            "Envoy was not ready within {TIMEOUT:?}:\n{}",
+            tail(&read_log(directory))
+        )
+    })?;
     Ok((process, admin))
 }
 
 fn admin_get(admin: SocketAddr, path: &str) -> Result<Response<Bytes>> {
-    Client::new(admin)?.send(
-        Request::get(path)
-            .header("host", "admin")
-            .body(Full::default())?,
-    )
+    Client::new(admin)?.get("admin", path)
 }
 
 fn read_log(directory: &Path) -> String {

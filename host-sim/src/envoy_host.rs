@@ -1,28 +1,29 @@
 //! A real Envoy as a [`Host`]: what runs in the simulator runs here too, with two workers and real
 //! backends.
 //!
-//! The proxy is `envoy-config/envoy.yaml` with its own good manners taken away, so that what is
-//! seen is the filter's work and not Envoy's: paths are not normalised, the upstream headers of
-//! clients are not stripped early, nothing is appended to `x-forwarded-for`. What else the hosts
-//! must agree on, and how it is had here:
+//! The proxy is `envoy-config/envoy.yaml` without what Envoy itself does to requests, so that what
+//! is seen is the filter's work: Envoy does not normalise paths, does not strip the upstream headers
+//! of clients early, and appends nothing to `x-forwarded-for`. What else the hosts must agree on, and
+//! how this one does it:
 //!
-//! - The client's address goes before the first byte of a connection, as the PROXY protocol has it.
-//! - A scheme is a listener of its own: a connection without TLS cannot say `https` to an edge by
-//!   itself.
+//! - The client's address goes before the first byte of a connection, by the PROXY protocol.
+//! - Each scheme has a listener of its own: without TLS, a connection to an edge listener is always
+//!   `http`.
 //! - `pass` goes to the proxy's own route, which leads to a backend that no pool names.
-//! - Endpoints listen on free ports. What is asked and what is told names them as the configuration
-//!   does.
+//! - Endpoints listen on free ports. Requests and results name them as the configuration does.
 //! - A client keeps one connection for each scheme and address, so that its requests stay on one
 //!   worker.
-//! - The account of the decision comes in the `explain` header, which is switched on where it is
-//!   off.
-//! - [`ADDED_BY_PROXY`] is left out of what is told.
+//! - The filter's account of its decision comes in the `explain` header, which is switched on where
+//!   it is off.
+//! - Results leave [`ADDED_BY_PROXY`] out.
 
 use crate::backend::{Answer, Backend, Received};
+use crate::client::RESPONSE_TIMEOUT;
 use crate::envoy::fleet::{Fleet, Member};
 use crate::envoy::{Deployment, Envoy, Program};
 use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs, Response};
 use crate::explain_header::ExplainHeader;
+use crate::testkit::Site;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -44,12 +45,17 @@ pub const ADDED_BY_PROXY: [&str; 9] = [
     "x-request-id",
 ];
 
-/// The name of the listener that says `https`.
+/// The settings of Envoy's connection manager that change a path before any filter sees it.
+pub const PATH_NORMALISATION: [&str; 3] = [
+    "normalize_path",
+    "merge_slashes",
+    "path_with_escaped_slashes_action",
+];
+
+/// The name of the listener whose requests are `https`.
 const SECURE: &str = "secure";
 /// The cluster behind the proxy's own route.
 const OWN: &str = "own";
-/// Far above what a loaded machine needs; it only keeps a broken proxy from hanging us.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How large a request's headers may be, in KiB, and how many: scenarios send large ones.
 const HEADERS: (u32, u32) = (512, 2000);
 /// The most headers of a response.
@@ -57,8 +63,7 @@ const RESPONSE_HEADERS: usize = 256;
 
 /// A running Envoy with one configuration and its backends.
 pub struct EnvoyHost {
-    envoy: Envoy,
-    fleet: Fleet,
+    site: Site,
     own: Backend,
     explain: ExplainHeader,
     listeners: [SocketAddr; 2],
@@ -86,10 +91,10 @@ impl EnvoyHost {
             own.address(),
         )
         .context("envoy-config/envoy.yaml")?;
-        let envoy = Envoy::start(program, deployment)?;
-        let listeners = [envoy.address()?, envoy.listener(SECURE)?];
-        let endpoints = fleet
-            .members()
+        let site = Site::of(program, fleet, deployment)?;
+        let listeners = [site.envoy.address()?, site.envoy.listener(SECURE)?];
+        let members = site.fleet.members();
+        let endpoints = members
             .iter()
             .filter_map(|member| {
                 Some((
@@ -99,8 +104,7 @@ impl EnvoyHost {
             })
             .collect();
         Ok(EnvoyHost {
-            envoy,
-            fleet,
+            site,
             own,
             explain,
             listeners,
@@ -118,7 +122,7 @@ impl EnvoyHost {
 
     /// The Envoy itself.
     pub fn envoy(&self) -> &Envoy {
-        &self.envoy
+        &self.site.envoy
     }
 
     /// The bytes of a request, as they go over the wire.
@@ -141,10 +145,11 @@ impl EnvoyHost {
         bytes
     }
 
-    /// The requests that the backends got since this was last asked, with who got them; None: the
-    /// proxy's own.
+    /// The requests that the backends got since the last call, each with its backend's place; None:
+    /// the backend of the proxy's own route.
     fn take_received(&self) -> Vec<(Option<&Member>, Received)> {
         let members = self
+            .site
             .fleet
             .members()
             .iter()
@@ -160,8 +165,8 @@ impl EnvoyHost {
             .collect()
     }
 
-    /// What is told of header pairs.
-    fn told(&self, mut pairs: Pairs) -> Pairs {
+    /// Header pairs as a result has them.
+    fn in_result(&self, mut pairs: Pairs) -> Pairs {
         self.explain.remove_from(&mut pairs);
         pairs
             .into_iter()
@@ -190,7 +195,7 @@ impl EnvoyHost {
 impl EnvoyClient<'_> {
     fn try_exchange(&mut self, ask: &ExchangeRequest) -> Result<ExchangeResult> {
         let host = self.host;
-        host.fleet.answer(&Answer::With(ask.upstream.clone()));
+        host.site.fleet.answer(&Answer::With(ask.upstream.clone()));
         host.own.answer(Answer::With(ask.upstream.clone()));
         // Of an exchange that broke off.
         host.take_received();
@@ -227,9 +232,9 @@ impl EnvoyClient<'_> {
         Ok(ExchangeResult {
             upstream_cluster: member.map(|member| member.cluster.clone()),
             upstream_endpoint: member.and_then(|member| member.endpoint.clone()),
-            upstream_headers: asked.map(|(_, received)| host.told(received.headers)),
+            upstream_headers: asked.map(|(_, received)| host.in_result(received.headers)),
             response: Response {
-                headers: host.told(response.headers),
+                headers: host.in_result(response.headers),
                 ..response
             },
             decision,
@@ -251,7 +256,7 @@ impl Host for EnvoyClient<'_> {
     }
 
     fn name(&self) -> String {
-        format!("envoy {}", self.host.envoy.program().version)
+        format!("envoy {}", self.host.site.envoy.program().version)
     }
 }
 
@@ -285,15 +290,11 @@ fn bare(bootstrap: &mut Value, cluster_header: &str, own: SocketAddr) -> Result<
     }]);
     let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
     let settings = manager.as_object_mut().context("no connection manager")?;
-    for manners in [
-        "early_header_mutation_extensions",
-        "normalize_path",
-        "merge_slashes",
-        "path_with_escaped_slashes_action",
-        "strip_trailing_host_dot",
-    ] {
-        settings.remove(manners);
+    for setting in PATH_NORMALISATION {
+        settings.remove(setting);
     }
+    settings.remove("early_header_mutation_extensions");
+    settings.remove("strip_trailing_host_dot");
     manager["skip_xff_append"] = true.into();
     manager["generate_request_id"] = false.into();
     manager["max_request_headers_kb"] = HEADERS.0.into();
@@ -357,7 +358,7 @@ impl Connection {
     fn open(to: SocketAddr, source: Option<IpAddr>) -> Result<Connection> {
         let mut stream = TcpStream::connect(to).with_context(|| format!("connecting to {to}"))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
         // https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, version 1. The ports are
         // made up.
         match source {

@@ -11,17 +11,16 @@
 mod backends;
 mod clients;
 mod clock;
-pub mod flood;
 mod load;
 mod proxy;
 mod report;
-mod site;
+mod stage;
 
 pub use report::Report;
 
 use anyhow::Result;
 use serde::Serialize;
-use site::Stage;
+use stage::Stage;
 use std::time::{Duration, Instant};
 
 /// Something that goes wrong. The names on the command line are these, with `-`.
@@ -67,7 +66,7 @@ impl Fault {
     }
 }
 
-/// How much is played.
+/// How much is played of each fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// How many clients send the load.

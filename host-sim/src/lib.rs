@@ -15,4 +15,6 @@ pub mod module;
 pub mod request_test;
 pub mod schema;
 pub mod simulation;
+pub mod testkit;
+pub mod wait;
 pub mod world;

@@ -3,7 +3,7 @@
 //! clock and its own randomness, and what happens is a function of the seed; in a race with a
 //! baton, of the baton's too.
 //!
-//! It copies these behaviours of Envoy 1.40. A *law* is a test of `tests/host_laws.rs`: it asks a
+//! It copies these behaviours of Envoy 1.40. A *law* is a test of `tests/host_laws`: it asks a
 //! probe in this host and in a real Envoy the same, and must hear the same. What is not in the
 //! table is not copied.
 //!

@@ -1,18 +1,17 @@
 //! What is measured against a bare Envoy. Each candidate is an Envoy of its own with one worker;
 //! before it is measured it has to show that it does what its name says.
 
-use super::envoys_own::{self, Manner};
-use super::load::{self, Script};
+use super::envoys_own::{self, EnvoyRoutes};
 use super::native::{CallsPerRequest, RETURNING_BYTES};
-use super::site::{self, Extent, POOLS, Route, SERVED_BY};
+use super::routes::{self, FeatureSet, POOLS, Route, SERVED_BY};
+use super::wrk::{HEADERS, Script};
 use crate::backend::Received;
-use crate::client::Client;
+use crate::client::{Client, header, session_cookie};
 use crate::envoy::fleet::Fleet;
 use crate::envoy::{Deployment, Envoy, PluginConfiguration, Program};
 use anyhow::{Context, Result, ensure};
-use http_body_util::Full;
+use hyper::Response;
 use hyper::body::Bytes;
-use hyper::{Request, Response};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -33,7 +32,7 @@ pub enum Kind {
     /// A filter that makes the host calls of Pointsman with everything on, and decides nothing.
     Calls,
     /// Pointsman with so many routes. The clients are new: each answer brings a session cookie.
-    Pointsman(Extent, usize),
+    Pointsman(FeatureSet, usize),
     /// The same with clients that bring their session cookies.
     InSession(usize),
     /// Envoy's own list of so many routes.
@@ -103,10 +102,10 @@ impl Kind {
             Kind::Empty => "empty SDK filter".into(),
             Kind::Choice => "the choice of a cluster, and nothing else".into(),
             Kind::Calls => "the host calls of everything on, and nothing else".into(),
-            Kind::Pointsman(Extent::Plain, routes) => {
+            Kind::Pointsman(FeatureSet::Plain, routes) => {
                 format!("Pointsman, {routes} routes, nothing else")
             }
-            Kind::Pointsman(Extent::Everything, routes) => {
+            Kind::Pointsman(FeatureSet::Everything, routes) => {
                 format!("Pointsman, {routes} routes, everything on")
             }
             Kind::InSession(routes) => {
@@ -136,7 +135,7 @@ impl Kind {
     fn is_everything(self) -> bool {
         matches!(
             self,
-            Kind::Pointsman(Extent::Everything, _) | Kind::InSession(_)
+            Kind::Pointsman(FeatureSet::Everything, _) | Kind::InSession(_)
         )
     }
 
@@ -145,13 +144,13 @@ impl Kind {
     pub(super) fn deployment(self, fleet: &Fleet, modules: &Modules) -> Result<Deployment> {
         let deployment = Deployment::of(fleet, &modules.pointsman)?.with_workers(1);
         let pointsman =
-            |routes, extent| PluginConfiguration::Struct(site::configuration(routes, extent));
+            |routes, features| PluginConfiguration::Struct(routes::configuration(routes, features));
         let mut deployment = match self {
-            Kind::Pointsman(extent, routes) => {
-                deployment.with_configuration(pointsman(routes, extent))
+            Kind::Pointsman(features, routes) => {
+                deployment.with_configuration(pointsman(routes, features))
             }
             Kind::InSession(routes) => {
-                deployment.with_configuration(pointsman(routes, Extent::Everything))
+                deployment.with_configuration(pointsman(routes, FeatureSet::Everything))
             }
             Kind::Choice | Kind::Calls => {
                 let of = if self == Kind::Calls {
@@ -166,23 +165,21 @@ impl Kind {
             }
             _ => deployment.with_module(&modules.empty),
         };
-        let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
-        let manager = deployment.bootstrap_mut().pointer_mut(manager);
-        let manager = manager.context("envoy-config/envoy.yaml has no such filter")?;
+        let manager = deployment.connection_manager_mut();
         let [filter, router] = [0, 1].map(|at| manager["http_filters"][at].take());
         let host = &mut manager["route_config"]["virtual_hosts"][0];
         if !self.chooses() {
-            let mut manner = host["routes"][0]["route"].take();
-            manner
+            let mut action = host["routes"][0]["route"].take();
+            action
                 .as_object_mut()
                 .context("envoy-config/envoy.yaml has another route")?
                 .remove("cluster_header");
-            let manner = Manner(manner);
+            let own = EnvoyRoutes(action);
             let (key, routes) = match self {
-                Kind::List(routes) => ("routes", manner.list(routes)),
-                Kind::Tree(routes) => ("matcher", manner.tree(routes)),
-                Kind::Filters => ("routes", manner.weighted()),
-                _ => ("routes", manner.one()),
+                Kind::List(routes) => ("routes", own.list(routes)),
+                Kind::Tree(routes) => ("matcher", own.tree(routes)),
+                Kind::Filters => ("routes", own.weighted()),
+                _ => ("routes", own.one()),
             };
             *host = json!({ "name": "all", "domains": ["*"], key: routes });
             // Only a filter's choice has to be protected from clients.
@@ -224,7 +221,7 @@ fn calls(of: &[CallsPerRequest]) -> String {
 /// Backends for the site.
 pub fn backends() -> Result<Fleet> {
     // Its first routes lead to every pool.
-    Fleet::start(&site::configuration(2 * POOLS, Extent::Plain))
+    Fleet::start(&routes::configuration(2 * POOLS, FeatureSet::Plain))
 }
 
 impl Candidate {
@@ -243,7 +240,7 @@ impl Candidate {
             _ => String::new(),
         };
         let paths = match asked {
-            Asked::All => site::paths(kind.routes()),
+            Asked::All => routes::paths(kind.routes()),
             Asked::Last => vec![Route(kind.routes() - 1).path()],
         };
         let file = directory.join(format!("{}.lua", envoy.process_id()));
@@ -266,45 +263,34 @@ struct Seen {
 impl Seen {
     /// Sends a request for `path`.
     fn of(client: &mut Client, fleet: &Fleet, path: &str, cookies: &str) -> Result<Seen> {
-        let headers = load::HEADERS.into_iter().chain([("cookie", cookies)]);
-        let request = headers.fold(Request::get(path), |request, (name, value)| {
-            request.header(name, value)
-        });
-        let response = client.send(request.body(Full::default())?)?;
+        let (_, host) = HEADERS[0];
+        let headers: Vec<_> = HEADERS.into_iter().chain([("cookie", cookies)]).collect();
+        let response = client.get_with(host, path, &headers)?;
         // Not the filter's own, which come when they are due.
         let is_probe = |received: &Received| {
             received
                 .headers
                 .contains(&(b":path".to_vec(), b"/health".to_vec()))
         };
-        let received = fleet
-            .members()
-            .iter()
-            .flat_map(|member| member.backend.take_received());
-        let mut received = received.filter(|received| !is_probe(received));
+        let mut received = fleet.take_received();
+        received.retain(|received| !is_probe(received));
         Ok(Seen {
             response,
-            received: received.next_back(),
+            received: received.pop(),
         })
     }
 
     fn header(&self, name: &str) -> &str {
-        let value = self.response.headers().get(name);
-        value
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        header(&self.response, name)
     }
 
     fn cluster(&self) -> &str {
         self.header("x-backend")
     }
 
-    /// The session cookie that it brings.
-    fn cookie(&self) -> &str {
-        self.header("set-cookie")
-            .split(';')
-            .next()
-            .unwrap_or_default()
+    /// The session cookie that it sets; empty where it sets none.
+    fn cookie(&self) -> String {
+        session_cookie(&self.response).unwrap_or_default()
     }
 
     fn was_received_with(&self, name: &str, value: &str) -> bool {
@@ -316,8 +302,8 @@ impl Seen {
 }
 
 impl Kind {
-    /// Asks for some of its routes and for none of them, and looks at both ends at what came of it.
-    /// Returns sessions, one for each pool.
+    /// Asks for some of its routes and for none of them, and checks what the client and the backend
+    /// got. Returns sessions, one for each pool.
     fn prove(self, fleet: &Fleet, client: &mut Client) -> Result<String> {
         let mut sessions = BTreeMap::new();
         let last = self.routes() - 1;
@@ -340,10 +326,10 @@ impl Kind {
             );
             let cookie = first.cookie();
             ensure!(
-                cookie.starts_with(&site::cookie(route.pool())),
+                cookie.starts_with(&routes::cookie(route.pool())),
                 "{path}: no session"
             );
-            let second = Seen::of(client, fleet, &path, cookie)?;
+            let second = Seen::of(client, fleet, &path, &cookie)?;
             ensure!(
                 second.cluster() == cluster,
                 "{path}: the session does not hold"
@@ -352,7 +338,7 @@ impl Kind {
                 second.cookie().is_empty(),
                 "{path}: the session is replaced"
             );
-            sessions.insert(route.pool(), cookie.to_owned());
+            sessions.insert(route.pool(), cookie);
         }
         let nowhere = Seen::of(client, fleet, "/nowhere", "")?
             .response

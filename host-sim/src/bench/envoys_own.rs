@@ -1,14 +1,14 @@
-//! What Envoy has itself for the same site.
+//! Envoy's own routes and filters for what is measured.
 
-use super::site::{Route, cookie};
+use super::routes::{Route, cookie};
 use serde_json::{Map, Value, json};
 
-/// What a route does with its requests, but for the cluster: time-out and retries, the same whoever
-/// chooses.
+/// Envoy's own routes. The value is what a route does with its requests, but for the cluster: timeout
+/// and retries, the same for all candidates.
 #[derive(Clone, Debug)]
-pub struct Manner(pub Value);
+pub struct EnvoyRoutes(pub Value);
 
-impl Manner {
+impl EnvoyRoutes {
     fn with(&self, key: &str, value: Value) -> Value {
         let mut action = self.0.clone();
         action[key] = value;

@@ -7,13 +7,13 @@
 
 mod candidates;
 mod envoys_own;
-mod load;
 mod native;
 mod processor;
 mod report;
-pub mod site;
+pub mod routes;
 mod statistics;
 mod vm;
+mod wrk;
 
 pub use report::Report;
 
@@ -22,10 +22,10 @@ use crate::module;
 use anyhow::{Context, Result, ensure};
 use candidates::{Asked, Candidate, Kind, Modules};
 use fastrand::Rng;
-use native::Laps;
+use native::Rounds;
 use processor::Machine;
 use report::{Cost, Rates};
-use site::Extent;
+use routes::FeatureSet;
 use statistics::Spread;
 use std::time::Duration;
 
@@ -73,12 +73,12 @@ impl Plan {
     /// The candidates, a bare Envoy first.
     pub fn candidates(&self) -> Vec<(Kind, Asked)> {
         let [few, some, many] = self.routes;
-        let everything = |routes| (Kind::Pointsman(Extent::Everything, routes), Asked::All);
+        let everything = |routes| (Kind::Pointsman(FeatureSet::Everything, routes), Asked::All);
         let mut candidates = vec![
             (Kind::Bare, Asked::All),
             (Kind::BareAgain, Asked::All),
             (Kind::Empty, Asked::All),
-            (Kind::Pointsman(Extent::Plain, few), Asked::All),
+            (Kind::Pointsman(FeatureSet::Plain, few), Asked::All),
             everything(few),
             everything(some),
             everything(many),
@@ -93,7 +93,7 @@ impl Plan {
         for routes in self.routes {
             candidates.push((Kind::List(routes), Asked::All));
         }
-        candidates.push((Kind::Pointsman(Extent::Everything, many), Asked::Last));
+        candidates.push((Kind::Pointsman(FeatureSet::Everything, many), Asked::Last));
         candidates.push((Kind::List(many), Asked::Last));
         candidates
     }
@@ -134,7 +134,7 @@ pub fn measure(
     command: String,
     say: &dyn Fn(&str),
 ) -> Result<Report> {
-    load::find()?;
+    wrk::find()?;
     let program = install::find(Wanted::Any)?;
     let [few, _, many] = plan.routes;
     let modules = Modules {
@@ -149,14 +149,14 @@ pub fn measure(
     });
 
     let machine = Machine::here()?;
-    let laps = |requests| Laps {
-        rounds: plan.rounds,
+    let rounds = |requests| Rounds {
+        count: plan.rounds,
         requests,
     };
     let rates = |workers| {
         Ok(Rates {
-            decisions: native::decision_rate(few, workers, laps(plan.requests))?,
-            simulated: native::simulated_rate(few, workers, laps(plan.requests / SIMULATED))?,
+            decisions: native::decision_rate(few, workers, rounds(plan.requests))?,
+            simulated: native::simulated_rate(few, workers, rounds(plan.requests / SIMULATED))?,
         })
     };
     let mut native = Vec::new();

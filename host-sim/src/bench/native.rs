@@ -1,13 +1,14 @@
 //! Pointsman natively: how many requests it does in a second of processor time, and how many calls
 //! to the host each makes.
 
-use super::load::HEADERS;
 use super::processor;
-use super::site::{self, Extent, Route};
+use super::routes::{self, FeatureSet, Route};
 use super::statistics::Spread;
+use super::wrk::HEADERS;
 use crate::exchange::{Pairs, Response};
 use crate::simulation::scenario::Scenario;
 use crate::simulation::{self, Chooser};
+use crate::testkit::load::run;
 use crate::world::shared_data::SharedData;
 use crate::world::stream::RequestOutcome;
 use crate::world::{Callback, Worker as Simulated, World};
@@ -58,7 +59,7 @@ fn headers(route: Route) -> Pairs {
 }
 
 fn configuration(routes: usize) -> String {
-    site::configuration(routes, Extent::Everything).to_string()
+    routes::configuration(routes, FeatureSet::Everything).to_string()
 }
 
 // Calls.
@@ -133,20 +134,20 @@ fn live(worker: &Simulated, headers: &Pairs) -> bool {
 
 /// Requests of the unmodified filter in the simulated proxy, in a second of each worker's processor
 /// time, all together.
-pub fn simulated_rate(routes: usize, workers: usize, laps: Laps) -> Result<Spread> {
+pub fn simulated_rate(routes: usize, workers: usize, rounds: Rounds) -> Result<Spread> {
     let asked: Vec<_> = (0..routes).map(|route| headers(Route(route))).collect();
     let builder = World::builder()
         .workers(workers)
         .config(configuration(routes).as_bytes());
     let race = builder.race(None, |_, worker| {
-        laps.run(&asked, |headers| {
+        rounds.run(&asked, |headers| {
             worker.proxy().jump(PAUSE.get() as i64);
             ensure!(live(worker, headers), "a request did not go on");
             Ok(())
         })
     });
     let race = race.map_err(|failed| anyhow!("{failed}"))?;
-    laps.rate(race.results)
+    rounds.rate(race.results)
 }
 
 // Simulation.
@@ -255,7 +256,7 @@ impl StreamInfo for Good {
 
 /// Decisions of the core alone, from the serialised header map to the end of the request, in a
 /// second of each worker's processor time, all together.
-pub fn decision_rate(routes: usize, workers: usize, laps: Laps) -> Result<Spread> {
+pub fn decision_rate(routes: usize, workers: usize, rounds: Rounds) -> Result<Spread> {
     let shared = Shared::default();
     let asked: Vec<_> = (0..routes)
         .map(|route| Headers::to_wire(&headers(Route(route))))
@@ -276,7 +277,7 @@ pub fn decision_rate(routes: usize, workers: usize, laps: Laps) -> Result<Spread
             gauges: Vec::new(),
         };
         let mut now = START;
-        laps.run(&asked, |wire| {
+        rounds.run(&asked, |wire| {
             now += PAUSE;
             let headers =
                 Headers::from_wire(wire.clone()).map_err(|_| anyhow!("what was just written"))?;
@@ -293,33 +294,21 @@ pub fn decision_rate(routes: usize, workers: usize, laps: Laps) -> Result<Spread
             Ok(())
         })
     };
-    let seconds = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers)
-            .map(|number| scope.spawn(move || work(number)))
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect()
-    });
-    laps.rate(seconds)
+    rounds.rate(run(workers, work))
 }
 
-/// How often each worker makes so many requests.
+/// What each worker does: `count` rounds of `requests` requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Laps {
-    /// How often.
-    pub rounds: usize,
-    /// Requests in each round.
+pub struct Rounds {
+    /// How many rounds.
+    pub count: usize,
+    /// How many requests each round has.
     pub requests: usize,
 }
 
-impl Laps {
-    /// Asks in turn. Returns the processor time of each round, in seconds.
+impl Rounds {
+    /// Makes a request of each of `asked` in turn, over and over. Returns the processor time of each
+    /// round, in seconds.
     fn run<T>(self, asked: &[T], mut request: impl FnMut(&T) -> Result<()>) -> Result<Vec<f64>> {
         let mut asked = asked.iter().cycle();
         let mut round = || {
@@ -330,17 +319,18 @@ impl Laps {
                 .try_for_each(&mut request)?;
             Ok((processor::of_this_thread()? - before).as_secs_f64())
         };
-        (0..self.rounds).map(|_| round()).collect()
+        (0..self.count).map(|_| round()).collect()
     }
 
-    /// Requests in a second of each worker's time, all together, of what each worker's rounds took.
+    /// The requests in a second of processor time, of all workers together. `workers` are the seconds
+    /// that each worker's rounds took.
     fn rate(self, workers: Vec<Result<Vec<f64>>>) -> Result<Spread> {
         let workers = workers.into_iter().collect::<Result<Vec<_>>>()?;
         let rate = |round: usize| -> f64 {
             let seconds = workers.iter().filter_map(|rounds| rounds.get(round));
             seconds.map(|seconds| self.requests as f64 / seconds).sum()
         };
-        Spread::of((0..self.rounds).map(rate)).context("no rounds")
+        Spread::of((0..self.count).map(rate)).context("no rounds")
     }
 }
 
@@ -365,37 +355,37 @@ mod tests {
 
     #[test]
     fn every_worker_decides_every_request() {
-        let laps = Laps {
-            rounds: 2,
+        let rounds = Rounds {
+            count: 2,
             requests: 100,
         };
         for workers in [1, 2] {
-            assert!(decision_rate(ROUTES, workers, laps).unwrap().least > 0.0);
-            assert!(simulated_rate(ROUTES, workers, laps).unwrap().least > 0.0);
+            assert!(decision_rate(ROUTES, workers, rounds).unwrap().least > 0.0);
+            assert!(simulated_rate(ROUTES, workers, rounds).unwrap().least > 0.0);
         }
     }
 
     #[test]
     fn the_rates_of_workers_are_added_round_by_round() {
-        let laps = Laps {
-            rounds: 3,
+        let rounds = Rounds {
+            count: 3,
             requests: 100,
         };
-        let rate = laps
+        let rate = rounds
             .rate(vec![Ok(vec![1.0, 2.0, 4.0]), Ok(vec![2.0, 1.0, 4.0])])
             .unwrap();
         assert_eq!((rate.least, rate.median, rate.most), (50.0, 150.0, 150.0));
-        assert!(laps.rate(vec![Err(anyhow!("a worker failed"))]).is_err());
+        assert!(rounds.rate(vec![Err(anyhow!("a worker failed"))]).is_err());
     }
 
     #[test]
     fn every_round_asks_for_what_comes_next() {
         let mut asked = Vec::new();
-        let laps = Laps {
-            rounds: 2,
+        let rounds = Rounds {
+            count: 2,
             requests: 3,
         };
-        let seconds = laps.run(&["a", "b"], |request| {
+        let seconds = rounds.run(&["a", "b"], |request| {
             asked.push(*request);
             Ok(())
         });

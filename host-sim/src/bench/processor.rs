@@ -157,9 +157,8 @@ fn parse_cores(list: &str) -> Option<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::at_work;
+    use crate::testkit::load::{Jobs, run_while};
     use std::process::Command;
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::thread;
 
     #[test]
@@ -184,12 +183,12 @@ mod tests {
     #[test]
     fn a_process_is_pinned_whose_threads_come_and_go() {
         let cores = cores().unwrap();
-        let come_and_go = |_, over: &AtomicBool| {
-            while !over.load(Relaxed) {
+        let come_and_go = |jobs: Jobs<'_>| {
+            for _ in jobs {
                 thread::spawn(|| {}).join().unwrap();
             }
         };
-        let (_, pinned) = at_work(1, come_and_go, |_| {
+        let (_, pinned) = run_while(1, come_and_go, |_| {
             (0..200).try_for_each(|_| pin(std::process::id(), &cores))
         });
         pinned.unwrap();

@@ -4,7 +4,7 @@
 use super::candidates::{Asked, Kind};
 use super::native::{CallsPerRequest, Played, RETURNING_BYTES};
 use super::processor::Machine;
-use super::site::Extent;
+use super::routes::FeatureSet;
 use super::statistics::Spread;
 use super::vm::Vm;
 use comfy_table::presets::ASCII_MARKDOWN;
@@ -69,7 +69,7 @@ pub struct Rates {
     pub simulated: Spread,
 }
 
-/// A number that was set beforehand, and what became of it.
+/// A bar: a number that was set beforehand, and the number that was measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bar {
     /// What is measured.
@@ -100,8 +100,8 @@ impl Report {
     pub fn bars(&self) -> Vec<Bar> {
         let [few, _, many] = self.routes;
         let everything =
-            |routes| self.added(Kind::Pointsman(Extent::Everything, routes), Asked::All);
-        let last = self.added(Kind::Pointsman(Extent::Everything, many), Asked::Last);
+            |routes| self.added(Kind::Pointsman(FeatureSet::Everything, routes), Asked::All);
+        let last = self.added(Kind::Pointsman(FeatureSet::Everything, many), Asked::Last);
         let at_most = |what: String, bar: f64, unit: &str, measured: f64, digits: usize| Bar {
             what,
             bar: format!("≤ {bar}{unit}"),
@@ -355,7 +355,7 @@ mod tests {
     }
 
     fn report() -> Report {
-        let pointsman = |routes| Kind::Pointsman(Extent::Everything, routes);
+        let pointsman = |routes| Kind::Pointsman(FeatureSet::Everything, routes);
         Report {
             machine: Machine {
                 processor: "a processor".into(),

@@ -7,7 +7,7 @@
 
 use super::candidates::{Kind, Modules};
 use super::processor;
-use super::site::Extent;
+use super::routes::FeatureSet;
 use super::statistics::Spread;
 use crate::envoy::fleet::Fleet;
 use crate::envoy::{Envoy, Program};
@@ -18,9 +18,9 @@ use std::time::Duration;
 
 /// Enough that what workers share is little beside what each has.
 const MORE: u32 = 4;
-/// A configuration that is loaded in no time, and has everything else.
+/// How many routes a configuration has that is loaded in no time, and has everything else.
 const FEW: usize = 1;
-/// An Envoy that has used hardly any of so long a time has done all that it had to.
+/// An Envoy that has used less than a twentieth of so long a time has done all that it had to.
 const QUIET: Duration = Duration::from_millis(500);
 /// What Envoy calls the threads of its workers.
 const WORKER: &str = "wrk:worker_";
@@ -40,7 +40,7 @@ pub fn measure(routes: usize, program: &Program, fleet: &Fleet, modules: &Module
         let deployment = kind.deployment(fleet, modules)?.with_workers(workers);
         Started::of(&Envoy::start(program, deployment)?)
     };
-    let pointsman = |routes| Kind::Pointsman(Extent::Everything, routes);
+    let pointsman = |routes| Kind::Pointsman(FeatureSet::Everything, routes);
     let [bare, bare_more] = [start(Kind::Bare, 1)?, start(Kind::Bare, 1 + MORE)?];
     let [many, many_more] = [
         start(pointsman(routes), 1)?,

@@ -1,11 +1,10 @@
 //! `host-sim demo`: the real filter in a real Envoy before real backends, with real traffic, and
 //! whether what happened is what `envoy-config/envoy.yaml` says.
 
-mod acts;
 mod report;
+mod steps;
 
 use super::Outcome;
-use acts::Stage;
 use anyhow::{Context, Result};
 use host_sim::backend::Backend;
 use host_sim::envoy::{Deployment, Envoy, Wanted, install};
@@ -13,6 +12,7 @@ use host_sim::module;
 use report::DemoReport;
 use std::net::SocketAddr;
 use std::time::Instant;
+use steps::Stage;
 
 /// Where the demo's configuration is, in `envoy-config/`.
 const FILE: &str = "envoy.yaml";
@@ -32,7 +32,7 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut stage = set_up()?;
     let started = Instant::now();
     let mut report = DemoReport::default();
-    acts::play(&mut stage, &mut report)?;
+    steps::play(&mut stage, &mut report)?;
     let good = report.finish(started.elapsed());
     if arguments.keep {
         keep(&stage)?;

@@ -221,6 +221,12 @@ impl Deployment {
         &mut self.bootstrap
     }
 
+    /// The HTTP connection manager of the first listener, for the same.
+    pub fn connection_manager_mut(&mut self) -> &mut Value {
+        let listener = &mut self.bootstrap["static_resources"]["listeners"][0];
+        &mut listener["filter_chains"][0]["filters"][0]["typed_config"]
+    }
+
     pub(super) fn workers(&self) -> u32 {
         self.workers
     }

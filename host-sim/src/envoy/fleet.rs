@@ -1,8 +1,8 @@
 //! The backends that a Pointsman configuration asks for: one for each cluster and each endpoint
 //! that it names, on free ports, and the Envoy clusters that lead to them.
 
-use super::deployment::move_targets;
-use crate::backend::{Answer, Backend};
+use super::deployment::{Deployment, move_targets};
+use crate::backend::{Answer, Backend, Received};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
@@ -54,6 +54,36 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// A backend on a free port for each static endpoint that a deployment has, and the deployment
+    /// with its clusters leading there. A backend is called like the port that the deployment gave
+    /// to its endpoint.
+    pub fn in_place_of_endpoints(mut deployment: Deployment) -> Result<(Self, Deployment)> {
+        let mut fleet = Self {
+            configuration: Value::Null,
+            members: Vec::new(),
+        };
+        for (cluster, address) in deployment.endpoints() {
+            let endpoint = address.to_string();
+            if fleet
+                .members
+                .iter()
+                .any(|member| member.endpoint.as_ref() == Some(&endpoint))
+            {
+                continue;
+            }
+            let name = address.port().to_string();
+            let backend =
+                Backend::start(&name).with_context(|| format!("starting the backend {name}"))?;
+            deployment = deployment.move_endpoint(address, backend.address());
+            fleet.members.push(Member {
+                cluster,
+                endpoint: Some(endpoint),
+                backend,
+            });
+        }
+        Ok((fleet, deployment))
+    }
+
     fn add(&mut self, cluster: &str, endpoint: Option<&str>) -> Result<()> {
         let is_it =
             |member: &Member| member.cluster == cluster && member.endpoint.as_deref() == endpoint;
@@ -70,8 +100,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// The configuration with the endpoints where they really are; a target without a name has got
-    /// the one that it had: its endpoint's.
+    /// The configuration with the endpoints where they really are. A target that had no name has
+    /// that of its endpoint as it was configured.
     pub fn configuration(&self) -> &Value {
         &self.configuration
     }
@@ -84,6 +114,14 @@ impl Fleet {
     /// All backends, to stop and start them.
     pub fn members_mut(&mut self) -> &mut [Member] {
         &mut self.members
+    }
+
+    /// The requests that all backends got since the last call, those of a backend in order.
+    pub fn take_received(&self) -> Vec<Received> {
+        let members = self.members.iter();
+        members
+            .flat_map(|member| member.backend.take_received())
+            .collect()
     }
 
     /// What all backends do from now on.

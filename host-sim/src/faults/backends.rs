@@ -1,18 +1,19 @@
 //! Backends that are gone, and one that never answers.
 
 use super::load::Watch;
-use super::site::{Site, Stage, shown};
+use super::stage::{Stage, shown, survived, under_load};
 use super::{Plan, Played};
 use crate::backend::Answer;
 use crate::exchange::Response;
+use crate::testkit::Site;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 const ENDPOINTS: [&str; 3] = ["127.0.0.1:9101", "127.0.0.1:9102", "127.0.0.1:9103"];
-/// So many failures in a row eject a target.
+/// How many failures in a row eject a target.
 const FAILURES: usize = 3;
-/// How long a backend takes that hangs: longer than anybody waits.
+/// How long a backend takes that hangs: longer than any client waits.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
 /// A pool of three endpoints.
@@ -27,7 +28,7 @@ fn endpoints() -> Value {
     })
 }
 
-/// Waits until a target is ejected that has broken down: how long that took.
+/// Waits until a target that has broken down is ejected, and returns how long that took.
 fn ejected(site: &Site, pool: &str, watch: &Watch<'_>, before: u64) -> Result<Duration> {
     watch.until("the target is ejected", || {
         Ok(ejections(site, pool)? > before)
@@ -36,8 +37,11 @@ fn ejected(site: &Site, pool: &str, watch: &Watch<'_>, before: u64) -> Result<Du
 
 /// How often a target was ejected or failed its probes.
 fn ejections(site: &Site, pool: &str) -> Result<u64> {
-    let passive = site.of_targets(pool, "ejected")?;
-    let active = site.of_targets(pool, "fell")?;
+    let of_targets = |counter: &str| {
+        let targets = format!("pointsman.pool.{pool}.target.");
+        site.envoy.filter_sum(&targets, counter)
+    };
+    let (passive, active) = (of_targets(".ejected")?, of_targets(".fell")?);
     ensure!(
         passive.or(active).is_some(),
         "no target of {pool} has a counter of ejections"
@@ -45,8 +49,8 @@ fn ejections(site: &Site, pool: &str) -> Result<u64> {
     Ok(passive.unwrap_or(0) + active.unwrap_or(0))
 }
 
-/// Kills one backend of three and starts it again, as often as planned: how long the last took to
-/// be ejected and to be back.
+/// Kills one backend of three and starts it again, as often as planned. Returns how long the slowest
+/// ejection took, and the slowest return.
 fn kill_and_revive(
     site: &mut Site,
     pool: &str,
@@ -57,10 +61,10 @@ fn kill_and_revive(
     let mut took = [Duration::ZERO; 2];
     for _ in 0..plan.rounds {
         let before = ejections(site, pool)?;
-        site.backend(name)?.stop();
+        site.backend_mut(name)?.stop();
         let out = ejected(site, pool, watch, before)?;
         watch.more(plan.answers)?;
-        site.backend(name)?.start_again()?;
+        site.backend_mut(name)?.start_again()?;
         let back = watch.until("it has requests again", || {
             Ok(site.backend(name)?.count() > plan.clients)
         })?;
@@ -72,7 +76,7 @@ fn kill_and_revive(
 
 pub fn killed(stage: &Stage, plan: &Plan) -> Result<Played> {
     let mut site = stage.site(&endpoints())?;
-    let (mut log, [out, back]) = site.under_load(plan, |site, watch| {
+    let (mut log, [out, back]) = under_load(&mut site, plan, |site, watch| {
         kill_and_revive(site, "api", ENDPOINTS[1], plan, watch)
     })?;
     log.at_most(0);
@@ -86,7 +90,7 @@ pub fn killed(stage: &Stage, plan: &Plan) -> Result<Played> {
         "one endpoint of three killed, and back, {} times",
         plan.rounds
     );
-    site.survived(fault, log, "none fails", seen)
+    survived(site, fault, log, "none fails", seen)
 }
 
 pub fn cluster_killed(stage: &Stage, plan: &Plan) -> Result<Played> {
@@ -101,10 +105,10 @@ pub fn cluster_killed(stage: &Stage, plan: &Plan) -> Result<Played> {
         } },
         "routes": [{ "name": "all", "pool": "web" }],
     }))?;
-    let (mut log, [out, back]) = site.under_load(plan, |site, watch| {
+    let (mut log, [out, back]) = under_load(&mut site, plan, |site, watch| {
         kill_and_revive(site, "web", "two", plan, watch)
     })?;
-    // Those of the last failure's moment may all have been under way to it.
+    // When the last failure ejects the target, a request of every client may be under way to it.
     log.at_most(plan.rounds * (FAILURES + plan.clients));
     let seen = format!("ejected after {}, back after {}", shown(out), shown(back));
     let fault = format!(
@@ -114,12 +118,12 @@ pub fn cluster_killed(stage: &Stage, plan: &Plan) -> Result<Played> {
     let promised = format!(
         "each time {FAILURES} fail (`consecutive_failures`), and what is under way to it then; none after it"
     );
-    site.survived(fault, log, &promised, seen)
+    survived(site, fault, log, &promised, seen)
 }
 
 pub fn hung(stage: &Stage, plan: &Plan) -> Result<Played> {
     let mut site = stage.site(&endpoints())?;
-    let (mut log, (out, back)) = site.under_load(plan, |site, watch| {
+    let (mut log, (out, back)) = under_load(&mut site, plan, |site, watch| {
         let silence = Response {
             status: 200,
             headers: Vec::new(),
@@ -145,7 +149,8 @@ pub fn hung(stage: &Stage, plan: &Plan) -> Result<Played> {
         shown(out),
         shown(back)
     );
-    site.survived(
+    survived(
+        site,
         "one endpoint of three hangs".to_owned(),
         log,
         "none fails",
@@ -155,7 +160,7 @@ pub fn hung(stage: &Stage, plan: &Plan) -> Result<Played> {
 
 pub fn all_down(stage: &Stage, plan: &Plan) -> Result<Played> {
     let mut site = stage.site(&endpoints())?;
-    let (mut log, [dead, starting, back]) = site.under_load(plan, |site, watch| {
+    let (mut log, [dead, starting, back]) = under_load(&mut site, plan, |site, watch| {
         site.fleet
             .members_mut()
             .iter_mut()
@@ -180,7 +185,8 @@ pub fn all_down(stage: &Stage, plan: &Plan) -> Result<Played> {
         shown(log.slowest()),
         shown(recovered)
     );
-    site.survived(
+    survived(
+        site,
         "all endpoints killed, and back".to_owned(),
         log,
         "all fail that are sent meanwhile, none that is sent after",

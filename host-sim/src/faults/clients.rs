@@ -1,18 +1,17 @@
-//! Clients that mean no good: from a million addresses, a byte at a time, with cookies that nobody
-//! gave out.
+//! Clients that attack: from a million addresses, a byte at a time, with cookies that are forged.
 
-use super::flood::flood;
 use super::load::{self, Ending, backend};
-use super::proxy::cookie;
-use super::site::{Stage, shown};
+use super::stage::{Stage, shown, survived, under_load};
 use super::{Plan, Played};
-use crate::client::{Client, at_work};
+use crate::client::{Client, session_cookie};
+use crate::testkit::flood::flood;
+use crate::testkit::load::{Jobs, run_while};
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -76,21 +75,27 @@ pub fn many_addresses(stage: &Stage, plan: &Plan) -> Result<Played> {
         "a flood from {} addresses through a rate limit",
         plan.addresses
     );
-    site.survived(fault, log, "none fails, memory stays where it was", seen)
+    survived(
+        site,
+        fault,
+        log,
+        "none fails, memory stays where it was",
+        seen,
+    )
 }
 
-/// How often each slow connection sends a byte.
+/// The pause between two bytes on a slow connection.
 const BYTE: Duration = Duration::from_millis(500);
 /// What comes before the header that never ends.
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nx-slow: ";
 
-/// Opens so many connections, sends a byte on each now and then, and opens anew what the proxy has
-/// closed, until it is over.
+/// Opens `connections` connections, sends a byte on each every [`BYTE`], and opens those anew that the
+/// proxy has closed, until the load is over.
 fn trickle(
     to: SocketAddr,
     connections: usize,
     closed: &AtomicUsize,
-    over: &AtomicBool,
+    jobs: &Jobs<'_>,
 ) -> Result<()> {
     let open = || {
         let mut stream =
@@ -100,10 +105,10 @@ fn trickle(
         anyhow::Ok(stream)
     };
     let mut streams = Vec::new();
-    while streams.len() < connections && !over.load(Ordering::Relaxed) {
+    while streams.len() < connections && !jobs.is_over() {
         streams.push(open()?);
     }
-    while !over.load(Ordering::Relaxed) {
+    while !jobs.is_over() {
         let round = Instant::now();
         for stream in &mut streams {
             let sent = stream.write(b"a").is_ok();
@@ -126,14 +131,14 @@ pub fn slow_headers(stage: &Stage, plan: &Plan) -> Result<Played> {
         "routes": [{ "name": "all", "pool": "web" }],
     }))?;
     let closed = AtomicUsize::new(0);
-    let (mut log, (most, took)) = site.under_load(plan, |site, watch| {
+    let (mut log, (most, took)) = under_load(&mut site, plan, |site, watch| {
         let to = site.envoy.address()?;
         let (mut most, start) = (0, Instant::now());
-        let slow = |_, over: &AtomicBool| trickle(to, plan.slow_connections, &closed, over);
-        let (slow, seen) = at_work(1, slow, |has_ended| {
+        let slow = |jobs: Jobs<'_>| trickle(to, plan.slow_connections, &closed, &jobs);
+        let (slow, seen) = run_while(1, slow, |load| {
             watch.until("every slow connection is closed", || {
                 most = most.max(site.envoy.stat("http.edge.downstream_cx_active")?);
-                Ok(has_ended() || closed.load(Ordering::Relaxed) >= plan.slow_connections)
+                Ok(load.has_ended() || closed.load(Ordering::Relaxed) >= plan.slow_connections)
             })
         });
         slow.into_iter().collect::<Result<()>>()?;
@@ -151,7 +156,8 @@ pub fn slow_headers(stage: &Stage, plan: &Plan) -> Result<Played> {
         "{} connections send their headers a byte at a time",
         plan.slow_connections
     );
-    site.survived(
+    survived(
+        site,
         fault,
         log,
         "none fails, every slow connection is closed",
@@ -183,7 +189,7 @@ fn is_cookie_byte(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e | 0x80..)
 }
 
-/// A cookie that nobody gave out, made from the ones that somebody did: `name=value`.
+/// A forged cookie, made from two real ones: `name=value`.
 fn forged(rng: &mut Rng, own: &[u8], other: &[u8]) -> Vec<u8> {
     const NAME: &[u8] = b"pm=";
     let value = own.strip_prefix(NAME).unwrap_or_default();
@@ -212,7 +218,7 @@ pub fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
     let mut begin = |headers: &[(&str, &[u8])]| {
         let mut session = None;
         load::get(&mut client, headers, |answer| {
-            session = cookie(answer).map(|cookie| (cookie, backend(answer).to_owned()));
+            session = session_cookie(answer).map(|cookie| (cookie, backend(answer).to_owned()));
             Ending::Good
         });
         session.context("a session")
@@ -220,7 +226,7 @@ pub fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
     let (own, target) = begin(&[])?;
     let (other, _) = begin(&[("x-other", b"1")])?;
     ensure!(
-        own.starts_with(b"pm=") && other.starts_with(b"pm_other="),
+        own.starts_with("pm=") && other.starts_with("pm_other="),
         "other cookies"
     );
     let seed = fastrand::u64(..);
@@ -228,20 +234,26 @@ pub fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
     let ask = |number: usize, nth: usize, client: &mut Client| {
         // The real one is as good as before, all the time.
         if nth.is_multiple_of(8) {
-            return load::get(client, &[("cookie", &own)], |answer| match cookie(answer) {
-                None if backend(answer) == target => Ending::Good,
-                _ => Ending::Wrong("the real cookie is worth nothing".to_owned()),
-            });
+            return load::get(
+                client,
+                &[("cookie", own.as_bytes())],
+                |answer| match session_cookie(answer) {
+                    None if backend(answer) == target => Ending::Good,
+                    _ => Ending::Wrong("the real cookie is worth nothing".to_owned()),
+                },
+            );
         }
         let mut rng = Rng::with_seed(seed ^ ((number as u64) << 32) ^ nth as u64);
-        let forged = forged(&mut rng, &own, &other);
+        let forged = forged(&mut rng, own.as_bytes(), other.as_bytes());
         sent.fetch_add(1, Ordering::Relaxed);
-        load::get(client, &[("cookie", &forged)], |answer| {
-            match cookie(answer) {
+        load::get(
+            client,
+            &[("cookie", &forged)],
+            |answer| match session_cookie(answer) {
                 Some(_) => Ending::Good,
                 None => Ending::Wrong(format!("seed {seed}: pinned by {}", forged.escape_ascii())),
-            }
-        })
+            },
+        )
     };
     let plan = &Plan {
         interval: Duration::ZERO,
@@ -259,7 +271,8 @@ pub fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
     let seen = format!(
         "random bytes, real ones cut short, longer, with a bit flipped, of another pool: none pinned; seed {seed}"
     );
-    site.survived(
+    survived(
+        site,
         format!("{sent} forged session cookies"),
         log,
         "none fails, none holds to a target",

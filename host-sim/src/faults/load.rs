@@ -1,21 +1,17 @@
 //! Steady load, and what became of each request.
 
 use super::Plan;
-use crate::client::{Client, at_work};
+use crate::client::{Client, header};
+use crate::testkit::load::{Jobs, run_while};
+use crate::wait::{TIMEOUT, poll};
 use anyhow::Result;
-use http_body_util::Full;
+use hyper::Response;
 use hyper::body::Bytes;
-use hyper::{Request, Response};
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-/// How long something may take that must come at last, on whatever machine.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// How often we look.
-const GLANCE: Duration = Duration::from_millis(10);
 
 /// What a request came to for its client.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,9 +32,28 @@ pub struct Exchange {
     pub ending: Ending,
 }
 
-/// What a client does in turn: the client's number, how many it has sent before, and its
-/// connection.
+/// Sends one request of a client: the client's number, how many requests it has sent before, and the
+/// client.
 pub type Ask<'a> = dyn Fn(usize, usize, &mut Client) -> Ending + Sync + 'a;
+
+impl Ending {
+    /// The ending of a request with this answer; `judge` looks at the answer if that is a 200.
+    fn of(
+        answer: Result<Response<Bytes>>,
+        judge: impl FnOnce(&Response<Bytes>) -> Ending,
+    ) -> Ending {
+        match answer {
+            Ok(answer) if answer.status().is_server_error() => Ending::Failed(format!(
+                "{} {}",
+                answer.status(),
+                String::from_utf8_lossy(answer.body())
+            )),
+            Ok(answer) if answer.status() != 200 => Ending::Wrong(answer.status().to_string()),
+            Ok(answer) => judge(&answer),
+            Err(error) => Ending::Failed(format!("{error:#}")),
+        }
+    }
+}
 
 /// Sends a `GET` for `/` with these headers. `judge` looks at the answer if that is a 200.
 pub fn get(
@@ -46,24 +61,7 @@ pub fn get(
     headers: &[(&str, &[u8])],
     judge: impl FnOnce(&Response<Bytes>) -> Ending,
 ) -> Ending {
-    let request = headers.iter().fold(
-        Request::get("/").header("host", "a"),
-        |request, (name, value)| request.header(*name, *value),
-    );
-    let answer = match request.body(Full::default()) {
-        Ok(request) => client.send(request),
-        Err(error) => return Ending::Wrong(format!("no request: {error}")),
-    };
-    match answer {
-        Ok(answer) if answer.status().is_server_error() => Ending::Failed(format!(
-            "{} {}",
-            answer.status(),
-            String::from_utf8_lossy(answer.body())
-        )),
-        Ok(answer) if answer.status() != 200 => Ending::Wrong(answer.status().to_string()),
-        Ok(answer) => judge(&answer),
-        Err(error) => Ending::Failed(format!("{error:#}")),
-    }
+    Ending::of(client.get_with("a", "/", headers), judge)
 }
 
 /// The simplest load: every answer is as good as another.
@@ -76,15 +74,7 @@ pub fn backend(answer: &Response<Bytes>) -> &str {
     header(answer, "x-backend")
 }
 
-/// A header's value. Empty where it is missing.
-pub fn header<'a>(answer: &'a Response<Bytes>, name: &str) -> &'a str {
-    let value = answer.headers().get(name);
-    value
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-}
-
-/// What is seen of a load while it goes on.
+/// A load that goes on, for the one that acts meanwhile.
 pub struct Watch<'l> {
     start: Instant,
     good: &'l AtomicUsize,
@@ -93,7 +83,7 @@ pub struct Watch<'l> {
 }
 
 impl Watch<'_> {
-    /// Since the load began.
+    /// The time since the load began.
     pub fn now(&self) -> Duration {
         self.start.elapsed()
     }
@@ -103,21 +93,22 @@ impl Watch<'_> {
         self.broken.borrow_mut().push(what);
     }
 
-    /// Waits for what must come, and returns how long it took. That it does not come is a broken
-    /// promise.
-    pub fn until(&self, what: &str, mut look: impl FnMut() -> Result<bool>) -> Result<Duration> {
+    /// Waits until a condition holds that must hold in the end, and returns how long that took. That
+    /// it does not hold is a broken promise.
+    pub fn until(
+        &self,
+        what: &str,
+        mut condition: impl FnMut() -> Result<bool>,
+    ) -> Result<Duration> {
         let begin = Instant::now();
-        while !look()? {
-            if begin.elapsed() > PATIENCE {
-                self.broken(format!("not within {PATIENCE:?}: {what}"));
-                break;
-            }
-            sleep(GLANCE);
+        let seen = poll(|| anyhow::Ok(condition()?.then_some(())))?;
+        if seen.is_none() {
+            self.broken(format!("not within {TIMEOUT:?}: {what}"));
         }
         Ok(begin.elapsed())
     }
 
-    /// Waits for so many more good answers.
+    /// Waits for `answers` more good answers.
     pub fn more(&self, answers: usize) -> Result<Duration> {
         let before = self.good.load(Ordering::Relaxed);
         self.until("more good answers", || {
@@ -125,7 +116,7 @@ impl Watch<'_> {
         })
     }
 
-    /// Waits for so many more failures.
+    /// Waits for `failures` more failures.
     pub fn more_failures(&self, failures: usize) -> Result<Duration> {
         let before = self.failed.load(Ordering::Relaxed);
         self.until("requests fail", || {
@@ -157,7 +148,7 @@ impl Log {
         self.exchanges.iter().filter(failed)
     }
 
-    /// How many failed of those that were sent and answered in this time.
+    /// How many of the requests failed that were sent and ended in this time.
     pub fn failed_between(&self, from: Duration, until: Duration) -> usize {
         self.failures()
             .filter(|exchange| exchange.sent >= from && exchange.ended < until)
@@ -179,7 +170,7 @@ impl Log {
             .min()
     }
 
-    /// How long the slowest took.
+    /// How long the slowest request took.
     pub fn slowest(&self) -> Duration {
         let took = self
             .exchanges
@@ -188,7 +179,7 @@ impl Log {
         took.max().unwrap_or_default()
     }
 
-    /// No more than so many may have failed.
+    /// No more than `most` may have failed.
     pub fn at_most(&mut self, most: usize) {
         let failed = self.failed();
         if failed > most {
@@ -198,7 +189,7 @@ impl Log {
         }
     }
 
-    /// None may have failed that was sent and answered in this time.
+    /// No request may have failed that was sent and ended in this time.
     pub fn none_between(&mut self, from: Duration, until: Duration, when: &str) {
         let failed = self.failed_between(from, until);
         if failed > 0 {
@@ -207,7 +198,7 @@ impl Log {
         }
     }
 
-    /// How the first of them failed that was sent then or later.
+    /// How the first request failed that was sent then or later.
     fn why(&self, from: Duration) -> String {
         let first = self
             .failures()
@@ -238,8 +229,8 @@ impl Log {
     }
 }
 
-/// Sends load to `address`. As soon as it is answered well, `act` begins; when that is over and it
-/// is still answered well, it ends.
+/// Sends load to `address`. `act` begins as soon as the load is answered well; the load ends when
+/// `act` is over and the load is still answered well.
 pub fn under<T>(
     address: SocketAddr,
     plan: &Plan,
@@ -248,12 +239,13 @@ pub fn under<T>(
 ) -> Result<(Log, T)> {
     let (good, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let start = Instant::now();
-    let client = |number: usize, over: &AtomicBool| -> Result<Vec<Exchange>> {
+    let client = |jobs: Jobs<'_>| -> Result<Vec<Exchange>> {
+        let number = jobs.client();
         let mut client = Client::new(address)?;
         let mut exchanges = Vec::new();
-        while !over.load(Ordering::Relaxed) {
+        for nth in jobs {
             let sent = start.elapsed();
-            let ending = ask(number, exchanges.len(), &mut client);
+            let ending = ask(number, nth, &mut client);
             let ended = start.elapsed();
             match ending {
                 Ending::Good => good.fetch_add(1, Ordering::Relaxed),
@@ -282,7 +274,7 @@ pub fn under<T>(
         watch.more(plan.answers)?;
         Ok((begun, result))
     };
-    let (made, acted): (_, Result<_>) = at_work(plan.clients, client, |_| act());
+    let (made, acted): (_, Result<_>) = run_while(plan.clients, client, |_| act());
     let mut exchanges = Vec::new();
     for of_one in made {
         exchanges.extend(of_one?);

@@ -1,11 +1,11 @@
 //! What happens to the proxy itself: a VM that traps, configurations good and bad, another Envoy
 //! that takes over.
 
-use super::load::{self, Ending, Exchange, backend, header};
-use super::site::{Stage, WORKERS, shown};
+use super::load::{self, Ending, Exchange, backend};
+use super::stage::{Stage, WORKERS, played, shown, survived, under_load};
 use super::{Plan, Played};
 use crate::backend::Answer;
-use crate::client::Client;
+use crate::client::{Client, header, session_cookie};
 use crate::envoy::Deployment;
 use crate::exchange::Response;
 use anyhow::Result;
@@ -31,7 +31,7 @@ pub fn trapped(stage: &Stage, plan: &Plan) -> Result<Played> {
         body: Vec::new(),
     };
     site.fleet.answer(&Answer::After(SERVICE, slow));
-    let (mut log, traps) = site.under_load(plan, |site, watch| {
+    let (mut log, traps) = under_load(&mut site, plan, |site, watch| {
         let mut traps = Vec::new();
         for _ in 0..plan.rounds {
             sleep(BACK_OFF);
@@ -68,7 +68,8 @@ pub fn trapped(stage: &Stage, plan: &Plan) -> Result<Played> {
         "{under_way} were under way; the next request found a new VM; all counts right again"
     );
     let fault = format!("a request makes its VM trap, {} times", plan.rounds);
-    site.played(
+    played(
+        site,
         fault,
         log,
         "that request, and those under way in its VM",
@@ -97,7 +98,7 @@ fn is_revision(client: &mut Client, number: usize) -> Ending {
 
 pub fn reloaded(stage: &Stage, plan: &Plan) -> Result<Played> {
     let mut site = stage.site(&revision(0))?;
-    let (mut log, took) = site.under_load(plan, |site, watch| {
+    let (mut log, took) = under_load(&mut site, plan, |site, watch| {
         let start = Instant::now();
         for number in 1..=plan.reloads {
             site.update(revision(number))?;
@@ -114,11 +115,11 @@ pub fn reloaded(stage: &Stage, plan: &Plan) -> Result<Played> {
         shown(took)
     );
     let fault = format!("configuration reloaded {} times", plan.reloads);
-    site.survived(fault, log, "none fails", seen)
+    survived(site, fault, log, "none fails", seen)
 }
 
-/// What is wrong in many ways. Of bytes that it has refused before Envoy knows the verdict, so
-/// those of each number are others; and it is the number of no good one.
+/// Configurations that are wrong, each in another way. Envoy does not ask the filter again about bytes
+/// that it has refused, so each `number` makes other bytes; no good configuration has that number.
 fn bad_configurations(number: usize) -> [Value; 5] {
     let with = |path: &str, value: Value| {
         let mut configuration = revision(number);
@@ -138,7 +139,7 @@ fn bad_configurations(number: usize) -> [Value; 5] {
 
 pub fn bad_configuration(stage: &Stage, plan: &Plan) -> Result<Played> {
     let mut site = stage.site(&revision(0))?;
-    let (mut log, sent) = site.under_load(plan, |site, watch| {
+    let (mut log, sent) = under_load(&mut site, plan, |site, watch| {
         let mut sent = 0;
         for round in 0..plan.rounds {
             for bad in bad_configurations(plan.rounds + 1 + round) {
@@ -160,11 +161,11 @@ pub fn bad_configuration(stage: &Stage, plan: &Plan) -> Result<Played> {
         "all {sent} refused, the one before kept serving, the next good one was taken each time"
     );
     let fault = format!("bad configuration pushed, {sent} times");
-    site.survived(fault, log, "none fails", seen)
+    survived(site, fault, log, "none fails", seen)
 }
 
-/// A session: the cookie, and who answers it.
-type Session = (Vec<u8>, String);
+/// A session: its cookie, and the backend that answers it.
+type Session = (String, String);
 
 /// A client with a session asks its target only; every other client begins anew each time.
 fn in_session(sessions: &[Mutex<Option<Session>>], number: usize, client: &mut Client) -> Ending {
@@ -176,20 +177,22 @@ fn in_session(sessions: &[Mutex<Option<Session>>], number: usize, client: &mut C
     }
     match &*session {
         Some((cookie, target)) => {
-            load::get(client, &[("cookie", cookie)], |answer| {
-                match backend(answer) {
+            load::get(
+                client,
+                &[("cookie", cookie.as_bytes())],
+                |answer| match backend(answer) {
                     same if same == target && !answer.headers().contains_key("set-cookie") => {
                         Ending::Good
                     }
                     other => Ending::Wrong(format!(
                         "a session of {target} was answered by {other}, or is a new one"
                     )),
-                }
-            })
+                },
+            )
         }
         None => {
             let mut begun = None;
-            let ending = load::get(client, &[], |answer| match cookie(answer) {
+            let ending = load::get(client, &[], |answer| match session_cookie(answer) {
                 Some(cookie) => {
                     begun = Some((cookie, backend(answer).to_owned()));
                     Ending::Good
@@ -200,12 +203,6 @@ fn in_session(sessions: &[Mutex<Option<Session>>], number: usize, client: &mut C
             ending
         }
     }
-}
-
-/// The cookie that an answer sets, as a client sends it back.
-pub fn cookie(answer: &hyper::Response<hyper::body::Bytes>) -> Option<Vec<u8>> {
-    let set = answer.headers().get("set-cookie")?.as_bytes();
-    set.split(|byte| *byte == b';').next().map(<[u8]>::to_vec)
 }
 
 pub fn workers_doubled(stage: &Stage, plan: &Plan) -> Result<Played> {
@@ -231,5 +228,5 @@ pub fn workers_doubled(stage: &Stage, plan: &Plan) -> Result<Played> {
         plan.clients.div_ceil(2)
     );
     let fault = format!("worker count doubled, from {WORKERS} to {}", 2 * WORKERS);
-    site.survived(fault, log, "none fails, no session moves", seen)
+    survived(site, fault, log, "none fails, no session moves", seen)
 }

@@ -1,7 +1,7 @@
 //! The table of `tests/README.md`.
 
 use super::Played;
-use super::site::WORKERS;
+use super::stage::WORKERS;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;

@@ -14,7 +14,7 @@ pub const SERVED_BY: (&str, &str) = ("x-served-by", "pointsman");
 /// The order in which routes are asked for is the same in every run.
 const SHUFFLE: u64 = 4;
 
-/// A route of the site: every other one is exact, the rest are prefixes.
+/// One of the routes: every other one is exact, the rest are prefixes.
 #[derive(Clone, Copy, Debug)]
 pub struct Route(pub usize);
 
@@ -89,25 +89,25 @@ pub fn paths(routes: usize) -> Vec<String> {
     paths
 }
 
-/// How much of Pointsman is on.
+/// How many of Pointsman's features are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum FeatureSet {
     /// Routes to weighted pools, and nothing else.
     Plain,
-    /// On every route all of "Route" and "Balance" that one request can use.
+    /// On every route all features that one request can use.
     Everything,
 }
 
-/// Pointsman's configuration for the site.
-pub fn configuration(routes: usize, extent: Extent) -> Value {
+/// Pointsman's configuration with so many routes.
+pub fn configuration(routes: usize, features: FeatureSet) -> Value {
     let pools: Map<_, _> = (0..POOLS)
-        .map(|number| (pool_name(number), pool(number, extent)))
+        .map(|number| (pool_name(number), pool(number, features)))
         .collect();
     let routes: Vec<_> = (0..routes)
-        .map(|number| route(Route(number), extent))
+        .map(|number| route(Route(number), features))
         .collect();
     let mut configuration = json!({ "pools": pools, "routes": routes });
-    if extent == Extent::Everything {
+    if features == FeatureSet::Everything {
         // It never refuses, although the whole load comes from one address.
         configuration["rate_limits"] =
             json!({ "per-client": { "requests": 1_000_000, "per": "1s", "key": ["client_ip"] } });
@@ -117,15 +117,17 @@ pub fn configuration(routes: usize, extent: Extent) -> Value {
     configuration
 }
 
-fn pool(number: usize, extent: Extent) -> Value {
+fn pool(number: usize, features: FeatureSet) -> Value {
     let targets = clusters(number)
         .zip(REGIONS)
-        .map(|((cluster, weight), region)| match extent {
-            Extent::Plain => json!({ "cluster": cluster, "weight": weight }),
-            Extent::Everything => json!({ "cluster": cluster, "weight": weight, "region": region }),
+        .map(|((cluster, weight), region)| match features {
+            FeatureSet::Plain => json!({ "cluster": cluster, "weight": weight }),
+            FeatureSet::Everything => {
+                json!({ "cluster": cluster, "weight": weight, "region": region })
+            }
         });
     let mut pool = json!({ "targets": targets.collect::<Vec<_>>() });
-    if extent == Extent::Everything {
+    if features == FeatureSet::Everything {
         pool["balance"] = "least_connections".into();
         pool["sticky"] = json!({
             "cookie": { "name": cookie(number), "ttl": "1h" },
@@ -139,14 +141,14 @@ fn pool(number: usize, extent: Extent) -> Value {
     pool
 }
 
-fn route(number: Route, extent: Extent) -> Value {
+fn route(number: Route, features: FeatureSet) -> Value {
     let kind = if number.is_exact() { "exact" } else { "prefix" };
     let mut route = json!({
         "name": number.name(),
         "match": { "path": { kind: number.pattern() } },
         "pool": pool_name(number.pool()),
     });
-    if extent == Extent::Everything {
+    if features == FeatureSet::Everything {
         route["rate_limits"] = json!(["per-client"]);
         route["request_headers"] = json!({ "set": { "x-route": number.name() } });
         route["response_headers"] = json!({ "set": { SERVED_BY.0: SERVED_BY.1 } });
@@ -181,8 +183,8 @@ mod tests {
 
     #[test]
     fn the_configurations_are_good() {
-        for extent in [Extent::Plain, Extent::Everything] {
-            Config::load(configuration(10, extent).to_string().as_bytes()).unwrap();
+        for features in [FeatureSet::Plain, FeatureSet::Everything] {
+            Config::load(configuration(10, features).to_string().as_bytes()).unwrap();
         }
     }
 }

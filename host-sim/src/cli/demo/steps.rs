@@ -1,13 +1,11 @@
 //! What the demo shows, and what must be so. It knows `envoy-config/envoy.yaml`.
 
 use super::report::DemoReport;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use host_sim::backend::Backend;
-use host_sim::client::Client;
+use host_sim::client::{Client, header, session_cookie};
 use host_sim::envoy::Envoy;
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::{Request, Response};
+use host_sim::testkit::load;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::thread;
@@ -26,7 +24,7 @@ const SESSION: usize = 100;
 const BURST: usize = 3;
 const HOST: &str = "shop.example.com";
 
-/// What the acts are played on.
+/// The proxy and the backends that the steps use.
 pub struct Stage {
     pub backends: Vec<Backend>,
     pub envoy: Envoy,
@@ -38,15 +36,15 @@ impl Stage {
         Client::new(self.address)
     }
 
-    fn backend(&self, name: &str) -> Result<&Backend> {
+    fn backend_mut(&mut self, name: &str) -> Result<&mut Backend> {
         self.backends
-            .iter()
+            .iter_mut()
             .find(|backend| backend.name() == name)
             .with_context(|| format!("no backend {name}"))
     }
 }
 
-/// All acts in turn. An error: the proxy could not be talked to.
+/// All steps in turn. An error: no answer came from the proxy.
 pub fn play(stage: &mut Stage, report: &mut DemoReport) -> Result<()> {
     choose(stage, report)?;
     weigh(stage, report)?;
@@ -75,7 +73,7 @@ fn choose(stage: &Stage, report: &mut DemoReport) -> Result<()> {
         ("no other", "/new", none, "web-"),
     ];
     for (how, path, headers, expected) in rows {
-        let response = send(&mut client, path, headers)?;
+        let response = client.get_with(HOST, path, headers)?;
         let got = header(&response, "x-backend");
         let shown = shown(path, headers);
         report.check(
@@ -83,7 +81,7 @@ fn choose(stage: &Stage, report: &mut DemoReport) -> Result<()> {
             &format!("{how:<11} {shown:<40} → {}", or_nobody(got)),
         );
     }
-    let response = send(&mut client, "/old?a=1", none)?;
+    let response = client.get(HOST, "/old?a=1")?;
     let (status, location) = (response.status().as_u16(), header(&response, "location"));
     let good = status == 301 && location == format!("http://{HOST}/new?a=1");
     report.check(
@@ -93,7 +91,7 @@ fn choose(stage: &Stage, report: &mut DemoReport) -> Result<()> {
             "redirect", "/old?a=1"
         ),
     );
-    let response = send(&mut client, "/public/../internal/keys", none)?;
+    let response = client.get(HOST, "/public/../internal/keys")?;
     let status = response.status().as_u16();
     report.check(
         status == 403,
@@ -106,7 +104,7 @@ fn choose(stage: &Stage, report: &mut DemoReport) -> Result<()> {
         ("x-pointsman-cluster", "gold"),
         ("x-pointsman-endpoint", "127.0.0.1:9004"),
     ];
-    let response = send(&mut client, "/", &forged)?;
+    let response = client.get_with(HOST, "/", &forged)?;
     let (got, shown) = (header(&response, "x-backend"), shown("/", &forged[..1]));
     report.check(
         got.starts_with("web-"),
@@ -148,7 +146,7 @@ fn endpoints(stage: &mut Stage, report: &mut DemoReport) -> Result<()> {
             WORKERS,
         );
     }
-    let received = stage.backend("api-9101")?.take_received();
+    let received = stage.backend_mut("api-9101")?.take_received();
     let rewritten = received.iter().all(|request| {
         request
             .headers
@@ -160,24 +158,16 @@ fn endpoints(stage: &mut Stage, report: &mut DemoReport) -> Result<()> {
         "the backends saw /users: the prefix was rewritten",
     );
 
-    let place = stage
-        .backends
-        .iter()
-        .position(|backend| backend.name() == "api-9103")
-        .context("no api-9103")?;
-    let address = stage.backends[place].address();
-    // Stops it: its connections end, new ones are refused.
-    drop(stage.backends.remove(place));
+    // Its connections end, new ones are refused.
+    stage.backend_mut("api-9103")?.stop();
     let counts = flood(stage.address, "/api/users")?;
     let answered = count(&counts, "api-9101") + count(&counts, "api-9102");
     let what = format!(
         "api-9103 stopped: {answered} of {REQUESTS} answered, by the next endpoint of the choice"
     );
     report.check(answered == REQUESTS, &what);
-    stage.backends.insert(
-        place,
-        Backend::start_at("api-9103", address).context("starting api-9103 again")?,
-    );
+    let backend = stage.backend_mut("api-9103")?;
+    backend.start_again().context("starting api-9103 again")?;
     report.sent(2 * REQUESTS);
     Ok(())
 }
@@ -199,7 +189,7 @@ fn split(stage: &Stage, report: &mut DemoReport) -> Result<()> {
 
 fn stick(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     report.section("Sticky sessions: /account");
-    let first = send(&mut stage.client()?, "/account", &[])?;
+    let first = stage.client()?.get(HOST, "/account")?;
     let target = header(&first, "x-backend").to_owned();
     let cookie = session_cookie(&first).unwrap_or_default();
     let named = ["blue", "green", "127.0.0.1", "9001", "9002"]
@@ -214,11 +204,7 @@ fn stick(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     for i in 0..SESSION {
         // A connection each, so that both workers see the client.
         let mut client = stage.client()?;
-        let response = send(
-            &mut client,
-            &format!("/account/{i}"),
-            &[("cookie", &cookie)],
-        )?;
+        let response = client.get_with(HOST, &format!("/account/{i}"), &[("cookie", &cookie)])?;
         stayed += usize::from(
             header(&response, "x-backend") == target && session_cookie(&response).is_none(),
         );
@@ -229,7 +215,9 @@ fn stick(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     );
 
     let forged = forge(&cookie);
-    let response = send(&mut stage.client()?, "/account", &[("cookie", &forged)])?;
+    let response = stage
+        .client()?
+        .get_with(HOST, "/account", &[("cookie", &forged)])?;
     let replaced = session_cookie(&response).is_some_and(|fresh| fresh != forged);
     report.check(replaced, "a forged cookie is replaced by a fresh choice");
 
@@ -247,7 +235,7 @@ fn limit(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     let mut statuses = Vec::new();
     let mut retry_after = String::new();
     for _ in 0..BURST + 2 {
-        let response = send(&mut client, "/login", &[])?;
+        let response = client.get(HOST, "/login")?;
         statuses.push(response.status().as_u16());
         if retry_after.is_empty() {
             header(&response, "retry-after").clone_into(&mut retry_after);
@@ -265,7 +253,8 @@ fn limit(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     };
     thread::sleep(Duration::from_secs(wait));
     let statuses = [(); 2].map(|()| {
-        send(&mut client, "/login", &[])
+        client
+            .get(HOST, "/login")
             .map(|response| response.status().as_u16())
             .ok()
     });
@@ -276,63 +265,32 @@ fn limit(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     Ok(())
 }
 
-/// Sends [`REQUESTS`] requests over [`CONNECTIONS`] connections at once, and counts who answered
-/// 200.
+/// Sends [`REQUESTS`] requests over [`CONNECTIONS`] connections at once, and counts which backends
+/// answered 200.
 fn flood(address: SocketAddr, path: &str) -> Result<BTreeMap<String, usize>> {
-    let one = || -> Result<Vec<String>> {
+    let client = |_| -> Result<Vec<String>> {
         let mut client = Client::new(address)?;
         let answers = (0..REQUESTS / CONNECTIONS).map(|_| {
-            let response = send(&mut client, path, &[])?;
-            let name = if response.status().is_success() {
-                header(&response, "x-backend")
-            } else {
-                ""
+            let response = client.get(HOST, path)?;
+            let name = match response.status().is_success() {
+                true => header(&response, "x-backend"),
+                false => "",
             };
             Ok(name.to_owned())
         });
         answers.collect()
     };
     let mut counts = BTreeMap::new();
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(one)).collect();
-        for thread in threads {
-            let names = thread.join().map_err(|_| anyhow!("a client panicked"))??;
-            names
-                .into_iter()
-                .for_each(|name| *counts.entry(name).or_default() += 1);
+    for names in load::run(CONNECTIONS, client) {
+        for name in names? {
+            *counts.entry(name).or_default() += 1;
         }
-        Ok(counts)
-    })
-}
-
-fn send(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> Result<Response<Bytes>> {
-    let mut request = Request::get(path);
-    if !headers.iter().any(|(name, _)| *name == "host") {
-        request = request.header("host", HOST);
     }
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    client.send(request.body(Full::default())?)
+    Ok(counts)
 }
 
 fn count(counts: &BTreeMap<String, usize>, name: &str) -> usize {
     counts.get(name).copied().unwrap_or_default()
-}
-
-/// The value of a response header; empty where there is none.
-fn header<'a>(response: &'a Response<Bytes>, name: &str) -> &'a str {
-    response
-        .headers()
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-}
-
-/// `name=value` of the cookie that the response sets.
-fn session_cookie(response: &Response<Bytes>) -> Option<String> {
-    Some(header(response, "set-cookie").split(';').next()?.to_owned())
-        .filter(|cookie| !cookie.is_empty())
 }
 
 /// The cookie with another letter in the middle of its value.

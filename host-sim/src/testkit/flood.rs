@@ -1,15 +1,16 @@
 //! A flood of requests from addresses that are all different, as fast as two threads can send them.
 
+use super::load;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::thread;
 
-const THREADS: u32 = 2;
-/// Of each thread.
+const THREADS: usize = 2;
+/// The connections of each thread.
 const PIPELINES: usize = 32;
-/// Envoy takes more answers than that in one write for a flood, and closes the connection.
+/// How many requests are sent on a connection before their answers are read. Envoy takes more answers
+/// than that in one write for a flood, and closes the connection.
 const AHEAD: usize = 2;
 
 /// An HTTP/1.1 connection on which requests are sent before the answer to the first is read.
@@ -72,12 +73,12 @@ fn address(n: u32) -> IpAddr {
 /// Sends a `GET` for `path` from each of so many addresses, by `x-forwarded-for`, and returns how
 /// many answers had which status. None may have a body. An error is a connection that broke.
 pub fn flood(to: SocketAddr, path: &str, addresses: u32) -> Result<BTreeMap<u16, usize>> {
-    let send = |first: u32| {
+    let send = |thread: usize| -> Result<_> {
         let mut pipelines = (0..PIPELINES)
             .map(|_| Pipeline::open(to))
             .collect::<Result<Vec<_>>>()?;
         let mut statuses = BTreeMap::new();
-        let own: Vec<u32> = (first..addresses).step_by(THREADS as usize).collect();
+        let own: Vec<u32> = (0..addresses).skip(thread).step_by(THREADS).collect();
         for round in own.chunks(PIPELINES * AHEAD) {
             for (pipeline, ahead) in pipelines.iter_mut().zip(round.chunks(AHEAD)) {
                 let request = |n: &u32| {
@@ -95,20 +96,11 @@ pub fn flood(to: SocketAddr, path: &str, addresses: u32) -> Result<BTreeMap<u16,
         }
         Ok(statuses)
     };
-    thread::scope(|scope| {
-        let send = &send;
-        let threads: Vec<_> = (0..THREADS)
-            .map(|first| scope.spawn(move || send(first)))
-            .collect();
-        let mut sum = BTreeMap::<u16, usize>::new();
-        for thread in threads {
-            let statuses: Result<_> = thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            for (status, count) in statuses? {
-                *sum.entry(status).or_default() += count;
-            }
+    let mut sum = BTreeMap::<u16, usize>::new();
+    for statuses in load::run(THREADS, send) {
+        for (status, count) in statuses? {
+            *sum.entry(status).or_default() += count;
         }
-        Ok(sum)
-    })
+    }
+    Ok(sum)
 }

@@ -1,0 +1,108 @@
+//! A real Envoy and its backends.
+
+use crate::backend::Backend;
+use crate::client::Client;
+use crate::envoy::fleet::Fleet;
+use crate::envoy::{Deployment, Envoy, PluginConfiguration, Program, Wanted, install};
+use crate::module;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// A real Envoy with the filter, and the backends that it leads to.
+///
+/// When a site is dropped, the filter must not have met a state that cannot be: its counter
+/// [`Envoy::filter_bugs`] is 0. So each test that has a site asserts that too.
+pub struct Site {
+    /// The proxy.
+    pub envoy: Envoy,
+    /// Its backends.
+    pub fleet: Fleet,
+    is_checked: bool,
+}
+
+impl Site {
+    /// Pointsman with this configuration in `envoy-config/envoy.yaml` on free ports, with two
+    /// workers, and a backend for each target. It can be updated ([`Site::update`]).
+    pub fn start(configuration: &Value) -> Result<Site> {
+        Site::start_with(configuration, |_, deployment| Ok(deployment))
+    }
+
+    /// As [`Site::start`], with a deployment that is adjusted before it starts.
+    pub fn start_with(
+        configuration: &Value,
+        adjust: impl FnOnce(&Fleet, Deployment) -> Result<Deployment>,
+    ) -> Result<Site> {
+        let fleet = Fleet::start(configuration)?;
+        let deployment = Deployment::of(&fleet, &module::build()?)?.updatable();
+        let deployment = adjust(&fleet, deployment)?;
+        Site::of(&install::find(Wanted::Any)?, fleet, deployment)
+    }
+
+    /// An Envoy with this deployment, in front of these backends.
+    pub fn of(program: &Program, fleet: Fleet, deployment: Deployment) -> Result<Site> {
+        Ok(Site {
+            envoy: Envoy::start(program, deployment)?,
+            fleet,
+            is_checked: false,
+        })
+    }
+
+    /// Another configuration for the same backends, over LDS. An error is Envoy's refusal.
+    pub fn update(&mut self, configuration: Value) -> Result<()> {
+        let configuration = PluginConfiguration::Struct(configuration);
+        let deployment = self.envoy.deployment().clone();
+        self.envoy
+            .update(deployment.with_configuration(configuration))
+    }
+
+    /// A client of the Envoy's first listener, with a connection of its own.
+    pub fn client(&self) -> Result<Client> {
+        self.envoy.client()
+    }
+
+    /// The backend of this name: of the endpoint or the cluster that it stands for.
+    pub fn backend(&self, name: &str) -> Result<&Backend> {
+        let mut backends = self.fleet.members().iter().map(|member| &member.backend);
+        backends
+            .find(|backend| backend.name() == name)
+            .with_context(|| format!("no backend is called {name}"))
+    }
+
+    /// The same, to stop it and to start it again.
+    pub fn backend_mut(&mut self, name: &str) -> Result<&mut Backend> {
+        let members = self.fleet.members_mut().iter_mut();
+        members
+            .map(|member| &mut member.backend)
+            .find(|backend| backend.name() == name)
+            .with_context(|| format!("no backend is called {name}"))
+    }
+
+    /// Whether a VM has trapped since Envoy was started, by what Envoy logs of it.
+    pub fn has_trapped(&self) -> bool {
+        self.envoy.log().contains("Uncaught RuntimeError")
+    }
+
+    /// Ends the site. An error says that the filter has met a state that cannot be; without this
+    /// call the site would panic about it when it is dropped.
+    pub fn finish(mut self) -> Result<()> {
+        self.check()
+    }
+
+    fn check(&mut self) -> Result<()> {
+        self.is_checked = true;
+        let bugs = self.envoy.filter_bugs()?;
+        ensure!(bugs == 0, "the filter has met {bugs} states that cannot be");
+        Ok(())
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if self.is_checked || std::thread::panicking() {
+            return;
+        }
+        if let Err(error) = self.check() {
+            panic!("{error:#}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! `rate_limits`: what a limit admits, how much memory it takes, and what is left of it after a
+//! reload.
+
+use super::{crowd, each_in_turn, get, whole_machine};
+use host_sim::client::{Client, header};
+use host_sim::testkit::Site;
+use host_sim::testkit::flood::flood;
+use serde_json::json;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// One request and its answer. Times are in seconds since 1970, by the clock that the filter goes
+/// by.
+struct Exchange {
+    sent: f64,
+    answered: f64,
+    admitted: bool,
+}
+
+fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64()
+}
+
+/// Every request of a flood is decided somewhere between its sending and its answer, and these
+/// times are known. So both bounds are exact, however slow the machine is.
+#[test]
+fn a_limit_holds_for_all_workers_together() {
+    const RATE: u32 = 100;
+    const BURST: u32 = 50;
+    const FLOOD: Duration = Duration::from_secs(10);
+    let _machine = whole_machine();
+    let site = Site::start(&json!({
+        "pools": { "web": { "targets": [{ "cluster": "web" }] } },
+        "rate_limits": { "per-ip": { "requests": RATE, "per": "1s", "burst": BURST, "key": ["client_ip"] } },
+        "routes": [{ "name": "all", "rate_limits": ["per-ip"], "pool": "web" }],
+    }))
+    .unwrap();
+    let end = Instant::now() + FLOOD;
+    let exchanges = crowd(&site.envoy, |client| {
+        let mut exchanges = Vec::new();
+        while Instant::now() < end {
+            let sent = now();
+            let answer = get(client, "/", &[]);
+            let answered = now();
+            let admitted = match answer.status().as_u16() {
+                200 => true,
+                429 => false,
+                status => panic!("{status}: {:?}", answer.headers()),
+            };
+            if !admitted {
+                let retry_after: u32 = header(&answer, "retry-after").parse().unwrap();
+                assert!(retry_after >= 1);
+                assert_eq!(
+                    header(&answer, "ratelimit-policy"),
+                    format!("\"per-ip\";q={RATE};w=1")
+                );
+                assert_eq!(
+                    header(&answer, "ratelimit"),
+                    format!("\"per-ip\";r=0;t={retry_after}")
+                );
+            }
+            exchanges.push(Exchange {
+                sent,
+                answered,
+                admitted,
+            });
+        }
+        exchanges
+    });
+    let exchanges: Vec<_> = exchanges.into_iter().flatten().collect();
+    let admitted = exchanges
+        .iter()
+        .filter(|exchange| exchange.admitted)
+        .count();
+    assert_eq!(
+        site.fleet.members()[0].backend.count(),
+        admitted,
+        "what is refused reaches no backend"
+    );
+
+    let (rate, burst) = (f64::from(RATE), f64::from(BURST));
+    let first_sent = exchanges
+        .iter()
+        .map(|exchange| exchange.sent)
+        .fold(f64::INFINITY, f64::min);
+    let last_answered = exchanges
+        .iter()
+        .map(|exchange| exchange.answered)
+        .fold(0.0, f64::max);
+    let most = burst + rate * (last_answered - first_sent);
+
+    // A request is refused while the bucket holds less than one. So what was admitted until then is
+    // all that the bucket held and got, save what ran over because nobody asked for longer than it
+    // takes to fill.
+    let first_answered = exchanges
+        .iter()
+        .map(|exchange| exchange.answered)
+        .fold(f64::INFINITY, f64::min);
+    let mut refused: Vec<_> = exchanges
+        .iter()
+        .filter(|exchange| !exchange.admitted)
+        .collect();
+    refused.sort_by(|a, b| a.sent.total_cmp(&b.sent));
+    let pauses = refused
+        .windows(2)
+        .map(|pair| pair[1].answered - pair[0].sent);
+    let ran_over: f64 = pauses
+        .map(|pause| (pause - (burst - 1.0) / rate).max(0.0))
+        .sum();
+    let last_refused = refused.last().unwrap().sent;
+    let least = 0.99 * (burst + rate * (last_refused - first_answered - ran_over));
+
+    println!(
+        "{admitted} of {} admitted; at least {least:.1}, at most {most:.1}; ran over for {ran_over:.3} s",
+        exchanges.len()
+    );
+    assert!(admitted as f64 <= most);
+    assert!(admitted as f64 >= least);
+}
+
+/// The limit keeps each slot of the table in use for longer than it takes to fill it, so that
+/// clients without a slot come too.
+#[test]
+fn a_million_client_addresses_leave_memory_where_it_was() {
+    const ADDRESSES: u32 = 1_000_000;
+    const MEBIBYTE: f64 = 1024.0 * 1024.0;
+    const MOST: f64 = 16.0 * MEBIBYTE;
+    let _machine = whole_machine();
+    let site = Site::start(&json!({
+        // What the proxy appends is the last one.
+        "client_ip": { "header": "x-forwarded-for", "trusted_hops": 2 },
+        "rate_limits": { "per-ip": { "requests": 1, "per": "1h", "key": ["client_ip"] } },
+        "routes": [{ "name": "all", "rate_limits": ["per-ip"], "respond": { "status": 204 } }],
+    }))
+    .unwrap();
+    let memory = || {
+        [
+            site.envoy.resident_memory().unwrap() as f64,
+            site.envoy.allocated_memory().unwrap() as f64,
+        ]
+    };
+    let before = memory();
+    let start = Instant::now();
+    let statuses = flood(site.envoy.address().unwrap(), "/", ADDRESSES).unwrap();
+    let after = memory();
+    println!("{statuses:?} in {:.1} s", start.elapsed().as_secs_f64());
+    for (what, (before, after)) in ["resident", "allocated"]
+        .iter()
+        .zip(before.iter().zip(after))
+    {
+        println!(
+            "{what}: {:.1} MiB, then {:.1} MiB",
+            before / MEBIBYTE,
+            after / MEBIBYTE
+        );
+    }
+    assert_eq!(statuses.values().sum::<usize>(), ADDRESSES as usize);
+    assert_eq!(statuses.keys().copied().collect::<Vec<_>>(), [204, 429]);
+    let slots = 65_536;
+    assert!(
+        (slots * 9 / 10..=slots + 1).contains(&statuses[&204]),
+        "a full table, and the overflow bucket's one"
+    );
+    for (before, after) in before.iter().zip(after) {
+        assert!(after - before <= MOST);
+    }
+}
+
+#[test]
+fn reload_keeps_limits() {
+    let configuration = |answer: u16| {
+        json!({
+            "rate_limits": { "per-client": { "requests": 3, "per": "1h", "key": [{ "header": "x-client" }] } },
+            "routes": [{ "name": "all", "rate_limits": ["per-client"], "respond": { "status": answer } }],
+        })
+    };
+    let mut site = Site::start(&configuration(200)).unwrap();
+    let status =
+        |client: &mut Client, name| get(client, "/", &[("x-client", name)]).status().as_u16();
+    let mut client = site.envoy.client().unwrap();
+    let statuses: Vec<_> = (0..4).map(|_| status(&mut client, "ann")).collect();
+    assert_eq!(statuses, [200, 200, 200, 429]);
+    assert_eq!(status(&mut client, "bob"), 200);
+
+    site.update(configuration(201)).unwrap();
+    each_in_turn(&site.envoy, |client| assert_eq!(status(client, "ann"), 429));
+    let mut bob = Vec::new();
+    each_in_turn(&site.envoy, |client| bob.push(status(client, "bob")));
+    assert_eq!(bob[..2], [201, 201]);
+    assert!(bob[2..].iter().all(|status| *status == 429), "{bob:?}");
+}
