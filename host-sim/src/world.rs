@@ -87,11 +87,24 @@ pub struct World {
 }
 
 impl Drop for World {
+    /// # Panics
+    /// Where the filter has met a state that cannot be: [`Proxy::filter_bugs`].
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.vms().for_each(|vm| vm.kill());
+            assert_no_bugs(&self.proxy);
         }
     }
+}
+
+/// A test of anything is a test of this too.
+fn assert_no_bugs(proxy: &Proxy) {
+    assert_eq!(
+        proxy.filter_bugs(),
+        0,
+        "the filter has met a state that cannot be: {:?}",
+        proxy.take_log()
+    );
 }
 
 /// What a world is made of.
@@ -358,6 +371,9 @@ impl Builder {
     /// Runs `job` on real threads, one for each worker, each with a VM of its own. With a seed for
     /// the baton, one thread runs at a time and the seed chooses which at each host call; without,
     /// they run as the machine lets them. No time passes by itself.
+    ///
+    /// # Panics
+    /// Where a job does, or where the filter has met a state that cannot be.
     pub fn race<T: Send>(
         self,
         baton: Option<u64>,
@@ -384,10 +400,9 @@ impl Builder {
                 .map(join)
                 .collect::<Result<Vec<T>, ConfigureFailed>>()
         });
-        Ok(Race {
-            results: results?,
-            proxy,
-        })
+        let results = results?;
+        assert_no_bugs(&proxy);
+        Ok(Race { results, proxy })
     }
 
     fn proxy(&self, baton: Option<Baton>) -> Arc<Proxy> {

@@ -117,6 +117,12 @@ impl Proxy {
         }
     }
 
+    /// How often the filter has met a state that cannot be (`pointsman.bug`). 0 for a guest that has
+    /// no such counter.
+    pub fn filter_bugs(&self) -> u64 {
+        self.counter("pointsman.bug").unwrap_or(0)
+    }
+
     pub(super) fn set_clusters(&self, clusters: Clusters) {
         *self.clusters.lock().unwrap() = clusters;
     }
