@@ -21,16 +21,17 @@
 //!    client to its target, whatever the weights, as long as that is healthy.
 //! 6. **Balance** ([`pool::balance`]): otherwise the roll picks a part of the `split`, and the
 //!    pool's rule picks one of its healthy targets ([`pool::health`]), those of the preferred
-//!    region ([`pool::region`]) first: in turn, at random, by the hash of a key, or by what each
-//!    has to do. If there is none, the pools of `failover` in order, and if they have none,
-//!    `when_all_unhealthy`.
+//!    region ([`pool::prefer_region`]) first: in turn, at random, by the hash of a key, or by what
+//!    each has to do. New and recovered targets get less for a while ([`pool::slow_start`]). If
+//!    there is no healthy target, the pools of `failover` in order, and if they have none,
+//!    `when_all_unhealthy` ([`pool::failover`]).
 //! 7. The choice is a [`decision::Decision`]. It goes to the proxy as a request header: the
 //!    cluster's name, or the endpoint's address followed by the next best for retries. The request
 //!    counts as in flight ([`pool::in_flight`]) from here to the end of its stream, whatever end
 //!    that is.
 //! 8. On the way back the response headers are edited and a new session's cookie is set.
-//! 9. When the stream is over, what became of it ([`pool::outcome`]) is told to health, and how
-//!    long it took to `least_response_time` ([`pool::response_time`]).
+//! 9. When the stream is over, its outcome ([`pool::outcome`]) is told to health, and how long it
+//!    took to `least_response_time` ([`pool::least_response_time`]).
 //!
 //! # Map of the code
 //!
@@ -44,7 +45,7 @@
 //!  config            bytes → types
 //!  explain           decision
 //!  route             match, index, rewrite, redirect
-//!  pool              target · balance · health · in_flight · sticky · region  │ rate_limit
+//!  pool              target · one file for each key · in_flight · outcome     │ rate_limit
 //!  http              request, client_ip, regex, edit, respond, key            │ shared
 //!  port · time · siphash · entropy
 //! ```
