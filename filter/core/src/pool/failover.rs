@@ -1,9 +1,9 @@
 //! `failover` and `when_all_unhealthy` of a pool: where a request goes when no healthy target of
 //! its pool takes it.
 //!
-//! 1. To the first pool of [`Pool::failover`] that has a healthy target for it. That pool chooses by
-//!    its own sessions, regions and balance. Its own `failover` is not followed, so that no circle
-//!    can come of it.
+//! 1. To the first pool of [`Pool::failover`] that has a healthy target for it. That pool chooses
+//!    by its own sessions, regions and balance. Its own `failover` is not followed, so that no
+//!    circle can come of it.
 //! 2. Where none of them has one either, `health.when_all_unhealthy` of the first pool decides
 //!    ([`WhenAllUnhealthy`]).
 //!

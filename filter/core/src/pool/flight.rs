@@ -8,17 +8,17 @@ use crate::time::Nanos;
 #[derive(Debug)]
 #[must_use = "what is never landed stays counted as in flight"]
 pub struct Flight {
-    /// Where it goes.
+    /// The target that was chosen.
     pub target: TargetRef,
-    /// The targets of the same pool that the proxy may try after it, in order; only in a pool of
-    /// endpoints.
+    /// The targets of the same pool that the proxy may try after it, in order. Only endpoints can
+    /// be told to the proxy; in other pools there are none.
     pub retries: Vec<TargetIndex>,
-    /// Whether its failure is told by a gRPC status.
+    /// Whether its outcome is told by a gRPC status.
     pub grpc: bool,
-    /// When it was decided.
+    /// When the target was chosen.
     pub started: Nanos,
-    /// Whether anybody wants to know when the response's headers came.
+    /// Whether the pool's balance goes by response times.
     pub timed: bool,
-    /// When they came. None: they have not, or nobody wants to know.
+    /// When the response's headers came. None: they have not, or it is not `timed`.
     pub answered: Option<Nanos>,
 }

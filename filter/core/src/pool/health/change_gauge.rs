@@ -1,6 +1,6 @@
-//! The gauge `health_version` of a pool, which rises with each change of the pool's record: it tells
-//! the workers when to read the record again. To read a gauge costs a tenth of a read of shared
-//! data.
+//! The gauge `health_version` of a pool, which rises with each change of the pool's record: it
+//! tells the workers when to read the record again. To read a gauge costs a tenth of a read of
+//! shared data.
 
 use crate::pool::Pool;
 use crate::port::{Gauge, Port};

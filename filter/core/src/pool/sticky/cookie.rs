@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 1 | 1 with a MAC, 0 without |
 //! | 5 | when it expires, in seconds since 1970 (until the year 36812), big-endian; 0: never |
-//! | 8 | the id of its target: a hash of the pool's and the target's names, keyed where there are `keys` |
+//! | 8 | the id of its target: a hash of the pool's and the target's names, with `keys` keyed |
 //! | 16 | with `keys`: the HMAC-SHA-256 of all bytes before, cut |
 //!
 //! Cookies outlive releases, so all of this stays as it is.
@@ -144,8 +144,8 @@ fn cut(digest: &[u8]) -> TargetId {
     digest.first_chunk().copied().unwrap_or_default()
 }
 
-/// A target in a token. 64 bits: of a thousand targets in a pool, two share an id with a chance of 1
-/// in 10^13.
+/// A target in a token. 64 bits: of a thousand targets in a pool, two share an id with a chance of
+/// 1 in 10^13.
 type TargetId = [u8; 8];
 
 /// The first byte of a token with a MAC, and of one without.
