@@ -24,8 +24,9 @@ use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::pool::balance::Balance;
 use crate::port::Store;
+use crate::shared::keys::{self, ResponseTimesKey};
 use crate::shared::record::{self, Entry, FieldReader, FieldWriter};
-use crate::shared::{RecordCache, Update, keys};
+use crate::shared::{RecordCache, Update};
 use crate::siphash::SipWriter;
 use crate::time::Nanos;
 use std::rc::Rc;
@@ -138,7 +139,7 @@ impl ResponseTimes {
 #[derive(Debug)]
 struct PoolTimes {
     /// Of the pool's record.
-    key: [u8; 11],
+    key: ResponseTimesKey,
     targets: Vec<TargetTimes>,
     /// The median of all averages. None: there are none.
     median: Option<Nanos>,

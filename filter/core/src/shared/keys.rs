@@ -64,13 +64,19 @@ pub fn reclaimed_counts(slot: u16) -> SlotKey {
     slot_key(b"pm1/took", slot, 0)
 }
 
+/// The key of a record of health.
+pub type HealthKey = [u8; 13];
+
 /// The health of the targets of a pool whose name has this hash.
-pub fn pool_health(pool: u64) -> [u8; 13] {
+pub fn pool_health(pool: u64) -> HealthKey {
     key(b"pm1/health/", &pool_record(pool))
 }
 
+/// The key of a record of response times.
+pub type ResponseTimesKey = [u8; 11];
+
 /// The response times of the targets of a pool whose name has this hash.
-pub fn response_times(pool: u64) -> [u8; 11] {
+pub fn response_times(pool: u64) -> ResponseTimesKey {
     key(b"pm1/time/", &pool_record(pool))
 }
 

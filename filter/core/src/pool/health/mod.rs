@@ -33,6 +33,7 @@ use crate::pool::Pool;
 use crate::pool::failover::WhenAllUnhealthy;
 use crate::pool::slow_start::slow_start_factor;
 use crate::port::Port;
+use crate::shared::keys::HealthKey;
 use crate::shared::{RecordCache, Update};
 use crate::time::Nanos;
 use active::prober::Prober;
@@ -211,7 +212,7 @@ impl Health {
 #[derive(Debug)]
 struct PoolHealth {
     /// Of the pool's record.
-    key: [u8; 13],
+    key: HealthKey,
     /// Of the lease in the record.
     lease_id: u64,
     ids: TargetIds,

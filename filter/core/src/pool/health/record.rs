@@ -23,7 +23,7 @@ use super::state::TargetHealth;
 use crate::entropy::WorkerId;
 use crate::index::TargetIndex;
 use crate::pool::Pool;
-use crate::shared::keys;
+use crate::shared::keys::{self, HealthKey};
 use crate::shared::record::{self, Entry, FieldReader, FieldWriter};
 use crate::siphash::SipWriter;
 use crate::time::Nanos;
@@ -109,7 +109,7 @@ impl Entry for HealthEntry {
 }
 
 /// The key of a pool's record.
-pub(super) fn key(pool: &Pool) -> [u8; 13] {
+pub(super) fn key(pool: &Pool) -> HealthKey {
     keys::pool_health(hash(b"pool", pool, ""))
 }
 
