@@ -1,11 +1,11 @@
-//! A native host for the unmodified filter: a proxy with virtual workers on one thread
-//! ([`Builder::start`]), or with a real thread for each worker ([`Builder::race`]). It has its own
-//! clock and its own randomness, and what happens is a function of the seed; in a race with a
-//! baton, of the baton's too.
+//! The simulator: a native host for the unmodified filter. It is a proxy with virtual workers on one
+//! thread ([`Builder::start`]), or with a real thread for each worker ([`Builder::race`]). It has a
+//! clock and a random number generator of its own, and everything that happens is a function of the
+//! seed; in a race with a baton, of the baton's seed too.
 //!
-//! It copies these behaviours of Envoy 1.40. A *law* is a test of `tests/host_laws`: it asks a
-//! probe in this host and in a real Envoy the same, and must hear the same. What is not in the
-//! table is not copied.
+//! It copies these behaviours of Envoy 1.40. A *law* is a test of `tests/host_laws`: it asks a probe
+//! module the same questions in this host and in a real Envoy, and compares the answers. What is not
+//! in the table is not copied.
 //!
 //! | behaviour | law |
 //! |---|---|
@@ -39,17 +39,26 @@
 //! | HTTP calls: they bring the headers along that choose an endpoint | `an_http_call_reaches_the_endpoint_that_its_header_names` |
 //! | HTTP calls: to no cluster, a bad argument; no answer in time, 504; nobody there, 503; broken off, a callback without headers | `an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers` |
 //!
-//! One thing it cannot play is a panic of the filter's own: natively that ends the process.
-//! [`World::kill`] is the trap.
+//! It cannot simulate a panic of the filter itself, which natively ends the process:
+//! [`World::kill`] takes the place of a trap.
+//!
+//! The host calls stand in `abi`, the filter's callbacks in `guest`; `vm` keeps the state of a
+//! worker, [`proxy`] what the workers share.
 
 mod abi;
 mod baton;
 mod exchange;
+mod guest;
 pub mod header_map;
+pub mod host_calls;
+pub mod http_call;
+mod local_reply;
 pub mod metrics;
 pub mod proxy;
 pub mod shared_data;
+mod status;
 pub mod stream;
+mod stream_info;
 mod vm;
 
 use crate::exchange::Pairs;
@@ -65,23 +74,25 @@ use std::sync::Arc;
 use std::time::Duration;
 use stream::Stream;
 use vm::Vm;
-pub use vm::{Callback, HostCalls, HttpCall, HttpCallOutcome};
 
-/// When a world begins unless it is told: 2026-01-01, in seconds since 1970.
+pub use host_calls::{Callback, HostCalls};
+pub use http_call::{HttpCall, HttpCallOutcome};
+
+/// The default start time of a world: 2026-01-01, in seconds since 1970.
 const START: Duration = Duration::from_secs(1_767_225_600);
-/// Where connections come from unless they are told.
+/// The default address that connections come from.
 const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
-/// The main thread's VM and the canary are no workers.
+/// The number of the main thread's VM and of the canary's, which are no workers.
 const MAIN: usize = usize::MAX;
 
 /// A proxy with virtual workers.
 pub struct World {
     proxy: Arc<Proxy>,
     guest: fn(),
-    /// The main thread's VM. It serves no streams.
+    /// The main thread's VM, which has no streams.
     main: Rc<Vm>,
     workers: Vec<Worker>,
-    /// Those that it was told to have, whatever the configuration names.
+    /// The clusters that the builder was given. None: the configuration names them.
     clusters: Option<Clusters>,
     exchanges: Option<Exchanges>,
 }
@@ -97,7 +108,7 @@ impl Drop for World {
     }
 }
 
-/// A test of anything is a test of this too.
+/// Asserts that the filter met no bug of its own, so that every test of anything tests this too.
 fn assert_no_bugs(proxy: &Proxy) {
     assert_eq!(
         proxy.filter_bugs(),
@@ -107,7 +118,7 @@ fn assert_no_bugs(proxy: &Proxy) {
     );
 }
 
-/// What a world is made of.
+/// Builds a world.
 #[derive(Clone)]
 pub struct Builder {
     workers: usize,
@@ -123,12 +134,12 @@ pub struct Builder {
 /// The filter refused its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigureFailed {
-    /// What it logged about it.
+    /// What the filter logged.
     pub log: Vec<LogLine>,
 }
 
 impl fmt::Display for ConfigureFailed {
-    /// A line for each of the log's.
+    /// Writes a heading, and a line for each line of the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the filter refuses its configuration")?;
         self.log
@@ -148,11 +159,11 @@ impl From<ConfigureFailed> for String {
 /// One worker of a proxy.
 pub struct Worker(Rc<Vm>);
 
-/// What came of a race.
+/// The result of a race.
 pub struct Race<T> {
-    /// What each worker's job returned.
+    /// What the job of each worker returned.
     pub results: Vec<T>,
-    /// What the workers shared.
+    /// What the workers share: shared data, metrics, log, clock.
     pub proxy: Arc<Proxy>,
 }
 
@@ -171,7 +182,7 @@ impl World {
         }
     }
 
-    /// A world for exchanges with this configuration.
+    /// A started world for exchanges with this configuration.
     pub fn of(configuration: &Value, workers: usize) -> Result<World, ConfigureFailed> {
         World::builder()
             .workers(workers)
@@ -189,7 +200,7 @@ impl World {
         &self.workers
     }
 
-    /// A new stream on a worker.
+    /// Begins a stream on a worker.
     pub fn open(&self, worker: usize, headers: &Pairs) -> Stream {
         self.workers[worker].open(headers)
     }
@@ -199,13 +210,12 @@ impl World {
         self.workers[worker].0.kill();
     }
 
-    /// When something falls due next (a tick, the time-out of a call), in nanoseconds since the
-    /// world began.
+    /// When the next tick or time-out of an HTTP call is due, in nanoseconds since the world began.
     pub fn next_due(&self) -> Option<u64> {
         self.vms().filter_map(|vm| vm.next_due()).min()
     }
 
-    /// Lets time pass. What falls due in it (ticks, time-outs of calls) happens at its own time, in
+    /// Lets time pass. Ticks and time-outs of HTTP calls that are due happen at their own times, in
     /// order.
     pub fn advance(&self, by: Duration) {
         let end = self.proxy.monotonic() + by.as_nanos() as u64;
@@ -218,9 +228,8 @@ impl World {
         self.proxy.pass_until(end);
     }
 
-    /// Loads another configuration, as an LDS update does: first on the main thread, and only if it
-    /// is accepted there on the workers. Streams under way end with the configuration that they
-    /// began with.
+    /// Loads another configuration, as an LDS update does: first on the main thread, and if it is
+    /// accepted there, on the workers. Open streams keep the configuration that they began with.
     pub fn reload(&self, configuration: &[u8]) -> Result<(), ConfigureFailed> {
         let configuration: Arc<[u8]> = configuration.into();
         try_out(&self.proxy, self.guest, &configuration)?;
@@ -238,13 +247,13 @@ impl World {
         Ok(())
     }
 
-    /// The HTTP calls of the filter's own that wait for an answer: of the workers, and of the main
-    /// thread's VM.
+    /// The filter's own HTTP calls that have no answer yet: of the workers and of the main thread's
+    /// VM.
     pub fn http_calls(&self) -> Vec<HttpCall> {
         self.vms().flat_map(|vm| vm.http_calls()).collect()
     }
 
-    /// Ends an HTTP call. False: no such call waits.
+    /// Ends an HTTP call. False: there is no such call, or it has ended before.
     pub fn end_http_call(&self, token: u32, outcome: &HttpCallOutcome) -> bool {
         self.vms().any(|vm| vm.end_http_call(token, outcome))
     }
@@ -253,16 +262,12 @@ impl World {
         std::iter::once(&self.main).chain(self.workers.iter().map(|worker| &worker.0))
     }
 
-    /// The host calls since this was last asked, of all workers.
+    /// The host calls of all workers since this was called last.
     pub fn take_calls(&self) -> BTreeMap<Callback, HostCalls> {
         let mut sum: BTreeMap<Callback, HostCalls> = BTreeMap::new();
         for worker in &self.workers {
             for (callback, calls) in worker.0.take_calls() {
-                let entry = sum.entry(callback).or_default();
-                entry.returned_bytes += calls.returned_bytes;
-                for (kind, count) in calls.of {
-                    *entry.of.entry(kind).or_default() += count;
-                }
+                sum.entry(callback).or_default().add(calls);
             }
         }
         sum
@@ -270,17 +275,17 @@ impl World {
 }
 
 impl Worker {
-    /// What it shares with the other workers.
+    /// What the worker shares with the others.
     pub fn proxy(&self) -> &Proxy {
         self.0.proxy()
     }
 
-    /// A new stream, from 127.0.0.1.
+    /// Begins a stream from 127.0.0.1.
     pub fn open(&self, headers: &Pairs) -> Stream {
         self.open_from(headers, CLIENT)
     }
 
-    /// A new stream, from this address.
+    /// Begins a stream from this address.
     pub fn open_from(&self, headers: &Pairs, source: SocketAddr) -> Stream {
         Stream::open(&self.0, headers, source)
     }
@@ -292,29 +297,29 @@ impl Worker {
 }
 
 impl Builder {
-    /// How many workers. Default 1.
+    /// Sets how many workers there are. Default 1.
     pub fn workers(mut self, workers: usize) -> Builder {
         self.workers = workers;
         self
     }
 
-    /// The plugin's configuration as its bytes. If they are JSON, the proxy has the clusters and
-    /// endpoints that they name; otherwise none.
+    /// Sets the bytes of the plugin's configuration. If they are JSON, the proxy has the clusters
+    /// and endpoints that they name; otherwise none. Default: empty.
     pub fn config(mut self, configuration: &[u8]) -> Builder {
         self.configuration = configuration.into();
         self
     }
 
-    /// A configuration for whole exchanges, through [`crate::exchange::Host`]: the same, with
-    /// `explain` switched on where it is off, because the hosts are told by it what was decided.
+    /// Sets the configuration for exchanges through [`crate::exchange::Host`]. `explain` is switched
+    /// on in it where it is off, because the filter reports its decisions by it.
     pub fn exchanges(mut self, configuration: &Value) -> Builder {
         let mut configuration = configuration.clone();
         self.exchanges = Some(Exchanges::of(&mut configuration));
         self.config(configuration.to_string().as_bytes())
     }
 
-    /// In exchanges there is no route for requests without the header that names the cluster. By
-    /// default there is one of the proxy's own, to a backend that no pool names.
+    /// The proxy of exchanges has no route for requests without the header that names the cluster.
+    /// By default it has one, to a backend that no pool names.
     pub fn without_own_route(mut self) -> Builder {
         if let Some(exchanges) = &mut self.exchanges {
             exchanges.own_route = false;
@@ -322,31 +327,31 @@ impl Builder {
         self
     }
 
-    /// The proxy's clusters, in place of those that the configuration names.
+    /// Sets the proxy's clusters. Default: those that the configuration names.
     pub fn clusters(mut self, clusters: Clusters) -> Builder {
         self.clusters = Some(clusters);
         self
     }
 
-    /// Where randomness comes from. Default 0.
+    /// Sets the seed of the random number generator. Default 0.
     pub fn seed(mut self, seed: u64) -> Builder {
         self.seed = seed;
         self
     }
 
-    /// What the clock shows first, since 1970. Default: 2026-01-01.
+    /// Sets the wall clock's first time, since 1970. Default: 2026-01-01.
     pub fn start_time(mut self, start: Duration) -> Builder {
         self.start = start;
         self
     }
 
-    /// What becomes of requests while a VM is dead. Default: a fresh VM.
+    /// Sets what happens to requests while their worker's VM is dead. Default: reload.
     pub fn failure_policy(mut self, policy: FailurePolicy) -> Builder {
         self.failure_policy = policy;
         self
     }
 
-    /// Another filter than Pointsman: its start function, run for each VM.
+    /// Sets the filter's start function, which runs for each VM. Default: Pointsman's.
     pub fn guest(mut self, guest: fn()) -> Builder {
         self.guest = guest;
         self
@@ -369,11 +374,11 @@ impl Builder {
     }
 
     /// Runs `job` on real threads, one for each worker, each with a VM of its own. With a seed for
-    /// the baton, one thread runs at a time and the seed chooses which at each host call; without,
-    /// they run as the machine lets them. No time passes by itself.
+    /// the baton, one thread runs at a time, and the seed chooses which at each host call; without
+    /// it, the operating system schedules the threads. No time passes by itself.
     ///
     /// # Panics
-    /// Where a job does, or where the filter has met a state that cannot be.
+    /// If a job panics, or if the filter has met a state that cannot be.
     pub fn race<T: Send>(
         self,
         baton: Option<u64>,
@@ -424,8 +429,8 @@ impl Builder {
     }
 }
 
-/// What the main thread does with a configuration before any other VM sees it: it loads it in a
-/// canary, which is thrown away.
+/// Loads a configuration in a canary VM and drops that, as Envoy's main thread does before any other
+/// VM gets the configuration.
 fn try_out(
     proxy: &Arc<Proxy>,
     guest: fn(),
@@ -446,7 +451,7 @@ fn refused(proxy: &Proxy) -> ConfigureFailed {
     }
 }
 
-/// The clusters and endpoints that a configuration names, if it is JSON.
+/// The clusters and endpoints that a configuration names, if it is JSON; else none.
 fn clusters_of(configuration: &[u8]) -> Clusters {
     let mut clusters = Clusters::new();
     let configuration: Value = serde_json::from_slice(configuration).unwrap_or_default();

@@ -1,93 +1,31 @@
-//! The ABI between the filter and its host: the functions that the filter imports are defined here,
-//! those that it exports are declared here.
+//! The host calls: the functions that the filter imports.
 //!
-//! Native pointers stand for the addresses of a VM's memory. What is returned is allocated by the
-//! filter's own `proxy_on_memory_allocate`, as in a proxy, and an empty value is null.
+//! Native pointers take the place of addresses in a VM's memory. Memory for what is returned is
+//! allocated by the filter's own `proxy_on_memory_allocate`, as in a proxy, and an empty value is
+//! null.
 
 #![allow(
     unsafe_code,
     reason = "the guest hands over pointers, and finds the functions by name"
 )]
 
+use super::guest;
 use super::header_map::HeaderMap;
-use super::metrics::{MetricError, MetricKind};
+use super::metrics::MetricKind;
+use super::status::Status;
 use super::vm::{self, Vm};
 use pointsman_core::http::request::Headers;
 use std::ptr::null_mut;
 
-/// What the filter exports (`proxy-wasm`'s dispatcher).
-pub mod export {
-    unsafe extern "C" {
-        pub safe fn proxy_on_context_create(context: u32, root: u32);
-        pub safe fn proxy_on_vm_start(root: u32, size: usize) -> bool;
-        pub safe fn proxy_on_configure(root: u32, size: usize) -> bool;
-        pub safe fn proxy_on_tick(root: u32);
-        pub safe fn proxy_on_request_headers(
-            context: u32,
-            count: usize,
-            end_of_stream: bool,
-        ) -> u32;
-        pub safe fn proxy_on_response_headers(
-            context: u32,
-            count: usize,
-            end_of_stream: bool,
-        ) -> u32;
-        pub safe fn proxy_on_response_body(context: u32, size: usize, end_of_stream: bool) -> u32;
-        pub safe fn proxy_on_response_trailers(context: u32, count: usize) -> u32;
-        pub safe fn proxy_on_http_call_response(
-            context: u32,
-            token: u32,
-            headers: usize,
-            body_size: usize,
-            trailers: usize,
-        );
-        pub safe fn proxy_on_done(context: u32) -> bool;
-        pub safe fn proxy_on_log(context: u32);
-        pub safe fn proxy_on_delete(context: u32);
-        pub(super) safe fn proxy_on_memory_allocate(size: usize) -> *mut u8;
-    }
-}
-
-/// A status of the ABI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Status {
-    /// Done.
-    Ok = 0,
-    /// There is no such thing.
-    NotFound = 1,
-    /// An argument, or a call at this time, makes no sense.
-    BadArgument = 2,
-    /// Somebody else wrote first.
-    CasMismatch = 8,
-    /// The host does not have this call.
-    Unimplemented = 12,
-}
-
-impl From<MetricError> for Status {
-    fn from(refused: MetricError) -> Status {
-        match refused {
-            MetricError::NotFound => Status::NotFound,
-            MetricError::BadArgument => Status::BadArgument,
-        }
-    }
-}
-
-impl From<super::shared_data::CasMismatch> for Status {
-    fn from(_: super::shared_data::CasMismatch) -> Status {
-        Status::CasMismatch
-    }
-}
-
 /// The most that `random_get` gives at once (`PROXY_WASM_HOST_WASI_RANDOM_GET_MAX_SIZE_BYTES`).
 const RANDOM_GET_MAX: usize = 64 * 1024;
-/// The status of a call that a test has refused: one that no version of the ABI has, as a newer
-/// host's may be to us.
+/// The status of a call that a test has refused. No version of the ABI has it; neither would the
+/// filter know a status of a newer host.
 const REFUSED: u32 = 4711;
 /// WASI's `EINVAL`.
 const WASI_EINVAL: u16 = 28;
 
-/// Runs one host call: hands the baton on, counts it, and makes the result a status.
+/// Runs one host call: passes the baton, counts the call, and turns its result into a status.
 fn call(kind: &'static str, body: impl FnOnce(&Vm) -> Result<(), Status>) -> u32 {
     vm::current(|vm| {
         if !vm.begin_call(kind) {
@@ -100,7 +38,7 @@ fn call(kind: &'static str, body: impl FnOnce(&Vm) -> Result<(), Status>) -> u32
     })
 }
 
-/// What the filter passed as pointer and size.
+/// The bytes that the filter passed as pointer and size.
 ///
 /// # Safety
 /// The filter keeps `size` bytes alive at `data` during the call; with a size of 0 the pointer may
@@ -113,7 +51,7 @@ unsafe fn passed<'a>(data: *const u8, size: usize) -> &'a [u8] {
     }
 }
 
-/// Returns bytes into memory that the filter allocates and then owns.
+/// Returns bytes in memory that the filter allocates and then owns.
 ///
 /// # Safety
 /// Both pointers are the filter's, for one value each.
@@ -122,7 +60,7 @@ unsafe fn give(vm: &Vm, bytes: &[u8], data: *mut *mut u8, size: *mut usize) {
         [] => null_mut(),
         _ => {
             vm.count_returned_bytes();
-            let memory = export::proxy_on_memory_allocate(bytes.len());
+            let memory = guest::proxy_on_memory_allocate(bytes.len());
             // SAFETY: the filter just allocated so many bytes.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory, bytes.len()) };
             memory
@@ -135,7 +73,7 @@ unsafe fn give(vm: &Vm, bytes: &[u8], data: *mut *mut u8, size: *mut usize) {
     }
 }
 
-/// Reads a serialised map; one that is not is empty, as in `PairsUtil::toPairs`.
+/// Reads a serialised map. Bytes that are none read as an empty map, as in `PairsUtil::toPairs`.
 fn pairs(wire: &[u8]) -> crate::exchange::Pairs {
     let headers = Headers::from_wire(wire.to_vec()).unwrap_or_default();
     headers
@@ -462,9 +400,9 @@ extern "C" fn random_get(data: *mut u8, size: usize) -> u16 {
     })
 }
 
-/// What the SDK can import and this host does not have. (Envoy has some of it; the filter uses none
-/// of it.)
-macro_rules! not_here {
+/// Defines host calls that the SDK can import and this host does not implement. (Envoy implements
+/// some of them; the filter uses none.)
+macro_rules! unimplemented_calls {
     ($($name:ident($($type:ty),*);)*) => {
         $(
             #[unsafe(no_mangle)]
@@ -479,7 +417,7 @@ type In = *const u8;
 type Out = *mut *mut u8;
 type OutSize = *mut usize;
 
-not_here! {
+unimplemented_calls! {
     proxy_get_log_level(*mut u32);
     proxy_set_buffer_bytes(u32, usize, usize, In, usize);
     proxy_register_shared_queue(In, usize, *mut u32);

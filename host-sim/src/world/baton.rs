@@ -1,9 +1,10 @@
-//! A baton between real threads: one runs at a time, and each host call hands the baton to a worker
-//! that a seed chooses. The interleaving is a function of the seed, however the machine schedules.
+//! A deterministic scheduler for real threads: only the thread that has the baton runs, and each
+//! host call passes the baton to a worker that a seed chooses. So the interleaving is a function of
+//! the seed, however the operating system schedules the threads.
 
 use std::sync::{Condvar, Mutex};
 
-/// The baton.
+/// The baton of one race.
 #[derive(Debug)]
 pub struct Baton {
     turn: Mutex<Turn>,
@@ -18,7 +19,7 @@ struct Turn {
 }
 
 impl Baton {
-    /// A baton for so many workers, all of which will run. The seed chooses who begins, too.
+    /// A baton for so many workers, all of which will run. The seed also chooses the first.
     pub fn new(workers: usize, seed: u64) -> Baton {
         let mut turn = Turn {
             random: fastrand::Rng::with_seed(seed),
@@ -32,23 +33,23 @@ impl Baton {
         }
     }
 
-    /// Waits for this worker's turn: before its first step. It leaves when the result is dropped,
-    /// also in a panic, so that the others do not wait for ever.
-    pub fn enter(&self, worker: usize) -> Entered<'_> {
+    /// Waits for this worker's first turn. The worker takes part until the result is dropped, in a
+    /// panic too, so that the others do not wait for it.
+    pub fn enter(&self, worker: usize) -> Participation<'_> {
         let turn = self.turn.lock().unwrap();
         drop(
             self.changed
                 .wait_while(turn, |turn| turn.holder != worker)
                 .unwrap(),
         );
-        Entered {
+        Participation {
             baton: self,
             worker,
         }
     }
 
-    /// Hands the baton on, perhaps to the same worker, and waits until it is back. Called by its
-    /// holder.
+    /// Passes the baton, perhaps to the same worker, and waits until it is back. The caller has to
+    /// be its holder.
     pub fn pass(&self, worker: usize) {
         let mut turn = self.turn.lock().unwrap();
         turn.choose();
@@ -61,13 +62,13 @@ impl Baton {
     }
 }
 
-/// A worker that runs. Dropping it is its end.
-pub struct Entered<'a> {
+/// A worker's participation in the race, which ends when this is dropped.
+pub struct Participation<'a> {
     baton: &'a Baton,
     worker: usize,
 }
 
-impl Drop for Entered<'_> {
+impl Drop for Participation<'_> {
     fn drop(&mut self) {
         let mut turn = self.baton.turn.lock().unwrap();
         turn.running.retain(|other| *other != self.worker);

@@ -1,13 +1,13 @@
 //! Header maps as Envoy keeps them: names in lower case, pseudo-headers first, otherwise in order.
 
-use crate::exchange::Pairs;
+use crate::exchange::{Pairs, Response};
 
 /// A header map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderMap(Pairs);
 
 impl HeaderMap {
-    /// A map of these pairs.
+    /// A map of these pairs, whose names may be in any case.
     pub fn new(pairs: &Pairs) -> HeaderMap {
         let mut map = HeaderMap::default();
         for (name, value) in pairs {
@@ -16,7 +16,31 @@ impl HeaderMap {
         map
     }
 
-    /// The pairs.
+    /// A response's header map, with `:status`.
+    pub fn of_response(response: &Response) -> HeaderMap {
+        let mut headers = HeaderMap::default();
+        headers.add(b":status", response.status.to_string().as_bytes());
+        for (name, value) in &response.headers {
+            headers.add(name, value);
+        }
+        headers
+    }
+
+    /// The response with this header map. Without a valid `:status` its status is 0.
+    pub fn into_response(self, body: Vec<u8>) -> Response {
+        let status = self
+            .get(b":status")
+            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+        let mut headers = self.0;
+        headers.retain(|(name, _)| name != b":status");
+        Response {
+            status: status.unwrap_or_default(),
+            headers,
+            body,
+        }
+    }
+
+    /// The pairs in order.
     pub fn pairs(&self) -> &Pairs {
         &self.0
     }
@@ -30,7 +54,7 @@ impl HeaderMap {
         found.map(|(_, value)| &value[..])
     }
 
-    /// Adds a value.
+    /// Adds a value to those of the name.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
         let pair = (name.to_ascii_lowercase(), value.to_vec());
         let is_pseudo = |name: &[u8]| name.starts_with(b":");
@@ -45,7 +69,7 @@ impl HeaderMap {
         self.0.insert(at, pair);
     }
 
-    /// Removes every value of the name, and adds this one.
+    /// Replaces every value of the name by this one, which moves to the end.
     pub fn set(&mut self, name: &[u8], value: &[u8]) {
         self.remove(name);
         self.add(name, value);

@@ -1,42 +1,43 @@
-//! Metrics as Envoy keeps them (`source/extensions/common/wasm/context.cc`): a name defined twice
-//! has two ids and one value, and nothing takes back what a VM that died had added.
+//! Metrics as Envoy keeps them (`source/extensions/common/wasm/context.cc`): a name that is defined
+//! twice has two ids and one value, and what a VM has added stays when the VM is dead.
 
 use std::collections::BTreeMap;
 
 /// The metrics of one proxy.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// By id: the metric's place.
+    /// The kind and the place of the metric of each id.
     ids: Vec<(MetricKind, usize)>,
     metrics: Vec<Metric>,
     places: BTreeMap<String, usize>,
+    /// The prefixes of names that are rejected.
     rejected: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Metric {
     value: MetricValue,
-    /// What is added is lost.
+    /// Whether what is added is lost.
     is_rejected: bool,
 }
 
-/// What a metric is.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// Only rises.
+    /// A number that never decreases.
     Counter,
-    /// Rises and falls.
+    /// A number that increases and decreases.
     Gauge,
-    /// Collects values.
+    /// A distribution of recorded values.
     Histogram,
 }
 
 /// The value of a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetricValue {
-    /// Of a counter or a gauge.
+    /// The value of a counter or a gauge.
     Number(u64),
-    /// Of a histogram: each value recorded, with how often.
+    /// The samples of a histogram: each value that was recorded, with how often.
     Samples(BTreeMap<u64, u64>),
 }
 
@@ -50,7 +51,7 @@ pub enum MetricError {
 }
 
 impl Metrics {
-    /// Defines a metric: a new id each time.
+    /// Defines a metric, and returns its id: a new one each time.
     pub fn define(&mut self, kind: MetricKind, name: &str) -> u32 {
         let place = match self.places.get(name) {
             Some(place) => *place,
@@ -67,8 +68,8 @@ impl Metrics {
         self.ids.len() as u32 - 1
     }
 
-    /// Names that begin so are rejected from now on, as by `stats_matcher`: they can be defined,
-    /// and what is added is lost.
+    /// From now on rejects metrics whose names begin so, as `stats_matcher` does: they can be
+    /// defined, and what is added to them is lost.
     pub fn reject(&mut self, prefix: &str) {
         self.rejected.push(prefix.to_owned());
         for (_, place) in self
@@ -80,8 +81,7 @@ impl Metrics {
         }
     }
 
-    /// Adds to a counter, or adds to or takes from a gauge, which has no sign and wraps around
-    /// below 0.
+    /// Adds to a counter, or adds to or subtracts from a gauge, which is unsigned and wraps around.
     pub fn increment(&mut self, id: u32, offset: i64) -> Result<(), MetricError> {
         match self.find(id)? {
             (MetricKind::Counter, _) if offset < 0 => Err(MetricError::BadArgument),
@@ -111,12 +111,12 @@ impl Metrics {
         }
     }
 
-    /// The value of a name.
+    /// The value of the metric of a name. None: none is defined.
     pub fn named(&self, name: &str) -> Option<&MetricValue> {
         Some(&self.metrics[*self.places.get(name)?].value)
     }
 
-    /// Every name with its value.
+    /// The names of all metrics with their values.
     pub fn all(&self) -> impl Iterator<Item = (&str, &MetricValue)> {
         self.places
             .iter()

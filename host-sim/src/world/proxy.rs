@@ -1,4 +1,4 @@
-//! What all workers of one proxy share, and what outlives their VMs.
+//! What all workers of a proxy share. It outlives their VMs.
 
 use super::baton::Baton;
 use super::metrics::{MetricValue, Metrics};
@@ -8,46 +8,47 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-/// A proxy without its workers.
+/// The part of a proxy that its workers share.
 #[derive(Debug)]
 pub struct Proxy {
     /// The shared data of the filter's `vm_id`.
     pub shared_data: SharedData,
     pub(super) failure_policy: FailurePolicy,
     pub(super) baton: Option<Baton>,
-    /// Nanoseconds since the world began; only ever rises. Ticks, time-outs and back-offs go by
-    /// this clock.
+    /// The monotonic clock: nanoseconds since the world began. Ticks, time-outs and back-offs use
+    /// it.
     monotonic: AtomicU64,
-    /// What the clock on the wall shows beyond that, in nanoseconds since 1970.
-    wall: AtomicI64,
+    /// What the wall clock is ahead of the monotonic one, in nanoseconds since 1970.
+    wall_offset: AtomicI64,
     random: Mutex<fastrand::Rng>,
     metrics: Mutex<Metrics>,
     log: Mutex<Vec<LogLine>>,
     clusters: Mutex<Clusters>,
 }
 
-/// The proxy's clusters by name, each with the addresses of its endpoints, as far as a
-/// configuration names them.
+/// The proxy's clusters by name, each with the addresses of those endpoints that a configuration
+/// names.
 pub type Clusters = BTreeMap<String, BTreeSet<String>>;
 
 /// A line that the filter logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
-    /// proxy-wasm's number: 0 trace, 1 debug, 2 info, 3 warn, 4 error, 5 critical.
+    /// proxy-wasm's number of the level: 0 trace, 1 debug, 2 info, 3 warn, 4 error, 5 critical.
     pub level: u32,
-    /// The text.
+    /// The line's text.
     pub message: String,
 }
 
-/// What becomes of requests while a worker's VM is dead (`failure_policy` of Envoy's filter).
+/// What happens to requests while their worker's VM is dead (`failure_policy` of Envoy's filter).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailurePolicy {
-    /// 503; but the next request has a fresh VM, unless that was tried less than a second ago.
+    /// The next request gets a fresh VM, unless one was loaded less than a second ago; until then
+    /// requests are answered 503.
     #[default]
     Reload,
-    /// 503, for ever.
+    /// All requests are answered 503.
     Closed,
-    /// They pass as they came, past the filter, for ever.
+    /// All requests bypass the filter unchanged.
     Open,
 }
 
@@ -63,7 +64,7 @@ impl Proxy {
             failure_policy,
             baton,
             monotonic: AtomicU64::new(0),
-            wall: AtomicI64::new(start.as_nanos() as i64),
+            wall_offset: AtomicI64::new(start.as_nanos() as i64),
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
             metrics: Mutex::default(),
             log: Mutex::default(),
@@ -71,22 +72,24 @@ impl Proxy {
         }
     }
 
-    /// The clock on the wall: nanoseconds since 1970.
+    /// The wall clock: nanoseconds since 1970.
     pub fn now(&self) -> u64 {
         self.monotonic()
-            .saturating_add_signed(self.wall.load(Ordering::SeqCst))
+            .saturating_add_signed(self.wall_offset.load(Ordering::SeqCst))
     }
 
-    /// Moves the clock on the wall, backwards too, as an administrator or NTP does. No time passes.
+    /// Sets the wall clock forwards or back by so many nanoseconds, as an administrator or NTP does.
+    /// No time passes.
     pub fn jump(&self, nanoseconds: i64) {
-        self.wall.fetch_add(nanoseconds, Ordering::SeqCst);
+        self.wall_offset.fetch_add(nanoseconds, Ordering::SeqCst);
     }
 
     pub(super) fn monotonic(&self) -> u64 {
         self.monotonic.load(Ordering::SeqCst)
     }
 
-    /// Lets time pass, without what would happen in it: [`super::World::advance`] does both.
+    /// Lets time pass until then, in nanoseconds since the world began. Nothing that is due happens:
+    /// that is for [`super::World::advance`].
     pub(super) fn pass_until(&self, monotonic: u64) {
         self.monotonic.fetch_max(monotonic, Ordering::SeqCst);
     }
@@ -99,12 +102,12 @@ impl Proxy {
         self.log.lock().unwrap().push(LogLine { level, message });
     }
 
-    /// Every line logged since this was last asked.
+    /// The lines that were logged since this was called last.
     pub fn take_log(&self) -> Vec<LogLine> {
         std::mem::take(&mut *self.log.lock().unwrap())
     }
 
-    /// The metrics.
+    /// The metrics; locked as long as the guard lives.
     pub fn metrics(&self) -> MutexGuard<'_, Metrics> {
         self.metrics.lock().unwrap()
     }
@@ -127,7 +130,7 @@ impl Proxy {
         *self.clusters.lock().unwrap() = clusters;
     }
 
-    /// The endpoints of a cluster; None where the proxy has no such cluster.
+    /// The endpoints of a cluster. None: the proxy has no such cluster.
     pub fn endpoints(&self, cluster: &str) -> Option<BTreeSet<String>> {
         self.clusters.lock().unwrap().get(cluster).cloned()
     }

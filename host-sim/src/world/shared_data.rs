@@ -5,18 +5,20 @@ use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-/// The shared data of one `vm_id`. Outlives every VM.
+/// The shared data of one `vm_id`, which outlives every VM.
 #[derive(Debug)]
 pub struct SharedData(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The keys are the filter's own, not those of an attacker, and a proxy's map is fast.
+    /// Values with their versions, by key. A fast hasher will do, as the keys are the filter's own
+    /// and not an attacker's.
     values: HashMap<Vec<u8>, (Vec<u8>, u32), FixedState>,
+    /// The version of the next write.
     next_cas: u32,
 }
 
-/// The key holds a value of another version than the one that was named.
+/// A write was refused: the key holds a value of another version than the one that was named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CasMismatch;
 
@@ -30,13 +32,13 @@ impl Default for SharedData {
 }
 
 impl SharedData {
-    /// The value of a key with its version.
+    /// The value of a key with its version. None: the key was never written.
     pub fn get(&self, key: &[u8]) -> Option<(Vec<u8>, u32)> {
         self.0.lock().unwrap().values.get(key).cloned()
     }
 
-    /// Writes a value. Where the key exists, a `cas` other than 0 must be its version; where it
-    /// does not exist, the `cas` is ignored, whatever it is.
+    /// Writes a value. If the key exists, a `cas` other than 0 must be its version; if it does not
+    /// exist, any `cas` is ignored.
     pub fn set(&self, key: &[u8], value: &[u8], cas: u32) -> Result<(), CasMismatch> {
         let inner = &mut *self.0.lock().unwrap();
         let entry = inner.values.get_mut(key);
@@ -62,12 +64,12 @@ impl SharedData {
         Ok(())
     }
 
-    /// How many keys there are. A key once written stays.
+    /// How many keys there are. Keys are never removed.
     pub fn len(&self) -> usize {
         self.0.lock().unwrap().values.len()
     }
 
-    /// Whether nothing was ever written.
+    /// Whether no key was ever written.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
