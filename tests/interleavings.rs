@@ -6,12 +6,13 @@ use fastrand::Rng;
 use host_sim::exchange::Pairs;
 use host_sim::world::stream::RequestOutcome;
 use host_sim::world::{Builder, Worker, World};
+use pointsman_core::time::Nanos;
 use serde_json::json;
 
 const SEEDS: u64 = 300;
 const RATE: u32 = 100;
 const BURST: u32 = 12;
-const SECOND: u64 = 1_000_000_000;
+const SECOND: Nanos = Nanos::SECOND;
 
 /// One limit that is the same for everyone.
 fn limited(workers: usize, seed: u64) -> Builder {

@@ -64,6 +64,7 @@ mod vm;
 use crate::exchange::Pairs;
 use baton::Baton;
 use exchange::Exchanges;
+use pointsman_core::time::Nanos;
 use proxy::{Clusters, FailurePolicy, LogLine, Proxy};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -210,15 +211,15 @@ impl World {
         self.workers[worker].0.kill();
     }
 
-    /// When the next tick or time-out of an HTTP call is due, in nanoseconds since the world began.
-    pub fn next_due(&self) -> Option<u64> {
+    /// When the next tick or time-out of an HTTP call is due, as the time since the world began.
+    pub fn next_due(&self) -> Option<Nanos> {
         self.vms().filter_map(|vm| vm.next_due()).min()
     }
 
     /// Lets time pass. Ticks and time-outs of HTTP calls that are due happen at their own times, in
     /// order.
     pub fn advance(&self, by: Duration) {
-        let end = self.proxy.monotonic() + by.as_nanos() as u64;
+        let end = self.proxy.monotonic() + Nanos::new(by.as_nanos() as u64);
         while let Some(due) = self.next_due()
             && due <= end
         {

@@ -164,7 +164,7 @@ pub struct Played {
 /// Plays `million.yaml`, a thousand requests a second, for so long.
 pub fn play(virtual_time: Duration) -> Result<Played> {
     let mut scenario = Scenario::parse("million", include_str!("million.yaml"), Path::new(""))?;
-    scenario.duration = virtual_time.as_nanos() as u64;
+    scenario.duration = Nanos::new(virtual_time.as_nanos() as u64);
     let before = processor::time(std::process::id())?;
     let run = simulation::run(&scenario, Chooser::Filter)?;
     Ok(Played {

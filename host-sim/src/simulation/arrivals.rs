@@ -1,8 +1,8 @@
 //! Arrivals: when the requests of one kind of traffic arrive, and from which clients.
 
-use super::quantity::SECOND;
 use super::scenario::{RatePoint, Traffic};
 use crate::exchange::Pairs;
+use pointsman_core::time::Nanos;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// The placeholder for the client's number in a header's value.
@@ -50,14 +50,14 @@ impl Arrivals {
         }
     }
 
-    /// When the next request after `now` arrives; both in nanoseconds. None: no more requests
-    /// arrive. This is a Poisson process whose rate changes over time: one of the highest rate, of
-    /// which only a part is accepted (Lewis and Shedler 1979, "thinning").
-    pub fn next(&mut self, traffic: &Traffic, now: u64) -> Option<u64> {
+    /// When the next request after `now` arrives. None: no more requests arrive. This is a Poisson
+    /// process whose rate changes over time: one of the highest rate, of which only a part is
+    /// accepted (Lewis and Shedler 1979, "thinning").
+    pub fn next(&mut self, traffic: &Traffic, now: Nanos) -> Option<Nanos> {
         let mut at = now.max(traffic.from);
         while self.highest > 0.0 && at < traffic.until {
             let gap = -(1.0 - self.random.f64()).ln() / self.highest;
-            at = at.saturating_add((gap * SECOND as f64) as u64);
+            at += Nanos::new((gap * Nanos::SECOND.get() as f64) as u64);
             if self.random.f64() * self.highest < rate_at(&traffic.rate, at) {
                 return (at < traffic.until).then_some(at);
             }
@@ -93,14 +93,14 @@ impl Arrivals {
 
 /// The rate at a time, in requests per second: interpolated linearly between the points, and
 /// constant before the first and after the last.
-pub fn rate_at(points: &[RatePoint], at: u64) -> f64 {
+pub fn rate_at(points: &[RatePoint], at: Nanos) -> f64 {
     let after = points.partition_point(|point| point.at <= at);
     match (
         after.checked_sub(1).and_then(|before| points.get(before)),
         points.get(after),
     ) {
         (Some(before), Some(next)) => {
-            let part = (at - before.at) as f64 / (next.at - before.at) as f64;
+            let part = (at - before.at).get() as f64 / (next.at - before.at).get() as f64;
             before.per_second + part * (next.per_second - before.per_second)
         }
         (Some(point), None) | (None, Some(point)) => point.per_second,
@@ -116,8 +116,8 @@ mod tests {
         Traffic {
             name: "t".to_owned(),
             rate,
-            from: 0,
-            until: 20 * SECOND,
+            from: Nanos::ZERO,
+            until: Nanos::from_secs(20),
             clients: 300,
             patience: None,
             headers: vec![
@@ -129,7 +129,7 @@ mod tests {
 
     fn point(second: u64, per_second: f64) -> RatePoint {
         RatePoint {
-            at: second * SECOND,
+            at: Nanos::from_secs(second),
             per_second,
         }
     }
@@ -151,7 +151,11 @@ mod tests {
             (30, 0.0),
             (40, 0.0),
         ] {
-            assert_eq!(rate_at(&points, second * SECOND), expected, "{second}");
+            assert_eq!(
+                rate_at(&points, Nanos::from_secs(second)),
+                expected,
+                "{second}"
+            );
         }
     }
 
@@ -159,10 +163,10 @@ mod tests {
     fn as_many_requests_come_as_the_rate_says() {
         let traffic = traffic(vec![point(0, 0.0), point(10, 1000.0)]);
         let mut arrivals = Arrivals::new(&traffic, 7);
-        let (mut now, mut count) = (0, [0u64; 2]);
+        let (mut now, mut count) = (Nanos::ZERO, [0u64; 2]);
         while let Some(at) = arrivals.next(&traffic, now) {
             assert!(at >= now && at < traffic.until);
-            count[usize::from(at >= 10 * SECOND)] += 1;
+            count[usize::from(at >= Nanos::from_secs(10))] += 1;
             now = at;
         }
         // Poisson counts: within five standard deviations.

@@ -15,15 +15,15 @@ use crate::world::metrics::MetricValue;
 use crate::world::{HttpCallOutcome, World};
 use anyhow::{Result, anyhow};
 use pointsman_core::siphash::mixed;
+use pointsman_core::time::Nanos;
 use requests::OpenRequest;
 use router::Router;
 use schedule::{Event, RequestId, Schedule};
 use slab::Slab;
 use std::time::Duration;
 
-/// How long it takes until a connection is refused, in nanoseconds: one round trip in a data
-/// centre.
-const REFUSAL: u64 = 200_000;
+/// How long it takes until a connection is refused: one round trip in a data centre.
+const REFUSAL: Nanos = Nanos::new(200_000);
 /// How many samples a run has.
 const SAMPLES: u64 = 240;
 /// proxy-wasm's number of the log level of warnings.
@@ -60,8 +60,8 @@ struct Engine<'s> {
     scenario: &'s Scenario,
     chooser: Chooser,
     world: World,
-    /// Virtual time, in nanoseconds since the beginning of the run.
-    now: u64,
+    /// Virtual time since the beginning of the run.
+    now: Nanos,
     schedule: Schedule,
     /// One for each kind of traffic.
     arrivals: Vec<Arrivals>,
@@ -102,7 +102,7 @@ impl<'s> Engine<'s> {
             scenario,
             chooser,
             world,
-            now: 0,
+            now: Nanos::ZERO,
             schedule: Schedule::default(),
             arrivals: scenario.traffic.iter().enumerate().map(arrivals).collect(),
             requests: Slab::new(),
@@ -128,15 +128,14 @@ impl<'s> Engine<'s> {
                 engine.schedule.at(until, Event::FaultEnds(number));
             }
         }
-        engine.schedule.at(0, Event::Sample);
+        engine.schedule.at(Nanos::ZERO, Event::Sample);
         (0..scenario.traffic.len()).for_each(|place| engine.schedule_arrival(place));
         Ok(engine)
     }
 
-    /// Schedules an event so many nanoseconds from now.
-    fn after(&mut self, nanoseconds: u64, event: Event) {
-        self.schedule
-            .at(self.now.saturating_add(nanoseconds), event);
+    /// Schedules an event so long from now.
+    fn after(&mut self, time: Nanos, event: Event) {
+        self.schedule.at(self.now + time, event);
     }
 
     /// Lets the world's events (ticks, time-outs of probes) and the engine's own happen in the order
@@ -159,8 +158,9 @@ impl<'s> Engine<'s> {
         }
     }
 
-    fn advance_to(&mut self, at: u64) {
-        self.world.advance(Duration::from_nanos(at - self.now));
+    fn advance_to(&mut self, at: Nanos) {
+        let by = at - self.now;
+        self.world.advance(Duration::from_nanos(by.get()));
         self.now = at;
     }
 
@@ -183,7 +183,8 @@ impl<'s> Engine<'s> {
             Event::FaultEnds(number) => self.end_fault(&self.scenario.faults[number]),
             Event::Sample => {
                 self.sample();
-                self.after((self.scenario.duration / SAMPLES).max(1), Event::Sample);
+                let interval = (self.scenario.duration / SAMPLES).max(Nanos::new(1));
+                self.after(interval, Event::Sample);
             }
         }
     }

@@ -104,7 +104,7 @@ pub fn read(
     let mut bound = |key| {
         let node = bounds.get(key)?;
         match measure {
-            Measure::Latency(_) => quantity::time(&node, report).map(|time| time as f64),
+            Measure::Latency(_) => quantity::time(&node, report).map(|time| time.get() as f64),
             _ => quantity::number(&node, report, 0.0, 1e15),
         }
     };
@@ -112,7 +112,7 @@ pub fn read(
     let mut time = |key| map.get(key).and_then(|node| quantity::time(&node, report));
     let (from, until) = (time("from"), time("until"));
     let scope = Scope {
-        from: from.unwrap_or(0),
+        from: from.unwrap_or_default(),
         until,
         traffic: map
             .get("traffic")

@@ -1,6 +1,7 @@
 //! Measures: what is computed from the records and samples of a run.
 
 use super::record::{RequestRecord, Run, Sample};
+use pointsman_core::time::Nanos;
 
 /// A number that is computed from a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +35,10 @@ pub enum Measure {
 /// The requests that a measure is computed from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Those that began at this time or later, in nanoseconds.
-    pub from: u64,
-    /// Those that began before this time, in nanoseconds. None: to the end.
-    pub until: Option<u64>,
+    /// Those that began at this time or later.
+    pub from: Nanos,
+    /// Those that began before this time. None: to the end.
+    pub until: Option<Nanos>,
     /// Those of this kind of traffic, a position in the scenario. None: of any.
     pub traffic: Option<usize>,
     /// Those that this target answered, or was the last to be tried; a position in the scenario.
@@ -127,11 +128,11 @@ impl Measure {
                 samples.map(difference).max().map(f64::from)
             }
             Measure::Latency(thousandths) => {
-                let mut latencies: Vec<u64> = records()
+                let mut latencies: Vec<Nanos> = records()
                     .filter(|record| !record.is_refused())
                     .map(|record| record.latency)
                     .collect();
-                percentile(&mut latencies, thousandths).map(|latency| latency as f64)
+                percentile(&mut latencies, thousandths).map(|latency| latency.get() as f64)
             }
         }
     }
@@ -139,7 +140,7 @@ impl Measure {
 
 /// The value that this many thousandths of the values do not exceed. None: there are no values.
 /// Reorders them.
-pub fn percentile(values: &mut [u64], thousandths: u16) -> Option<u64> {
+pub fn percentile<T: Ord + Copy>(values: &mut [T], thousandths: u16) -> Option<T> {
     let rank = (values.len() * usize::from(thousandths)).div_ceil(1000);
     let at = rank.checked_sub(1)?;
     Some(*values.select_nth_unstable(at).1)
@@ -158,14 +159,15 @@ pub fn milliseconds(nanoseconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulation::quantity::SECOND;
     use crate::simulation::record::{ABANDONED, TargetSample};
     use std::collections::BTreeMap;
+
+    const SECOND: Nanos = Nanos::SECOND;
 
     fn record(second: u64, target: Option<u16>, status: u16, latency: u64) -> RequestRecord {
         RequestRecord {
             start: second * SECOND,
-            latency,
+            latency: Nanos::new(latency),
             traffic: 0,
             target,
             status,
@@ -176,7 +178,7 @@ mod tests {
 
     fn run() -> Run {
         let sample = |at, counted| Sample {
-            at,
+            at: Nanos::new(at),
             targets: vec![
                 TargetSample {
                     in_flight: 3,
@@ -245,7 +247,7 @@ mod tests {
             (
                 Measure::Miscounted,
                 Scope {
-                    until: Some(5),
+                    until: Some(Nanos::new(5)),
                     ..all
                 },
                 0.0,
@@ -268,6 +270,6 @@ mod tests {
             assert_eq!(percentile(&mut values, thousandths), Some(expected));
         }
         assert_eq!(percentile(&mut [7], 1), Some(7));
-        assert_eq!(percentile(&mut [], 500), None);
+        assert_eq!(percentile(&mut [0; 0], 500), None);
     }
 }

@@ -3,24 +3,19 @@
 use pointsman_core::config::reader::{Node, Report};
 use pointsman_core::time::Nanos;
 
-/// A second in nanoseconds.
-pub const SECOND: u64 = Nanos::SECOND.get();
-
 /// The longest time that a scenario can name: a year.
 const MAX_TIME: Nanos = Nanos::from_secs(366 * 24 * 3600);
 /// The same in words.
 const TIME_RANGE: &str = "at most a year";
 
-/// Reads a time from 0 on, in nanoseconds.
-pub fn time(node: &Node<'_>, report: &mut Report) -> Option<u64> {
-    let time = node.duration(report, Nanos::ZERO, MAX_TIME, TIME_RANGE);
-    time.map(Nanos::get)
+/// Reads a time from 0 on.
+pub fn time(node: &Node<'_>, report: &mut Report) -> Option<Nanos> {
+    node.duration(report, Nanos::ZERO, MAX_TIME, TIME_RANGE)
 }
 
-/// Reads a time above 0, in nanoseconds.
-pub fn positive_time(node: &Node<'_>, report: &mut Report) -> Option<u64> {
-    let time = node.duration(report, Nanos::new(1), MAX_TIME, TIME_RANGE);
-    time.map(Nanos::get)
+/// Reads a time above 0.
+pub fn positive_time(node: &Node<'_>, report: &mut Report) -> Option<Nanos> {
+    node.duration(report, Nanos::new(1), MAX_TIME, TIME_RANGE)
 }
 
 /// Reads a number in a range, its ends included.

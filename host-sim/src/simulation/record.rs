@@ -1,5 +1,6 @@
 //! What is kept of a run: a record for each request, and samples of every target over time.
 
+use pointsman_core::time::Nanos;
 use std::collections::BTreeMap;
 
 /// The status of a request whose client gave up.
@@ -23,10 +24,10 @@ pub struct Run {
 /// The record of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRecord {
-    /// When the request began, in nanoseconds.
-    pub start: u64,
-    /// How long the client waited, in nanoseconds.
-    pub latency: u64,
+    /// When the request began.
+    pub start: Nanos,
+    /// How long the client waited.
+    pub latency: Nanos,
     /// Which kind of traffic it belongs to, as a position in the scenario.
     pub traffic: u16,
     /// The target that answered or was tried last, as a position in the scenario. None: the filter
@@ -65,8 +66,8 @@ impl RequestRecord {
 /// The state of all targets at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
-    /// When the sample was taken, in nanoseconds.
-    pub at: u64,
+    /// When the sample was taken.
+    pub at: Nanos,
     /// One for each target, in the order of the scenario.
     pub targets: Vec<TargetSample>,
 }

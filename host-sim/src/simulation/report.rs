@@ -5,12 +5,12 @@ mod plot;
 
 use super::expectation::Verdict;
 use super::measure::percentile;
-use super::quantity::SECOND;
 use super::record::{RequestRecord, Run, Sample, TargetSample};
 use super::scenario::{Scenario, Traffic};
 use super::summary::{self, Row};
 use plot::{Frame, Line, Mark, Scale};
 use plotters::style::RGBColor;
+use pointsman_core::time::Nanos;
 use std::fmt::Write;
 
 /// How many points a line has that is computed from records.
@@ -41,7 +41,7 @@ th:first-child, td:first-child, .text td, .text th { text-align: left } th { fon
 pub fn html(scenario: &Scenario, run: &Run, verdicts: &[Verdict]) -> String {
     let marks = marks(scenario);
     let frame = Frame {
-        seconds: seconds(scenario.duration),
+        seconds: scenario.duration.as_secs_f64(),
         marks: &marks,
     };
     let buckets = Buckets::of(scenario, run);
@@ -193,17 +193,13 @@ pub fn html(scenario: &Scenario, run: &Run, verdicts: &[Verdict]) -> String {
     page.text
 }
 
-fn seconds(nanoseconds: u64) -> f64 {
-    nanoseconds as f64 / SECOND as f64
-}
-
 fn marks(scenario: &Scenario) -> Vec<Mark> {
     let faults = scenario.faults.iter().enumerate();
     faults
         .map(|(place, fault)| Mark {
             number: place + 1,
-            from: seconds(fault.at),
-            until: fault.until.map(seconds),
+            from: fault.at.as_secs_f64(),
+            until: fault.until.map(Nanos::as_secs_f64),
             label: fault.label.clone(),
         })
         .collect()
@@ -225,7 +221,7 @@ fn busiest(scenario: &Scenario, run: &Run) -> Vec<usize> {
 /// A line through the means of several samples each.
 fn sampled(run: &Run, name: &str, color: RGBColor, of: impl Fn(&[TargetSample]) -> u32) -> Line {
     let mean = |samples: &[Sample]| {
-        let of = |sample: &Sample| (seconds(sample.at), f64::from(of(&sample.targets)));
+        let of = |sample: &Sample| (sample.at.as_secs_f64(), f64::from(of(&sample.targets)));
         let sum = |sum: (f64, f64), of: (f64, f64)| (sum.0 + of.0, sum.1 + of.1);
         let (at, value) = samples.iter().map(of).fold((0.0, 0.0), sum);
         (at / samples.len() as f64, value / samples.len() as f64)
@@ -246,7 +242,7 @@ fn health(scenario: &Scenario, run: &Run, target: usize) -> plot::Lane {
             (_, failed) if failed < tries.div_ceil(2) => plot::State::Failing,
             _ => plot::State::Bad,
         };
-        (seconds(pair[0].at), seconds(pair[1].at), state)
+        (pair[0].at.as_secs_f64(), pair[1].at.as_secs_f64(), state)
     });
     plot::Lane {
         name: scenario.targets[target].name.clone(),
@@ -263,13 +259,14 @@ struct Buckets<'r> {
 
 impl<'r> Buckets<'r> {
     fn of(scenario: &Scenario, run: &'r Run) -> Buckets<'r> {
-        let width = scenario.duration.div_ceil(BUCKETS as u64).max(1);
+        let width = scenario.duration.get().div_ceil(BUCKETS as u64);
+        let width = Nanos::new(width.max(1));
         let mut buckets = vec![Vec::new(); BUCKETS];
         for record in &run.records {
             buckets[((record.start / width) as usize).min(BUCKETS - 1)].push(record);
         }
         Buckets {
-            width: seconds(width),
+            width: width.as_secs_f64(),
             buckets,
         }
     }
@@ -319,8 +316,8 @@ impl<'r> Buckets<'r> {
     fn latency(&self, name: &str, thousandths: u16, color: RGBColor) -> Line {
         self.line(name, color, |records| {
             let kept = records.iter().filter(|record| !record.is_refused());
-            let mut latencies: Vec<u64> = kept.map(|record| record.latency).collect();
-            percentile(&mut latencies, thousandths).map(seconds)
+            let mut latencies: Vec<Nanos> = kept.map(|record| record.latency).collect();
+            percentile(&mut latencies, thousandths).map(Nanos::as_secs_f64)
         })
     }
 }
@@ -339,7 +336,7 @@ impl Page {
             "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
              <title>{name}</title><style>{STYLE}</style><h1>{name}</h1>\
              <p>{} s of virtual time, {} workers, seed {}, {} requests</p><table class=text>",
-            seconds(scenario.duration),
+            scenario.duration.as_secs_f64(),
             scenario.workers,
             scenario.seed,
             run.records.len() + run.open,

@@ -42,11 +42,12 @@ use super::server::ServerModel;
 use crate::exchange::Pairs;
 use crate::world::proxy::FailurePolicy;
 use pointsman_core::config::Config;
+use pointsman_core::time::Nanos;
 
 /// The most entries of any list: targets, traffic, faults, expectations.
 const MAX_ENTRIES: usize = 1000;
 
-/// What to play, and what is expected. All times are in nanoseconds since the beginning of the run.
+/// What to play, and what is expected. All times are since the beginning of the run.
 #[derive(Debug)]
 pub struct Scenario {
     /// The file's name without its ending.
@@ -60,7 +61,7 @@ pub struct Scenario {
     /// The proxy's workers: 1 to 256, default 2.
     pub workers: usize,
     /// How long the run takes; above 0.
-    pub duration: u64,
+    pub duration: Nanos,
     /// The settings of the proxy around the filter.
     pub proxy: ProxySettings,
     /// All targets that any configuration of the scenario names, each once.
@@ -77,9 +78,9 @@ pub struct Scenario {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ProxySettings {
     /// How long a request may take. Default 15 s.
-    pub timeout: u64,
+    pub timeout: Nanos,
     /// How long it may take to open a connection. Default 1 s.
-    pub connect_timeout: u64,
+    pub connect_timeout: Nanos,
     /// How often a request is retried whose connection failed: 0 to 7, default 2.
     pub retries: usize,
     /// What happens to requests while their worker's VM is dead. Default: reload.
@@ -109,13 +110,13 @@ pub struct Traffic {
     /// The points of the rate in the order of time; at least one.
     pub rate: Vec<RatePoint>,
     /// When the traffic begins.
-    pub from: u64,
+    pub from: Nanos,
     /// When the traffic ends.
-    pub until: u64,
+    pub until: Nanos,
     /// How many clients there are: 1 to 65,536, default 1000.
     pub clients: u32,
     /// After how long a client gives up. None: never.
-    pub patience: Option<u64>,
+    pub patience: Option<Nanos>,
     /// The request, with `{client}` for the client's number in the values of headers.
     pub headers: Pairs,
 }
@@ -124,7 +125,7 @@ pub struct Traffic {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RatePoint {
     /// The time.
-    pub at: u64,
+    pub at: Nanos,
     /// Requests per second.
     pub per_second: f64,
 }
@@ -133,9 +134,9 @@ pub struct RatePoint {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduledFault {
     /// When the fault begins.
-    pub at: u64,
+    pub at: Nanos,
     /// When the fault ends. None: with the run, or it is over at once.
-    pub until: Option<u64>,
+    pub until: Option<Nanos>,
     /// What happens.
     pub kind: FaultKind,
     /// The fault for reports: `web-green slow 10`.

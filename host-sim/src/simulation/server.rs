@@ -2,6 +2,7 @@
 //! each request, and faults.
 
 use super::service_time::ServiceTime;
+use pointsman_core::time::Nanos;
 use slab::Slab;
 use std::collections::VecDeque;
 
@@ -35,8 +36,8 @@ pub enum Reachability {
 pub struct Job<O> {
     /// The one who waits for its end.
     pub owner: O,
-    /// The service time while there is no fault, in nanoseconds.
-    pub service: u64,
+    /// The service time while there is no fault.
+    pub service: Nanos,
 }
 
 /// A job that has got a slot. It ends in time, unless the target is reset or hangs before.
@@ -44,8 +45,8 @@ pub struct Job<O> {
 pub struct Started {
     /// Names the job for [`Server::end`].
     pub ticket: Ticket,
-    /// How long the job takes, in nanoseconds.
-    pub after: u64,
+    /// How long the job takes.
+    pub after: Nanos,
 }
 
 /// The name of a job that has got a slot. It is void after the target was reset or hung.
@@ -82,8 +83,8 @@ pub struct Server<O> {
     hung: bool,
     /// Counted up whenever jobs lose their slots. Tickets of earlier generations are void.
     generation: u32,
-    /// The jobs that have a slot, each with the time at which it ends, in nanoseconds.
-    serving: Slab<(Job<O>, u64)>,
+    /// The jobs that have a slot, each with the time at which it ends.
+    serving: Slab<(Job<O>, Nanos)>,
     waiting: VecDeque<Job<O>>,
 }
 
@@ -103,7 +104,7 @@ impl<O: Copy> Server<O> {
     }
 
     /// A job arrives.
-    pub fn arrive(&mut self, job: Job<O>, now: u64) -> Admission {
+    pub fn arrive(&mut self, job: Job<O>, now: Nanos) -> Admission {
         if self.has_slot() {
             return Admission::Started(self.start(job, now));
         }
@@ -119,7 +120,7 @@ impl<O: Copy> Server<O> {
     }
 
     /// A job is done. Returns its owner, and the job that gets its slot. None: the ticket is void.
-    pub fn end(&mut self, ticket: Ticket, now: u64) -> Option<(O, Option<Started>)> {
+    pub fn end(&mut self, ticket: Ticket, now: Nanos) -> Option<(O, Option<Started>)> {
         if ticket.generation != self.generation {
             return None;
         }
@@ -154,7 +155,7 @@ impl<O: Copy> Server<O> {
     }
 
     /// Serves again after [`Server::hang`]. Returns the jobs that get slots now.
-    pub fn resume(&mut self, now: u64) -> Vec<Started> {
+    pub fn resume(&mut self, now: Nanos) -> Vec<Started> {
         self.hung = false;
         let mut started = Vec::new();
         while self.has_slot()
@@ -170,13 +171,13 @@ impl<O: Copy> Server<O> {
         self.serving.len() + self.waiting.len()
     }
 
-    /// When a job that arrived now would get a slot, in nanoseconds. Computed from the service times
-    /// of all jobs, which no real proxy knows.
-    pub fn earliest_start(&self, now: u64) -> u64 {
+    /// When a job that arrived now would get a slot. Computed from the service times of all jobs,
+    /// which no real proxy knows.
+    pub fn earliest_start(&self, now: Nanos) -> Nanos {
         let Some(slots) = self.model.concurrency else {
             return now;
         };
-        let mut free: Vec<u64> = self.serving.iter().map(|(_, (_, until))| *until).collect();
+        let mut free: Vec<Nanos> = self.serving.iter().map(|(_, (_, until))| *until).collect();
         free.resize(slots.max(free.len()), now);
         for job in &self.waiting {
             if let Some(first) = free.iter_mut().min() {
@@ -186,9 +187,9 @@ impl<O: Copy> Server<O> {
         free.into_iter().min().unwrap_or(now)
     }
 
-    /// How long a job takes, in nanoseconds, if it starts now.
-    pub fn takes(&self, job: &Job<O>) -> u64 {
-        (job.service as f64 * self.slowdown) as u64
+    /// How long a job takes if it starts now, whoever waits for it.
+    pub fn takes<P>(&self, job: &Job<P>) -> Nanos {
+        Nanos::new((job.service.get() as f64 * self.slowdown) as u64)
     }
 
     fn has_slot(&self) -> bool {
@@ -199,7 +200,7 @@ impl<O: Copy> Server<O> {
                 .is_none_or(|most| self.serving.len() < most)
     }
 
-    fn start(&mut self, job: Job<O>, now: u64) -> Started {
+    fn start(&mut self, job: Job<O>, now: Nanos) -> Started {
         let after = self.takes(&job);
         let key = self.serving.insert((job, now + after));
         let generation = self.generation;
@@ -225,7 +226,10 @@ mod tests {
     }
 
     fn job(owner: char) -> Job<char> {
-        Job { owner, service: 10 }
+        Job {
+            owner,
+            service: Nanos::new(10),
+        }
     }
 
     fn started(arrived: Admission) -> Started {
@@ -238,43 +242,49 @@ mod tests {
     #[test]
     fn work_waits_for_a_slot_in_its_order_and_overflows() {
         let mut server = server(1, 2);
-        let first = started(server.arrive(job('a'), 0));
-        assert_eq!(first.after, 10);
+        let first = started(server.arrive(job('a'), Nanos::new(0)));
+        assert_eq!(first.after, Nanos::new(10));
         assert_eq!(
-            [server.arrive(job('b'), 1), server.arrive(job('c'), 2)],
+            [
+                server.arrive(job('b'), Nanos::new(1)),
+                server.arrive(job('c'), Nanos::new(2))
+            ],
             [Admission::Queued; 2]
         );
-        assert_eq!(server.arrive(job('d'), 3), Admission::Overflow);
-        assert_eq!(server.earliest_start(3), 30);
-        let (owner, next) = server.end(first.ticket, 10).unwrap();
+        assert_eq!(server.arrive(job('d'), Nanos::new(3)), Admission::Overflow);
+        assert_eq!(server.earliest_start(Nanos::new(3)), Nanos::new(30));
+        let (owner, next) = server.end(first.ticket, Nanos::new(10)).unwrap();
         assert_eq!(owner, 'a');
-        assert_eq!(server.end(next.unwrap().ticket, 20).unwrap().0, 'b');
+        assert_eq!(
+            server.end(next.unwrap().ticket, Nanos::new(20)).unwrap().0,
+            'b'
+        );
         assert_eq!(server.load(), 1);
     }
 
     #[test]
     fn what_a_reset_loses_never_ends() {
         let mut server = server(1, 2);
-        let first = started(server.arrive(job('a'), 0));
-        server.arrive(job('b'), 0);
+        let first = started(server.arrive(job('a'), Nanos::new(0)));
+        server.arrive(job('b'), Nanos::new(0));
         assert_eq!(server.reset(), ['a', 'b']);
-        started(server.arrive(job('c'), 5));
-        assert_eq!(server.end(first.ticket, 10), None);
+        started(server.arrive(job('c'), Nanos::new(5)));
+        assert_eq!(server.end(first.ticket, Nanos::new(10)), None);
         assert_eq!(server.load(), 1);
     }
 
     #[test]
     fn what_hangs_goes_on_where_it_stood() {
         let mut server = server(1, 9);
-        let first = started(server.arrive(job('a'), 0));
+        let first = started(server.arrive(job('a'), Nanos::new(0)));
         server.hang();
-        assert_eq!(server.arrive(job('b'), 1), Admission::Queued);
-        assert_eq!(server.end(first.ticket, 10), None);
+        assert_eq!(server.arrive(job('b'), Nanos::new(1)), Admission::Queued);
+        assert_eq!(server.end(first.ticket, Nanos::new(10)), None);
         server.slowdown = 3.0;
-        let [again] = server.resume(50)[..] else {
+        let [again] = server.resume(Nanos::new(50))[..] else {
             panic!("one slot")
         };
-        assert_eq!(again.after, 30);
-        assert_eq!(server.end(again.ticket, 80).unwrap().0, 'a');
+        assert_eq!(again.after, Nanos::new(30));
+        assert_eq!(server.end(again.ticket, Nanos::new(80)).unwrap().0, 'a');
     }
 }

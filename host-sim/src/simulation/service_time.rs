@@ -3,9 +3,10 @@
 
 use super::quantity;
 use pointsman_core::config::reader::{Node, Report};
+use pointsman_core::time::Nanos;
 use std::f64::consts::TAU;
 
-/// A distribution of service times. All times are in nanoseconds.
+/// A distribution of service times. Its parameters are in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ServiceTime {
     /// Always the same time.
@@ -35,8 +36,8 @@ pub enum ServiceTime {
 }
 
 impl ServiceTime {
-    /// Draws a service time in nanoseconds, at least 1.
-    pub fn draw(&self, random: &mut fastrand::Rng) -> u64 {
+    /// Draws a service time, at least a nanosecond.
+    pub fn draw(&self, random: &mut fastrand::Rng) -> Nanos {
         // `uniform` is above 0 and at most 1, so that its logarithm is finite.
         let uniform = 1.0 - random.f64();
         let time = match *self {
@@ -52,7 +53,7 @@ impl ServiceTime {
                 least * (1.0 - (1.0 - uniform) * cut).powf(-1.0 / alpha)
             }
         };
-        (time as u64).max(1)
+        Nanos::new((time as u64).max(1))
     }
 
     /// Reads `{ constant: 5ms }`, `{ exponential: { mean: 5ms } }`, `{ lognormal: { median: 5ms,
@@ -65,7 +66,7 @@ impl ServiceTime {
         let time = |node: Option<Node<'_>>, report: &mut Report| {
             node.and_then(|node| quantity::time(&node, report))
         };
-        let time = |node, report: &mut Report| time(node, report).map(|time| time as f64);
+        let time = |node, report: &mut Report| time(node, report).map(|time| time.get() as f64);
         match kind.key() {
             "constant" => Some(ServiceTime::Constant(time(Some(kind), report)?)),
             "exponential" => {
@@ -117,7 +118,9 @@ mod tests {
 
     fn sorted(service: ServiceTime) -> Vec<u64> {
         let mut random = fastrand::Rng::with_seed(1);
-        let mut drawn: Vec<_> = (0..100_001).map(|_| service.draw(&mut random)).collect();
+        let mut drawn: Vec<_> = (0..100_001)
+            .map(|_| service.draw(&mut random).get())
+            .collect();
         drawn.sort_unstable();
         drawn
     }

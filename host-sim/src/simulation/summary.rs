@@ -2,10 +2,10 @@
 
 use super::expectation::Verdict;
 use super::measure::{Measure, Scope, milliseconds};
-use super::quantity::SECOND;
 use super::record::Run;
 use super::scenario::Scenario;
 use comfy_table::{CellAlignment, Table, presets};
+use pointsman_core::time::Nanos;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
@@ -78,7 +78,7 @@ pub fn write(
         out,
         "{}: {} s, {} workers, seed {}: {} requests, {} still open at the end",
         scenario.name,
-        scenario.duration as f64 / SECOND as f64,
+        scenario.duration.as_secs_f64(),
         scenario.workers,
         scenario.seed,
         run.records.len() + run.open,
@@ -106,8 +106,8 @@ pub fn write(
     Ok(())
 }
 
-fn in_seconds(nanoseconds: u64) -> String {
-    format!("{} s", nanoseconds as f64 / SECOND as f64)
+fn in_seconds(time: Nanos) -> String {
+    format!("{} s", time.as_secs_f64())
 }
 
 fn write_table(out: &mut impl Write, title: &str, rows: &[Row]) -> io::Result<()> {
@@ -162,7 +162,7 @@ pub fn json(scenario: &Scenario, run: &Run, verdicts: &[Verdict]) -> Value {
         "scenario": scenario.name,
         "seed": scenario.seed,
         "workers": scenario.workers,
-        "seconds": scenario.duration as f64 / SECOND as f64,
+        "seconds": scenario.duration.as_secs_f64(),
         "requests": run.records.len() + run.open,
         "open": run.open,
         "traffic": rows(by_traffic(scenario, run)),

@@ -2,7 +2,7 @@
 
 use super::*;
 use measure::{Measure, Scope};
-use quantity::SECOND;
+use pointsman_core::time::Nanos;
 use record::RequestRecord;
 use std::path::Path;
 
@@ -53,7 +53,7 @@ fn every_request_ends_once_with_its_service_time() {
     let (_, run) = play("", "");
     assert_eq!(
         count(&run, |record| record.status == 200
-            && record.latency == 20_000_000),
+            && record.latency == Nanos::from_millis(20)),
         run.records.len()
     );
     let counted: u32 = run
@@ -82,7 +82,7 @@ fn a_refused_connection_is_tried_again_at_the_next_endpoint_and_no_client_notice
             && record.target == Some(1)),
         0
     );
-    let seconds = |second: u64| second * SECOND;
+    let seconds = Nanos::from_secs;
     let dead = |record: &RequestRecord| {
         (seconds(2)..seconds(8)).contains(&record.start) && record.target == Some(1)
     };
@@ -104,14 +104,14 @@ fn silence_takes_the_time_out_of_connections_and_hanging_that_of_requests() {
     let proxy = "proxy: { timeout: 3s, connect_timeout: 500ms, retries: 0 }\n";
     let fault = |kind: &str| format!("{proxy}faults: [{{ at: 2s, target: green, {kind} }}]");
     for (kind, status, latency) in [
-        ("down: silent", 503, 500_000_000),
-        ("hang: true", 504, 3_000_000_000),
+        ("down: silent", 503, Nanos::from_millis(500)),
+        ("hang: true", 504, Nanos::from_secs(3)),
     ] {
         let (_, run) = play("clusters", &fault(kind));
         let failed = run
             .records
             .iter()
-            .filter(|record| record.is_error() && record.start > 2 * SECOND);
+            .filter(|record| record.is_error() && record.start > Nanos::from_secs(2));
         let failed: Vec<_> = failed
             .map(|record| (record.status, record.latency))
             .collect();
@@ -136,8 +136,8 @@ fn what_hung_is_answered_when_the_target_goes_on() {
         .max()
         .unwrap();
     assert!(
-        (1_900_000_000..=2_050_000_000).contains(&longest),
-        "{longest}"
+        (Nanos::from_millis(1_900)..=Nanos::from_millis(2_050)).contains(&longest),
+        "{longest:?}"
     );
 }
 
@@ -146,7 +146,7 @@ fn slow_and_failing_targets_are_as_slow_and_fail_as_often_as_they_are_told() {
     let slow = play("clusters", "faults: [{ at: 0s, target: green, slow: 3 }]").1;
     assert_eq!(
         count(&slow, |record| (record.target == Some(4))
-            != (record.latency == 60_000_000)),
+            != (record.latency == Nanos::from_millis(60))),
         0
     );
     let (_, failing) = play(
@@ -170,7 +170,7 @@ fn clients_without_patience_leave() {
     let run = run(&scenario, Chooser::Filter).unwrap();
     assert_eq!(
         count(&run, |record| record.is_abandoned()
-            && record.latency == 10_000_000),
+            && record.latency == Nanos::from_millis(10)),
         run.records.len()
     );
 }
@@ -197,7 +197,7 @@ fn a_trap_costs_what_its_worker_had_under_way() {
         failed.len() <= 12
             && failed
                 .iter()
-                .all(|record| record.start.abs_diff(5_000_000_000) < 20_000_000)
+                .all(|record| record.start.abs_diff(Nanos::from_secs(5)) < Nanos::from_millis(20))
     );
 }
 
@@ -210,7 +210,7 @@ fn a_reload_loses_no_request_and_takes_effect() {
         .targets
         .iter()
         .position(|target| target.name == "new");
-    let late = |record: &RequestRecord| record.start > 5_000_000_000;
+    let late = |record: &RequestRecord| record.start > Nanos::from_secs(5);
     assert_eq!(
         count(&run, |record| late(record)
             != (record.target.map(usize::from) == new)),
@@ -222,7 +222,7 @@ fn a_reload_loses_no_request_and_takes_effect() {
 fn the_clock_on_the_wall_jumps_and_virtual_time_does_not() {
     let (_, run) = play("", "faults: [{ at: 5s, jump: 1h }, { at: 6s, back: 2h }]");
     assert_eq!(
-        count(&run, |record| record.latency == 20_000_000),
+        count(&run, |record| record.latency == Nanos::from_millis(20)),
         run.records.len()
     );
 }

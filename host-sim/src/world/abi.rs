@@ -97,7 +97,7 @@ extern "C" fn proxy_log(level: u32, message: *const u8, size: usize) -> u32 {
 extern "C" fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32 {
     call("get_current_time", |vm| {
         // SAFETY: the ABI's promise about what is returned into.
-        unsafe { *time = vm.proxy().now() };
+        unsafe { *time = vm.proxy().now().get() };
         Ok(())
     })
 }

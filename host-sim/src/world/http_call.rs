@@ -1,6 +1,7 @@
 //! The filter's own HTTP calls.
 
 use crate::exchange::{Pairs, Response};
+use pointsman_core::time::Nanos;
 
 /// An HTTP call that the filter made and that has no answer yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +16,8 @@ pub struct HttpCall {
     pub body: Vec<u8>,
     /// The root context that hears of the answer.
     pub(super) root: u32,
-    /// When the call times out, in nanoseconds since the world began.
-    pub(super) due: u64,
+    /// When the call times out, as the time since the world began.
+    pub(super) due: Nanos,
 }
 
 /// How an HTTP call ends.

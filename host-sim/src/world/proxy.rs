@@ -3,6 +3,7 @@
 use super::baton::Baton;
 use super::metrics::{MetricValue, Metrics};
 use super::shared_data::SharedData;
+use pointsman_core::time::Nanos;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -72,10 +73,10 @@ impl Proxy {
         }
     }
 
-    /// The wall clock: nanoseconds since 1970.
-    pub fn now(&self) -> u64 {
-        self.monotonic()
-            .saturating_add_signed(self.wall_offset.load(Ordering::SeqCst))
+    /// The wall clock: the time since 1970.
+    pub fn now(&self) -> Nanos {
+        let offset = self.wall_offset.load(Ordering::SeqCst);
+        Nanos::new(self.monotonic().get().saturating_add_signed(offset))
     }
 
     /// Sets the wall clock forwards or back by so many nanoseconds, as an administrator or NTP does.
@@ -84,14 +85,15 @@ impl Proxy {
         self.wall_offset.fetch_add(nanoseconds, Ordering::SeqCst);
     }
 
-    pub(super) fn monotonic(&self) -> u64 {
-        self.monotonic.load(Ordering::SeqCst)
+    /// The monotonic clock: the time since the world began.
+    pub(super) fn monotonic(&self) -> Nanos {
+        Nanos::new(self.monotonic.load(Ordering::SeqCst))
     }
 
-    /// Lets time pass until then, in nanoseconds since the world began. Nothing that is due happens:
-    /// that is for [`super::World::advance`].
-    pub(super) fn pass_until(&self, monotonic: u64) {
-        self.monotonic.fetch_max(monotonic, Ordering::SeqCst);
+    /// Lets time pass until then, by the monotonic clock. Nothing that is due happens: that is for
+    /// [`super::World::advance`].
+    pub(super) fn pass_until(&self, monotonic: Nanos) {
+        self.monotonic.fetch_max(monotonic.get(), Ordering::SeqCst);
     }
 
     pub(super) fn fill_random(&self, bytes: &mut [u8]) {

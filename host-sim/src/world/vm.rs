@@ -16,15 +16,16 @@ use super::http_call::HttpCall;
 use super::local_reply::LocalReply;
 use super::proxy::{FailurePolicy, Proxy};
 use super::stream_info::StreamInfo;
+use pointsman_core::time::Nanos;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// The least time between loading a VM and loading the next in its place, in nanoseconds. Envoy
-/// adds a jitter of up to half of it, which is left out here.
-const RELOAD_BACK_OFF: u64 = 1_000_000_000;
+/// The least time between loading a VM and loading the next in its place. Envoy adds a jitter of up
+/// to half of it, which is left out here.
+const RELOAD_BACK_OFF: Nanos = Nanos::SECOND;
 
 thread_local! {
     /// The VM whose code is running.
@@ -72,21 +73,21 @@ struct VmState {
     ticks: BTreeMap<u32, Tick>,
     http_calls: Vec<HttpCall>,
     /// The cached result of [`Vm::next_due`]. None: ticks or calls have changed since.
-    next_due: Option<Option<u64>>,
+    next_due: Option<Option<Nanos>>,
     /// The answer to an HTTP call, while the filter's callback for it is running.
     http_answer: Option<(HeaderMap, Vec<u8>)>,
-    /// When a VM was last loaded, or when that was last tried, in nanoseconds.
-    last_load: u64,
+    /// When a VM was last loaded, or when that was last tried.
+    last_load: Nanos,
     calls: HostCallCounter,
     /// The kinds of host calls that are refused.
     refused: BTreeSet<&'static str>,
 }
 
-/// The ticks of a root context, in nanoseconds.
+/// The ticks of a root context.
 #[derive(Clone, Copy)]
 struct Tick {
-    period: u64,
-    due: u64,
+    period: Nanos,
+    due: Nanos,
 }
 
 impl VmState {

@@ -7,15 +7,16 @@ use crate::simulation::server::{Admission, Job, Reachability, Server, Ticket};
 use crate::world::HttpCallOutcome;
 use crate::world::stream::{RequestOutcome, Stream, UpstreamFailure};
 use pointsman_core::siphash::mixed;
+use pointsman_core::time::Nanos;
 
-/// The longest pause before a retry, in nanoseconds (`retry_back_off` of `envoy-config/`).
-const RETRY_BACK_OFF: u64 = 1_000_000;
+/// The longest pause before a retry (`retry_back_off` of `envoy-config/`).
+const RETRY_BACK_OFF: Nanos = Nanos::MILLISECOND;
 
 /// A request that has not ended.
 pub struct OpenRequest {
     /// The request's number in the order of arrivals.
     pub number: u64,
-    start: u64,
+    start: Nanos,
     /// The kind of traffic, a position in the scenario.
     traffic: usize,
     /// None: the oracle chose the target.
@@ -119,7 +120,7 @@ impl Engine<'_> {
         if let Some(patience) = traffic.patience {
             self.after(patience, Event::ClientGivesUp(id));
         }
-        let time_out = self.now.saturating_add(self.scenario.proxy.timeout);
+        let time_out = self.now + self.scenario.proxy.timeout;
         self.schedule.time_out_at(time_out, id);
         self.try_target(id);
     }
@@ -132,7 +133,7 @@ impl Engine<'_> {
                 service: target.model.service.draw(&mut request.random.clone()),
             };
             let start = target.earliest_start(self.now);
-            start + (job.service as f64 * target.slowdown) as u64
+            start + target.takes(&job)
         };
         let reachable = self
             .servers
@@ -186,7 +187,7 @@ impl Engine<'_> {
 
     /// The connection of a request's present try failed: the next target is tried, if there is one.
     pub fn connect_failed(&mut self, id: RequestId) {
-        let pause = self.random.u64(..RETRY_BACK_OFF);
+        let pause = Nanos::new(self.random.u64(..RETRY_BACK_OFF.get()));
         let Some(request) = self.open_request(id) else {
             return;
         };

@@ -1,6 +1,7 @@
 //! The events that are scheduled, in the order of their times.
 
 use crate::simulation::server::Ticket;
+use pointsman_core::time::Nanos;
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -44,21 +45,21 @@ pub struct Schedule {
     events: BinaryHeap<ScheduledEvent>,
     /// The time-outs of requests. A queue keeps them in order, because all requests wait equally
     /// long; most time-outs never happen, and in the heap they would slow all others down.
-    time_outs: VecDeque<(u64, RequestId)>,
+    time_outs: VecDeque<(Nanos, RequestId)>,
     /// How many events were ever scheduled.
     scheduled: u64,
 }
 
 struct ScheduledEvent {
-    at: u64,
+    at: Nanos,
     /// Counts up, so that events of one time happen in the order in which they were scheduled.
     number: u64,
     event: Event,
 }
 
 impl Schedule {
-    /// Schedules an event. The time is in nanoseconds.
-    pub fn at(&mut self, at: u64, event: Event) {
+    /// Schedules an event.
+    pub fn at(&mut self, at: Nanos, event: Event) {
         self.scheduled += 1;
         self.events.push(ScheduledEvent {
             at,
@@ -68,13 +69,13 @@ impl Schedule {
     }
 
     /// Schedules the time-out of a request, which is not before that of any earlier request.
-    pub fn time_out_at(&mut self, at: u64, id: RequestId) {
+    pub fn time_out_at(&mut self, at: Nanos, id: RequestId) {
         self.time_outs.push_back((at, id));
     }
 
-    /// The time of the next event, in nanoseconds; `u64::MAX` if there is none. Forgets the
-    /// time-outs of requests that are not open any more.
-    pub fn next(&mut self, is_open: impl Fn(RequestId) -> bool) -> u64 {
+    /// The time of the next event; [`Nanos::MAX`] if there is none. Forgets the time-outs of
+    /// requests that are not open any more.
+    pub fn next(&mut self, is_open: impl Fn(RequestId) -> bool) -> Nanos {
         while let Some((_, id)) = self.time_outs.front()
             && !is_open(*id)
         {
@@ -84,7 +85,7 @@ impl Schedule {
     }
 
     /// Takes the next event, if it happens at this time or earlier. Call [`Schedule::next`] first.
-    pub fn pop(&mut self, until: u64) -> Option<Event> {
+    pub fn pop(&mut self, until: Nanos) -> Option<Event> {
         let time_out = self.next_time_out();
         if time_out < self.next_event() && time_out <= until {
             let (_, id) = self.time_outs.pop_front()?;
@@ -94,12 +95,12 @@ impl Schedule {
         (next.at <= until).then_some(next.event)
     }
 
-    fn next_event(&self) -> u64 {
-        self.events.peek().map_or(u64::MAX, |next| next.at)
+    fn next_event(&self) -> Nanos {
+        self.events.peek().map_or(Nanos::MAX, |next| next.at)
     }
 
-    fn next_time_out(&self) -> u64 {
-        self.time_outs.front().map_or(u64::MAX, |(at, _)| *at)
+    fn next_time_out(&self) -> Nanos {
+        self.time_outs.front().map_or(Nanos::MAX, |(at, _)| *at)
     }
 }
 

@@ -88,8 +88,8 @@ pub fn fault(
             FaultKind::Fail(target, status as u16, share)
         }
         "trap" => FaultKind::Trap(given.whole(report, 0, workers as u32 - 1)? as usize),
-        "jump" => FaultKind::Jump(time(&given, report)? as i64),
-        "back" => FaultKind::Jump(-(time(&given, report)? as i64)),
+        "jump" => FaultKind::Jump(time(&given, report)?.get() as i64),
+        "back" => FaultKind::Jump(-(time(&given, report)?.get() as i64)),
         _ => FaultKind::Reload(reload?.0.to_string().into_bytes()),
     };
     let place = map

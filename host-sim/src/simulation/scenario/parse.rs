@@ -6,11 +6,12 @@ use super::traffic::traffic_of;
 use super::{MAX_ENTRIES, ProxySettings, Scenario, Traffic};
 use crate::configuration::{self, PATH_OR_CONFIGURATION};
 use crate::simulation::expectation;
-use crate::simulation::quantity::{SECOND, positive_time, time};
+use crate::simulation::quantity::{positive_time, time};
 use crate::world::proxy::FailurePolicy;
 use anyhow::{Context, Result};
 use pointsman_core::config::Config;
 use pointsman_core::config::reader::{Names, Node, Report};
+use pointsman_core::time::Nanos;
 use std::path::Path;
 
 /// The most workers: as many as a large machine has threads.
@@ -85,7 +86,7 @@ fn scenario(
     let duration = map.need(report, "duration", "a duration");
     let duration = duration
         .and_then(|node| positive_time(&node, report))
-        .unwrap_or(SECOND);
+        .unwrap_or(Nanos::SECOND);
     let traffic = map.need(report, "traffic", TRAFFIC);
     let mut kinds: Vec<Traffic> = Vec::new();
     if let Some(list) = &traffic {
@@ -165,14 +166,14 @@ fn reloads(
 fn proxy(node: Option<Node<'_>>, report: &mut Report) -> ProxySettings {
     const POLICIES: &[&str] = &["reload", "closed", "open"];
     let mut proxy = ProxySettings {
-        timeout: 15 * SECOND,
-        connect_timeout: SECOND,
+        timeout: Nanos::from_secs(15),
+        connect_timeout: Nanos::SECOND,
         retries: 2,
         failure_policy: FailurePolicy::Reload,
     };
     let keys = &["timeout", "connect_timeout", "retries", "failure_policy"];
     if let Some(map) = node.as_ref().and_then(|node| node.map(report, keys)) {
-        let mut set = |key: &str, value: &mut u64| {
+        let mut set = |key: &str, value: &mut Nanos| {
             let given = map.get(key).and_then(|node| time(&node, report));
             *value = given.unwrap_or(*value);
         };

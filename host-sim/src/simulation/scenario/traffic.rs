@@ -5,15 +5,15 @@ use crate::exchange::{ExchangeRequest, Pairs};
 use crate::simulation::quantity::{number, time};
 use pointsman_core::config::reader::{Map, Node, Report};
 use pointsman_core::config::syntax;
+use pointsman_core::time::Nanos;
 
 /// The most clients of one kind of traffic: their addresses are 10.*k*.*x*.*y*.
 const MAX_CLIENTS: u32 = 1 << 16;
 /// The highest rate, in requests per second.
 const MAX_RATE: f64 = 1e9;
 
-/// Reads one kind of traffic of a scenario that takes so many nanoseconds. None: the problem is
-/// noted.
-pub fn traffic_of(node: &Node<'_>, duration: u64, report: &mut Report) -> Option<Traffic> {
+/// Reads one kind of traffic of a scenario that takes so long. None: the problem is noted.
+pub fn traffic_of(node: &Node<'_>, duration: Nanos, report: &mut Report) -> Option<Traffic> {
     const REQUEST: &str = "a request: method, url, headers";
     let map = node.map(
         report,
@@ -38,7 +38,7 @@ pub fn traffic_of(node: &Node<'_>, duration: u64, report: &mut Report) -> Option
     Some(Traffic {
         name: name?.to_owned(),
         rate: rate?,
-        from: from.unwrap_or(0),
+        from: from.unwrap_or_default(),
         until: until.unwrap_or(duration).min(duration),
         clients: clients.unwrap_or(1000),
         patience,
@@ -51,8 +51,12 @@ const RATE: &str =
 
 fn rate(node: &Node<'_>, report: &mut Report) -> Option<Vec<RatePoint>> {
     if node.number().is_some() {
-        return number(node, report, 0.0, MAX_RATE)
-            .map(|per_second| vec![RatePoint { at: 0, per_second }]);
+        return number(node, report, 0.0, MAX_RATE).map(|per_second| {
+            vec![RatePoint {
+                at: Nanos::ZERO,
+                per_second,
+            }]
+        });
     }
     let mut points: Vec<RatePoint> = Vec::new();
     for node in node

@@ -7,6 +7,7 @@ use crate::world::http_call::HttpCall;
 use crate::world::local_reply::LocalReply;
 use crate::world::status::Status;
 use crate::world::stream_info::grpc_status;
+use pointsman_core::time::Nanos;
 
 /// proxy-wasm's numbers of header maps.
 const REQUEST_HEADERS: u32 = 0;
@@ -145,8 +146,8 @@ impl Vm {
         let context = self.context.get();
         let root = state.root_of(context);
         state.next_due = None;
-        match u64::from(milliseconds) * 1_000_000 {
-            0 => state.ticks.remove(&root),
+        match Nanos::from_millis(milliseconds.into()) {
+            Nanos::ZERO => state.ticks.remove(&root),
             period => state.ticks.insert(
                 root,
                 Tick {
@@ -185,7 +186,7 @@ impl Vm {
             headers,
             body: body.to_vec(),
             root,
-            due: self.proxy.monotonic() + u64::from(timeout) * 1_000_000,
+            due: self.proxy.monotonic() + Nanos::from_millis(timeout.into()),
         });
         Ok(token)
     }

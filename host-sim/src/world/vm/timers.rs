@@ -5,11 +5,12 @@ use crate::world::header_map::HeaderMap;
 use crate::world::host_calls::Callback;
 use crate::world::http_call::{HttpCall, HttpCallOutcome};
 use crate::world::{guest, local_reply};
+use pointsman_core::time::Nanos;
 use std::rc::Rc;
 
 impl Vm {
-    /// When the next tick or the next time-out of a call is due, in nanoseconds. None: nothing is.
-    pub fn next_due(&self) -> Option<u64> {
+    /// When the next tick or the next time-out of a call is due. None: nothing is.
+    pub fn next_due(&self) -> Option<Nanos> {
         let state = &mut *self.state.borrow_mut();
         let ticks = state.ticks.values().map(|tick| tick.due);
         let due = ticks.chain(state.http_calls.iter().map(|call| call.due));
