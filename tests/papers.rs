@@ -7,6 +7,7 @@ use host_sim::configuration;
 use host_sim::envoy::{Deployment, Envoy, PluginConfiguration, Wanted, install};
 use host_sim::module;
 use host_sim::request_test::{self, File};
+use host_sim::simulation::scenario::Scenario;
 use host_sim::world::World;
 use http_body_util::Full;
 use hyper::Request;
@@ -24,8 +25,6 @@ const README_LINES: usize = 150;
 
 /// Names of files that are somebody else's, or made while something runs.
 const NOT_OURS: &[&str] = &[
-    // Of an operator, in examples.
-    "other.yaml",
     // What Envoy's own sources or packages have.
     "source/common",
 ];
@@ -290,7 +289,7 @@ fn pages_are_as_wide_as_a_window_and_the_readme_is_short() {
     assert!(lines <= README_LINES, "README.md has {lines} lines");
 }
 
-/// The commands in a table of a page: what stands in backticks in its rows' first column.
+/// What stands in backticks in the first column of a page's tables.
 fn commands(table: &str) -> Vec<&str> {
     let rows = table.lines().filter(|line| line.starts_with("| `"));
     rows.filter_map(|row| quoted(row).next()).collect()
@@ -388,6 +387,41 @@ fn the_readmes_configuration_is_the_example_and_its_tests_pass() {
         let name = &outcome.name;
         assert!(outcome.failure.is_none(), "{name}: {:?}", outcome.failure);
     }
+}
+
+#[test]
+fn the_formats_of_the_page_are_those_that_are_read() {
+    let page = read("host-sim/README.md");
+    let examples = root().join("examples");
+    let [test, scenario] = &blocks(&page, "yaml")[..] else {
+        panic!("the page shows a file of tests and a scenario");
+    };
+    let config = |path: &str| configuration::read(&examples.join(path));
+    File::parse(test, config).unwrap();
+    let scenario = Scenario::parse("page", scenario, &examples).unwrap();
+    assert_eq!((scenario.faults.len(), scenario.expect.len()), (8, 3));
+}
+
+#[test]
+fn the_page_lists_every_metric_that_the_dashboard_shows() {
+    // How workers tell each other of changes; nothing to look at.
+    let mut expected = BTreeSet::from(["pointsman_pool_health_version"]);
+    let dashboard = read("envoy-config/dashboard.json");
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = dashboard.split(|c| !is_name(c));
+    let names = words.map(|word| word.trim_end_matches("_bucket"));
+    // Labels are names too: those that the rules make.
+    let labels = ["route", "pool", "target", "limit"].map(|label| format!("pointsman_{label}"));
+    expected.extend(names.filter(|name| {
+        name.starts_with("pointsman_") && !labels.iter().any(|label| label == name)
+    }));
+    let page = read("envoy-config/README.md");
+    let listed = commands(&page).into_iter();
+    let listed: BTreeSet<_> = listed
+        .filter(|word| word.starts_with("pointsman_"))
+        .collect();
+    assert!(listed.len() > 20, "{listed:?}");
+    assert_eq!(listed, expected);
 }
 
 /// As a reader would: what the README says goes into an Envoy that has none of it.
