@@ -19,6 +19,7 @@ use crate::pool::balance::least::Load;
 use crate::pool::balance::{self, Balance};
 use crate::pool::failover::WhenAllUnhealthy;
 use crate::pool::health::Health;
+use crate::pool::slow_start;
 use crate::pool::sticky::{self, Session};
 use crate::route::Action;
 use crate::siphash::mixed;
@@ -215,7 +216,7 @@ impl Worker {
         let all = pool.target_indices();
         let share = |target: TargetIndex| health.slow_start_factor(pool, target, now);
         let ready =
-            |target: TargetIndex| usable(target) && is_admitted(share(target), dice, target);
+            |target: TargetIndex| usable(target) && slow_start::passes(share(target), dice, target);
         let slow = pool.slow_start > Nanos::ZERO
             && all
                 .clone()
@@ -325,14 +326,6 @@ fn drawn<'c>(action: &'c Action, request: &Request<'_>, roll: Roll) -> Option<St
         session: None,
         roll,
     })
-}
-
-/// Whether a target with this share of its weight takes part in one choice: so often as the share
-/// says.
-fn is_admitted(share: f64, dice: u64, target: TargetIndex) -> bool {
-    // In 53 bits, which an `f64` holds exactly.
-    let drawn = mixed(dice ^ mixed(target.get() as u64)) >> 11;
-    (drawn as f64) < share * (1_u64 << 53) as f64
 }
 
 impl Action {

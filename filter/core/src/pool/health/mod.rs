@@ -31,7 +31,7 @@ use crate::entropy::WorkerId;
 use crate::index::{TargetIndex, TargetRef};
 use crate::pool::Pool;
 use crate::pool::failover::WhenAllUnhealthy;
-use crate::pool::slow_start::slow_start_factor;
+use crate::pool::slow_start;
 use crate::port::Port;
 use crate::shared::keys::HealthKey;
 use crate::shared::{RecordCache, Update};
@@ -146,7 +146,7 @@ impl Health {
         let begun = self
             .target(pool, target)
             .and_then(|known| known.slow_start_begun());
-        slow_start_factor(pool.slow_start, begun, now)
+        slow_start::factor(pool.slow_start, begun, now)
     }
 
     /// What happened since this was last called. Only the worker that made a change reports it.
