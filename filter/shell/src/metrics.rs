@@ -48,7 +48,7 @@ pub struct Metrics {
     shared_failed: Option<Counter>,
     /// Workers that found no gauges, or no slot, and go by their own counts.
     in_flight_local: Option<Counter>,
-    /// Dead workers whose requests were taken back.
+    /// Workers that expired with requests in flight, which were subtracted.
     in_flight_reaped: Option<Counter>,
     /// Workers that expired although they were alive.
     in_flight_revived: Option<Counter>,

@@ -2,8 +2,8 @@
 //!
 //! A worker publishes its ledger under the number of a slot. It keeps the slot for as long as its
 //! heartbeats raise the number that stands there; if they stop, another worker frees the slot and
-//! subtracts the ledger from the gauges (see [`super::reclaim`]). [`Lease::step`] decides all that
-//! a worker does about its own slot. [`super::InFlight`] performs the actions, and reports what came
+//! subtracts the ledger from the gauges (see `reclaim.rs`). [`Lease::step`] decides all that a
+//! worker does about its own slot. [`super::InFlight`] performs the actions, and reports what came
 //! of each as the next event.
 //!
 //! | lease | event | next lease | action |
@@ -31,21 +31,25 @@
 //! most.
 //!
 //! **Why health has another protocol.** The worker that sends the probes of a pool holds a lease
-//! too, in [`crate::pool::health`], and that one ends at a time of the wall clock. Both protocols
-//! ask whether another worker is alive; they stay two, because they err in different directions.
+//! too (see [`crate::pool::health`]), and that one ends at a time of the wall clock. Both protocols
+//! ask whether another worker is alive. They stay two, because their errors have different prices.
+//!
 //! Probes need an election: one of all workers, with a successor within two intervals, which can be
-//! as short as 20 ms. A wrong answer costs a probe that is sent twice or late, and no state, since
-//! every change of health is a compare-and-swap. So the cheapest protocol will do: a follower reads
-//! nothing until the time at which the lease ends, and a clock that jumps may end it too early.
-//! Counts need a failure detector for every worker at once, and a wrong answer subtracts requests
-//! that are in flight: exactly repaired later, unless the VM traps before. A lease on the wall clock
-//! would give that wrong answer about *all* workers together whenever the clock is set or the
-//! machine was suspended. Missed heartbeats cannot: they are counted in the observer's own ticks,
-//! and what stops the whole process stops the observer as well. The price is a read and a write of
-//! the table by every worker in every second, and 4 to 5 s until a worker has expired. With
-//! missed heartbeats alone, probes would pause for these 5 s whatever their interval is; and a
-//! worker that has served no request holds no slot, but has to be able to probe. With wall-clock
-//! leases alone, counts would depend on the clock. So neither can replace the other.
+//! as short as 20 ms. A wrong answer costs probes that are sent twice or late. So the cheapest
+//! protocol will do: a follower reads nothing until the time at which the lease ends, and a clock
+//! that jumps may end it too early.
+//!
+//! Counts need a failure detector of every worker, and a wrong answer subtracts requests that are
+//! in flight. That is repaired exactly, but not if the VM traps before. Leases by the wall clock
+//! would give the wrong answer about *all* workers together whenever the clock is set or the
+//! machine was suspended. Missed heartbeats cannot: an observer counts them in its own ticks, and
+//! what stops the whole process stops the observer too. The price is that every worker reads and
+//! writes the table once a second, and that a worker expires after 4 to 5 s.
+//!
+//! With missed heartbeats alone, probes would pause for these 5 s however short their interval is,
+//! and workers that have served no request, and so hold no slot, could not probe. With leases by
+//! the wall clock alone, counts would be only as exact as the clock. So neither protocol can
+//! replace the other, and one that did both would be two under one name.
 
 use crate::entropy::WorkerId;
 use crate::time::Nanos;

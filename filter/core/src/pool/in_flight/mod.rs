@@ -23,8 +23,9 @@
 //! **Gauges.** `pointsman.pool.<pool>.target.<target>.in_flight` (see [`Pool::metric`]) is one
 //! number of the whole process, which operators read too. A handle is asked for when a target is
 //! first compared or used, and not when a configuration is loaded: each one costs the proxy memory
-//! for good, in every worker, and of 10,000 targets few workers may ever use all. (Two pairs of pool
-//! and target whose metrics have the same name share the number, and it still returns to zero.)
+//! for good, in every worker, and of 10,000 targets few workers may ever use all. (Two pairs of
+//! pool and target whose metrics have the same name share the number, and it still returns to
+//! zero.)
 //!
 //! **Ledgers.** What a VM that trapped had added to a gauge stays there. So each worker (one root
 //! context of one VM) also writes its own counts to shared data. It is the only writer of its
@@ -33,34 +34,35 @@
 //! So a trap comes before both or after both, and the ledger is always exactly what the worker has
 //! in the gauges.
 //!
-//! **Leases.** A worker publishes its ledger in a *slot*, which it holds under a *lease*. One record
-//! has all slots. Once a second each worker raises a number in its slot, the *heartbeat*. A worker
-//! that sees another one's number unchanged over three of its own ticks takes that one for expired.
-//! It reads the ledger, frees the slot by CAS, leaves a note of what it subtracts, and subtracts
-//! that from the gauges. Of several workers that try, one wins the CAS, and only that one subtracts.
-//! Heartbeats are counted in ticks, and no clock is read, so that a clock that jumps expires nobody.
-//! `lease.rs` has the state machine of a worker's own lease, and says why [`super::health`] has
-//! another protocol.
+//! **Leases.** A worker publishes its ledger in a *slot*, which it holds under a *lease*. One
+//! record has all slots. Once a second each worker raises a number in its slot, the *heartbeat*. A
+//! worker that sees another one's number unchanged over three of its own ticks takes that one for
+//! expired. It reads the ledger, frees the slot by CAS, leaves a note of what it subtracts, and
+//! subtracts that from the gauges. Of several workers that try, one wins the CAS, and only that one
+//! subtracts. Heartbeats are counted in ticks, and no clock is read, so that a clock that jumps
+//! expires nobody. `lease.rs` has the state machine of a worker's own lease, and says why
+//! [`super::health`] has another protocol.
 //!
 //! **False expiry.** A worker may be alive although it expired: it hung for seconds; or it belongs
 //! to a root context that gets no more ticks while its last streams run. It notices at its next
 //! tick, or at the first request that comes two seconds after its last heartbeat, because its slot
-//! is not held under its lease any more. Then it rejoins: it claims a slot under a new lease, writes
-//! its ledger there, and adds to the gauges what the note says was subtracted, not what it believes
-//! it had. So the sum is exact in every interleaving. Let *o* be the worker's own count, *g* its
-//! contribution to the gauge, and *t* what was subtracted, which may be older than *o*. As long as
-//! the lease is held, *g* = *o*. After the expiry *g* = *o* − *t*, and it stays so while the worker
-//! goes on to change *o* and *g* together. When it rejoins it adds *t*, so *g* = *o* again. Until the
-//! note is written the worker does not rejoin, and counts on in the gauges.
+//! is not held under its lease any more. Then it rejoins: it claims a slot under a new lease,
+//! writes its ledger there, and adds to the gauges what the note says was subtracted, not what it
+//! believes it had. So the sum is exact in every interleaving. Let *o* be the worker's own count,
+//! *g* its contribution to the gauge, and *t* what was subtracted, which may be older than *o*. As
+//! long as the lease is held, *g* = *o*. After the expiry *g* = *o* − *t*, and it stays so while
+//! the worker goes on to change *o* and *g* together. When it rejoins it adds *t*, so *g* = *o*
+//! again. Until the note is written the worker does not rejoin, and counts on in the gauges.
 //!
 //! **What is not repaired**, both times because two faults meet:
 //! - A worker that traps after a false expiry and before it rejoins: what it counted in between is
 //!   in no ledger, and stays in the gauges.
 //! - A worker that hangs for longer than a freed slot is in quarantine (30 s, so that it does not
-//!   write into the ledger of the next holder): if it hung between two host calls, the next holder's
-//!   ledger is wrong until that one's next write. If the next holder has expired too by the time the
-//!   first one goes on, its note has overwritten the first one's. Then the first one adds all its
-//!   own counts, which is too much by what it counted after its expiry and before it rejoined.
+//!   write into the ledger of the next holder): if it hung between two host calls, the next
+//!   holder's ledger is wrong until that one's next write. If the next holder has expired too by
+//!   the time the first one goes on, its note has overwritten the first one's. Then the first one
+//!   adds all its own counts, which is too much by what it counted after its expiry and before it
+//!   rejoined.
 //!
 //! **After a reload** the old root context lives on, with its ticks, until its last stream is over,
 //! and both root contexts of the VM count in the same gauges. Then the heartbeats of the old one
@@ -71,8 +73,8 @@
 //! is added vanishes), or all slots are taken, or shared data fails, a worker uses its own counts
 //! alone. [`InFlightEvent`]s say so.
 //!
-//! **Penalty.** A request that failed stays counted for a second longer, so that a target that fails
-//! fast does not look idle.
+//! **Penalty.** A request that failed stays counted for a second longer, so that a target that
+//! fails fast does not look idle.
 //!
 //! **Records**, all under keys of [`crate::shared::keys`]. Numbers are little-endian; ids of leases
 //! have 8 bytes, and counts 4.
@@ -200,8 +202,8 @@ impl InFlight {
         }
     }
 
-    /// A request is over: exactly once for each [`InFlight::begin`]. One that `failed` stays counted
-    /// for a second longer. One write, and one add to a gauge.
+    /// A request is over: exactly once for each [`InFlight::begin`]. One that `failed` stays
+    /// counted for a second longer. One write, and one add to a gauge.
     pub fn end(
         &mut self,
         port: &mut dyn Port,
@@ -349,8 +351,8 @@ impl InFlight {
         }
     }
 
-    /// Does what the state machine of the lease asks for, until it is done. Returns the slots as the
-    /// heartbeat left them, if there was one.
+    /// Does what the state machine of the lease asks for, until it is done. Returns the slots as
+    /// the heartbeat left them, if there was one.
     fn refresh_lease(
         &mut self,
         port: &mut dyn Port,
