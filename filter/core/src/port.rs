@@ -24,8 +24,8 @@ pub trait Store {
     fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed>;
 }
 
-/// proxy-wasm's `cas` number of a stored value. Never 0. Writes of all keys are numbered in one
-/// row, so of two writes the later one has the larger number, until the 32 bits are used up and the
+/// proxy-wasm's `cas` number of a stored value. Never 0. The host numbers the writes of all keys in
+/// one row, so no two values of a key have the same version, until the 32 bits are used up and the
 /// row begins again at 1.
 pub type Version = u32;
 

@@ -11,7 +11,7 @@ use core::time::Duration;
 use pointsman_core::config::Config;
 use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::pool::health::Probe;
-use pointsman_core::shared;
+use pointsman_core::shared::seed;
 use pointsman_core::time::Nanos;
 use pointsman_core::worker::Worker;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -108,7 +108,7 @@ impl RootContext for Root {
         let fresh = randomness();
         // Without shared data the limits hold for each worker by itself; the log says so, and each
         // failure is counted.
-        let seed = shared::seed(&mut Surroundings, fresh).unwrap_or_else(|failed| {
+        let seed = seed::load_or_create(&mut Surroundings, fresh).unwrap_or_else(|failed| {
             host::log(
                 Level::Error,
                 &format!("the workers share no seed: {failed:?}"),

@@ -231,14 +231,35 @@ fn a_refused_request_charges_nothing_and_writes_nothing() {
 }
 
 #[test]
-fn a_lone_worker_reads_once_and_then_only_to_refuse() {
-    let limit = limit(1000, SECOND, 10);
-    let (mut worker, mut store) = (Worker::new(65_536), Map::default());
-    worker.admits(&limit, &mut store, 1, NOW);
-    worker.admits(&limit, &mut store, 1, NOW);
-    let reads = store.reads;
-    assert_eq!(worker.flood(&limit, &mut store, 1, NOW), 8);
-    assert_eq!(store.reads - reads, 1);
+fn each_limit_costs_one_read_a_charge_one_write_and_a_refusal_none() {
+    let limits = [
+        named(0, "a", 31, false),
+        named(1, "b", 31, false),
+        named(2, "c", 31, false),
+    ];
+    let mut store = Map::default();
+    let mut workers = [Worker::new(65_536), Worker::new(65_536)];
+    let mut costs = |worker: usize, limits: &[&RateLimit], admitted: bool| {
+        let (reads, writes) = (store.reads, store.writes);
+        let verdict = workers[worker].check(limits, &mut store, 1, NOW);
+        assert_eq!(verdict == Verdict::Admitted, admitted);
+        (store.reads - reads, store.writes - writes)
+    };
+    let [a, b, c] = &limits;
+    // A record that is not there yet is read again.
+    for limit in &limits {
+        assert_eq!(costs(0, &[limit], true), (1, 1));
+    }
+    for checked in [&[a][..], &[a, b], &[a, b, c]] {
+        for request in 0..10 {
+            let calls = checked.len() as u32;
+            assert_eq!(costs(request % 2, checked, true), (calls, calls));
+        }
+    }
+    for request in 0..10 {
+        assert_eq!(costs(request % 2, &[a], false), (1, 0));
+        assert_eq!(costs(request % 2, &[a, b, c], false), (1, 0));
+    }
 }
 
 #[test]
@@ -480,36 +501,44 @@ fn workers_in_any_order_of_steps_keep_the_promise_together() {
     }
 }
 
-/// Time stands still, so the buckets say exactly what was charged and not given back.
+/// Time stands still, so the buckets say exactly what was charged and not refunded. Contention may
+/// refuse a request that was not checked, or keep a charge that should have been refunded; it is
+/// counted, and rare.
 #[cfg(not(target_arch = "wasm32"))] // threads
 #[test]
-fn charges_of_a_refused_request_are_given_back_whoever_was_faster() {
+fn charges_of_a_refused_request_are_refunded_in_any_order_of_steps() {
+    let mut contended_seeds = 0;
     for seed in 0..200 {
         let (wide, narrow) = (named(0, "wide", 60, false), named(1, "narrow", 5, false));
-        let (admitted, mut world) = interleaved(seed, 4, NOW, |turn| {
+        let (results, mut world) = interleaved(seed, 4, NOW, |turn| {
             let mut worker = Worker::new(64);
             let verdicts: Vec<_> = (0..4)
                 .map(|_| worker.check(&[&wide, &narrow], turn, 1, NOW))
                 .collect();
-            assert!(
-                !worker
-                    .events
-                    .iter()
-                    .any(|event| matches!(event, Event::Contended(_)))
-            );
-            verdicts
+            let contended = worker
+                .events
                 .iter()
-                .filter(|verdict| **verdict == Verdict::Admitted)
-                .count() as u32
+                .filter(|event| matches!(event, Event::Contended(_)));
+            let admitted = verdicts
+                .iter()
+                .filter(|verdict| **verdict == Verdict::Admitted);
+            (admitted.count() as u32, contended.count() as u32)
         });
-        assert_eq!(admitted.iter().sum::<u32>(), 5, "seed {seed}");
+        let admitted: u32 = results.iter().map(|(admitted, _)| admitted).sum();
+        let contended: u32 = results.iter().map(|(_, contended)| contended).sum();
+        contended_seeds += u32::from(contended > 0);
+        assert!(
+            (5_u32.saturating_sub(contended)..=5).contains(&admitted),
+            "seed {seed}: {admitted}"
+        );
         let mut worker = Worker::new(64);
-        assert_eq!(
-            worker.flood(&wide, &mut world.map, 1, NOW),
-            55,
-            "seed {seed}"
+        let left = worker.flood(&wide, &mut world.map, 1, NOW);
+        assert!(
+            (60 - admitted - contended..=60 - admitted).contains(&left),
+            "seed {seed}: {left}"
         );
     }
+    assert!(contended_seeds <= 1, "{contended_seeds}");
 }
 
 #[test]
