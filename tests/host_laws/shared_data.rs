@@ -13,7 +13,7 @@ pub fn cas_decides_where_the_key_exists_and_is_ignored_where_it_does_not(host: &
     assert_eq!(host.did("set fresh x other; get fresh"), "0;0 x");
 }
 
-/// By this the filter predicts the version of its own write, to write again without a read.
+/// So no two writes get the same version: a version says which value it is.
 pub fn writes_of_all_keys_are_numbered_in_one_row(host: &mut dyn ProbeHost) {
     assert_eq!(host.did("set one a never; get one"), "0;0 a");
     // Another key, then this one; its version is neither its own next one nor a later one.

@@ -15,7 +15,7 @@ use pointsman_core::index::{PoolIndex, RouteIndex, TargetRef};
 use pointsman_core::pool::health::{HealthChange, HealthEvent};
 use pointsman_core::pool::in_flight::InFlightEvent;
 use pointsman_core::pool::{Pool, Target};
-use pointsman_core::rate_limit;
+use pointsman_core::rate_limit::RateLimitEvent;
 use pointsman_core::route::Route;
 use pointsman_core::time::Nanos;
 use pointsman_core::worker::Event;
@@ -125,7 +125,7 @@ impl Metrics {
             rate_limits: config
                 .rate_limits
                 .iter()
-                .map(|limit| LimitMetrics::define(&limit.name))
+                .map(|limit| LimitMetrics::define(limit.name()))
                 .collect(),
             routes: config.routes.iter().map(|_| OnceCell::new()).collect(),
             pools: config
@@ -202,20 +202,18 @@ impl Metrics {
                     .and_then(|(_, _, metrics)| counter(metrics))
             };
             increment(match event {
-                Event::RateLimit(rate_limit::Event::Refused(limit)) => {
+                Event::RateLimit(RateLimitEvent::Refused(limit)) => {
                     of(limit, |limit| limit.refused)
                 }
-                Event::RateLimit(rate_limit::Event::Shadow(limit)) => {
-                    of(limit, |limit| limit.shadow)
-                }
-                Event::RateLimit(rate_limit::Event::Overflow(limit)) => {
+                Event::RateLimit(RateLimitEvent::Shadow(limit)) => of(limit, |limit| limit.shadow),
+                Event::RateLimit(RateLimitEvent::Overflow(limit)) => {
                     of(limit, |limit| limit.overflow)
                 }
-                Event::RateLimit(rate_limit::Event::Contended(limit)) => {
+                Event::RateLimit(RateLimitEvent::Contended(limit)) => {
                     of(limit, |limit| limit.contended)
                 }
-                Event::RateLimit(rate_limit::Event::Retry) => self.shared_retried,
-                Event::RateLimit(rate_limit::Event::StoreFailed) => self.shared_failed,
+                Event::RateLimit(RateLimitEvent::Retry) => self.shared_retried,
+                Event::RateLimit(RateLimitEvent::StoreFailed) => self.shared_failed,
                 Event::Health(HealthEvent::Changed { target: at, change }) => target(
                     at,
                     match change {

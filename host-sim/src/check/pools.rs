@@ -36,12 +36,12 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
             route
                 .rate_limits
                 .iter()
-                .any(|used| used.index == limit.index)
+                .any(|used| used.index() == limit.index())
         };
         if !config.routes.iter().any(names) {
             warnings.push(Warning::new(
                 "unused_rate_limit",
-                named("rate_limits", &limit.name),
+                named("rate_limits", limit.name()),
                 "nothing uses the limit",
                 "no route names it",
                 "name it in the `rate_limits` of a route, or remove it",

@@ -5,7 +5,7 @@ use super::reader::{Map, Node, Report};
 use super::syntax;
 use super::upstream::header_name;
 use crate::http::key::KeyPart;
-use crate::rate_limit::{RateLimit, Table};
+use crate::rate_limit::{Quota, RateLimit, Table};
 use crate::time::Nanos;
 use std::rc::Rc;
 
@@ -72,17 +72,13 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
             "a smaller `burst` or a higher rate",
         );
     }
-    let limit = RateLimit {
-        index,
-        name: node.key().into(),
+    let quota = Quota {
         requests,
         per,
         burst,
-        key: key?,
-        shadow: shadow.unwrap_or_default(),
-        identity: 0,
     };
-    Some(limit.identified())
+    let shadow = shadow.unwrap_or_default();
+    Some(RateLimit::new(index, node.key(), quota, key?, shadow))
 }
 
 const KEY: &str =

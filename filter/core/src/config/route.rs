@@ -152,7 +152,7 @@ fn limits(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<Rc<Rat
         let Some(limit) = known.rate_limits.named(&node, "rate limit", report) else {
             continue;
         };
-        if limits.iter().any(|other| other.index == limit.index) {
+        if limits.iter().any(|other| other.index() == limit.index()) {
             let found = format!("{} a second time", node.shown());
             report.note(&node, &found, "each limit at most once");
         }

@@ -210,12 +210,16 @@ fn interface_example_loads() {
         panic!("{:?}", config.rate_limits);
     };
     assert_eq!(
-        (per_ip.requests, per_ip.per, per_ip.burst),
+        (
+            per_ip.quota().requests,
+            per_ip.quota().per,
+            per_ip.quota().burst
+        ),
         (100, Nanos::SECOND, 50)
     );
-    assert_eq!((login.burst, login.shadow), (5, true));
+    assert_eq!((login.quota().burst, login.is_shadow()), (5, true));
     assert_eq!(
-        login.key,
+        login.key(),
         [KeyPart::ClientIp, KeyPart::Header((*b"user-agent").into())]
     );
 
@@ -317,7 +321,7 @@ fn what_is_not_given_is_the_documented_default() {
         (&b"/"[..], None, false, true)
     );
     assert_eq!(
-        (limit.per, limit.burst, limit.shadow),
+        (limit.quota().per, limit.quota().burst, limit.is_shadow()),
         (Nanos::from_millis(250), 7, false)
     );
     let client_ip = config.client_ip.unwrap();

@@ -5,8 +5,8 @@ use crate::http::request::Request;
 use crate::siphash::SipWriter;
 use std::net::IpAddr;
 
-/// A part of a limit's key, or what a pool's hash is of. In a limit's key a part that the request
-/// does not have counts as absent, a value of its own.
+/// A part of a limit's key, or of what a pool hashes. In a limit's key, a part that the request does
+/// not have is a value of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyPart {
     /// The client's address.
@@ -33,8 +33,8 @@ impl KeyPart {
         }
     }
 
-    /// Feeds what the request has of this part into a hash. No two different things are fed the
-    /// same bytes.
+    /// Writes what the request has of this part into a hash. No two different values write the same
+    /// bytes.
     pub fn feed(&self, request: &Request<'_>, client: Option<IpAddr>, hash: &mut SipWriter) {
         match self {
             KeyPart::ClientIp => match client.map(|address| address.to_canonical()) {

@@ -6,7 +6,7 @@
 //! | key | numbers | what the record holds | who writes it |
 //! |---|---|---|---|
 //! | `pm1/seed` | | the secret of all hashes that clients must not predict, 16 bytes | the first worker, by compare-and-swap |
-//! | `pm1/slot` | record, 4 bytes | [rate limits](crate::rate_limit): the latest time that the record has seen, then up to 64 buckets of clients and the marks of limits | any worker that charges a client, by compare-and-swap |
+//! | `pm1/slot` | record, 4 bytes | [rate limits](crate::rate_limit): the latest time that the record has seen, then up to 64 buckets of clients, and for each limit the TAT that new buckets begin with | any worker that charges a client, by compare-and-swap |
 //! | `pm1/over` | record, 4 bytes | rate limits: the same time, then overflow buckets, one for each limit | any worker that charges a client without a slot, by compare-and-swap |
 //! | `pm1/hold` | | [requests in flight](crate::pool::in_flight): the table of worker slots | any worker, by compare-and-swap |
 //! | `pm1/ledg` | slot, 2 bytes; part, 4 bytes | requests in flight: what one worker has added to each gauge | the worker that holds the slot, without a check |

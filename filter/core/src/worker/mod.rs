@@ -30,7 +30,7 @@ use crate::pool::least_response_time::ResponseTimes;
 use crate::pool::prefer_region::Regions;
 use crate::pool::sticky::Sessions;
 use crate::port::Port;
-use crate::rate_limit::{self, RateLimit, RateLimits, Verdict};
+use crate::rate_limit::{RateLimit, RateLimitEvent, RateLimits, Verdict, refusal_headers};
 use crate::route::index::Index;
 use crate::route::no_route::NoRoute;
 use crate::route::{Action, Block, Route};
@@ -56,7 +56,7 @@ pub struct Worker {
     health: Health,
     response_times: ResponseTimes,
     rolls: Rolls,
-    limit_events: Vec<rate_limit::Event>,
+    limit_events: Vec<RateLimitEvent>,
     /// Those of the worker itself.
     events: Vec<Event>,
     /// How many ticks there are still to come before [`InFlight::tick`] is due.
@@ -67,7 +67,7 @@ pub struct Worker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// To a rate limit.
-    RateLimit(rate_limit::Event),
+    RateLimit(RateLimitEvent),
     /// To the health of a target.
     Health(HealthEvent),
     /// To the counts in flight.
@@ -289,36 +289,36 @@ impl Worker {
         }
         let ip = match limits
             .iter()
-            .any(|limit| limit.key.contains(&KeyPart::ClientIp))
+            .any(|limit| limit.key().contains(&KeyPart::ClientIp))
         {
             true => around.address(),
             false => None,
         };
-        let claim = |limit: &'c Rc<RateLimit>| self.limits.claim(limit, request, ip);
+        let bucket = |limit: &'c Rc<RateLimit>| self.limits.bucket(limit, request, ip);
         let (one, several);
-        let claims = match limits {
+        let buckets = match limits {
             [limit] => {
-                one = [claim(limit)];
+                one = [bucket(limit)];
                 &one[..]
             }
             limits => {
-                several = limits.iter().map(claim).collect::<Vec<_>>();
+                several = limits.iter().map(bucket).collect::<Vec<_>>();
                 &several
             }
         };
         match self
             .limits
-            .check(claims, around.port, around.now, &mut self.limit_events)
+            .check(buckets, around.port, around.now, &mut self.limit_events)
         {
             Verdict::Admitted => None,
-            Verdict::Refused { claim, retry_after } => {
-                let limit = limits.get(claim)?;
-                let headers = rate_limit::refusal_headers(limit, retry_after);
+            Verdict::Refused { limit, retry_after } => {
+                let limit = limits.get(limit)?;
+                let headers = refusal_headers(limit, retry_after);
                 let answer = Answer {
                     headers: headers.map(|(name, value)| (name.to_vec(), value)).into(),
                     ..Answer::of(TOO_MANY_REQUESTS)
                 };
-                Some((&limit.name, answer))
+                Some((limit.name(), answer))
             }
         }
     }

@@ -1,0 +1,96 @@
+//! The rule: the generic cell rate algorithm of ITU-T I.371.
+//!
+//! A bucket of `burst` requests refills at `requests` per `per`. It is kept as one instant, its
+//! theoretical arrival time (TAT): when it will be full again. With the emission interval
+//! T = `per`/`requests`, a request moves the TAT on by T, from `now` where the TAT is past, and is
+//! refused if the TAT would then lie more than τ = `burst`·T ahead. So over any window the admitted
+//! requests are at most `burst` + rate × window, and a client that keeps to that is never refused.
+//!
+//! T need not be a whole number of nanoseconds: a TAT carries a fraction in units of 1/`requests`
+//! nanoseconds, so that neither promise drifts.
+
+use crate::time::Nanos;
+
+/// How many requests a limit admits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests per `per`, from 1.
+    pub requests: u32,
+    /// From 1 ms to 366 days.
+    pub per: Nanos,
+    /// The size of the bucket in requests, from 1. Default: `requests`.
+    pub burst: u32,
+}
+
+/// A theoretical arrival time. The default is past, that of a full bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tat {
+    pub(super) ns: Nanos,
+    /// A fraction of a nanosecond, in units of one in the quota's `requests`.
+    pub(super) part: u32,
+}
+
+impl Quota {
+    /// The TAT after one more request at `now`; or until when that request is refused.
+    pub(super) fn admit(&self, tat: Tat, now: Nanos) -> Result<Tat, Nanos> {
+        let Some(next) = tat.max(Tat::from(now)).later(self) else {
+            // Past the year 2554, only a bucket that takes centuries to refill.
+            return Err(Nanos::MAX);
+        };
+        // All in units of 1/`requests` ns, in which T is `per`.
+        let parts = u128::from(self.parts());
+        let ahead = u128::from((next.ns - now).get()) * parts + u128::from(next.part);
+        let tau = u128::from(self.burst) * u128::from(self.per.get());
+        match ahead.checked_sub(tau) {
+            None | Some(0) => Ok(next),
+            Some(excess) => {
+                let wait = u64::try_from(excess.div_ceil(parts)).unwrap_or(u64::MAX);
+                Err(now + Nanos::new(wait))
+            }
+        }
+    }
+
+    /// The parts of a nanosecond. A configuration never has 0 requests; this does not divide by 0
+    /// even then.
+    fn parts(&self) -> u64 {
+        self.requests.max(1).into()
+    }
+}
+
+impl From<Nanos> for Tat {
+    fn from(ns: Nanos) -> Tat {
+        Tat { ns, part: 0 }
+    }
+}
+
+impl Tat {
+    /// Whether the bucket is full at `now`.
+    pub(super) fn is_past(self, now: Nanos) -> bool {
+        self <= Tat::from(now)
+    }
+
+    /// T later. None: after the last instant.
+    fn later(self, quota: &Quota) -> Option<Tat> {
+        let parts = quota.parts();
+        let part = u64::from(self.part) + quota.per.get() % parts;
+        let carry = u64::from(part >= parts);
+        Some(Tat {
+            ns: self
+                .ns
+                .checked_add(quota.per / parts)?
+                .checked_add(Nanos::new(carry))?,
+            part: (part - carry * parts) as u32,
+        })
+    }
+
+    /// T earlier.
+    pub(super) fn earlier(self, quota: &Quota) -> Tat {
+        let parts = quota.parts();
+        let less = quota.per.get() % parts;
+        let borrow = u64::from(u64::from(self.part) < less);
+        Tat {
+            ns: self.ns - (quota.per / parts + Nanos::new(borrow)),
+            part: (u64::from(self.part) + borrow * parts - less) as u32,
+        }
+    }
+}

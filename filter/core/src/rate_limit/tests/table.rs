@@ -1,0 +1,159 @@
+use super::*;
+use crate::rate_limit::record::Bucket;
+use crate::shared::keys;
+use crate::shared::record::Entry;
+use crate::shared::tests::Dice;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+#[test]
+fn past_max_keys_newcomers_share_one_bucket() {
+    for (max_keys, clients) in [(1, 50), (4, 50), (64, 200), (65, 3000), (200, 3000)] {
+        let limit = limit(1, 3600 * SECOND, 3);
+        let mut store = Map::default();
+        let mut workers = [Worker::new(max_keys), Worker::new(max_keys)];
+        let mut bursts = 0;
+        for client in 0..clients {
+            let admitted = workers[client as usize % 2].flood(&limit, &mut store, client, NOW);
+            bursts += u32::from(admitted > 0);
+            assert!(admitted == 0 || admitted == 3, "{admitted}");
+        }
+        assert_eq!(bursts, max_keys + 1);
+        let overflows = workers.iter().flat_map(|worker| &worker.events);
+        let overflows = overflows
+            .filter(|event| **event == RateLimitEvent::Overflow(0))
+            .count() as u32;
+        // Three that it admitted, and then one refusal of each newcomer.
+        assert_eq!(overflows, 3 + clients - max_keys);
+        // When all is full again, all have room again.
+        let later = NOW + 3 * 3600 * SECOND;
+        assert_eq!(workers[0].flood(&limit, &mut store, clients, later), 3);
+    }
+}
+
+/// Clients come and go through a table that is much too small, with slots and without: each
+/// keeps the promise.
+#[test]
+fn no_client_gains_by_moving_between_overflow_and_slot() {
+    for seed in 0..300 {
+        let mut dice = Dice(seed << 32);
+        let limits = [
+            limit(5, SECOND, 4),
+            RateLimit {
+                index: 1,
+                ..limit(2, SECOND, 7)
+            },
+        ];
+        let mut store = Map::default();
+        let mut workers = [Worker::new(2), Worker::new(2)];
+        let mut admitted = vec![[const { Vec::new() }; 2]; 6];
+        let mut now = NOW;
+        for _ in 0..600 {
+            now += [Nanos::ZERO, Nanos::ZERO, NS, SECOND / 50, SECOND / 3][dice.roll(5) as usize];
+            let (client, which) = (dice.roll(6) as usize, dice.roll(2) as usize);
+            let worker = &mut workers[dice.roll(2) as usize];
+            if worker.admits(&limits[which], &mut store, client as u32, now) {
+                admitted[client][which].push(now);
+            }
+        }
+        assert!(
+            workers[0]
+                .events
+                .iter()
+                .any(|event| matches!(event, RateLimitEvent::Overflow(_)))
+        );
+        for (client, of_client) in admitted.into_iter().enumerate() {
+            for (limit, of_limit) in limits.iter().zip(of_client) {
+                assert_conforms(limit, of_limit, &format!("seed {seed}, client {client}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slot_is_given_away_only_when_its_bucket_is_full() {
+    let limit = limit(1, SECOND, 5);
+    let (mut worker, mut store) = (Worker::new(1), Map::default());
+    assert_eq!(worker.flood(&limit, &mut store, 1, NOW), 5);
+    // Newcomers are let in by the overflow bucket alone.
+    assert_eq!(
+        worker.flood(&limit, &mut store, 2, NOW + 5 * SECOND - NS),
+        5
+    );
+    assert_eq!(
+        worker.flood(&limit, &mut store, 3, NOW + 5 * SECOND - NS),
+        0
+    );
+    assert_eq!(
+        worker.flood(&limit, &mut store, 1, NOW + 5 * SECOND - NS),
+        4
+    );
+}
+
+#[test]
+fn a_million_clients_leave_the_store_small() {
+    let limit = limit(1, 3600 * SECOND, 1);
+    let (mut worker, mut store) = (Worker::new(1000), Map::default());
+    for client in 0..1_000_000 {
+        worker.admits(
+            &limit,
+            &mut store,
+            client,
+            NOW + u64::from(client) * Nanos::MICROSECOND,
+        );
+        worker.events.clear();
+    }
+    let bytes: usize = store
+        .values
+        .iter()
+        .map(|(key, (value, _))| key.len() + value.len())
+        .sum();
+    // 16 records of slots and one of overflow buckets; in each the slots, and an initial TAT.
+    assert_eq!(store.values.len(), 17);
+    assert!(
+        bytes < 1000 * Bucket::SIZE + 17 * (12 + 8 + Bucket::SIZE) + Bucket::SIZE,
+        "{bytes}"
+    );
+}
+
+#[test]
+fn bytes_that_are_no_record_are_an_empty_one() {
+    let limit = limit(1, SECOND, 2);
+    for junk in [&b""[..], b"x", &[255; 7], &[0; 8], &[0; 27]] {
+        let (mut worker, mut store) = (Worker::new(1), Map::default());
+        store
+            .set(&keys::buckets(0), junk, Expected::Absent)
+            .unwrap();
+        assert_eq!(worker.flood(&limit, &mut store, 1, NOW), 2, "{junk:?}");
+    }
+}
+
+/// As the first release wrote them: workers of two versions share records during a hot restart.
+#[test]
+fn records_are_these_bytes() {
+    let limit = limit(3, SECOND, 2);
+    let (mut worker, mut store) = (Worker::new(1), Map::default());
+    // The second client finds no slot.
+    for client in [1, 1, 2] {
+        assert!(worker.admits(&limit, &mut store, client, NOW));
+    }
+    let hex = |value: &[u8]| -> String { value.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let records = store.values.iter();
+    let mut records: Vec<_> = records
+        .map(|(key, (value, _))| (key.escape_ascii().to_string(), hex(value)))
+        .collect();
+    records.sort();
+    let time = "0000b49376e2fa18";
+    let of_client = "8653044f3d887bdcaa8670bb76e2fa1802000000";
+    let of_limit = "e5e4ed3c66ab41f7554392a776e2fa1801000000";
+    assert_eq!(
+        records,
+        [
+            (r"pm1/over\x00\x00\x002".into(), [time, of_limit].concat()),
+            (
+                r"pm1/slot\x00\x00\x00\x00".into(),
+                [time, of_client, of_limit].concat()
+            ),
+        ]
+    );
+}
