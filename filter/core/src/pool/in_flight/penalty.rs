@@ -43,20 +43,21 @@ impl Penalties {
     /// A request failed now.
     pub(super) fn add(&mut self, index: CountIndex, now: Nanos) {
         let until = (now / PENALTY_STEP) * PENALTY_STEP + PENALTY + PENALTY_STEP;
-        if self.newest.len() <= index.get() {
-            self.newest.resize(index.get() + 1, None);
-        }
-        let Some(newest) = self.newest.get_mut(index.get()) else {
-            return;
-        };
+        let newest = self.newest.get(index.get()).copied().flatten();
         let place = newest.and_then(|number| number.checked_sub(self.ended));
         let penalty = place.and_then(|place| self.queue.get_mut(usize::try_from(place).ok()?));
         match penalty {
-            Some(penalty) if penalty.until >= until => {
-                penalty.requests = penalty.requests.saturating_add(1);
+            Some(penalty) if penalty.until >= until && penalty.requests < i32::MAX => {
+                penalty.requests += 1;
             }
             _ => {
-                *newest = Some(self.ended + self.queue.len() as u64);
+                if self.newest.len() <= index.get() {
+                    self.newest.resize(index.get() + 1, None);
+                }
+                if let Some(newest) = self.newest.get_mut(index.get()) {
+                    *newest = Some(self.ended + self.queue.len() as u64);
+                }
+                // Whatever is above, each request that is added here is taken from here once.
                 self.queue.push_back(Penalty {
                     until,
                     index,
