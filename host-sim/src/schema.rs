@@ -7,6 +7,7 @@
 //! that must be defined, sums, one key that forbids another).
 #![allow(dead_code, reason = "the types are only described, never built")]
 
+use pointsman_core::config::limits;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -106,16 +107,16 @@ struct Configuration {
     /// Who the client is. Default: the connection's source address.
     client_ip: Option<ClientIp>,
     /// Where requests can go, by name.
-    #[schemars(extend("maxProperties" = 10_000))]
+    #[schemars(extend("maxProperties" = limits::MAX_POOLS))]
     pools: Option<BTreeMap<String, Pool>>,
     /// Limits that routes name: each a bucket of `burst` requests that refills at `requests` per
     /// `per`, for all workers together.
-    #[schemars(extend("maxProperties" = 1000))]
+    #[schemars(extend("maxProperties" = limits::MAX_LIMITS))]
     rate_limits: Option<BTreeMap<String, RateLimit>>,
     /// A hard bound on the memory of all limits together.
     rate_limit_table: Option<RateLimitTable>,
     /// The first route that matches wins.
-    #[schemars(length(max = 100_000))]
+    #[schemars(length(max = limits::MAX_ROUTES))]
     routes: Option<Vec<Route>>,
     /// What happens when nothing matches. Default: respond with 404.
     no_route: Option<NoRoute>,
@@ -129,8 +130,10 @@ struct Configuration {
 #[serde(deny_unknown_fields)]
 struct Upstream {
     /// For the route's `cluster_header`. Default: `x-pointsman-cluster`.
+    #[schemars(extend("default" = limits::DEFAULT_CLUSTER_HEADER))]
     cluster_header: Option<HeaderName>,
     /// For the cluster's `override_host` policy. Default: `x-pointsman-endpoint`.
+    #[schemars(extend("default" = limits::DEFAULT_ENDPOINT_HEADER))]
     endpoint_header: Option<HeaderName>,
 }
 
@@ -141,7 +144,7 @@ struct ClientIp {
     /// The header that trusted proxies append to; anybody can write it.
     header: HeaderName,
     /// Which address of the header, counted from the right. Default: 1.
-    #[schemars(range(min = 1, max = 255))]
+    #[schemars(range(min = limits::TRUSTED_HOPS.least, max = limits::TRUSTED_HOPS.most), extend("default" = limits::DEFAULT_TRUSTED_HOPS))]
     trusted_hops: Option<u32>,
 }
 
@@ -150,11 +153,12 @@ struct ClientIp {
 #[serde(deny_unknown_fields)]
 struct Pool {
     /// How new requests are spread. Default: round_robin.
+    #[schemars(extend("default" = "round_robin"))]
     balance: Option<Balance>,
     /// The Envoy cluster whose endpoints are the targets. It must have the override_host policy.
     cluster: Option<String>,
     /// Where requests can go.
-    #[schemars(length(min = 1, max = 10_000))]
+    #[schemars(length(min = 1, max = limits::MAX_TARGETS))]
     targets: Vec<Target>,
     /// Clients stay with the target of their first request. By `cookie`, `header` or both.
     sticky: Option<Sticky>,
@@ -162,7 +166,7 @@ struct Pool {
     health: Option<Health>,
     /// Pools that are tried in this order when this one has no healthy target. Their own lists are
     /// not followed.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = limits::MAX_FAILOVER))]
     failover: Option<Vec<String>>,
     /// The targets of the region that the client is in go first, then the others.
     prefer_region: Option<PreferRegion>,
@@ -254,8 +258,10 @@ struct Target {
     /// own.
     name: Option<String>,
     /// The share of new requests. 0: none, while sticky sessions stay. Default: 1.
+    #[schemars(range(min = limits::WEIGHT.least, max = limits::WEIGHT.most), extend("default" = limits::DEFAULT_WEIGHT))]
     weight: Option<u32>,
     /// Whether it takes part. Default: up.
+    #[schemars(extend("default" = "up"))]
     state: Option<State>,
     /// A label, for `prefer_region`.
     region: Option<String>,
@@ -282,7 +288,7 @@ struct Sticky {
     header: Option<HeaderName>,
     /// Base64 of at least 16 random bytes each. The first signs, every one verifies. Without keys a
     /// client can make a cookie up.
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(length(min = 1, max = limits::MAX_KEYS))]
     keys: Option<Vec<String>>,
 }
 
@@ -295,10 +301,13 @@ struct StickyCookie {
     /// Whole seconds, 1s to 9600h. Default: until the browser is closed.
     ttl: Option<Duration>,
     /// Default: `/`.
+    #[schemars(extend("default" = limits::DEFAULT_COOKIE_PATH))]
     path: Option<NewPath>,
     /// Over https only. Default: false.
+    #[schemars(extend("default" = false))]
     secure: Option<bool>,
     /// Not for scripts. Default: true.
+    #[schemars(extend("default" = true))]
     http_only: Option<bool>,
     /// Default: not said. `none` only with `secure`.
     same_site: Option<SameSite>,
@@ -321,6 +330,7 @@ struct Health {
     /// By probes, which one worker sends for all.
     active: Option<Active>,
     /// When neither this pool nor one of `failover` has a healthy target. Default: use_all.
+    #[schemars(extend("default" = "use_all"))]
     when_all_unhealthy: Option<WhenAllUnhealthy>,
 }
 
@@ -329,14 +339,16 @@ struct Health {
 #[serde(deny_unknown_fields)]
 struct Passive {
     /// So many failures in a row eject a target. Default: 5.
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = limits::IN_A_ROW.least, max = limits::IN_A_ROW.most), extend("default" = limits::DEFAULT_CONSECUTIVE_FAILURES))]
     consecutive_failures: Option<u32>,
     /// For how long; that long again for each repetition. 1ms to 24h. Default: 30s.
+    #[schemars(extend("default" = limits::duration(limits::DEFAULT_EJECT)))]
     eject: Option<Duration>,
     /// But never for longer. `eject` to 24h. Default: 5m, or `eject`.
+    #[schemars(extend("default" = limits::duration(limits::DEFAULT_MAX_EJECT)))]
     max_eject: Option<Duration>,
     /// Of the pool's targets, rounded down, so many are ejected at a time. Default: 50.
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = limits::MAX_EJECTED_PERCENT.least, max = limits::MAX_EJECTED_PERCENT.most), extend("default" = limits::DEFAULT_MAX_EJECTED_PERCENT))]
     max_ejected_percent: Option<u32>,
 }
 
@@ -350,17 +362,19 @@ struct Active {
     /// The probe's host. Default: the cluster's name.
     host: Option<String>,
     /// From one probe of a target to the next, 10ms to 1h. Default: 10s.
+    #[schemars(extend("default" = limits::duration(limits::DEFAULT_INTERVAL)))]
     interval: Option<Duration>,
     /// How long an answer may take, up to `interval`. Default: 1s.
+    #[schemars(extend("default" = limits::duration(limits::DEFAULT_TIMEOUT)))]
     timeout: Option<Duration>,
     /// So many good answers in a row make a target healthy. Default: 2.
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = limits::IN_A_ROW.least, max = limits::IN_A_ROW.most), extend("default" = limits::DEFAULT_RISE))]
     rise: Option<u32>,
     /// So many bad ones make it unhealthy. Default: 3.
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = limits::IN_A_ROW.least, max = limits::IN_A_ROW.most), extend("default" = limits::DEFAULT_FALL))]
     fall: Option<u32>,
     /// The statuses of good answers. Default: 200.
-    #[schemars(length(min = 1, max = 32))]
+    #[schemars(length(min = 1, max = limits::MAX_EXPECTED), extend("default" = [limits::DEFAULT_EXPECT]))]
     expect: Option<Vec<Statuses>>,
 }
 
@@ -369,7 +383,7 @@ struct Active {
 #[serde(untagged)]
 enum Statuses {
     /// One status.
-    One(#[schemars(range(min = 200, max = 599))] u32),
+    One(#[schemars(range(min = limits::STATUS.least, max = limits::STATUS.most))] u32),
     /// `"200-299"`
     Range(#[schemars(regex(pattern = "^[0-9]{3}-[0-9]{3}$"))] String),
 }
@@ -391,7 +405,7 @@ struct PreferRegion {
     /// Tells where the client is.
     header: HeaderName,
     /// Values of the header, with one region or several in their order.
-    #[schemars(extend("maxProperties" = 10_000))]
+    #[schemars(extend("maxProperties" = limits::MAX_VALUES))]
     map: BTreeMap<String, OneOrMore>,
     /// For every other value, and without the header.
     default: Option<OneOrMore>,
@@ -413,17 +427,18 @@ enum OneOrMore {
 #[serde(deny_unknown_fields)]
 struct RateLimit {
     /// How many requests `per` time.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = limits::REQUESTS.least, max = limits::REQUESTS.most))]
     requests: u32,
     /// 1ms to 8784h.
     per: Duration,
     /// The size of the bucket. Default: `requests`.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = limits::REQUESTS.least, max = limits::REQUESTS.most))]
     burst: Option<u32>,
     /// What tells clients apart.
-    #[schemars(length(min = 1, max = 8))]
+    #[schemars(length(min = 1, max = limits::MAX_KEY_PARTS))]
     key: Vec<KeyPart>,
     /// Count, never refuse. Default: false.
+    #[schemars(extend("default" = false))]
     shadow: Option<bool>,
 }
 
@@ -432,7 +447,7 @@ struct RateLimit {
 #[serde(deny_unknown_fields)]
 struct RateLimitTable {
     /// Only idle keys make room; past the bound newcomers share one bucket. Default: 65536.
-    #[schemars(range(min = 1, max = 16_777_216))]
+    #[schemars(range(min = limits::MAX_TABLE_KEYS.least, max = limits::MAX_TABLE_KEYS.most), extend("default" = limits::DEFAULT_TABLE_KEYS))]
     max_keys: Option<u32>,
 }
 
@@ -441,13 +456,13 @@ struct RateLimitTable {
 #[serde(deny_unknown_fields)]
 struct Route {
     /// Unique; in logs, metrics and answers.
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = limits::MAX_NAME))]
     name: String,
     /// A block of conditions that must all hold, or a list of such blocks: any of them. Without it:
     /// every request.
     r#match: Option<Match>,
     /// The names of limits; all must admit the request.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = limits::MAX_ROUTE_LIMITS))]
     rate_limits: Option<Vec<String>>,
     /// Edits of the request: remove, then set, then add.
     request_headers: Option<Edits>,
@@ -458,7 +473,7 @@ struct Route {
     /// Action: send the request to this pool.
     pool: Option<String>,
     /// Action: send the request to one of several pools, by weight.
-    #[schemars(length(min = 1, max = 1000))]
+    #[schemars(length(min = 1, max = limits::MAX_PARTS))]
     split: Option<Vec<Part>>,
     /// Action: redirect. What is not given is taken from the request, its query included.
     redirect: Option<Redirect>,
@@ -474,7 +489,7 @@ struct Route {
 #[serde(untagged)]
 enum Match {
     One(Block),
-    Any(#[schemars(length(min = 1, max = 10_000))] Vec<Block>),
+    Any(#[schemars(length(min = 1, max = limits::MAX_ITEMS))] Vec<Block>),
 }
 
 /// Conditions that must all hold.
@@ -482,28 +497,29 @@ enum Match {
 #[serde(deny_unknown_fields)]
 struct Block {
     /// Any of these. Without case and port. `*.` is one or more labels, `*` any host.
-    #[schemars(length(min = 1, max = 10_000))]
+    #[schemars(length(min = 1, max = limits::MAX_ITEMS))]
     hosts: Option<Vec<String>>,
     /// The path, without the query.
     path: Option<Path>,
     /// Compare the path without the case of the letters A to Z. Default: false.
+    #[schemars(extend("default" = false))]
     ignore_case: Option<bool>,
     /// The scheme.
     scheme: Option<Scheme>,
     /// Any of these. By case.
-    #[schemars(length(min = 1, max = 10_000))]
+    #[schemars(length(min = 1, max = limits::MAX_ITEMS))]
     methods: Option<Vec<HeaderName>>,
     /// All of these.
-    #[schemars(length(min = 1, max = 10_000))]
+    #[schemars(length(min = 1, max = limits::MAX_ITEMS))]
     headers: Option<Vec<HeaderCondition>>,
     /// All of these.
-    #[schemars(length(min = 1, max = 10_000))]
+    #[schemars(length(min = 1, max = limits::MAX_ITEMS))]
     cookies: Option<Vec<Condition>>,
     /// All of these. Names and values are compared after percent-decoding.
-    #[schemars(length(min = 1, max = 10_000))]
+    #[schemars(length(min = 1, max = limits::MAX_ITEMS))]
     query: Option<Vec<Condition>>,
     /// Any of these networks or addresses.
-    #[schemars(length(min = 1, max = 10_000))]
+    #[schemars(length(min = 1, max = limits::MAX_ITEMS))]
     client_ip: Option<Vec<String>>,
 }
 
@@ -527,6 +543,7 @@ struct Path {
     /// `{id}` is one segment that is not empty, `{rest=**}` (at the end) all that follows.
     template: Option<MatchedPath>,
     /// Compare without the case of the letters A to Z. Default: false.
+    #[schemars(extend("default" = false))]
     ignore_case: Option<bool>,
 }
 
@@ -550,6 +567,7 @@ struct HeaderCondition {
     /// Is there, or is not.
     present: Option<bool>,
     /// Ask for the opposite: no value may match. Default: false.
+    #[schemars(extend("default" = false))]
     invert: Option<bool>,
 }
 
@@ -574,6 +592,7 @@ struct Condition {
     /// Is there, or is not.
     present: Option<bool>,
     /// Ask for the opposite: no value may match. Default: false.
+    #[schemars(extend("default" = false))]
     invert: Option<bool>,
 }
 
@@ -582,13 +601,13 @@ struct Condition {
 #[serde(deny_unknown_fields)]
 struct Edits {
     /// Names; all values of each go.
-    #[schemars(length(max = 100))]
+    #[schemars(length(max = limits::MAX_HEADERS))]
     remove: Option<Vec<HeaderName>>,
     /// What was there is replaced. A value is a string or a list of strings.
-    #[schemars(extend("maxProperties" = 100))]
+    #[schemars(extend("maxProperties" = limits::MAX_HEADERS))]
     set: Option<BTreeMap<String, OneOrMore>>,
     /// Values are added to what is there.
-    #[schemars(extend("maxProperties" = 100))]
+    #[schemars(extend("maxProperties" = limits::MAX_HEADERS))]
     add: Option<BTreeMap<String, OneOrMore>>,
 }
 
@@ -623,6 +642,7 @@ struct Part {
     /// The name of a pool.
     pool: String,
     /// Its share of new requests. Default: 1.
+    #[schemars(range(min = limits::WEIGHT.least, max = limits::WEIGHT.most), extend("default" = limits::DEFAULT_WEIGHT))]
     weight: Option<u32>,
     /// Edits beside the route's own, applied after them.
     request_headers: Option<Edits>,
@@ -639,7 +659,7 @@ struct Redirect {
     /// Without a port. A new one drops the request's port.
     host: Option<String>,
     /// The scheme's own is not written.
-    #[schemars(range(min = 1, max = 65_535))]
+    #[schemars(range(min = limits::PORT.least, max = limits::PORT.most))]
     port: Option<u32>,
     /// The whole path; `{id}` is what the template of every block took.
     path: Option<NewPath>,
@@ -648,7 +668,7 @@ struct Redirect {
     /// Searches, and replaces every match.
     path_regex: Option<PathRegex>,
     /// Default: 302. A permanent one should be asked for.
-    #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
+    #[schemars(extend("enum" = limits::REDIRECT_STATUSES), extend("default" = limits::DEFAULT_REDIRECT_STATUS))]
     status: Option<u32>,
 }
 
@@ -657,12 +677,13 @@ struct Redirect {
 #[serde(deny_unknown_fields)]
 struct Respond {
     /// The status.
-    #[schemars(range(min = 200, max = 599))]
+    #[schemars(range(min = limits::STATUS.least, max = limits::STATUS.most))]
     status: u32,
     /// Up to 64 KiB. Default: empty.
+    #[schemars(extend("default" = ""))]
     body: Option<String>,
     /// With a body and no content-type it is text/plain.
-    #[schemars(extend("maxProperties" = 100))]
+    #[schemars(extend("maxProperties" = limits::MAX_HEADERS))]
     headers: Option<BTreeMap<String, OneOrMore>>,
 }
 

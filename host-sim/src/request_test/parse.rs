@@ -193,14 +193,11 @@ fn step(map: &Map<'_>, report: &mut Report) -> Option<TestStep> {
     let after = map
         .get("after")
         .and_then(|node| node.duration(report, Nanos::ZERO, MAX_AFTER, "at most a year"));
-    let mut keyword = |key: &str, word: &'static [&'static str]| {
+    let mut keyword = |key: &str, word: &'static str| {
         let node = map.get(key);
-        node.is_some_and(|node| node.choice(report, word).is_some())
+        node.is_some_and(|node| node.choice(report, &[(word, ())]).is_some())
     };
-    let (keep_cookies, new_connection) = (
-        keyword("cookies", &["keep"]),
-        keyword("connection", &["new"]),
-    );
+    let (keep_cookies, new_connection) = (keyword("cookies", "keep"), keyword("connection", "new"));
     map.need_any(report, &["expect", "expect_counts"]);
     let expect = map.get("expect").and_then(|node| expect(&node, report));
     let counts = map

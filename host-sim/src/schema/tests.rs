@@ -263,3 +263,231 @@ fn what_the_parser_takes_the_schema_takes() {
         "{taken}, {refused_by_schema}"
     );
 }
+
+/// A property of the schema at every place of a configuration where it may stand: the place of its
+/// map (as keys and positions), its name, and its schema.
+fn places<'s>(
+    schema: &'s Json,
+    root: &'s Json,
+    value: &Value,
+    at: &mut Vec<usize>,
+    found: &mut Vec<(Vec<usize>, String, &'s Json)>,
+) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.rsplit('/').next().unwrap();
+        return places(&root["$defs"][name], root, value, at, found);
+    }
+    for variant in schema["anyOf"].as_array().into_iter().flatten() {
+        places(variant, root, value, at, found);
+    }
+    match value {
+        Value::Map(entries) => {
+            let properties = schema["properties"].as_object();
+            for (name, property) in properties.into_iter().flatten() {
+                found.push((at.clone(), name.clone(), property));
+            }
+            for (position, (key, value)) in entries.iter().enumerate() {
+                let inner = properties
+                    .and_then(|properties| properties.get(key))
+                    .unwrap_or(&schema["additionalProperties"]);
+                at.push(position);
+                places(inner, root, value, at, found);
+                at.pop();
+            }
+        }
+        Value::List(items) => {
+            for (position, value) in items.iter().enumerate() {
+                at.push(position);
+                places(&schema["items"], root, value, at, found);
+                at.pop();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn map_at<'v>(value: &'v mut Value, at: &[usize]) -> &'v mut Vec<(String, Value)> {
+    match (at.split_first(), value) {
+        (None, Value::Map(entries)) => entries,
+        (Some((first, rest)), Value::Map(entries)) => map_at(&mut entries[*first].1, rest),
+        (Some((first, rest)), Value::List(items)) => map_at(&mut items[*first], rest),
+        (_, value) => panic!("{value:?}"),
+    }
+}
+
+/// The configuration with a key of one map set, or without it.
+fn with(tree: &Value, at: &[usize], key: &str, value: Option<Value>) -> Value {
+    let mut tree = tree.clone();
+    let entries = map_at(&mut tree, at);
+    entries.retain(|(name, _)| name != key);
+    entries.extend(value.map(|value| (key.to_owned(), value)));
+    tree
+}
+
+fn from_json(json: &Json) -> Value {
+    match json {
+        Json::Bool(yes) => Value::Bool(*yes),
+        Json::Number(number) => Value::Number(number.as_f64().unwrap()),
+        Json::String(text) => Value::Text(text.clone()),
+        Json::Array(items) => Value::List(items.iter().map(from_json).collect()),
+        other => panic!("{other}"),
+    }
+}
+
+/// Each default of the schema, written out, loads to the same configuration as nothing written.
+#[test]
+fn defaults_of_the_schema_are_the_parsers() {
+    let schema = schema().to_value();
+    let (mut all, mut held) = (BTreeSet::new(), BTreeSet::new());
+    for tree in &full() {
+        let mut found = Vec::new();
+        places(&schema, &schema, tree, &mut Vec::new(), &mut found);
+        for (at, key, property) in found {
+            let default = &property["default"];
+            if default.is_null() {
+                continue;
+            }
+            let id = format!("{key}: {property}");
+            let load = |value| Config::from_value(&with(tree, &at, &key, value));
+            let (written, absent) = (load(Some(from_json(default))), load(None));
+            if let (Ok(written), Ok(absent)) = (&written, &absent) {
+                assert_eq!(format!("{written:?}"), format!("{absent:?}"), "{id}");
+                held.insert(id.clone());
+            }
+            all.insert(id);
+        }
+    }
+    assert!(all.len() > 25, "{all:#?}");
+    assert_eq!(
+        all, held,
+        "a default that no configuration could be loaded with"
+    );
+}
+
+/// `10ms`, in milliseconds. None: it is no duration.
+fn milliseconds(text: &str) -> Option<u64> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let unit = match text[digits..].trim_end_matches(['.', ',', ';']) {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    Some(text[..digits].parse::<u64>().ok()? * unit)
+}
+
+/// The ranges of durations that a text names: `10ms to 1h`.
+fn ranges(text: &str) -> Vec<(u64, u64)> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words
+        .windows(3)
+        .filter(|words| words[1] == "to")
+        .filter_map(|words| Some((milliseconds(words[0])?, milliseconds(words[2])?)))
+        .collect()
+}
+
+/// Both ends of each range of durations that a description names load; what is beyond does not.
+#[test]
+fn ranges_of_durations_that_the_schema_tells_are_the_parsers() {
+    let schema = schema().to_value();
+    let mut held = BTreeSet::new();
+    for tree in &full() {
+        let mut found = Vec::new();
+        places(&schema, &schema, tree, &mut Vec::new(), &mut found);
+        for (at, key, property) in found {
+            let description = property["description"].as_str().unwrap_or_default();
+            for (least, most) in ranges(description) {
+                let refused = |time: u64| {
+                    let text = Value::Text(format!("{time}ms"));
+                    let loaded = Config::from_value(&with(tree, &at, &key, Some(text)));
+                    // Another key may forbid the same value in its own words.
+                    loaded.err().is_some_and(|problems| {
+                        let text = problems.to_string();
+                        text.contains(&format!("{key}: the string")) && text.contains(" from ")
+                    })
+                };
+                for good in [least, most] {
+                    assert!(!refused(good), "{key}: {good} ms: {description}");
+                }
+                assert!(refused(most + 1000), "{key}: {most} ms: {description}");
+                assert!(
+                    least == 0 || refused(least - 1),
+                    "{key}: {least} ms: {description}"
+                );
+                held.insert(key.clone());
+            }
+        }
+    }
+    assert!(held.len() >= 6, "{held:?}");
+}
+
+/// The comments of the example file name the defaults and the ranges that the schema has.
+#[test]
+fn comments_of_the_example_tell_the_defaults_and_ranges_of_the_schema() {
+    let schema = schema().to_value();
+    let definitions = schema["$defs"].as_object().unwrap().values();
+    let properties: Vec<(&String, &Json)> = definitions
+        .chain([&schema])
+        .filter_map(|object| object["properties"].as_object())
+        .flatten()
+        .collect();
+    let any = |key: &str, told: &dyn Fn(&Json) -> bool| {
+        properties
+            .iter()
+            .any(|(name, property)| *name == key && told(property))
+    };
+    let shown = |json: &Json| match json {
+        Json::String(text) => text.clone(),
+        Json::Array(items) => items
+            .iter()
+            .map(Json::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+        other => other.to_string(),
+    };
+    let text = fs::read_to_string(root().join("envoy-config/pointsman.yaml")).unwrap();
+    let (mut defaults, mut bounds) = (0, 0);
+    for line in text.lines() {
+        let Some((before, comment)) = line.split_once(" # ") else {
+            continue;
+        };
+        let before = before
+            .trim()
+            .trim_start_matches("- ")
+            .trim_start_matches("{ ");
+        let Some((key, _)) = before.split_once(':') else {
+            continue;
+        };
+        let lower = comment.to_ascii_lowercase();
+        if let Some((_, default)) = lower.split_once("default ") {
+            let told = default
+                .split([' ', ',', ';', '(', ')'])
+                .next()
+                .unwrap_or_default()
+                .trim_end_matches('.');
+            assert!(
+                any(key, &|property| shown(&property["default"]) == told),
+                "{line}"
+            );
+            defaults += 1;
+        }
+        for range in ranges(comment) {
+            let told = |property: &Json| {
+                ranges(property["description"].as_str().unwrap_or_default()).contains(&range)
+            };
+            assert!(any(key, &told), "{line}");
+            bounds += 1;
+        }
+        let words: Vec<&str> = comment.split([' ', ';', ',', '.']).collect();
+        for words in words.windows(3).filter(|words| words[1] == "to") {
+            if let (Ok(least), Ok(most)) = (words[0].parse::<u64>(), words[2].parse::<u64>()) {
+                let told =
+                    |property: &Json| property["minimum"] == least && property["maximum"] == most;
+                assert!(any(key, &told), "{line}");
+                bounds += 1;
+            }
+        }
+    }
+    assert!(defaults >= 15 && bounds >= 10, "{defaults}, {bounds}");
+}

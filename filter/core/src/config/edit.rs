@@ -1,8 +1,9 @@
 //! Maps of headers: the keys `request_headers` and `response_headers`, and an answer's `headers`.
 
+use super::header::{header_name, not_upstream};
+use super::limits;
 use super::reader::{Names, Node, Report};
 use super::syntax;
-use super::upstream::{header_name, not_upstream};
 use crate::http::edit::Edits;
 use crate::http::upstream::Upstream;
 
@@ -10,10 +11,6 @@ use crate::http::upstream::Upstream;
 pub type Values = (Box<[u8]>, Vec<Box<[u8]>>);
 
 const VALUE: &str = "a string, or a list of strings, without line breaks and NUL";
-
-/// The most headers of one map, and the most values of one header: a request may have no more
-/// either.
-pub const MAX_HEADERS: usize = 100;
 
 /// Reads `request_headers`.
 pub fn request_headers(node: Option<Node<'_>>, upstream: &Upstream, report: &mut Report) -> Edits {
@@ -49,7 +46,7 @@ fn edits(node: Option<Node<'_>>, upstream: Option<&Upstream>, report: &mut Repor
 }
 
 fn names(list: &Node<'_>, upstream: Option<&Upstream>, report: &mut Report) -> Vec<Box<[u8]>> {
-    list.list(report, "a list of header names", MAX_HEADERS)
+    list.list(report, "a list of header names", limits::MAX_HEADERS)
         .map(|node| checked_name(&node, header_name(&node, report), upstream, report))
         .collect()
 }
@@ -68,7 +65,7 @@ fn checked_name(
 
 /// Reads a map of headers: each name with a value or a list of values.
 pub fn headers(node: &Node<'_>, upstream: Option<&Upstream>, report: &mut Report) -> Vec<Values> {
-    let Some(map) = node.names(report, "a map of headers", MAX_HEADERS) else {
+    let Some(map) = node.names(report, "a map of headers", limits::MAX_HEADERS) else {
         return Vec::new();
     };
     let mut headers: Vec<Values> = Vec::new();
@@ -101,7 +98,7 @@ fn values(node: &Node<'_>, report: &mut Report) -> Vec<Box<[u8]>> {
     if !node.is_list() {
         return value(node, report).into_iter().collect();
     }
-    node.filled_list(report, VALUE, MAX_HEADERS)
+    node.filled_list(report, VALUE, limits::MAX_HEADERS)
         .filter_map(|node| value(&node, report))
         .collect()
 }

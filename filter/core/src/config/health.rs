@@ -1,26 +1,17 @@
 //! The key `health` of a pool.
 
+use super::limits;
 use super::reader::{Map, Node, Report};
 use super::syntax;
 use crate::pool::failover::WhenAllUnhealthy;
 use crate::pool::health::{Active, Checks, Passive};
-use crate::time::Nanos;
-
-/// The most failures or answers in a row that decide: a target that needs more is not checked at
-/// all.
-pub const MAX_IN_A_ROW: u32 = 1000;
-/// The longest `eject` and `max_eject`: who wants a target gone for longer says `state: down`.
-pub const MAX_EJECT: Nanos = Nanos::from_secs(24 * 3600);
-/// The shortest `interval`: every worker wakes up that often.
-pub const MIN_INTERVAL: Nanos = Nanos::from_millis(10);
-/// The longest `interval`.
-pub const MAX_INTERVAL: Nanos = Nanos::from_secs(3600);
-/// The most ranges of `expect`.
-pub const MAX_EXPECTED: usize = 32;
 
 /// Reads `health`.
 pub fn checks(node: &Node<'_>, report: &mut Report) -> Option<Checks> {
-    const WHEN: &[&str] = &["use_all", "respond_503"];
+    const WHEN: &[(&str, WhenAllUnhealthy)] = &[
+        ("use_all", WhenAllUnhealthy::UseAll),
+        ("respond_503", WhenAllUnhealthy::Respond503),
+    ];
     let map = node.map(report, &["passive", "active", "when_all_unhealthy"])?;
     map.need_any(report, &["passive", "active"]);
     let when = map
@@ -29,15 +20,11 @@ pub fn checks(node: &Node<'_>, report: &mut Report) -> Option<Checks> {
     Some(Checks {
         passive: map.get("passive").and_then(|node| passive(&node, report)),
         active: map.get("active").and_then(|node| active(&node, report)),
-        when_all_unhealthy: match when {
-            Some(1) => WhenAllUnhealthy::Respond503,
-            _ => WhenAllUnhealthy::UseAll,
-        },
+        when_all_unhealthy: when.unwrap_or_default(),
     })
 }
 
 fn passive(node: &Node<'_>, report: &mut Report) -> Option<Passive> {
-    const RANGE: &str = "from 1ms to 24h";
     let map = node.map(
         report,
         &[
@@ -49,23 +36,28 @@ fn passive(node: &Node<'_>, report: &mut Report) -> Option<Passive> {
     )?;
     let eject = map
         .get("eject")
-        .and_then(|node| node.duration(report, Nanos::MILLISECOND, MAX_EJECT, RANGE))
-        .unwrap_or(Nanos::from_secs(30));
+        .and_then(|node| limits::EJECT.read(&node, report))
+        .unwrap_or(limits::DEFAULT_EJECT);
     let max_eject_node = map.get("max_eject");
     let max_eject = max_eject_node
-        .and_then(|node| node.duration(report, Nanos::MILLISECOND, MAX_EJECT, RANGE))
-        .unwrap_or(eject.max(Nanos::from_secs(300)));
+        .and_then(|node| limits::EJECT.read(&node, report))
+        .unwrap_or(eject.max(limits::DEFAULT_MAX_EJECT));
     if let (Some(node), true) = (max_eject_node, max_eject < eject) {
         report.note(&node, "less than `eject`", "a duration from `eject` on");
     }
     let percent = map.get("max_ejected_percent");
     Some(Passive {
-        consecutive_failures: in_a_row(&map, "consecutive_failures", 5, report),
+        consecutive_failures: in_a_row(
+            &map,
+            "consecutive_failures",
+            limits::DEFAULT_CONSECUTIVE_FAILURES,
+            report,
+        ),
         eject,
         max_eject,
         max_ejected_percent: percent
-            .and_then(|node| node.whole(report, 0, 100))
-            .unwrap_or(50),
+            .and_then(|node| limits::MAX_EJECTED_PERCENT.read(&node, report))
+            .unwrap_or(limits::DEFAULT_MAX_EJECTED_PERCENT),
     })
 }
 
@@ -86,25 +78,25 @@ fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
         .and_then(|node| node.text_that(report, syntax::is_authority, HOST));
     let interval = map
         .get("interval")
-        .and_then(|node| node.duration(report, MIN_INTERVAL, MAX_INTERVAL, "from 10ms to 1h"))
-        .unwrap_or(Nanos::from_secs(10));
+        .and_then(|node| limits::INTERVAL.read(&node, report))
+        .unwrap_or(limits::DEFAULT_INTERVAL);
     let timeout_node = map.get("timeout");
     let timeout = timeout_node
         .and_then(|node| {
             node.duration(
                 report,
-                Nanos::MILLISECOND,
-                MAX_INTERVAL,
+                limits::MIN_TIMEOUT,
+                limits::INTERVAL.most,
                 "from 1ms to `interval`",
             )
         })
-        .unwrap_or(interval.min(Nanos::SECOND));
+        .unwrap_or(interval.min(limits::DEFAULT_TIMEOUT));
     if let (Some(node), true) = (timeout_node, timeout > interval) {
         report.note(&node, "more than `interval`", "a duration up to `interval`");
     }
     let (rise, fall) = (
-        in_a_row(&map, "rise", 2, report),
-        in_a_row(&map, "fall", 3, report),
+        in_a_row(&map, "rise", limits::DEFAULT_RISE, report),
+        in_a_row(&map, "fall", limits::DEFAULT_FALL, report),
     );
     let expect = map.get("expect").map(|node| expect(&node, report));
     Some(Active {
@@ -114,7 +106,7 @@ fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
         timeout,
         rise,
         fall,
-        expect: expect.unwrap_or(vec![(200, 200)]),
+        expect: expect.unwrap_or(vec![(limits::DEFAULT_EXPECT, limits::DEFAULT_EXPECT)]),
     })
 }
 
@@ -122,14 +114,14 @@ fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
 fn in_a_row(map: &Map<'_>, key: &str, default: u32, report: &mut Report) -> u32 {
     let number = map
         .get(key)
-        .and_then(|node| node.whole(report, 1, MAX_IN_A_ROW));
+        .and_then(|node| limits::IN_A_ROW.read(&node, report));
     number.unwrap_or(default)
 }
 
 fn expect(list: &Node<'_>, report: &mut Report) -> Vec<(u16, u16)> {
     const EXPECT: &str =
         "a list of statuses from 200 to 599 and of ranges such as \"200-299\", at least one";
-    list.filled_list(report, EXPECT, MAX_EXPECTED)
+    list.filled_list(report, EXPECT, limits::MAX_EXPECTED)
         .filter_map(|node| statuses(&node, report))
         .collect()
 }

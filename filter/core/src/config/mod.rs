@@ -1,23 +1,40 @@
 //! The configuration: parsed into types that cannot be wrong, or refused with every error at once.
 
+pub mod limits;
 pub mod problem;
+pub mod reader;
+pub mod syntax;
 pub mod value;
 
+mod balance;
+mod client_ip;
 mod condition;
+mod defined;
 mod edit;
+mod explain;
+mod failover;
+mod header;
 mod health;
+mod key;
+mod known;
+mod r#match;
+mod no_route;
+mod pass;
+mod path;
 mod pool;
+mod prefer_region;
 mod protobuf;
 mod rate_limit;
-pub mod reader;
 mod redirect;
-mod region;
+mod regex;
 mod respond;
 mod rewrite;
 mod route;
+mod split;
 mod sticky;
-pub mod syntax;
+mod target;
 mod upstream;
+mod weight;
 
 #[cfg(test)]
 mod tests;
@@ -164,19 +181,19 @@ fn read(
     let upstream = upstream::upstream(map.get("upstream"), report);
     let client_ip = map
         .get("client_ip")
-        .and_then(|node| upstream::client_ip(&node, report));
+        .and_then(|node| client_ip::client_ip(&node, report));
     let explain = map
         .get("explain")
-        .and_then(|node| upstream::explain(&node, &upstream, report));
+        .and_then(|node| explain::explain(&node, &upstream, report));
     let pools_node = map.get("pools");
     let pools_map = pools_node
         .as_ref()
-        .and_then(|node| node.names(report, "a map of pools", pool::MAX_POOLS));
+        .and_then(|node| node.names(report, "a map of pools", limits::MAX_POOLS));
     let limits_node = map.get("rate_limits");
     let limits_map = limits_node
         .as_ref()
-        .and_then(|node| node.names(report, "a map of rate limits", rate_limit::MAX_LIMITS));
-    let known = route::Known {
+        .and_then(|node| node.names(report, "a map of rate limits", limits::MAX_LIMITS));
+    let known = known::Known {
         upstream: &upstream,
         pools: pools_map
             .map(|map| pool::pools(&map, report))
@@ -190,7 +207,7 @@ fn read(
         (Some(node), None) => route::routes(&node, &known, report),
         (Some(node), Some(count)) => route::read_routes(&node, count, read_routes, &known, report)?,
     };
-    let no_route = respond::no_route(map.get("no_route"), report);
+    let no_route = no_route::no_route(map.get("no_route"), report);
     let (pools, rate_limits) = (known.pools.all, known.rate_limits.all);
     Ok(Some(Config {
         client_ip,

@@ -338,16 +338,31 @@ impl<'a> Node<'a> {
         Some(text)
     }
 
-    /// One of these strings; its place among them.
-    pub fn choice(&self, report: &mut Report, choices: &'static [&'static str]) -> Option<usize> {
-        let expected = one_of(choices);
-        let text = self.text(report, &expected)?;
-        let chosen = choices.iter().position(|choice| *choice == text);
+    /// What one of these words stands for.
+    pub fn choice<T: Clone>(
+        &self,
+        report: &mut Report,
+        choices: &[(&'static str, T)],
+    ) -> Option<T> {
+        let words = || choices.iter().map(|(word, _)| *word);
+        let expected = one_of(&words().collect::<Vec<_>>());
+        self.choice_or(report, choices, &expected)
+    }
+
+    /// As [`Node::choice`], where something else would be right too: `expected` says what.
+    pub fn choice_or<T: Clone>(
+        &self,
+        report: &mut Report,
+        choices: &[(&'static str, T)],
+        expected: &str,
+    ) -> Option<T> {
+        let text = self.text(report, expected)?;
+        let chosen = choices.iter().find(|(word, _)| *word == text);
         if chosen.is_none() {
-            let near = report.nearest(text, &mut choices.iter().copied());
-            report.note_near(self, &self.shown(), &expected, near);
+            let near = report.nearest(text, &mut choices.iter().map(|(word, _)| *word));
+            report.note_near(self, &self.shown(), expected, near);
         }
-        chosen
+        chosen.map(|(_, meaning)| meaning.clone())
     }
 
     /// `true` or `false`.

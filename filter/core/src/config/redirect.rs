@@ -1,12 +1,10 @@
 //! The action `redirect`.
 
-use super::reader::{Node, Report};
+use super::limits;
+use super::reader::{Node, Report, one_of};
 use super::rewrite::{Matched, new_path};
 use super::syntax;
 use crate::route::redirect::Redirect;
-
-/// The schemes of HTTP.
-pub const SCHEMES: &[&str] = &["http", "https"];
 
 /// Reads `redirect`.
 pub fn redirect(node: &Node<'_>, matched: &Matched<'_>, report: &mut Report) -> Option<Redirect> {
@@ -30,31 +28,33 @@ pub fn redirect(node: &Node<'_>, matched: &Matched<'_>, report: &mut Report) -> 
     }
     let scheme = map
         .get("scheme")
-        .and_then(|node| node.choice(report, SCHEMES));
+        .and_then(|node| node.choice(report, limits::SCHEMES));
     let host = map
         .get("host")
         .and_then(|node| node.text_that(report, syntax::is_host, HOST));
     let port = map
         .get("port")
-        .and_then(|node| node.whole(report, 1, u32::from(u16::MAX)));
+        .and_then(|node| limits::PORT.read(&node, report));
     let status = map.get("status").and_then(|node| status(&node, report));
     Some(Redirect {
-        scheme: scheme
-            .and_then(|chosen| SCHEMES.get(chosen))
-            .map(|scheme| syntax::bytes(scheme)),
+        scheme: scheme.map(syntax::bytes),
         host: host.map(syntax::bytes),
         port: port.map(|port| port as u16),
         path: new_path(&map, matched, report),
-        status: status.unwrap_or(302),
+        status: status.unwrap_or(limits::DEFAULT_REDIRECT_STATUS),
     })
 }
 
 fn status(node: &Node<'_>, report: &mut Report) -> Option<u16> {
-    let status = node
-        .number()
-        .filter(|number| [301.0, 302.0, 303.0, 307.0, 308.0].contains(number));
+    let known = |number: f64| {
+        limits::REDIRECT_STATUSES
+            .into_iter()
+            .find(|status| f64::from(*status) == number)
+    };
+    let status = node.number().and_then(known);
     if status.is_none() {
-        node.wrong(report, "one of 301, 302, 303, 307, 308");
+        let statuses = limits::REDIRECT_STATUSES.map(|status| status.to_string());
+        node.wrong(report, &one_of(&statuses.each_ref().map(String::as_str)));
     }
-    status.map(|status| status as u16)
+    status
 }

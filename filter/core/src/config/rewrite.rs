@@ -1,7 +1,7 @@
 //! The key `rewrite` of a route, and the new paths that it shares with redirects.
 
-use super::condition::regex;
-use super::reader::{Map, Names, Node, Report, quoted};
+use super::reader::{Map, Node, Report, quoted};
+use super::regex::regex;
 use super::syntax;
 use crate::http::regex::Part;
 use crate::http::regex::Search;
@@ -185,47 +185,4 @@ fn searched(node: &Node<'_>, report: &mut Report) -> Option<PathRewrite> {
         pattern,
         substitution,
     })
-}
-
-/// The segments of `/users/{id}/{rest=**}`, or what is wrong with it.
-pub fn template(text: &str) -> Result<Vec<Segment>, &'static str> {
-    let mut names = Names::default();
-    let mut segments = Vec::new();
-    let mut parts = text
-        .strip_prefix('/')
-        .ok_or("no `/` at the start")?
-        .split('/')
-        .peekable();
-    while let Some(part) = parts.next() {
-        let Some(inner) = part
-            .strip_prefix('{')
-            .and_then(|part| part.strip_suffix('}'))
-        else {
-            if part.contains(['{', '}']) {
-                return Err("a brace within a segment");
-            }
-            segments.push(Segment::Text(syntax::bytes(part)));
-            continue;
-        };
-        let rest = inner.strip_suffix("=**");
-        let name = rest.unwrap_or(inner);
-        if !name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-            || name.is_empty()
-        {
-            return Err("a name that is not letters, digits and `_`");
-        }
-        if names.add(name, 0).is_err() {
-            return Err("a name that is there twice");
-        }
-        if rest.is_some() && parts.peek().is_some() {
-            return Err("`=**` before the end");
-        }
-        segments.push(match rest {
-            Some(_) => Segment::Rest(name.into()),
-            None => Segment::Name(name.into()),
-        });
-    }
-    Ok(segments)
 }

@@ -1,19 +1,20 @@
 //! The section `routes`.
 
-use super::condition::blocks;
 use super::edit::{request_headers, response_headers};
-use super::pool::{Defined, weights};
+use super::known::Known;
+use super::limits;
+use super::r#match::blocks;
+use super::pass::pass;
 use super::problem::Problems;
 use super::reader::{Map, Node, Report};
 use super::redirect::redirect;
-use super::respond::{pass, respond};
+use super::respond::respond;
 use super::rewrite::{Matched, rewrite};
+use super::split::split;
 use super::syntax;
 use super::value::Value;
-use crate::http::upstream::Upstream;
-use crate::pool::Pool;
 use crate::rate_limit::RateLimit;
-use crate::route::{Action, Block, Route, SplitPart};
+use crate::route::{Action, Block, Route};
 use fnv::FnvHashMap;
 use std::rc::Rc;
 
@@ -22,30 +23,13 @@ use std::rc::Rc;
 /// never gives memory back.
 pub type ReadRoutes<'s> = dyn FnMut(&mut dyn FnMut(Value)) -> Result<(), Problems> + 's;
 
-/// The most routes: ten times what has been measured to load in a blink.
-pub const MAX_ROUTES: usize = 100_000;
-/// The most parts of a split: a choice looks at each.
-pub const MAX_PARTS: usize = 1000;
-/// The most limits of a route: each costs a read of shared data for each request.
-pub const MAX_ROUTE_LIMITS: usize = 16;
-
-/// What routes refer to.
-pub struct Known<'n> {
-    /// The two headers that no edit may touch.
-    pub upstream: &'n Upstream,
-    /// The section `pools`.
-    pub pools: Defined<'n, Pool>,
-    /// The section `rate_limits`.
-    pub rate_limits: Defined<'n, RateLimit>,
-}
-
 /// The names of routes, with the place of each.
 type Names = FnvHashMap<Box<str>, usize>;
 
 /// Reads `routes`.
 pub fn routes(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<Route> {
     let mut names = Names::default();
-    list.list(report, "a list of routes", MAX_ROUTES)
+    list.list(report, "a list of routes", limits::MAX_ROUTES)
         .filter_map(|node| route(&node, known, &mut names, report))
         .collect()
 }
@@ -59,7 +43,7 @@ pub fn read_routes(
     report: &mut Report,
 ) -> Result<Vec<Route>, Problems> {
     let mut routes = Vec::new();
-    if list.are_few(count, MAX_ROUTES, report) {
+    if list.are_few(count, limits::MAX_ROUTES, report) {
         let mut names = Names::default();
         let mut position = 0;
         routes.reserve_exact(count);
@@ -148,7 +132,7 @@ fn name<'n>(map: &Map<'n>, names: &mut Names, report: &mut Report) -> Option<&'n
 
 fn limits(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<Rc<RateLimit>> {
     let mut limits: Vec<Rc<RateLimit>> = Vec::new();
-    for node in list.list(report, "a list of rate limits", MAX_ROUTE_LIMITS) {
+    for node in list.list(report, "a list of rate limits", limits::MAX_ROUTE_LIMITS) {
         let Some(limit) = known.rate_limits.named(&node, "rate limit", report) else {
             continue;
         };
@@ -174,35 +158,4 @@ fn action(
         "respond" => respond(node, report).map(Action::Respond),
         _ => pass(node, report).map(|()| Action::Pass),
     }
-}
-
-fn split(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<SplitPart> {
-    const PARTS: &str = "a list of { pool: …, weight: … }, at least one";
-    let nodes = list.filled_list(report, PARTS, MAX_PARTS);
-    let parts: Vec<SplitPart> = nodes
-        .filter_map(|node| part(&node, known, report))
-        .collect();
-    weights(list, parts.iter().map(|part| part.weight), report);
-    parts
-}
-
-fn part(node: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Option<SplitPart> {
-    let map = node.map(
-        report,
-        &["pool", "weight", "request_headers", "response_headers"],
-    )?;
-    let pool = map
-        .need(report, "pool", "the name of a pool")
-        .and_then(|node| known.pools.named(&node, "pool", report));
-    let weight = map
-        .get("weight")
-        .and_then(|node| node.whole(report, 0, u32::MAX));
-    let request_headers = request_headers(map.get("request_headers"), known.upstream, report);
-    let response_headers = response_headers(map.get("response_headers"), report);
-    Some(SplitPart {
-        pool: pool?,
-        weight: weight.unwrap_or(1),
-        request_headers,
-        response_headers,
-    })
 }

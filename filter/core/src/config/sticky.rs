@@ -1,18 +1,12 @@
 //! The key `sticky` of a pool.
 
+use super::header::header_name;
+use super::limits;
 use super::reader::{Node, Report};
 use super::syntax;
-use super::upstream::header_name;
 use crate::base64;
 use crate::pool::sticky::{Cookie, Key, SameSite, Sticky};
 use crate::time::{Nanos, Seconds};
-
-/// The shortest key, in bytes: 128 bits are beyond guessing.
-pub const MIN_KEY: usize = 16;
-/// The most keys: a forged cookie is tried against each.
-pub const MAX_KEYS: usize = 16;
-/// The longest `ttl`, 400 days: browsers keep no cookie longer (RFC 6265bis, section 5.5).
-pub const MAX_TTL: Nanos = Nanos::from_secs(400 * 24 * 3600);
 
 /// Reads `sticky`.
 pub fn sticky(node: &Node<'_>, report: &mut Report) -> Option<Sticky> {
@@ -32,18 +26,18 @@ pub fn sticky(node: &Node<'_>, report: &mut Report) -> Option<Sticky> {
 
 fn keys(list: &Node<'_>, report: &mut Report) -> Vec<Key> {
     const EXPECTED: &str = "a list of keys in base64";
-    list.filled_list(report, EXPECTED, MAX_KEYS)
+    list.filled_list(report, EXPECTED, limits::MAX_KEYS)
         .filter_map(|node| key(&node, report))
         .collect()
 }
 
 /// Neither a key nor a part of one is ever shown.
 fn key(node: &Node<'_>, report: &mut Report) -> Option<Key> {
-    let expected = format!("base64 of at least {MIN_KEY} random bytes");
+    let expected = format!("base64 of at least {} random bytes", limits::MIN_KEY);
     let text = node.secret(report, &expected)?;
     match base64::decode(text) {
         None => report.note(node, "a string that is not base64", &expected),
-        Some(key) if key.len() < MIN_KEY => {
+        Some(key) if key.len() < limits::MIN_KEY => {
             report.note(node, &format!("a key of {} bytes", key.len()), &expected)
         }
         Some(key) => return Some(Key(key.into())),
@@ -54,7 +48,11 @@ fn key(node: &Node<'_>, report: &mut Report) -> Option<Key> {
 fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Cookie> {
     const NAME: &str = "a cookie name: letters, digits and !#$%&'*+-.^_`|~";
     const PATH: &str = "a path in ASCII that starts with `/` and has no `;`, `?`, `#` or blank";
-    const SAME_SITE: &[&str] = &["strict", "lax", "none"];
+    const SAME_SITE: &[(&str, SameSite)] = &[
+        ("strict", SameSite::Strict),
+        ("lax", SameSite::Lax),
+        ("none", SameSite::None),
+    ];
     let map = node.map(
         report,
         &["name", "ttl", "path", "secure", "http_only", "same_site"],
@@ -68,13 +66,9 @@ fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Cookie> {
     let secure = map.get("secure").and_then(|node| node.yes(report));
     let http_only = map.get("http_only").and_then(|node| node.yes(report));
     let same_site_node = map.get("same_site");
-    let same_site = same_site_node.and_then(|node| match node.choice(report, SAME_SITE)? {
-        0 => Some(SameSite::Strict),
-        1 => Some(SameSite::Lax),
-        _ => Some(SameSite::None),
-    });
+    let same_site = same_site_node.and_then(|node| node.choice(report, SAME_SITE));
     let secure = secure.unwrap_or_default();
-    let path = path.unwrap_or("/");
+    let path = path.unwrap_or(limits::DEFAULT_COOKIE_PATH);
     // Browsers drop such cookies without a word.
     if let (Some(node), Some(SameSite::None), false) = (same_site_node, same_site, secure) {
         report.note(
@@ -106,10 +100,10 @@ fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Cookie> {
 
 /// In whole seconds, the only unit of a cookie's `Max-Age`.
 fn ttl(node: &Node<'_>, report: &mut Report) -> Option<Seconds> {
-    const RANGE: &str = "in whole seconds from 1s to 9600h";
-    let ttl = node.duration(report, Nanos::SECOND, MAX_TTL, RANGE)?;
+    let range = format!("in whole seconds from {}", limits::TTL);
+    let ttl = node.duration(report, limits::TTL.least, limits::TTL.most, &range)?;
     if ttl % Nanos::SECOND != Nanos::ZERO {
-        node.wrong(report, &format!("a duration {RANGE}"));
+        node.wrong(report, &format!("a duration {range}"));
     }
     Some(ttl.to_seconds())
 }

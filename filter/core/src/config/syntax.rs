@@ -1,18 +1,15 @@
 //! The small grammars that strings of a configuration follow.
 
+use super::limits;
 use crate::time::Nanos;
 use std::net::{Ipv6Addr, SocketAddr};
-
-/// The longest name of a route, pool, target or limit, in bytes: names go into metrics, logs and
-/// headers.
-pub const MAX_NAME: usize = 128;
 
 /// What [`is_name`] accepts.
 pub const NAME: &str = "a name: 1 to 128 bytes, no control characters, no blanks at its ends";
 
 /// A name of the user's own.
 pub fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_NAME && is_line(text)
+    !text.is_empty() && text.len() <= limits::MAX_NAME && is_line(text)
 }
 
 /// What [`is_ascii_name`] accepts.
@@ -80,9 +77,9 @@ pub fn is_request_target(text: &str) -> bool {
 /// A status that ends an exchange.
 pub fn status(text: &str) -> Option<u16> {
     let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse()
-        .ok()
-        .filter(|status| digits && (200..=599).contains(status))
+    text.parse().ok().filter(|status| {
+        digits && (limits::STATUS.least..=limits::STATUS.most).contains(&u32::from(*status))
+    })
 }
 
 /// A cookie's `Path` attribute.

@@ -43,7 +43,10 @@ pub fn fault(
     names: &Names<'_>,
     report: &mut Report,
 ) -> Option<ScheduledFault> {
-    const WAYS: &[&str] = &["refused", "silent"];
+    const WAYS: &[(&str, fn(usize) -> FaultKind)] = &[
+        ("refused", FaultKind::Refused),
+        ("silent", FaultKind::Silent),
+    ];
     let map = node.map(report, KEYS)?;
     let at = map
         .need(report, "at", "a duration")
@@ -70,10 +73,7 @@ pub fn fault(
     };
     let target = target.unwrap_or_default();
     let kind = match given.key() {
-        "down" => match given.choice(report, WAYS)? {
-            0 => FaultKind::Refused(target),
-            _ => FaultKind::Silent(target),
-        },
+        "down" => given.choice(report, WAYS)?(target),
         "hang" => given.yes(report).map(|_| FaultKind::Hang(target))?,
         "slow" => FaultKind::Slow(target, number(&given, report, 0.001, 1e6)?),
         "lose_probes" => FaultKind::LoseProbes(target, number(&given, report, 0.0, 1.0)?),

@@ -164,7 +164,11 @@ fn reloads(
 }
 
 fn proxy(node: Option<Node<'_>>, report: &mut Report) -> ProxySettings {
-    const POLICIES: &[&str] = &["reload", "closed", "open"];
+    const POLICIES: &[(&str, FailurePolicy)] = &[
+        ("reload", FailurePolicy::Reload),
+        ("closed", FailurePolicy::Closed),
+        ("open", FailurePolicy::Open),
+    ];
     let mut proxy = ProxySettings {
         timeout: Nanos::from_secs(15),
         connect_timeout: Nanos::SECOND,
@@ -183,14 +187,10 @@ fn proxy(node: Option<Node<'_>>, report: &mut Report) -> ProxySettings {
             .get("retries")
             .and_then(|node| node.whole(report, 0, MAX_RETRIES));
         proxy.retries = retries.map_or(proxy.retries, |retries| retries as usize);
-        proxy.failure_policy = match map
+        proxy.failure_policy = map
             .get("failure_policy")
             .and_then(|node| node.choice(report, POLICIES))
-        {
-            Some(1) => FailurePolicy::Closed,
-            Some(2) => FailurePolicy::Open,
-            _ => FailurePolicy::Reload,
-        };
+            .unwrap_or(FailurePolicy::Reload);
     }
     proxy
 }

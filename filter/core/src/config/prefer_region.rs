@@ -1,15 +1,11 @@
 //! The key `prefer_region` of a pool.
 
+use super::header::header_name;
+use super::limits;
 use super::reader::{Names, Node, Report};
 use super::syntax;
-use super::upstream::header_name;
 use crate::pool::Target;
 use crate::pool::prefer_region::PreferRegion;
-
-/// The most values of `map`: more than there are countries, each with its provinces.
-pub const MAX_VALUES: usize = 10_000;
-/// The most regions of a pool: each has turns of its own in every worker.
-pub const MAX_REGIONS: usize = 64;
 
 /// Reads `prefer_region` of a pool with these targets.
 pub fn prefer_region(
@@ -25,12 +21,15 @@ pub fn prefer_region(
         // Many targets may be in one region.
         let _ = regions.add(region, 0);
     }
-    if regions.len() > MAX_REGIONS {
+    if regions.len() > limits::MAX_REGIONS {
         let found = format!("targets in {} regions", regions.len());
         report.note(
             node,
             &found,
-            &format!("at most {MAX_REGIONS} in a pool that prefers some"),
+            &format!(
+                "at most {} in a pool that prefers some",
+                limits::MAX_REGIONS
+            ),
         );
     }
 
@@ -38,7 +37,7 @@ pub fn prefer_region(
     let map_node = map.need(report, "map", MAP);
     let map_entries = map_node
         .as_ref()
-        .and_then(|node| node.names(report, MAP, MAX_VALUES));
+        .and_then(|node| node.names(report, MAP, limits::MAX_VALUES));
     for node in map_entries.iter().flat_map(|entries| entries.iter()) {
         if !syntax::is_line(node.key()) {
             report.note(&node, "not a header's value", VALUE);
@@ -74,7 +73,11 @@ fn one_or_more(node: &Node<'_>, regions: &Names<'_>, report: &mut Report) -> Vec
 
 fn several(list: &Node<'_>, regions: &Names<'_>, report: &mut Report) -> Vec<Box<str>> {
     let mut several: Vec<Box<str>> = Vec::new();
-    for node in list.filled_list(report, "a list of regions, at least one", MAX_REGIONS) {
+    for node in list.filled_list(
+        report,
+        "a list of regions, at least one",
+        limits::MAX_REGIONS,
+    ) {
         let Some(region) = named(&node, regions, report) else {
             continue;
         };

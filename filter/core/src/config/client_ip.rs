@@ -1,0 +1,19 @@
+//! The section `client_ip`.
+
+use super::header::{HEADER_NAME, header_name};
+use super::limits;
+use super::reader::{Node, Report};
+use crate::http::client_ip::ClientIp;
+
+/// Reads `client_ip`.
+pub fn client_ip(node: &Node<'_>, report: &mut Report) -> Option<ClientIp> {
+    let map = node.map(report, &["header", "trusted_hops"])?;
+    let header = map.need(report, "header", HEADER_NAME);
+    let hops = map
+        .get("trusted_hops")
+        .and_then(|node| limits::TRUSTED_HOPS.read(&node, report));
+    Some(ClientIp {
+        header: header_name(&header?, report),
+        trusted_hops: hops.unwrap_or(limits::DEFAULT_TRUSTED_HOPS) as u8,
+    })
+}

@@ -1,0 +1,221 @@
+//! The limits, defaults and words of the configuration, each in one place: the parser reads by
+//! them, the JSON schema (`host-sim schema`) is generated from them, and tests hold the comments of
+//! `envoy-config/pointsman.yaml` to them.
+
+use super::reader::{Node, Report};
+use crate::time::Nanos;
+use std::fmt;
+
+/// The values that a key may have, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds<T> {
+    /// The smallest value.
+    pub least: T,
+    /// The largest value.
+    pub most: T,
+}
+
+impl<T> Bounds<T> {
+    /// From `least` to `most`, both included.
+    pub const fn new(least: T, most: T) -> Bounds<T> {
+        Bounds { least, most }
+    }
+}
+
+impl Bounds<u32> {
+    /// Reads a whole number. None, after a problem was noted: the value is none, or out of bounds.
+    pub fn read(self, node: &Node<'_>, report: &mut Report) -> Option<u32> {
+        node.whole(report, self.least, self.most)
+    }
+}
+
+impl Bounds<Nanos> {
+    /// Reads a duration. None, after a problem was noted: the value is none, or out of bounds.
+    pub fn read(self, node: &Node<'_>, report: &mut Report) -> Option<Nanos> {
+        node.duration(report, self.least, self.most, &format!("from {self}"))
+    }
+}
+
+impl fmt::Display for Bounds<u32> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.least, self.most)
+    }
+}
+
+impl fmt::Display for Bounds<Nanos> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", duration(self.least), duration(self.most))
+    }
+}
+
+/// A duration as the configuration has it, in the largest unit in which it is a whole number, from
+/// milliseconds to hours: `250ms`, `30s`, `24h`.
+pub fn duration(time: Nanos) -> String {
+    const UNITS: [(Nanos, &str); 3] = [
+        (Nanos::from_secs(3600), "h"),
+        (Nanos::from_secs(60), "m"),
+        (Nanos::SECOND, "s"),
+    ];
+    let fits = |(unit, _): &(Nanos, &str)| time > Nanos::ZERO && time % *unit == Nanos::ZERO;
+    match UNITS.into_iter().find(fits) {
+        Some((unit, word)) => format!("{}{word}", time / unit),
+        None if time == Nanos::ZERO => "0s".to_owned(),
+        None => format!("{}ms", time / Nanos::MILLISECOND),
+    }
+}
+
+/// The longest name of a route, pool, target or limit, in bytes: names go into metrics, logs and
+/// headers.
+pub const MAX_NAME: usize = 128;
+
+// `upstream` and `client_ip`.
+
+/// `upstream.cluster_header`, where it is not given.
+pub const DEFAULT_CLUSTER_HEADER: &str = "x-pointsman-cluster";
+/// `upstream.endpoint_header`, where it is not given.
+pub const DEFAULT_ENDPOINT_HEADER: &str = "x-pointsman-endpoint";
+/// `client_ip.trusted_hops`.
+pub const TRUSTED_HOPS: Bounds<u32> = Bounds::new(1, u8::MAX as u32);
+/// `client_ip.trusted_hops`, where it is not given.
+pub const DEFAULT_TRUSTED_HOPS: u32 = 1;
+
+// `pools`.
+
+/// The most pools: more than a proxy has clusters.
+pub const MAX_POOLS: usize = 10_000;
+/// The most targets of a pool: a choice looks at each.
+pub const MAX_TARGETS: usize = 10_000;
+/// The most pools of `failover`: a request may look at each.
+pub const MAX_FAILOVER: usize = 16;
+/// `weight` of a target, and of a part of a split. Their sum has the same bound, as in Envoy.
+pub const WEIGHT: Bounds<u32> = Bounds::new(0, u32::MAX);
+/// `weight`, where it is not given.
+pub const DEFAULT_WEIGHT: u32 = 1;
+/// `slow_start`.
+pub const SLOW_START: Bounds<Nanos> = Bounds::new(Nanos::ZERO, Nanos::from_secs(3600));
+/// `slow_start` with a `balance` by load, where it is not given. With every other balance: none.
+pub const DEFAULT_SLOW_START: Nanos = Nanos::from_secs(10);
+
+// `sticky`.
+
+/// The shortest key of `sticky.keys`, in bytes: 128 bits are beyond guessing.
+pub const MIN_KEY: usize = 16;
+/// The most keys of `sticky.keys`: a forged cookie is tried against each.
+pub const MAX_KEYS: usize = 16;
+/// `sticky.cookie.ttl`. The longest is 400 days: browsers keep no cookie longer (RFC 6265bis,
+/// section 5.5).
+pub const TTL: Bounds<Nanos> = Bounds::new(Nanos::SECOND, Nanos::from_secs(400 * 24 * 3600));
+/// `sticky.cookie.path`, where it is not given.
+pub const DEFAULT_COOKIE_PATH: &str = "/";
+
+// `health`.
+
+/// `consecutive_failures`, `rise` and `fall`. A target that needs more is not checked at all.
+pub const IN_A_ROW: Bounds<u32> = Bounds::new(1, 1000);
+/// `passive.consecutive_failures`, where it is not given.
+pub const DEFAULT_CONSECUTIVE_FAILURES: u32 = 5;
+/// `passive.eject` and `passive.max_eject`. A target that is to be gone for longer is `down`.
+pub const EJECT: Bounds<Nanos> = Bounds::new(Nanos::MILLISECOND, Nanos::from_secs(24 * 3600));
+/// `passive.eject`, where it is not given.
+pub const DEFAULT_EJECT: Nanos = Nanos::from_secs(30);
+/// `passive.max_eject`, where it is not given; `eject`, where that is longer.
+pub const DEFAULT_MAX_EJECT: Nanos = Nanos::from_secs(300);
+/// `passive.max_ejected_percent`.
+pub const MAX_EJECTED_PERCENT: Bounds<u32> = Bounds::new(0, 100);
+/// `passive.max_ejected_percent`, where it is not given.
+pub const DEFAULT_MAX_EJECTED_PERCENT: u32 = 50;
+/// `active.interval`. Every worker wakes up at least that often.
+pub const INTERVAL: Bounds<Nanos> = Bounds::new(Nanos::from_millis(10), Nanos::from_secs(3600));
+/// `active.interval`, where it is not given.
+pub const DEFAULT_INTERVAL: Nanos = Nanos::from_secs(10);
+/// The shortest `active.timeout`. The longest is `active.interval`.
+pub const MIN_TIMEOUT: Nanos = Nanos::MILLISECOND;
+/// `active.timeout`, where it is not given; `interval`, where that is shorter.
+pub const DEFAULT_TIMEOUT: Nanos = Nanos::SECOND;
+/// `active.rise`, where it is not given.
+pub const DEFAULT_RISE: u32 = 2;
+/// `active.fall`, where it is not given.
+pub const DEFAULT_FALL: u32 = 3;
+/// The most ranges of `active.expect`.
+pub const MAX_EXPECTED: usize = 32;
+/// `active.expect`, where it is not given.
+pub const DEFAULT_EXPECT: u16 = 200;
+/// A status that ends an exchange.
+pub const STATUS: Bounds<u32> = Bounds::new(200, 599);
+
+// `prefer_region`.
+
+/// The most values of `prefer_region.map`: more than there are countries, each with its provinces.
+pub const MAX_VALUES: usize = 10_000;
+/// The most regions of a pool: each has turns of its own in every worker.
+pub const MAX_REGIONS: usize = 64;
+
+// `rate_limits`.
+
+/// The most limits: each has metrics of its own.
+pub const MAX_LIMITS: usize = 1000;
+/// `requests` and `burst`.
+pub const REQUESTS: Bounds<u32> = Bounds::new(1, u32::MAX);
+/// `per`. Its end is also the longest time that an empty bucket may take to fill: 366 days. With it
+/// every instant of a limit fits into 64 bits of nanoseconds until the year 2500, and every product
+/// into 128.
+pub const PER: Bounds<Nanos> = Bounds::new(Nanos::MILLISECOND, Nanos::from_secs(366 * 24 * 3600));
+/// The most parts of a limit's `key`: each is hashed on each request.
+pub const MAX_KEY_PARTS: usize = 8;
+/// `rate_limit_table.max_keys`.
+pub const MAX_TABLE_KEYS: Bounds<u32> = Bounds::new(1, 1 << 24);
+/// `rate_limit_table.max_keys`, where it is not given.
+pub const DEFAULT_TABLE_KEYS: u32 = 1 << 16;
+
+// `routes`.
+
+/// The most routes: ten times what has been measured to load in a blink.
+pub const MAX_ROUTES: usize = 100_000;
+/// The most blocks of a route's `match`, and the most items of each list in a block.
+pub const MAX_ITEMS: usize = 10_000;
+/// The most limits of a route: each costs a read of shared data for each request.
+pub const MAX_ROUTE_LIMITS: usize = 16;
+/// The most parts of a `split`: a choice looks at each.
+pub const MAX_PARTS: usize = 1000;
+/// The most headers of one map, and the most values of one header: a request may have no more
+/// either.
+pub const MAX_HEADERS: usize = 100;
+/// `redirect.port`.
+pub const PORT: Bounds<u32> = Bounds::new(1, u16::MAX as u32);
+/// The statuses of `redirect.status`.
+pub const REDIRECT_STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
+/// `redirect.status`, where it is not given: a permanent redirect should be asked for.
+pub const DEFAULT_REDIRECT_STATUS: u16 = 302;
+/// The longest `respond.body`, in bytes: every worker holds a copy, and a page that is longer
+/// belongs on a server.
+pub const MAX_BODY: usize = 64 * 1024;
+/// The status of an answer where no route matches and `no_route` is not given.
+pub const DEFAULT_NO_ROUTE_STATUS: u16 = 404;
+/// The schemes of HTTP.
+pub const SCHEMES: &[(&str, &str)] = &[("http", "http"), ("https", "https")];
+
+#[cfg(test)]
+mod tests {
+    use super::super::syntax;
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn durations_are_written_as_they_are_read() {
+        for (time, text) in [
+            (Nanos::ZERO, "0s"),
+            (Nanos::from_millis(250), "250ms"),
+            (Nanos::from_millis(1500), "1500ms"),
+            (Nanos::from_secs(1), "1s"),
+            (Nanos::from_secs(90), "90s"),
+            (Nanos::from_secs(300), "5m"),
+            (Nanos::from_secs(24 * 3600), "24h"),
+        ] {
+            assert_eq!(duration(time), text);
+            assert_eq!(syntax::duration(text), Some(time));
+        }
+        assert_eq!(EJECT.to_string(), "1ms to 24h");
+        assert_eq!(IN_A_ROW.to_string(), "1 to 1000");
+    }
+}

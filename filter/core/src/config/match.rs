@@ -1,0 +1,132 @@
+//! The key `match` of a route.
+
+use super::condition::{cookie, header, query};
+use super::limits;
+use super::path::path;
+use super::reader::{Node, Report};
+use super::syntax;
+use crate::http::client_ip::Network;
+use crate::route::{Block, HostMatch};
+
+const BLOCK_KEYS: &[&str] = &[
+    "hosts",
+    "path",
+    "ignore_case",
+    "scheme",
+    "methods",
+    "headers",
+    "cookies",
+    "query",
+    "client_ip",
+];
+
+/// Reads `match`: one block, or a list of them.
+pub fn blocks(node: &Node<'_>, report: &mut Report) -> Vec<Block> {
+    if !node.is_list() {
+        return vec![block(node, report)];
+    }
+    node.filled_list(
+        report,
+        "a block of conditions, or a list of blocks",
+        limits::MAX_ITEMS,
+    )
+    .map(|node| block(&node, report))
+    .collect()
+}
+
+fn block(node: &Node<'_>, report: &mut Report) -> Block {
+    let Some(map) = node.map(report, BLOCK_KEYS) else {
+        return Block::default();
+    };
+    let path_node = map.get("path");
+    let ignore_case = map.get("ignore_case");
+    if let (Some(node), None) = (&ignore_case, &path_node) {
+        report.note(node, "stands without a path", "a `path` beside it");
+    }
+    let scheme = map
+        .get("scheme")
+        .and_then(|node| node.choice(report, limits::SCHEMES));
+    Block {
+        hosts: map
+            .get("hosts")
+            .map(|node| items(&node, "a list of hosts, at least one", host, report))
+            .unwrap_or_default(),
+        path: path_node.and_then(|node| path(&node, ignore_case, report)),
+        scheme: scheme.map(syntax::bytes),
+        methods: map
+            .get("methods")
+            .map(|node| items(&node, "a list of methods, at least one", method, report))
+            .unwrap_or_default(),
+        headers: map
+            .get("headers")
+            .map(|node| items(&node, CONDITIONS, header, report))
+            .unwrap_or_default(),
+        cookies: map
+            .get("cookies")
+            .map(|node| items(&node, CONDITIONS, cookie, report))
+            .unwrap_or_default(),
+        query: map
+            .get("query")
+            .map(|node| items(&node, CONDITIONS, query, report))
+            .unwrap_or_default(),
+        client_ip: map
+            .get("client_ip")
+            .map(|node| items(&node, "a list of networks, at least one", network, report))
+            .unwrap_or_default(),
+    }
+}
+
+const CONDITIONS: &str = "a list of conditions such as { name: x, exact: y }, at least one";
+
+fn items<T>(
+    list: &Node<'_>,
+    expected: &str,
+    read: fn(&Node<'_>, &mut Report) -> Option<T>,
+    report: &mut Report,
+) -> Vec<T> {
+    list.filled_list(report, expected, limits::MAX_ITEMS)
+        .filter_map(|node| read(&node, report))
+        .collect()
+}
+
+fn host(node: &Node<'_>, report: &mut Report) -> Option<HostMatch> {
+    const EXPECTED: &str =
+        "`*`, a host such as shop.example.com, or `*.example.com`; without a port";
+    let text = node.text(report, EXPECTED)?;
+    if text == "*" {
+        return Some(HostMatch::Any);
+    }
+    let wild = text.strip_prefix("*.");
+    if !syntax::is_host(wild.unwrap_or(text)) {
+        node.wrong(report, EXPECTED);
+    }
+    Some(match wild {
+        Some(_) => HostMatch::Suffix(syntax::lower(text.strip_prefix('*').unwrap_or_default())),
+        None => HostMatch::Exact(syntax::lower(text)),
+    })
+}
+
+fn method(node: &Node<'_>, report: &mut Report) -> Option<Box<[u8]>> {
+    const EXPECTED: &str = "a method such as GET; methods compare by case";
+    const KNOWN: &[&str] = &[
+        "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
+    ];
+    let text = node.text_that(report, syntax::is_token, EXPECTED)?;
+    let meant = KNOWN.iter().find(|known| known.eq_ignore_ascii_case(text));
+    if let Some(meant) = meant
+        && *meant != text
+    {
+        report.note_near(node, &node.shown(), EXPECTED, Some(meant));
+    }
+    Some(syntax::bytes(text))
+}
+
+fn network(node: &Node<'_>, report: &mut Report) -> Option<Network> {
+    const EXPECTED: &str = "a network such as 10.0.0.0/8 or 2001:db8::/32, or an address";
+    let text = node.text(report, EXPECTED)?;
+    let network = Network::parse(text);
+    if network.is_none() {
+        node.wrong(report, EXPECTED);
+    }
+    network
+}
