@@ -170,7 +170,7 @@ struct Pool {
     failover: Option<Vec<String>>,
     /// The targets of the region that the client is in go first, then the others.
     prefer_region: Option<PreferRegion>,
-    /// How long a new or recovered target takes to get its full share, up to 1h. Default: 10s with
+    /// How long a new or recovered target takes to get its full share, 0s to 1h. Default: 10s with
     /// least_connections and least_response_time, else 0s.
     slow_start: Option<Duration>,
 }
