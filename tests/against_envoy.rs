@@ -20,14 +20,14 @@ use serde_json::{Value, json};
 
 /// Tables in one Envoy: each is two listeners.
 const TABLES: usize = 8;
-/// Routes of a table. So many that most requests have more than one route to choose from.
+/// Routes of a table: enough that most requests match more than one route.
 const ROUTES: usize = 12;
 /// Requests to each table.
 const REQUESTS: usize = 500;
 const CLUSTERS: usize = 4;
 
-/// What requests and conditions are made of: few values, so that they meet often, and close
-/// neighbours of one another.
+/// The values of requests and conditions: few and alike, so that conditions often match and nearly
+/// match.
 const SEGMENTS: [&str; 6] = ["a", "A", "ab", "b", "42", "x.y"];
 const HOSTS: [&str; 5] = ["a.test", "b.a.test", "c.b.a.test", "A.Test", "other.test"];
 const HEADERS: [&str; 2] = ["x-one", "x-two"];
@@ -59,7 +59,7 @@ struct Difference {
     ours: &'static str,
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Debug, PartialEq)]
 struct Observed {
     status: u16,
@@ -110,7 +110,7 @@ impl Tables {
             }
             for listener in &mut listeners {
                 let manager = manager(listener).as_object_mut().unwrap();
-                // What Envoy does to a path before it looks at any route, ours or its own.
+                // Envoy would change a path before it compares it with any route, ours or its own.
                 for setting in PATH_NORMALISATION {
                     manager.remove(setting);
                 }

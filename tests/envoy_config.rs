@@ -66,7 +66,7 @@ fn value_of<'a>(received: &'a Received, name: &str) -> Option<&'a [u8]> {
 fn envoy_yaml_routes_as_it_says() {
     let site = start_file("envoy.yaml");
     let mut client = site.client().unwrap();
-    // What is asked, with which headers, the status, and the ports of those who may answer.
+    // The path, the headers, the status, and the ports of the backends that may answer.
     type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], u16, &'a [&'a str]);
     let rows: &[Row] = &[
         ("/", &[], 200, &["9001", "9002"]),

@@ -11,7 +11,7 @@ use prometheus_parse::{Scrape, Value as Measured};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Names that nobody would take apart by chance.
+/// Names that a tag rule which splits at dots or slashes would take apart wrongly.
 const ODD: [&str; 5] = [
     "a.b c/é",
     "target",

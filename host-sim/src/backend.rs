@@ -138,7 +138,7 @@ impl Backend {
         self.state().received.drain(..).collect()
     }
 
-    /// Stops it, as if its process were killed: connections break, and nobody listens any more.
+    /// Stops it, as if its process were killed: connections break, and new ones are refused.
     pub fn stop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {

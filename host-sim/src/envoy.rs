@@ -84,9 +84,9 @@ impl Envoy {
         Ok(())
     }
 
-    /// A hot restart: another Envoy with so many workers takes over the listeners' sockets, and
-    /// this one serves what it has until its drain time is over. Returns when it has ended. Needs
-    /// [`Deployment::hot_restartable`].
+    /// A hot restart: another Envoy, with this number of workers, takes over the listeners' sockets;
+    /// the present one serves the connections that it has until its drain time is over. Returns when
+    /// it has ended. Needs [`Deployment::hot_restartable`].
     pub fn hand_over(&mut self, workers: u32) -> Result<()> {
         let deployment = self.deployment.clone().with_workers(workers);
         let (process, admin) = launch(
@@ -399,7 +399,7 @@ fn launch(
         &deployment.bootstrap_file(&directory.join(LISTENERS)),
     )?;
     // Not `--log-path`: Envoy writes that file with a delay, and then an error would come without
-    // its reason. Appended to: while one takes over from another, both write.
+    // its reason. It is appended to: in a hot restart two Envoys write.
     let log = File::options().create(true).append(true).open(&log)?;
     let _ = fs::remove_file(&admin_address);
 

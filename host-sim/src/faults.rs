@@ -49,7 +49,7 @@ pub enum Fault {
     ManyAddresses,
     /// Connections that send their headers a byte at a time.
     SlowHeaders,
-    /// Session cookies that nobody gave out.
+    /// Session cookies that are forged.
     ForgedCookies,
 }
 
@@ -113,7 +113,7 @@ impl Plan {
     };
 }
 
-/// What became of a fault: a row of the report.
+/// A fault that was played: a row of the report.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Played {
     /// What went wrong.
@@ -130,7 +130,7 @@ pub struct Played {
     pub broken: Vec<String>,
 }
 
-/// Plays faults, one after the other. What it is at is told to `say`.
+/// Plays faults, one after the other. `say` gets each fault's name as it begins.
 pub fn play(faults: &[Fault], plan: &Plan, command: String, say: &dyn Fn(&str)) -> Result<Report> {
     let stage = Stage::prepare()?;
     let start = Instant::now();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Probes of every target each second, and passive checks that a second failure answers.
+/// Probes of every target each second, and passive checks that eject a target at its second failure.
 fn checks() -> Value {
     json!({
         "active": { "path": "/health", "interval": "1s", "timeout": "1s", "rise": RISE, "fall": 2 },
@@ -18,10 +18,10 @@ fn checks() -> Value {
     })
 }
 
-/// So many good probes bring a target back.
+/// How many good probes in a row bring a target back.
 const RISE: usize = 2;
 
-/// Who answers a request of a new connection; none: an error.
+/// The backend that answers a request of a new connection. None: the answer is an error.
 fn answerer(site: &Site, headers: &[(&str, &str)]) -> Option<String> {
     let answer = get(&mut site.client().unwrap(), headers);
     answer
@@ -30,11 +30,11 @@ fn answerer(site: &Site, headers: &[(&str, &str)]) -> Option<String> {
         .then(|| backend(&answer).to_owned())
 }
 
-/// A request and the next ones, on whatever workers, are answered by this backend: at last, and
-/// then always.
+/// Waits until all requests, on whatever workers, are answered by this backend, and then asserts that
+/// they stay there.
 fn goes_to(site: &Site, name: &str, headers: &[(&str, &str)]) {
     let is_it = || answerer(site, headers).as_deref() == Some(name);
-    // So many in a row that every worker has learned of it.
+    // Ten in a row: every worker has learned of it.
     let mut row = 0;
     until("all requests go there", || {
         row = if is_it() { row + 1 } else { 0 };
@@ -169,8 +169,8 @@ fn one_vm_probes_at_a_time_and_another_takes_over_when_vms_trap() {
     let site = trapping.unwrap();
     let backend = site.backend("web").unwrap();
     for round in 0..2 {
-        // Between the first of these probes and the last at least so many intervals pass: with two
-        // probers half of it would do.
+        // With one prober, at least this many intervals pass between the first of these probes and
+        // the last; with two, half as many would pass.
         until("a probe", || !backend.take_received().is_empty());
         let (start, before) = (Instant::now(), backend.count());
         until("probes", || backend.count() >= before + PROBES);
@@ -180,7 +180,7 @@ fn one_vm_probes_at_a_time_and_another_takes_over_when_vms_trap() {
             "round {round}: {PROBES} probes in {intervals} intervals"
         );
         for _ in 0..10 {
-            // Some come to either worker; a VM that is dead already answers 503.
+            // Either worker gets some of them; a VM that is dead already answers 503.
             let _ = get(&mut site.client().unwrap(), &[("x-trap", "1")]);
         }
     }

@@ -1,5 +1,5 @@
-//! The counts of requests in flight: over all workers, however requests end, and whatever becomes
-//! of VMs meanwhile.
+//! The counts of requests in flight: over all workers, however requests end, and whatever VMs trap
+//! meanwhile.
 
 use super::{WORKERS, answered, until_none_is_in_flight};
 use fastrand::Rng;
@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How the requests to a cluster of this name end.
+/// How requests end: each cluster is called like the end of its requests.
 const ENDS: [&str; 8] = [
     "whole", "torn", "gone", "nobody", "silent", "endless", "switched", "nowhere",
 ];
@@ -45,8 +45,8 @@ const STEP: Duration = Duration::from_millis(20);
 trait CountingHost {
     /// Opens `count` requests that go on.
     fn hold(&mut self, count: usize);
-    /// How many of them are on VMs that live. (Where a response has begun, an Envoy goes on with it
-    /// when the VM traps, and the filter hears no more of it.)
+    /// How many of them are on VMs that have not trapped. (Where a response has begun, an Envoy goes
+    /// on with it when the VM traps, and the filter does not see its end.)
     fn held(&mut self) -> usize;
     /// After what time since a trap all counts are right at the latest.
     fn deadline(&self) -> Duration;
@@ -326,7 +326,7 @@ fn counts_are_right_again_after_a_vm_traps_in_the_middle_of_a_hundred_requests(
             host.held()
         );
         assert!(took <= host.deadline(), "round {round}: {took:?}");
-        // Both workers serve, and what lives is still counted.
+        // Both workers serve, and the requests that go on are still counted.
         let mut served = 0;
         while served < 20 {
             let now = host.step();
@@ -405,7 +405,7 @@ fn counts_return_to_zero_after_a_million_requests_of_which_many_end_badly() {
     assert_eq!(host.count(), 0, "seed {seed}");
 }
 
-/// `REQUESTS=1000000` in the environment: so many. A million take about ten minutes.
+/// `REQUESTS=1000000` in the environment sets how many. A million take about ten minutes.
 #[test]
 fn counts_return_to_zero_on_a_real_envoy_however_requests_end() {
     const CLIENTS: usize = 100;

@@ -1,7 +1,7 @@
 //! Laws of load balancing with two workers: on a real Envoy with real backends, and, where a law
-//! can be told without either, the same one on the simulator. A file for each subject.
+//! needs neither, the same one on the simulator. A file for each subject.
 //!
-//! No law measures how fast the machine is: what takes time is waited for.
+//! No law depends on how fast the machine is: a test waits for what takes time.
 
 mod consistent_hash;
 mod health;
@@ -30,7 +30,7 @@ fn updatable(configuration: &Value) -> Site {
     Site::start_with(configuration, |_, deployment| Ok(drains(deployment))).unwrap()
 }
 
-/// Who answered a request that has to be answered well.
+/// The backend that answered a request, which has to be answered with 200.
 fn backend(answer: &hyper::Response<Bytes>) -> &str {
     assert_eq!(answer.status().as_u16(), 200, "{:?}", answer.headers());
     header(answer, "x-backend")
@@ -41,7 +41,7 @@ fn get(client: &mut Client, headers: &[(&str, &str)]) -> hyper::Response<Bytes> 
     client.get_with("a", "/", headers).unwrap()
 }
 
-/// A job of a load's clients.
+/// A job of a load's clients: a request that has to be answered with 200.
 fn is_answered(client: &mut Client) {
     backend(&get(client, &[]));
 }

@@ -15,8 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// How many workers an Envoy has here: what one worker alone could hide shows.
 const WORKERS: usize = 2;
 
-/// The kernel deals connections to workers by a hash of their ports. That one of two gets none of
-/// so many has a chance of 1 in 10^12.
+/// How many connections reach both workers. The kernel deals connections to workers by a hash of
+/// their ports: that one worker gets none of 40 has a chance of 1 in 10^12.
 const CONNECTIONS: usize = 40;
 
 /// Runs a job for each of many clients at once, each with a thread and a connection of its own.
@@ -36,6 +36,7 @@ fn each_in_turn(envoy: &Envoy, mut job: impl FnMut(&mut Client)) {
     });
 }
 
+/// Runs `act`, and asserts that each worker has accepted connections meanwhile.
 fn on_every_worker<T>(envoy: &Envoy, act: impl FnOnce() -> T) -> T {
     let before = envoy.connections_by_worker().unwrap();
     let result = act();
@@ -54,7 +55,7 @@ fn get(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> Response<By
     client.get_with("shop.example.com", path, headers).unwrap()
 }
 
-/// The tests that need the whole machine, one at a time.
+/// Lets the tests that need the whole machine run one at a time.
 fn whole_machine() -> MutexGuard<'static, ()> {
     static MACHINE: Mutex<()> = Mutex::new(());
     // A law that failed says nothing about the next one.

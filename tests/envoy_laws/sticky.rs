@@ -68,7 +68,7 @@ fn sessions_survive_reloads_restarts_another_proxy_and_a_rotation_of_keys() {
     let other = Envoy::start(site.envoy.program(), site.envoy.deployment().clone()).unwrap();
     all_stay(&other);
 
-    // The new key signs, both verify: who comes is given the same session under the new key.
+    // The new key signs, both verify: a client gets its session anew, under the new key.
     site.update(shop(&all, &[NEW_KEY, OLD_KEY])).unwrap();
     let renewed: Vec<_> = sessions
         .iter()

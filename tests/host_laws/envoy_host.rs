@@ -21,7 +21,7 @@ use std::time::Duration;
 /// How long a connection may go on after a reload.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// The port of tcpmux (RFC 1078), where nobody listens.
+/// The port of tcpmux (RFC 1078), where no server listens.
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// An answer with trailers.
@@ -107,7 +107,7 @@ fn adjust(deployment: &mut Deployment) {
         .for_each(|route| route["route"]["timeout"] = "1s".into());
 }
 
-/// Leads the clusters to where they are, and the endpoints of `pair` to `up` and to nobody.
+/// Leads the clusters to where they are, and the endpoints of `pair` to `up` and to [`NOBODY`].
 fn move_endpoints(
     mut deployment: Deployment,
     fleet: &Fleet,

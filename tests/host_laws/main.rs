@@ -29,23 +29,24 @@ const RELOAD_BACK_OFF: Duration = Duration::from_millis(1600);
 /// ends), `trails` (answers with trailers), `switches` (to whatever protocol the client wants), and
 /// `pair`, whose endpoints are those of `up` and of `nobody`.
 trait ProbeHost {
-    /// Sends a request; what comes back, and what the backend got if one was asked.
+    /// Sends a request. Returns the response, and the headers that a backend got, if one was asked.
     fn send(&mut self, headers: &[(&str, &str)]) -> (Response, Option<Pairs>);
-    /// The VM traps while it handles a request. What its client gets, where that can be known.
+    /// The VM traps while it handles a request. Returns the status that the client gets, where the host
+    /// can know it.
     fn trap(&mut self) -> Option<u16>;
-    /// Another plugin configuration. False: it was refused.
+    /// Loads another plugin configuration. False: it was refused.
     fn update(&mut self, configuration: &str) -> bool;
     /// Lets time pass.
     fn wait(&mut self, time: Duration);
     /// `ip:port` of a cluster's one endpoint.
     fn address(&self, cluster: &str) -> String;
-    /// A request to a cluster, with these commands, that ends so; and until its end is told.
+    /// Sends a request to a cluster, with these commands, that ends in this way, and waits for its end.
     fn ends(&mut self, end: End, cluster: &str, commands: &str);
-    /// A request to `long` that goes on until the next reload but one; then another plugin
+    /// Sends a request to `long` that goes on until the next reload but one; then loads another plugin
     /// configuration.
     fn update_during_a_request(&mut self, configuration: &str);
 
-    /// What the commands returned.
+    /// Sends a request with these commands. Returns what the commands returned.
     fn did(&mut self, commands: &str) -> String {
         let (response, _) = self.send(&[("x-do", commands)]);
         assert_eq!(response.status, 200, "{commands}");
@@ -53,7 +54,7 @@ trait ProbeHost {
     }
 }
 
-/// Waits until there is something to be seen: in a minute at most.
+/// Waits until `look` returns true, a minute at most by the host's clock.
 fn until(host: &mut dyn ProbeHost, what: &str, look: &mut dyn FnMut(&mut dyn ProbeHost) -> bool) {
     for _ in 0..600 {
         if look(host) {

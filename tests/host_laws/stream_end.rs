@@ -1,4 +1,4 @@
-//! The end of a stream, and what the filter is told of it.
+//! The end of a stream, and what the filter can read of it.
 
 use super::{End, ProbeHost, until};
 use std::fmt::Display;

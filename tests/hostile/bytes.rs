@@ -79,7 +79,7 @@ fn get(target: &[u8], headers: &[&[u8]]) -> Vec<u8> {
     request
 }
 
-/// What Envoy counts of its VMs: how many there are, were made, were loaded anew.
+/// Envoy's counts of its VMs: how many there are, were created, were loaded anew.
 fn vms(host: &EnvoyHost) -> Vec<(String, u64)> {
     host.envoy().stats("wasm.").unwrap()
 }
@@ -155,7 +155,7 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
         assert!(reached[place] >= least, "{place}: {reached:?}");
     }
 
-    // What is long, what is many, what is empty.
+    // Long values, many headers, empty ones.
     let fill = |start: &[u8], unit: &[u8], length: usize| {
         [start, &unit.repeat(length / unit.len())].concat()
     };
@@ -236,7 +236,7 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
         }
     }
 
-    // What a library would not write.
+    // Requests that no library would write.
     let oddities: [(&[u8], &[u16]); 14] = [
         (b"POST /c HTTP/1.1\r\nhost: b\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[403]),
         (b"POST / HTTP/1.1\r\nhost: b\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-trailer: 1\r\n\r\n", &[200]),
@@ -270,7 +270,7 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
             .unwrap();
     }
 
-    // Both workers have seen their share of it, and both answer as before.
+    // Both workers have got some of these requests, and both answer as before.
     let connections = || host.envoy().connections_by_worker().unwrap();
     let attacked = connections();
     assert_eq!(attacked.len(), 2, "{attacked:?}");
@@ -281,8 +281,8 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
         let mut now = connections().into_iter();
         now.all(|(worker, count)| count >= attacked[&worker] + 3)
     });
-    // No VM trapped: none was loaded anew, the filter failed at nothing, and Envoy has nothing to
-    // say about it.
+    // No VM trapped: none was loaded anew, the filter counted no failure, and Envoy's log has no word
+    // of one.
     assert_eq!(vms(&host), before);
     for counter in ["request.failed", "response.failed", "shared.failed", "bug"] {
         assert_eq!(

@@ -4,6 +4,7 @@
 //! socket sends what no client library would.
 
 mod bytes;
+mod explain;
 mod streams;
 mod upstream_headers;
 
@@ -20,11 +21,11 @@ const LONG: usize = 64 * 1024;
 const REPEATS: usize = 500;
 
 const TOKEN: &str = "secret";
-/// What a decision can be. The proxy has one more cluster, `spare`.
+/// The clusters that a decision can choose. The proxy has one more, `spare`.
 const CLUSTERS: [&str; 4] = ["blue", "green", "violet", "api"];
 const ENDPOINTS: [&str; 2] = ["127.0.0.1:9101", "127.0.0.1:9102"];
 
-/// Every feature, on routes that hostile requests reach.
+/// A configuration with every feature, on routes that hostile requests reach.
 fn configuration() -> Value {
     let served = json!({ "set": { "x-served-by": "pointsman" }, "remove": ["server"], "add": { "x-list": ["a", "b"] } });
     json!({
@@ -127,7 +128,7 @@ fn values<'p>(pairs: &'p Pairs, name: &str) -> Vec<&'p [u8]> {
     named.map(|(_, value)| &value[..]).collect()
 }
 
-/// The upstream headers are those of the filter's decision, as far as it told it.
+/// The upstream headers are those of the filter's decision, as far as its account is known.
 fn assert_chosen(forwarded: &Pairs, decision: Option<&Value>) {
     let (cluster, endpoint) = (
         values(forwarded, "x-pointsman-cluster"),

@@ -23,7 +23,7 @@ const PATHS: [&str; 14] = [
     "/r", "/x", "/p", "/P/", "/t/1/", "/t/", "/m", "/s/", "/c", "/o", "/", "/none", "*", "",
 ];
 
-/// The headers that some condition, key or decision looks at.
+/// The headers that some condition, key or decision reads.
 const NAMES: [&str; 14] = [
     "cookie",
     "x-a",
@@ -41,7 +41,7 @@ const NAMES: [&str; 14] = [
     "",
 ];
 
-/// What is almost right.
+/// Values that are almost right.
 const SEMANTIC: [&[u8]; 22] = [
     b"blue",
     b"api",
@@ -92,20 +92,20 @@ fn header() -> impl Strategy<Value = (Vec<u8>, Vec<u8>, usize)> {
         })
 }
 
-/// How long a stream lives.
+/// How far a stream gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Lifetime {
-    /// It is opened and never heard of again.
+    /// It is opened, and nothing more happens.
     Opened,
-    /// The client leaves before anything.
+    /// It is opened, and the client leaves.
     ClientLeft,
-    /// The request, and then nothing more.
+    /// The request comes, and nothing more happens.
     RequestOnly,
-    /// The client leaves before the response.
+    /// The request comes, and the client leaves before the response.
     ClientAborted,
-    /// The response too, but never an end.
+    /// The response comes too, but never an end.
     Endless,
-    /// To its end.
+    /// It gets to its end.
     Whole,
 }
 
@@ -113,7 +113,7 @@ enum Lifetime {
 struct Hostile {
     request: Pairs,
     lifetime: Lifetime,
-    /// How the clock jumps before, in nanoseconds.
+    /// How far the clock jumps before the stream, in nanoseconds.
     jump: i64,
     upstream: Vec<u8>,
 }
@@ -181,8 +181,8 @@ fn ends_a_header(value: &[u8]) -> bool {
     value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }
 
-/// What the filter wrote: the pairs that were not there before. Pseudo-headers may hold what the
-/// client's held.
+/// No header that the filter wrote, which are the pairs that were not there before, holds a byte that
+/// ends a header. `:path` may hold one if the client's did.
 fn assert_well_formed(after: &Pairs, before: &Pairs) {
     for (name, value) in after {
         let theirs = before

@@ -4,7 +4,7 @@ use super::{ENDPOINTS, assert_chosen, configuration, envoy_host};
 use host_sim::exchange::{ExchangeRequest, Host, Pairs, Response};
 use host_sim::world::World;
 
-/// What a client may send in the hope of choosing.
+/// Upstream headers that a client may send in the hope of choosing.
 fn forgeries() -> Vec<Pairs> {
     let pairs = |pairs: &[(&str, &str)]| -> Pairs {
         pairs

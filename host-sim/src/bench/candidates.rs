@@ -1,5 +1,5 @@
-//! What is measured against a bare Envoy. Each candidate is an Envoy of its own with one worker;
-//! before it is measured it has to show that it does what its name says.
+//! The candidates: what is measured against a bare Envoy. Each is an Envoy of its own with one worker.
+//! Before it is measured, a candidate has to show that it does what its name says.
 
 use super::envoys_own::{self, EnvoyRoutes};
 use super::native::{CallsPerRequest, RETURNING_BYTES};
@@ -31,13 +31,13 @@ pub enum Kind {
     Choice,
     /// A filter that makes the host calls of Pointsman with everything on, and decides nothing.
     Calls,
-    /// Pointsman with so many routes. The clients are new: each answer brings a session cookie.
+    /// Pointsman with this number of routes. The clients are new: each answer sets a session cookie.
     Pointsman(FeatureSet, usize),
     /// The same with clients that bring their session cookies.
     InSession(usize),
-    /// Envoy's own list of so many routes.
+    /// Envoy's own list of this number of routes.
     List(usize),
-    /// Envoy's own matcher tree of so many routes.
+    /// Envoy's own matcher tree of this number of routes.
     Tree(usize),
     /// Envoy's own `local_ratelimit`, `stateful_session` and `weighted_clusters`.
     Filters,

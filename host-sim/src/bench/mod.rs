@@ -47,7 +47,7 @@ pub struct Plan {
     pub simulation: Duration,
 }
 
-/// In the simulated proxy a request costs so many times a decision.
+/// How many decisions a request in the simulated proxy costs as much as.
 const SIMULATED: usize = 10;
 
 impl Plan {
@@ -126,8 +126,8 @@ impl Candidate {
     }
 }
 
-/// Runs the plan. What it is at is told to `say`. With `only`: of the candidates those whose name
-/// contains it, beside what they are compared with, and neither a VM's nor native numbers.
+/// Runs the plan. `say` gets each step's name as it begins. With `only`: measures only the candidates
+/// whose name contains it, and those that they are compared with; neither one VM nor native numbers.
 pub fn measure(
     plan: &Plan,
     only: Option<&str>,
@@ -207,7 +207,7 @@ pub fn measure(
     })
 }
 
-/// Who may use which core. Where there is only one, all share it.
+/// The cores for Envoy, and those for load and backends. Where there is only one, all share it.
 struct Cores {
     envoy: Vec<usize>,
     load: Vec<usize>,

@@ -1,4 +1,4 @@
-//! What the kernel knows: the machine, the processor time of a process, and on which cores it may
+//! What the kernel tells: the machine, the processor time of a process, and on which cores it may
 //! run.
 
 use anyhow::{Context, Result};

@@ -60,7 +60,7 @@ pub struct Cost {
     pub rate: Spread,
 }
 
-/// What so many workers do natively.
+/// The native rates of a number of workers.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Rates {
     /// The core alone.

@@ -98,7 +98,7 @@ pub enum FeatureSet {
     Everything,
 }
 
-/// Pointsman's configuration with so many routes.
+/// Pointsman's configuration with this number of routes.
 pub fn configuration(routes: usize, features: FeatureSet) -> Value {
     let pools: Map<_, _> = (0..POOLS)
         .map(|number| (pool_name(number), pool(number, features)))

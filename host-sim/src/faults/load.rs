@@ -1,4 +1,4 @@
-//! Steady load, and what became of each request.
+//! Steady load, and the ending of each request.
 
 use super::Plan;
 use crate::client::{Client, header};
@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What a request came to for its client.
+/// How a request ended for its client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ending {
     /// It was answered as it should be.
     Good,
-    /// It failed; why.
+    /// It failed. Why it did.
     Failed(String),
-    /// It was answered, but otherwise than was promised.
+    /// It was answered, but not as was promised. What was wrong.
     Wrong(String),
 }
 
@@ -69,7 +69,7 @@ pub fn plain(_: usize, _: usize, client: &mut Client) -> Ending {
     get(client, &[], |_| Ending::Good)
 }
 
-/// Who answered.
+/// The backend that answered.
 pub fn backend(answer: &Response<Bytes>) -> &str {
     header(answer, "x-backend")
 }

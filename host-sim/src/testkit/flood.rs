@@ -29,7 +29,7 @@ impl Pipeline {
         })
     }
 
-    /// Reads so many answers, none of which has a body, and counts them by status.
+    /// Reads `count` answers, none of which has a body, and counts them by status.
     fn receive(&mut self, count: usize, statuses: &mut BTreeMap<u16, usize>) -> Result<()> {
         let mut left = count;
         while left > 0 {
@@ -70,8 +70,8 @@ fn address(n: u32) -> IpAddr {
     }
 }
 
-/// Sends a `GET` for `path` from each of so many addresses, by `x-forwarded-for`, and returns how
-/// many answers had which status. None may have a body. An error is a connection that broke.
+/// Sends a `GET` for `path` from each of `addresses` addresses, by `x-forwarded-for`, and returns how
+/// many answers had which status. No answer may have a body. An error is a connection that broke.
 pub fn flood(to: SocketAddr, path: &str, addresses: u32) -> Result<BTreeMap<u16, usize>> {
     let send = |thread: usize| -> Result<_> {
         let mut pipelines = (0..PIPELINES)

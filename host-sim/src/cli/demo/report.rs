@@ -14,8 +14,7 @@ pub struct DemoReport {
     requests: usize,
 }
 
-/// Does one step of the preparation, and says what came of it and how long it took. What takes long
-/// says so itself.
+/// Does one step of the preparation, and prints its result and how long it took.
 pub fn step<T>(name: &str, act: impl FnOnce() -> Result<(String, T)>) -> Result<T> {
     let start = Instant::now();
     let (what, made) = act().context(name.to_owned())?;

@@ -1,4 +1,4 @@
-//! What the demo shows, and what must be so. It knows `envoy-config/envoy.yaml`.
+//! The steps of the demo, and what must be true in each. They fit `envoy-config/envoy.yaml`.
 
 use super::report::DemoReport;
 use anyhow::{Context, Result};
