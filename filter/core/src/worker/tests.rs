@@ -934,3 +934,81 @@ fn who_fails_fast_attracts_nothing() {
         assert!((5..=25).contains(&failed), "{balance}: {failed} of 1000");
     }
 }
+
+/// What a decision takes, for pools of all kinds; it promises nothing.
+#[test]
+#[ignore = "prints times"]
+fn time_of_a_decision() {
+    let target = |i: usize, extra: &str| {
+        format!(
+            r#"{{"endpoint": "10.{}.{}.{}:80", "weight": {} {extra}}}"#,
+            i >> 16,
+            i >> 8 & 255,
+            i & 255,
+            1 + i * 5 % 8
+        )
+    };
+    let region = |i: usize| format!(r#", "region": "r{}""#, i % 3);
+    let rows: [(&str, &str, bool); 8] = [
+        ("round_robin", "", false),
+        ("random", "", false),
+        ("least_connections", r#", "slow_start": "0s""#, false),
+        ("least_response_time", "", false),
+        ("ip_hash", "", false),
+        (
+            "round_robin, checked",
+            r#", "health": {"passive": {"consecutive_failures": 5}}"#,
+            false,
+        ),
+        ("random, slow start", r#", "slow_start": "10s""#, false),
+        (
+            "round_robin, regions",
+            r#", "health": {"passive": {"consecutive_failures": 5}}, "prefer_region": {"header": "x-geo", "map": {"KR": ["r1"]}, "default": ["r0"]}"#,
+            true,
+        ),
+    ];
+    for (name, beside, regions) in rows {
+        for count in [3, 20, 200, 2000] {
+            let targets: Vec<String> = (0..count)
+                .map(|i| target(i, &if regions { region(i) } else { String::new() }))
+                .collect();
+            let balance = name.split(',').next().unwrap();
+            let mut asked = Asked::of(&format!(
+                r#"{{
+                    "pools": {{"p": {{"cluster": "c", "balance": "{balance}", "targets": [{}] {beside}}}}},
+                    "routes": [{{"name": "r", "pool": "p"}}]
+                }}"#,
+                targets.join(",")
+            ));
+            let headers = Headers::from_pairs(&[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":authority", "h"),
+                (":path", "/"),
+            ]);
+            let config = asked.worker.config().clone();
+            let rounds = (200_000 / count) as u32;
+            let mut times: Vec<_> = (0..9)
+                .map(|_| {
+                    let begin = std::time::Instant::now();
+                    for _ in 0..rounds {
+                        asked.now += Nanos::from_millis(1);
+                        let decision = asked.worker.decide(
+                            &config,
+                            &Request::new(&headers),
+                            &mut asked.port,
+                            asked.now,
+                        );
+                        let _ = std::hint::black_box(&decision.flight);
+                    }
+                    begin.elapsed() / rounds
+                })
+                .collect();
+            times.sort_unstable();
+            println!(
+                "{name}, {count} targets: {:?} ({:?} to {:?})",
+                times[4], times[0], times[8]
+            );
+        }
+    }
+}
