@@ -1,11 +1,11 @@
 //! Response times, for `balance: least_response_time`: a decaying average for each target, over all
-//! workers. [`crate::pool::balance::least`] chooses by it.
+//! workers. [`crate::pool::balance::least_connections`] chooses by it.
 //!
 //! **The average.** A sample moves it by Δ/(τ + Δ) of the way, where Δ is the time since it last
 //! moved and τ is [`DECAY`]: as Finagle's and linkerd's moving average, with 1/(1 + x) for e^−x,
 //! which is close enough and needs no library. It depends on the rate of requests no more than
 //! theirs does. Their "peak" rule, by which a sample above the average replaces it, was left out:
-//! [`crate::pool::balance::least`] shows what it makes of a heavy tail.
+//! [`crate::pool::balance::least_connections`] shows what it makes of a heavy tail.
 //!
 //! **Between workers.** A worker uses its own samples at once. Each [`SYNC_INTERVAL`] it moves the
 //! shared average by the mean of its samples, and takes the result over. This happens before a

@@ -1,6 +1,7 @@
 //! Pools and their targets: where requests can go.
 
 pub mod balance;
+pub mod candidates;
 pub mod failover;
 pub mod flight;
 pub mod health;

@@ -8,6 +8,7 @@
 use crate::http::request::Request;
 use crate::index::TargetIndex;
 use crate::pool::Pool;
+use crate::pool::candidates::Candidates;
 
 /// `prefer_region` of a pool. Every region in it is one of the pool's targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,13 +87,13 @@ impl Regions {
         self.count + 1
     }
 
-    /// The nearest targets to a request, if one of them takes new requests and is `usable`. None:
-    /// no target does.
+    /// The targets that are as near to a request as the nearest candidate. None: there is no
+    /// candidate.
     pub fn nearest(
         &self,
         pool: &Pool,
         request: &Request<'_>,
-        usable: &dyn Fn(TargetIndex) -> bool,
+        candidates: &Candidates,
     ) -> Option<Near<'_>> {
         let list = match &pool.prefer_region {
             Some(prefer) => self.list(prefer, request),
@@ -103,10 +104,7 @@ impl Regions {
             list,
             place: 0,
         };
-        let mut places = pool
-            .indexed_targets()
-            .filter(|(i, target)| target.takes_new() && usable(*i))
-            .map(|(i, _)| near.place_of(i));
+        let mut places = candidates.iter().map(|(target, _)| near.place_of(target));
         near.place = match list.is_empty() {
             true => places.next()?,
             false => places.min()?,
@@ -129,6 +127,11 @@ impl Regions {
 }
 
 impl Near<'_> {
+    /// Whether no target is farther than any other.
+    pub fn is_whole_pool(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Whether a target is among the nearest.
     pub fn has(&self, target: TargetIndex) -> bool {
         self.place_of(target) == self.place
@@ -150,6 +153,7 @@ impl Near<'_> {
 mod tests {
     use super::*;
     use crate::http::request::Headers;
+    use crate::pool::candidates::tests::only;
     use crate::pool::{State, Target};
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -194,9 +198,9 @@ mod tests {
         let headers: Vec<_> = value.iter().map(|value| ("x-geo", *value)).collect();
         let headers = Headers::from_pairs(&headers);
         let regions = Regions::new(pool);
-        let near = regions.nearest(pool, &Request::new(&headers), &|target| {
-            usable.contains(&target.get())
-        })?;
+        let candidates = only(pool, |target| usable.contains(&target));
+        let near = regions.nearest(pool, &Request::new(&headers), &candidates)?;
+        assert_eq!(near.is_whole_pool(), pool.prefer_region.is_none());
         let has = pool
             .target_indices()
             .filter(|target| near.has(*target))

@@ -21,8 +21,11 @@ use crate::http::request::Request;
 use crate::http::respond::Answer;
 use crate::index::{PoolIndex, RouteIndex, TargetRef};
 use crate::pool::Target;
-use crate::pool::balance::least::Least;
-use crate::pool::balance::{Balance, Hashed, RoundRobin};
+use crate::pool::balance::Balance;
+use crate::pool::balance::consistent_hash::ConsistentHash;
+use crate::pool::balance::least_connections::LeastConnections;
+use crate::pool::balance::round_robin::RoundRobin;
+use crate::pool::candidates::Candidates;
 use crate::pool::flight::Flight;
 use crate::pool::health::{Health, HealthEvent};
 use crate::pool::in_flight::{InFlight, InFlightEvent};
@@ -52,6 +55,8 @@ pub struct Worker {
     limits: RateLimits,
     /// One for each pool, in the order of [`Config::pools`].
     pools: Vec<PoolState>,
+    /// Of the choice that is being made; kept for its memory.
+    candidates: Candidates,
     in_flight: InFlight,
     health: Health,
     response_times: ResponseTimes,
@@ -97,8 +102,8 @@ struct PoolState {
     regions: Regions,
     /// One for each of [`Regions::numbers`], so that regions do not disturb each other's turns.
     round_robins: Vec<RoundRobin>,
-    hashed: Hashed,
-    least: Least,
+    consistent_hash: ConsistentHash,
+    least_connections: LeastConnections,
     sessions: Sessions,
 }
 
@@ -159,16 +164,17 @@ impl Worker {
             let regions = Regions::new(pool);
             PoolState {
                 round_robins: (0..regions.numbers())
-                    .map(|_| RoundRobin::new(pool, rolls.next()))
+                    .map(|_| RoundRobin::new(pool.targets.len(), rolls.next()))
                     .collect(),
                 regions,
-                hashed: Hashed::new(pool),
-                least: Least::default(),
+                consistent_hash: ConsistentHash::new(pool),
+                least_connections: LeastConnections::default(),
                 sessions: Sessions::new(pool),
             }
         });
         Worker {
             pools: pools.collect(),
+            candidates: Candidates::default(),
             index: Index::new(&config.routes),
             limits: RateLimits::new(config.rate_limit_table, seed),
             in_flight: InFlight::new(&config.pools, worker),

@@ -15,12 +15,14 @@ use crate::decision::Reason;
 use crate::http::request::Request;
 use crate::index::TargetIndex;
 use crate::pool::Pool;
-use crate::pool::balance::least::Load;
-use crate::pool::balance::{self, Balance};
+use crate::pool::balance::least_connections::Load;
+use crate::pool::balance::{Balance, consistent_hash, random, retries};
 use crate::pool::failover::WhenAllUnhealthy;
 use crate::pool::health::Health;
-use crate::pool::slow_start;
+use crate::pool::in_flight::InFlight;
+use crate::pool::least_response_time::ResponseTimes;
 use crate::pool::sticky::{self, Session};
+use crate::port::Port;
 use crate::route::Action;
 use crate::siphash::mixed;
 use crate::time::Nanos;
@@ -195,10 +197,9 @@ impl Worker {
         roll: u64,
     ) -> Option<Picked> {
         let (health, now) = (&self.health, around.now);
-        let usable = |target: TargetIndex| among.has(health, pool, target, now);
         if let Some(session) = session
             && pool.target(session.target)?.keeps_sessions()
-            && usable(session.target)
+            && among.has(health, pool, session.target, now)
         {
             return Some(Picked {
                 target: session.target,
@@ -207,52 +208,43 @@ impl Worker {
             });
         }
         let state = self.pools.get_mut(pool.index.get())?;
-        let near = state.regions.nearest(pool, request, &usable)?;
-        let usable = |target: TargetIndex| usable(target) && near.has(target);
-
-        let hash = hash(pool, request, around);
-        // What a key decides must come out alike each time it comes.
-        let dice = hash.map_or(roll, |(hash, _)| hash);
-        let all = pool.target_indices();
-        let share = |target: TargetIndex| health.slow_start_factor(pool, target, now);
-        let ready =
-            |target: TargetIndex| usable(target) && slow_start::passes(share(target), dice, target);
+        let candidates = &mut self.candidates;
+        candidates.collect(pool, |target| among.has(health, pool, target, now));
+        let near = state.regions.nearest(pool, request, candidates)?;
+        if !near.is_whole_pool() {
+            candidates.retain(|target| near.has(target));
+        }
         let slow = pool.slow_start > Nanos::ZERO
-            && all
-                .clone()
-                .any(|target| usable(target) && share(target) < 1.0);
-        let ready: &dyn Fn(TargetIndex) -> bool = match slow && all.clone().any(ready) {
-            true => &ready,
-            false => &usable,
-        };
-        let (in_flight, times, port) = (
-            &mut self.in_flight,
-            &mut self.response_times,
-            &mut *around.port,
-        );
+            && candidates.slow_down(|target| health.slow_start_factor(pool, target, now));
+        let hash = hash(pool, request, around);
         let target = match (hash, &pool.balance) {
-            (Some((hash, _)), _) => state.hashed.pick(pool, ready, hash)?,
+            (Some((hash, _)), _) => {
+                // What a key decides must come out alike each time it comes.
+                candidates.pass_slow_start(hash);
+                state.consistent_hash.pick(candidates, hash)?
+            }
             (None, Balance::LeastConnections | Balance::LeastResponseTime) => {
                 let timed = pool.balance == Balance::LeastResponseTime;
                 if timed {
-                    times.sync(port, pool, now);
+                    self.response_times.sync(around.port, pool, now);
                 }
-                let time = |target: TargetIndex| times.guess(pool, target, now).get() as f64;
-                let mut load = Load {
-                    usable: &usable,
-                    share: &share,
-                    in_flight: &mut |target| in_flight.of(port, pool, target),
-                    time: timed.then_some(&time),
+                let mut load = PoolLoad {
+                    pool,
+                    in_flight: &mut self.in_flight,
+                    port: around.port,
+                    response_times: timed.then_some(&self.response_times),
+                    now,
                 };
-                state.least.pick(pool, &mut load, roll, now)?
+                let least_connections = &mut state.least_connections;
+                least_connections.pick(candidates, &mut load, roll, now)?
             }
-            // A set that changes with each request has no turns.
             (None, Balance::RoundRobin | Balance::Hash(_)) if !slow => {
                 let round_robin = state.round_robins.get_mut(near.number())?;
-                round_robin.pick(pool, &usable)?
+                round_robin.pick(candidates)?
             }
             (None, Balance::Random | Balance::RoundRobin | Balance::Hash(_)) => {
-                balance::random(pool, ready, roll)?.0
+                candidates.pass_slow_start(roll);
+                random::pick(candidates, roll)?.0
             }
         };
         Some(Picked {
@@ -268,7 +260,7 @@ impl Worker {
     /// The targets that the proxy tries after this one, the nearest first. Only endpoints can be
     /// told to it.
     fn retries(
-        &self,
+        &mut self,
         pool: &Pool,
         target: TargetIndex,
         among: Among,
@@ -279,22 +271,45 @@ impl Worker {
         let Some(state) = self.pools.get(pool.index.get()).filter(|_| pool.endpoints) else {
             return Vec::new();
         };
-        let others =
-            |other: TargetIndex| other != target && among.has(&self.health, pool, other, now);
-        let Some(near) = state.regions.nearest(pool, request, &others) else {
+        let (health, candidates) = (&self.health, &mut self.candidates);
+        let others = |other: TargetIndex| other != target && among.has(health, pool, other, now);
+        candidates.collect(pool, others);
+        let Some(near) = state.regions.nearest(pool, request, candidates) else {
             return Vec::new();
         };
-        let mut order = balance::retries(
-            pool,
-            &|other| others(other) && near.has(other),
-            target,
-            roll,
-        );
-        let farther = |other: TargetIndex| others(other) && !near.has(other);
-        // Another draw than that of the near ones.
-        order.extend(balance::retries(pool, &farther, target, mixed(roll)));
-        order.truncate(balance::RETRIES);
-        order
+        let mut retries = Vec::with_capacity(retries::RETRIES);
+        if near.is_whole_pool() {
+            retries::fill(&mut retries, candidates, roll);
+        } else {
+            candidates.retain(|other| near.has(other));
+            retries::fill(&mut retries, candidates, roll);
+            candidates.collect(pool, |other| others(other) && !near.has(other));
+            // Another draw than that of the near ones.
+            retries::fill(&mut retries, candidates, mixed(roll));
+        }
+        retries
+    }
+}
+
+/// What the targets of a pool have to do, by what all workers know.
+struct PoolLoad<'a> {
+    pool: &'a Pool,
+    in_flight: &'a mut InFlight,
+    port: &'a mut dyn Port,
+    /// None: how long targets take does not matter.
+    response_times: Option<&'a ResponseTimes>,
+    now: Nanos,
+}
+
+impl Load for PoolLoad<'_> {
+    fn in_flight(&mut self, target: TargetIndex) -> u32 {
+        self.in_flight.of(self.port, self.pool, target)
+    }
+
+    fn response_time(&self, target: TargetIndex) -> f64 {
+        self.response_times.map_or(1.0, |times| {
+            times.guess(self.pool, target, self.now).get() as f64
+        })
     }
 }
 
@@ -307,7 +322,7 @@ fn hash(pool: &Pool, request: &Request<'_>, around: &mut Around<'_>) -> Option<(
     let Balance::Hash(key) = &pool.balance else {
         return None;
     };
-    let hash = balance::key_hash(pool, key, request, &mut || around.address());
+    let hash = consistent_hash::key_hash(pool, key, request, &mut || around.address());
     hash.map(|hash| (hash, Reason::Hash))
 }
 
@@ -318,7 +333,7 @@ fn drawn<'c>(action: &'c Action, request: &Request<'_>, roll: Roll) -> Option<St
         .parts()
         .find_map(|(pool, _)| sticky::header_hash(pool, request));
     let roll = held.filter(|_| !roll.fixed).unwrap_or(roll.number);
-    let (part, roll) = balance::pick_weighted(action.parts().map(|(_, weight)| weight), roll)?;
+    let (part, roll) = random::pick_weighted(action.parts().map(|(_, weight)| weight), roll)?;
     let (pool, _) = action.parts().nth(part)?;
     Some(Start {
         part,

@@ -911,6 +911,23 @@ fn a_target_that_is_back_gets_its_share_little_by_little_whatever_the_balance() 
 }
 
 #[test]
+fn slow_start_leaves_no_request_without_a_target_beside_one_that_takes_nothing_new() {
+    let mut asked = Asked::of(&format!(
+        r#"{{"pools": {{"p": {{"cluster": "c", "slow_start": "10s", "health": {{{PASSIVE}}},
+                "targets": [{{"endpoint": "127.0.0.1:1"}}, {{"endpoint": "127.0.0.1:2", "state": "draining"}}]}}}},
+            "routes": [{{"name": "r", "pool": "p"}}], "explain": {{"header": "x-why", "token": "t"}}}}"#
+    ));
+    eject(&mut asked, 0);
+    assert_eq!(asked.get("/", &[WHY]).reason(), "use_all");
+    // It is back, with a tenth of its weight.
+    asked.now += 31 * Nanos::SECOND;
+    for _ in 0..100 {
+        let became = asked.get("/", &[WHY]);
+        assert_eq!((became.status, became.reason()), (None, "balance"));
+    }
+}
+
+#[test]
 fn who_fails_fast_attracts_nothing() {
     const FAILS: usize = 1;
     for balance in [r#""least_connections""#, r#""least_response_time""#] {

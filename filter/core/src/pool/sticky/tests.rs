@@ -1,14 +1,16 @@
 use super::*;
 use crate::base64;
 use crate::index::PoolIndex;
-use crate::pool::balance::{Balance, Hashed};
+use crate::pool::balance::Balance;
+use crate::pool::balance::consistent_hash::ConsistentHash;
+use crate::pool::candidates::tests::all;
 use crate::pool::{State, Target};
 use proptest::prelude::*;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn home(pool: &Pool, value: &[u8]) -> Option<usize> {
-    let home = Hashed::new(pool).pick(pool, &|_| true, hash_of(pool, value));
+    let home = ConsistentHash::new(pool).pick(&all(pool), hash_of(pool, value));
     home.map(TargetIndex::get)
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::Config;
-use crate::pool::balance::RoundRobin;
+use crate::pool::balance::round_robin::RoundRobin;
+use crate::pool::candidates::tests::only;
 use crate::pool::least_response_time::ResponseTimes;
 use crate::shared::tests::{Dice, Map};
 use std::cmp::Reverse;
@@ -47,6 +48,23 @@ enum Rule {
     /// flight than five of six.
     HotCold,
     Oracle,
+}
+
+/// Counts and times as closures.
+struct Counted<'a> {
+    in_flight: &'a mut dyn FnMut(TargetIndex) -> u32,
+    /// None: it does not matter.
+    time: Option<&'a dyn Fn(TargetIndex) -> f64>,
+}
+
+impl Load for Counted<'_> {
+    fn in_flight(&mut self, target: TargetIndex) -> u32 {
+        (self.in_flight)(target)
+    }
+
+    fn response_time(&self, target: TargetIndex) -> f64 {
+        self.time.map_or(1.0, |time| time(target))
+    }
 }
 
 /// What came of it.
@@ -131,9 +149,11 @@ impl Plan {
         let mut rolls = Dice(self.seed << 40 | 1 << 39);
         let mut store = Map::default();
         let mut robins: Vec<_> = (0..self.workers)
-            .map(|worker| RoundRobin::new(pool, worker as u64))
+            .map(|worker| RoundRobin::new(size, worker as u64))
             .collect();
-        let mut leasts: Vec<_> = (0..self.workers).map(|_| Least::default()).collect();
+        let mut leasts: Vec<_> = (0..self.workers)
+            .map(|_| LeastConnections::default())
+            .collect();
         let mut times: Vec<_> = (0..self.workers)
             .map(|_| ResponseTimes::new(&config.pools))
             .collect();
@@ -150,6 +170,7 @@ impl Plan {
             .sum();
         let gap = MEAN_SERVICE / (capacity * self.load);
         let mut now = START;
+        let mut candidates = Candidates::default();
         let mut played = Played {
             took: Vec::new(),
             got: vec![0; size],
@@ -185,13 +206,14 @@ impl Plan {
                     (age.get() as f64 / (10 * SECOND).get() as f64).clamp(0.1, 1.0)
                 }
             };
+            candidates.collect(pool, there);
             let finish = |target: usize| {
                 let first = free[target].iter().min().copied().unwrap();
                 first.max(now) + length * self.servers[target].slow
             };
             let target = match rule {
-                Rule::RoundRobin => robins[worker].pick(pool, &there).unwrap().get(),
-                Rule::Random => random(pool, &there, roll).unwrap().0.get(),
+                Rule::RoundRobin => robins[worker].pick(&candidates).unwrap().get(),
+                Rule::Random => random::pick(&candidates, roll).unwrap().0.get(),
                 Rule::Oracle => (0..size)
                     .filter(|i| there(TargetIndex::new(*i)))
                     .min_by_key(|i| finish(*i))
@@ -212,9 +234,7 @@ impl Plan {
                     let (times, peaks) = (&times[worker], &peaks);
                     let guess = |target: TargetIndex| times.guess(pool, target, now).get() as f64;
                     let peak = |target: TargetIndex| peaks[target.get()];
-                    let mut load = Load {
-                        usable: &there,
-                        share: &share,
+                    let mut load = Counted {
                         in_flight: &mut |target| in_flight[target.get()],
                         time: match rule {
                             Rule::LeastResponseTime => Some(&guess),
@@ -222,7 +242,8 @@ impl Plan {
                             _ => None,
                         },
                     };
-                    let chosen = leasts[worker].pick(pool, &mut load, roll, now);
+                    candidates.slow_down(share);
+                    let chosen = leasts[worker].pick(&candidates, &mut load, roll, now);
                     chosen.unwrap().get()
                 }
             };
@@ -367,17 +388,16 @@ fn weights_are_kept_at_rest_and_under_load() {
 #[test]
 fn equals_are_drawn_evenly_and_nobody_takes_what_is_not_usable() {
     let config = Plan::of(vec![PLAIN; 5]).config(Rule::LeastConnections);
-    let mut least = Least::default();
+    let mut least = LeastConnections::default();
+    let candidates = only(&config.pools[0], |target| target != 1);
     let mut got = [0; 5];
     for roll in 0..50_000 {
-        let mut load = Load {
-            usable: &|target| target != TargetIndex::new(1),
-            share: &|_| 1.0,
+        let mut load = Counted {
             in_flight: &mut |_| 0,
             time: None,
         };
         // So long after the last that what was chosen then is over.
-        let chosen = least.pick(&config.pools[0], &mut load, mixed(roll), roll * FRESH);
+        let chosen = least.pick(&candidates, &mut load, mixed(roll), roll * VIEW_TTL);
         got[chosen.unwrap().get()] += 1;
     }
     assert_eq!(got[1], 0);
@@ -385,42 +405,31 @@ fn equals_are_drawn_evenly_and_nobody_takes_what_is_not_usable() {
         // Six standard deviations.
         assert!((12_500_i32 - got[target]).abs() < 600, "{got:?}");
     }
-    let mut none = Load {
-        usable: &|_| false,
-        share: &|_| 1.0,
+    let mut load = Counted {
         in_flight: &mut |_| 0,
         time: None,
     };
-    assert_eq!(
-        least.pick(&config.pools[0], &mut none, 7, Nanos::ZERO),
-        None
-    );
+    let none = only(&config.pools[0], |_| false);
+    assert_eq!(least.pick(&none, &mut load, 7, Nanos::ZERO), None);
 }
 
 #[test]
 fn busy_worker_asks_for_two_counts_and_large_pools_for_two() {
     for (size, first) in [(20, 22), (200, 2)] {
         let config = Plan::of(vec![PLAIN; size]).config(Rule::LeastConnections);
-        let mut least = Least::default();
+        let mut least = LeastConnections::default();
         for (number, expected) in [(0, first), (1, 2), (2, 2)] {
             let mut asked = 0;
-            let mut load = Load {
-                usable: &|_| true,
-                share: &|_| 1.0,
+            let mut load = Counted {
                 in_flight: &mut |_| {
                     asked += 1;
                     0
                 },
                 time: None,
             };
-            least
-                .pick(
-                    &config.pools[0],
-                    &mut load,
-                    number,
-                    START + Nanos::new(number),
-                )
-                .unwrap();
+            let candidates = only(&config.pools[0], |_| true);
+            let now = START + Nanos::new(number);
+            least.pick(&candidates, &mut load, number, now).unwrap();
             assert_eq!(asked, expected, "{size} targets, choice {number}");
         }
     }

@@ -2,14 +2,14 @@
 //!
 //! **The score** of a target is (n + u) · t / w: n requests in flight over all workers, u drawn
 //! anew from [0, 1) for each choice, t its average response time (1 with `least_connections`), w
-//! its weight, times the share that a slow start leaves it. The least wins. Among equals that is a
+//! its weight, times its slow start factor. The least wins. Among equals that is a
 //! fair draw; between different weights at rest the heavier one goes first about as often as its
 //! weight says, so that a light target is not left without any request; and a target that looks
 //! slow is tried now and then, so that it is seen when it is not.
 //!
-//! **What is looked at.** Reading a count is one host call of 65 ns, for each target. So a worker
-//! keeps a view of a pool of up to [`VIEWED`] targets, to which it adds its own choices, and looks
-//! at all again when the last look is [`FRESH`] ago; of the two that are best by the view it asks
+//! **What is read.** Reading a count is one host call of 65 ns, for each target. So a worker
+//! keeps a view of a pool of up to [`MAX_VIEW`] targets, to which it adds its own choices, and reads
+//! all counts again when the view is [`VIEW_TTL`] old; of the two that are best by the view it asks
 //! for the counts as they are now. A busy worker makes two calls for a choice, one that has little
 //! to do makes one for each target. In larger pools two targets are drawn by weight, and the better
 //! one is taken (M. Mitzenmacher, "The power of two choices in randomized load balancing", 2001).
@@ -36,80 +36,54 @@
 //! average; the hot-cold rule needs no more to lose to it, since here every count in flight is
 //! known and not only those of the few that were probed.
 
-use super::random;
 use crate::index::TargetIndex;
-use crate::pool::Pool;
+use crate::pool::balance::random;
+use crate::pool::candidates::Candidates;
 use crate::siphash::mixed;
 use crate::time::Nanos;
 
-/// Up to so many targets are looked at together. All gauges then cost 4 µs each 10 ms, and a choice
-/// passes over a view of 256 bytes; where pools are larger, two choices are as good as all.
-pub const VIEWED: usize = 64;
-
-/// How old a view may be: what the issue of a choice may not know of other workers.
-pub const FRESH: Nanos = Nanos::from_millis(10);
-
-/// What one worker knows of the counts of one pool.
+/// What one worker knows of the requests in flight of one pool.
 #[derive(Debug, Default)]
-pub struct Least {
-    /// For each target; empty in large pools.
+pub struct LeastConnections {
+    /// For each target of the pool; empty in large pools.
     view: Vec<u32>,
-    /// When it was looked at. None: never.
-    looked: Option<Nanos>,
+    /// When the counts of the view were read. None: never.
+    viewed: Option<Nanos>,
 }
 
-/// What a choice is made from.
-pub struct Load<'a> {
-    /// Whether a target can be chosen.
-    pub usable: &'a dyn Fn(TargetIndex) -> bool,
-    /// The part of its weight that a target gets for now: above 0, at most 1.
-    pub share: &'a dyn Fn(TargetIndex) -> f64,
-    /// How many requests a target has in flight now.
-    pub in_flight: &'a mut dyn FnMut(TargetIndex) -> u32,
-    /// How long a target takes to answer, in any unit. None: it does not matter.
-    pub time: Option<&'a dyn Fn(TargetIndex) -> f64>,
-}
+/// What the targets of a pool have to do.
+pub trait Load {
+    /// How many requests a target has in flight now, over all workers.
+    fn in_flight(&mut self, target: TargetIndex) -> u32;
 
-impl Load<'_> {
-    /// The score of a target with so many requests in flight.
-    fn score(&self, pool: &Pool, target: TargetIndex, in_flight: u32, roll: u64) -> f64 {
-        let weight = pool.target(target).map_or(1, |target| target.weight);
-        let time = self.time.map_or(1.0, |time| time(target));
-        (f64::from(in_flight) + noise(roll, target)) * time
-            / (f64::from(weight) * (self.share)(target))
-    }
-}
-
-/// u of a target, in [0, 1).
-fn noise(roll: u64, target: TargetIndex) -> f64 {
-    const SCALE: f64 = 1.0 / (1_u64 << 53) as f64;
-    (mixed(roll ^ mixed(target.get() as u64)) >> 11) as f64 * SCALE
+    /// How long a target takes to answer, in any unit; the same for all where that does not matter.
+    fn response_time(&self, target: TargetIndex) -> f64;
 }
 
 /// A target with its score.
 type Scored = Option<(TargetIndex, f64)>;
 
-impl Least {
-    /// The target with the least to do among those that take new requests and are usable. None:
-    /// there is no such target. A clock that is set back makes the view old.
+impl LeastConnections {
+    /// The candidate with the least to do. None: there is no candidate. A clock that is set back
+    /// makes the view old.
     pub fn pick(
         &mut self,
-        pool: &Pool,
-        load: &mut Load<'_>,
-        roll: u64,
+        candidates: &Candidates,
+        load: &mut dyn Load,
+        random: u64,
         now: Nanos,
     ) -> Option<TargetIndex> {
-        let two = match pool.targets.len() <= VIEWED {
-            true => self.best_two(pool, load, roll, now),
-            false => two_drawn(pool, load.usable, roll),
+        let two = match candidates.weights().len() <= MAX_VIEW {
+            true => self.best_two(candidates, load, random, now),
+            false => draw_two(candidates, random),
         };
         let mut best: Scored = None;
         for target in two.into_iter().flatten() {
-            let in_flight = (load.in_flight)(target);
+            let in_flight = load.in_flight(target);
             if let Some(seen) = self.view.get_mut(target.get()) {
                 *seen = in_flight;
             }
-            let score = load.score(pool, target, in_flight, roll);
+            let score = score(candidates, load, target, in_flight, random);
             if best.is_none_or(|(_, least)| score < least) {
                 best = Some((target, score));
             }
@@ -124,47 +98,72 @@ impl Least {
     /// The best by the view, and the best of the others.
     fn best_two(
         &mut self,
-        pool: &Pool,
-        load: &mut Load<'_>,
-        roll: u64,
+        candidates: &Candidates,
+        load: &mut dyn Load,
+        random: u64,
         now: Nanos,
     ) -> [Option<TargetIndex>; 2] {
-        let age = self.looked.and_then(|looked| now.checked_sub(looked));
-        if age.is_none_or(|age| age >= FRESH) {
+        let age = self.viewed.and_then(|viewed| now.checked_sub(viewed));
+        if age.is_none_or(|age| age >= VIEW_TTL) {
+            let targets = (0..candidates.weights().len()).map(TargetIndex::new);
             self.view.clear();
             self.view
-                .extend(pool.target_indices().map(&mut load.in_flight));
-            self.looked = Some(now);
+                .extend(targets.map(|target| load.in_flight(target)));
+            self.viewed = Some(now);
         }
         let (mut first, mut second): (Scored, Scored) = (None, None);
-        for ((i, target), in_flight) in pool.indexed_targets().zip(&self.view) {
-            if !(target.takes_new() && (load.usable)(i)) {
-                continue;
-            }
-            let score = load.score(pool, i, *in_flight, roll);
+        for (target, _) in candidates.iter() {
+            let in_flight = self.view.get(target.get()).copied().unwrap_or_default();
+            let score = score(candidates, load, target, in_flight, random);
             if first.is_none_or(|(_, least)| score < least) {
                 second = first;
-                first = Some((i, score));
+                first = Some((target, score));
             } else if second.is_none_or(|(_, least)| score < least) {
-                second = Some((i, score));
+                second = Some((target, score));
             }
         }
         [first, second].map(|scored| scored.map(|(target, _)| target))
     }
 }
 
-/// Two targets, drawn by weight.
-fn two_drawn(
-    pool: &Pool,
-    usable: &dyn Fn(TargetIndex) -> bool,
-    roll: u64,
-) -> [Option<TargetIndex>; 2] {
-    let Some((first, _)) = random(pool, usable, mixed(roll)) else {
+/// Two candidates, drawn by weight.
+fn draw_two(candidates: &Candidates, random: u64) -> [Option<TargetIndex>; 2] {
+    let Some((first, _)) = random::pick(candidates, mixed(random)) else {
         return [None, None];
     };
-    let second = random(pool, &|other| other != first && usable(other), mixed(!roll));
-    [Some(first), second.map(|(second, _)| second)]
+    let weights = candidates.weights().iter().enumerate();
+    let others = weights.map(|(place, weight)| if place == first.get() { 0 } else { *weight });
+    let second = random::pick_weighted(others, mixed(!random));
+    [
+        Some(first),
+        second.map(|(second, _)| TargetIndex::new(second)),
+    ]
 }
+
+/// The score of a target with so many requests in flight.
+fn score(
+    candidates: &Candidates,
+    load: &dyn Load,
+    target: TargetIndex,
+    in_flight: u32,
+    random: u64,
+) -> f64 {
+    (f64::from(in_flight) + noise(random, target)) * load.response_time(target)
+        / candidates.effective_weight(target)
+}
+
+/// u of a target, in [0, 1).
+fn noise(random: u64, target: TargetIndex) -> f64 {
+    const SCALE: f64 = 1.0 / (1_u64 << 53) as f64;
+    (mixed(random ^ mixed(target.get() as u64)) >> 11) as f64 * SCALE
+}
+
+/// The largest pool that is viewed as a whole. All gauges then cost 4 µs each 10 ms, and a choice
+/// passes over a view of 256 bytes; where pools are larger, two choices are as good as all.
+pub const MAX_VIEW: usize = 64;
+
+/// How old a view may be: for so long a choice may not know what other workers did.
+pub const VIEW_TTL: Nanos = Nanos::from_millis(10);
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,40 @@
+//! `random`, and draws by weight in general: of the part of a `split`, of the targets that the
+//! proxy tries after a failure.
+//!
+//! The range [0, 1) is cut into parts by weight, in their order. A draw hands back what it did not
+//! use of its random number, so that one number serves a split, the pool in it, and the retries.
+
+use crate::index::TargetIndex;
+use crate::pool::candidates::Candidates;
+
+/// A draw by weight among the candidates, and what remains of the random number. None: there is no
+/// candidate.
+pub fn pick(candidates: &Candidates, random: u64) -> Option<(TargetIndex, u64)> {
+    let (target, rest) = pick_weighted(candidates.weights().iter().copied(), random)?;
+    Some((TargetIndex::new(target), rest))
+}
+
+/// The part of [0, 1) into which `random` (in units of 2^−64) falls, where the parts lie side by
+/// side in their order, each as wide as its share of the weights; and what remains of the random
+/// number, again spread over [0, 2^64). None: all weights are 0.
+///
+/// Source: Lemire, "Fast random integer generation in an interval", 2019: a product in place of a
+/// division.
+pub fn pick_weighted(
+    weights: impl Iterator<Item = u32> + Clone,
+    random: u64,
+) -> Option<(usize, u64)> {
+    let total: u64 = weights.clone().map(u64::from).sum();
+    let mut rest = u128::from(random) * u128::from(total);
+    for (i, weight) in weights.enumerate() {
+        let width = u128::from(weight) << 64;
+        if rest < width {
+            return Some((i, (rest / u128::from(weight)) as u64));
+        }
+        rest -= width;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! The endpoints that a request names beside its own, for the proxy's retries.
+
+use crate::index::TargetIndex;
+use crate::pool::balance::random;
+use crate::pool::candidates::Candidates;
+
+/// Fills up the list with candidates, to at most [`RETRIES`]: drawn by weight without putting back,
+/// so that what a broken target leaves behind spreads over the others as new requests do. What is
+/// drawn is no longer a candidate.
+pub fn fill(retries: &mut Vec<TargetIndex>, candidates: &mut Candidates, mut random: u64) {
+    while retries.len() < RETRIES {
+        let Some((next, rest)) = random::pick(candidates, random) else {
+            break;
+        };
+        retries.push(next);
+        candidates.remove(next);
+        random = rest;
+    }
+}
+
+/// How many further endpoints a request names. Envoy tries each once at most, its default is one
+/// retry, and every address makes the header longer.
+pub const RETRIES: usize = 3;
+
+#[cfg(test)]
+mod tests;
