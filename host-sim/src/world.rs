@@ -170,6 +170,24 @@ pub struct Race<T> {
 
 impl World {
     /// A world with one worker, seed 0 and an empty configuration.
+    ///
+    /// ```
+    /// use host_sim::exchange::{ExchangeRequest, Host};
+    /// use host_sim::world::World;
+    /// use serde_json::json;
+    ///
+    /// let config = json!({
+    ///     "pools": { "web": { "targets": [{ "cluster": "blue" }] } },
+    ///     "routes": [{ "name": "all", "pool": "web" }],
+    /// });
+    /// let mut world = World::builder().workers(2).seed(7).exchanges(&config).start()?;
+    /// let request = ExchangeRequest::new(b"GET", b"http://shop.example.com/cart")?;
+    /// let result = world.exchange(&request)?;
+    /// assert_eq!(result.response.status, 200);
+    /// assert_eq!(result.upstream_cluster.as_deref(), Some("blue"));
+    /// assert_eq!(result.decision["reason"], "balance");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn builder() -> Builder {
         Builder {
             workers: 1,

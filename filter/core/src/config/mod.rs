@@ -91,6 +91,25 @@ impl Config {
     }
 
     /// Loads JSON text, or a `google.protobuf.Struct` in binary.
+    ///
+    /// ```
+    /// use pointsman_core::config::Config;
+    ///
+    /// let text = r#"{
+    ///     "pools": { "web": { "targets": [{ "cluster": "blue" }, { "cluster": "green", "weight": 9 }] } },
+    ///     "routes": [{ "name": "all", "pool": "web" }]
+    /// }"#;
+    /// let config = Config::load(text.as_bytes())?;
+    /// assert_eq!(config.pools[0].targets[0].weight, 1);
+    ///
+    /// // What is wrong is told all at once, each problem with its place.
+    /// let wrong = text.replace("weight", "wait").replace(r#""pool": "web""#, r#""pool": "wob""#);
+    /// let problems = Config::load(wrong.as_bytes()).unwrap_err();
+    /// let places: Vec<_> = problems.0.iter().map(|problem| &*problem.place).collect();
+    /// assert_eq!(places, ["pools.web.targets[1].wait", "routes[0].pool"]);
+    /// assert_eq!(problems.0[1].nearest.as_deref(), Some("web"));
+    /// # Ok::<(), pointsman_core::config::problem::Problems>(())
+    /// ```
     pub fn load(bytes: &[u8]) -> Result<Config, Problems> {
         if bytes.is_empty() {
             return Err(unreadable(

@@ -30,6 +30,23 @@ use std::net::IpAddr;
 use table::{BucketVerdict, Charge, CheckContext, Mode};
 
 /// One limit of `rate_limits`.
+///
+/// ```
+/// use pointsman_core::config::Config;
+/// use pointsman_core::time::Nanos;
+///
+/// let config = Config::load(
+///     br#"{
+///         "rate_limits": { "login": { "requests": 5, "per": "1m", "key": ["client_ip"] } },
+///         "routes": [{ "name": "login", "rate_limits": ["login"], "pass": true }]
+///     }"#,
+/// )?;
+/// let login = &config.rate_limits[0];
+/// // Five at once, and then one every twelve seconds.
+/// assert_eq!((login.requests, login.burst), (5, 5));
+/// assert_eq!(login.per, Nanos::from_secs(60));
+/// # Ok::<(), pointsman_core::config::problem::Problems>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     index: usize,

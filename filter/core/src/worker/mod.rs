@@ -221,6 +221,60 @@ impl Worker {
     }
 
     /// Decides one request by `config`, which is this worker's.
+    ///
+    /// ```
+    /// use pointsman_core::config::Config;
+    /// use pointsman_core::decision::Reason;
+    /// use pointsman_core::entropy::{Entropy, WorkerId};
+    /// use pointsman_core::http::request::{Headers, Request};
+    /// use pointsman_core::port::{Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed};
+    /// use pointsman_core::time::Nanos;
+    /// use pointsman_core::worker::Worker;
+    /// use std::rc::Rc;
+    ///
+    /// /// A proxy that has nothing to share.
+    /// struct Alone;
+    /// # impl Connection for Alone {
+    /// #     fn source_address(&mut self) -> Option<std::net::IpAddr> {
+    /// #         None
+    /// #     }
+    /// # }
+    /// # impl Store for Alone {
+    /// #     fn get(&mut self, _: &[u8]) -> Result<Option<(Vec<u8>, u32)>, StoreFailed> {
+    /// #         Ok(None)
+    /// #     }
+    /// #     fn set(&mut self, _: &[u8], _: &[u8], _: Expected) -> Result<(), SetFailed> {
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # impl Stats for Alone {
+    /// #     fn gauge(&mut self, _: &str) -> Option<Gauge> {
+    /// #         None
+    /// #     }
+    /// #     fn add(&mut self, _: Gauge, _: i64) {}
+    /// #     fn value(&mut self, _: Gauge) -> Option<i64> {
+    /// #         None
+    /// #     }
+    /// # }
+    ///
+    /// let config = Config::load(
+    ///     br#"{
+    ///         "pools": { "web": { "targets": [{ "cluster": "blue" }] } },
+    ///         "routes": [{ "name": "all", "match": { "path": { "prefix": "/" } }, "pool": "web" }]
+    ///     }"#,
+    /// )?;
+    /// let config = Rc::new(config);
+    /// // What differs from worker to worker, and the time, come from outside.
+    /// let now = Nanos::from_secs(1_767_225_600);
+    /// let worker = WorkerId::new(now.to_seconds(), 7);
+    /// let mut worker = Worker::new(config.clone(), Entropy { seed: [7; 16], rolls: 7, worker });
+    ///
+    /// let headers = Headers::from_pairs(&[(":method", "GET"), (":path", "/cart")]);
+    /// let decision = worker.decide(&config, &Request::new(&headers), &mut Alone, now);
+    /// assert_eq!(decision.reason, Reason::Balance);
+    /// assert!(decision.flight.is_some());
+    /// # Ok::<(), pointsman_core::config::problem::Problems>(())
+    /// ```
     pub fn decide<'c>(
         &mut self,
         config: &'c Config,
