@@ -14,7 +14,7 @@
 //!    for only if the configuration needs it.
 //! 3. **Route** ([`route`]): the first route that matches wins. An index finds it; a scan in order
 //!    would find the same.
-//! 4. **Rate limit** ([`rate_limit`]): all limits of the route are looked at, then charged, in the
+//! 4. **Rate limit** ([`rate_limit`]): all limits of the route are checked, then charged, in the
 //!    order in which the route lists them. A request that one of them refuses is charged nothing
 //!    and answered with 429.
 //! 5. **Sticky** ([`pool::sticky`]): a valid session cookie of one of the route's pools holds the

@@ -4,7 +4,7 @@
 use super::lease::{LeaseId, OwnSlot, SlotNumber};
 use crate::port::Store;
 use crate::shared::record::{Entry, FieldReader, FieldWriter, decode, encode};
-use crate::shared::{RecordCache, Update, UpdateError, keys};
+use crate::shared::{self, Update, UpdateError, keys};
 use crate::time::Nanos;
 
 /// A worker expires in the view of another one that has not seen its number change for this many
@@ -71,13 +71,13 @@ pub(super) struct Slots(Vec<Slot>);
 
 impl Slots {
     /// Changes the record, if `change` says that it changed the slots, and returns them. `change`
-    /// runs again when another worker wrote first. The record is read anew each time: workers write
-    /// it once a second each, so a remembered one would be out of date.
+    /// runs again when another worker wrote first. The record is not cached: workers write it
+    /// once a second each, so a cached one would be out of date.
     pub(super) fn update(
         store: &mut dyn Store,
         change: &mut dyn FnMut(&mut Slots) -> bool,
     ) -> Result<Slots, UpdateError> {
-        RecordCache::default().update(store, keys::WORKER_SLOTS, &mut |record| {
+        shared::update(store, keys::WORKER_SLOTS, &mut |record| {
             let slots = decode(record.unwrap_or_default()).take(MAX_SLOTS);
             let mut slots = Slots(slots.collect());
             match change(&mut slots) {

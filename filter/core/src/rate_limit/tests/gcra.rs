@@ -19,7 +19,7 @@ fn any_limit() -> impl Strategy<Value = RateLimit> {
 }
 
 proptest! {
-    /// Both promises at once: what is admitted is exactly what the promise lets through, to the
+    /// Both promises at once: a request is admitted exactly if the promise allows it, to the
     /// nanosecond.
     #[test]
     fn a_request_is_admitted_exactly_if_no_window_is_exceeded(

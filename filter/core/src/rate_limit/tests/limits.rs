@@ -40,7 +40,7 @@ fn a_shadow_counts_what_it_would_refuse_and_refuses_nothing() {
     let count = |events: &[RateLimitEvent], event| events.iter().filter(|e| **e == event).count();
     assert_eq!(count(&worker.events, RateLimitEvent::Shadow(0)), 4);
     assert_eq!(count(&worker.events, RateLimitEvent::Refused(1)), 2);
-    // Alone as well; and it was charged twice, so it is where a hard limit would be.
+    // Alone as well. The shadow was charged twice, as a hard limit would have been.
     for _ in 0..3 {
         assert!(worker.admits(&shadow, &mut store, 1, NOW));
     }
@@ -94,12 +94,12 @@ fn charge_that_has_refilled_since_is_not_refunded() {
         }
         worker.limits.check_one(&bucket, Mode::Charge, &mut context)
     };
-    // In time it is: two of two, one back, one more.
+    // In time: two of two are charged, one is refunded, one more is charged.
     let first = charge_at(&mut worker, NOW, None).unwrap().unwrap();
     assert!(charge_at(&mut worker, NOW, None).is_ok());
     assert!(charge_at(&mut worker, NOW, Some(&first)).is_ok());
     assert!(charge_at(&mut worker, NOW, None).is_err());
-    // Later all is full again, and nothing of the old charge is left.
+    // Later the bucket is full, and the old charge is no part of it.
     assert!(charge_at(&mut worker, later, None).is_ok());
     assert!(charge_at(&mut worker, later, Some(&first)).is_ok());
     assert!(charge_at(&mut worker, later, None).is_err());

@@ -34,7 +34,7 @@ fn named(index: usize, name: &str, burst: u32, shadow: bool) -> RateLimit {
     RateLimit::new(index, name, quota, vec![KeyPart::ClientIp], shadow)
 }
 
-/// A worker with its share of the world.
+/// A worker, and the events that it reported.
 struct Worker {
     limits: RateLimits,
     events: Vec<RateLimitEvent>,
@@ -83,7 +83,7 @@ impl Worker {
     }
 }
 
-/// Passes everything on, and notes the time of the record that was written last: the time at which
+/// Passes all calls on to another store, and notes the time of the record that was written last: the time at which
 /// an admitted request was charged.
 struct Recorder<'a> {
     store: &'a mut dyn Store,

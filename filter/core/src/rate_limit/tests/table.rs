@@ -23,9 +23,9 @@ fn past_max_keys_newcomers_share_one_bucket() {
         let overflows = overflows
             .filter(|event| **event == RateLimitEvent::Overflow(0))
             .count() as u32;
-        // Three that it admitted, and then one refusal of each newcomer.
+        // The overflow bucket admitted three, and refused each client without a slot once.
         assert_eq!(overflows, 3 + clients - max_keys);
-        // When all is full again, all have room again.
+        // When all buckets are full, all slots can be taken.
         let later = NOW + 3 * 3600 * SECOND;
         assert_eq!(workers[0].flood(&limit, &mut store, clients, later), 3);
     }
@@ -75,7 +75,7 @@ fn a_slot_is_given_away_only_when_its_bucket_is_full() {
     let limit = limit(1, SECOND, 5);
     let (mut worker, mut store) = (Worker::new(1), Map::default());
     assert_eq!(worker.flood(&limit, &mut store, 1, NOW), 5);
-    // Newcomers are let in by the overflow bucket alone.
+    // Other clients are admitted by the overflow bucket alone.
     assert_eq!(
         worker.flood(&limit, &mut store, 2, NOW + 5 * SECOND - NS),
         5

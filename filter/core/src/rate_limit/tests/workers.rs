@@ -120,7 +120,7 @@ fn a_clock_set_back_leaves_every_bucket_as_full_as_it_was() {
         }
         assert_eq!(other.flood(&limit, &mut store, 2, NOW), 3);
         let mut now = NOW - back;
-        // One is left of the first bucket and none of the second; and both refill at their pace
+        // The first bucket has one request left and the second none, and both refill at their rate
         // from now on.
         assert_eq!(other.flood(&limit, &mut store, 2, now), 0);
         assert_eq!(worker.flood(&limit, &mut store, 1, now), 1);
@@ -139,7 +139,7 @@ fn a_clock_set_back_leaves_every_bucket_as_full_as_it_was() {
     }
 }
 
-/// A refusal writes nothing, save this: else the record would go on living in the old time.
+/// The one refusal that writes: otherwise the record would keep the time before the step.
 #[test]
 fn a_clock_set_back_heals_although_only_refusals_see_it() {
     let limit = limit(1, 10 * SECOND, 1);

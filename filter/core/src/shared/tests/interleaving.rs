@@ -18,9 +18,9 @@ impl Dice {
     }
 }
 
-/// Workers on threads, of which one runs at a time: each call on the store is a step, and who
-/// takes the next one is drawn from a seed. So every interleaving can happen, and happens again
-/// with the same seed.
+/// Workers on threads, of which one runs at a time: each call on the store is a step, and the
+/// worker that takes the next step is drawn from a seed. So every interleaving can happen, and
+/// happens again with the same seed.
 pub(crate) struct Baton {
     world: Mutex<World>,
     passed: Condvar,
@@ -108,8 +108,7 @@ impl Store for Turn<'_> {
     }
 }
 
-/// Runs as many workers as are asked for, and hands back what they returned and the world that
-/// they left.
+/// Runs this many workers. Returns what each returned, and the world after the last step.
 pub(crate) fn interleaved<T: Send>(
     seed: u64,
     workers: usize,
