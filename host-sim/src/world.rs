@@ -1,7 +1,7 @@
 //! The simulator: a native host for the unmodified filter. It is a proxy with virtual workers on one
 //! thread ([`Builder::start`]), or with a real thread for each worker ([`Builder::race`]). It has a
 //! clock and a random number generator of its own, and everything that happens is a function of the
-//! seed; in a race with a baton, of the baton's seed too.
+//! seed; in a race with a scheduler, of the scheduler's seed too.
 //!
 //! It copies these behaviours of Envoy 1.40. A *law* is a test of `tests/host_laws`: it asks a probe
 //! module the same questions in this host and in a real Envoy, and compares the answers. What is not
@@ -46,7 +46,6 @@
 //! worker, [`proxy`] what the workers share.
 
 mod abi;
-mod baton;
 mod exchange;
 mod guest;
 pub mod header_map;
@@ -62,9 +61,9 @@ mod stream_info;
 mod vm;
 
 use crate::exchange::Pairs;
-use baton::Baton;
 use exchange::Exchanges;
 use pointsman_core::time::Nanos;
+use pointsman_interleave::Scheduler;
 use proxy::{Clusters, FailurePolicy, LogLine, Proxy};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -392,24 +391,27 @@ impl Builder {
         })
     }
 
-    /// Runs `job` on real threads, one for each worker, each with a VM of its own. With a seed for
-    /// the baton, one thread runs at a time, and the seed chooses which at each host call; without
-    /// it, the operating system schedules the threads. No time passes by itself.
+    /// Runs `job` on real threads, one for each worker, each with a VM of its own. With a seed, one
+    /// thread runs at a time, and the seed chooses which at each host call; without a seed, the
+    /// operating system schedules the threads. No time passes by itself.
     ///
     /// # Panics
     /// If a job panics, or if the filter has met a state that cannot be.
     pub fn race<T: Send>(
         self,
-        baton: Option<u64>,
+        seed: Option<u64>,
         job: impl Fn(usize, &Worker) -> T + Sync,
     ) -> Result<Race<T>, ConfigureFailed> {
-        let baton = baton.map(|seed| Baton::new(self.workers, seed));
-        let proxy = self.proxy(baton);
+        let scheduler = seed.map(|seed| Scheduler::new(self.workers, seed));
+        let proxy = self.proxy(scheduler);
         let results = std::thread::scope(|scope| {
             let run = |number| {
                 let (this, proxy, job) = (&self, &proxy, &job);
                 scope.spawn(move || {
-                    let _turn = proxy.baton.as_ref().map(|baton| baton.enter(number));
+                    let _turn = proxy
+                        .scheduler
+                        .as_ref()
+                        .map(|scheduler| scheduler.enter(number));
                     let worker = this.worker(proxy, number)?;
                     Ok(job(number, &worker))
                 })
@@ -429,8 +431,8 @@ impl Builder {
         Ok(Race { results, proxy })
     }
 
-    fn proxy(&self, baton: Option<Baton>) -> Arc<Proxy> {
-        let proxy = Proxy::new(self.seed, self.start, self.failure_policy, baton);
+    fn proxy(&self, scheduler: Option<Scheduler>) -> Arc<Proxy> {
+        let proxy = Proxy::new(self.seed, self.start, self.failure_policy, scheduler);
         proxy.set_clusters(
             self.clusters
                 .clone()

@@ -17,8 +17,9 @@ use pointsman_core::config::Config;
 use pointsman_core::decision::Outcome;
 use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::http::request::{Headers, Request};
+use pointsman_core::port::memory::MemoryStreamInfo;
 use pointsman_core::port::{
-    Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, StreamInfo, Version,
+    Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
 };
 use pointsman_core::time::{Nanos, Seconds};
 use pointsman_core::worker::Worker;
@@ -182,13 +183,14 @@ struct Shared {
     gauges: Mutex<BTreeMap<String, Arc<AtomicI64>>>,
 }
 
-/// The surroundings of one worker's decisions: as little as does what a proxy does.
-struct Surroundings<'s> {
+/// One worker's port: as little as does what a proxy does. (`MemoryPort` is for one thread: a lock
+/// around its gauges would cost the workers more than the gauges of a proxy do.)
+struct SharedPort<'s> {
     shared: &'s Shared,
     gauges: Vec<Arc<AtomicI64>>,
 }
 
-impl Store for Surroundings<'_> {
+impl Store for SharedPort<'_> {
     fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
         Ok(self.shared.data.get(key))
     }
@@ -206,13 +208,13 @@ impl Store for Surroundings<'_> {
     }
 }
 
-impl Connection for Surroundings<'_> {
+impl Connection for SharedPort<'_> {
     fn source_address(&mut self) -> Option<IpAddr> {
         Some(Ipv4Addr::LOCALHOST.into())
     }
 }
 
-impl Stats for Surroundings<'_> {
+impl Stats for SharedPort<'_> {
     fn gauge(&mut self, name: &str) -> Option<Gauge> {
         let mut gauges = self
             .shared
@@ -230,27 +232,6 @@ impl Stats for Surroundings<'_> {
 
     fn value(&mut self, gauge: Gauge) -> Option<i64> {
         Some(self.gauges[gauge.0 as usize].load(Ordering::Relaxed))
-    }
-}
-
-/// Every request ends well.
-struct Good;
-
-impl StreamInfo for Good {
-    fn status(&mut self) -> Option<u16> {
-        Some(200)
-    }
-
-    fn grpc_status(&mut self) -> Option<u32> {
-        None
-    }
-
-    fn flags(&mut self) -> Option<u64> {
-        Some(0)
-    }
-
-    fn upstream_address(&mut self) -> Option<Vec<u8>> {
-        None
     }
 }
 
@@ -272,7 +253,7 @@ pub fn decision_rate(routes: usize, workers: usize, rounds: Rounds) -> Result<Sp
             worker: WorkerId::new(Seconds::ZERO, number),
         };
         let mut worker = Worker::new(Rc::new(config), entropy);
-        let mut surroundings = Surroundings {
+        let mut port = SharedPort {
             shared: &shared,
             gauges: Vec::new(),
         };
@@ -282,14 +263,19 @@ pub fn decision_rate(routes: usize, workers: usize, rounds: Rounds) -> Result<Sp
             let headers =
                 Headers::from_wire(wire.clone()).map_err(|_| anyhow!("what was just written"))?;
             let config = worker.config().clone();
-            let decision = worker.decide(&config, &Request::new(&headers), &mut surroundings, now);
+            let decision = worker.decide(&config, &Request::new(&headers), &mut port, now);
             ensure!(
                 decision.outcome == Outcome::Continue,
                 "a request did not go on"
             );
             let mut flight = decision.flight.context("a request without a target")?;
             worker.answered(&mut flight, now);
-            worker.landed(flight, true, &mut Good, &mut surroundings, now);
+            let mut end = MemoryStreamInfo {
+                status: Some(200),
+                flags: Some(0),
+                ..MemoryStreamInfo::default()
+            };
+            worker.landed(flight, true, &mut end, &mut port, now);
             worker.take_events().for_each(drop);
             Ok(())
         })

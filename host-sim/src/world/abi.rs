@@ -25,7 +25,8 @@ const REFUSED: u32 = 4711;
 /// WASI's `EINVAL`.
 const WASI_EINVAL: u16 = 28;
 
-/// Runs one host call: passes the baton, counts the call, and turns its result into a status.
+/// Runs one host call: waits for the worker's next turn, counts the call, and turns its result into
+/// a status.
 fn call(kind: &'static str, body: impl FnOnce(&Vm) -> Result<(), Status>) -> u32 {
     vm::current(|vm| {
         if !vm.begin_call(kind) {

@@ -1,9 +1,9 @@
 //! What all workers of a proxy share. It outlives their VMs.
 
-use super::baton::Baton;
 use super::metrics::{MetricValue, Metrics};
 use super::shared_data::SharedData;
 use pointsman_core::time::Nanos;
+use pointsman_interleave::Scheduler;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -15,7 +15,7 @@ pub struct Proxy {
     /// The shared data of the filter's `vm_id`.
     pub shared_data: SharedData,
     pub(super) failure_policy: FailurePolicy,
-    pub(super) baton: Option<Baton>,
+    pub(super) scheduler: Option<Scheduler>,
     /// The monotonic clock: nanoseconds since the world began. Ticks, time-outs and back-offs use
     /// it.
     monotonic: AtomicU64,
@@ -58,12 +58,12 @@ impl Proxy {
         seed: u64,
         start: Duration,
         failure_policy: FailurePolicy,
-        baton: Option<Baton>,
+        scheduler: Option<Scheduler>,
     ) -> Proxy {
         Proxy {
             shared_data: SharedData::default(),
             failure_policy,
-            baton,
+            scheduler,
             monotonic: AtomicU64::new(0),
             wall_offset: AtomicI64::new(start.as_nanos() as i64),
             random: Mutex::new(fastrand::Rng::with_seed(seed)),

@@ -5,10 +5,8 @@ use crate::decision::Outcome;
 use crate::entropy::WorkerId;
 use crate::http::request::Headers;
 use crate::index::TargetIndex;
-use crate::port::{
-    Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, StreamInfo, Version,
-};
-use crate::shared::tests::Map;
+use crate::port::StreamInfo;
+use crate::port::memory::MemoryPort;
 use crate::time::Seconds;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -16,48 +14,10 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 /// Some day.
 const NOW: Nanos = Nanos::from_secs(1_800_000_000);
 
-#[derive(Default)]
-struct Surroundings {
-    map: Map,
-    /// How often the source address was asked for.
-    questions: u32,
-}
-
-impl Stats for Surroundings {
-    fn gauge(&mut self, name: &str) -> Option<Gauge> {
-        self.map.gauge(name)
-    }
-
-    fn add(&mut self, gauge: Gauge, by: i64) {
-        self.map.add(gauge, by);
-    }
-
-    fn value(&mut self, gauge: Gauge) -> Option<i64> {
-        self.map.value(gauge)
-    }
-}
-
-impl Store for Surroundings {
-    fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
-        self.map.get(key)
-    }
-
-    fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
-        self.map.set(key, value, expected)
-    }
-}
-
-impl Connection for Surroundings {
-    fn source_address(&mut self) -> Option<IpAddr> {
-        self.questions += 1;
-        Some([192, 0, 2, 1].into())
-    }
-}
-
 /// One worker and its surroundings.
 struct Asked {
     worker: Worker,
-    port: Surroundings,
+    port: MemoryPort,
     now: Nanos,
 }
 
@@ -88,7 +48,10 @@ impl Asked {
                     worker: WorkerId::new(Seconds::ZERO, 1),
                 },
             ),
-            port: Surroundings::default(),
+            port: MemoryPort {
+                source_address: Some([192, 0, 2, 1].into()),
+                ..MemoryPort::default()
+            },
             now: NOW,
         }
     }
@@ -511,7 +474,10 @@ fn the_source_address_is_asked_for_once_and_only_where_it_decides() {
             }}"#
         ));
         asked.get("/", &[]);
-        assert_eq!(asked.port.questions, questions, "{balance} {client_limit}");
+        assert_eq!(
+            asked.port.address_reads, questions,
+            "{balance} {client_limit}"
+        );
     }
 }
 

@@ -20,8 +20,8 @@ const PLUGIN_CONFIGURATION: u32 = 7;
 impl Vm {
     /// A host call begins. False: it is refused, because a test examines how the filter handles that.
     pub fn begin_call(&self, kind: &'static str) -> bool {
-        if let Some(baton) = &self.proxy.baton {
-            baton.pass(self.worker);
+        if let Some(scheduler) = &self.proxy.scheduler {
+            scheduler.pass(self.worker);
         }
         let state = &mut *self.state.borrow_mut();
         state.calls.count(self.callback.get(), kind);

@@ -10,7 +10,8 @@ use pointsman_core::port::{Expected, Store};
 use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::time::{Nanos, Seconds};
 use pointsman_core::pool::flight::Flight;
-use pointsman_fuzz::{Answered, EVERYTHING, Surroundings};
+use pointsman_core::port::memory::MemoryPort;
+use pointsman_fuzz::{EVERYTHING, answered, port};
 use std::rc::Rc;
 
 #[derive(Arbitrary, Debug)]
@@ -40,7 +41,7 @@ const TICKS: usize = 200;
 /// Less than a freed slot rests.
 const HANGS: Nanos = Nanos::from_secs(20);
 
-fn find_out(worker: &mut Worker, port: &mut Surroundings, now: Nanos) {
+fn find_out(worker: &mut Worker, port: &mut MemoryPort, now: Nanos) {
     for _ in 0..TICKS {
         worker.tick(port, now);
     }
@@ -48,7 +49,7 @@ fn find_out(worker: &mut Worker, port: &mut Surroundings, now: Nanos) {
 
 libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     let config = Rc::new(Config::load(EVERYTHING.as_bytes()).expect("it loads"));
-    let mut port = Surroundings::default();
+    let mut port = port();
     let mut born = 0;
     let mut worker = || {
         born += 1;
@@ -81,7 +82,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
             } if !under_way.is_empty() => {
                 let (worker, mut flight) = under_way.swap_remove(usize::from(which) % under_way.len());
                 workers[worker].answered(&mut flight, now);
-                workers[worker].landed(flight, complete, &mut Answered(status), &mut port, now);
+                workers[worker].landed(flight, complete, &mut answered(status), &mut port, now);
             }
             Step::Land { .. } => {}
             Step::Tick { worker, status } => {
@@ -130,7 +131,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     // All land, the penalties of those that failed pass, and so many ticks that the dead are
     // buried.
     for (worker, flight) in under_way {
-        workers[worker].landed(flight, true, &mut Answered(200), &mut port, now);
+        workers[worker].landed(flight, true, &mut answered(200), &mut port, now);
     }
     for _ in 0..TICKS {
         now += Nanos::from_millis(50);
@@ -138,5 +139,5 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
             worker.tick(&mut port, now);
         }
     }
-    assert_eq!(port.sum(".in_flight"), 0, "{:?}", port.gauges);
+    assert_eq!(port.sum_of_gauges(".in_flight"), 0, "{:?}", port.gauges);
 });

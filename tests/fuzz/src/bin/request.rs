@@ -9,7 +9,7 @@ use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::time::{Nanos, Seconds};
 use pointsman_core::decision::{Change, Outcome};
-use pointsman_fuzz::{Answered, EVERYTHING, Surroundings};
+use pointsman_fuzz::{EVERYTHING, answered, port};
 use std::rc::Rc;
 
 #[derive(Arbitrary, Debug)]
@@ -49,7 +49,7 @@ libfuzzer_sys::fuzz_target!(|sent: Vec<Sent>| {
         worker: WorkerId::new(Seconds::ZERO, 2),
     };
     let mut worker = Worker::new(config.clone(), entropy);
-    let mut port = Surroundings::default();
+    let mut port = port();
     for (number, sent) in sent.into_iter().enumerate() {
         let now = Nanos::from_secs(1_800_000_000) + Nanos::from_millis(number as u64);
         if let Some(wire) = sent.wire {
@@ -80,7 +80,7 @@ libfuzzer_sys::fuzz_target!(|sent: Vec<Sent>| {
             worker.landed(
                 flight,
                 sent.status % 2 == 0,
-                &mut Answered(sent.status),
+                &mut answered(sent.status),
                 &mut port,
                 now + Nanos::new(1),
             );

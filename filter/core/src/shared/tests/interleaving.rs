@@ -1,80 +1,34 @@
-//! Workers whose steps interleave in any order, drawn from a seed.
+//! Workers on threads whose steps interleave in any order, drawn from a seed.
 
-use super::memory::Map;
+use super::Dice;
+use crate::port::memory::MemoryPort;
 use crate::port::{Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
 use crate::time::Nanos;
+use pointsman_interleave::Scheduler;
 use std::net::IpAddr;
-use std::sync::{Condvar, Mutex};
+use std::sync::Mutex;
 
-/// Random numbers from a seed.
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
-        let mut hash = crate::siphash::SipWriter::new([3; 16]);
-        hash.write_u64(self.0);
-        self.0 += 1;
-        hash.finish() % sides
-    }
-}
-
-/// Workers on threads, of which one runs at a time: each call on the store is a step, and the
-/// worker that takes the next step is drawn from a seed. So every interleaving can happen, and
-/// happens again with the same seed.
-pub(crate) struct Baton {
-    world: Mutex<World>,
-    passed: Condvar,
-}
-
+/// What the workers share, and what each step may draw.
 pub(crate) struct World {
-    pub(crate) map: Map,
+    pub(crate) map: MemoryPort,
     pub(crate) dice: Dice,
     pub(crate) now: Nanos,
-    holder: usize,
-    running: Vec<bool>,
 }
 
-impl World {
-    fn pass(&mut self) {
-        let running: Vec<usize> = (0..self.running.len())
-            .filter(|i| self.running[*i])
-            .collect();
-        if !running.is_empty() {
-            self.holder = running[self.dice.roll(running.len() as u64) as usize];
-        }
-    }
-}
-
-/// One worker's view.
+/// One worker's view: each call on its port is a step, after which the seed chooses the worker that
+/// takes the next one.
 pub(crate) struct Turn<'a> {
-    baton: &'a Baton,
+    scheduler: &'a Scheduler,
+    world: &'a Mutex<World>,
     pub(crate) worker: usize,
 }
 
 impl Turn<'_> {
     /// One step.
     pub(crate) fn step<T>(&mut self, act: impl FnOnce(&mut World) -> T) -> T {
-        let mut world = self.baton.world.lock().unwrap();
-        while world.holder != self.worker {
-            world = self.baton.passed.wait(world).unwrap();
-        }
-        let result = act(&mut world);
-        world.pass();
-        self.baton.passed.notify_all();
+        let result = act(&mut self.world.lock().unwrap());
+        self.scheduler.pass(self.worker);
         result
-    }
-}
-
-/// A worker that fails must not leave the others waiting.
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking()
-            && let Ok(mut world) = self.baton.world.lock()
-        {
-            world.running[self.worker] = false;
-            world.pass();
-            self.baton.passed.notify_all();
-        }
     }
 }
 
@@ -108,41 +62,37 @@ impl Store for Turn<'_> {
     }
 }
 
-/// Runs this many workers. Returns what each returned, and the world after the last step.
+/// Runs `body` for each worker, and returns the results and the world that the workers leave. So
+/// every interleaving can happen, and happens again with the same seed.
 pub(crate) fn interleaved<T: Send>(
     seed: u64,
     workers: usize,
     now: Nanos,
     body: impl Fn(&mut Turn<'_>) -> T + Sync,
 ) -> (Vec<T>, World) {
-    let mut world = World {
-        map: Map::default(),
+    let world = Mutex::new(World {
+        map: MemoryPort::default(),
         dice: Dice(seed << 32),
         now,
-        holder: 0,
-        running: vec![true; workers],
-    };
-    world.pass();
-    let baton = Baton {
-        world: Mutex::new(world),
-        passed: Condvar::new(),
-    };
+    });
+    let scheduler = Scheduler::new(workers, seed);
     let results = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers)
-            .map(|worker| {
-                let (baton, body) = (&baton, &body);
-                scope.spawn(move || {
-                    let mut turn = Turn { baton, worker };
-                    let result = body(&mut turn);
-                    turn.step(|world| world.running[worker] = false);
-                    result
+        let run = |worker: usize| {
+            let (scheduler, world, body) = (&scheduler, &world, &body);
+            scope.spawn(move || {
+                let _entered = scheduler.enter(worker);
+                body(&mut Turn {
+                    scheduler,
+                    world,
+                    worker,
                 })
             })
-            .collect();
+        };
+        let threads: Vec<_> = (0..workers).map(run).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap())
             .collect()
     });
-    (results, baton.world.into_inner().unwrap())
+    (results, world.into_inner().unwrap())
 }

@@ -1,3 +1,4 @@
+#[cfg(not(target_arch = "wasm32"))]
 use super::seed::load_or_create;
 use super::*;
 #[cfg(not(target_arch = "wasm32"))]
@@ -5,11 +6,24 @@ use crate::time::Nanos;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+#[cfg(not(target_arch = "wasm32"))] // threads
 mod interleaving;
-mod memory;
 
-pub(crate) use interleaving::{Dice, Turn, interleaved};
-pub(crate) use memory::Map;
+pub(crate) use crate::port::memory::MemoryPort as Map;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use interleaving::{Turn, interleaved};
+
+/// Random numbers from a seed.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        let mut hash = crate::siphash::SipWriter::new([3; 16]);
+        hash.write_u64(self.0);
+        self.0 += 1;
+        hash.finish() % sides
+    }
+}
 
 /// Adds one to the number at a key, and returns what it was.
 fn count(cache: &mut RecordCache, store: &mut dyn Store, key: &[u8]) -> Result<u64, UpdateError> {
