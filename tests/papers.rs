@@ -390,6 +390,37 @@ fn the_readmes_configuration_is_the_example_and_its_tests_pass() {
 }
 
 #[test]
+fn every_test_that_holds_a_promise_is_there() {
+    let page = read("tests/README.md");
+    let (_, section) = page.split_once("\n## Guarantees\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let known = Known::of(&files());
+    let mut count = 0;
+    for row in section
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1)
+    {
+        let held_by = row
+            .trim_end_matches([' ', '|'])
+            .rsplit(" | ")
+            .next()
+            .unwrap();
+        // `REQUESTS=1000000` is no name.
+        let names = quoted(held_by).filter(|name| !name.contains('='));
+        let before = count;
+        for name in names {
+            count += 1;
+            let path = name.replace("::", "/");
+            let endings = [".rs", ".yaml", ""].map(|ending| path.clone() + ending);
+            assert!(endings.iter().any(|path| known.has(path)), "{name}: {row}");
+        }
+        assert!(count > before, "nothing holds this: {row}");
+    }
+    assert!(count > 20, "{count} names");
+}
+
+#[test]
 fn the_formats_of_the_page_are_those_that_are_read() {
     let page = read("host-sim/README.md");
     let examples = root().join("examples");
