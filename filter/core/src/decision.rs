@@ -1,10 +1,52 @@
-//! Verdicts: what was decided for one request, as the changes that a proxy has to make.
+//! What was decided about one request, as the changes that a proxy has to make.
 
 use crate::http::edit::Edit;
 use crate::http::respond::Answer;
 use crate::index::RouteIndex;
 use crate::pool::flight::Flight;
+use crate::pool::{Pool, Target};
+use crate::route::Route;
 use std::borrow::Cow;
+
+/// What was decided about one request. `'c` is the configuration.
+#[derive(Debug)]
+pub struct Decision<'c> {
+    /// What is done with the request.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// The route that matched.
+    pub route: Option<&'c Route>,
+    /// The name of the rate limit that refused.
+    pub limit: Option<&'c str>,
+    /// The target that the request goes to, with its pool.
+    pub target: Option<(&'c Pool, &'c Target)>,
+    /// Whether the request goes on.
+    pub disposition: Disposition,
+    /// The changes of the request's headers, in the order in which they are applied. None with an
+    /// answer.
+    pub request_edits: Vec<Change<'c>>,
+    /// What the response path needs.
+    pub response: ResponsePlan,
+    /// Of a request that goes to a target. It is counted as in flight from here on, whatever
+    /// happens to the edits.
+    pub flight: Option<Flight>,
+}
+
+/// What is done with a request: the words of `explain`'s `action`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `forward`: it goes to a target.
+    Forward,
+    /// `pass`: it is left to the proxy's own routes.
+    Pass,
+    /// `redirect`: it is answered with a redirect.
+    Redirect,
+    /// `respond`: it is answered.
+    Respond,
+    /// `rate_limited`: it is answered with 429.
+    RateLimited,
+}
 
 /// Why a decision is what it is: the words of `explain`'s `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,29 +98,12 @@ impl Reason {
     }
 }
 
-/// What was decided for one request. `'c` is the configuration.
-#[derive(Debug)]
-pub struct Decision<'c> {
-    /// Whether the request goes on.
-    pub outcome: Outcome,
-    /// Why it is so.
-    pub reason: Reason,
-    /// The changes of the request's headers, in the order in which they are applied. None with an
-    /// answer.
-    pub request_edits: Vec<Change<'c>>,
-    /// What the response phase needs.
-    pub response: ResponsePlan,
-    /// A request that goes to a target. It is counted as in flight from here on, whatever becomes
-    /// of the edits.
-    pub flight: Option<Flight>,
-}
-
 /// Whether a request goes on.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Disposition {
     /// To the proxy's router, after the edits.
     Continue,
-    /// No further: this is the answer. The response phase still applies its plan to it.
+    /// No further: this is the answer. It goes through the response path as every response does.
     Answer(Answer),
 }
 
@@ -112,7 +137,7 @@ impl Change<'_> {
     }
 }
 
-/// What the response phase does, kept by the stream.
+/// What the response path does. The stream keeps it.
 #[derive(Debug, Default)]
 pub struct ResponsePlan {
     /// The route that matched.
@@ -126,25 +151,39 @@ pub struct ResponsePlan {
 }
 
 impl<'c> Decision<'c> {
-    /// The request goes on, changed so.
-    pub fn forward(reason: Reason, request_edits: Vec<Change<'c>>) -> Decision<'c> {
+    /// The request goes on with these changes.
+    pub fn forward(action: Action, reason: Reason, request_edits: Vec<Change<'c>>) -> Decision<'c> {
         Decision {
-            outcome: Outcome::Continue,
+            action,
             reason,
+            route: None,
+            limit: None,
+            target: None,
+            disposition: Disposition::Continue,
             request_edits,
             response: ResponsePlan::default(),
             flight: None,
         }
     }
 
-    /// The request ends here.
-    pub fn answer(reason: Reason, answer: Answer) -> Decision<'c> {
+    /// The request is answered.
+    pub fn answer(action: Action, reason: Reason, answer: Answer) -> Decision<'c> {
         Decision {
-            outcome: Outcome::Answer(answer),
-            reason,
-            request_edits: Vec::new(),
-            response: ResponsePlan::default(),
-            flight: None,
+            disposition: Disposition::Answer(answer),
+            ..Decision::forward(action, reason, Vec::new())
+        }
+    }
+}
+
+impl Action {
+    /// The word that stands for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Action::Forward => "forward",
+            Action::Pass => "pass",
+            Action::Redirect => "redirect",
+            Action::Respond => "respond",
+            Action::RateLimited => "rate_limited",
         }
     }
 }

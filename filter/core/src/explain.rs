@@ -5,9 +5,8 @@
 //! the random number of this one decision. The header never goes upstream. The answer is one line
 //! of JSON with the keys of `host-sim explain --json`, as far as one request can know them.
 
-use crate::decision::{Decision, Outcome};
+use crate::decision::{Decision, Disposition};
 use crate::http::request::Request;
-use crate::pool::{Pool, Target};
 
 /// `explain: { header, token }`.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,18 +32,8 @@ pub struct Asked {
     pub roll: Option<u64>,
 }
 
-/// What is told of a decision.
-#[derive(Default)]
-pub struct Told<'c> {
-    /// The route's name.
-    pub route: Option<&'c str>,
-    /// The limit that refused.
-    pub limit: Option<&'c str>,
-    /// The pool and the target.
-    pub target: Option<(&'c Pool, &'c Target)>,
-    /// How it ended: `forward`, `redirect`, `respond`, `pass` or `rate_limited`.
-    pub action: &'static str,
-}
+/// A finished decision, as it is told to a request with the token.
+pub struct Explanation<'d, 'c>(pub &'d Decision<'c>);
 
 impl Explain {
     /// What the request asks for. None: it does not show the token.
@@ -77,11 +66,13 @@ fn roll(text: &[u8]) -> Option<u64> {
         .then_some((number * TWO_TO_64) as u64)
 }
 
-const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
-
-impl<'c> Told<'c> {
-    /// One line of JSON, in ASCII, so that it can stand in a header.
-    pub fn to_json(&self, decision: &Decision<'_>) -> Vec<u8> {
+impl Explanation<'_, '_> {
+    /// One line of JSON, in ASCII, so that it can be the value of a header.
+    pub fn to_json(&self) -> Vec<u8> {
+        let Explanation(decision) = self;
+        let (pool, target) = decision.target.unzip();
+        let endpoint = target.and_then(|target| target.endpoint.as_deref());
+        let region = target.and_then(|target| target.region.as_deref());
         let mut json = String::from("{");
         let mut text = |key: &str, value: Option<&str>| {
             json.push_str(if json.len() > 1 { ",\"" } else { "\"" });
@@ -92,23 +83,19 @@ impl<'c> Told<'c> {
                 None => json.push_str("null"),
             }
         };
-        let (pool, target) = self.target.unzip();
-        text("route", self.route);
-        text("action", Some(self.action));
+        text("route", decision.route.map(|route| &*route.name));
+        text("action", Some(decision.action.word()));
         text("pool", pool.map(|pool| &*pool.name));
         text("target", target.map(|target| &*target.name));
         text("cluster", target.map(|target| &*target.cluster));
-        text(
-            "endpoint",
-            target.and_then(|target| target.endpoint.as_deref()),
-        );
-        text("region", target.and_then(|target| target.region.as_deref()));
-        text("limit", self.limit);
+        text("endpoint", endpoint);
+        text("region", region);
+        text("limit", decision.limit);
         text("reason", Some(decision.reason.word()));
         json.push_str(",\"status\":");
-        match &decision.outcome {
-            Outcome::Answer(answer) => json.push_str(&answer.status.to_string()),
-            Outcome::Continue => json.push_str("null"),
+        match &decision.disposition {
+            Disposition::Answer(answer) => json.push_str(&answer.status.to_string()),
+            Disposition::Continue => json.push_str("null"),
         }
         json.push('}');
         json.into_bytes()
@@ -134,11 +121,15 @@ fn quote(text: &str, json: &mut String) {
     json.push('"');
 }
 
+const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::Reason;
+    use crate::decision::{Action, Reason};
     use crate::http::request::Headers;
+    use crate::route::Route;
+    use crate::route::tests::route;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -181,11 +172,15 @@ mod tests {
 
     #[test]
     fn json_is_ascii_whatever_the_names() {
-        let told = Told {
-            route: Some("a\"\\\n\u{e9}\u{1f600}"),
-            ..Told::default()
+        let route = Route {
+            name: "a\"\\\n\u{e9}\u{1f600}".into(),
+            ..route(Vec::new())
         };
-        let json = told.to_json(&Decision::forward(Reason::Route, Vec::new()));
+        let decision = Decision {
+            route: Some(&route),
+            ..Decision::forward(Action::Pass, Reason::Route, Vec::new())
+        };
+        let json = Explanation(&decision).to_json();
         assert!(json.iter().all(|byte| (b' '..=b'~').contains(byte)));
         let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
         assert_eq!(read["route"], "a\"\\\n\u{e9}\u{1f600}");

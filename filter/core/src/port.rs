@@ -1,12 +1,12 @@
-//! What the core may ask of its surroundings while it decides: the little that costs a host call
-//! and is not always needed. Everything else (headers, time, randomness) is an argument.
+//! What the core may ask of the proxy while it decides: the little that costs a host call and is
+//! not always needed. Everything else (headers, time, randomness) is an argument.
 
 #[cfg(any(test, feature = "testkit"))]
 pub mod memory;
 
 use std::net::IpAddr;
 
-/// The surroundings of one decision: in the proxy the shell, in tests `memory::MemoryPort`.
+/// The proxy, as a decision sees it: in the filter the shell, in tests `memory::MemoryPort`.
 pub trait Port: Connection + Store + Stats {}
 
 impl<T: Connection + Store + Stats> Port for T {}

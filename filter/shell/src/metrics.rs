@@ -223,11 +223,11 @@ impl Metrics {
                     },
                 ),
                 Event::Failed(failed) => target(failed, |target| target.failed),
-                Event::Strayed(strayed) => match strayed.reason {
-                    Reason::Failover => pool(strayed.pool, |pool| pool.failover),
-                    Reason::Repin => pool(strayed.pool, |pool| pool.repin),
-                    Reason::UseAll => pool(strayed.pool, |pool| pool.use_all),
-                    _ => pool(strayed.pool, |pool| pool.no_target),
+                Event::Fallback(fallback) => match fallback.reason {
+                    Reason::Failover => pool(fallback.pool, |pool| pool.failover),
+                    Reason::Repin => pool(fallback.pool, |pool| pool.repin),
+                    Reason::UseAll => pool(fallback.pool, |pool| pool.use_all),
+                    _ => pool(fallback.pool, |pool| pool.no_target),
                 },
                 Event::InFlight(InFlightEvent::NoGauges | InFlightEvent::NoSlot) => {
                     self.in_flight_local

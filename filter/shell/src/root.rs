@@ -6,7 +6,7 @@
 
 use crate::host::{self, Level, Map};
 use crate::metrics::Metrics;
-use crate::stream::{Stream, Surroundings};
+use crate::stream::{Host, Stream};
 use core::time::Duration;
 use pointsman_core::config::Config;
 use pointsman_core::entropy::{Entropy, WorkerId};
@@ -108,7 +108,7 @@ impl RootContext for Root {
         let fresh = randomness();
         // Without shared data the limits hold for each worker by itself; the log says so, and each
         // failure is counted.
-        let seed = seed::load_or_create(&mut Surroundings, fresh).unwrap_or_else(|failed| {
+        let seed = seed::load_or_create(&mut Host, fresh).unwrap_or_else(|failed| {
             host::log(
                 Level::Error,
                 &format!("the workers share no seed: {failed:?}"),
@@ -161,7 +161,7 @@ impl Root {
     fn tick(&self) -> Option<Vec<Probe>> {
         let shared = self.shared.as_deref()?;
         let mut worker = shared.borrow("at a tick the worker is borrowed")?;
-        let probes = worker.tick(&mut Surroundings, host::current_time().ok()?);
+        let probes = worker.tick(&mut Host, host::current_time().ok()?);
         shared.metrics.count(worker.take_events());
         Some(probes)
     }
@@ -171,7 +171,7 @@ impl Root {
             && let Some(mut worker) = shared.borrow("at a probe's answer the worker is borrowed")
             && let Ok(now) = host::current_time()
         {
-            worker.probed(probe, status, &mut Surroundings, now);
+            worker.on_probe_result(probe, status, &mut Host, now);
             shared.metrics.count(worker.take_events());
         }
     }

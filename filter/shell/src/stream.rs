@@ -3,7 +3,7 @@
 use crate::host::{self, Level, Map, Status};
 use crate::root::Shared;
 use pointsman_core::config::Config;
-use pointsman_core::decision::{Change, Decision, Outcome, ResponsePlan};
+use pointsman_core::decision::{Change, Decision, Disposition, ResponsePlan};
 use pointsman_core::http::client_ip;
 use pointsman_core::http::edit::Edit;
 use pointsman_core::http::request::{Headers, Request};
@@ -135,13 +135,7 @@ impl HttpContext for Stream {
             return;
         };
         let now = host::current_time().unwrap_or(flight.started);
-        worker.landed(
-            flight,
-            self.complete,
-            &mut Surroundings,
-            &mut Surroundings,
-            now,
-        );
+        worker.on_request_complete(flight, self.complete, &mut Host, &mut Host, now);
         shared.metrics.count(worker.take_events());
     }
 }
@@ -164,7 +158,7 @@ impl Stream {
             && let Some(mut worker) = shared.borrow("at a response the worker is borrowed")
             && let Ok(now) = host::current_time()
         {
-            worker.answered(flight, now);
+            worker.on_response_headers(flight, now);
         }
     }
 
@@ -179,11 +173,11 @@ impl Stream {
         let headers =
             Headers::from_wire(host::headers(Map::Request)?).map_err(|_| Status::MALFORMED)?;
         let config = worker.config().clone();
-        let decision = worker.decide(&config, &Request::new(&headers), &mut Surroundings, now);
+        let decision = worker.decide(&config, &Request::new(&headers), &mut Host, now);
         shared.metrics.decided(&decision);
         shared.metrics.count(worker.take_events());
         let Decision {
-            outcome,
+            disposition,
             request_edits,
             response,
             flight,
@@ -191,8 +185,8 @@ impl Stream {
         } = decision;
         // Before anything can fail: it is counted as in flight.
         self.flight = flight;
-        let action = match outcome {
-            Outcome::Continue => {
+        let action = match disposition {
+            Disposition::Continue => {
                 request_edits.iter().try_for_each(|change| match change {
                     Change::Remove(name) => host::remove_header(Map::Request, name),
                     Change::Set(name, value) => host::set_header(Map::Request, name, value),
@@ -200,7 +194,7 @@ impl Stream {
                 })?;
                 Action::Continue
             }
-            Outcome::Answer(answer) => {
+            Disposition::Answer(answer) => {
                 send(&answer)?;
                 Action::Pause
             }
@@ -223,10 +217,10 @@ fn send(answer: &Answer) -> Result<(), Status> {
     host::send_local_response(answer.status, b"pointsman", &answer.body, &headers)
 }
 
-/// The host as the surroundings of a decision.
-pub struct Surroundings;
+/// The host, as a decision sees it.
+pub struct Host;
 
-impl Store for Surroundings {
+impl Store for Host {
     fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
         host::shared_data(key).map_err(|_| StoreFailed)
     }
@@ -239,13 +233,13 @@ impl Store for Surroundings {
     }
 }
 
-impl Connection for Surroundings {
+impl Connection for Host {
     fn source_address(&mut self) -> Option<IpAddr> {
         client_ip::parse_address(&host::property(b"source\0address").ok()??)
     }
 }
 
-impl StreamInfo for Surroundings {
+impl StreamInfo for Host {
     fn status(&mut self) -> Option<u16> {
         number(b"response\0code").and_then(|code| u16::try_from(code).ok())
     }
@@ -269,7 +263,7 @@ fn number(path: &[u8]) -> Option<i64> {
     bytes.try_into().ok().map(i64::from_le_bytes)
 }
 
-impl Stats for Surroundings {
+impl Stats for Host {
     fn gauge(&mut self, name: &str) -> Option<Gauge> {
         host::define_gauge(name).ok()
     }

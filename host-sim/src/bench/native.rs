@@ -14,7 +14,7 @@ use crate::world::stream::RequestOutcome;
 use crate::world::{Callback, Worker as Simulated, World};
 use anyhow::{Context, Result, anyhow, ensure};
 use pointsman_core::config::Config;
-use pointsman_core::decision::Outcome;
+use pointsman_core::decision::Disposition;
 use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::port::memory::MemoryStreamInfo;
@@ -265,17 +265,17 @@ pub fn decision_rate(routes: usize, workers: usize, rounds: Rounds) -> Result<Sp
             let config = worker.config().clone();
             let decision = worker.decide(&config, &Request::new(&headers), &mut port, now);
             ensure!(
-                decision.outcome == Outcome::Continue,
+                decision.disposition == Disposition::Continue,
                 "a request did not go on"
             );
             let mut flight = decision.flight.context("a request without a target")?;
-            worker.answered(&mut flight, now);
+            worker.on_response_headers(&mut flight, now);
             let mut end = MemoryStreamInfo {
                 status: Some(200),
                 flags: Some(0),
                 ..MemoryStreamInfo::default()
             };
-            worker.landed(flight, true, &mut end, &mut port, now);
+            worker.on_request_complete(flight, true, &mut end, &mut port, now);
             worker.take_events().for_each(drop);
             Ok(())
         })

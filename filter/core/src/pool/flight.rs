@@ -3,10 +3,11 @@
 use crate::index::{TargetIndex, TargetRef};
 use crate::time::Nanos;
 
-/// A request under way to a target, from the decision to [`crate::worker::Worker::landed`]: kept by
-/// the stream, and handed back exactly once.
+/// A request under way to a target, from the decision to
+/// [`crate::worker::Worker::on_request_complete`]: the stream keeps it, and hands it back exactly
+/// once.
 #[derive(Debug)]
-#[must_use = "what is never landed stays counted as in flight"]
+#[must_use = "what is never handed back stays counted as in flight"]
 pub struct Flight {
     /// The target that was chosen.
     pub target: TargetRef,

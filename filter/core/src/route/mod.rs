@@ -138,6 +138,27 @@ pub enum Mismatch {
     ClientIp,
 }
 
+impl Action {
+    /// Where the action may send a request: pools with their weights.
+    pub fn parts(&self) -> impl Iterator<Item = (&Pool, u32)> + Clone {
+        let (one, several) = match self {
+            Action::Pool(pool) => (Some((&**pool, 1)), &[][..]),
+            Action::Split(parts) => (None, &parts[..]),
+            Action::Redirect(_) | Action::Respond(_) | Action::Pass => (None, &[][..]),
+        };
+        one.into_iter()
+            .chain(several.iter().map(|part| (&*part.pool, part.weight)))
+    }
+
+    /// A part of a `split`. None: it is no split, or has no such part.
+    pub fn split_part(&self, part: usize) -> Option<&SplitPart> {
+        match self {
+            Action::Split(parts) => parts.get(part),
+            _ => None,
+        }
+    }
+}
+
 impl Block {
     /// Whether a request meets every condition. The client is only asked for where nothing else
     /// failed.

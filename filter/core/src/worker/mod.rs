@@ -1,26 +1,48 @@
-//! A request's way: route → rate limit → choice of a target ([`select`]) → verdict; and back:
-//! [`complete`].
+//! One worker of a proxy: what happens to a request from its headers to the end of its stream.
 //!
-//! | what is missing | what happens |
-//! |---|---|
-//! | no route matches | `no_route` |
-//! | a limit refuses | 429, with when to come back |
-//! | no target takes the request (all weights 0, draining or down; or unhealthy, with `respond_503`) | 503 |
+//! ```text
+//! request headers     Worker::decide
+//!                       ├─ process
+//!                       │    ├─ the route that matches                               route::index
+//!                       │    │    └─ none: no_route
+//!                       │    ├─ refuse: the route's rate limits                      rate_limit
+//!                       │    │    └─ refused: 429, with when to come back
+//!                       │    └─ apply_route: the route's action
+//!                       │         ├─ respond, redirect: an answer of the filter's own
+//!                       │         ├─ pass: the request goes on to the proxy's own routes
+//!                       │         └─ pool, split: select                             select.rs
+//!                       │              ├─ sticky_part or weighted_part
+//!                       │              ├─ select_with_failover: a pool               failover.rs
+//!                       │              │    └─ pick_target, pick_retries             target.rs
+//!                       │              ├─ none takes the request: 503
+//!                       │              └─ forward: upstream headers, cookie, in flight
+//!                       └─ strip_reserved_headers                                    edits.rs
+//! response headers    Worker::on_response_headers, response_edits                    complete.rs
+//! end of the stream   Worker::on_request_complete                                    complete.rs
+//! tick                Worker::tick, Worker::on_probe_result                          tick.rs
+//! ```
 
 mod complete;
+mod context;
 mod edits;
+mod event;
+mod failover;
 mod select;
+mod target;
+mod tick;
+
+pub use edits::response_edits;
+pub use event::{Event, Fallback};
 
 use crate::config::Config;
-use crate::decision::{Change, Decision, Reason};
+use crate::decision::{Action, Change, Decision, Reason};
 use crate::entropy::Entropy;
-use crate::explain::Told;
+use crate::explain::Explanation;
 use crate::http::client_ip::Client;
 use crate::http::key::KeyPart;
 use crate::http::request::Request;
 use crate::http::respond::Answer;
-use crate::index::{PoolIndex, RouteIndex, TargetRef};
-use crate::pool::Target;
+use crate::index::{RouteIndex, TargetRef};
 use crate::pool::balance::Balance;
 use crate::pool::balance::consistent_hash::ConsistentHash;
 use crate::pool::balance::least_connections::LeastConnections;
@@ -32,69 +54,38 @@ use crate::pool::in_flight::{InFlight, InFlightEvent};
 use crate::pool::least_response_time::ResponseTimes;
 use crate::pool::prefer_region::Regions;
 use crate::pool::sticky::Sessions;
+use crate::pool::{Pool, Target};
 use crate::port::Port;
-use crate::rate_limit::{RateLimit, RateLimitEvent, RateLimits, Verdict, refusal_headers};
+use crate::rate_limit::{RateLimitEvent, RateLimits, Verdict, refusal_headers};
 use crate::route::index::Index;
 use crate::route::no_route::NoRoute;
-use crate::route::{Action, Block, Route};
+use crate::route::{Action as RouteAction, Block, Found, Route};
 use crate::siphash::mixed;
 use crate::time::Nanos;
-use edits::strip_reserved_headers;
-use select::Choice;
-
-pub use edits::response_edits;
+use context::{RequestContext, RequestRandom};
+use edits::{request_edits, strip_reserved_headers};
+use select::Selection;
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::rc::Rc;
 
-/// What one worker of the proxy keeps between requests. It hangs off the root context and dies with
+/// What one worker of the proxy keeps between requests. It belongs to a root context and dies with
 /// its VM.
 pub struct Worker {
     config: Rc<Config>,
     index: Index,
     limits: RateLimits,
-    /// One for each pool, in the order of [`Config::pools`].
+    /// For each pool, in the order of [`Config::pools`].
     pools: Vec<PoolState>,
-    /// Of the choice that is being made; kept for its memory.
+    /// Of the choice that is being made. It is kept for its memory.
     candidates: Candidates,
     in_flight: InFlight,
     health: Health,
     response_times: ResponseTimes,
-    rolls: Rolls,
+    random: SplitMix64,
     limit_events: Vec<RateLimitEvent>,
     /// Those of the worker itself.
     events: Vec<Event>,
-    /// How many ticks there are still to come before [`InFlight::tick`] is due.
-    until_beat: u64,
-}
-
-/// Something that happened and that an operator can count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// To a rate limit.
-    RateLimit(RateLimitEvent),
-    /// To the health of a target.
-    Health(HealthEvent),
-    /// To the counts in flight.
-    InFlight(InFlightEvent),
-    /// To a request that a route sent to a pool.
-    Strayed(Strayed),
-    /// A target failed a request. Only where that is known: in a pool with passive health or a
-    /// balance by load.
-    Failed(TargetRef),
-    /// A state that the code rules out, with a name for the log. It is counted and not asserted,
-    /// since a panic would kill the worker's VM; every test against a host wants none of them.
-    Bug(&'static str),
-}
-
-/// A request that did not simply go to a healthy target of its pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Strayed {
-    /// The pool that it was for.
-    pub pool: PoolIndex,
-    /// [`Reason::Repin`], [`Reason::Failover`], [`Reason::UseAll`], [`Reason::Unhealthy`] or
-    /// [`Reason::NoTarget`].
-    pub reason: Reason,
+    ticks_until_heartbeat: u64,
 }
 
 /// What a worker keeps for one pool.
@@ -107,43 +98,7 @@ struct PoolState {
     sessions: Sessions,
 }
 
-/// From one [`InFlight::tick`] to the next: its rhythm.
-const BEAT: Nanos = Nanos::SECOND;
-
-/// What is answered where a limit refuses.
-const TOO_MANY_REQUESTS: u16 = 429;
-
-/// What is answered where no target takes the request.
-const NO_TARGET: u16 = 503;
-
-/// Most requests have no more changes of their headers than cluster, endpoint, path and one that
-/// the route configures.
-const FEW_EDITS: usize = 4;
-
-/// The random number of one request, in units of 2^−64.
-#[derive(Clone, Copy)]
-struct Roll {
-    number: u64,
-    /// Whether the request itself fixed it (see [`crate::explain`]).
-    fixed: bool,
-}
-
-/// What surrounds one request.
-struct Around<'a> {
-    client: Client<'a>,
-    port: &'a mut dyn Port,
-    now: Nanos,
-}
-
-impl Around<'_> {
-    /// The client's address, for which the proxy is asked once at most, and only where it decides
-    /// something.
-    fn address(&mut self) -> Option<IpAddr> {
-        self.client.address(self.port)
-    }
-}
-
-/// The route that a request belongs to.
+/// The route that a request belongs to, and the first of its matches that the request meets.
 #[derive(Clone, Copy)]
 struct Matched<'c> {
     index: RouteIndex,
@@ -154,17 +109,12 @@ struct Matched<'c> {
 impl Worker {
     /// A worker that has decided nothing yet.
     pub fn new(config: Rc<Config>, entropy: Entropy) -> Worker {
-        let Entropy {
-            seed,
-            rolls,
-            worker,
-        } = entropy;
-        let mut rolls = Rolls(rolls);
+        let mut random = SplitMix64(entropy.rolls);
         let pools = config.pools.iter().map(|pool| {
             let regions = Regions::new(pool);
             PoolState {
                 round_robins: (0..regions.numbers())
-                    .map(|_| RoundRobin::new(pool.targets.len(), rolls.next()))
+                    .map(|_| RoundRobin::new(pool.targets.len(), random.next()))
                     .collect(),
                 regions,
                 consistent_hash: ConsistentHash::new(pool),
@@ -176,48 +126,21 @@ impl Worker {
             pools: pools.collect(),
             candidates: Candidates::default(),
             index: Index::new(&config.routes),
-            limits: RateLimits::new(config.rate_limit_table, seed),
-            in_flight: InFlight::new(&config.pools, worker),
-            health: Health::new(&config.pools, worker),
+            limits: RateLimits::new(config.rate_limit_table, entropy.seed),
+            in_flight: InFlight::new(&config.pools, entropy.worker),
+            health: Health::new(&config.pools, entropy.worker),
             response_times: ResponseTimes::new(&config.pools),
             config,
-            rolls,
+            random,
             limit_events: Vec::new(),
             events: Vec::new(),
-            until_beat: 0,
+            ticks_until_heartbeat: 0,
         }
     }
 
     /// The configuration that this worker decides by.
     pub fn config(&self) -> &Rc<Config> {
         &self.config
-    }
-
-    /// What happened since this was last asked, for counters.
-    pub fn take_events(&mut self) -> impl Iterator<Item = Event> + '_ {
-        let limits = self.limit_events.drain(..).map(Event::RateLimit);
-        let health = self
-            .health
-            .take_events()
-            .into_iter()
-            .map(|event| match event {
-                HealthEvent::Bug(what) => Event::Bug(what),
-                event => Event::Health(event),
-            });
-        let response_times = self.response_times.take_bugs().into_iter().map(Event::Bug);
-        let in_flight = self
-            .in_flight
-            .take_events()
-            .into_iter()
-            .map(|event| match event {
-                InFlightEvent::Bug(what) => Event::Bug(what),
-                event => Event::InFlight(event),
-            });
-        limits
-            .chain(health)
-            .chain(in_flight)
-            .chain(response_times)
-            .chain(self.events.drain(..))
     }
 
     /// Decides one request by `config`, which is this worker's.
@@ -282,93 +205,78 @@ impl Worker {
         port: &mut dyn Port,
         now: Nanos,
     ) -> Decision<'c> {
-        let asked = config
-            .explain
-            .as_ref()
-            .and_then(|explain| explain.asked(request));
+        let explain = config.explain.as_ref();
+        let asked = explain.and_then(|explain| explain.asked(request));
         // Drawn for every request, so that what one request needs does not shift what the next one
         // gets.
-        let drawn = self.rolls.next();
+        let drawn = self.random.next();
         let fixed = asked.and_then(|asked| asked.roll);
-        let roll = Roll {
-            number: fixed.unwrap_or(drawn),
-            fixed: fixed.is_some(),
-        };
-        let mut told = Told::default();
-
-        let mut decision = self.way(config, request, port, now, roll, &mut told);
-        strip_reserved_headers(&mut decision, config, request);
-        decision.response.explain = asked.map(|_| told.to_json(&decision));
-        decision
-    }
-
-    fn way<'c>(
-        &mut self,
-        config: &'c Config,
-        request: &Request<'_>,
-        port: &mut dyn Port,
-        now: Nanos,
-        roll: Roll,
-        told: &mut Told<'c>,
-    ) -> Decision<'c> {
-        let mut around = Around {
+        let mut context = RequestContext {
+            config,
+            request,
             client: Client::new(config.client_ip.as_ref(), request.headers),
             port,
             now,
+            random: RequestRandom {
+                number: fixed.unwrap_or(drawn),
+                is_fixed: fixed.is_some(),
+            },
         };
-        let found = self
-            .index
-            .find(&config.routes, request, &mut || around.address());
-        let Some(matched) = found.and_then(|found| Matched::new(config, found.route, found.block))
-        else {
-            return no_route(&config.no_route, told);
-        };
-        told.route = Some(&matched.route.name);
+        let mut decision = self.process(&mut context);
+        strip_reserved_headers(&mut decision, config, request);
+        decision.response.explain = asked.map(|_| Explanation(&decision).to_json());
+        decision
+    }
 
-        let mut decision = match self.refusal(&matched.route.rate_limits, request, &mut around) {
-            Some((limit, answer)) => {
-                told.limit = Some(limit);
-                told.action = "rate_limited";
-                Decision::answer(Reason::RateLimit, answer)
-            }
-            None => self.act(config, matched, request, &mut around, roll, told),
+    /// Route, rate limits, action.
+    fn process<'c>(&mut self, context: &mut RequestContext<'c, '_>) -> Decision<'c> {
+        let (config, request) = (context.config, context.request);
+        let client = &mut || context.client_address();
+        let found = self.index.find(&config.routes, request, client);
+        let Some(matched) = found.and_then(|found| Matched::new(config, found)) else {
+            return no_route(&config.no_route);
         };
+        let mut decision = match self.refuse(context, matched.route) {
+            Some(refusal) => refusal,
+            None => self.apply_route(context, matched),
+        };
+        decision.route = Some(matched.route);
         decision.response.route = Some(matched.index);
         decision
     }
 
-    /// The answer of the first limit that refuses, with its name.
-    fn refusal<'c>(
+    /// The answer of the first rate limit that refuses.
+    fn refuse<'c>(
         &mut self,
-        limits: &'c [Rc<RateLimit>],
-        request: &Request<'_>,
-        around: &mut Around<'_>,
-    ) -> Option<(&'c str, Answer)> {
+        context: &mut RequestContext<'c, '_>,
+        route: &'c Route,
+    ) -> Option<Decision<'c>> {
+        let limits = &route.rate_limits;
         if limits.is_empty() {
             return None;
         }
-        let ip = match limits
-            .iter()
-            .any(|limit| limit.key().contains(&KeyPart::ClientIp))
-        {
-            true => around.address(),
+        let by_address = |key: &[KeyPart]| key.contains(&KeyPart::ClientIp);
+        let address = match limits.iter().any(|limit| by_address(limit.key())) {
+            true => context.client_address(),
             false => None,
         };
-        let bucket = |limit: &'c Rc<RateLimit>| self.limits.bucket(limit, request, ip);
+        let bucket = |limit| self.limits.bucket(limit, context.request, address);
+        // Of one limit, as most routes have it, without an allocation.
         let (one, several);
-        let buckets = match limits {
+        let buckets = match &limits[..] {
             [limit] => {
                 one = [bucket(limit)];
                 &one[..]
             }
             limits => {
-                several = limits.iter().map(bucket).collect::<Vec<_>>();
+                several = limits.iter().map(|limit| bucket(limit)).collect::<Vec<_>>();
                 &several
             }
         };
+        let events = &mut self.limit_events;
         match self
             .limits
-            .check(buckets, around.port, around.now, &mut self.limit_events)
+            .check(buckets, context.port, context.now, events)
         {
             Verdict::Admitted => None,
             Verdict::Refused { limit, retry_after } => {
@@ -378,193 +286,171 @@ impl Worker {
                     headers: headers.map(|(name, value)| (name.to_vec(), value)).into(),
                     ..Answer::of(TOO_MANY_REQUESTS)
                 };
-                Some((limit.name(), answer))
+                let refusal = Decision::answer(Action::RateLimited, Reason::RateLimit, answer);
+                Some(Decision {
+                    limit: Some(limit.name()),
+                    ..refusal
+                })
             }
         }
     }
 
-    /// What a route does with a request that its limits admitted.
-    fn act<'c>(
+    /// The action of the route of a request that its rate limits admit.
+    fn apply_route<'c>(
         &mut self,
-        config: &'c Config,
+        context: &mut RequestContext<'c, '_>,
         matched: Matched<'c>,
-        request: &Request<'_>,
-        around: &mut Around<'_>,
-        roll: Roll,
-        told: &mut Told<'c>,
     ) -> Decision<'c> {
+        let request = context.request;
         match &matched.route.action {
-            Action::Respond(respond) => {
-                told.action = "respond";
-                Decision::answer(Reason::Route, respond.answer())
+            RouteAction::Respond(respond) => {
+                Decision::answer(Action::Respond, Reason::Route, respond.answer())
             }
-            Action::Redirect(redirect) => {
-                told.action = "redirect";
+            RouteAction::Redirect(redirect) => {
+                let location = redirect.location(request, matched.block);
                 let answer = Answer {
-                    status: redirect.status,
-                    headers: vec![(
-                        b"location".to_vec(),
-                        redirect.location(request, matched.block),
-                    )],
-                    body: Vec::new(),
+                    headers: vec![(b"location".to_vec(), location)],
+                    ..Answer::of(redirect.status)
                 };
-                Decision::answer(Reason::Route, answer)
+                Decision::answer(Action::Redirect, Reason::Route, answer)
             }
-            Action::Pass => {
-                told.action = "pass";
-                Decision::forward(Reason::Route, matched.edits(None, request))
+            RouteAction::Pass => {
+                let edits = request_edits(matched, None, request);
+                Decision::forward(Action::Pass, Reason::Route, edits)
             }
-            action @ (Action::Pool(_) | Action::Split(_)) => {
-                let choice = self.choose(config, action, request, around, roll);
-                let choice = choice.and_then(|choice| {
-                    Ok((
-                        choice.pool.target(choice.target).ok_or(Reason::NoTarget)?,
-                        choice,
-                    ))
-                });
-                match choice {
-                    Ok((target, choice)) => {
-                        told.action = "forward";
-                        told.target = Some((choice.pool, target));
-                        self.forward(config, matched, choice, target, request, around)
-                    }
-                    Err(reason) => {
-                        told.action = "respond";
-                        Decision::answer(reason, Answer::of(NO_TARGET))
-                    }
+            action @ (RouteAction::Pool(_) | RouteAction::Split(_)) => {
+                match self.select(context, action) {
+                    Ok(selection) => self.forward(context, matched, selection),
+                    Err(reason) => no_target(reason),
                 }
             }
         }
     }
 
-    /// The request on its way to its target.
+    /// Sends the request to its target.
     fn forward<'c>(
         &mut self,
-        config: &'c Config,
+        context: &mut RequestContext<'c, '_>,
         matched: Matched<'c>,
-        choice: Choice<'c>,
-        target: &'c Target,
-        request: &Request<'_>,
-        around: &mut Around<'_>,
+        selection: Selection<'c>,
     ) -> Decision<'c> {
-        let now = around.now;
-        let mut edits = matched.edits(Some(choice.part), request);
+        let (config, request, now) = (context.config, context.request, context.now);
+        let (pool, index) = (selection.pool, selection.target);
+        let Some(target) = pool.target(index) else {
+            self.events.push(Event::Bug("a target is not of its pool"));
+            return no_target(Reason::NoTarget);
+        };
+        let mut edits = request_edits(matched, Some(selection.part), request);
         // Last, so that no configured edit changes the choice.
+        let upstream = &config.upstream;
         let cluster = Cow::Borrowed(target.cluster.as_bytes());
-        edits.push(Change::Set(&config.upstream.cluster_header, cluster));
-        if let Some(endpoint) = &target.endpoint {
-            let others = choice.retries.iter();
-            let others = others.filter_map(|at| choice.pool.target(*at)?.endpoint.as_deref());
-            let mut list = endpoint.as_bytes().to_vec();
-            for other in others {
-                list.push(b',');
-                list.extend_from_slice(other.as_bytes());
-            }
-            edits.push(Change::Set(
-                &config.upstream.endpoint_header,
-                Cow::Owned(list),
-            ));
+        edits.push(Change::Set(&upstream.cluster_header, cluster));
+        if let Some(endpoints) = endpoints(pool, target, &selection) {
+            let endpoints = Cow::Owned(endpoints);
+            edits.push(Change::Set(&upstream.endpoint_header, endpoints));
         }
-        let mut decision = Decision::forward(choice.reason, edits);
-        decision.response.part = Some(choice.part);
-        if choice.new_cookie {
-            let state = self.pools.get_mut(choice.pool.index.get());
-            decision.response.set_cookie = state.and_then(|state| {
-                state
-                    .sessions
-                    .set_cookie(choice.pool, choice.target, now.to_seconds())
-            });
+        let mut decision = Decision::forward(Action::Forward, selection.reason, edits);
+        decision.target = Some((pool, target));
+        decision.response.part = Some(selection.part);
+        if selection.new_cookie {
+            let state = self.pools.get_mut(pool.index.get());
+            let sessions = state.map(|state| &mut state.sessions);
+            decision.response.set_cookie =
+                sessions.and_then(|sessions| sessions.set_cookie(pool, index, now.to_seconds()));
         }
-        self.in_flight
-            .begin(around.port, choice.pool, choice.target, now);
+        self.in_flight.begin(context.port, pool, index, now);
         decision.flight = Some(Flight {
             target: TargetRef {
-                pool: choice.pool.index,
-                index: choice.target,
+                pool: pool.index,
+                index,
             },
-            retries: choice.retries,
+            retries: selection.retries,
             grpc: request.is_grpc(),
             started: now,
-            timed: choice.pool.balance == Balance::LeastResponseTime,
+            timed: pool.balance == Balance::LeastResponseTime,
             answered: None,
         });
         decision
     }
+
+    /// What happened since this was last asked.
+    pub fn take_events(&mut self) -> impl Iterator<Item = Event> + '_ {
+        let limits = self.limit_events.drain(..).map(Event::RateLimit);
+        let health = self.health.take_events().into_iter();
+        let health = health.map(|event| match event {
+            HealthEvent::Bug(what) => Event::Bug(what),
+            event => Event::Health(event),
+        });
+        let response_times = self.response_times.take_bugs().into_iter().map(Event::Bug);
+        let in_flight = self.in_flight.take_events().into_iter();
+        let in_flight = in_flight.map(|event| match event {
+            InFlightEvent::Bug(what) => Event::Bug(what),
+            event => Event::InFlight(event),
+        });
+        limits
+            .chain(health)
+            .chain(response_times)
+            .chain(in_flight)
+            .chain(self.events.drain(..))
+    }
 }
 
 impl<'c> Matched<'c> {
-    fn new(config: &'c Config, index: RouteIndex, block: usize) -> Option<Matched<'c>> {
-        let route = config.route(index)?;
-        let block = route.blocks.get(block)?;
+    /// None: the index is of another configuration.
+    fn new(config: &'c Config, found: Found) -> Option<Matched<'c>> {
+        let route = config.route(found.route)?;
         Some(Matched {
-            index,
+            index: found.route,
             route,
-            block,
+            block: route.blocks.get(found.block)?,
         })
     }
-
-    /// The rewrite, then the route's edits, then those of the split's part.
-    fn edits(&self, part: Option<usize>, request: &Request<'_>) -> Vec<Change<'c>> {
-        let mut edits = Vec::with_capacity(FEW_EDITS);
-        if let Some(rewrite) = &self.route.rewrite {
-            let rewritten = rewrite.apply(request, self.block);
-            edits.extend(
-                rewritten
-                    .path
-                    .map(|path| Change::Set(b":path", Cow::Owned(path))),
-            );
-            edits.extend(
-                rewritten
-                    .authority
-                    .map(|host| Change::Set(b":authority", Cow::Borrowed(host))),
-            );
-        }
-        let part = part.and_then(|part| match &self.route.action {
-            Action::Split(parts) => Some(&parts.get(part)?.request_headers),
-            _ => None,
-        });
-        for edit in [&self.route.request_headers]
-            .into_iter()
-            .chain(part)
-            .flat_map(|edits| edits.iter())
-        {
-            let change = Change::from(edit);
-            // To remove what is not there costs a host call.
-            let there = |name: &[u8]| {
-                request.headers.first(name).is_some()
-                    || edits.iter().any(|earlier: &Change| earlier.name() == name)
-            };
-            if !matches!(change, Change::Remove(name) if !there(name)) {
-                edits.push(change);
-            }
-        }
-        edits
-    }
 }
 
-fn no_route<'c>(no_route: &'c NoRoute, told: &mut Told<'c>) -> Decision<'c> {
+/// The decision about a request that no route matches.
+fn no_route(no_route: &NoRoute) -> Decision<'_> {
     match no_route {
-        NoRoute::Pass => {
-            told.action = "pass";
-            Decision::forward(Reason::NoRoute, Vec::new())
-        }
+        NoRoute::Pass => Decision::forward(Action::Pass, Reason::NoRoute, Vec::new()),
         NoRoute::Respond(respond) => {
-            told.action = "respond";
-            Decision::answer(Reason::NoRoute, respond.answer())
+            Decision::answer(Action::Respond, Reason::NoRoute, respond.answer())
         }
     }
 }
 
-/// Random numbers from a seed: SplitMix64 (see [`mixed`]). They spread load; no secret depends on
-/// them.
-struct Rolls(u64);
+/// The decision about a request that no target takes.
+fn no_target<'c>(reason: Reason) -> Decision<'c> {
+    Decision::answer(Action::Respond, reason, Answer::of(NO_TARGET))
+}
 
-impl Rolls {
+/// The value of the endpoint header: the target's address, then those of the retries. None: the
+/// target is no endpoint.
+fn endpoints(pool: &Pool, target: &Target, selection: &Selection<'_>) -> Option<Vec<u8>> {
+    let mut list = target.endpoint.as_ref()?.as_bytes().to_vec();
+    for retry in &selection.retries {
+        let retry = pool.target(*retry);
+        if let Some(endpoint) = retry.and_then(|retry| retry.endpoint.as_ref()) {
+            list.push(b',');
+            list.extend_from_slice(endpoint.as_bytes());
+        }
+    }
+    Some(list)
+}
+
+/// Random numbers from a seed (see [`mixed`]). They spread load; no secret depends on them.
+struct SplitMix64(u64);
+
+impl SplitMix64 {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mixed(self.0)
     }
 }
+
+/// The status of the answer where a rate limit refuses.
+const TOO_MANY_REQUESTS: u16 = 429;
+
+/// The status of the answer where no target takes the request.
+const NO_TARGET: u16 = 503;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! Laws of a request's way.
 
 use super::*;
-use crate::decision::Outcome;
+use crate::decision::Disposition;
 use crate::entropy::WorkerId;
 use crate::http::request::Headers;
+use crate::index::PoolIndex;
 use crate::index::TargetIndex;
 use crate::port::StreamInfo;
 use crate::port::memory::MemoryPort;
@@ -14,7 +15,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 /// Some day.
 const NOW: Nanos = Nanos::from_secs(1_800_000_000);
 
-/// One worker and its surroundings.
+/// One worker and its port.
 struct Asked {
     worker: Worker,
     port: MemoryPort,
@@ -70,9 +71,9 @@ impl Asked {
             .worker
             .decide(&config, &Request::new(&map), &mut self.port, self.now);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let status = match &decision.outcome {
-            Outcome::Continue => None,
-            Outcome::Answer(answer) => Some(answer.status),
+        let status = match &decision.disposition {
+            Disposition::Continue => None,
+            Disposition::Answer(answer) => Some(answer.status),
         };
         let mut upstream: Vec<_> = pairs
             .iter()
@@ -733,7 +734,7 @@ fn eject(asked: &mut Asked, target: usize) {
         let mut ending = Ended(503, endpoint.map(|endpoint| endpoint.as_bytes().into()));
         asked
             .worker
-            .landed(flight, true, &mut ending, &mut asked.port, NOW);
+            .on_request_complete(flight, true, &mut ending, &mut asked.port, NOW);
     }
 }
 
@@ -911,7 +912,7 @@ fn who_fails_fast_attracts_nothing() {
             let now = asked.now;
             asked
                 .worker
-                .landed(flight, true, &mut ending, &mut asked.port, now);
+                .on_request_complete(flight, true, &mut ending, &mut asked.port, now);
         }
         // A failure keeps its place for a second, in which a hundred requests come.
         assert!((5..=25).contains(&failed), "{balance}: {failed} of 1000");

@@ -81,14 +81,14 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
                 complete,
             } if !under_way.is_empty() => {
                 let (worker, mut flight) = under_way.swap_remove(usize::from(which) % under_way.len());
-                workers[worker].answered(&mut flight, now);
-                workers[worker].landed(flight, complete, &mut answered(status), &mut port, now);
+                workers[worker].on_response_headers(&mut flight, now);
+                workers[worker].on_request_complete(flight, complete, &mut answered(status), &mut port, now);
             }
             Step::Land { .. } => {}
             Step::Tick { worker, status } => {
                 let worker = &mut workers[usize::from(worker) % WORKERS];
                 for probe in worker.tick(&mut port, now) {
-                    worker.probed(&probe, status, &mut port, now);
+                    worker.on_probe_result(&probe, status, &mut port, now);
                 }
             }
             Step::Clock(milliseconds) => {
@@ -131,7 +131,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     // All land, the penalties of those that failed pass, and so many ticks that the dead are
     // buried.
     for (worker, flight) in under_way {
-        workers[worker].landed(flight, true, &mut answered(200), &mut port, now);
+        workers[worker].on_request_complete(flight, true, &mut answered(200), &mut port, now);
     }
     for _ in 0..TICKS {
         now += Nanos::from_millis(50);

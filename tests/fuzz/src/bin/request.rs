@@ -8,7 +8,7 @@ use pointsman_core::worker::Worker;
 use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::time::{Nanos, Seconds};
-use pointsman_core::decision::{Change, Outcome};
+use pointsman_core::decision::{Change, Disposition};
 use pointsman_fuzz::{EVERYTHING, answered, port};
 use std::rc::Rc;
 
@@ -66,7 +66,7 @@ libfuzzer_sys::fuzz_target!(|sent: Vec<Sent>| {
         }));
         let headers = Headers::from_wire(Headers::to_wire(&pairs)).expect("our own writing is read");
         let mut decision = worker.decide(&config, &Request::new(&headers), &mut port, now);
-        if decision.outcome == Outcome::Continue {
+        if decision.disposition == Disposition::Continue {
             for upstream in [&config.upstream.cluster_header, &config.upstream.endpoint_header] {
                 let edits = || decision.request_edits.iter().filter(|edit| edit.name() == &**upstream);
                 let decided = edits().any(|edit| matches!(edit, Change::Set(..) | Change::Remove(_)));
@@ -77,7 +77,7 @@ libfuzzer_sys::fuzz_target!(|sent: Vec<Sent>| {
             }
         }
         if let Some(flight) = decision.flight.take() {
-            worker.landed(
+            worker.on_request_complete(
                 flight,
                 sent.status % 2 == 0,
                 &mut answered(sent.status),

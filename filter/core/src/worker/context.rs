@@ -1,0 +1,34 @@
+//! One request, and what a decision about it may use.
+
+use crate::config::Config;
+use crate::http::client_ip::Client;
+use crate::http::request::Request;
+use crate::port::Port;
+use crate::time::Nanos;
+use std::net::IpAddr;
+
+/// One request, and what a decision about it may use. `'c` is the configuration.
+pub(super) struct RequestContext<'c, 'r> {
+    pub config: &'c Config,
+    pub request: &'r Request<'r>,
+    pub client: Client<'r>,
+    pub port: &'r mut dyn Port,
+    pub now: Nanos,
+    pub random: RequestRandom,
+}
+
+impl RequestContext<'_, '_> {
+    /// The client's address. The proxy is asked for it once at most, and only if something depends
+    /// on it.
+    pub fn client_address(&mut self) -> Option<IpAddr> {
+        self.client.address(self.port)
+    }
+}
+
+/// The random number of one request, in units of 2^−64.
+#[derive(Clone, Copy)]
+pub(super) struct RequestRandom {
+    pub number: u64,
+    /// Whether the request itself set it (see [`crate::explain`]).
+    pub is_fixed: bool,
+}

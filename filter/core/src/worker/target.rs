@@ -1,0 +1,166 @@
+//! The choice of a target in one pool: that of the client's session, or else one of the nearest
+//! region by the pool's balance.
+
+use super::Worker;
+use super::context::RequestContext;
+use super::failover::HealthFilter;
+use crate::decision::Reason;
+use crate::index::TargetIndex;
+use crate::pool::Pool;
+use crate::pool::balance::least_connections::Load;
+use crate::pool::balance::{Balance, consistent_hash, random, retries};
+use crate::pool::in_flight::InFlight;
+use crate::pool::least_response_time::ResponseTimes;
+use crate::pool::sticky::{self, Session};
+use crate::port::Port;
+use crate::siphash::mixed;
+use crate::time::Nanos;
+
+/// A target of one pool.
+pub(super) struct Picked {
+    pub target: TargetIndex,
+    pub reason: Reason,
+    /// Whether the client is to be given a session cookie, if the pool has any.
+    pub new_cookie: bool,
+}
+
+impl Worker {
+    /// The target in one pool for a request. None: no target that the filter admits takes it.
+    pub(super) fn pick_target(
+        &mut self,
+        context: &mut RequestContext<'_, '_>,
+        pool: &Pool,
+        session: Option<Session>,
+        filter: HealthFilter,
+        random: u64,
+    ) -> Option<Picked> {
+        let (health, now) = (&self.health, context.now);
+        if let Some(session) = session
+            && pool.target(session.target)?.keeps_sessions()
+            && filter.admits(health, pool, session.target, now)
+        {
+            return Some(Picked {
+                target: session.target,
+                reason: Reason::Sticky,
+                new_cookie: session.renew,
+            });
+        }
+        let state = self.pools.get_mut(pool.index.get())?;
+        let candidates = &mut self.candidates;
+        candidates.collect(pool, |target| filter.admits(health, pool, target, now));
+        let near = state.regions.nearest(pool, context.request, candidates)?;
+        if !near.is_whole_pool() {
+            candidates.retain(|target| near.has(target));
+        }
+        let is_slow = pool.slow_start > Nanos::ZERO
+            && candidates.slow_down(|target| health.slow_start_factor(pool, target, now));
+        let hash = hash(context, pool);
+        let target = match (hash, &pool.balance) {
+            (Some((hash, _)), _) => {
+                // A key must get the same target each time.
+                candidates.pass_slow_start(hash);
+                state.consistent_hash.pick(candidates, hash)?
+            }
+            (None, Balance::LeastConnections | Balance::LeastResponseTime) => {
+                let by_time = pool.balance == Balance::LeastResponseTime;
+                if by_time {
+                    self.response_times.sync(context.port, pool, now);
+                }
+                let mut load = PoolLoad {
+                    pool,
+                    in_flight: &mut self.in_flight,
+                    port: context.port,
+                    response_times: by_time.then_some(&self.response_times),
+                    now,
+                };
+                let least_connections = &mut state.least_connections;
+                least_connections.pick(candidates, &mut load, random, now)?
+            }
+            (None, Balance::RoundRobin | Balance::Hash(_)) if !is_slow => {
+                let round_robin = state.round_robins.get_mut(near.number())?;
+                round_robin.pick(candidates)?
+            }
+            (None, Balance::Random | Balance::RoundRobin | Balance::Hash(_)) => {
+                candidates.pass_slow_start(random);
+                random::pick(candidates, random)?.0
+            }
+        };
+        Some(Picked {
+            target,
+            reason: match session {
+                Some(_) => Reason::Repin,
+                None => hash.map_or(Reason::Balance, |(_, reason)| reason),
+            },
+            new_cookie: true,
+        })
+    }
+
+    /// The targets that the proxy tries after this one, those of the nearest region first. None
+    /// outside of a pool of endpoints: a proxy can be told nothing else.
+    pub(super) fn pick_retries(
+        &mut self,
+        context: &RequestContext<'_, '_>,
+        pool: &Pool,
+        target: TargetIndex,
+        filter: HealthFilter,
+        random: u64,
+    ) -> Vec<TargetIndex> {
+        let Some(state) = self.pools.get(pool.index.get()).filter(|_| pool.endpoints) else {
+            return Vec::new();
+        };
+        let (health, candidates) = (&self.health, &mut self.candidates);
+        let is_other =
+            |other: TargetIndex| other != target && filter.admits(health, pool, other, context.now);
+        candidates.collect(pool, is_other);
+        let Some(near) = state.regions.nearest(pool, context.request, candidates) else {
+            return Vec::new();
+        };
+        let mut order = Vec::with_capacity(retries::RETRIES);
+        if near.is_whole_pool() {
+            retries::fill(&mut order, candidates, random);
+        } else {
+            candidates.retain(|other| near.has(other));
+            retries::fill(&mut order, candidates, random);
+            candidates.collect(pool, |other| is_other(other) && !near.has(other));
+            // Another draw than that of the near ones.
+            retries::fill(&mut order, candidates, mixed(random));
+        }
+        order
+    }
+}
+
+/// The hash that chooses the target, if something of the request does, with the reason that this
+/// makes.
+fn hash(context: &mut RequestContext<'_, '_>, pool: &Pool) -> Option<(u64, Reason)> {
+    let request = context.request;
+    if let Some(hash) = sticky::header_hash(pool, request) {
+        return Some((hash, Reason::StickyHeader));
+    }
+    let Balance::Hash(key) = &pool.balance else {
+        return None;
+    };
+    let hash = consistent_hash::key_hash(pool, key, request, &mut || context.client_address());
+    hash.map(|hash| (hash, Reason::Hash))
+}
+
+/// What the targets of a pool have to do, by what all workers know.
+struct PoolLoad<'a> {
+    pool: &'a Pool,
+    in_flight: &'a mut InFlight,
+    port: &'a mut dyn Port,
+    /// None: response times do not matter.
+    response_times: Option<&'a ResponseTimes>,
+    now: Nanos,
+}
+
+impl Load for PoolLoad<'_> {
+    fn in_flight(&mut self, target: TargetIndex) -> u32 {
+        self.in_flight.of(self.port, self.pool, target)
+    }
+
+    fn response_time(&self, target: TargetIndex) -> f64 {
+        self.response_times.map_or(1.0, |times| {
+            times.guess(self.pool, target, self.now).get() as f64
+        })
+    }
+}

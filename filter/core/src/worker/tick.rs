@@ -1,0 +1,50 @@
+//! What a worker does by itself, requests or not: it shows the other workers that it is alive, and
+//! probes targets.
+
+use super::Worker;
+use crate::pool::health::Probe;
+use crate::port::Port;
+use crate::time::Nanos;
+
+impl Worker {
+    /// The time from one [`Worker::tick`] to the next. None: a configuration without pools needs no
+    /// ticks.
+    pub fn tick_period(&self) -> Option<Nanos> {
+        let pools = &self.config.pools;
+        (!pools.is_empty()).then(|| match self.health.tick_period(pools) {
+            Some(period) => period.min(HEARTBEAT_INTERVAL),
+            None => HEARTBEAT_INTERVAL,
+        })
+    }
+
+    /// One tick. The probes that it returns are to be sent, and their results to go to
+    /// [`Worker::on_probe_result`].
+    pub fn tick(&mut self, port: &mut dyn Port, now: Nanos) -> Vec<Probe> {
+        match self.ticks_until_heartbeat.checked_sub(1) {
+            Some(left) => self.ticks_until_heartbeat = left,
+            // Ticks are counted and not timed: a clock that jumps must not make a worker look dead.
+            None => {
+                let period = self.tick_period().unwrap_or(HEARTBEAT_INTERVAL);
+                let ticks = HEARTBEAT_INTERVAL / period.max(Nanos::new(1));
+                self.ticks_until_heartbeat = ticks.saturating_sub(1);
+                self.in_flight.tick(port, now);
+            }
+        }
+        self.health.tick(port, &self.config.pools, now)
+    }
+
+    /// The result of a probe. `status`: of the response; None: there was none in time.
+    pub fn on_probe_result(
+        &mut self,
+        probe: &Probe,
+        status: Option<u16>,
+        port: &mut dyn Port,
+        now: Nanos,
+    ) {
+        self.health
+            .on_probe_result(port, &self.config.pools, probe, status, now);
+    }
+}
+
+/// The time from one [`crate::pool::in_flight::InFlight::tick`] to the next.
+const HEARTBEAT_INTERVAL: Nanos = Nanos::SECOND;
