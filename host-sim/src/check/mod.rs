@@ -1,18 +1,21 @@
-//! What is legal in a configuration, and wrong.
+//! Warnings: what is legal in a configuration, and wrong.
 //!
-//! A warning is certain: what it says holds for every request. Where these rules do not see far
-//! enough they say nothing, so that nobody learns to overlook them. A route is only said to be
-//! unreachable when the conditions prove it, and a request is shown that it matches by itself and
-//! that another route takes.
+//! A warning is certain: what it says holds for every request. Where these rules cannot prove it
+//! they say nothing, because false alarms teach people to overlook warnings. A route is only said to
+//! be unreachable if the conditions prove it, and the warning shows a request that the route matches
+//! by itself and that another route takes.
+//!
+//! Blocks are sets of requests ([`request_set`]), conditions are sets of values ([`values`]), and
+//! sets of values are compared as automata ([`language`]).
 
-mod case;
 mod example;
-mod path;
-mod pattern;
+mod language;
 mod pools;
+mod request_set;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use crate::configuration::field;
 use crate::exchange::{ExchangeRequest, shown};
@@ -20,18 +23,18 @@ use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
 use pointsman_core::index::RouteIndex;
 
-/// One thing that is legal and wrong.
+/// One thing that is legal, and wrong.
 #[derive(Debug)]
 pub struct Warning {
-    /// `routes[3].match.headers[1]`
+    /// Where it stands: `routes[3].match.headers[1]`.
     pub place: String,
-    /// Its kind, for machines: stays the same from release to release.
+    /// Its kind, for machines: stays the same in all releases.
     pub kind: &'static str,
-    /// What is wrong: a sentence that goes on after the place.
+    /// What is wrong: the place is the beginning of the sentence.
     pub found: String,
-    /// Why.
+    /// Why it is wrong.
     pub why: String,
-    /// What to do.
+    /// What to do about it.
     pub advice: String,
     /// A request that shows it, and the name of the route that takes it.
     pub example: Option<(ExchangeRequest, String)>,
@@ -62,17 +65,17 @@ impl Warning {
     pub fn command(&self, file: &str) -> Option<String> {
         self.example
             .as_ref()
-            .map(|(ask, _)| example::command(ask, file))
+            .map(|(request, _)| example::command(request, file))
     }
 
     /// The URL of the request that shows it.
     pub fn url(&self) -> Option<String> {
-        let (ask, _) = self.example.as_ref()?;
-        Some(shown(&ask.url()))
+        let (request, _) = self.example.as_ref()?;
+        Some(shown(&request.url()))
     }
 }
 
-/// Every warning, in the order of the file's sections: pools, limits, routes. `config` was read
+/// Every warning, in the order of the file's sections: pools, rate limits, routes. `config` was read
 /// from `tree`.
 pub fn warnings(tree: &Value, config: &Config) -> Vec<Warning> {
     let mut warnings = pools::warnings(config);
@@ -80,7 +83,7 @@ pub fn warnings(tree: &Value, config: &Config) -> Vec<Warning> {
     warnings
 }
 
-/// Where things stand in the file.
+/// The places of routes and blocks in the file.
 struct Places<'t>(&'t Value);
 
 impl Places<'_> {
@@ -88,7 +91,7 @@ impl Places<'_> {
         format!("routes[{}]", route.get())
     }
 
-    /// `match`, or its item if it is a list; the route where it has none.
+    /// The place of `match`, or of its item if it is a list; of the route if it has none.
     fn block(&self, route: RouteIndex, block: usize) -> String {
         let Some(Value::List(routes)) = field(self.0, "routes") else {
             return self.route(route);
@@ -104,7 +107,7 @@ impl Places<'_> {
     }
 }
 
-/// `pools.web`, `pools["a.b"]`, as the parser writes it.
+/// The place of a named entry as the parser writes it: `pools.web`, `pools["a.b"]`.
 fn named(section: &str, name: &str) -> String {
     match name
         .bytes()

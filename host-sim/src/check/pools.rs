@@ -1,7 +1,7 @@
-//! Pools and limits: what nothing uses, what can be sent nothing, and sessions that get in each
-//! other's way.
+//! Pools and rate limits: those that nothing uses, those that get no requests, and session cookies
+//! that collide.
 
-use super::{Warning, case, named};
+use super::{Warning, named, request_set};
 use pointsman_core::config::Config;
 use pointsman_core::index::PoolIndex;
 use pointsman_core::pool::Pool;
@@ -10,7 +10,7 @@ use pointsman_core::route::{Action, HostMatch, Route};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-/// Every warning about pools, limits, and splits over them.
+/// Every warning about pools, rate limits, and splits over pools.
 pub fn warnings(config: &Config) -> Vec<Warning> {
     let used = used(config);
     let mut warnings = Vec::new();
@@ -64,7 +64,7 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
     warnings
 }
 
-/// The pools of a route.
+/// The pools that a route sends requests to.
 fn pools(route: &Route) -> impl Iterator<Item = &Pool> {
     let (one, parts) = match &route.action {
         Action::Pool(pool) => (Some(&**pool), &[][..]),
@@ -127,7 +127,7 @@ fn never_ejects(place: &str, pool: &Pool) -> Option<Warning> {
     ))
 }
 
-/// A `failover` that is not looked at: the lists of pools that are failed over to are not followed.
+/// A `failover` without effect: that of a pool which is itself only failed over to is not followed.
 fn unused_failover(place: &str, pool: &Pool, config: &Config) -> Option<Warning> {
     let sent = |route: &Route| pools(route).any(|used| used.index == pool.index);
     if pool.failover.is_empty() || config.routes.iter().any(sent) {
@@ -142,7 +142,8 @@ fn unused_failover(place: &str, pool: &Pool, config: &Config) -> Option<Warning>
     ))
 }
 
-/// Cookies of one name that a client would send to two pools, each of which takes it for its own.
+/// Cookies of one name that a client would send to two pools, each of which takes the other's for its
+/// own.
 fn same_cookies<'c>(config: &'c Config, used: &BTreeSet<PoolIndex>) -> Vec<Warning> {
     let with_cookie = |pool: &'c Rc<Pool>| Some((pool, pool.sticky.as_ref()?.cookie.as_ref()?));
     let pools = config
@@ -177,8 +178,8 @@ fn covers(cookie: &[u8], path: &[u8]) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || cookie.ends_with(b"/"))
 }
 
-/// Whether a host may get both pools' cookies: the filter gives them no `Domain`, so they go back
-/// to the same host only.
+/// Whether a client may send both pools' cookies to one host: the filter gives them no `Domain`, so
+/// they go back to the same host only.
 fn share_a_host(config: &Config, one: &Pool, other: &Pool) -> bool {
     let hosts = |pool: &Pool| {
         let mut hosts = Vec::new();
@@ -197,6 +198,9 @@ fn share_a_host(config: &Config, one: &Pool, other: &Pool) -> bool {
         hosts
     };
     let (one, other) = (hosts(one), hosts(other));
-    one.iter()
-        .any(|one| other.iter().any(|other| case::hosts_meet(one, other)))
+    one.iter().any(|one| {
+        other
+            .iter()
+            .any(|other| request_set::hosts_overlap(one, other))
+    })
 }

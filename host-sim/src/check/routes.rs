@@ -1,89 +1,84 @@
-//! Routes: which can never match and which others take their requests, and conditions and keys that
-//! do nothing.
+//! Routes that can never match, with those that take their requests, and conditions and keys without
+//! effect.
 
-use super::case::{self, RequestSet, ValueSource};
-use super::pattern::{self, Plain};
-use super::{Places, Warning, example, path};
+use super::request_set::{self, RequestSet, Requirement, ValueSource};
+use super::{Places, Warning, example};
 use crate::exchange::ExchangeRequest;
 use pointsman_core::config::Config;
 use pointsman_core::index::RouteIndex;
-use pointsman_core::route::condition::{Condition, Text};
 use pointsman_core::route::index::Index;
 use pointsman_core::route::{Action, Block, HostMatch, Route};
 use std::collections::BTreeSet;
 
-/// How many pairs of blocks are compared to find several routes that together take all requests of
-/// another; a second or so. In tables of thousands of routes that overlap the rest is left unsaid.
-const MOST_COMPARISONS: usize = 5_000_000;
+/// The most pairs of blocks that are compared to find several routes that together take all requests
+/// of another; a second or so. In tables of thousands of routes that overlap, some warnings are
+/// therefore missing.
+const MAX_COMPARISONS: usize = 5_000_000;
 
-/// How often a case is cut in two at a condition.
-const MOST_CUTS: usize = 3;
+/// How often a set of requests is cut in two at a requirement.
+const MAX_CUTS: usize = 3;
 
 /// Every warning about routes, in their order.
 pub fn warnings(config: &Config, places: &Places) -> Vec<Warning> {
-    let mut shadows = Shadows::new(config);
+    let mut earlier = EarlierBlocks::new(config);
     let mut warnings = Vec::new();
     for (at, route) in config.routes.iter().enumerate() {
         let at = RouteIndex::new(at);
-        let dead: Vec<Option<Dead>> = (0..route.blocks.len())
-            .map(|block| shadows.dead(at, block))
+        let unreachable: Vec<Option<Unreachable>> = (0..route.blocks.len())
+            .map(|block| earlier.add(at, block))
             .collect();
-        warnings.extend(unreachable(config, places, at, dead));
+        warnings.extend(unreachable_warnings(config, places, at, unreachable));
         for (number, block) in route.blocks.iter().enumerate() {
             let place = places.block(at, number);
             warnings.extend(repeated(&place, block));
-            warnings.extend(simpler(&place, block));
         }
         warnings.extend(without_effect(&places.route(at), route));
     }
     warnings
 }
 
-/// Why a block matches nothing, or nothing that is left for it.
-enum Dead {
-    /// Its own conditions: where, and why.
+/// Why a block never matches.
+enum Unreachable {
+    /// A condition of its own holds for no request: where it stands, and why.
     Contradiction { place: String, why: String },
-    /// Every request goes to one of these routes, which stand before it: this one, for example, to
-    /// the first that is named.
+    /// Earlier routes take every request that it would match.
     Shadowed {
         by: BTreeSet<RouteIndex>,
+        /// A request that it would match, and the route that takes that.
         example: ExchangeRequest,
         taken_by: RouteIndex,
     },
-    /// Every request that it matches is matched by other blocks before it, some of its own route.
+    /// Earlier blocks, some of its own route, match every request that it would match.
     Repeated,
 }
 
-struct Entry<'c> {
-    route: RouteIndex,
-    case: RequestSet<'c>,
-}
-
-struct Shadows<'c> {
+/// The blocks that a block is compared with.
+struct EarlierBlocks<'c> {
     config: &'c Config,
     index: Index,
-    /// Every block so far, in order.
-    before: Vec<Entry<'c>>,
+    /// The blocks in order, each with its route and the requests that it matches.
+    blocks: Vec<(RouteIndex, RequestSet<'c>)>,
+    /// How many pairs of blocks have been compared.
     comparisons: usize,
 }
 
-impl<'c> Shadows<'c> {
-    fn new(config: &'c Config) -> Shadows<'c> {
-        Shadows {
+impl<'c> EarlierBlocks<'c> {
+    fn new(config: &'c Config) -> EarlierBlocks<'c> {
+        EarlierBlocks {
             config,
             index: Index::new(&config.routes),
-            before: Vec::new(),
+            blocks: Vec::new(),
             comparisons: 0,
         }
     }
 
-    /// Looks at the next block.
-    fn dead(&mut self, route: RouteIndex, block: usize) -> Option<Dead> {
-        let conditions = &self.config.routes[route.get()].blocks[block];
-        let case = RequestSet::of(conditions);
-        let dead = contradiction(&case).or_else(|| self.shadowed(route, block, conditions, &case));
-        self.before.push(Entry { route, case });
-        dead
+    /// Adds the next block, and says why it never matches. None: it may.
+    fn add(&mut self, route: RouteIndex, number: usize) -> Option<Unreachable> {
+        let block = &self.config.routes[route.get()].blocks[number];
+        let set = RequestSet::of(block);
+        let unreachable = contradiction(&set).or_else(|| self.shadowed(route, number, block, &set));
+        self.blocks.push((route, set));
+        unreachable
     }
 
     fn shadowed(
@@ -91,97 +86,98 @@ impl<'c> Shadows<'c> {
         route: RouteIndex,
         number: usize,
         block: &'c Block,
-        case: &RequestSet<'c>,
-    ) -> Option<Dead> {
+        set: &RequestSet<'c>,
+    ) -> Option<Unreachable> {
         let example = example::of(self.config, block)?;
         let found = example::taken_by(self.config, &self.index, &example)?;
-        // Nearly always: the request shows that the block is reached.
+        // For nearly all blocks the example shows that they are reached.
         if (found.route, found.block) == (route, number) {
             return None;
         }
-        let mut by = self.covering(case, MOST_CUTS)?;
+        let mut by = self.covering(set, MAX_CUTS)?;
         if by.remove(&route) || found.route == route {
-            return Some(Dead::Repeated);
+            return Some(Unreachable::Repeated);
         }
         by.insert(found.route);
-        Some(Dead::Shadowed {
+        Some(Unreachable::Shadowed {
             by,
             example,
             taken_by: found.route,
         })
     }
 
-    /// The routes of blocks that together take every request of a case.
-    fn covering(&mut self, case: &RequestSet<'c>, cuts: usize) -> Option<BTreeSet<RouteIndex>> {
-        if let Some(entry) = self.before.iter().find(|entry| case.within(&entry.case)) {
-            return Some(BTreeSet::from([entry.route]));
+    /// The routes of blocks that together match every request of a set. None: none are found.
+    fn covering(&mut self, set: &RequestSet<'c>, cuts: usize) -> Option<BTreeSet<RouteIndex>> {
+        if let Some((route, _)) = self.blocks.iter().find(|(_, block)| set.is_within(block)) {
+            return Some(BTreeSet::from([*route]));
         }
-        self.comparisons += self.before.len();
-        if self.comparisons > MOST_COMPARISONS {
+        self.comparisons += self.blocks.len();
+        if self.comparisons > MAX_COMPARISONS {
             return None;
         }
-        if let Some(parts) = case.parts() {
+        if let Some(parts) = set.parts() {
             let mut all = BTreeSet::new();
             for part in &parts {
                 all.extend(self.covering(part, cuts)?);
             }
             return Some(all);
         }
-        // A block that would take all but for one need takes those that meet it; then others have
-        // to take the rest.
+        // A block that would match all but for one requirement matches the requests that meet it;
+        // others have to match the rest.
         let cuts = cuts.checked_sub(1)?;
-        let lacks_one = |entry: &Entry<'c>| {
-            let needs = case.within_but_for(&entry.case, 1)?;
-            Some((entry.route, *needs.first()?))
+        let lacks_one = |(route, block): &(RouteIndex, RequestSet<'c>)| {
+            let unmet = set.unmet_within(block, 1)?;
+            Some((*route, unmet.into_iter().next()?))
         };
-        let halves: Vec<_> = self.before.iter().filter_map(lacks_one).collect();
-        halves.into_iter().find_map(|(route, need)| {
-            let mut all = self.covering(&case.without(need), cuts)?;
+        let halves: Vec<_> = self.blocks.iter().filter_map(lacks_one).collect();
+        halves.into_iter().find_map(|(route, requirement)| {
+            let mut all = self.covering(&set.without(requirement), cuts)?;
             all.insert(route);
             Some(all)
         })
     }
 }
 
-fn contradiction(case: &RequestSet) -> Option<Dead> {
-    let at = |place: String, why: String| Some(Dead::Contradiction { place, why });
-    if let Some(why) = case.path.and_then(path::never) {
+fn contradiction(set: &RequestSet) -> Option<Unreachable> {
+    let at = |place: String, why: String| Some(Unreachable::Contradiction { place, why });
+    if let Some(why) = set.path.as_ref().and_then(|path| path.why_no_path()) {
         return at(".path".to_owned(), why);
     }
-    let place = |need: &case::Requirement| format!(".{}[{}]", need.kind.key(), need.at);
-    for need in &case.needs {
-        if let Some(why) = need.never() {
-            return at(place(need), why.to_owned());
+    let place = |requirement: &Requirement| {
+        format!(".{}[{}]", requirement.source.key(), requirement.position)
+    };
+    for requirement in &set.requirements {
+        if let Some(why) = requirement.why_never() {
+            return at(place(requirement), why.to_owned());
         }
-        let other = |method: &&[u8]| !need.text.is_some_and(|text| text.matches(method));
-        let is_method = need.kind == ValueSource::Header
-            && need.name == b":method"
-            && need.some
-            && need.text.is_some();
-        if is_method && !case.methods.is_empty() && case.methods.iter().all(other) {
-            return at(place(need), "it contradicts `methods` beside it".to_owned());
+        let is_on_method = requirement.source == ValueSource::Header
+            && requirement.name == b":method"
+            && requirement.some;
+        let accepts_any = set.methods.iter().any(|method| requirement.accepts(method));
+        if is_on_method && !set.methods.is_empty() && !accepts_any {
+            return at(
+                place(requirement),
+                "it contradicts `methods` beside it".to_owned(),
+            );
         }
     }
-    let (earlier, later) = case.contradiction()?;
+    let (earlier, later) = set.contradiction()?;
     at(
         place(later),
         format!("it contradicts {}", &place(earlier)[1..]),
     )
 }
 
-/// What is said of a route's dead blocks.
-fn unreachable(
+/// The warnings about a route's blocks, each with why it never matches.
+fn unreachable_warnings(
     config: &Config,
     places: &Places,
     at: RouteIndex,
-    dead: Vec<Option<Dead>>,
+    blocks: Vec<Option<Unreachable>>,
 ) -> Vec<Warning> {
-    let all = dead.iter().all(Option::is_some);
-    let only_shadowed = all
-        && !dead
-            .iter()
-            .flatten()
-            .any(|dead| matches!(dead, Dead::Contradiction { .. }));
+    let all = blocks.iter().all(Option::is_some);
+    let is_contradiction = |block: &Unreachable| matches!(block, Unreachable::Contradiction { .. });
+    let only_shadowed = all && !blocks.iter().flatten().any(is_contradiction);
     let names = |by: &BTreeSet<RouteIndex>| {
         by.iter()
             .map(|by| config.routes[by.get()].name.to_string())
@@ -215,8 +211,8 @@ fn unreachable(
     if only_shadowed {
         let mut all_by = BTreeSet::new();
         let mut shown = None;
-        for block in dead.into_iter().flatten() {
-            if let Dead::Shadowed {
+        for block in blocks.into_iter().flatten() {
+            if let Unreachable::Shadowed {
                 by,
                 example,
                 taken_by,
@@ -243,25 +239,25 @@ fn unreachable(
         "so this block can never match"
     };
     let mut warnings = Vec::new();
-    for (number, block) in dead.into_iter().enumerate() {
+    for (number, block) in blocks.into_iter().enumerate() {
         let place = places.block(at, number);
         match block {
             None => {}
-            Some(Dead::Contradiction { place: within, why }) => warnings.push(Warning::new(
+            Some(Unreachable::Contradiction { place: within, why }) => warnings.push(Warning::new(
                 "contradiction",
                 place + &within,
                 format!("holds for no request, {what}"),
                 why,
                 "correct or remove it",
             )),
-            Some(Dead::Shadowed {
+            Some(Unreachable::Shadowed {
                 by,
                 example,
                 taken_by,
             }) => {
                 warnings.push(shadow("unreachable_block", place, &by, example, taken_by));
             }
-            Some(Dead::Repeated) => warnings.push(Warning::new(
+            Some(Unreachable::Repeated) => warnings.push(Warning::new(
                 "repeated",
                 place,
                 "adds nothing",
@@ -273,7 +269,7 @@ fn unreachable(
     warnings
 }
 
-/// Items of a block's lists that say nothing more than others.
+/// Items of a block's lists that change nothing beside others.
 fn repeated(place: &str, block: &Block) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut note = |key: &str, at: usize, why: String| {
@@ -286,7 +282,7 @@ fn repeated(place: &str, block: &Block) -> Vec<Warning> {
             "remove it",
         ));
     };
-    let host = |inner: &HostMatch, outer: &HostMatch| case::host_within(inner, outer);
+    let host = |inner: &HostMatch, outer: &HostMatch| request_set::host_within(inner, outer);
     for (at, by) in within_others(&block.hosts, host) {
         note(
             "hosts",
@@ -297,29 +293,30 @@ fn repeated(place: &str, block: &Block) -> Vec<Warning> {
     for (at, by) in within_others(&block.methods, |inner, outer| inner == outer) {
         note("methods", at, format!("methods[{by}] is the same"));
     }
-    for (at, by) in within_others(&block.client_ip, case::network_within) {
+    for (at, by) in within_others(&block.client_ip, request_set::network_within) {
         note(
             "client_ip",
             at,
             format!("{} has these addresses too", block.client_ip[by]),
         );
     }
-    // Of conditions all must hold: the one that asks for less is the one too many.
-    let case = RequestSet::of(block);
-    for (at, by) in within_others(&case.needs, |inner, outer| outer.implies(inner)) {
-        let (need, by) = (&case.needs[at], &case.needs[by]);
-        let why = format!("{}[{}] asks for that too", by.kind.key(), by.at);
-        note(need.kind.key(), need.at, why);
+    // All conditions must hold, so the one that follows from another is superfluous.
+    let set = RequestSet::of(block);
+    let requirements = &set.requirements;
+    for (at, by) in within_others(requirements, |inner, outer| outer.implies(inner)) {
+        let (one, by) = (&requirements[at], &requirements[by]);
+        let why = format!("{}[{}] asks for that too", by.source.key(), by.position);
+        note(one.source.key(), one.position, why);
     }
     warnings
 }
 
-/// The items that lie within another, each with that one; of two that are the same the later.
+/// The items that lie within another, each with that one; of two equal ones the later.
 fn within_others<T>(items: &[T], within: impl Fn(&T, &T) -> bool) -> Vec<(usize, usize)> {
-    // Lists are short where people write them; what a program has written need not be looked at in
-    // quadratic time.
-    const MOST: usize = 1000;
-    if items.len() > MOST {
+    // The comparison takes quadratic time. Lists that people write are short, and longer ones need
+    // no warning.
+    const MAX_ITEMS: usize = 1000;
+    if items.len() > MAX_ITEMS {
         return Vec::new();
     }
     let by = |(at, item): (usize, &T)| {
@@ -332,62 +329,7 @@ fn within_others<T>(items: &[T], within: impl Fn(&T, &T) -> bool) -> Vec<(usize,
     items.iter().enumerate().filter_map(by).collect()
 }
 
-/// Regular expressions where something simpler says the same.
-fn simpler(place: &str, block: &Block) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    let mut note = |place: String, pattern: &str, instead: &str| {
-        let found = format!("`{instead}` says the same as the regex {pattern}");
-        warnings.push(Warning::new(
-            "simpler",
-            place,
-            found,
-            "it is easier to read, and found faster than a regular expression",
-            &format!("write {instead}"),
-        ));
-    };
-    if let Some(path) = &block.path
-        && let Some(instead) = path::simpler(path)
-        && let pointsman_core::route::path::PathKind::Regex(regex) = &path.kind
-    {
-        note(format!("{place}.path.regex"), regex.pattern(), &instead);
-    }
-    let lists = [
-        (ValueSource::Header, &block.headers),
-        (ValueSource::Cookie, &block.cookies),
-        (ValueSource::Query, &block.query),
-    ];
-    for (kind, conditions) in lists {
-        for (at, condition) in conditions.iter().enumerate() {
-            if let (Text::Regex(regex), Some(instead)) = (&condition.text, simpler_text(condition))
-            {
-                note(
-                    format!("{place}.{}[{at}].regex", kind.key()),
-                    regex.pattern(),
-                    &instead,
-                );
-            }
-        }
-    }
-    warnings
-}
-
-fn simpler_text(condition: &Condition) -> Option<String> {
-    let Text::Regex(regex) = &condition.text else {
-        return None;
-    };
-    let quoted =
-        |key: &str, text: Vec<u8>| Some(format!("{key}: {:?}", String::from_utf8(text).ok()?));
-    match pattern::plain(regex.pattern())? {
-        Plain::Exact(text) => quoted("exact", text),
-        Plain::Prefix(text) => quoted("prefix", text),
-        Plain::Suffix(text) => quoted("suffix", text),
-        Plain::Contains(text) => quoted("contains", text),
-        Plain::Any => Some("present: true".to_owned()),
-        Plain::Segments(_) => None,
-    }
-}
-
-/// Keys of a route that its action makes no use of.
+/// Keys of a route that have no effect on its action.
 fn without_effect(place: &str, route: &Route) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let answers = match &route.action {
@@ -417,7 +359,8 @@ fn without_effect(place: &str, route: &Route) -> Vec<Warning> {
             "limit_on_redirect",
             format!("{place}.rate_limits"),
             "limits redirects",
-            "a redirect costs no upstream anything, and the limit's bookkeeping costs more than the redirect",
+            "a redirect costs no upstream anything, and the limit's bookkeeping costs more than the \
+             redirect",
             "put the limit on the routes to which the clients are redirected",
         ));
     }

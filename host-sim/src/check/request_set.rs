@@ -1,42 +1,44 @@
-//! Sets of requests, as blocks describe them: which lies within which, which is empty, and how one
-//! is cut into parts. "Yes" is certain, "no" is not: whoever asks warns only where it is certain.
+//! Sets of requests, as blocks describe them: whether one lies within another, whether one is empty,
+//! and how one is cut into parts. "Yes" is certain, "no" is not, so a caller warns only of what
+//! follows from "yes".
 
-use super::path;
+use super::language::Alphabet;
+use super::values::{ValueSet, is_in_headers, is_in_queries};
 use pointsman_core::http::client_ip::Network;
 use pointsman_core::route::condition::{Condition, Text};
-use pointsman_core::route::path::PathMatch;
 use pointsman_core::route::{Block, HostMatch};
+use std::rc::Rc;
 
-/// The requests that meet all of this.
-#[derive(Clone, Debug)]
+/// The requests that meet all of these conditions.
+#[derive(Clone)]
 pub struct RequestSet<'c> {
-    /// Any of these; empty: any.
+    /// The host is one of these. Empty: any.
     pub hosts: Vec<&'c HostMatch>,
-    /// None: any.
-    pub path: Option<&'c PathMatch>,
-    /// None: any.
+    /// The path is one of these. None: any.
+    pub path: Option<Rc<ValueSet<'c>>>,
+    /// The scheme. None: any.
     pub scheme: Option<&'c [u8]>,
-    /// Any of these; empty: any.
+    /// The method is one of these. Empty: any.
     pub methods: Vec<&'c [u8]>,
-    /// All of these: those of headers, then of cookies, then of the query, each in its order.
-    pub needs: Vec<Requirement<'c>>,
-    /// Any of these; empty: any.
+    /// All of these hold: those of headers, then of cookies, then of the query, each in its order.
+    pub requirements: Vec<Requirement<'c>>,
+    /// The client's address is in one of these. Empty: any.
     pub client_ip: Vec<Network>,
 }
 
-/// What is asked of the values of one name.
-#[derive(Clone, Copy, Debug)]
+/// A condition on the values of one name.
+#[derive(Clone)]
 pub struct Requirement<'c> {
     /// Where the values stand.
-    pub kind: ValueSource,
-    /// Its place in its list.
-    pub at: usize,
+    pub source: ValueSource,
+    /// The condition's position in its list.
+    pub position: usize,
     /// The name of the values.
     pub name: &'c [u8],
-    /// Whether one value at least must be so, or none may.
+    /// True: at least one value is one of `values`. False: none is.
     pub some: bool,
-    /// What a value must be; None: anything.
-    pub text: Option<&'c Text>,
+    /// The values. None: any.
+    pub values: Option<Rc<ValueSet<'c>>>,
 }
 
 /// Where named values stand.
@@ -59,6 +61,14 @@ impl ValueSource {
             ValueSource::Query => "query",
         }
     }
+
+    /// The bytes that values can consist of.
+    fn alphabet(self) -> Alphabet {
+        match self {
+            ValueSource::Header | ValueSource::Cookie => is_in_headers,
+            ValueSource::Query => is_in_queries,
+        }
+    }
 }
 
 impl<'c> RequestSet<'c> {
@@ -69,28 +79,29 @@ impl<'c> RequestSet<'c> {
             (ValueSource::Cookie, &block.cookies),
             (ValueSource::Query, &block.query),
         ];
-        let needs = lists.into_iter().flat_map(|(kind, conditions)| {
+        let requirements = lists.into_iter().flat_map(|(source, conditions)| {
             let conditions = conditions.iter().enumerate();
-            conditions.map(move |(at, condition)| Requirement::of(kind, at, condition))
+            conditions
+                .map(move |(position, condition)| Requirement::of(source, position, condition))
         });
         RequestSet {
             hosts: block.hosts.iter().collect(),
-            path: block.path.as_ref(),
+            path: block.path.as_ref().map(ValueSet::of_path).map(Rc::new),
             scheme: block.scheme.as_deref(),
             methods: block.methods.iter().map(|method| &**method).collect(),
-            needs: needs.collect(),
+            requirements: requirements.collect(),
             client_ip: block.client_ip.clone(),
         }
     }
 
-    /// Whether every request of this is one of `outer`'s.
-    pub fn within(&self, outer: &RequestSet) -> bool {
-        self.within_but_for(outer, 0).is_some()
+    /// Whether every request of this set is in the other.
+    pub fn is_within(&self, outer: &RequestSet) -> bool {
+        self.unmet_within(outer, 0).is_some()
     }
 
-    /// The needs of `outer`, at most `most`, without which every request of this would be one of
-    /// `outer`'s.
-    pub fn within_but_for<'o>(
+    /// The requirements of `outer`, at most `most`, without which every request of this set would be
+    /// in `outer`. None: there are more, or others of its conditions are not met.
+    pub fn unmet_within<'o>(
         &self,
         outer: &RequestSet<'o>,
         most: usize,
@@ -100,11 +111,6 @@ impl<'c> RequestSet<'c> {
             || outer.hosts.contains(&&HostMatch::Any)
             || !self.hosts.is_empty() && self.hosts.iter().all(host);
         let within = hosts
-            && match (self.path, outer.path) {
-                (_, None) => true,
-                (Some(inner), Some(outer)) => path::within(inner, outer),
-                (None, Some(_)) => false,
-            }
             && match (self.scheme, outer.scheme) {
                 (_, None) => true,
                 (Some(inner), Some(outer)) => inner.eq_ignore_ascii_case(outer),
@@ -123,36 +129,44 @@ impl<'c> RequestSet<'c> {
                             .client_ip
                             .iter()
                             .any(|outer| network_within(inner, outer))
-                    }));
+                    }))
+            && match (&self.path, &outer.path) {
+                (_, None) => true,
+                (Some(inner), Some(outer)) => inner.is_within(outer),
+                (None, Some(_)) => false,
+            };
         if !within {
             return None;
         }
-        let unmet = |outer: &&Requirement| !self.needs.iter().any(|inner| inner.implies(outer));
+        let is_unmet = |outer: &&Requirement| {
+            let mut ours = self.requirements.iter();
+            !ours.any(|inner| inner.implies(outer))
+        };
         let unmet: Vec<_> = outer
-            .needs
+            .requirements
             .iter()
-            .filter(unmet)
+            .filter(is_unmet)
             .take(most + 1)
-            .copied()
+            .cloned()
             .collect();
         (unmet.len() <= most).then_some(unmet)
     }
 
-    /// Two of the needs that cannot both hold.
+    /// Two of the requirements that cannot both hold, in their order.
     pub fn contradiction(&self) -> Option<(&Requirement<'c>, &Requirement<'c>)> {
-        let mut later = self.needs.iter().enumerate();
-        later.find_map(|(at, need)| {
+        let mut later = self.requirements.iter().enumerate();
+        later.find_map(|(at, requirement)| {
             let earlier = self
-                .needs
+                .requirements
                 .iter()
                 .take(at)
-                .find(|earlier| earlier.excludes(need))?;
-            Some((earlier, need))
+                .find(|earlier| earlier.excludes(requirement))?;
+            Some((earlier, requirement))
         })
     }
 
-    /// The parts for each item of a list that has several: their union is this. None: there is no
-    /// such list.
+    /// The parts for each item of a list that has several: their union is this set. None: there is
+    /// no such list.
     pub fn parts(&self) -> Option<Vec<RequestSet<'c>>> {
         let part = |change: &dyn Fn(&mut RequestSet<'c>)| {
             let mut part = self.clone();
@@ -174,61 +188,76 @@ impl<'c> RequestSet<'c> {
         None
     }
 
-    /// Those requests of this that do not meet a need.
-    pub fn without(&self, need: Requirement<'c>) -> RequestSet<'c> {
+    /// The requests of this set that do not meet a requirement.
+    pub fn without(&self, requirement: Requirement<'c>) -> RequestSet<'c> {
         let mut rest = self.clone();
-        rest.needs.push(Requirement {
-            some: !need.some,
-            ..need
+        rest.requirements.push(Requirement {
+            some: !requirement.some,
+            ..requirement
         });
         rest
     }
 }
 
 impl<'c> Requirement<'c> {
-    fn of(kind: ValueSource, at: usize, condition: &'c Condition) -> Requirement<'c> {
-        let (some, text) = match &condition.text {
+    fn of(source: ValueSource, position: usize, condition: &'c Condition) -> Requirement<'c> {
+        let (some, values) = match &condition.text {
             Text::Present(present) => (*present, None),
-            text => (true, Some(text)),
+            text => (true, Some(ValueSet::of_text(text, source.alphabet()))),
         };
         Requirement {
-            kind,
-            at,
+            source,
+            position,
             name: &condition.name,
             some: some != condition.invert,
-            text,
+            values: values.map(Rc::new),
         }
     }
 
-    /// Whether whatever meets this meets the other too.
+    /// Whether every request that meets this meets the other, too.
     pub fn implies(&self, other: &Requirement) -> bool {
-        self.is_of_same(other)
+        self.is_of_same_name(other)
             && match (self.some, other.some) {
-                (true, true) => text_within(self.text, other.text),
-                (false, false) => text_within(other.text, self.text),
+                (true, true) => values_within(self.values(), other.values()),
+                (false, false) => values_within(other.values(), self.values()),
                 _ => false,
             }
     }
 
-    /// Whether nothing can meet both.
+    /// Whether no request meets both.
     fn excludes(&self, other: &Requirement) -> bool {
-        self.is_of_same(other)
+        self.is_of_same_name(other)
             && match (self.some, other.some) {
-                (true, false) => text_within(self.text, other.text),
-                (false, true) => text_within(other.text, self.text),
-                // Of the values of a name each may meet another need; a pseudo-header has one
-                // value.
-                (true, true) => self.name.starts_with(b":") && differ(self.text, other.text),
+                (true, false) => values_within(self.values(), other.values()),
+                (false, true) => values_within(other.values(), self.values()),
+                // Of several values of a name each may meet another requirement; a pseudo-header
+                // has one value.
+                (true, true) => {
+                    self.name.starts_with(b":")
+                        && match (self.values(), other.values()) {
+                            (Some(one), Some(other)) => one.is_disjoint(other),
+                            _ => false,
+                        }
+                }
                 (false, false) => false,
             }
     }
 
-    fn is_of_same(&self, other: &Requirement) -> bool {
-        (self.kind, self.name) == (other.kind, other.name)
+    fn is_of_same_name(&self, other: &Requirement) -> bool {
+        (self.source, self.name) == (other.source, other.name)
     }
 
-    /// Why nothing can meet it. None: something may.
-    pub fn never(&self) -> Option<&'static str> {
+    fn values(&self) -> Option<&ValueSet<'c>> {
+        self.values.as_deref()
+    }
+
+    /// Whether it accepts a value.
+    pub fn accepts(&self, value: &[u8]) -> bool {
+        self.values().is_none_or(|values| values.has(value))
+    }
+
+    /// Why no request can meet it. None: one may.
+    pub fn why_never(&self) -> Option<&'static str> {
         const PSEUDO: [&[u8]; 5] = [
             b":authority",
             b":method",
@@ -242,19 +271,19 @@ impl<'c> Requirement<'c> {
         if self.name.starts_with(b":") && !PSEUDO.contains(&self.name) {
             return Some("there is no such pseudo-header");
         }
+        let condition = self.values()?.text()?;
         let (Text::Exact(text) | Text::Prefix(text) | Text::Suffix(text) | Text::Contains(text)) =
-            self.text?
+            condition
         else {
             return None;
         };
-        match self.kind {
-            ValueSource::Header if text.iter().any(|byte| b"\0\r\n".contains(byte)) => {
+        match self.source {
+            ValueSource::Header if !text.iter().all(|byte| is_in_headers(*byte)) => {
                 Some("no header has a line break or a NUL")
             }
             ValueSource::Cookie if text.contains(&b';') => Some("a `;` ends a cookie's value"),
             ValueSource::Cookie
-                if matches!(self.text, Some(Text::Exact(_)))
-                    && text.trim_ascii().len() < text.len() =>
+                if matches!(condition, Text::Exact(_)) && text.trim_ascii().len() < text.len() =>
             {
                 Some("blanks around a cookie's value are no part of it")
             }
@@ -263,37 +292,16 @@ impl<'c> Requirement<'c> {
     }
 }
 
-/// Whether every value that `inner` takes is one that `outer` takes. None takes any.
-fn text_within(inner: Option<&Text>, outer: Option<&Text>) -> bool {
-    use Text::{Contains, Exact, Prefix, Regex, Suffix};
-    let has = |text: &[u8], part: &[u8]| Contains(part.into()).matches(text);
+/// Whether every value of `inner` is one of `outer`. None: any value.
+fn values_within(inner: Option<&ValueSet>, outer: Option<&ValueSet>) -> bool {
     match (inner, outer) {
         (_, None) => true,
-        (_, Some(Prefix(text) | Suffix(text) | Contains(text))) if text.is_empty() => true,
-        (Some(Exact(text)), Some(outer)) => outer.matches(text),
-        (Some(Prefix(inner)), Some(Prefix(outer))) => inner.starts_with(outer),
-        (Some(Suffix(inner)), Some(Suffix(outer))) => inner.ends_with(outer),
-        (Some(Prefix(inner) | Suffix(inner) | Contains(inner)), Some(Contains(outer))) => {
-            has(inner, outer)
-        }
-        (Some(Regex(inner)), Some(Regex(outer))) => inner.pattern() == outer.pattern(),
-        (Some(Regex(inner)), Some(Prefix(outer))) => inner.literal_prefix().starts_with(outer),
-        (Some(Regex(inner)), Some(Contains(outer))) => has(inner.literal_prefix(), outer),
-        _ => false,
+        (None, Some(outer)) => outer.has_all(),
+        (Some(inner), Some(outer)) => inner.is_within(outer),
     }
 }
 
-/// Whether no single value is as both ask.
-fn differ(one: Option<&Text>, other: Option<&Text>) -> bool {
-    match (one, other) {
-        (Some(Text::Exact(text)), Some(other)) | (Some(other), Some(Text::Exact(text))) => {
-            !other.matches(text)
-        }
-        _ => false,
-    }
-}
-
-/// Whether every host that `inner` takes is one that `outer` takes.
+/// Whether every host that `inner` accepts is one that `outer` accepts.
 pub fn host_within(inner: &HostMatch, outer: &HostMatch) -> bool {
     match (inner, outer) {
         (_, HostMatch::Any) => true,
@@ -303,8 +311,8 @@ pub fn host_within(inner: &HostMatch, outer: &HostMatch) -> bool {
     }
 }
 
-/// Whether some host may be one of both.
-pub fn hosts_meet(one: &HostMatch, other: &HostMatch) -> bool {
+/// Whether both accept some host.
+pub fn hosts_overlap(one: &HostMatch, other: &HostMatch) -> bool {
     match (one, other) {
         (HostMatch::Suffix(one), HostMatch::Suffix(other)) => {
             one.ends_with(other) || other.ends_with(one)
