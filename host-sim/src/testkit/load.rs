@@ -206,11 +206,13 @@ mod tests {
 
     #[test]
     fn clients_count_their_own_jobs_and_hear_that_the_load_is_over() {
+        let waiting = AtomicUsize::new(0);
         let client = |mut jobs: Jobs<'_>| {
             let mut numbers = Vec::new();
             while let Some(number) = jobs.next() {
                 numbers.push(number);
                 if number == 3 {
+                    waiting.fetch_add(1, Ordering::Relaxed);
                     while !jobs.is_over() {
                         std::thread::yield_now();
                     }
@@ -219,7 +221,7 @@ mod tests {
             (jobs.client(), numbers)
         };
         let (made, acted) = run_while(2, client, |load| {
-            load.wait_for_jobs(6);
+            until("both wait", || waiting.load(Ordering::Relaxed) == 2);
             assert!(!load.has_ended());
             "acted"
         });
