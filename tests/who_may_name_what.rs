@@ -115,7 +115,9 @@ const DENIED: [&str; 8] = [
 /// The source files below a directory, without those of tests.
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut found = sources_with_tests(directory);
-    found.retain(|path| !path.ends_with("tests.rs"));
+    let is_test =
+        |path: &Path| path.ends_with("tests.rs") || path.iter().any(|part| part == "tests");
+    found.retain(|path| !is_test(path.strip_prefix(directory).unwrap()));
     found
 }
 
