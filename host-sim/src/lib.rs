@@ -8,7 +8,7 @@
 //! | what both can do: one request and what came of it | [`exchange`], [`explain`], [`explain_header`] |
 //! | traffic over virtual time | [`simulation`] |
 //! | files that people write | [`configuration`], [`request_test`], [`schema`], [`check`] |
-//! | what is measured and broken on a real Envoy | [`bench`], [`faults`] |
+//! | what is measured and broken on a real Envoy | [`mod@bench`], [`faults`] |
 //! | what tests share | [`testkit`], [`wait`] |
 //!
 //! A test that is to run on both hosts takes a [`exchange::Host`]: [`world::World`] is one,
