@@ -32,6 +32,7 @@
 #![allow(missing_docs)] // of the symbols that `main!` exports
 #![allow(
     unsafe_code,
+    clippy::cast_possible_truncation,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::string_slice,

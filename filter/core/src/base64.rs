@@ -48,7 +48,7 @@ fn decode_digits(digits: &[u8], [digit_62, digit_63]: [u8; 2]) -> Option<Vec<u8>
         bits += 6;
         if bits >= 8 {
             bits -= 8;
-            bytes.push((word >> bits) as u8);
+            bytes.push((word >> bits & 0xff) as u8);
             word &= (1 << bits) - 1;
         }
     }

@@ -27,6 +27,7 @@ pub struct WorkerId {
 
 impl WorkerId {
     /// Of a worker whose configuration was loaded then. `random` must be.
+    #[expect(clippy::cast_possible_truncation, reason = "until the year 2106")]
     pub const fn new(loaded: Seconds, random: u32) -> WorkerId {
         WorkerId {
             loaded: loaded.get() as u32,
@@ -48,7 +49,7 @@ impl WorkerId {
     pub const fn from_bits(bits: u64) -> WorkerId {
         WorkerId {
             loaded: (bits >> 32) as u32,
-            random: bits as u32,
+            random: (bits & 0xffff_ffff) as u32,
         }
     }
 }

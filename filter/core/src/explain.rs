@@ -58,6 +58,7 @@ impl Explain {
 }
 
 /// A number from 0 to below 1 in units of 2^−64.
+#[expect(clippy::cast_possible_truncation, reason = "the conversion saturates")]
 fn roll(text: &[u8]) -> Option<u64> {
     let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     // The conversion saturates: the largest number below 1 stays below it.

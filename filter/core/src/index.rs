@@ -13,6 +13,7 @@ macro_rules! index {
         impl $name {
             /// The place, from 0. No configuration has 2^32 of anything.
             #[inline]
+            #[expect(clippy::cast_possible_truncation, reason = "fewer than 2^32")]
             pub const fn new(place: usize) -> $name {
                 $name(place as u32)
             }

@@ -64,6 +64,7 @@
 #![cfg_attr(
     test,
     allow(
+        clippy::cast_possible_truncation,
         clippy::disallowed_macros,
         clippy::disallowed_methods,
         clippy::disallowed_types,

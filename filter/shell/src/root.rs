@@ -126,7 +126,8 @@ impl RootContext for Root {
         };
         let worker = Worker::new(config, entropy);
         if let Some(period) = worker.tick_period() {
-            let milliseconds = (period / Nanos::MILLISECOND).clamp(1, u64::from(u32::MAX)) as u32;
+            let milliseconds = u32::try_from(period / Nanos::MILLISECOND).unwrap_or(u32::MAX);
+            let milliseconds = milliseconds.max(1);
             if let Err(status) = host::set_tick_period(milliseconds) {
                 host::log(Level::Error, &format!("there are no ticks: {status}"));
             }

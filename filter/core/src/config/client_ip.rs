@@ -14,6 +14,6 @@ pub fn client_ip(node: &Node<'_>, report: &mut Report) -> Option<ClientIp> {
         .and_then(|node| limits::TRUSTED_HOPS.read(&node, report));
     Some(ClientIp {
         header: header_name(&header?, report),
-        trusted_hops: hops.unwrap_or(limits::DEFAULT_TRUSTED_HOPS) as u8,
+        trusted_hops: u8::try_from(hops.unwrap_or(limits::DEFAULT_TRUSTED_HOPS)).ok()?,
     })
 }

@@ -129,12 +129,11 @@ fn expect(list: &Node<'_>, report: &mut Report) -> Vec<(u16, u16)> {
 /// A status, or a range of them.
 fn statuses(node: &Node<'_>, report: &mut Report) -> Option<(u16, u16)> {
     const STATUSES: &str = "a status from 200 to 599, or a range such as \"200-299\"";
-    let one = node
-        .number()
-        .filter(|number| (200.0..=599.0).contains(number) && number.fract() == 0.0);
+    let one = node.number();
+    let one = one.and_then(|number| (200..=599).find(|status| f64::from(*status) == number));
     let two = node.as_text().and_then(|text| text.split_once('-'));
     let range = match one {
-        Some(status) => Some((status as u16, status as u16)),
+        Some(status) => Some((status, status)),
         None => two.and_then(|(from, to)| Some((syntax::status(from)?, syntax::status(to)?))),
     };
     let range = range.filter(|(from, to)| from <= to);

@@ -109,12 +109,12 @@ impl<'a> Message<'a> {
     }
 
     fn take(&mut self, size: u64) -> Result<Message<'a>, Malformed> {
-        let left = (self.end - self.at) as u64;
-        if size > left {
+        let left = self.end - self.at;
+        let Some(size) = usize::try_from(size).ok().filter(|size| *size <= left) else {
             return self.error("a field is longer than the bytes that hold it");
-        }
+        };
         let start = self.at;
-        self.at += size as usize;
+        self.at += size;
         Ok(Message {
             bytes: self.bytes,
             at: start,

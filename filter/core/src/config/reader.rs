@@ -378,6 +378,7 @@ impl<'a> Node<'a> {
     }
 
     /// A whole number in a range, its ends included.
+    #[expect(clippy::cast_possible_truncation, reason = "in the range and whole")]
     pub fn whole(&self, report: &mut Report, least: u32, most: u32) -> Option<u32> {
         match self.value {
             // A NaN is in no range. In range and whole: the conversion is exact.
@@ -488,6 +489,7 @@ impl Report {
 
 /// The number with at most six decimals. (The standard library's way to show a float is 15 kB of
 /// the module.)
+#[expect(clippy::cast_possible_truncation, reason = "below 10^15")]
 fn number_shown(number: f64) -> String {
     const MILLION: u64 = 1_000_000;
     let size = number.abs();
@@ -564,6 +566,10 @@ impl<'n> Map<'n> {
         entries.map(move |(position, (key, value))| map.entry(position, key, value))
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a map is shorter than 2^32 bytes"
+    )]
     fn entry(&self, position: usize, key: &'n str, value: &'n Value) -> Node<'n> {
         Node {
             value,

@@ -39,7 +39,7 @@ pub fn redirect(node: &Node<'_>, matched: &Matched<'_>, report: &mut Report) -> 
     Some(Redirect {
         scheme: scheme.map(syntax::bytes),
         host: host.map(syntax::bytes),
-        port: port.map(|port| port as u16),
+        port: port.and_then(|port| u16::try_from(port).ok()),
         path: new_path(&map, matched, report),
         status: status.unwrap_or(limits::DEFAULT_REDIRECT_STATUS),
     })

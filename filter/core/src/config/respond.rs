@@ -30,7 +30,7 @@ pub fn respond(node: &Node<'_>, report: &mut Report) -> Option<Respond> {
         headers.push((syntax::bytes("content-type"), syntax::bytes("text/plain")));
     }
     Some(Respond {
-        status: status? as u16,
+        status: u16::try_from(status?).ok()?,
         body,
         headers,
     })

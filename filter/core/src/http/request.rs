@@ -33,6 +33,10 @@ pub struct MalformedMap;
 impl Headers {
     /// Reads proxy-wasm's serialised map: a count, then the sizes of each name and value, then each
     /// name and value with a NUL after it; all numbers are little-endian `u32`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "an end is at most u32::MAX, and a size is half of 8 bytes"
+    )]
     pub fn from_wire(bytes: Vec<u8>) -> Result<Headers, MalformedMap> {
         // No map at all (null, 0) is how a host says "empty".
         if bytes.is_empty() {
@@ -68,6 +72,10 @@ impl Headers {
     }
 
     /// Writes proxy-wasm's serialised map.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a header map is shorter than 2^32 bytes"
+    )]
     pub fn to_wire<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)]) -> Vec<u8> {
         let mut wire = Vec::new();
         wire.extend_from_slice(&(pairs.len() as u32).to_le_bytes());
@@ -242,7 +250,7 @@ pub fn percent_decoded(encoded: &[u8]) -> impl Iterator<Item = u8> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    (digit as char).to_digit(16).map(|value| value as u8)
+    u8::try_from((digit as char).to_digit(16)?).ok()
 }
 
 fn split_at_byte(bytes: &[u8], at: u8) -> (&[u8], Option<&[u8]>) {

@@ -70,6 +70,10 @@ impl Tat {
     }
 
     /// T later. None: after the last instant.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "below `parts`, a number of 32 bits"
+    )]
     fn later(self, quota: &Quota) -> Option<Tat> {
         let parts = quota.parts();
         let part = u64::from(self.part) + quota.per.get() % parts;
@@ -84,6 +88,10 @@ impl Tat {
     }
 
     /// T earlier.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "below `parts`, a number of 32 bits"
+    )]
     pub(super) fn earlier(self, quota: &Quota) -> Tat {
         let parts = quota.parts();
         let less = quota.per.get() % parts;

@@ -99,6 +99,10 @@ impl Hasher for AsItIs {
 
 impl Index {
     /// Compiles. The index belongs to these routes: [`Index::find`] wants the same ones.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "limits bound routes, hosts and blocks"
+    )]
     pub fn new(routes: &[Route]) -> Index {
         let mut index = Index::default();
         let mut entries: Vec<(u64, Candidate)> = Vec::new();
@@ -217,6 +221,10 @@ impl Index {
     }
 
     /// The group of a configured host; a new one if it is the first with this host.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "limits bound routes and hosts"
+    )]
     fn group(&mut self, host: &HostMatch) -> Group {
         let hash = |host: &[u8]| hash(host.iter().rev());
         let (key, length) = match host {

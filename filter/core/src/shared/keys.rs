@@ -36,6 +36,7 @@ const OVERFLOW_RECORDS: u64 = 64;
 pub type BucketsKey = [u8; 12];
 
 /// The clients' buckets of this number, below 2³².
+#[expect(clippy::cast_possible_truncation, reason = "below 2^32")]
 pub fn buckets(number: u64) -> BucketsKey {
     key(b"pm1/slot", &(number as u32).to_be_bytes())
 }

@@ -20,6 +20,10 @@ pub fn pick(candidates: &Candidates, random: u64) -> Option<(TargetIndex, u64)> 
 ///
 /// Source: Lemire, "Fast random integer generation in an interval", 2019: a product in place of a
 /// division.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "below the width, which is the weight times 2^64"
+)]
 pub fn pick_weighted(
     weights: impl Iterator<Item = u32> + Clone,
     random: u64,

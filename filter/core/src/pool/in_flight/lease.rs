@@ -92,6 +92,7 @@ pub(super) struct SlotNumber(u16);
 
 impl SlotNumber {
     /// The slot that stands at this place in the table.
+    #[expect(clippy::cast_possible_truncation, reason = "below MAX_SLOTS")]
     pub(super) fn new(place: usize) -> SlotNumber {
         SlotNumber(place as u16)
     }

@@ -96,6 +96,10 @@ impl Ledger {
 
     /// Adds a count of 0 for a target. `slot`: where the ledger is published, if it is. Then the
     /// name of the target's gauge is written too, so that others know what the count is of.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are at most 2^32 targets"
+    )]
     pub(super) fn add_target(
         &mut self,
         store: &mut dyn Store,
@@ -202,6 +206,10 @@ impl Ledger {
     }
 
     /// The record of the names of one part's gauges.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a name is shorter than 2^32 bytes"
+    )]
     fn gauge_names(&self, number: usize, lease: LeaseId) -> Vec<u8> {
         let mut record = lease.to_bits().to_le_bytes().to_vec();
         let targets = self.targets.iter().skip(number * COUNTS_PER_PART);
@@ -225,11 +233,19 @@ pub(super) fn gauge_name(pool: &Pool, target: &Target) -> String {
 }
 
 /// The key of a part of the ledger.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "there are fewer parts than targets"
+)]
 pub(super) fn ledger_key(slot: SlotNumber, part: usize) -> SlotKey {
     keys::ledger(slot.to_bits(), part as u32)
 }
 
 /// The key of the names of a part's gauges.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "there are fewer parts than targets"
+)]
 pub(super) fn names_key(slot: SlotNumber, part: usize) -> SlotKey {
     keys::gauge_names(slot.to_bits(), part as u32)
 }
