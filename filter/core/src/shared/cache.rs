@@ -101,18 +101,18 @@ impl RecordCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shared::tests::Map;
+    use crate::port::memory::MemoryPort;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn cache_holds_a_bounded_number_of_values() {
-        let (mut map, mut cache) = (Map::default(), RecordCache::default());
+        let (mut port, mut cache) = (MemoryPort::default(), RecordCache::default());
         for key in 0..10_000_u32 {
             let key = key.to_be_bytes();
-            map.set(&key, b"value", Expected::Absent).unwrap();
+            port.set(&key, b"value", Expected::Absent).unwrap();
             cache
-                .update(&mut map, &key, &mut |_| Update::Keep(()))
+                .update(&mut port, &key, &mut |_| Update::Keep(()))
                 .unwrap();
         }
         assert_eq!(cache.slots.iter().flatten().count() as u64, SLOTS);

@@ -2,10 +2,11 @@ use super::record::MAX_FOREIGN_ENTRIES;
 use super::*;
 use crate::config::Config;
 use crate::pool::outcome::Outcome;
+use crate::port::memory::MemoryPort;
 use crate::shared::record::Entry;
+use crate::shared::tests::Random;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::shared::tests::interleaved;
-use crate::shared::tests::{Dice, Map};
 use crate::time::Seconds;
 use std::rc::Rc;
 #[cfg(target_arch = "wasm32")]
@@ -57,22 +58,22 @@ impl Worker {
         self.config.pools[0].clone()
     }
 
-    fn healthy(&mut self, map: &mut Map, target: usize, now: Nanos) -> bool {
+    fn healthy(&mut self, port: &mut MemoryPort, target: usize, now: Nanos) -> bool {
         let pool = self.pool();
-        self.health.refresh(map, &pool, now);
+        self.health.refresh(port, &pool, now);
         self.health.is_healthy(&pool, TargetIndex::new(target), now)
     }
 
-    fn slow_start_factor(&mut self, map: &mut Map, target: usize, now: Nanos) -> f64 {
+    fn slow_start_factor(&mut self, port: &mut MemoryPort, target: usize, now: Nanos) -> f64 {
         let pool = self.pool();
-        self.health.refresh(map, &pool, now);
+        self.health.refresh(port, &pool, now);
         self.health
             .slow_start_factor(&pool, TargetIndex::new(target), now)
     }
 
-    fn fails(&mut self, map: &mut Map, target: usize, now: Nanos) {
+    fn fails(&mut self, port: &mut MemoryPort, target: usize, now: Nanos) {
         self.health.on_outcome(
-            map,
+            port,
             &self.pool(),
             TargetIndex::new(target),
             Outcome::Failure,
@@ -80,9 +81,9 @@ impl Worker {
         );
     }
 
-    fn succeeds(&mut self, map: &mut Map, target: usize, now: Nanos) {
+    fn succeeds(&mut self, port: &mut MemoryPort, target: usize, now: Nanos) {
         self.health.on_outcome(
-            map,
+            port,
             &self.pool(),
             TargetIndex::new(target),
             Outcome::Success,
@@ -92,12 +93,17 @@ impl Worker {
 
     /// Sends the probes that are due; `answer` says what each target answers, None if its
     /// connection breaks.
-    fn tick(&mut self, map: &mut Map, now: Nanos, answer: &dyn Fn(usize) -> Option<u16>) -> usize {
+    fn tick(
+        &mut self,
+        port: &mut MemoryPort,
+        now: Nanos,
+        answer: &dyn Fn(usize) -> Option<u16>,
+    ) -> usize {
         let config = self.config.clone();
-        let probes = self.health.tick(map, &config.pools, now);
+        let probes = self.health.tick(port, &config.pools, now);
         for probe in &probes {
             self.health.on_probe_result(
-                map,
+                port,
                 &config.pools,
                 probe,
                 answer(probe.target.index.get()),
@@ -117,10 +123,10 @@ impl Worker {
     }
 }
 
-fn two(health: &str) -> (Map, Worker, Worker) {
+fn two(health: &str) -> (MemoryPort, Worker, Worker) {
     let config = config(health, &["a", "b", "c", "d"]);
     (
-        Map::default(),
+        MemoryPort::default(),
         Worker::new(&config, 1),
         Worker::new(&config, 2),
     )
@@ -128,20 +134,20 @@ fn two(health: &str) -> (Map, Worker, Worker) {
 
 #[test]
 fn failures_in_a_row_are_counted_over_all_workers_and_a_success_begins_anew() {
-    let (mut map, mut one, mut other) = two(PASSIVE);
-    one.fails(&mut map, 0, NOW);
-    other.fails(&mut map, 0, NOW);
-    other.succeeds(&mut map, 0, NOW);
-    one.fails(&mut map, 0, NOW);
-    other.fails(&mut map, 0, NOW);
-    assert!(one.healthy(&mut map, 0, NOW), "two since the success");
-    one.fails(&mut map, 0, NOW);
+    let (mut port, mut one, mut other) = two(PASSIVE);
+    one.fails(&mut port, 0, NOW);
+    other.fails(&mut port, 0, NOW);
+    other.succeeds(&mut port, 0, NOW);
+    one.fails(&mut port, 0, NOW);
+    other.fails(&mut port, 0, NOW);
+    assert!(one.healthy(&mut port, 0, NOW), "two since the success");
+    one.fails(&mut port, 0, NOW);
     for worker in [&mut one, &mut other] {
         assert!(
-            !worker.healthy(&mut map, 0, NOW),
+            !worker.healthy(&mut port, 0, NOW),
             "at once, in every worker"
         );
-        assert!(worker.healthy(&mut map, 1, NOW));
+        assert!(worker.healthy(&mut port, 1, NOW));
     }
     assert_eq!(
         (one.changes(), other.changes()),
@@ -151,100 +157,101 @@ fn failures_in_a_row_are_counted_over_all_workers_and_a_success_begins_anew() {
 
 #[test]
 fn ejection_grows_with_repetition_up_to_its_bound_and_is_forgotten_with_health() {
-    let (mut map, mut worker, _) = two(PASSIVE);
+    let (mut port, mut worker, _) = two(PASSIVE);
     let mut now = NOW;
-    let end = |worker: &mut Worker, map: &mut Map, now: Nanos| {
-        let end = (0..100).find(|seconds| worker.healthy(map, 0, now + *seconds * SECOND));
+    let end = |worker: &mut Worker, port: &mut MemoryPort, now: Nanos| {
+        let end = (0..100).find(|seconds| worker.healthy(port, 0, now + *seconds * SECOND));
         now + end.unwrap() * SECOND
     };
-    (0..3).for_each(|_| worker.fails(&mut map, 0, now));
+    (0..3).for_each(|_| worker.fails(&mut port, 0, now));
     for expected in [10, 20, 30, 35, 35] {
-        let ended = end(&mut worker, &mut map, now);
+        let ended = end(&mut worker, &mut port, now);
         assert_eq!(ended - now, expected * SECOND);
         // One more is enough now.
-        worker.fails(&mut map, 0, ended);
+        worker.fails(&mut port, 0, ended);
         now = ended;
     }
-    now = end(&mut worker, &mut map, now);
-    worker.succeeds(&mut map, 0, now);
+    now = end(&mut worker, &mut port, now);
+    worker.succeeds(&mut port, 0, now);
     assert_eq!(worker.changes().last(), Some(&HealthChange::Recovered));
-    worker.fails(&mut map, 0, now);
+    worker.fails(&mut port, 0, now);
     assert!(
-        worker.healthy(&mut map, 0, now),
+        worker.healthy(&mut port, 0, now),
         "well again: one failure is one failure"
     );
     // Six times ejected, less four for 40 s of health, and this time.
     now += 40 * SECOND;
-    (0..3).for_each(|_| worker.fails(&mut map, 0, now));
-    assert_eq!(end(&mut worker, &mut map, now) - now, 30 * SECOND);
+    (0..3).for_each(|_| worker.fails(&mut port, 0, now));
+    assert_eq!(end(&mut worker, &mut port, now) - now, 30 * SECOND);
 }
 
 #[test]
 fn no_more_are_ejected_than_the_bound_says() {
-    let (mut map, mut worker, _) = two(PASSIVE);
+    let (mut port, mut worker, _) = two(PASSIVE);
     for target in 0..4 {
-        (0..9).for_each(|_| worker.fails(&mut map, target, NOW));
+        (0..9).for_each(|_| worker.fails(&mut port, target, NOW));
     }
     let healthy: Vec<_> = (0..4)
-        .map(|target| worker.healthy(&mut map, target, NOW))
+        .map(|target| worker.healthy(&mut port, target, NOW))
         .collect();
     assert_eq!(healthy, [false, false, true, true]);
     // As soon as there is room, the next failure ejects.
-    worker.fails(&mut map, 2, NOW + 10 * SECOND);
-    assert!(!worker.healthy(&mut map, 2, NOW + 10 * SECOND));
+    worker.fails(&mut port, 2, NOW + 10 * SECOND);
+    assert!(!worker.healthy(&mut port, 2, NOW + 10 * SECOND));
 }
 
 #[test]
 fn fall_bad_answers_eject_and_rise_good_ones_bring_back_and_none_fewer() {
-    let (mut map, mut worker, mut other) = two(ACTIVE);
+    let (mut port, mut worker, mut other) = two(ACTIVE);
     let mut now = NOW;
-    let mut rounds = |worker: &mut Worker, map: &mut Map, status: Option<u16>, rounds: usize| {
-        for _ in 0..4 * rounds {
-            worker.tick(map, now, &|target| {
-                if target == 1 { status } else { Some(200) }
-            });
-            now += SECOND / 2;
-        }
-        now
-    };
+    let mut rounds =
+        |worker: &mut Worker, port: &mut MemoryPort, status: Option<u16>, rounds: usize| {
+            for _ in 0..4 * rounds {
+                worker.tick(port, now, &|target| {
+                    if target == 1 { status } else { Some(200) }
+                });
+                now += SECOND / 2;
+            }
+            now
+        };
     for slow in [Some(504), None, Some(500)] {
         // One slow answer ejects nobody, nor do two.
-        let now = rounds(&mut worker, &mut map, slow, 2);
-        assert!(other.healthy(&mut map, 1, now));
-        let now = rounds(&mut worker, &mut map, Some(200), 1);
-        assert!(other.healthy(&mut map, 1, now));
+        let now = rounds(&mut worker, &mut port, slow, 2);
+        assert!(other.healthy(&mut port, 1, now));
+        let now = rounds(&mut worker, &mut port, Some(200), 1);
+        assert!(other.healthy(&mut port, 1, now));
     }
-    let now = rounds(&mut worker, &mut map, Some(404), 2);
-    assert!(other.healthy(&mut map, 1, now));
-    let now = rounds(&mut worker, &mut map, Some(404), 1);
-    assert!(!other.healthy(&mut map, 1, now));
+    let now = rounds(&mut worker, &mut port, Some(404), 2);
+    assert!(other.healthy(&mut port, 1, now));
+    let now = rounds(&mut worker, &mut port, Some(404), 1);
+    assert!(!other.healthy(&mut port, 1, now));
     // One good answer does not readmit, nor do two with a bad one between.
-    let now = rounds(&mut worker, &mut map, Some(200), 1);
-    assert!(!other.healthy(&mut map, 1, now));
-    rounds(&mut worker, &mut map, Some(503), 1);
-    let now = rounds(&mut worker, &mut map, Some(200), 1);
-    assert!(!other.healthy(&mut map, 1, now));
-    let now = rounds(&mut worker, &mut map, Some(200), 1);
-    assert!(other.healthy(&mut map, 1, now));
+    let now = rounds(&mut worker, &mut port, Some(200), 1);
+    assert!(!other.healthy(&mut port, 1, now));
+    rounds(&mut worker, &mut port, Some(503), 1);
+    let now = rounds(&mut worker, &mut port, Some(200), 1);
+    assert!(!other.healthy(&mut port, 1, now));
+    let now = rounds(&mut worker, &mut port, Some(200), 1);
+    assert!(other.healthy(&mut port, 1, now));
     assert_eq!(
         worker.changes(),
         [HealthChange::Fell, HealthChange::Recovered]
     );
     assert!(
-        other.slow_start_factor(&mut map, 1, now) < 0.5,
+        other.slow_start_factor(&mut port, 1, now) < 0.5,
         "slow start"
     );
 }
 
 #[test]
 fn probes_bring_back_what_failed_requests_ejected_and_time_alone_does_not() {
-    let (mut map, mut worker, _) = two(&both());
-    (0..3).for_each(|_| worker.fails(&mut map, 0, NOW));
+    let (mut port, mut worker, _) = two(&both());
+    (0..3).for_each(|_| worker.fails(&mut port, 0, NOW));
     let mut now = NOW;
     for _ in 0..100 {
-        worker.tick(&mut map, now, &|target| (target != 0).then_some(200));
+        worker.tick(&mut port, now, &|target| (target != 0).then_some(200));
         assert!(
-            !worker.healthy(&mut map, 0, now),
+            !worker.healthy(&mut port, 0, now),
             "{} s later",
             (now - NOW) / SECOND
         );
@@ -252,8 +259,8 @@ fn probes_bring_back_what_failed_requests_ejected_and_time_alone_does_not() {
     }
     // Its return: within `rise` times the interval, and not with the first good answer.
     let mut ticks = 0;
-    while !worker.healthy(&mut map, 0, now) {
-        worker.tick(&mut map, now, &|_| Some(200));
+    while !worker.healthy(&mut port, 0, now) {
+        worker.tick(&mut port, now, &|_| Some(200));
         now += SECOND / 2;
         ticks += 1;
     }
@@ -264,11 +271,11 @@ fn probes_bring_back_what_failed_requests_ejected_and_time_alone_does_not() {
 fn one_worker_probes_and_another_goes_on_within_two_intervals_of_its_death() {
     let config = config(ACTIVE, &["a", "b", "c", "d"]);
     for seed in 0..50 {
-        let mut dice = Dice(seed << 20);
-        let mut map = Map::default();
+        let mut random = Random(seed << 20);
+        let mut port = MemoryPort::default();
         let mut workers: Vec<_> = (1..=8).map(|random| Worker::new(&config, random)).collect();
         let mut sent = [0_usize; 8];
-        let dies = 40 + dice.roll(20);
+        let dies = 40 + random.below(20);
         // Who died, and when.
         let mut dead = None;
         let mut gone_on = None;
@@ -279,7 +286,7 @@ fn one_worker_probes_and_another_goes_on_within_two_intervals_of_its_death() {
                     continue;
                 }
                 let now = NOW + step * SECOND / 2 + number as u64 * SECOND / 20;
-                let probes = worker.tick(&mut map, now, &|_| Some(200));
+                let probes = worker.tick(&mut port, now, &|_| Some(200));
                 sent[number] += probes;
                 if probes > 0 && dead.is_some() {
                     gone_on.get_or_insert(now);
@@ -309,7 +316,7 @@ fn one_worker_probes_and_another_goes_on_within_two_intervals_of_its_death() {
 #[test]
 fn a_later_configuration_takes_the_probes_over_and_keeps_them() {
     let config = config(ACTIVE, &["a", "b"]);
-    let mut map = Map::default();
+    let mut port = MemoryPort::default();
     let later = NOW.to_seconds();
     let mut workers = [(Seconds::ZERO, 9), (later, 2), (later, 1)]
         .map(|(time, random)| Worker::loaded_at(time, &config, random));
@@ -322,7 +329,7 @@ fn a_later_configuration_takes_the_probes_over_and_keeps_them() {
             probes = [0; 3];
         }
         for (worker, sent) in workers.iter_mut().zip(&mut probes).take(there) {
-            *sent += worker.tick(&mut map, NOW + tenth * SECOND / 10, &|_| Some(200));
+            *sent += worker.tick(&mut port, NOW + tenth * SECOND / 10, &|_| Some(200));
         }
     }
     assert_eq!((probes[0], probes[2]), (0, 0), "{probes:?}");
@@ -331,45 +338,45 @@ fn a_later_configuration_takes_the_probes_over_and_keeps_them() {
 
 #[test]
 fn probe_that_is_never_answered_is_a_bad_one_and_an_answer_that_is_late_is_none() {
-    let (mut map, mut worker, _) = two(ACTIVE);
+    let (mut port, mut worker, _) = two(ACTIVE);
     let config = worker.config.clone();
     let mut sent = Vec::new();
     let mut now = NOW;
     for _ in 0..24 {
-        sent.extend(worker.health.tick(&mut map, &config.pools, now));
+        sent.extend(worker.health.tick(&mut port, &config.pools, now));
         now += SECOND / 2;
     }
-    assert!((0..4).all(|target| !worker.healthy(&mut map, target, now)));
+    assert!((0..4).all(|target| !worker.healthy(&mut port, target, now)));
     assert_eq!(worker.changes(), vec![HealthChange::Fell; 4]);
-    let writes = map.writes;
+    let writes = port.writes;
     worker
         .health
-        .on_probe_result(&mut map, &config.pools, &sent[0], Some(200), now);
-    assert_eq!(map.writes, writes, "late");
+        .on_probe_result(&mut port, &config.pools, &sent[0], Some(200), now);
+    assert_eq!(port.writes, writes, "late");
     let last = sent.last().unwrap().clone();
     worker
         .health
-        .on_probe_result(&mut map, &config.pools, &last, Some(200), now);
-    assert!(map.writes > writes, "in time");
-    let writes = map.writes;
+        .on_probe_result(&mut port, &config.pools, &last, Some(200), now);
+    assert!(port.writes > writes, "in time");
+    let writes = port.writes;
     worker
         .health
-        .on_probe_result(&mut map, &config.pools, &last, Some(200), now);
-    assert_eq!(map.writes, writes, "once");
+        .on_probe_result(&mut port, &config.pools, &last, Some(200), now);
+    assert_eq!(port.writes, writes, "once");
 }
 
 #[test]
 fn clock_that_is_set_back_keeps_nobody_out_and_no_probe_waiting() {
-    let (mut map, mut worker, mut other) = two(&both());
-    (0..3).for_each(|_| worker.fails(&mut map, 0, NOW));
-    worker.tick(&mut map, NOW, &|_| Some(200));
+    let (mut port, mut worker, mut other) = two(&both());
+    (0..3).for_each(|_| worker.fails(&mut port, 0, NOW));
+    worker.tick(&mut port, NOW, &|_| Some(200));
     let back = NOW - 7200 * SECOND;
-    assert!(worker.healthy(&mut map, 0, back));
-    assert_eq!(worker.slow_start_factor(&mut map, 0, back), 1.0);
+    assert!(worker.healthy(&mut port, 0, back));
+    assert_eq!(worker.slow_start_factor(&mut port, 0, back), 1.0);
     let mut sent = 0;
     for tick in 0..8 {
         for worker in [&mut other, &mut worker] {
-            sent += worker.tick(&mut map, back + tick * SECOND / 2, &|_| Some(200));
+            sent += worker.tick(&mut port, back + tick * SECOND / 2, &|_| Some(200));
         }
     }
     assert!(
@@ -380,47 +387,47 @@ fn clock_that_is_set_back_keeps_nobody_out_and_no_probe_waiting() {
 
 #[test]
 fn steady_state_reads_only_a_gauge() {
-    let (mut map, mut worker, mut other) = two(&both());
-    other.healthy(&mut map, 0, NOW);
-    worker.healthy(&mut map, 0, NOW);
-    let (reads, writes) = (map.reads, map.writes);
+    let (mut port, mut worker, mut other) = two(&both());
+    other.healthy(&mut port, 0, NOW);
+    worker.healthy(&mut port, 0, NOW);
+    let (reads, writes) = (port.reads, port.writes);
     for request in 0..1000 {
         let now = NOW + request * SECOND;
-        worker.healthy(&mut map, 0, now);
-        worker.succeeds(&mut map, 0, now);
+        worker.healthy(&mut port, 0, now);
+        worker.succeeds(&mut port, 0, now);
     }
-    assert_eq!((map.reads, map.writes), (reads, writes));
+    assert_eq!((port.reads, port.writes), (reads, writes));
 }
 
 #[test]
 fn without_gauges_workers_read_the_record_every_50_ms() {
-    let (mut map, mut one, mut other) = two(PASSIVE);
+    let (mut port, mut one, mut other) = two(PASSIVE);
     for worker in [&mut one, &mut other] {
-        worker.healthy(&mut map, 0, NOW);
+        worker.healthy(&mut port, 0, NOW);
         worker.health.pools[0].as_mut().unwrap().gauge = ChangeGauge::Missing;
     }
-    (0..3).for_each(|_| one.fails(&mut map, 0, NOW));
-    assert!(other.healthy(&mut map, 0, NOW + POLL_INTERVAL - Nanos::new(1)));
-    assert!(!other.healthy(&mut map, 0, NOW + POLL_INTERVAL));
+    (0..3).for_each(|_| one.fails(&mut port, 0, NOW));
+    assert!(other.healthy(&mut port, 0, NOW + POLL_INTERVAL - Nanos::new(1)));
+    assert!(!other.healthy(&mut port, 0, NOW + POLL_INTERVAL));
 }
 
 #[test]
 fn reload_keeps_health_and_makes_new_only_what_was_not_there() {
-    let mut map = Map::default();
+    let mut port = MemoryPort::default();
     let mut worker = Worker::new(&config(PASSIVE, &["a", "b", "c"]), 1);
-    worker.healthy(&mut map, 0, NOW);
+    worker.healthy(&mut port, 0, NOW);
     assert_eq!(
-        worker.slow_start_factor(&mut map, 0, NOW),
+        worker.slow_start_factor(&mut port, 0, NOW),
         1.0,
         "those of a new record are old"
     );
-    (0..3).for_each(|_| worker.fails(&mut map, 1, NOW));
+    (0..3).for_each(|_| worker.fails(&mut port, 1, NOW));
     let mut worker = Worker::new(&config(PASSIVE, &["new", "b", "a"]), 2);
-    assert!(!worker.healthy(&mut map, 1, NOW));
-    assert_eq!(worker.slow_start_factor(&mut map, 2, NOW), 1.0);
+    assert!(!worker.healthy(&mut port, 1, NOW));
+    assert_eq!(worker.slow_start_factor(&mut port, 2, NOW), 1.0);
     for (seconds, share) in [(0, 0.1), (5, 0.5), (10, 1.0)] {
         assert_eq!(
-            worker.slow_start_factor(&mut map, 0, NOW + seconds * SECOND),
+            worker.slow_start_factor(&mut port, 0, NOW + seconds * SECOND),
             share
         );
     }
@@ -429,19 +436,19 @@ fn reload_keeps_health_and_makes_new_only_what_was_not_there() {
 #[test]
 fn a_thousand_reloads_grow_no_record() {
     for gap in [Nanos::ZERO, SECOND, 100 * SECOND] {
-        let mut map = Map::default();
+        let mut port = MemoryPort::default();
         for reload in 0..1000 {
             let name = format!("target-{reload}");
             let mut worker = Worker::new(&config(PASSIVE, &["stays", &name]), reload);
             let now = NOW + u64::from(reload) * gap;
-            worker.healthy(&mut map, 0, now);
-            worker.fails(&mut map, 1, now);
+            worker.healthy(&mut port, 0, now);
+            worker.fails(&mut port, 1, now);
         }
-        assert_eq!(map.values.len(), 1);
+        assert_eq!(port.values.len(), 1);
         assert!(
-            map.last.len() <= HealthEntry::SIZE * (MAX_FOREIGN_ENTRIES + 4),
+            port.last.len() <= HealthEntry::SIZE * (MAX_FOREIGN_ENTRIES + 4),
             "{} bytes",
-            map.last.len()
+            port.last.len()
         );
     }
 }
@@ -449,27 +456,27 @@ fn a_thousand_reloads_grow_no_record() {
 /// Workers of two releases share records during a hot restart, so the bytes of the first one stay.
 #[test]
 fn a_record_is_what_it_was_in_the_first_release() {
-    let mut map = Map::default();
+    let mut port = MemoryPort::default();
     let mut worker = Worker::loaded_at(
         Seconds::new(0x6b49_d200),
         &config(&both(), &["a", "b"]),
         0x0123_4567,
     );
-    worker.tick(&mut map, NOW, &|_| Some(200));
-    (0..3).for_each(|_| worker.fails(&mut map, 0, NOW));
-    worker.fails(&mut map, 1, NOW + SECOND);
+    worker.tick(&mut port, NOW, &|_| Some(200));
+    (0..3).for_each(|_| worker.fails(&mut port, 0, NOW));
+    worker.fails(&mut port, 1, NOW + SECOND);
     let mut now = NOW;
     for _ in 0..12 {
         now += SECOND / 2;
-        worker.tick(&mut map, now, &|target| (target == 0).then_some(200));
+        worker.tick(&mut port, now, &|target| (target == 0).then_some(200));
     }
     let mut later = Worker::loaded_at(
         Seconds::new(0x6b49_d201),
         &config(&both(), &["b", "new"]),
         1,
     );
-    later.healthy(&mut map, 0, now);
-    let (key, (record, _)) = map.values.iter().next().unwrap();
+    later.healthy(&mut port, 0, now);
+    let (key, (record, _)) = port.values.iter().next().unwrap();
     assert_eq!(key, b"pm1/health/\x03B");
     let hex = |entry: &[u8]| -> String { entry.iter().map(|byte| format!("{byte:02x}")).collect() };
     let entries: Vec<String> = record.chunks(HealthEntry::SIZE).map(hex).collect();
@@ -494,22 +501,22 @@ fn a_record_is_what_it_was_in_the_first_release() {
 
 #[test]
 fn any_bytes_are_a_record_that_keeps_its_bounds_and_the_entries_of_others() {
-    let mut dice = Dice(7 << 20);
+    let mut random = Random(7 << 20);
     for round in 0..300 {
-        let (mut map, mut worker, mut other) = two(&both());
+        let (mut port, mut worker, mut other) = two(&both());
         let known = PoolHealth::new(&worker.pool());
         let length = match round % 10 {
-            0 => dice.roll(300 * HealthEntry::SIZE as u64),
-            _ => dice.roll(400),
+            0 => random.below(300 * HealthEntry::SIZE as u64),
+            _ => random.below(400),
         };
-        let mut bytes: Vec<u8> = (0..length).map(|_| dice.roll(256) as u8).collect();
+        let mut bytes: Vec<u8> = (0..length).map(|_| random.below(256) as u8).collect();
         let has_own = round % 2 == 0;
         if has_own {
             let targets = known.entries.iter().map(|entry| entry.id);
             let own: Vec<u64> = targets.chain([known.lease_id]).collect();
             for entry in bytes.chunks_exact_mut(HealthEntry::SIZE) {
-                let id = own[dice.roll(5) as usize];
-                if dice.roll(3) == 0 {
+                let id = own[random.below(5) as usize];
+                if random.below(3) == 0 {
                     entry[..8].copy_from_slice(&id.to_le_bytes());
                 }
             }
@@ -517,7 +524,7 @@ fn any_bytes_are_a_record_that_keeps_its_bounds_and_the_entries_of_others() {
         if round % 10 == 0 {
             // Young, so that none makes room for its age.
             for entry in bytes.chunks_exact_mut(HealthEntry::SIZE) {
-                let changed_at = NOW - dice.roll(60) * SECOND;
+                let changed_at = NOW - random.below(60) * SECOND;
                 entry[8..16].copy_from_slice(&changed_at.get().to_le_bytes());
             }
         }
@@ -525,18 +532,18 @@ fn any_bytes_are_a_record_that_keeps_its_bounds_and_the_entries_of_others() {
         let entries = record::decode(Some(&bytes));
         assert!(record::encode(&entries) == bytes[..whole], "round {round}");
 
-        map.values.insert(known.key.to_vec(), (bytes, 1));
-        let was_healthy = worker.healthy(&mut map, 0, NOW);
-        (0..3).for_each(|_| worker.fails(&mut map, 0, NOW));
+        port.values.insert(known.key.to_vec(), (bytes, 1));
+        let was_healthy = worker.healthy(&mut port, 0, NOW);
+        (0..3).for_each(|_| worker.fails(&mut port, 0, NOW));
         if !has_own {
             assert!(
-                was_healthy && !worker.healthy(&mut map, 0, NOW),
+                was_healthy && !worker.healthy(&mut port, 0, NOW),
                 "round {round}"
             );
         }
-        worker.tick(&mut map, NOW, &|_| Some(200));
+        worker.tick(&mut port, NOW, &|_| Some(200));
 
-        let (written, _) = &map.values[&known.key[..]];
+        let (written, _) = &port.values[&known.key[..]];
         let written = record::decode(Some(written));
         let foreign: Vec<&HealthEntry> = written
             .iter()
@@ -547,9 +554,9 @@ fn any_bytes_are_a_record_that_keeps_its_bounds_and_the_entries_of_others() {
             assert!(entries.contains(entry), "round {round}: {entry:?}");
         }
         for target in 0..4 {
-            let healthy = worker.healthy(&mut map, target, NOW);
+            let healthy = worker.healthy(&mut port, target, NOW);
             assert_eq!(
-                other.healthy(&mut map, target, NOW),
+                other.healthy(&mut port, target, NOW),
                 healthy,
                 "round {round}"
             );
@@ -559,17 +566,17 @@ fn any_bytes_are_a_record_that_keeps_its_bounds_and_the_entries_of_others() {
 
 #[test]
 fn a_pool_or_target_of_another_configuration_is_a_bug_and_changes_nothing() {
-    let (mut map, mut worker, _) = two(&both());
-    worker.fails(&mut map, 4, NOW);
+    let (mut port, mut worker, _) = two(&both());
+    worker.fails(&mut port, 4, NOW);
     let elsewhere = Pool {
         index: crate::index::PoolIndex::new(1),
         ..Pool::default()
     };
-    worker.health.refresh(&mut map, &elsewhere, NOW);
+    worker.health.refresh(&mut port, &elsewhere, NOW);
     let events = worker.health.take_events();
     let is_bug = |event: &HealthEvent| matches!(event, HealthEvent::Bug(_));
     assert!(events.len() == 2 && events.iter().all(is_bug), "{events:?}");
-    assert_eq!((map.reads, map.writes), (0, 0));
+    assert_eq!((port.reads, port.writes), (0, 0));
 }
 
 #[cfg(not(target_arch = "wasm32"))] // threads
@@ -591,7 +598,7 @@ fn workers_in_any_order_of_steps_eject_as_many_as_the_bound_allows_and_tell_it_o
         });
         assert_eq!(told.iter().sum::<usize>(), 2, "seed {seed}: {told:?}");
         let mut worker = Worker::new(&config(PASSIVE, &["a", "b", "c", "d"]), 9);
-        let out = (0..4).filter(|target| !worker.healthy(&mut world.map, *target, NOW));
+        let out = (0..4).filter(|target| !worker.healthy(&mut world.port, *target, NOW));
         assert_eq!(out.count(), 2, "seed {seed}");
     }
 }

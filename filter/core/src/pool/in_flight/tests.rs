@@ -1,9 +1,10 @@
 use super::*;
 use crate::config::Config;
+use crate::port::memory::MemoryPort;
 use crate::port::{Connection, Expected, SetFailed, Stats, Store, StoreFailed, Version};
+use crate::shared::tests::Random;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::shared::tests::interleaved;
-use crate::shared::tests::{Dice, Map};
 use crate::time::Seconds;
 use penalty::{PENALTY, PENALTY_STEP};
 use std::net::IpAddr;
@@ -74,9 +75,9 @@ impl Worker {
 }
 
 /// What the gauge of a target says, to operators too.
-pub(super) fn gauge(map: &Map, target: usize) -> i64 {
+pub(super) fn gauge(port: &MemoryPort, target: usize) -> i64 {
     let name = format!("pointsman.pool.p.target.t{target}.in_flight");
-    map.gauges
+    port.gauges
         .iter()
         .find(|(known, _)| *known == name)
         .map_or(0, |(_, value)| *value)
@@ -85,7 +86,7 @@ pub(super) fn gauge(map: &Map, target: usize) -> i64 {
 /// A proxy that records the calls it gets.
 #[derive(Default)]
 struct Recorder {
-    map: Map,
+    port: MemoryPort,
     calls: Vec<&'static str>,
     /// The gauges are not there, or they take nothing in.
     no_gauges: bool,
@@ -113,7 +114,7 @@ impl Connection for Recorder {
 impl Store for Recorder {
     fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
         self.call("read", true);
-        self.map.get(key)
+        self.port.get(key)
     }
 
     fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
@@ -123,7 +124,7 @@ impl Store for Recorder {
             Expected::Any => self.call("write", false),
             _ => self.call("swap", true),
         }
-        self.map.set(key, value, expected)
+        self.port.set(key, value, expected)
     }
 }
 
@@ -133,47 +134,48 @@ impl Stats for Recorder {
         if self.no_gauges {
             None
         } else {
-            self.map.gauge(name)
+            self.port.gauge(name)
         }
     }
 
     fn add(&mut self, gauge: Gauge, by: i64) {
         self.call("add", false);
         if !self.null_gauges {
-            self.map.add(gauge, by);
+            self.port.add(gauge, by);
         }
     }
 
     fn value(&mut self, gauge: Gauge) -> Option<i64> {
         self.call("value", true);
-        self.map.value(gauge)
+        self.port.value(gauge)
     }
 }
 
 #[test]
 fn counts_are_exact_at_any_time_and_return_to_zero() {
     for seed in 0..4 {
-        let (mut map, mut dice, config) = (Map::default(), Dice(seed << 32), config(0, 100));
+        let (mut port, mut random, config) =
+            (MemoryPort::default(), Random(seed << 32), config(0, 100));
         let mut workers: Vec<_> = (1..=8).map(|id| Worker::new(&config, id)).collect();
         let (mut now, mut counts, mut penalties) = (NOW, [0_u32; 100], Vec::new());
         for step in 0..100_000_u64 {
             // All workers tick once a second, of a thousand steps each.
             now += SECOND / 1000;
-            let worker = &mut workers[dice.roll(8) as usize];
-            let target = dice.roll(100).min(dice.roll(100)) as usize;
-            if dice.roll(2) == 0 {
-                worker.begin(&mut map, target, now);
+            let worker = &mut workers[random.below(8) as usize];
+            let target = random.below(100).min(random.below(100)) as usize;
+            if random.below(2) == 0 {
+                worker.begin(&mut port, target, now);
                 counts[target] += 1;
             } else {
-                let failed = dice.roll(3) == 0;
-                match worker.end(&mut map, dice.roll(1 << 40), failed, now) {
+                let failed = random.below(3) == 0;
+                match worker.end(&mut port, random.below(1 << 40), failed, now) {
                     Some(target) if failed => penalties.push((now, target)),
                     Some(target) => counts[target] -= 1,
                     None => {}
                 }
             }
             if step % 1000 < 8 {
-                workers[step as usize % 8].tick(&mut map, now);
+                workers[step as usize % 8].tick(&mut port, now);
             }
             // All that failed before the last second's ticks is over; what failed within a
             // second is not.
@@ -183,8 +185,8 @@ fn counts_are_exact_at_any_time_and_return_to_zero() {
                 !over
             });
             if step % 64 == 0 {
-                let target = dice.roll(100) as usize;
-                let seen = workers[dice.roll(8) as usize].of(&mut map, target);
+                let target = random.below(100) as usize;
+                let seen = workers[random.below(8) as usize].of(&mut port, target);
                 let maybe_over = |then: Nanos| now - then >= PENALTY;
                 let open = penalties
                     .iter()
@@ -197,11 +199,11 @@ fn counts_are_exact_at_any_time_and_return_to_zero() {
             }
         }
         for worker in &mut workers {
-            while worker.end(&mut map, 0, false, now).is_some() {}
-            worker.tick(&mut map, now + 2 * SECOND);
+            while worker.end(&mut port, 0, false, now).is_some() {}
+            worker.tick(&mut port, now + 2 * SECOND);
         }
         assert!(
-            map.gauges.len() >= 100 && map.gauges.iter().all(|(_, value)| *value == 0),
+            port.gauges.len() >= 100 && port.gauges.iter().all(|(_, value)| *value == 0),
             "seed {seed}"
         );
         assert!(
@@ -271,18 +273,22 @@ fn sums_are_exact_in_every_interleaving_with_traps_and_stalls() {
     for seed in 0..60 {
         let met = AtomicUsize::new(0);
         let alive = Mutex::new([0_i64; TARGETS]);
-        let gauges = |map: &Map| [0, 1, 2].map(|target| gauge(map, target));
+        let gauges = |port: &MemoryPort| [0, 1, 2].map(|target| gauge(port, target));
         let (events, world) = interleaved(seed, WORKERS, NOW, |turn| {
             let config = config(0, TARGETS);
             let number = turn.worker as u64 + 1;
             let mut worker = Worker::new(&config, number);
             let mut events = Vec::new();
             for step in 1..80 {
-                let (dice, target, which) = turn.step(|world| {
-                    let dice = &mut world.dice;
-                    (dice.roll(24), dice.roll(TARGETS as u64), dice.roll(100))
+                let (random, target, which) = turn.step(|world| {
+                    let random = &mut world.random;
+                    (
+                        random.below(24),
+                        random.below(TARGETS as u64),
+                        random.below(100),
+                    )
                 });
-                match dice {
+                match random {
                     // Not between a false expiry and the rejoining: what a worker counts then is
                     // in no ledger.
                     0 => {
@@ -313,7 +319,7 @@ fn sums_are_exact_in_every_interleaving_with_traps_and_stalls() {
                 alive.lock().unwrap()[*target] += 1;
             }
             meet(turn);
-            let seen = turn.step(|world| gauges(&world.map));
+            let seen = turn.step(|world| gauges(&world.port));
             assert_eq!(seen, *alive.lock().unwrap(), "seed {seed}");
             let told: Vec<_> = (0..TARGETS)
                 .map(|target| i64::from(worker.of(turn, target)))
@@ -324,7 +330,7 @@ fn sums_are_exact_in_every_interleaving_with_traps_and_stalls() {
             events.extend(worker.counts.take_events());
             events
         });
-        assert_eq!(gauges(&world.map), [0; 3], "seed {seed}");
+        assert_eq!(gauges(&world.port), [0; 3], "seed {seed}");
         let count = |what: fn(&InFlightEvent) -> bool| {
             events.iter().flatten().filter(|event| what(event)).count()
         };
@@ -357,7 +363,7 @@ fn a_trap_in_the_middle_of_a_callback_leaves_no_count_behind() {
         let mut survivor = Worker::new(&config, 3);
         (6..12).for_each(|step| survivor.tick(&mut port, NOW + step * SECOND));
         assert!(
-            port.map.gauges.iter().all(|(_, value)| *value == 0),
+            port.port.gauges.iter().all(|(_, value)| *value == 0),
             "after {calls} calls"
         );
         if trapped.is_ok() {
@@ -401,67 +407,67 @@ fn without_gauges_a_worker_uses_its_own_counts() {
 /// Workers of two releases share records during a hot restart.
 #[test]
 fn records_are_the_bytes_of_the_first_release() {
-    let (mut map, config) = (Map::default(), config(0, 3));
+    let (mut port, config) = (MemoryPort::default(), config(0, 3));
     let mut worker = Worker::new(&config, 0x0102_0304);
     for target in [2, 0, 2] {
-        worker.begin(&mut map, target, NOW);
+        worker.begin(&mut port, target, NOW);
     }
-    worker.tick(&mut map, NOW);
-    let record = |map: &Map, key: &[u8]| map.values[key].0.escape_ascii().to_string();
+    worker.tick(&mut port, NOW);
+    let record = |port: &MemoryPort, key: &[u8]| port.values[key].0.escape_ascii().to_string();
     let bytes = |bytes: &[u8]| bytes.escape_ascii().to_string();
     assert_eq!(
-        record(&map, b"pm1/hold"),
+        record(&port, b"pm1/hold"),
         bytes(b"\x01\0\0\0\x04\x03\x02\x01\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0")
     );
     let counts = bytes(b"\x01\0\0\0\x04\x03\x02\x01\x02\0\0\0\x01\0\0\0");
-    assert_eq!(record(&map, b"pm1/ledg\0\0\0\0\0\0"), counts);
+    assert_eq!(record(&port, b"pm1/ledg\0\0\0\0\0\0"), counts);
     let names = b"\x01\0\0\0\x04\x03\x02\x01\
         \x24\0\0\0pointsman.pool.p.target.t2.in_flight\
         \x24\0\0\0pointsman.pool.p.target.t0.in_flight";
-    assert_eq!(record(&map, b"pm1/name\0\0\0\0\0\0"), bytes(names));
+    assert_eq!(record(&port, b"pm1/name\0\0\0\0\0\0"), bytes(names));
     // Another worker takes it for expired. It has served nothing, so it has no slot itself.
     let mut other = Worker::new(&config, 0x0506_0708);
     for second in 0..4 {
-        other.tick(&mut map, NOW + second * SECOND);
+        other.tick(&mut port, NOW + second * SECOND);
     }
     let freed = (NOW + 3 * SECOND).get().to_le_bytes();
     assert_eq!(
-        record(&map, b"pm1/hold"),
+        record(&port, b"pm1/hold"),
         bytes(b"\x01\0\0\0\x04\x03\x02\x01\0\0\0\0\0\0\0\0") + &bytes(&freed)
     );
-    assert_eq!(record(&map, b"pm1/took\0\0\0\0\0\0"), counts);
-    assert_eq!(map.values.len(), 4);
+    assert_eq!(record(&port, b"pm1/took\0\0\0\0\0\0"), counts);
+    assert_eq!(port.values.len(), 4);
 }
 
 #[test]
 fn damaged_values_and_unpaired_calls_do_no_harm() {
-    let (mut map, config) = (Map::default(), config(0, 3));
+    let (mut port, config) = (MemoryPort::default(), config(0, 3));
     let mut worker = Worker::new(&config, 1);
     for (value, seen) in [(-5, 0), (0, 0), (7, 7), (1 << 40, u32::MAX), (i64::MIN, 0)] {
         let name = "pointsman.pool.p.target.t0.in_flight";
-        let handle = map.gauge(name).unwrap();
-        map.gauges[handle.0 as usize].1 = value;
-        assert_eq!(worker.of(&mut map, 0), seen);
+        let handle = port.gauge(name).unwrap();
+        port.gauges[handle.0 as usize].1 = value;
+        assert_eq!(worker.of(&mut port, 0), seen);
     }
     // A target that is none, and an end without a beginning, count nothing, and are reported.
-    worker.begin(&mut map, 3, NOW);
+    worker.begin(&mut port, 3, NOW);
     worker
         .counts
-        .end(&mut map, &config.pools[0], TargetIndex::new(3), false, NOW);
+        .end(&mut port, &config.pools[0], TargetIndex::new(3), false, NOW);
     worker
         .counts
-        .end(&mut map, &config.pools[0], TargetIndex::new(1), false, NOW);
-    worker.begin(&mut map, 1, NOW);
+        .end(&mut port, &config.pools[0], TargetIndex::new(1), false, NOW);
+    worker.begin(&mut port, 1, NOW);
     (0..2).for_each(|_| {
         worker
             .counts
-            .end(&mut map, &config.pools[0], TargetIndex::new(1), false, NOW)
+            .end(&mut port, &config.pools[0], TargetIndex::new(1), false, NOW)
     });
     assert_eq!(
         (
-            gauge(&map, 1),
-            worker.of(&mut map, 1),
-            worker.of(&mut map, 3)
+            gauge(&port, 1),
+            worker.of(&mut port, 1),
+            worker.of(&mut port, 3)
         ),
         (0, 0, 0)
     );
@@ -474,17 +480,17 @@ fn damaged_values_and_unpaired_calls_do_no_harm() {
     );
     // Records that are none are as if they were not there.
     let mut other = Worker::new(&config, 2);
-    worker.begin(&mut map, 1, NOW);
-    let keys: Vec<_> = map.values.keys().cloned().collect();
+    worker.begin(&mut port, 1, NOW);
+    let keys: Vec<_> = port.values.keys().cloned().collect();
     for junk in [&b""[..], b"x", &[255; 100]] {
         for key in &keys {
-            map.set(key, junk, Expected::Any).unwrap();
+            port.set(key, junk, Expected::Any).unwrap();
         }
-        (1..9).for_each(|tick| other.tick(&mut map, NOW + tick * SECOND));
-        other.begin(&mut map, 2, NOW + 9 * SECOND);
+        (1..9).for_each(|tick| other.tick(&mut port, NOW + tick * SECOND));
+        other.begin(&mut port, 2, NOW + 9 * SECOND);
     }
     assert_eq!(
-        [1, 2].map(|target| other.of(&mut map, target) > 0),
+        [1, 2].map(|target| other.of(&mut port, target) > 0),
         [true; 2]
     );
 }

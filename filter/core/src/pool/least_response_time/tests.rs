@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Config;
-use crate::shared::tests::Map;
+use crate::port::memory::MemoryPort;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -27,7 +27,7 @@ fn config(pool: &str, targets: &[&str]) -> Config {
 fn what_one_worker_measures_all_know_after_a_sync() {
     let config = config("p", &["a", "b", "c"]);
     let pool = &*config.pools[0];
-    let mut store = Map::default();
+    let mut store = MemoryPort::default();
     let [mut one, mut other] = [(); 2].map(|()| ResponseTimes::new(&config.pools));
     one.sync(&mut store, pool, NOW);
     one.sample(pool, A, 10 * MILLISECOND, NOW);
@@ -77,7 +77,7 @@ fn average_follows_what_lasts_and_not_what_passes() {
 fn sync_costs_one_read_and_one_write_at_most_and_others_nothing() {
     let config = config("p", &["a"]);
     let pool = &*config.pools[0];
-    let mut store = Map::default();
+    let mut store = MemoryPort::default();
     let mut times = ResponseTimes::new(&config.pools);
     let mut now = NOW;
     for _ in 0..50 {
@@ -94,7 +94,7 @@ fn sync_costs_one_read_and_one_write_at_most_and_others_nothing() {
 
 #[test]
 fn target_that_answers_nothing_is_forgotten_and_its_place_used_again() {
-    let mut store = Map::default();
+    let mut store = MemoryPort::default();
     let mut now = NOW;
     let mut longest = 0;
     for reload in 0..1000 {
@@ -118,7 +118,7 @@ fn target_that_answers_nothing_is_forgotten_and_its_place_used_again() {
 #[test]
 fn pools_that_share_a_record_share_no_average_and_order_does_not_matter() {
     let [here, there] = [config("p", &["a", "b"]), config("p", &["b", "x", "a"])];
-    let mut store = Map::default();
+    let mut store = MemoryPort::default();
     let mut before = ResponseTimes::new(&here.pools);
     before.sample(&here.pools[0], A, MILLISECOND, NOW);
     before.sample(&here.pools[0], B, 2 * MILLISECOND, NOW);
@@ -145,7 +145,7 @@ fn pools_that_share_a_record_share_no_average_and_order_does_not_matter() {
 fn a_record_is_what_it_was_in_the_first_release() {
     let config = config("p", &["a", "b", "c"]);
     let pool = &*config.pools[0];
-    let mut store = Map::default();
+    let mut store = MemoryPort::default();
     let mut times = ResponseTimes::new(&config.pools);
     times.sample(pool, C, 7 * MILLISECOND, NOW);
     times.sample(pool, A, 10 * MILLISECOND, NOW);
@@ -171,7 +171,7 @@ fn a_record_is_what_it_was_in_the_first_release() {
 fn clock_set_back_stops_nothing() {
     let config = config("p", &["a"]);
     let pool = &*config.pools[0];
-    let mut store = Map::default();
+    let mut store = MemoryPort::default();
     let mut times = ResponseTimes::new(&config.pools);
     times.sample(pool, A, MILLISECOND, NOW);
     times.sync(&mut store, pool, NOW);

@@ -26,7 +26,7 @@ proptest! {
         limit in any_limit(),
         steps in prop::collection::vec((any::<u16>(), 0_usize..3), 1..300),
     ) {
-        let mut store = Map::default();
+        let mut store = MemoryPort::default();
         let mut workers = [Worker::new(4), Worker::new(4), Worker::new(4)];
         let (mut now, mut admitted) = (NOW, Vec::new());
         let interval = limit.quota.per / u64::from(limit.quota.requests);
@@ -57,7 +57,7 @@ proptest! {
 #[test]
 fn limit_refuses_until_the_promised_instant() {
     let limit = limit(7, 60 * SECOND, 3);
-    let (mut worker, mut store, mut now) = (Worker::new(4), Map::default(), NOW);
+    let (mut worker, mut store, mut now) = (Worker::new(4), MemoryPort::default(), NOW);
     assert_eq!(worker.flood(&limit, &mut store, 1, now), 3);
     for _ in 0..100 {
         let Verdict::Refused { retry_after, .. } = worker.check(&[&limit], &mut store, 1, now)
@@ -87,7 +87,7 @@ fn a_client_exactly_at_its_rate_is_never_refused_and_one_above_it_gains_nothing(
         limit(7, 60 * SECOND, 2),
         limit(999_983, Nanos::MILLISECOND, 2),
     ] {
-        let (mut worker, mut store) = (Worker::new(1), Map::default());
+        let (mut worker, mut store) = (Worker::new(1), MemoryPort::default());
         let time = |k: u64| {
             let since = u128::from(k) * u128::from(limit.quota.per.get());
             NOW + Nanos::new(since.div_ceil(limit.quota.requests.into()) as u64)
@@ -109,7 +109,7 @@ fn a_client_exactly_at_its_rate_is_never_refused_and_one_above_it_gains_nothing(
 #[test]
 fn a_bucket_that_takes_centuries_to_refill_refuses_rather_than_overflows() {
     let limit = limit(1, Nanos::MAX / 8, u32::MAX);
-    let (mut worker, mut store) = (Worker::new(4), Map::default());
+    let (mut worker, mut store) = (Worker::new(4), MemoryPort::default());
     let admitted = worker.flood(&limit, &mut store, 1, NOW);
     assert!((1..8).contains(&admitted), "{admitted}");
 }

@@ -9,7 +9,7 @@ fn the_first_limit_that_refuses_answers_and_none_is_charged() {
         named(1, "narrow", 2, false),
         named(2, "middle", 5, false),
     );
-    let (mut worker, mut store) = (Worker::new(4096), Map::default());
+    let (mut worker, mut store) = (Worker::new(4096), MemoryPort::default());
     for expected in [true, true, false, false] {
         let verdict = worker.check(&[&wide, &narrow, &middle], &mut store, 1, NOW);
         assert_eq!(verdict == Verdict::Admitted, expected);
@@ -33,7 +33,7 @@ fn the_first_limit_that_refuses_answers_and_none_is_charged() {
 #[test]
 fn a_shadow_counts_what_it_would_refuse_and_refuses_nothing() {
     let (shadow, hard) = (named(0, "shadow", 2, true), named(1, "hard", 4, false));
-    let (mut worker, mut store) = (Worker::new(4096), Map::default());
+    let (mut worker, mut store) = (Worker::new(4096), MemoryPort::default());
     let admitted =
         (0..6).filter(|_| worker.check(&[&shadow, &hard], &mut store, 1, NOW) == Verdict::Admitted);
     assert_eq!(admitted.count(), 4);
@@ -51,7 +51,7 @@ fn a_shadow_counts_what_it_would_refuse_and_refuses_nothing() {
 
 #[test]
 fn a_limit_of_another_name_or_other_numbers_is_another_limit() {
-    let (mut worker, mut store) = (Worker::new(4096), Map::default());
+    let (mut worker, mut store) = (Worker::new(4096), MemoryPort::default());
     let first = named(0, "a", 3, false);
     for limit in [
         &first,
@@ -79,7 +79,7 @@ fn a_limit_of_another_name_or_other_numbers_is_another_limit() {
 #[test]
 fn charge_that_has_refilled_since_is_not_refunded() {
     let limit = limit(1, SECOND / 10, 2);
-    let (mut worker, mut store) = (Worker::new(4), Map::default());
+    let (mut worker, mut store) = (Worker::new(4), MemoryPort::default());
     let headers = Headers::default();
     let bucket = worker.limits.bucket(&limit, &Request::new(&headers), None);
     let later = NOW + SECOND / 2;

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::http::request::Headers;
+use crate::port::memory::MemoryPort;
 use crate::port::{Expected, SetFailed, StoreFailed, Version};
-use crate::shared::tests::Map;
 
 mod gcra;
 mod headers;

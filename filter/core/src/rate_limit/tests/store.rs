@@ -1,12 +1,12 @@
 use super::*;
-use crate::shared::tests::Dice;
+use crate::shared::tests::Random;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[test]
 fn a_refused_request_charges_nothing_and_writes_nothing() {
     let limit = limit(1, SECOND, 2);
-    let (mut worker, mut store) = (Worker::new(4), Map::default());
+    let (mut worker, mut store) = (Worker::new(4), MemoryPort::default());
     assert_eq!(worker.flood(&limit, &mut store, 1, NOW), 2);
     let (before, writes) = (store.values.clone(), store.writes);
     for _ in 0..1000 {
@@ -22,7 +22,7 @@ fn each_limit_costs_one_read_a_charge_one_write_and_a_refusal_none() {
         named(1, "b", 31, false),
         named(2, "c", 31, false),
     ];
-    let mut store = Map::default();
+    let mut store = MemoryPort::default();
     let mut workers = [Worker::new(65_536), Worker::new(65_536)];
     let mut costs = |worker: usize, limits: &[&RateLimit], admitted: bool| {
         let (reads, writes) = (store.reads, store.writes);
@@ -50,15 +50,15 @@ fn each_limit_costs_one_read_a_charge_one_write_and_a_refusal_none() {
 #[test]
 fn one_limit_never_costs_more_than_one_read() {
     let limit = limit(1000, SECOND, 10);
-    let mut store = Map::default();
+    let mut store = MemoryPort::default();
     let mut workers = [Worker::new(64), Worker::new(64), Worker::new(64)];
-    let mut dice = Dice(7);
+    let mut random = Random(7);
     for i in 0..5000 {
         let reads = store.reads;
-        workers[dice.roll(3) as usize].admits(
+        workers[random.below(3) as usize].admits(
             &limit,
             &mut store,
-            dice.roll(5) as u32,
+            random.below(5) as u32,
             NOW + i * 300 * Nanos::MICROSECOND,
         );
         assert!(store.reads - reads <= 1);

@@ -2,7 +2,7 @@ use super::*;
 use crate::rate_limit::record::Bucket;
 use crate::shared::keys;
 use crate::shared::record::Entry;
-use crate::shared::tests::Dice;
+use crate::shared::tests::Random;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -10,7 +10,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 fn past_max_keys_newcomers_share_one_bucket() {
     for (max_keys, clients) in [(1, 50), (4, 50), (64, 200), (65, 3000), (200, 3000)] {
         let limit = limit(1, 3600 * SECOND, 3);
-        let mut store = Map::default();
+        let mut store = MemoryPort::default();
         let mut workers = [Worker::new(max_keys), Worker::new(max_keys)];
         let mut bursts = 0;
         for client in 0..clients {
@@ -36,7 +36,7 @@ fn past_max_keys_newcomers_share_one_bucket() {
 #[test]
 fn no_client_gains_by_moving_between_overflow_and_slot() {
     for seed in 0..300 {
-        let mut dice = Dice(seed << 32);
+        let mut random = Random(seed << 32);
         let limits = [
             limit(5, SECOND, 4),
             RateLimit {
@@ -44,14 +44,15 @@ fn no_client_gains_by_moving_between_overflow_and_slot() {
                 ..limit(2, SECOND, 7)
             },
         ];
-        let mut store = Map::default();
+        let mut store = MemoryPort::default();
         let mut workers = [Worker::new(2), Worker::new(2)];
         let mut admitted = vec![[const { Vec::new() }; 2]; 6];
         let mut now = NOW;
         for _ in 0..600 {
-            now += [Nanos::ZERO, Nanos::ZERO, NS, SECOND / 50, SECOND / 3][dice.roll(5) as usize];
-            let (client, which) = (dice.roll(6) as usize, dice.roll(2) as usize);
-            let worker = &mut workers[dice.roll(2) as usize];
+            now +=
+                [Nanos::ZERO, Nanos::ZERO, NS, SECOND / 50, SECOND / 3][random.below(5) as usize];
+            let (client, which) = (random.below(6) as usize, random.below(2) as usize);
+            let worker = &mut workers[random.below(2) as usize];
             if worker.admits(&limits[which], &mut store, client as u32, now) {
                 admitted[client][which].push(now);
             }
@@ -73,7 +74,7 @@ fn no_client_gains_by_moving_between_overflow_and_slot() {
 #[test]
 fn a_slot_is_given_away_only_when_its_bucket_is_full() {
     let limit = limit(1, SECOND, 5);
-    let (mut worker, mut store) = (Worker::new(1), Map::default());
+    let (mut worker, mut store) = (Worker::new(1), MemoryPort::default());
     assert_eq!(worker.flood(&limit, &mut store, 1, NOW), 5);
     // Other clients are admitted by the overflow bucket alone.
     assert_eq!(
@@ -93,7 +94,7 @@ fn a_slot_is_given_away_only_when_its_bucket_is_full() {
 #[test]
 fn a_million_clients_leave_the_store_small() {
     let limit = limit(1, 3600 * SECOND, 1);
-    let (mut worker, mut store) = (Worker::new(1000), Map::default());
+    let (mut worker, mut store) = (Worker::new(1000), MemoryPort::default());
     for client in 0..1_000_000 {
         worker.admits(
             &limit,
@@ -120,7 +121,7 @@ fn a_million_clients_leave_the_store_small() {
 fn bytes_that_are_no_record_are_an_empty_one() {
     let limit = limit(1, SECOND, 2);
     for junk in [&b""[..], b"x", &[255; 7], &[0; 8], &[0; 27]] {
-        let (mut worker, mut store) = (Worker::new(1), Map::default());
+        let (mut worker, mut store) = (Worker::new(1), MemoryPort::default());
         store
             .set(&keys::buckets(0), junk, Expected::Absent)
             .unwrap();
@@ -132,7 +133,7 @@ fn bytes_that_are_no_record_are_an_empty_one() {
 #[test]
 fn records_are_these_bytes() {
     let limit = limit(3, SECOND, 2);
-    let (mut worker, mut store) = (Worker::new(1), Map::default());
+    let (mut worker, mut store) = (Worker::new(1), MemoryPort::default());
     // The second client finds no slot.
     for client in [1, 1, 2] {
         assert!(worker.admits(&limit, &mut store, client, NOW));

@@ -1,6 +1,6 @@
 use super::*;
 use crate::rate_limit::record::CLOCK_STEP;
-use crate::shared::tests::Dice;
+use crate::shared::tests::Random;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::shared::tests::interleaved;
 #[cfg(target_arch = "wasm32")]
@@ -18,9 +18,9 @@ fn workers_in_any_order_of_steps_keep_the_promise_together() {
                 let mut admitted = Vec::new();
                 for _ in 0..20 {
                     let (now, client) = turn.step(|world| {
-                        world.now +=
-                            [0, 0, 0, 100, 700][world.dice.roll(5) as usize] * Nanos::MICROSECOND;
-                        (world.now, world.dice.roll(4) as u32)
+                        world.now += [0, 0, 0, 100, 700][world.random.below(5) as usize]
+                            * Nanos::MICROSECOND;
+                        (world.now, world.random.below(4) as u32)
                     });
                     let mut recorder = Recorder {
                         store: turn,
@@ -72,7 +72,7 @@ fn charges_of_a_refused_request_are_refunded_in_any_order_of_steps() {
             "seed {seed}: {admitted}"
         );
         let mut worker = Worker::new(64);
-        let left = worker.flood(&wide, &mut world.map, 1, NOW);
+        let left = worker.flood(&wide, &mut world.port, 1, NOW);
         assert!(
             (60 - admitted - contended..=60 - admitted).contains(&left),
             "seed {seed}: {left}"
@@ -84,18 +84,18 @@ fn charges_of_a_refused_request_are_refunded_in_any_order_of_steps() {
 #[test]
 fn workers_whose_clocks_differ_keep_the_promise() {
     for seed in 0..100 {
-        let mut dice = Dice(seed << 32);
+        let mut random = Random(seed << 32);
         let limit = limit(20, SECOND, 3);
-        let mut store = Map::default();
+        let mut store = MemoryPort::default();
         let mut workers = [Worker::new(1), Worker::new(1), Worker::new(1)];
         let skews: Vec<Nanos> = (0..3)
-            .map(|_| Nanos::new(dice.roll((CLOCK_STEP / 2).get())))
+            .map(|_| Nanos::new(random.below((CLOCK_STEP / 2).get())))
             .collect();
         let (mut now, mut admitted) = (NOW, Vec::new());
         for _ in 0..400 {
-            now += Nanos::new(dice.roll((SECOND / 15).get()));
-            let i = dice.roll(3) as usize;
-            let client = dice.roll(2) as u32;
+            now += Nanos::new(random.below((SECOND / 15).get()));
+            let i = random.below(3) as usize;
+            let client = random.below(2) as u32;
             let mut recorder = Recorder {
                 store: &mut store,
                 charged_at: Nanos::ZERO,
@@ -113,7 +113,7 @@ fn workers_whose_clocks_differ_keep_the_promise() {
 fn a_clock_set_back_leaves_every_bucket_as_full_as_it_was() {
     let limit = limit(1, 10 * SECOND, 3);
     for back in [CLOCK_STEP + NS, 3600 * SECOND, NOW] {
-        let (mut worker, mut store) = (Worker::new(4), Map::default());
+        let (mut worker, mut store) = (Worker::new(4), MemoryPort::default());
         let mut other = Worker::new(4);
         for _ in 0..2 {
             assert!(worker.admits(&limit, &mut store, 1, NOW));
@@ -143,7 +143,7 @@ fn a_clock_set_back_leaves_every_bucket_as_full_as_it_was() {
 #[test]
 fn a_clock_set_back_heals_although_only_refusals_see_it() {
     let limit = limit(1, 10 * SECOND, 1);
-    let (mut worker, mut store) = (Worker::new(4), Map::default());
+    let (mut worker, mut store) = (Worker::new(4), MemoryPort::default());
     assert!(worker.admits(&limit, &mut store, 1, NOW));
     let now = NOW - 3600 * SECOND;
     for wait in [10, 9, 5, 1] {

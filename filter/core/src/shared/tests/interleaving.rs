@@ -1,6 +1,6 @@
 //! Workers on threads whose steps interleave in any order, drawn from a seed.
 
-use super::Dice;
+use super::Random;
 use crate::port::memory::MemoryPort;
 use crate::port::{Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version};
 use crate::time::Nanos;
@@ -10,8 +10,8 @@ use std::sync::Mutex;
 
 /// What the workers share, and what each step may draw.
 pub(crate) struct World {
-    pub(crate) map: MemoryPort,
-    pub(crate) dice: Dice,
+    pub(crate) port: MemoryPort,
+    pub(crate) random: Random,
     pub(crate) now: Nanos,
 }
 
@@ -40,25 +40,25 @@ impl Connection for Turn<'_> {
 
 impl Stats for Turn<'_> {
     fn gauge(&mut self, name: &str) -> Option<Gauge> {
-        self.step(|world| world.map.gauge(name))
+        self.step(|world| world.port.gauge(name))
     }
 
     fn add(&mut self, gauge: Gauge, by: i64) {
-        self.step(|world| world.map.add(gauge, by));
+        self.step(|world| world.port.add(gauge, by));
     }
 
     fn value(&mut self, gauge: Gauge) -> Option<i64> {
-        self.step(|world| world.map.value(gauge))
+        self.step(|world| world.port.value(gauge))
     }
 }
 
 impl Store for Turn<'_> {
     fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
-        self.step(|world| world.map.get(key))
+        self.step(|world| world.port.get(key))
     }
 
     fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
-        self.step(|world| world.map.set(key, value, expected))
+        self.step(|world| world.port.set(key, value, expected))
     }
 }
 
@@ -71,8 +71,8 @@ pub(crate) fn interleaved<T: Send>(
     body: impl Fn(&mut Turn<'_>) -> T + Sync,
 ) -> (Vec<T>, World) {
     let world = Mutex::new(World {
-        map: MemoryPort::default(),
-        dice: Dice(seed << 32),
+        port: MemoryPort::default(),
+        random: Random(seed << 32),
         now,
     });
     let scheduler = Scheduler::new(workers, seed);

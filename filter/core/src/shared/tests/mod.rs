@@ -9,19 +9,20 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[cfg(not(target_arch = "wasm32"))] // threads
 mod interleaving;
 
-pub(crate) use crate::port::memory::MemoryPort as Map;
+use crate::port::memory::MemoryPort;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use interleaving::{Turn, interleaved};
 
 /// Random numbers from a seed.
-pub(crate) struct Dice(pub(crate) u64);
+pub(crate) struct Random(pub(crate) u64);
 
-impl Dice {
-    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+impl Random {
+    /// A number from 0 to below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         let mut hash = crate::siphash::SipWriter::new([3; 16]);
         hash.write_u64(self.0);
         self.0 += 1;
-        hash.finish() % sides
+        hash.finish() % bound
     }
 }
 
@@ -54,15 +55,16 @@ fn no_update_is_lost_and_no_final_look_is_stale() {
             let mut done = [0_u64; 3];
             for _ in 0..25 {
                 let (key, write) =
-                    turn.step(|world| (world.dice.roll(3) as usize, world.dice.roll(3) > 0));
+                    turn.step(|world| (world.random.below(3) as usize, world.random.below(3) > 0));
                 if write {
                     match count(&mut cache, turn, keys[key]) {
                         Ok(_) => done[key] += 1,
                         Err(failed) => assert_eq!(failed, UpdateError::Contended),
                     }
                 } else {
-                    let before = turn
-                        .step(|world| number(world.map.values.get(keys[key]).map(|(v, _)| &v[..])));
+                    let before = turn.step(|world| {
+                        number(world.port.values.get(keys[key]).map(|(v, _)| &v[..]))
+                    });
                     let seen = look(&mut cache, turn, keys[key]);
                     assert!(seen >= before, "seed {seed}: {seen} was {before} before");
                 }
@@ -71,7 +73,7 @@ fn no_update_is_lost_and_no_final_look_is_stale() {
         });
         for (i, key) in keys.iter().enumerate() {
             let written: u64 = done.iter().map(|done| done[i]).sum();
-            let value = world.map.values.get(*key).map(|(value, _)| &value[..]);
+            let value = world.port.values.get(*key).map(|(value, _)| &value[..]);
             assert_eq!(number(value), written, "seed {seed}");
         }
     }
@@ -80,22 +82,22 @@ fn no_update_is_lost_and_no_final_look_is_stale() {
 /// The same when the host's 32 bits of versions run out in the middle.
 #[test]
 fn no_update_is_lost_when_versions_wrap_around() {
-    let mut map = Map {
+    let mut port = MemoryPort {
         newest: Version::MAX - 50,
-        ..Map::default()
+        ..MemoryPort::default()
     };
     let mut caches = [RecordCache::default(), RecordCache::default()];
-    let mut dice = Dice(1);
+    let mut random = Random(1);
     for done in 0..200 {
-        let cache = &mut caches[dice.roll(2) as usize];
-        if dice.roll(2) == 0 {
-            assert_eq!(look(cache, &mut map, b"a"), done);
+        let cache = &mut caches[random.below(2) as usize];
+        if random.below(2) == 0 {
+            assert_eq!(look(cache, &mut port, b"a"), done);
         }
-        assert_eq!(count(cache, &mut map, b"a"), Ok(done));
-        map.set(
+        assert_eq!(count(cache, &mut port, b"a"), Ok(done));
+        port.set(
             b"other",
             b"",
-            Expected::Version(map.values.get(&b"other"[..]).map_or(1, |v| v.1)),
+            Expected::Version(port.values.get(&b"other"[..]).map_or(1, |v| v.1)),
         )
         .unwrap();
     }
@@ -103,54 +105,54 @@ fn no_update_is_lost_when_versions_wrap_around() {
 
 #[test]
 fn update_costs_one_read_and_one_write_whether_others_write_or_not() {
-    let mut map = Map::default();
+    let mut port = MemoryPort::default();
     let mut caches = [RecordCache::default(), RecordCache::default()];
     for round in 0..100 {
         for (worker, cache) in caches.iter_mut().enumerate() {
             for key in 0..8_u8 {
-                let (reads, writes) = (map.reads, map.writes);
+                let (reads, writes) = (port.reads, port.writes);
                 let before = 2 * round + worker as u64;
-                assert_eq!(count(cache, &mut map, &[key]), Ok(before));
-                assert_eq!((map.reads - reads, map.writes - writes), (1, 1));
+                assert_eq!(count(cache, &mut port, &[key]), Ok(before));
+                assert_eq!((port.reads - reads, port.writes - writes), (1, 1));
             }
         }
     }
-    let (reads, writes) = (map.reads, map.writes);
+    let (reads, writes) = (port.reads, port.writes);
     for _ in 0..100 {
-        count(&mut caches[0], &mut map, b"alone").unwrap();
+        count(&mut caches[0], &mut port, b"alone").unwrap();
     }
-    assert_eq!((map.reads - reads, map.writes - writes), (100, 100));
+    assert_eq!((port.reads - reads, port.writes - writes), (100, 100));
 }
 
 #[test]
 fn value_that_was_read_is_written_without_another_read() {
-    let (mut map, mut cache) = (Map::default(), RecordCache::default());
-    count(&mut cache, &mut map, b"a").unwrap();
-    assert_eq!(look(&mut cache, &mut map, b"a"), 1);
-    let (reads, writes) = (map.reads, map.writes);
-    assert_eq!(count(&mut cache, &mut map, b"a"), Ok(1));
-    assert_eq!((map.reads - reads, map.writes - writes), (0, 1));
+    let (mut port, mut cache) = (MemoryPort::default(), RecordCache::default());
+    count(&mut cache, &mut port, b"a").unwrap();
+    assert_eq!(look(&mut cache, &mut port, b"a"), 1);
+    let (reads, writes) = (port.reads, port.writes);
+    assert_eq!(count(&mut cache, &mut port, b"a"), Ok(1));
+    assert_eq!((port.reads - reads, port.writes - writes), (0, 1));
     // Unless another worker wrote since: that costs the write that fails, and is no retry.
-    assert_eq!(look(&mut cache, &mut map, b"a"), 2);
-    count(&mut RecordCache::default(), &mut map, b"a").unwrap();
-    let (reads, writes) = (map.reads, map.writes);
-    assert_eq!(count(&mut cache, &mut map, b"a"), Ok(3));
-    assert_eq!((map.reads - reads, map.writes - writes), (1, 2));
+    assert_eq!(look(&mut cache, &mut port, b"a"), 2);
+    count(&mut RecordCache::default(), &mut port, b"a").unwrap();
+    let (reads, writes) = (port.reads, port.writes);
+    assert_eq!(count(&mut cache, &mut port, b"a"), Ok(3));
+    assert_eq!((port.reads - reads, port.writes - writes), (1, 2));
     assert_eq!(cache.take_cas_mismatches(), 0);
 }
 
 #[test]
 fn what_may_be_stale_costs_nothing() {
-    let (mut map, mut cache) = (Map::default(), RecordCache::default());
-    count(&mut cache, &mut map, b"a").unwrap();
-    assert_eq!(look(&mut cache, &mut map, b"a"), 1);
-    count(&mut RecordCache::default(), &mut map, b"a").unwrap();
-    let reads = map.reads;
-    let seen = cache.update(&mut map, b"a", &mut |current| {
+    let (mut port, mut cache) = (MemoryPort::default(), RecordCache::default());
+    count(&mut cache, &mut port, b"a").unwrap();
+    assert_eq!(look(&mut cache, &mut port, b"a"), 1);
+    count(&mut RecordCache::default(), &mut port, b"a").unwrap();
+    let reads = port.reads;
+    let seen = cache.update(&mut port, b"a", &mut |current| {
         Update::KeepStale(number(current))
     });
-    assert_eq!((seen, map.reads), (Ok(1), reads));
-    assert_eq!(look(&mut cache, &mut map, b"a"), 2);
+    assert_eq!((seen, port.reads), (Ok(1), reads));
+    assert_eq!(look(&mut cache, &mut port, b"a"), 2);
 }
 
 /// A store that another worker always writes first, or that fails.
@@ -199,11 +201,11 @@ fn all_workers_get_the_same_seed_and_keep_it() {
             seeds.iter().all(|seed| *seed == seeds[0]),
             "schedule {schedule}"
         );
-        assert_eq!(load_or_create(&mut world.map, [99; 16]), Ok(seeds[0]));
+        assert_eq!(load_or_create(&mut world.port, [99; 16]), Ok(seeds[0]));
     }
     // Bytes that are no seed, such as those of a damaged value, are replaced.
-    let mut map = Map::default();
-    map.set(keys::SEED, b"", Expected::Absent).unwrap();
-    assert_eq!(load_or_create(&mut map, [5; 16]), Ok([5; 16]));
-    assert_eq!(load_or_create(&mut map, [6; 16]), Ok([5; 16]));
+    let mut port = MemoryPort::default();
+    port.set(keys::SEED, b"", Expected::Absent).unwrap();
+    assert_eq!(load_or_create(&mut port, [5; 16]), Ok([5; 16]));
+    assert_eq!(load_or_create(&mut port, [6; 16]), Ok([5; 16]));
 }

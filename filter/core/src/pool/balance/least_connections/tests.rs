@@ -3,7 +3,8 @@ use crate::config::Config;
 use crate::pool::balance::round_robin::RoundRobin;
 use crate::pool::candidates::tests::only;
 use crate::pool::least_response_time::ResponseTimes;
-use crate::shared::tests::{Dice, Map};
+use crate::port::memory::MemoryPort;
+use crate::shared::tests::Random;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 #[cfg(target_arch = "wasm32")]
@@ -97,14 +98,14 @@ struct Plan {
     seed: u64,
 }
 
-fn fraction(dice: &mut Dice) -> f64 {
-    (dice.roll(1 << 53) + 1) as f64 / (1_u64 << 53) as f64
+fn fraction(random: &mut Random) -> f64 {
+    (random.below(1 << 53) + 1) as f64 / (1_u64 << 53) as f64
 }
 
 /// A bounded Pareto distribution of shape 1.5 from 2 ms to 1 s; its mean is about 5.7 ms.
-fn service(dice: &mut Dice) -> Nanos {
+fn service(random: &mut Random) -> Nanos {
     let (least, most, shape) = (2.0_f64, 1000.0_f64, 1.5);
-    let u = fraction(dice);
+    let u = fraction(random);
     let bound = 1.0 - (least / most).powf(shape);
     let milliseconds = least / (1.0 - u * bound).powf(1.0 / shape);
     Nanos::new((milliseconds * MILLISECOND.get() as f64) as u64)
@@ -145,9 +146,9 @@ impl Plan {
         let config = self.config(rule);
         let pool = &*config.pools[0];
         let size = self.servers.len();
-        let mut dice = Dice(self.seed << 40);
-        let mut rolls = Dice(self.seed << 40 | 1 << 39);
-        let mut store = Map::default();
+        let mut random = Random(self.seed << 40);
+        let mut rolls = Random(self.seed << 40 | 1 << 39);
+        let mut store = MemoryPort::default();
         let mut robins: Vec<_> = (0..self.workers)
             .map(|worker| RoundRobin::new(size, worker as u64))
             .collect();
@@ -176,7 +177,7 @@ impl Plan {
             got: vec![0; size],
         };
         for number in 0..self.requests {
-            now += Nanos::new((-fraction(&mut dice).ln() * gap) as u64);
+            now += Nanos::new((-fraction(&mut random).ln() * gap) as u64);
             while let Some(Reverse((end, target, worker, took))) = ends.peek().copied()
                 && end <= now
             {
@@ -193,8 +194,8 @@ impl Plan {
                 }
             }
             let worker = number % self.workers;
-            let roll = rolls.roll(u64::MAX);
-            let length = service(&mut dice);
+            let roll = rolls.below(u64::MAX);
+            let length = service(&mut random);
             let there = |target: TargetIndex| now >= START + self.servers[target.get()].since;
             // Over ten seconds from a tenth.
             let share = |target: TargetIndex| {
