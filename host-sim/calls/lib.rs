@@ -8,7 +8,7 @@
 #![allow(missing_docs)] // of the symbols that `main!` exports
 
 use pointsman_core::port::{Expected, Gauge};
-use pointsman_shell::host::{self, Counter, Histogram, Map, Status};
+use pointsman_shell::host::{self, Counter, HeaderMap, Histogram, Status};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 use std::cell::Cell;
@@ -25,7 +25,7 @@ const RECORD: &[u8] = &[7; 64];
 const COOKIE: &[u8] = b"pm_0=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4v; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax";
 
 /// One call of a kind, on this header map if it is on one.
-type Call = fn(&Metrics, Map) -> Result<(), Status>;
+type Call = fn(&Metrics, HeaderMap) -> Result<(), Status>;
 
 struct Metrics {
     counter: Counter,
@@ -97,7 +97,7 @@ impl Plan {
         Some(plan)
     }
 
-    fn make(&self, calls: &[Call], map: Map) {
+    fn make(&self, calls: &[Call], map: HeaderMap) {
         for call in calls {
             if call(&self.metrics, map).is_err() {
                 self.failed.set(true);
@@ -136,10 +136,10 @@ impl Context for Stream {}
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, _end: bool) -> Action {
         let Stream(plan) = self;
-        plan.make(&plan.request, Map::Request);
+        plan.make(&plan.request, HeaderMap::Request);
         if !plan.failed.get() {
             let chosen = host::set_header(
-                Map::Request,
+                HeaderMap::Request,
                 b"x-pointsman-cluster",
                 plan.cluster.as_bytes(),
             );
@@ -149,11 +149,11 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end: bool) -> Action {
-        self.0.make(&self.0.response, Map::Response);
+        self.0.make(&self.0.response, HeaderMap::Response);
         Action::Continue
     }
 
     fn on_log(&mut self) {
-        self.0.make(&self.0.log, Map::Response);
+        self.0.make(&self.0.log, HeaderMap::Response);
     }
 }

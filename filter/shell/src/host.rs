@@ -15,6 +15,7 @@
 
 #![allow(unsafe_code, reason = "an import has no other way to be called")]
 
+use log::Level;
 use pointsman_core::port::{Expected, Gauge, Version};
 use pointsman_core::time::Nanos;
 use std::fmt;
@@ -40,20 +41,10 @@ impl fmt::Display for Status {
     }
 }
 
-/// How loud a log line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Level {
-    /// Something that should not happen, and does no harm.
-    Warn = 3,
-    /// Something that keeps the filter from its work.
-    Error = 4,
-}
-
 /// A header map of the stream whose callback is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Map {
+pub enum HeaderMap {
     /// Only during the request callbacks.
     Request = 0,
     /// Only during the response callbacks.
@@ -178,11 +169,19 @@ mod import {
     }
 }
 
-/// Writes a line to the proxy's log. Plain.
+/// Writes a line to the proxy's log, if that is as loud. Plain. The macros of the `log` crate come
+/// here.
 pub fn log(level: Level, message: &str) {
+    let level = match level {
+        Level::Trace => 0,
+        Level::Debug => 1,
+        Level::Info => 2,
+        Level::Warn => 3,
+        Level::Error => 4,
+    };
     // A log line that is lost is nothing that the filter could mend or report.
     // SAFETY: the host reads `message` during the call.
-    let _ = unsafe { import::proxy_log(level as u32, message.as_ptr(), message.len()) };
+    let _ = unsafe { import::proxy_log(level, message.as_ptr(), message.len()) };
 }
 
 /// The time since 1970, by the proxy's clock; it can jump, backwards too. Plain.
@@ -219,13 +218,13 @@ pub fn plugin_configuration() -> Result<Vec<u8>, Status> {
 }
 
 /// A whole header map, serialised; `pointsman_core::http::request::Headers::from_wire` reads it. Bytes.
-pub fn headers(map: Map) -> Result<Vec<u8>, Status> {
+pub fn headers(map: HeaderMap) -> Result<Vec<u8>, Status> {
     // SAFETY: the host writes one pointer and one size during the call.
     returned(|data, size| unsafe { import::proxy_get_header_map_pairs(map as u32, data, size) })
 }
 
 /// The first value of a header. None where there is no such header. Bytes.
-pub fn header(map: Map, name: &[u8]) -> Result<Option<Vec<u8>>, Status> {
+pub fn header(map: HeaderMap, name: &[u8]) -> Result<Option<Vec<u8>>, Status> {
     // SAFETY: the host reads `name`, and writes one pointer and one size, during the call.
     found(returned(|data, size| unsafe {
         import::proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size)
@@ -234,7 +233,7 @@ pub fn header(map: Map, name: &[u8]) -> Result<Option<Vec<u8>>, Status> {
 
 /// Replaces every value of a header by this one, or adds it. On a request the route is chosen anew.
 /// Plain.
-pub fn set_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
+pub fn set_header(map: HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads `name` and `value` during the call.
     checked(unsafe {
         import::proxy_replace_header_map_value(
@@ -248,7 +247,7 @@ pub fn set_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
 }
 
 /// Adds a value to a header. On a request the route is chosen anew. Plain.
-pub fn add_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
+pub fn add_header(map: HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads `name` and `value` during the call.
     checked(unsafe {
         import::proxy_add_header_map_value(
@@ -262,7 +261,7 @@ pub fn add_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
 }
 
 /// Removes every value of a header. On a request the route is chosen anew. Plain.
-pub fn remove_header(map: Map, name: &[u8]) -> Result<(), Status> {
+pub fn remove_header(map: HeaderMap, name: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads `name` during the call.
     checked(unsafe { import::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
 }

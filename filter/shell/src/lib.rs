@@ -1,9 +1,13 @@
 //! The only part of Pointsman that knows proxy-wasm. What a proxy calls is in [`mod@root`] (once for
 //! each worker) and [`stream`] (once for each request), what is asked of a proxy in [`host`]; every
 //! decision is `pointsman-core`'s.
+
 pub mod host;
+mod logger;
 mod metrics;
+mod port;
 mod root;
+mod shared;
 mod stream;
 
 use proxy_wasm::traits::RootContext;
@@ -15,5 +19,6 @@ pub fn start() {
 
 /// A root context of the filter, for a guest that puts something around it.
 pub fn root() -> Box<dyn RootContext> {
+    logger::install();
     Box::<root::Root>::default()
 }

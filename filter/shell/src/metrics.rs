@@ -7,7 +7,7 @@
 //! memory until the VM ends, in each worker and for each configuration that is loaded. So what
 //! there can be many of, routes and targets, is defined all at once with its first request.
 
-use crate::host::{self, Counter, Histogram, Level};
+use crate::host::{self, Counter, Histogram};
 use pointsman_core::config::Config;
 use pointsman_core::decision::Decision;
 use pointsman_core::decision::Reason;
@@ -150,7 +150,7 @@ impl Metrics {
     /// A state that the code rules out. The log line says which.
     pub fn bug(&self, what: &str) {
         increment(self.bug);
-        host::log(Level::Error, &format!("a bug of Pointsman's own: {what}"));
+        log::error!("a bug of Pointsman's own: {what}");
     }
 
     /// A request that was decided. Its filter state is made of names of the configuration alone.
@@ -334,10 +334,7 @@ fn define(prefix: &str, what: &str) -> Option<Counter> {
 
 fn defined<T>(name: &str, defined: Result<T, host::Status>) -> Option<T> {
     if let Err(status) = &defined {
-        host::log(
-            Level::Warn,
-            &format!("the metric {name} is not there: {status}"),
-        );
+        log::warn!("the metric {name} is not there: {status}");
     }
     defined.ok()
 }

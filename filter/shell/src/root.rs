@@ -1,12 +1,14 @@
 //! The root context: one for each worker and configuration. Everything that outlives a request
-//! hangs off it.
+//! belongs to it.
 //!
-//! After a reload the one before goes on until the last of its streams is over, ticks included:
-//! what it has counted stays right, and its requests land.
+//! After a reload the root context of the configuration before lives on until the last of its
+//! streams is over, and gets its ticks: its requests are counted as in flight to their end.
 
-use crate::host::{self, Level, Map};
+use crate::host::{self, HeaderMap};
 use crate::metrics::Metrics;
-use crate::stream::{Host, Stream};
+use crate::port::Host;
+use crate::shared::Shared;
+use crate::stream::Stream;
 use core::time::Duration;
 use pointsman_core::config::Config;
 use pointsman_core::entropy::{Entropy, WorkerId};
@@ -16,42 +18,21 @@ use pointsman_core::time::Nanos;
 use pointsman_core::worker::Worker;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
-use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
-
-/// What the streams of one root context share.
-pub struct Shared {
-    /// Borrowed for one callback at a time: a VM has one thread, and no callback runs inside
-    /// another.
-    worker: RefCell<Worker>,
-    /// What operators count.
-    pub metrics: Metrics,
-}
-
-impl Shared {
-    /// The worker. None, which is counted as the bug `what`: another callback holds it.
-    pub fn borrow(&self, what: &'static str) -> Option<RefMut<'_, Worker>> {
-        let worker = self.worker.try_borrow_mut().ok();
-        if worker.is_none() {
-            self.metrics.bug(what);
-        }
-        worker
-    }
-}
 
 /// The root context. Without a configuration that loaded it has nothing to share, and its streams
 /// answer 503.
 #[derive(Default)]
 pub struct Root {
     shared: Option<Rc<Shared>>,
-    /// The probes that wait for their answers, by the number of the call. Their time-outs bound how
+    /// The probes that wait for their responses, by the token of the call. Their time-outs bound how
     /// many there are.
     probes: Vec<(u32, Probe)>,
 }
 
 impl Context for Root {
-    /// The answer to a probe; without headers: the connection broke. Where there was none in time,
-    /// the proxy's own answer.
+    /// The response to a probe. Without headers: the connection broke. Where there was none in time
+    /// it is the proxy's own.
     fn on_http_call_response(
         &mut self,
         token: u32,
@@ -65,10 +46,12 @@ impl Context for Root {
         let (_, probe) = self.probes.remove(place);
         let status = match headers {
             0 => None,
-            _ => host::header(Map::CallResponse, b":status").ok().flatten(),
+            _ => host::header(HeaderMap::CallResponse, b":status")
+                .ok()
+                .flatten(),
         };
         let status = status.and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
-        self.probed(&probe, status);
+        self.on_probe_result(&probe, status);
     }
 }
 
@@ -84,10 +67,7 @@ impl RootContext for Root {
         let bytes = match host::plugin_configuration() {
             Ok(bytes) => bytes,
             Err(status) => {
-                host::log(
-                    Level::Error,
-                    &format!("the configuration cannot be read: {status}"),
-                );
+                log::error!("the configuration cannot be read: {status}");
                 return false;
             }
         };
@@ -95,13 +75,10 @@ impl RootContext for Root {
             Ok(config) => config,
             Err(problems) => {
                 for problem in &problems.0 {
-                    host::log(Level::Error, &problem.to_string());
+                    log::error!("{problem}");
                 }
                 let count = problems.0.len();
-                host::log(
-                    Level::Error,
-                    &format!("the configuration is refused; problems: {count}"),
-                );
+                log::error!("the configuration is refused; problems: {count}");
                 return false;
             }
         };
@@ -109,10 +86,7 @@ impl RootContext for Root {
         // Without shared data the limits hold for each worker by itself; the log says so, and each
         // failure is counted.
         let seed = seed::load_or_create(&mut Host, fresh).unwrap_or_else(|failed| {
-            host::log(
-                Level::Error,
-                &format!("the workers share no seed: {failed:?}"),
-            );
+            log::error!("the workers share no seed: {failed:?}");
             fresh
         });
         let config = Rc::new(config);
@@ -129,22 +103,19 @@ impl RootContext for Root {
             let milliseconds = u32::try_from(period / Nanos::MILLISECOND).unwrap_or(u32::MAX);
             let milliseconds = milliseconds.max(1);
             if let Err(status) = host::set_tick_period(milliseconds) {
-                host::log(Level::Error, &format!("there are no ticks: {status}"));
+                log::error!("there are no ticks: {status}");
             }
         }
-        self.shared = Some(Rc::new(Shared {
-            worker: RefCell::new(worker),
-            metrics,
-        }));
+        self.shared = Some(Rc::new(Shared::new(worker, metrics)));
         true
     }
 
     fn on_tick(&mut self) {
         for probe in self.tick().unwrap_or_default() {
-            match self.send(&probe) {
+            match self.send_probe(&probe) {
                 Some(token) => self.probes.push((token, probe)),
-                // As good as no answer: there is no such cluster, or no host in it.
-                None => self.probed(&probe, None),
+                // There is no such cluster, or no host in it.
+                None => self.on_probe_result(&probe, None),
             }
         }
     }
@@ -167,7 +138,7 @@ impl Root {
         Some(probes)
     }
 
-    fn probed(&self, probe: &Probe, status: Option<u16>) {
+    fn on_probe_result(&self, probe: &Probe, status: Option<u16>) {
         if let Some(shared) = &self.shared
             && let Some(mut worker) = shared.borrow("at a probe's answer the worker is borrowed")
             && let Ok(now) = host::current_time()
@@ -179,7 +150,7 @@ impl Root {
 
     /// Sends a probe. Nothing in it comes from a client. The call's number; None: the proxy does
     /// not even try.
-    fn send(&self, probe: &Probe) -> Option<u32> {
+    fn send_probe(&self, probe: &Probe) -> Option<u32> {
         let config = self
             .shared
             .as_deref()?
@@ -211,10 +182,7 @@ impl Root {
 /// is lost then is that clients cannot guess the numbers, so the log says so.
 fn randomness<const N: usize>() -> [u8; N] {
     host::random().unwrap_or_else(|status| {
-        host::log(
-            Level::Warn,
-            &format!("no randomness, the clock has to do: {status}"),
-        );
+        log::warn!("no randomness, the clock has to do: {status}");
         let mut bytes = [0; N];
         let time = host::current_time().unwrap_or_default();
         for (byte, from) in bytes.iter_mut().zip(time.get().to_le_bytes()) {

@@ -1,80 +1,42 @@
 //! One request and its response: host calls before a decision, host calls after it.
 
-use crate::host::{self, Level, Map, Status};
-use crate::root::Shared;
+use crate::host::{self, HeaderMap, Status};
+use crate::port::Host;
+use crate::shared::Shared;
 use pointsman_core::config::Config;
 use pointsman_core::decision::{Change, Decision, Disposition, ResponsePlan};
-use pointsman_core::http::client_ip;
 use pointsman_core::http::edit::Edit;
 use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::http::respond::Answer;
 use pointsman_core::pool::flight::Flight;
-use pointsman_core::port::{
-    Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, StreamInfo, Version,
-};
 use pointsman_core::worker;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::fmt;
-use std::net::IpAddr;
 use std::rc::Rc;
-
-/// What is answered where the filter cannot do its work: the request must not go where a client's
-/// own header says.
-const UNAVAILABLE: u16 = 503;
 
 /// One stream. It keeps the configuration it was decided by: a reload does not change a request
 /// that is under way.
 pub struct Stream {
     shared: Option<Rc<Shared>>,
     decided: Option<(Rc<Config>, ResponsePlan)>,
-    /// Where the request went, if it went to a target, until its end is told.
+    /// Of a request that went to a target, until the stream is over.
     flight: Option<Flight>,
     /// Whether the end of the response was seen.
     complete: bool,
-}
-
-/// Why a request could not be decided. The host's fault, or the machine's; never the client's.
-enum Failed {
-    /// A host call was refused.
-    Host(Status),
-    /// The root context has no configuration.
-    NotConfigured,
-    /// Another callback of the VM holds the worker, which is counted as a bug: the SDK's dispatcher
-    /// runs one callback at a time.
-    WorkerBusy,
-}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failed::Host(status) => status.fmt(f),
-            Failed::NotConfigured => f.write_str("there is no configuration"),
-            Failed::WorkerBusy => f.write_str("another callback holds the worker"),
-        }
-    }
-}
-
-impl From<Status> for Failed {
-    fn from(status: Status) -> Failed {
-        Failed::Host(status)
-    }
 }
 
 impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        match self.request() {
+        match self.decide() {
             Ok(action) => action,
             Err(failed) => {
                 if let Some(shared) = &self.shared {
                     shared.metrics.request_failed();
                 }
-                host::log(
-                    Level::Error,
-                    &format!("a request cannot be decided: {failed}"),
-                );
+                log::error!("a request cannot be decided: {failed}");
                 // If even this is refused, the request waits until the proxy gives it up. It never
                 // goes on.
                 let _ = host::send_local_response(UNAVAILABLE, b"pointsman_failed", b"", &[]);
@@ -84,28 +46,24 @@ impl HttpContext for Stream {
     }
 
     /// The answers of the filter's own come here too: the proxy takes them through the response
-    /// callbacks, so edits of the response are made here and nowhere else. No call here returns
-    /// bytes.
+    /// callbacks, so the response is edited here and nowhere else. No call here returns bytes.
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         self.complete = end_of_stream;
-        self.answered();
+        self.note_response_time();
         let Some((config, plan)) = self.decided.take() else {
             return Action::Continue;
         };
         let edited = worker::response_edits(&plan, &config).try_for_each(|edit| match edit {
-            Edit::Remove(name) => host::remove_header(Map::Response, name),
-            Edit::Set(name, value) => host::set_header(Map::Response, name, value),
-            Edit::Add(name, value) => host::add_header(Map::Response, name, value),
+            Edit::Remove(name) => host::remove_header(HeaderMap::Response, name),
+            Edit::Set(name, value) => host::set_header(HeaderMap::Response, name, value),
+            Edit::Add(name, value) => host::add_header(HeaderMap::Response, name, value),
         });
         // A response without its edits is still the answer to the request.
         if let Err(status) = edited {
             if let Some(shared) = &self.shared {
                 shared.metrics.response_failed();
             }
-            host::log(
-                Level::Error,
-                &format!("a response cannot be edited: {status}"),
-            );
+            log::error!("a response cannot be edited: {status}");
         }
         Action::Continue
     }
@@ -120,8 +78,8 @@ impl HttpContext for Stream {
         Action::Continue
     }
 
-    /// The end of the stream, whatever end it is: the only callback that comes in every case but a
-    /// trap, and comes once.
+    /// The stream is over, however it ended. This is the only callback that comes in every case but
+    /// a trap, and comes once.
     fn on_log(&mut self) {
         let Some(flight) = self.flight.take() else {
             return;
@@ -151,8 +109,8 @@ impl Stream {
         }
     }
 
-    /// The response's headers came.
-    fn answered(&mut self) {
+    /// Notes when the response headers came, if the balance goes by response times.
+    fn note_response_time(&mut self) {
         if let Some(flight) = self.flight.as_mut().filter(|flight| flight.timed)
             && let Some(shared) = &self.shared
             && let Some(mut worker) = shared.borrow("at a response the worker is borrowed")
@@ -162,16 +120,16 @@ impl Stream {
         }
     }
 
-    /// The request's way in: one call for the time, one for the headers, those that the decision
-    /// makes, those that it wants, and those that tell of it, the time again.
-    fn request(&mut self) -> Result<Action, Failed> {
-        let shared = self.shared.as_deref().ok_or(Failed::NotConfigured)?;
+    /// The request path: one call for the time, one for the headers, those that the decision makes,
+    /// those that carry it out, those that count it, one more for the time.
+    fn decide(&mut self) -> Result<Action, DecideError> {
+        let shared = self.shared.as_deref().ok_or(DecideError::NotConfigured)?;
         let mut worker = shared
             .borrow("at a request the worker is borrowed")
-            .ok_or(Failed::WorkerBusy)?;
+            .ok_or(DecideError::WorkerBusy)?;
         let now = host::current_time()?;
-        let headers =
-            Headers::from_wire(host::headers(Map::Request)?).map_err(|_| Status::MALFORMED)?;
+        let headers = Headers::from_wire(host::headers(HeaderMap::Request)?)
+            .map_err(|_| Status::MALFORMED)?;
         let config = worker.config().clone();
         let decision = worker.decide(&config, &Request::new(&headers), &mut Host, now);
         shared.metrics.decided(&decision);
@@ -188,9 +146,9 @@ impl Stream {
         let action = match disposition {
             Disposition::Continue => {
                 request_edits.iter().try_for_each(|change| match change {
-                    Change::Remove(name) => host::remove_header(Map::Request, name),
-                    Change::Set(name, value) => host::set_header(Map::Request, name, value),
-                    Change::Add(name, value) => host::add_header(Map::Request, name, value),
+                    Change::Remove(name) => host::remove_header(HeaderMap::Request, name),
+                    Change::Set(name, value) => host::set_header(HeaderMap::Request, name, value),
+                    Change::Add(name, value) => host::add_header(HeaderMap::Request, name, value),
                 })?;
                 Action::Continue
             }
@@ -217,63 +175,33 @@ fn send(answer: &Answer) -> Result<(), Status> {
     host::send_local_response(answer.status, b"pointsman", &answer.body, &headers)
 }
 
-/// The host, as a decision sees it.
-pub struct Host;
+/// Why a request could not be decided. The host's fault, or the machine's; never the client's.
+enum DecideError {
+    /// A host call was refused.
+    Host(Status),
+    /// The root context has no configuration.
+    NotConfigured,
+    /// Another callback of the VM holds the worker, which is counted as a bug: the SDK's dispatcher
+    /// runs one callback at a time.
+    WorkerBusy,
+}
 
-impl Store for Host {
-    fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {
-        host::shared_data(key).map_err(|_| StoreFailed)
-    }
-
-    fn set(&mut self, key: &[u8], value: &[u8], expected: Expected) -> Result<(), SetFailed> {
-        host::set_shared_data(key, value, expected).map_err(|status| match status {
-            Status::CAS_MISMATCH => SetFailed::CasMismatch,
-            _ => SetFailed::Store,
-        })
+impl fmt::Display for DecideError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DecideError::Host(status) => status.fmt(f),
+            DecideError::NotConfigured => f.write_str("there is no configuration"),
+            DecideError::WorkerBusy => f.write_str("another callback holds the worker"),
+        }
     }
 }
 
-impl Connection for Host {
-    fn source_address(&mut self) -> Option<IpAddr> {
-        client_ip::parse_address(&host::property(b"source\0address").ok()??)
+impl From<Status> for DecideError {
+    fn from(status: Status) -> DecideError {
+        DecideError::Host(status)
     }
 }
 
-impl StreamInfo for Host {
-    fn status(&mut self) -> Option<u16> {
-        number(b"response\0code").and_then(|code| u16::try_from(code).ok())
-    }
-
-    fn grpc_status(&mut self) -> Option<u32> {
-        number(b"response\0grpc_status").and_then(|status| u32::try_from(status).ok())
-    }
-
-    fn flags(&mut self) -> Option<u64> {
-        number(b"response\0flags").map(i64::cast_unsigned)
-    }
-
-    fn upstream_address(&mut self) -> Option<Vec<u8>> {
-        host::property(b"upstream\0address").ok()?
-    }
-}
-
-/// A property that is a number: eight bytes, little-endian.
-fn number(path: &[u8]) -> Option<i64> {
-    let bytes = host::property(path).ok()??;
-    bytes.try_into().ok().map(i64::from_le_bytes)
-}
-
-impl Stats for Host {
-    fn gauge(&mut self, name: &str) -> Option<Gauge> {
-        host::define_gauge(name).ok()
-    }
-
-    fn add(&mut self, gauge: Gauge, by: i64) {
-        // A handle of our own is refused by no host.
-        let _ = host::add_to_gauge(gauge, by);
-    }
-
-    fn value(&mut self, gauge: Gauge) -> Option<i64> {
-        host::gauge_value(gauge).ok()
-    }
-}
+/// The status of the answer where the filter cannot do its work: the request must not go where a
+/// client's own header says.
+const UNAVAILABLE: u16 = 503;
