@@ -10,7 +10,7 @@
 
 use fastrand::Rng;
 use host_sim::client::{Client, header};
-use host_sim::envoy::{Deployment, PluginConfiguration};
+use host_sim::envoy::PluginConfiguration;
 use host_sim::envoy_host::PATH_NORMALISATION;
 use host_sim::module;
 use host_sim::testkit::Site;
@@ -102,7 +102,8 @@ impl Tables {
 
                 let routes: Vec<Value> = table.iter().map(|route| route.ours.clone()).collect();
                 let configuration = json!({ "pools": pools, "routes": routes });
-                let mut ours = Deployment::of(fleet, &module)?
+                let mut ours = fleet
+                    .deployment(&module)?
                     .with_configuration(PluginConfiguration::Text(configuration.to_string()));
                 let mut ours = ours.bootstrap_mut()["static_resources"]["listeners"][0].take();
                 ours["name"] = format!("ours-{number}").into();

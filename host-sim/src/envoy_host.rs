@@ -20,7 +20,7 @@
 use crate::backend::{Answer, Backend, Received};
 use crate::client::RESPONSE_TIMEOUT;
 use crate::envoy::fleet::{Fleet, Member};
-use crate::envoy::{Deployment, Envoy, Program};
+use crate::envoy::{Envoy, Program};
 use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs, Response};
 use crate::explain_header::ExplainHeader;
 use crate::testkit::Site;
@@ -84,7 +84,7 @@ impl EnvoyHost {
         let explain = ExplainHeader::switch_on(&mut configuration);
         let fleet = Fleet::start(&configuration)?;
         let own = Backend::start(OWN)?;
-        let mut deployment = Deployment::of(&fleet, module)?;
+        let mut deployment = fleet.deployment(module)?;
         bare(
             deployment.bootstrap_mut(),
             fleet.cluster_header(),

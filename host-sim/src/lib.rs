@@ -1,18 +1,25 @@
-//! Pointsman's native host and the parts of its command line. `host-sim/README.md` has every
+//! Pointsman's native hosts, and the parts of its command line. `host-sim/README.md` has every
 //! command and the formats of its files.
 //!
-//! | subject | modules |
-//! |---|---|
-//! | the simulated proxy, which runs the unmodified filter | [`world`] |
-//! | a real Envoy, its backends and clients | [`envoy`], [`envoy_host`], [`backend`], [`client`], [`module`] |
-//! | what both can do: one request and what came of it | [`exchange`], [`explain`], [`explain_header`] |
-//! | traffic over virtual time | [`simulation`] |
-//! | files that people write | [`configuration`], [`request_test`], [`schema`], [`check`] |
-//! | what is measured and broken on a real Envoy | [`mod@bench`], [`faults`] |
-//! | what tests share | [`testkit`], [`wait`] |
+//! A row may use the rows below it, and none above (`tests/import_direction.rs` reads this table).
 //!
-//! A test that is to run on both hosts takes a [`exchange::Host`]: [`world::World`] is one,
-//! [`envoy_host::EnvoyHost`] the other.
+//! | modules | what they are |
+//! |---|---|
+//! | [`mod@bench`], [`faults`] | what Pointsman costs, and what breaks: measured on a real Envoy |
+//! | [`envoy_host`] | a real Envoy as an [`exchange::Host`], with a fleet of backends |
+//! | [`testkit`] | an Envoy with its backends, loads and raw servers, for tests and measurements |
+//! | [`envoy`] | a real Envoy: installed, configured, started, with the backends behind it |
+//! | [`simulation`] | traffic over virtual time through the simulated proxy |
+//! | [`request_test`] | files of requests with what is expected of them, run on any host |
+//! | [`check`] | what is legal in a configuration, and wrong |
+//! | [`world`] | the simulated proxy, which runs the unmodified filter; an [`exchange::Host`] |
+//! | [`explain`], [`explain_header`] | what the filter did with a request, and why |
+//! | [`configuration`], [`schema`] | configurations: from files to trees, and what editors know of them |
+//! | [`backend`], [`client`] | an HTTP server and an HTTP client on this machine |
+//! | [`exchange`] | what both hosts can do: carry out one request |
+//! | [`module`], [`wait`] | the filter's `.wasm` file; waiting until something is so |
+//!
+//! The command line is the program `host-sim` (`main.rs` and `cli`), which uses all of it.
 
 pub mod backend;
 pub mod bench;

@@ -142,7 +142,7 @@ impl Kind {
     /// Its Envoy, before the backends of `fleet`: `envoy-config/envoy.yaml` with as little changed
     /// as can be.
     pub(super) fn deployment(self, fleet: &Fleet, modules: &Modules) -> Result<Deployment> {
-        let deployment = Deployment::of(fleet, &modules.pointsman)?.with_workers(1);
+        let deployment = fleet.deployment(&modules.pointsman)?.with_workers(1);
         let pointsman =
             |routes, features| PluginConfiguration::Struct(routes::configuration(routes, features));
         let mut deployment = match self {

@@ -1,7 +1,6 @@
 //! What an Envoy is started with: one of the files of `envoy-config/`, read as a tree and adjusted.
 
 use crate::configuration::type_url::{STRING, STRUCT, WASM};
-use crate::envoy::fleet::Fleet;
 use crate::module;
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Map, Value, json};
@@ -58,20 +57,19 @@ impl Deployment {
         })
     }
 
-    /// `envoy-config/envoy.yaml` on free ports, with the fleet's configuration and clusters in
-    /// place of its own.
-    pub fn of(fleet: &Fleet, module: &Path) -> Result<Self> {
-        let mut deployment = Self::file("envoy.yaml", module)?
-            .on_free_ports()
-            .with_configuration(PluginConfiguration::Struct(fleet.configuration().clone()));
-        deployment.bootstrap["static_resources"]["clusters"] = fleet.clusters().into();
-        // Nobody reads a line for each request here, and a measurement of the filter must not measure
-        // the log.
-        each_object(&mut deployment.bootstrap, &mut |object| {
+    /// These clusters in place of the proxy's own.
+    pub fn with_clusters(mut self, clusters: Vec<Value>) -> Self {
+        self.bootstrap["static_resources"]["clusters"] = clusters.into();
+        self
+    }
+
+    /// Without a log line for each request: nobody reads it, and a measurement of the filter must
+    /// not measure the log.
+    pub fn without_access_log(mut self) -> Self {
+        each_object(&mut self.bootstrap, &mut |object| {
             drop(object.remove("access_log"))
         });
-        deployment.rename_upstream_headers(fleet.cluster_header(), fleet.endpoint_header());
-        Ok(deployment)
+        self
     }
 
     /// The filter's module.
@@ -273,7 +271,7 @@ impl Deployment {
     }
 
     /// The names of the two upstream headers, wherever the proxy has to know them.
-    fn rename_upstream_headers(&mut self, cluster: &str, endpoint: &str) {
+    pub fn with_upstream_headers(mut self, cluster: &str, endpoint: &str) -> Self {
         each_of_type(&mut self.bootstrap, HEADER_MUTATION, &mut |mutation| {
             mutation["mutations"] = json!([{ "remove": cluster }, { "remove": endpoint }]);
         });
@@ -287,6 +285,7 @@ impl Deployment {
                 });
             });
         });
+        self
     }
 }
 

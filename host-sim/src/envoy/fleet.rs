@@ -1,10 +1,11 @@
 //! The backends that a Pointsman configuration asks for: one for each cluster and each endpoint
 //! that it names, on free ports, and the Envoy clusters that lead to them.
 
-use super::deployment::{Deployment, move_targets};
+use super::deployment::{Deployment, PluginConfiguration, move_targets};
 use crate::backend::{Answer, Backend, Received};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// All backends of a configuration.
 #[derive(Debug)]
@@ -52,6 +53,19 @@ impl Fleet {
             }
         }
         Ok(fleet)
+    }
+
+    /// `envoy-config/envoy.yaml` on free ports, with the fleet's configuration and clusters in
+    /// place of its own.
+    pub fn deployment(&self, module: &Path) -> Result<Deployment> {
+        let configuration = PluginConfiguration::Struct(self.configuration.clone());
+        let deployment = Deployment::file("envoy.yaml", module)?;
+        Ok(deployment
+            .on_free_ports()
+            .with_configuration(configuration)
+            .with_clusters(self.clusters())
+            .with_upstream_headers(self.cluster_header(), self.endpoint_header())
+            .without_access_log())
     }
 
     /// A backend on a free port for each static endpoint that a deployment has, and the deployment

@@ -62,7 +62,8 @@ impl Stage {
         adjust: impl FnOnce(Deployment) -> Result<Deployment>,
     ) -> Result<Site> {
         let fleet = Fleet::start(configuration)?;
-        let deployment = Deployment::of(&fleet, &self.pointsman)?
+        let deployment = fleet
+            .deployment(&self.pointsman)?
             .with_workers(WORKERS)
             .with_drain_time(DRAIN_TIME)
             .updatable();

@@ -33,7 +33,7 @@ impl Site {
         adjust: impl FnOnce(&Fleet, Deployment) -> Result<Deployment>,
     ) -> Result<Site> {
         let fleet = Fleet::start(configuration)?;
-        let deployment = Deployment::of(&fleet, &module::build()?)?.updatable();
+        let deployment = fleet.deployment(&module::build()?)?.updatable();
         let deployment = adjust(&fleet, deployment)?;
         Site::of(&install::find(Wanted::Any)?, fleet, deployment)
     }
