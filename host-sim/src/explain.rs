@@ -7,7 +7,8 @@ use pointsman_core::http::client_ip::Client;
 use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::index::RouteIndex;
 use pointsman_core::port::Connection;
-use pointsman_core::route::{self, AskClient};
+use pointsman_core::route;
+use pointsman_core::route::r#match::AskClient;
 use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -70,10 +71,10 @@ pub fn object(
 /// until then.
 fn trace(config: &Config, request: &ExchangeRequest) -> (Value, Value) {
     let (found, looked) = with_request(config, request, |request, client| {
-        route::scan(&config.routes, request, client)
+        route::scan::scan(&config.routes, request, client)
     });
     let name = |route: RouteIndex| Value::from(&*config.routes[route.get()].name);
-    let item = |looked: &route::Looked| {
+    let item = |looked: &route::scan::TraceEntry| {
         let name = name(looked.route);
         json!({ "name": name, "matched": looked.failed.is_none(), "failed": looked.failed })
     };

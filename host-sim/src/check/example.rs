@@ -4,12 +4,13 @@ use super::request_set::{RequestSet, Requirement, ValueSource};
 use crate::exchange::{ExchangeRequest, Response, shown};
 use crate::explain;
 use pointsman_core::config::Config;
+use pointsman_core::route::Found;
 use pointsman_core::route::index::Index;
-use pointsman_core::route::{Block, Found, HostMatch};
+use pointsman_core::route::r#match::{HostMatch, Match};
 use std::collections::BTreeMap;
 
 /// A request that the block matches. None: none was found, though there may be one.
-pub fn of(config: &Config, block: &Block) -> Option<ExchangeRequest> {
+pub fn of(config: &Config, block: &Match) -> Option<ExchangeRequest> {
     let set = RequestSet::of(block);
     let mut headers: BTreeMap<&[u8], Vec<Vec<u8>>> = BTreeMap::new();
     let (mut cookies, mut query) = (Vec::new(), Vec::new());

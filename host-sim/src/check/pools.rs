@@ -6,7 +6,8 @@ use pointsman_core::config::Config;
 use pointsman_core::index::PoolIndex;
 use pointsman_core::pool::Pool;
 use pointsman_core::pool::sticky::Cookie;
-use pointsman_core::route::{Action, HostMatch, Route};
+use pointsman_core::route::r#match::HostMatch;
+use pointsman_core::route::{Route, RouteAction};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -49,7 +50,7 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
         }
     }
     for (at, route) in config.routes.iter().enumerate() {
-        if let Action::Split(parts) = &route.action
+        if let RouteAction::Split(parts) = &route.action
             && parts.iter().all(|part| part.weight == 0)
         {
             warnings.push(Warning::new(
@@ -67,9 +68,9 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
 /// The pools that a route sends requests to.
 fn pools(route: &Route) -> impl Iterator<Item = &Pool> {
     let (one, parts) = match &route.action {
-        Action::Pool(pool) => (Some(&**pool), &[][..]),
-        Action::Split(parts) => (None, parts.as_slice()),
-        Action::Redirect(_) | Action::Respond(_) | Action::Pass => (None, &[][..]),
+        RouteAction::Pool(pool) => (Some(&**pool), &[][..]),
+        RouteAction::Split(parts) => (None, parts.as_slice()),
+        RouteAction::Redirect(_) | RouteAction::Respond(_) | RouteAction::Pass => (None, &[][..]),
     };
     one.into_iter().chain(parts.iter().map(|part| &*part.pool))
 }

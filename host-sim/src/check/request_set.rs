@@ -6,7 +6,7 @@ use super::language::Alphabet;
 use super::values::{ValueSet, is_in_headers, is_in_queries};
 use pointsman_core::http::client_ip::Network;
 use pointsman_core::route::condition::{Condition, Text};
-use pointsman_core::route::{Block, HostMatch};
+use pointsman_core::route::r#match::{HostMatch, Match};
 use std::rc::Rc;
 
 /// The requests that meet all of these conditions.
@@ -73,7 +73,7 @@ impl ValueSource {
 
 impl<'c> RequestSet<'c> {
     /// The requests that a block matches.
-    pub fn of(block: &'c Block) -> RequestSet<'c> {
+    pub fn of(block: &'c Match) -> RequestSet<'c> {
         let lists = [
             (ValueSource::Header, &block.headers),
             (ValueSource::Cookie, &block.cookies),

@@ -7,7 +7,8 @@ use crate::exchange::ExchangeRequest;
 use pointsman_core::config::Config;
 use pointsman_core::index::RouteIndex;
 use pointsman_core::route::index::Index;
-use pointsman_core::route::{Action, Block, HostMatch, Route};
+use pointsman_core::route::r#match::{HostMatch, Match};
+use pointsman_core::route::{Route, RouteAction};
 use std::collections::BTreeSet;
 
 /// The most pairs of blocks that are compared to find several routes that together take all requests
@@ -85,7 +86,7 @@ impl<'c> EarlierBlocks<'c> {
         &mut self,
         route: RouteIndex,
         number: usize,
-        block: &'c Block,
+        block: &'c Match,
         set: &RequestSet<'c>,
     ) -> Option<Unreachable> {
         let example = example::of(self.config, block)?;
@@ -270,7 +271,7 @@ fn unreachable_warnings(
 }
 
 /// Items of a block's lists that change nothing beside others.
-fn repeated(place: &str, block: &Block) -> Vec<Warning> {
+fn repeated(place: &str, block: &Match) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut note = |key: &str, at: usize, why: String| {
         let place = format!("{place}.{key}[{at}]");
@@ -333,9 +334,9 @@ fn within_others<T>(items: &[T], within: impl Fn(&T, &T) -> bool) -> Vec<(usize,
 fn without_effect(place: &str, route: &Route) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let answers = match &route.action {
-        Action::Redirect(_) => "redirects",
-        Action::Respond(_) => "responds",
-        Action::Pool(_) | Action::Split(_) | Action::Pass => return warnings,
+        RouteAction::Redirect(_) => "redirects",
+        RouteAction::Respond(_) => "responds",
+        RouteAction::Pool(_) | RouteAction::Split(_) | RouteAction::Pass => return warnings,
     };
     let why = format!("the route {answers}: nothing is sent on");
     let mut note = |key: &str| {
@@ -354,7 +355,7 @@ fn without_effect(place: &str, route: &Route) -> Vec<Warning> {
     if route.request_headers.iter().next().is_some() {
         note("request_headers");
     }
-    if !route.rate_limits.is_empty() && matches!(route.action, Action::Redirect(_)) {
+    if !route.rate_limits.is_empty() && matches!(route.action, RouteAction::Redirect(_)) {
         warnings.push(Warning::new(
             "limit_on_redirect",
             format!("{place}.rate_limits"),

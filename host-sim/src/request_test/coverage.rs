@@ -8,8 +8,9 @@
 use pointsman_core::config::Config;
 use pointsman_core::http::client_ip::Network;
 use pointsman_core::http::request::Request;
+use pointsman_core::route::Route;
+use pointsman_core::route::r#match::{AskClient, HostMatch, Match, Mismatch};
 use pointsman_core::route::path::PathKind;
-use pointsman_core::route::{AskClient, Block, HostMatch, Mismatch, Route};
 use std::fmt::Display;
 
 /// The coverage of one configuration.
@@ -132,7 +133,7 @@ impl Coverage {
 }
 
 /// The conditions of a block, without those that are true for every request.
-fn conditions(block: &Block) -> Vec<CoveredCondition> {
+fn conditions(block: &Match) -> Vec<CoveredCondition> {
     let mut seen = Vec::new();
     let mut push = |condition, text: String| {
         seen.push(CoveredCondition {

@@ -6,7 +6,7 @@ use super::path::path;
 use super::reader::{Node, Report};
 use super::syntax;
 use crate::http::client_ip::Network;
-use crate::route::{Block, HostMatch};
+use crate::route::r#match::{HostMatch, Match};
 
 const BLOCK_KEYS: &[&str] = &[
     "hosts",
@@ -21,7 +21,7 @@ const BLOCK_KEYS: &[&str] = &[
 ];
 
 /// Reads `match`: one block, or a list of them.
-pub fn blocks(node: &Node<'_>, report: &mut Report) -> Vec<Block> {
+pub fn blocks(node: &Node<'_>, report: &mut Report) -> Vec<Match> {
     if !node.is_list() {
         return vec![block(node, report)];
     }
@@ -34,9 +34,9 @@ pub fn blocks(node: &Node<'_>, report: &mut Report) -> Vec<Block> {
     .collect()
 }
 
-fn block(node: &Node<'_>, report: &mut Report) -> Block {
+fn block(node: &Node<'_>, report: &mut Report) -> Match {
     let Some(map) = node.map(report, BLOCK_KEYS) else {
-        return Block::default();
+        return Match::default();
     };
     let path_node = map.get("path");
     let ignore_case = map.get("ignore_case");
@@ -46,7 +46,7 @@ fn block(node: &Node<'_>, report: &mut Report) -> Block {
     let scheme = map
         .get("scheme")
         .and_then(|node| node.choice(report, limits::SCHEMES));
-    Block {
+    Match {
         hosts: map
             .get("hosts")
             .map(|node| items(&node, "a list of hosts, at least one", host, report))

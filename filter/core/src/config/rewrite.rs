@@ -5,7 +5,7 @@ use super::regex::regex;
 use super::syntax;
 use crate::http::regex::Part;
 use crate::http::regex::Search;
-use crate::route::Block;
+use crate::route::r#match::Match;
 use crate::route::path::{PathKind, Segment};
 use crate::route::rewrite::{PathRewrite, Piece, Rewrite};
 
@@ -18,13 +18,13 @@ pub struct Matched<'n> {
     /// `match`, or the route where it has none.
     pub node: Node<'n>,
     /// None: they could not be read, which has been noted.
-    pub blocks: Option<&'n [Block]>,
+    pub blocks: Option<&'n [Match]>,
 }
 
 impl Matched<'_> {
     /// The first block that is not as it should be, by its place.
     fn first_that_is_not(&self, good: &dyn Fn(Option<&PathKind>) -> bool) -> Option<String> {
-        let bad = |block: &Block| !good(block.path.as_ref().map(|path| &path.kind));
+        let bad = |block: &Match| !good(block.path.as_ref().map(|path| &path.kind));
         let at = self.blocks?.iter().position(bad)?;
         Some(match self.node.is_list() {
             true => format!("{}[{at}]", self.node.place()),

@@ -14,7 +14,8 @@ use super::split::split;
 use super::syntax;
 use super::value::Value;
 use crate::rate_limit::RateLimit;
-use crate::route::{Action, Block, Route};
+use crate::route::r#match::Match;
+use crate::route::{Route, RouteAction};
 use fnv::FnvHashMap;
 use std::rc::Rc;
 
@@ -89,7 +90,7 @@ fn route(
     let match_node = map.get("match");
     let blocks = match &match_node {
         Some(node) => blocks(node, report),
-        None => vec![Block::default()],
+        None => vec![Match::default()],
     };
     let matched = Matched {
         node: match_node.unwrap_or(*node),
@@ -150,12 +151,15 @@ fn action(
     matched: &Matched<'_>,
     known: &Known<'_>,
     report: &mut Report,
-) -> Option<Action> {
+) -> Option<RouteAction> {
     match node.key() {
-        "pool" => known.pools.named(node, "pool", report).map(Action::Pool),
-        "split" => Some(Action::Split(split(node, known, report))),
-        "redirect" => redirect(node, matched, report).map(Action::Redirect),
-        "respond" => respond(node, report).map(Action::Respond),
-        _ => pass(node, report).map(|()| Action::Pass),
+        "pool" => known
+            .pools
+            .named(node, "pool", report)
+            .map(RouteAction::Pool),
+        "split" => Some(RouteAction::Split(split(node, known, report))),
+        "redirect" => redirect(node, matched, report).map(RouteAction::Redirect),
+        "respond" => respond(node, report).map(RouteAction::Respond),
+        _ => pass(node, report).map(|()| RouteAction::Pass),
     }
 }

@@ -5,7 +5,7 @@ use super::known::Known;
 use super::limits;
 use super::reader::{Node, Report};
 use super::weight::{weight, weights};
-use crate::route::SplitPart;
+use crate::route::split::SplitPart;
 
 /// Reads `split`.
 pub fn split(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<SplitPart> {

@@ -12,10 +12,11 @@ use crate::pool::health::{Active, Checks, Passive};
 use crate::pool::prefer_region::PreferRegion;
 use crate::pool::sticky::SameSite;
 use crate::rate_limit::Table;
+use crate::route::RouteAction;
+use crate::route::r#match::HostMatch;
 use crate::route::no_route::NoRoute;
 use crate::route::path::{PathKind, Segment};
 use crate::route::rewrite::{PathRewrite, Piece};
-use crate::route::{Action, HostMatch};
 use crate::time::{Nanos, Seconds};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -234,13 +235,13 @@ fn interface_example_loads() {
             HostMatch::Suffix((*b".shop.example.com").into())
         ]
     );
-    assert!(matches!(&checkout.action, Action::Pool(pool) if std::rc::Rc::ptr_eq(pool, web)));
+    assert!(matches!(&checkout.action, RouteAction::Pool(pool) if std::rc::Rc::ptr_eq(pool, web)));
     assert!(
-        matches!(&canary.action, Action::Split(parts) if parts[0].weight == 95 && parts[1].pool.index.get() == 2)
+        matches!(&canary.action, RouteAction::Split(parts) if parts[0].weight == 95 && parts[1].pool.index.get() == 2)
     );
-    assert!(matches!(&old.action, Action::Redirect(redirect) if redirect.status == 301));
-    assert!(matches!(&closed.action, Action::Respond(respond) if respond.status == 403));
-    assert!(matches!(rest.action, Action::Pass));
+    assert!(matches!(&old.action, RouteAction::Redirect(redirect) if redirect.status == 301));
+    assert!(matches!(&closed.action, RouteAction::Respond(respond) if respond.status == 403));
+    assert!(matches!(rest.action, RouteAction::Pass));
     assert_eq!(rest.blocks.len(), 1);
     assert_eq!(
         std::rc::Rc::as_ptr(&checkout.rate_limits[0]),
@@ -330,16 +331,16 @@ fn what_is_not_given_is_the_documented_default() {
         (&b"x-real-ip"[..], 1)
     );
     assert!(
-        matches!(&config.routes[0].action, Action::Redirect(redirect) if redirect.status == 302)
+        matches!(&config.routes[0].action, RouteAction::Redirect(redirect) if redirect.status == 302)
     );
-    let Action::Respond(respond) = &config.routes[1].action else {
+    let RouteAction::Respond(respond) = &config.routes[1].action else {
         panic!("{:?}", config.routes[1]);
     };
     assert_eq!(
         respond.headers,
         [((*b"content-type").into(), (*b"text/plain").into())]
     );
-    assert!(matches!(&config.routes[2].action, Action::Split(parts) if parts[0].weight == 1));
+    assert!(matches!(&config.routes[2].action, RouteAction::Split(parts) if parts[0].weight == 1));
 }
 
 #[test]

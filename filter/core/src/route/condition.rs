@@ -1,6 +1,6 @@
 //! Conditions on named values: headers, cookies, query parameters.
 
-use super::Shown;
+use super::escaped::Escaped;
 use crate::http::regex::Regex;
 use std::fmt;
 
@@ -67,10 +67,10 @@ impl fmt::Display for Condition {
             f.write_str("not ")?;
         }
         match &self.text {
-            Text::Exact(text) => write!(f, "exact {}", Shown(text)),
-            Text::Prefix(text) => write!(f, "prefix {}", Shown(text)),
-            Text::Suffix(text) => write!(f, "suffix {}", Shown(text)),
-            Text::Contains(text) => write!(f, "contains {}", Shown(text)),
+            Text::Exact(text) => write!(f, "exact {}", Escaped(text)),
+            Text::Prefix(text) => write!(f, "prefix {}", Escaped(text)),
+            Text::Suffix(text) => write!(f, "suffix {}", Escaped(text)),
+            Text::Contains(text) => write!(f, "contains {}", Escaped(text)),
             Text::Regex(regex) => write!(f, "regex {}", regex.pattern()),
             Text::Present(true) => f.write_str("present"),
             Text::Present(false) => f.write_str("absent"),

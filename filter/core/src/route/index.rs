@@ -12,8 +12,9 @@
 //! hash of every prefix. That clients could make collisions does not matter: they insert nothing,
 //! and what they hit is tested.
 
+use super::r#match::{AskClient, HostMatch};
 use super::path::{PathKind, PathMatch, Segment};
-use super::{AskClient, Found, HostMatch, Route};
+use super::{Found, Route};
 use crate::http::request::Request;
 use crate::index::RouteIndex;
 use crate::siphash::mixed;
@@ -25,11 +26,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 #[derive(Debug, Default)]
 pub struct Index {
     /// A host, or the suffix of a wildcard → its group.
-    hosts: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
+    hosts: HashMap<u64, u32, BuildHasherDefault<IdentityHasher>>,
     /// Bytes of the longest of them.
     longest_host: usize,
     /// A group and a path, or a path's leading segments → the number of its list.
-    paths: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
+    paths: HashMap<u64, u32, BuildHasherDefault<IdentityHasher>>,
     /// Bytes of the longest of these paths.
     longest_path: usize,
     /// List `n` is `candidates[starts[n]..starts[n + 1]]`.
@@ -78,9 +79,9 @@ impl Key {
 
 /// The keys of the maps are hashes already.
 #[derive(Default)]
-struct AsItIs(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -282,9 +283,10 @@ mod tests {
     use crate::http::client_ip::Network;
     use crate::http::request::Headers;
     use crate::route::condition::{Condition, Text};
+    use crate::route::r#match::Match;
     use crate::route::path::tests::path;
+    use crate::route::scan::scan;
     use crate::route::tests::{host, route};
-    use crate::route::{Block, scan};
     use proptest::prelude::*;
     use proptest::sample::select;
     use proptest::test_runner::RngSeed;
@@ -348,7 +350,7 @@ mod tests {
         prop::option::weighted(0.2, condition).prop_map(Vec::from_iter)
     }
 
-    fn block() -> impl Strategy<Value = Block> {
+    fn block() -> impl Strategy<Value = Match> {
         let methods = prop_oneof![4 => Just(vec![]), 1 => Just(vec![b"GET"[..].into()])];
         let client =
             prop_oneof![4 => Just(vec![]), 1 => Just(vec![Network::parse("10.0.0.0/8").unwrap()])];
@@ -363,7 +365,7 @@ mod tests {
             client,
         )
             .prop_map(
-                |(hosts, path, methods, headers, cookies, query, client_ip)| Block {
+                |(hosts, path, methods, headers, cookies, query, client_ip)| Match {
                     hosts,
                     path,
                     scheme: None,
@@ -448,10 +450,10 @@ mod tests {
                     1 => vec![host(&format!("h{}.example.com", n % 100))],
                     _ => vec![host(&format!("*.d{}.example.com", n % 100))],
                 };
-                let block = Block {
+                let block = Match {
                     hosts,
                     path: Some(path),
-                    ..Block::default()
+                    ..Match::default()
                 };
                 route(vec![block])
             })
@@ -486,7 +488,7 @@ mod tests {
     fn ten_thousand_routes_take_less_than_a_megabyte() {
         let index = Index::new(&large(10_000));
         // A hash map has a control byte for each entry, and is between 7/16 and 7/8 full.
-        let map = |map: &HashMap<u64, u32, BuildHasherDefault<AsItIs>>| {
+        let map = |map: &HashMap<u64, u32, BuildHasherDefault<IdentityHasher>>| {
             map.capacity() * 8 / 7 * (size_of::<(u64, u32)>() + 1)
         };
         let bytes = map(&index.hosts)
@@ -499,9 +501,9 @@ mod tests {
     #[test]
     fn no_request_is_too_long_or_too_deep() {
         let mut routes = large(100);
-        routes.push(route(vec![Block {
+        routes.push(route(vec![Match {
             path: Some(path("prefix", "/")),
-            ..Block::default()
+            ..Match::default()
         }]));
         let index = Index::new(&routes);
         let (deep, long) = ("/".repeat(65_536), format!("/{}", "a".repeat(65_535)));

@@ -1,6 +1,6 @@
 //! Conditions on paths.
 
-use super::Shown;
+use super::escaped::Escaped;
 use crate::http::regex::Regex;
 use std::fmt;
 
@@ -116,15 +116,15 @@ impl PathMatch {
 impl fmt::Display for PathMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            PathKind::Exact(path) => write!(f, "exact {}", Shown(path))?,
+            PathKind::Exact(path) => write!(f, "exact {}", Escaped(path))?,
             PathKind::Prefix(path) if path.is_empty() => f.write_str("prefix /")?,
-            PathKind::Prefix(path) => write!(f, "prefix {}", Shown(path))?,
+            PathKind::Prefix(path) => write!(f, "prefix {}", Escaped(path))?,
             PathKind::Regex(regex) => write!(f, "regex {}", regex.pattern())?,
             PathKind::Template(segments) => {
                 f.write_str("template ")?;
                 for segment in segments {
                     match segment {
-                        Segment::Text(text) => write!(f, "/{}", Shown(text))?,
+                        Segment::Text(text) => write!(f, "/{}", Escaped(text))?,
                         Segment::Name(name) => write!(f, "/{{{name}}}")?,
                         Segment::Rest(name) => write!(f, "/{{{name}=**}}")?,
                     }

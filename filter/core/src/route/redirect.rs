@@ -1,7 +1,7 @@
 //! The action `redirect`: an absolute `location`; what is not given is taken from the request.
 
 use crate::http::request::Request;
-use crate::route::Block;
+use crate::route::r#match::Match;
 use crate::route::rewrite::PathRewrite;
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ impl Redirect {
     /// replaces the request's. Only bytes that may stand in a URI get in; others are
     /// percent-encoded. A request without any host (HTTP/1.0) is sent to a path, as there is
     /// nothing to make it absolute with.
-    pub fn location(&self, request: &Request, block: &Block) -> Vec<u8> {
+    pub fn location(&self, request: &Request, block: &Match) -> Vec<u8> {
         let scheme = match (&self.scheme, request.scheme) {
             (Some(scheme), _) => scheme,
             (None, b"") => &b"http"[..],
@@ -136,9 +136,9 @@ mod tests {
     fn location(text: &str, matched: &str, request: &[(&str, &[u8])]) -> String {
         let headers = Headers::from_pairs(request);
         let (kind, on) = matched.split_once(' ').unwrap();
-        let block = Block {
+        let block = Match {
             path: Some(path(kind, on)),
-            ..Block::default()
+            ..Match::default()
         };
         let location = redirect(text).location(&Request::new(&headers), &block);
         String::from_utf8(location).unwrap()

@@ -3,7 +3,7 @@
 use crate::http::regex::Part;
 use crate::http::regex::Search;
 use crate::http::request::Request;
-use crate::route::Block;
+use crate::route::r#match::Match;
 use crate::route::path::PathMatch;
 
 /// `rewrite: { path_prefix | path | path_regex, host }`.
@@ -53,7 +53,7 @@ pub struct Rewritten<'a> {
 impl Rewrite {
     /// What becomes of a request that this block matched. A new path that brings a `?` of its own
     /// has the request's query behind it, after an `&`.
-    pub fn apply(&self, request: &Request, block: &Block) -> Rewritten<'_> {
+    pub fn apply(&self, request: &Request, block: &Match) -> Rewritten<'_> {
         let path = self.path.as_ref().map(|rewrite| {
             let mut path = rewrite.path(request.path, block);
             if let Some(query) = request.query {
@@ -72,7 +72,7 @@ impl Rewrite {
 impl PathRewrite {
     /// What becomes of a path, both without the query. It starts with a `/` always, which is put
     /// before a result that does not: so an empty one is `/`.
-    pub(crate) fn path(&self, path: &[u8], block: &Block) -> Vec<u8> {
+    pub(crate) fn path(&self, path: &[u8], block: &Match) -> Vec<u8> {
         let matched = block.path.as_ref();
         let mut new = match self {
             PathRewrite::Prefix(prefix) => {
@@ -234,9 +234,9 @@ pub(crate) mod tests {
             (("prefix", "/"), ("regex", ".*>"), "/banana", "/"),
             (("prefix", "/"), ("regex", "^/a/>"), "/a/b", "/b"),
         ] {
-            let block = Block {
+            let block = Match {
                 path: Some(path(matched.0, matched.1)),
-                ..Block::default()
+                ..Match::default()
             };
             let headers = Headers::from_pairs(&[(":path", from)]);
             let request = Request::new(&headers);
@@ -262,7 +262,7 @@ pub(crate) mod tests {
             path: None,
             host: Some(b"internal.example:81"[..].into()),
         };
-        let rewritten = rewrite.apply(&Request::new(&headers), &Block::default());
+        let rewritten = rewrite.apply(&Request::new(&headers), &Match::default());
         assert_eq!(rewritten.path, None);
         assert_eq!(rewritten.authority, Some(&b"internal.example:81"[..]));
     }

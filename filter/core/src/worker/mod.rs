@@ -58,8 +58,9 @@ use crate::pool::{Pool, Target};
 use crate::port::Port;
 use crate::rate_limit::{RateLimitEvent, RateLimits, Verdict, refusal_headers};
 use crate::route::index::Index;
+use crate::route::r#match::Match;
 use crate::route::no_route::NoRoute;
-use crate::route::{Action as RouteAction, Block, Found, Route};
+use crate::route::{Found, Route, RouteAction};
 use crate::siphash::mixed;
 use crate::time::Nanos;
 use context::{RequestContext, RequestRandom};
@@ -103,7 +104,7 @@ struct PoolState {
 struct Matched<'c> {
     index: RouteIndex,
     route: &'c Route,
-    block: &'c Block,
+    block: &'c Match,
 }
 
 impl Worker {

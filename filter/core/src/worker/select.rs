@@ -12,7 +12,7 @@ use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::pool::balance::random;
 use crate::pool::sticky::{self, Session};
-use crate::route::Action as RouteAction;
+use crate::route::RouteAction;
 
 /// The target that a request goes to.
 pub(super) struct Selection<'c> {

@@ -5,7 +5,7 @@ use arbitrary::Arbitrary;
 use pointsman_core::config::Config;
 use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::route::index::Index;
-use pointsman_core::route::scan;
+use pointsman_core::route::scan::scan;
 use serde_json::{Value, json};
 
 /// A table is made of few pieces, so that its routes meet.

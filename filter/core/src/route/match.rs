@@ -1,0 +1,230 @@
+//! `match`: which requests a route takes. It is a list of blocks of conditions; one block is enough,
+//! and in it all conditions must hold.
+
+use super::condition::Condition;
+use super::escaped::{Escaped, listed};
+use super::path::PathMatch;
+use crate::http::client_ip::Network;
+use crate::http::request::Request;
+use std::fmt;
+use std::net::IpAddr;
+
+/// One block of a route's `match`: conditions that must all hold.
+#[derive(Debug, Default)]
+pub struct Match {
+    /// Any of these; empty: any host.
+    pub hosts: Vec<HostMatch>,
+    /// None: any path.
+    pub path: Option<PathMatch>,
+    /// `http` or `https`.
+    pub scheme: Option<Box<[u8]>>,
+    /// Any of these; empty: any method.
+    pub methods: Vec<Box<[u8]>>,
+    /// Header conditions, names in lower case; pseudo-headers too.
+    pub headers: Vec<Condition>,
+    /// Cookie conditions.
+    pub cookies: Vec<Condition>,
+    /// Query conditions, names as they are after percent-decoding.
+    pub query: Vec<Condition>,
+    /// Any of these; empty: any address.
+    pub client_ip: Vec<Network>,
+}
+
+/// A host, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostMatch {
+    /// This one.
+    Exact(Box<[u8]>),
+    /// `*.example.com`: one or more labels before this suffix, which starts with its dot
+    /// (`.example.com`).
+    Suffix(Box<[u8]>),
+    /// `*`
+    Any,
+}
+
+/// A condition of a block that a request does not meet, in the order in which conditions are looked
+/// at: what is cheap to tell first, the client's address last. The number is the condition's place
+/// in its list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mismatch {
+    /// `hosts`
+    Host,
+    /// `path`
+    Path,
+    /// `scheme`
+    Scheme,
+    /// `methods`
+    Method,
+    /// An item of `headers`.
+    Header(usize),
+    /// An item of `cookies`.
+    Cookie(usize),
+    /// An item of `query`.
+    Query(usize),
+    /// `client_ip`
+    ClientIp,
+}
+
+/// The client's address, asked for by whoever needs it. Whoever answers remembers the answer.
+pub type AskClient<'a> = dyn FnMut() -> Option<IpAddr> + 'a;
+
+impl Match {
+    /// Whether a request meets every condition. The client is only asked for where nothing else
+    /// failed.
+    pub fn matches(&self, request: &Request, client: &mut AskClient) -> bool {
+        self.mismatch(request, client).is_none()
+    }
+
+    /// The first condition that a request does not meet. None: it meets all.
+    pub fn mismatch(&self, request: &Request, client: &mut AskClient) -> Option<Mismatch> {
+        if !self.hosts.is_empty() && !self.hosts.iter().any(|host| host.matches(request.host)) {
+            return Some(Mismatch::Host);
+        }
+        if self
+            .path
+            .as_ref()
+            .is_some_and(|path| !path.matches(request.path))
+        {
+            return Some(Mismatch::Path);
+        }
+        let scheme = self.scheme.as_ref();
+        if scheme.is_some_and(|scheme| !scheme.eq_ignore_ascii_case(request.scheme)) {
+            return Some(Mismatch::Scheme);
+        }
+        if !self.methods.is_empty()
+            && !self
+                .methods
+                .iter()
+                .any(|method| &method[..] == request.method)
+        {
+            return Some(Mismatch::Method);
+        }
+        let fails = |header: &Condition| !header.holds(request.headers.all(&header.name));
+        if let Some(at) = self.headers.iter().position(fails) {
+            return Some(Mismatch::Header(at));
+        }
+        let fails = |cookie: &Condition| !cookie.holds(request.cookie_values(&cookie.name));
+        if let Some(at) = self.cookies.iter().position(fails) {
+            return Some(Mismatch::Cookie(at));
+        }
+        let fails = |parameter: &Condition| !parameter.holds(request.query_values(&parameter.name));
+        if let Some(at) = self.query.iter().position(fails) {
+            return Some(Mismatch::Query(at));
+        }
+        if !self.client_ip.is_empty() {
+            let client = client();
+            let within = |network: &Network| client.is_some_and(|client| network.contains(client));
+            if !self.client_ip.iter().any(within) {
+                return Some(Mismatch::ClientIp);
+            }
+        }
+        None
+    }
+
+    /// For people: what was asked for, and what the request has.
+    pub(super) fn explain(
+        &self,
+        mismatch: Mismatch,
+        request: &Request,
+        client: &mut AskClient,
+    ) -> String {
+        let one = |value: &[u8]| match value.is_empty() {
+            true => "nothing".to_owned(),
+            false => Escaped(value).to_string(),
+        };
+        let named =
+            |kind: &str, condition: &Condition, values: &mut dyn Iterator<Item = String>| {
+                let values = listed(values, ", ");
+                let got = if values.is_empty() {
+                    "nothing"
+                } else {
+                    &values
+                };
+                format!(
+                    "{kind} {}: {condition}, got {got}",
+                    Escaped(&condition.name)
+                )
+            };
+        let text = match mismatch {
+            Mismatch::Host => Some(format!(
+                "host: {}, got {}",
+                listed(&self.hosts, " or "),
+                one(request.host)
+            )),
+            Mismatch::Path => self
+                .path
+                .as_ref()
+                .map(|path| format!("path: {path}, got {}", one(request.path))),
+            Mismatch::Scheme => {
+                let scheme = self.scheme.as_deref();
+                scheme.map(|scheme| {
+                    format!("scheme: {}, got {}", Escaped(scheme), one(request.scheme))
+                })
+            }
+            Mismatch::Method => {
+                let methods = listed(self.methods.iter().map(|method| Escaped(method)), " or ");
+                Some(format!("method: {methods}, got {}", one(request.method)))
+            }
+            Mismatch::Header(at) => self.headers.get(at).map(|header| {
+                let values = request.headers.all(&header.name);
+                named(
+                    "header",
+                    header,
+                    &mut values.map(|value| Escaped(value).to_string()),
+                )
+            }),
+            Mismatch::Cookie(at) => self.cookies.get(at).map(|cookie| {
+                let values = request.cookie_values(&cookie.name);
+                named(
+                    "cookie",
+                    cookie,
+                    &mut values.map(|value| Escaped(value).to_string()),
+                )
+            }),
+            Mismatch::Query(at) => self.query.get(at).map(|parameter| {
+                let values = request.query_values(&parameter.name);
+                named(
+                    "query",
+                    parameter,
+                    &mut values.map(|value| Escaped(&value).to_string()),
+                )
+            }),
+            Mismatch::ClientIp => {
+                let client = client().map_or_else(|| one(&[]), |client| client.to_string());
+                Some(format!(
+                    "client_ip: {}, got {client}",
+                    listed(&self.client_ip, " or ")
+                ))
+            }
+        };
+        text.unwrap_or_default()
+    }
+}
+
+impl HostMatch {
+    /// Whether a host, without its port, is as it must be. Case does not count.
+    pub fn matches(&self, host: &[u8]) -> bool {
+        match self {
+            HostMatch::Exact(exact) => host.eq_ignore_ascii_case(exact),
+            HostMatch::Suffix(suffix) => host
+                .len()
+                .checked_sub(suffix.len())
+                .and_then(|labels| host.split_at_checked(labels))
+                .is_some_and(|(labels, end)| {
+                    !labels.is_empty() && end.eq_ignore_ascii_case(suffix)
+                }),
+            HostMatch::Any => true,
+        }
+    }
+}
+
+/// As it stands in the configuration.
+impl fmt::Display for HostMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostMatch::Exact(host) => write!(f, "{}", Escaped(host)),
+            HostMatch::Suffix(suffix) => write!(f, "*{}", Escaped(suffix)),
+            HostMatch::Any => f.write_str("*"),
+        }
+    }
+}
