@@ -47,7 +47,7 @@
 //!  route             match, index, rewrite, redirect
 //!  pool              target · one file for each key · in_flight · outcome     │ rate_limit
 //!  http              request, client_ip, regex, edit, respond, key            │ shared
-//!  port · time · siphash · entropy
+//!  port · time · index · base64 · siphash · entropy
 //! ```
 //!
 //! | where | what |
