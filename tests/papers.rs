@@ -132,7 +132,6 @@ fn is_path(word: &str) -> bool {
         ".ci/",
         ".github/",
         "envoy-config/",
-        "examples/",
         "filter/",
         "host-sim/",
         "tests/",
@@ -375,13 +374,13 @@ fn the_readmes_configuration_is_the_example_and_its_tests_pass() {
     let [_, first] = &blocks(&readme, "yaml")[..] else {
         panic!("the README attaches the filter, and shows a configuration");
     };
-    assert_eq!(*first, read("examples/shop.yaml"));
-    let tree = configuration::read(&root().join("examples/shop.yaml")).unwrap();
+    assert_eq!(*first, read("host-sim/examples/shop.yaml"));
+    let tree = configuration::read(&root().join("host-sim/examples/shop.yaml")).unwrap();
     let config = Config::from_value(&tree).unwrap();
     let warnings = check::warnings(&tree, &config);
     assert!(warnings.is_empty(), "{warnings:?}");
 
-    let file = File::read(&root().join("examples/shop_test.yaml")).unwrap();
+    let file = File::read(&root().join("host-sim/examples/shop_test.yaml")).unwrap();
     let report = request_test::run(&file, || Ok(Box::new(World::of(&file.config, 1)?)));
     for outcome in &report.outcomes {
         let name = &outcome.name;
@@ -423,7 +422,7 @@ fn every_test_that_holds_a_promise_is_there() {
 #[test]
 fn the_formats_of_the_page_are_those_that_are_read() {
     let page = read("host-sim/README.md");
-    let examples = root().join("examples");
+    let examples = root().join("host-sim/examples");
     let [test, scenario] = &blocks(&page, "yaml")[..] else {
         panic!("the page shows a file of tests and a scenario");
     };
@@ -466,7 +465,7 @@ fn what_the_readme_attaches_serves_its_configuration_in_a_real_envoy() {
     let mut attached = Deployment::read(&path).unwrap();
     let attached = attached.bootstrap_mut();
 
-    let shop = configuration::read(&root().join("examples/shop.yaml")).unwrap();
+    let shop = configuration::read(&root().join("host-sim/examples/shop.yaml")).unwrap();
     let mut deployment = Deployment::file("envoy.yaml", &module::build().unwrap()).unwrap();
     let listener = &mut deployment.bootstrap_mut()["static_resources"]["listeners"][0];
     let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
