@@ -350,6 +350,18 @@ struct Passive {
     /// Of the pool's targets, rounded down, so many are ejected at a time. Default: 50.
     #[schemars(range(min = limits::MAX_EJECTED_PERCENT.least, max = limits::MAX_EJECTED_PERCENT.most), extend("default" = limits::DEFAULT_MAX_EJECTED_PERCENT))]
     max_ejected_percent: Option<u32>,
+    /// The statuses of answers that are failures. Default: 500 and 502-504.
+    #[schemars(length(min = 1, max = limits::MAX_EXPECTED), extend("default" = default_statuses()))]
+    statuses: Option<Vec<Statuses>>,
+}
+
+/// `passive.statuses`, as it is written where it is given.
+fn default_statuses() -> serde_json::Value {
+    let written = limits::DEFAULT_STATUSES.map(|(first, last)| match first == last {
+        true => serde_json::Value::from(first),
+        false => serde_json::Value::from(format!("{first}-{last}")),
+    });
+    written.to_vec().into()
 }
 
 /// By probes.

@@ -6,9 +6,10 @@ use crate::shared::Shared;
 use pointsman_core::config::Config;
 use pointsman_core::decision::{Change, Decision, Disposition, ResponsePlan};
 use pointsman_core::http::edit::Edit;
-use pointsman_core::http::request::{Headers, Request};
+use pointsman_core::http::request::{Headers, Request, is_grpc_content_type};
 use pointsman_core::http::respond::Answer;
 use pointsman_core::pool::flight::Flight;
+use pointsman_core::pool::outcome::{ResponseSeen, Seen};
 use pointsman_core::worker;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -22,14 +23,15 @@ pub struct Stream {
     decided: Option<(Rc<Config>, ResponsePlan)>,
     /// Of a request that went to a target, until the stream is over.
     flight: Option<Flight>,
-    /// Whether the end of the response was seen.
-    complete: bool,
+    /// How far request and response have come.
+    seen: Seen,
 }
 
 impl Context for Stream {}
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+    fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
+        self.seen.request_end = end_of_stream;
         match self.decide() {
             Ok(action) => action,
             Err(failed) => {
@@ -45,10 +47,22 @@ impl HttpContext for Stream {
         }
     }
 
+    fn on_http_request_body(&mut self, _size: usize, end_of_stream: bool) -> Action {
+        self.seen.request_end |= end_of_stream;
+        Action::Continue
+    }
+
+    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        self.seen.request_end = true;
+        Action::Continue
+    }
+
     /// The answers of the filter's own come here too: the proxy takes them through the response
-    /// callbacks, so the response is edited here and nowhere else. No call here returns bytes.
+    /// callbacks, so the response is edited here and nowhere else. No call here returns bytes, but
+    /// for one where the request was gRPC.
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
-        self.complete = end_of_stream;
+        self.seen.response = response_seen(end_of_stream);
+        self.seen.grpc = self.flight.as_ref().is_some_and(|flight| flight.grpc) && is_grpc();
         self.note_response_time();
         let Some((config, plan)) = self.decided.take() else {
             return Action::Continue;
@@ -69,12 +83,12 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_body(&mut self, _size: usize, end_of_stream: bool) -> Action {
-        self.complete = end_of_stream;
+        self.seen.response = response_seen(end_of_stream);
         Action::Continue
     }
 
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        self.complete = true;
+        self.seen.response = ResponseSeen::End;
         Action::Continue
     }
 
@@ -93,7 +107,7 @@ impl HttpContext for Stream {
             return;
         };
         let now = host::current_time().unwrap_or(flight.started);
-        worker.on_request_complete(flight, self.complete, &mut Host, &mut Host, now);
+        worker.on_request_complete(flight, &self.seen, &mut Host, &mut Host, now);
         shared.metrics.count(worker.take_events());
     }
 }
@@ -105,7 +119,7 @@ impl Stream {
             shared,
             decided: None,
             flight: None,
-            complete: false,
+            seen: Seen::default(),
         }
     }
 
@@ -167,6 +181,20 @@ impl Stream {
             shared.metrics.took(took);
         }
         Ok(action)
+    }
+}
+
+/// Whether the response is gRPC, by its content type. One call that returns bytes.
+fn is_grpc() -> bool {
+    let kind = host::header(HeaderMap::Response, b"content-type");
+    kind.is_ok_and(|kind| kind.is_some_and(|kind| is_grpc_content_type(&kind)))
+}
+
+/// How much of a response came, after a part of it that is the last one, or is not.
+fn response_seen(is_end: bool) -> ResponseSeen {
+    match is_end {
+        true => ResponseSeen::End,
+        false => ResponseSeen::Headers,
     }
 }
 

@@ -17,6 +17,7 @@ use pointsman_core::config::Config;
 use pointsman_core::decision::Disposition;
 use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::http::request::{Headers, Request};
+use pointsman_core::pool::outcome::Seen;
 use pointsman_core::port::memory::MemoryStreamInfo;
 use pointsman_core::port::{
     Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed, Version,
@@ -275,7 +276,7 @@ pub fn decision_rate(routes: usize, workers: usize, rounds: Rounds) -> Result<Sp
                 flags: Some(0),
                 ..MemoryStreamInfo::default()
             };
-            worker.on_request_complete(flight, true, &mut end, &mut port, now);
+            worker.on_request_complete(flight, &Seen::WHOLE, &mut end, &mut port, now);
             worker.take_events().for_each(drop);
             Ok(())
         })

@@ -32,6 +32,7 @@ fn passive(node: &Node<'_>, report: &mut Report) -> Option<Passive> {
             "eject",
             "max_eject",
             "max_ejected_percent",
+            "statuses",
         ],
     )?;
     let eject = map
@@ -58,6 +59,10 @@ fn passive(node: &Node<'_>, report: &mut Report) -> Option<Passive> {
         max_ejected_percent: percent
             .and_then(|node| limits::MAX_EJECTED_PERCENT.read(&node, report))
             .unwrap_or(limits::DEFAULT_MAX_EJECTED_PERCENT),
+        statuses: map
+            .get("statuses")
+            .map(|node| status_list(&node, report))
+            .unwrap_or_else(|| limits::DEFAULT_STATUSES.into()),
     })
 }
 
@@ -98,7 +103,7 @@ fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
         in_a_row(&map, "rise", limits::DEFAULT_RISE, report),
         in_a_row(&map, "fall", limits::DEFAULT_FALL, report),
     );
-    let expect = map.get("expect").map(|node| expect(&node, report));
+    let expect = map.get("expect").map(|node| status_list(&node, report));
     Some(Active {
         path: syntax::bytes(path?),
         host: host.map(syntax::bytes),
@@ -118,10 +123,11 @@ fn in_a_row(map: &Map<'_>, key: &str, default: u32, report: &mut Report) -> u32 
     number.unwrap_or(default)
 }
 
-fn expect(list: &Node<'_>, report: &mut Report) -> Vec<(u16, u16)> {
-    const EXPECT: &str =
+/// `active.expect` and `passive.statuses`.
+fn status_list(list: &Node<'_>, report: &mut Report) -> Vec<(u16, u16)> {
+    const LIST: &str =
         "a list of statuses from 200 to 599 and of ranges such as \"200-299\", at least one";
-    list.filled_list(report, EXPECT, limits::MAX_EXPECTED)
+    list.filled_list(report, LIST, limits::MAX_EXPECTED)
         .filter_map(|node| statuses(&node, report))
         .collect()
 }

@@ -124,6 +124,9 @@ pub const DEFAULT_MAX_EJECT: Nanos = Nanos::from_secs(300);
 pub const MAX_EJECTED_PERCENT: Bounds<u32> = Bounds::new(0, 100);
 /// `passive.max_ejected_percent`, where it is not given.
 pub const DEFAULT_MAX_EJECTED_PERCENT: u32 = 50;
+/// The statuses of `passive.statuses`, where it is not given, as ranges with both ends. Not those
+/// that a client can have a server answer at will: 501 (a method that it does not know) and 505.
+pub const DEFAULT_STATUSES: [(u16, u16); 2] = [(500, 500), (502, 504)];
 /// `active.interval`. Every worker wakes up at least that often.
 pub const INTERVAL: Bounds<Nanos> = Bounds::new(Nanos::from_millis(10), Nanos::from_secs(3600));
 /// `active.interval`, where it is not given.
@@ -136,7 +139,7 @@ pub const DEFAULT_TIMEOUT: Nanos = Nanos::SECOND;
 pub const DEFAULT_RISE: u32 = 2;
 /// `active.fall`, where it is not given.
 pub const DEFAULT_FALL: u32 = 3;
-/// The most ranges of `active.expect`.
+/// The most ranges of `active.expect` and of `passive.statuses`.
 pub const MAX_EXPECTED: usize = 32;
 /// `active.expect`, where it is not given.
 pub const DEFAULT_EXPECT: u16 = 200;

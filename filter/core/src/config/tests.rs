@@ -191,6 +191,7 @@ fn interface_example_loads() {
         (passive.consecutive_failures, passive.max_ejected_percent),
         (5, 50)
     );
+    assert_eq!(passive.statuses, [(500, 500), (502, 504)]);
     assert_eq!(
         (passive.eject, passive.max_eject),
         (Nanos::from_secs(30), Nanos::from_secs(300))
@@ -357,6 +358,7 @@ fn health_is_read_with_its_defaults() {
         eject: 30 * SECOND,
         max_eject: 300 * SECOND,
         max_ejected_percent: 50,
+        statuses: vec![(500, 500), (502, 504)],
     };
     let active = Active {
         path: (*b"/h").into(),
@@ -377,6 +379,13 @@ fn health_is_read_with_its_defaults() {
         Some(Passive {
             eject: 600 * SECOND,
             max_eject: 600 * SECOND,
+            ..passive.clone()
+        })
+    );
+    assert_eq!(
+        of("health: { passive: { statuses: [503, '505-599'] } }").passive,
+        Some(Passive {
+            statuses: vec![(503, 503), (505, 599)],
             ..passive
         })
     );

@@ -70,6 +70,16 @@ impl<'a> Client<'a> {
     }
 }
 
+impl Client<'_> {
+    /// Its address, if that is known without a question to the proxy.
+    pub fn known(&self) -> Option<IpAddr> {
+        match self.known {
+            Some(known) => known,
+            None => self.from?.reported(self.headers),
+        }
+    }
+}
+
 impl Network {
     /// Reads `10.0.0.0/8`, `2001:db8::/32` or an address alone. Host bits are dropped; a network of
     /// IPv4-mapped addresses is the IPv4 network. None: it is none of these.

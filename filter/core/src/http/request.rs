@@ -143,6 +143,12 @@ pub struct Request<'a> {
     pub query: Option<&'a [u8]>,
 }
 
+/// Whether this value of `content-type` says gRPC, see [`Request::is_grpc`].
+pub fn is_grpc_content_type(kind: &[u8]) -> bool {
+    let rest = kind.strip_prefix(b"application/grpc");
+    matches!(rest, Some([] | [b'+', ..]))
+}
+
 impl<'a> Request<'a> {
     /// The request of a header map.
     pub fn new(headers: &'a Headers) -> Request<'a> {
@@ -172,11 +178,17 @@ impl<'a> Request<'a> {
     /// (`Grpc::Common::hasGrpcContentType`): `application/grpc`, alone or with `+`, which leaves
     /// out gRPC-Web.
     pub fn is_grpc(&self) -> bool {
-        let rest = self
-            .headers
+        self.headers
             .first(b"content-type")
-            .and_then(|kind| kind.strip_prefix(b"application/grpc"));
-        matches!(rest, Some([] | [b'+', ..]))
+            .is_some_and(is_grpc_content_type)
+    }
+
+    /// Whether it asks for another protocol on its connection: a CONNECT, or an upgrade that has no
+    /// body.
+    pub fn asks_for_another_protocol(&self) -> bool {
+        let has = |name: &[u8]| self.headers.first(name).is_some();
+        let has_body = || has(b"content-length") || has(b"transfer-encoding");
+        self.method == b"CONNECT" || (self.method == b"GET" && has(b"upgrade") && !has_body())
     }
 
     /// The cookies: every `name=value` of every `cookie` header, as RFC 6265 section 5.4 has

@@ -2,6 +2,7 @@
 
 use crate::index::{TargetIndex, TargetRef};
 use crate::time::Nanos;
+use std::net::IpAddr;
 
 /// A request under way to a target, from the decision to
 /// [`crate::worker::Worker::on_request_complete`]: the stream keeps it, and hands it back exactly
@@ -14,8 +15,18 @@ pub struct Flight {
     /// The targets of the same pool that the proxy may try after it, in order. Only endpoints can
     /// be told to the proxy; in other pools there are none.
     pub retries: Vec<TargetIndex>,
-    /// Whether its outcome is told by a gRPC status.
+    /// Whether its request is gRPC and its outcome matters, so that it is worth to look whether the
+    /// response is gRPC too.
     pub grpc: bool,
+    /// Whether the request has a `grpc-timeout`: a deadline that the client chose.
+    pub grpc_timeout: bool,
+    /// Whether the request is a CONNECT.
+    pub connect: bool,
+    /// Whether the request asks for another protocol (CONNECT, or an `upgrade` without a body): it
+    /// is complete with its headers, and what follows belongs to that protocol.
+    pub upgrade: bool,
+    /// The client's address, where it was known without a question. None: it has to be asked for.
+    pub client: Option<IpAddr>,
     /// When the target was chosen.
     pub started: Nanos,
     /// Whether the pool's balance goes by response times.

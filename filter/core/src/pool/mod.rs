@@ -93,6 +93,11 @@ impl Pool {
         self.target_indices().zip(&self.targets)
     }
 
+    /// Whether it matters how requests to its targets end.
+    pub fn wants_outcomes(&self) -> bool {
+        self.health.passive.is_some() || self.balance.is_by_load()
+    }
+
     /// What the names of this pool's metrics begin with; those of a target go on with `.target.`
     /// and its name. That the first `.target.` ends the pool's name is what the proxy's tag rules
     /// go by (`envoy-config/`), so it is not left in the name itself.

@@ -1,14 +1,31 @@
-//! The outcome of a request at its target, from what the proxy says of it when it is over.
+//! The outcome of a request at its target, from what the response itself says and what the proxy
+//! says of it when it is over.
 //!
-//! A failure is the target's if the target says so itself (5xx, or a gRPC status that means the
-//! same), or if the proxy says that it could not reach the target or waited for it in vain. What
-//! the proxy or another filter answers by itself, the overflow of a circuit breaker, and a client
-//! that left say nothing about the target.
+//! **What counts is what the target did wrong.** No client may have a target ejected that answers
+//! others, so what a client can bring about by itself is no failure:
+//!
+//! | what happened | outcome |
+//! |---|---|
+//! | a whole answer with a status of `passive.statuses` (default: 500, 502, 503, 504) | failure |
+//! | a whole answer with another status, such as 404, 413, 501 or 505 | success |
+//! | an answer that *is* gRPC, by its own content type, with a gRPC status that means 5xx | failure |
+//! | the same with DEADLINE_EXCEEDED, where the request had a `grpc-timeout` | none: the deadline was the client's |
+//! | no connection, no host, no name | failure that no client can provoke |
+//! | a time-out, a reset or a break of the protocol before the answer's headers | failure |
+//! | the same before the request was complete | none: a slow client |
+//! | after the answer's headers: a reset by the target | failure |
+//! | after the answer's headers: anything else, such as a time-out | none: a slow reader |
+//! | an upgraded stream (101, or 2xx to CONNECT), whatever its end | success |
+//! | an answer by the proxy or by another filter, a circuit breaker, a client that left | none |
+//!
+//! A failure has a [`Cause`]: whether a client could have provoked it after all. Such failures count
+//! by clients, see [`crate::pool::health`].
 //!
 //! Each question to the proxy costs a call that returns bytes, so in the common case only one is
 //! asked: the status. In a pool of endpoints also the address that was tried last, because the
 //! proxy may have gone on to the next target of the list. The targets before it failed.
 
+use crate::config::limits;
 use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::pool::flight::Flight;
@@ -19,43 +36,76 @@ use crate::port::StreamInfo;
 pub enum Outcome {
     /// The target answered.
     Success,
-    /// 5xx, no connection, a reset, a time-out, or a gRPC status that means the same.
-    Failure,
+    /// A status that counts as a failure, no connection, a reset, a time-out, or a gRPC status that
+    /// means the same.
+    Failure(Cause),
+}
+
+impl Outcome {
+    /// Whether it is a failure.
+    pub fn is_failure(self) -> bool {
+        self != Outcome::Success
+    }
+}
+
+/// Who can have caused a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// There was no connection to the target: no request of a client can bring that about.
+    NoConnection,
+    /// Something in the exchange with the target: a client can have asked for it.
+    Exchange,
+}
+
+/// What a stream has seen of its request and response by itself. Default: nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether the end of the request came.
+    pub request_end: bool,
+    /// How much of the response came.
+    pub response: ResponseSeen,
+    /// Whether the response is gRPC, by its own content type. Only looked at where
+    /// [`Flight::grpc`].
+    pub grpc: bool,
+}
+
+impl Seen {
+    /// A request and a response, both complete, and not gRPC.
+    pub const WHOLE: Seen = Seen {
+        request_end: true,
+        response: ResponseSeen::End,
+        grpc: false,
+    };
+}
+
+/// How much of a response came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResponseSeen {
+    /// Not even its headers.
+    #[default]
+    Nothing,
+    /// Its headers.
+    Headers,
+    /// Its end.
+    End,
 }
 
 /// What is known of the targets that a request was sent to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
     /// How many targets of the flight's list (its target, then its retries) failed before the last
-    /// one.
+    /// one. Why is not known, so each is a [`Cause::Exchange`].
     pub failed_before: usize,
     /// The target that was tried last, and the outcome there. None: nothing is known.
     pub last: Option<(TargetIndex, Outcome)>,
 }
 
 /// What the end of a stream says of the targets of its flight, which went to this pool.
-/// `is_complete`: whether the end of the response was seen.
-pub fn attempts(
-    pool: &Pool,
-    flight: &Flight,
-    is_complete: bool,
-    info: &mut dyn StreamInfo,
-) -> Attempts {
-    let response = match is_complete {
-        true => class_of_response(flight.grpc, info),
-        false => ResponseClass::Incomplete,
-    };
-    let flags = match response {
-        ResponseClass::Success | ResponseClass::ClientError => 0,
-        ResponseClass::ServerError | ResponseClass::Incomplete => info.flags().unwrap_or_default(),
-    };
-    let outcome = match response {
-        ResponseClass::Success | ResponseClass::ClientError => Some(Outcome::Success),
-        _ if flags & flag::CLIENT != 0 => None,
-        _ if flags & flag::FAILURE != 0 => Some(Outcome::Failure),
-        // Without another flag it is the target's own answer.
-        ResponseClass::ServerError => (flags & !flag::HARMLESS == 0).then_some(Outcome::Failure),
-        ResponseClass::Incomplete => None,
+pub fn attempts(pool: &Pool, flight: &Flight, seen: &Seen, info: &mut dyn StreamInfo) -> Attempts {
+    let (outcome, is_targets) = match seen.response {
+        ResponseSeen::Nothing => by_flags(flight, seen, info.flags().unwrap_or_default(), None),
+        ResponseSeen::Headers => of_broken_response(flight, seen, info),
+        ResponseSeen::End => of_whole_response(pool, flight, seen, info),
     };
     let at_target = |outcome: Outcome| Attempts {
         failed_before: 0,
@@ -63,7 +113,6 @@ pub fn attempts(
     };
     // Certainly the target's, without its address: another filter that answers in its place does
     // not answer like this.
-    let is_targets = response == ResponseClass::Success || flags & flag::FAILURE != 0;
     if !pool.endpoints && (is_targets || outcome.is_none()) {
         return outcome.map(at_target).unwrap_or_default();
     }
@@ -71,8 +120,76 @@ pub fn attempts(
         Some(address) if pool.endpoints => at_address(pool, flight, &address, outcome),
         Some(_) => outcome.map(at_target).unwrap_or_default(),
         // No host was tried: there was none, or another filter answered.
-        None if flags & flag::FAILURE != 0 => outcome.map(at_target).unwrap_or_default(),
+        None if is_targets && outcome.is_some_and(Outcome::is_failure) => {
+            outcome.map(at_target).unwrap_or_default()
+        }
         None => Attempts::default(),
+    }
+}
+
+/// Whether nothing of the request was still to come when the stream ended.
+fn is_request_complete(flight: &Flight, seen: &Seen) -> bool {
+    seen.request_end || flight.upgrade
+}
+
+/// An outcome, and whether it is certainly the target's.
+type Judged = (Option<Outcome>, bool);
+
+const FAILURE: Option<Outcome> = Some(Outcome::Failure(Cause::Exchange));
+
+fn of_whole_response(
+    pool: &Pool,
+    flight: &Flight,
+    seen: &Seen,
+    info: &mut dyn StreamInfo,
+) -> Judged {
+    let own = match class_of_response(pool, flight, seen, info) {
+        ResponseClass::Success => return (Some(Outcome::Success), true),
+        ResponseClass::ClientError => return (Some(Outcome::Success), false),
+        ResponseClass::ServerError if is_request_complete(flight, seen) => FAILURE,
+        ResponseClass::UncountedError => Some(Outcome::Success),
+        ResponseClass::ServerError | ResponseClass::Silent => None,
+    };
+    by_flags(flight, seen, info.flags().unwrap_or_default(), own)
+}
+
+/// The headers of the response came, and its end did not.
+fn of_broken_response(flight: &Flight, seen: &Seen, info: &mut dyn StreamInfo) -> Judged {
+    const SWITCHING_PROTOCOLS: u16 = 101;
+    match info.status() {
+        Some(SWITCHING_PROTOCOLS) => return (Some(Outcome::Success), true),
+        Some(200..300) if flight.connect => return (Some(Outcome::Success), true),
+        _ => {}
+    }
+    let flags = info.flags().unwrap_or_default();
+    let is_targets = flags & flag::TARGET_RESET != 0 && flags & flag::NOT_TARGETS == 0;
+    match is_targets && is_request_complete(flight, seen) {
+        true => (FAILURE, true),
+        false => (None, false),
+    }
+}
+
+/// What the proxy's flags say where the response's headers did not come from the target, or that is
+/// not known. `own`: the outcome if the response turns out to be the target's own.
+fn by_flags(flight: &Flight, seen: &Seen, flags: u64, own: Option<Outcome>) -> Judged {
+    if flags & flag::CLIENT != 0 {
+        return (None, false);
+    }
+    if flags & flag::NO_CONNECTION != 0 {
+        return (Some(Outcome::Failure(Cause::NoConnection)), true);
+    }
+    if flags & flag::NO_ANSWER != 0 {
+        let is_clients_deadline =
+            flight.grpc_timeout && flags & flag::UPSTREAM_REQUEST_TIMEOUT != 0;
+        return match is_request_complete(flight, seen) && !is_clients_deadline {
+            true => (FAILURE, true),
+            false => (None, false),
+        };
+    }
+    // Without another flag it is the target's own answer.
+    match flags & !flag::HARMLESS == 0 {
+        true => (own, false),
+        false => (None, false),
     }
 }
 
@@ -102,32 +219,58 @@ fn at_address(pool: &Pool, flight: &Flight, address: &[u8], outcome: Option<Outc
     }
 }
 
-/// What a response says by its status.
+/// What a whole response says by its status.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ResponseClass {
     Success,
     ClientError,
+    /// One that counts.
     ServerError,
-    /// There is no whole response.
-    Incomplete,
+    /// 5xx that does not count.
+    UncountedError,
+    /// Nothing: there is no status, or a deadline was the client's own.
+    Silent,
 }
 
-fn class_of_response(is_grpc: bool, info: &mut dyn StreamInfo) -> ResponseClass {
-    const CLIENT_ERROR: u16 = 400;
-    const SERVER_ERROR: u16 = 500;
-    if is_grpc {
-        return match info.grpc_status() {
-            Some(0) => ResponseClass::Success,
-            Some(status) if is_server_error(status) => ResponseClass::ServerError,
-            Some(_) => ResponseClass::ClientError,
-            None => ResponseClass::Incomplete,
-        };
+fn class_of_response(
+    pool: &Pool,
+    flight: &Flight,
+    seen: &Seen,
+    info: &mut dyn StreamInfo,
+) -> ResponseClass {
+    const OK: u16 = 200;
+    if !(flight.grpc && seen.grpc) {
+        return class_of_status(pool, info.status());
     }
-    match info.status() {
-        Some(SERVER_ERROR..) => ResponseClass::ServerError,
-        Some(CLIENT_ERROR..) => ResponseClass::ClientError,
-        Some(1..) => ResponseClass::Success,
-        Some(0) | None => ResponseClass::Incomplete,
+    match info.grpc_status() {
+        Some(0) => ResponseClass::Success,
+        Some(DEADLINE_EXCEEDED) if flight.grpc_timeout => ResponseClass::Silent,
+        // Where an answer has no gRPC status, the proxy makes one of its HTTP status.
+        Some(status) if is_server_error(status) => match info.status() {
+            Some(OK) | None => ResponseClass::ServerError,
+            status => class_of_status(pool, status),
+        },
+        Some(_) => ResponseClass::ClientError,
+        None => class_of_status(pool, info.status()),
+    }
+}
+
+fn class_of_status(pool: &Pool, status: Option<u16>) -> ResponseClass {
+    let counted = match &pool.health.passive {
+        Some(passive) => &passive.statuses[..],
+        None => &limits::DEFAULT_STATUSES,
+    };
+    let counts = |status: u16| {
+        counted
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&status))
+    };
+    match status {
+        None | Some(0) => ResponseClass::Silent,
+        Some(status) if counts(status) => ResponseClass::ServerError,
+        Some(500..) => ResponseClass::UncountedError,
+        Some(400..) => ResponseClass::ClientError,
+        Some(_) => ResponseClass::Success,
     }
 }
 
@@ -137,7 +280,6 @@ fn class_of_response(is_grpc: bool, info: &mut dyn StreamInfo) -> ResponseClass 
 /// does not have, and clients must not be able to eject targets.
 fn is_server_error(status: u32) -> bool {
     const UNKNOWN: u32 = 2;
-    const DEADLINE_EXCEEDED: u32 = 4;
     const INTERNAL: u32 = 13;
     const UNAVAILABLE: u32 = 14;
     const DATA_LOSS: u32 = 15;
@@ -147,6 +289,8 @@ fn is_server_error(status: u32) -> bool {
         UNKNOWN | DEADLINE_EXCEEDED | INTERNAL | UNAVAILABLE | DATA_LOSS
     ) || status > UNAUTHENTICATED
 }
+
+const DEADLINE_EXCEEDED: u32 = 4;
 
 /// Envoy's response flags, by their number in `CoreResponseFlag`
 /// (`envoy/stream_info/stream_info.h`, Envoy 1.36 and 1.40), which is the bit in `response.flags`.
@@ -170,6 +314,10 @@ mod flag {
     pub const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
     /// \[URX\] No further retry was allowed.
     pub const UPSTREAM_RETRY_LIMIT_EXCEEDED: u64 = 1 << 15;
+    /// \[SI\] Nothing was sent for long.
+    pub const STREAM_IDLE_TIMEOUT: u64 = 1 << 16;
+    /// \[DT\] The stream took longer than any may.
+    pub const DURATION_TIMEOUT: u64 = 1 << 22;
     /// \[UPE\] The upstream broke the protocol.
     pub const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
     /// \[NC\] There is no such cluster.
@@ -179,16 +327,22 @@ mod flag {
     /// \[DR\] The client reset the stream.
     pub const DOWNSTREAM_REMOTE_RESET: u64 = 1 << 28;
 
-    /// The target is to blame.
-    pub const FAILURE: u64 = NO_HEALTHY_UPSTREAM
-        | UPSTREAM_REQUEST_TIMEOUT
-        | LOCAL_RESET
-        | UPSTREAM_REMOTE_RESET
+    /// There was nothing to send the request to.
+    pub const NO_CONNECTION: u64 = NO_HEALTHY_UPSTREAM
         | UPSTREAM_CONNECTION_FAILURE
-        | UPSTREAM_CONNECTION_TERMINATION
-        | UPSTREAM_PROTOCOL_ERROR
         | NO_CLUSTER_FOUND
         | DNS_RESOLUTION_FAILED;
+    /// The target broke off.
+    pub const TARGET_RESET: u64 = UPSTREAM_REMOTE_RESET | UPSTREAM_CONNECTION_TERMINATION;
+    /// The target got the request, and its answer did not come.
+    pub const NO_ANSWER: u64 =
+        TARGET_RESET | UPSTREAM_REQUEST_TIMEOUT | LOCAL_RESET | UPSTREAM_PROTOCOL_ERROR;
+    /// Where an answer has begun: its end was not the target's doing.
+    pub const NOT_TARGETS: u64 = CLIENT
+        | UPSTREAM_REQUEST_TIMEOUT
+        | UPSTREAM_PROTOCOL_ERROR
+        | STREAM_IDLE_TIMEOUT
+        | DURATION_TIMEOUT;
     /// The client ended it; the proxy then resets the stream to the upstream.
     pub const CLIENT: u64 = DOWNSTREAM_CONNECTION_TERMINATION | DOWNSTREAM_REMOTE_RESET;
     /// Nothing against an answer that came from the target.

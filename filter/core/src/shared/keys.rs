@@ -1,7 +1,7 @@
 //! Every key of shared data. Numbers in keys are big-endian, numbers in records little-endian.
 //!
-//! `pm1` stands for the layout of the records: workers of two versions share them during a hot
-//! restart, so a record with another layout needs another key.
+//! `pm1` and `pm2` stand for the layout of the records: workers of two versions share them during a
+//! hot restart, so a record with another layout needs another key.
 //!
 //! | key | numbers | what the record holds | who writes it |
 //! |---|---|---|---|
@@ -12,7 +12,8 @@
 //! | `pm1/ledg` | slot, 2 bytes; part, 4 bytes | requests in flight: what one worker has added to each gauge | the worker that holds the slot, without a check |
 //! | `pm1/name` | slot, 2 bytes; part, 4 bytes | requests in flight: the names of these gauges | the worker that holds the slot, without a check |
 //! | `pm1/took` | slot, 2 bytes; 4 zero bytes | requests in flight: what was subtracted from the gauges when the slot's worker expired | the worker that freed the slot, without a check |
-//! | `pm1/health/` | record, 2 bytes | [health](crate::pool::health): the states of a pool's targets, and the lease of the worker that probes them | any worker that changes a state, by compare-and-swap |
+//! | `pm2/health/` | record, 2 bytes | [health](crate::pool::health): the states of a pool's targets, and the lease of the worker that probes them | any worker that changes a state, by compare-and-swap |
+//! | `pm1/clients/` | record, 2 bytes | health: which clients a pool answered lately, as a set of 64 bits | any worker that saw others, by compare-and-swap |
 //! | `pm1/time/` | record, 2 bytes | [response times](crate::pool::least_response_time): the average of each target of a pool | any worker with new samples, by compare-and-swap |
 //!
 //! Shared data knows no delete, so the number of keys is bounded: whatever configurations define
@@ -70,7 +71,15 @@ pub type HealthKey = [u8; 13];
 
 /// The health of the targets of a pool whose name has this hash.
 pub fn pool_health(pool: u64) -> HealthKey {
-    key(b"pm1/health/", &pool_record(pool))
+    key(b"pm2/health/", &pool_record(pool))
+}
+
+/// The key of a record of clients.
+pub type ClientsKey = [u8; 14];
+
+/// The clients that a pool answered lately, of the pool with this id.
+pub fn pool_clients(pool: u64) -> ClientsKey {
+    key(b"pm1/clients/", &pool_record(pool))
 }
 
 /// The key of a record of response times.
@@ -109,7 +118,7 @@ mod tests {
     /// Workers of two versions share these during a hot restart.
     #[test]
     fn keys_are_these_bytes() {
-        let keys: [(&[u8], &[u8]); 9] = [
+        let keys: [(&[u8], &[u8]); 10] = [
             (SEED, b"pm1/seed"),
             (WORKER_SLOTS, b"pm1/hold"),
             (&buckets(0x0102_0304), b"pm1/slot\x01\x02\x03\x04"),
@@ -120,7 +129,8 @@ mod tests {
             ),
             (&gauge_names(0xffff, 1), b"pm1/name\xff\xff\0\0\0\x01"),
             (&reclaimed_counts(0x0102), b"pm1/took\x01\x02\0\0\0\0"),
-            (&pool_health(1024 + 0x0102), b"pm1/health/\x01\x02"),
+            (&pool_health(1024 + 0x0102), b"pm2/health/\x01\x02"),
+            (&pool_clients(1024 + 0x0102), b"pm1/clients/\x01\x02"),
             (&response_times(1024 + 0x0102), b"pm1/time/\x01\x02"),
         ];
         for (key, bytes) in keys {

@@ -5,8 +5,9 @@ use crate::index::TargetRef;
 use crate::pool::Pool;
 use crate::pool::balance::Balance;
 use crate::pool::flight::Flight;
+use crate::pool::health::Clients;
 use crate::pool::least_response_time::ResponseTimes;
-use crate::pool::outcome::{self, Attempts, Outcome};
+use crate::pool::outcome::{self, Attempts, Cause, Outcome, Seen};
 use crate::port::{Port, StreamInfo};
 use crate::time::Nanos;
 
@@ -16,13 +17,12 @@ impl Worker {
         flight.answered = Some(now);
     }
 
-    /// The stream of a request that went to a target is over, however it ended. `is_complete`: the
-    /// end of the response was seen. The proxy is asked only for what the pool's configuration
-    /// needs.
+    /// The stream of a request that went to a target is over, however it ended. `seen`: what the
+    /// stream saw of it. The proxy is asked only for what the pool's configuration needs.
     pub fn on_request_complete(
         &mut self,
         flight: Flight,
-        is_complete: bool,
+        seen: &Seen,
         info: &mut dyn StreamInfo,
         port: &mut dyn Port,
         now: Nanos,
@@ -32,12 +32,14 @@ impl Worker {
             return;
         };
         let is_checked = pool.health.passive.is_some();
-        let attempts = match is_checked || pool.balance.is_by_load() {
-            true => outcome::attempts(pool, &flight, is_complete, info),
+        let attempts = match pool.wants_outcomes() {
+            true => outcome::attempts(pool, &flight, seen, info),
             false => Attempts::default(),
         };
-        let failed = attempts.failed_before > 0
-            || attempts.last == Some((flight.target.index, Outcome::Failure));
+        let failed_last = attempts
+            .last
+            .is_some_and(|(target, outcome)| target == flight.target.index && outcome.is_failure());
+        let failed = attempts.failed_before > 0 || failed_last;
         self.in_flight
             .end(port, pool, flight.target.index, failed, now);
         if pool.balance == Balance::LeastResponseTime {
@@ -46,16 +48,33 @@ impl Worker {
         let list = std::iter::once(flight.target.index).chain(flight.retries);
         let before = list
             .take(attempts.failed_before)
-            .map(|target| (target, Outcome::Failure));
+            .map(|target| (target, Outcome::Failure(Cause::Exchange)));
+        // Asked for at most once, and only where it decides something.
+        let mut client = None;
+        let mut client_of = |port: &mut dyn Port| {
+            let mut address = || flight.client.or_else(|| port.source_address());
+            *client.get_or_insert_with(|| Clients::of(address()))
+        };
         for (target, outcome) in before.chain(attempts.last) {
-            if outcome == Outcome::Failure {
+            if outcome.is_failure() {
                 self.events.push(Event::Failed(TargetRef {
                     index: target,
                     ..flight.target
                 }));
             }
             if is_checked {
-                self.health.on_outcome(port, pool, target, outcome, now);
+                let is_known = flight.client.is_some();
+                let client = match outcome {
+                    Outcome::Success if self.health.wants_client(pool, is_known, now) => {
+                        let client = client_of(port);
+                        self.health.answered(pool, client, now);
+                        client
+                    }
+                    Outcome::Failure(Cause::Exchange) => client_of(port),
+                    Outcome::Success | Outcome::Failure(Cause::NoConnection) => Clients::default(),
+                };
+                self.health
+                    .on_outcome(port, pool, target, outcome, client, now);
             }
         }
     }

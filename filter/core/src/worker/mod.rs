@@ -360,13 +360,18 @@ impl Worker {
                 sessions.and_then(|sessions| sessions.set_cookie(pool, index, now.to_seconds()));
         }
         self.in_flight.begin(context.port, pool, index, now);
+        let is_checked = pool.wants_outcomes();
         decision.flight = Some(Flight {
             target: TargetRef {
                 pool: pool.index,
                 index,
             },
             retries: selection.retries,
-            grpc: request.is_grpc(),
+            grpc: is_checked && request.is_grpc(),
+            grpc_timeout: is_checked && request.headers.first(b"grpc-timeout").is_some(),
+            connect: request.method == b"CONNECT",
+            upgrade: is_checked && request.asks_for_another_protocol(),
+            client: context.client.known().filter(|_| is_checked),
             started: now,
             timed: pool.balance == Balance::LeastResponseTime,
             answered: None,

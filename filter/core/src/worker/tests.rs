@@ -6,6 +6,7 @@ use crate::entropy::WorkerId;
 use crate::http::request::Headers;
 use crate::index::PoolIndex;
 use crate::index::TargetIndex;
+use crate::pool::outcome::Seen;
 use crate::port::StreamInfo;
 use crate::port::memory::MemoryPort;
 use crate::time::Seconds;
@@ -724,6 +725,10 @@ fn eject(asked: &mut Asked, target: usize) {
             },
             retries: Vec::new(),
             grpc: false,
+            grpc_timeout: false,
+            connect: false,
+            upgrade: false,
+            client: None,
             started: NOW,
             timed: false,
             answered: None,
@@ -734,7 +739,7 @@ fn eject(asked: &mut Asked, target: usize) {
         let mut ending = Ended(503, endpoint.map(|endpoint| endpoint.as_bytes().into()));
         asked
             .worker
-            .on_request_complete(flight, true, &mut ending, &mut asked.port, NOW);
+            .on_request_complete(flight, &Seen::WHOLE, &mut ending, &mut asked.port, NOW);
     }
 }
 
@@ -910,9 +915,13 @@ fn who_fails_fast_attracts_nothing() {
             let address = format!("127.0.0.1:{}", flight.target.index.get() + 1);
             let mut ending = Ended(if fails { 503 } else { 200 }, Some(address.into()));
             let now = asked.now;
-            asked
-                .worker
-                .on_request_complete(flight, true, &mut ending, &mut asked.port, now);
+            asked.worker.on_request_complete(
+                flight,
+                &Seen::WHOLE,
+                &mut ending,
+                &mut asked.port,
+                now,
+            );
         }
         // A failure keeps its place for a second, in which a hundred requests come.
         assert!((5..=25).contains(&failed), "{balance}: {failed} of 1000");

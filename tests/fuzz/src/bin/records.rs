@@ -10,6 +10,7 @@ use pointsman_core::port::{Expected, Store};
 use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::time::{Nanos, Seconds};
 use pointsman_core::pool::flight::Flight;
+use pointsman_core::pool::outcome::Seen;
 use pointsman_core::port::memory::MemoryPort;
 use pointsman_fuzz::{EVERYTHING, answered, port};
 use std::rc::Rc;
@@ -40,6 +41,14 @@ const TICKS: usize = 200;
 
 /// Less than a freed slot rests.
 const HANGS: Nanos = Nanos::from_secs(20);
+
+/// What a stream has seen that came to its end, or to nothing.
+fn seen(is_complete: bool) -> Seen {
+    match is_complete {
+        true => Seen::WHOLE,
+        false => Seen::default(),
+    }
+}
 
 fn find_out(worker: &mut Worker, port: &mut MemoryPort, now: Nanos) {
     for _ in 0..TICKS {
@@ -82,7 +91,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
             } if !under_way.is_empty() => {
                 let (worker, mut flight) = under_way.swap_remove(usize::from(which) % under_way.len());
                 workers[worker].on_response_headers(&mut flight, now);
-                workers[worker].on_request_complete(flight, complete, &mut answered(status), &mut port, now);
+                workers[worker].on_request_complete(flight, &seen(complete), &mut answered(status), &mut port, now);
             }
             Step::Land { .. } => {}
             Step::Tick { worker, status } => {
@@ -131,7 +140,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     // All land, the penalties of those that failed pass, and so many ticks that the dead are
     // buried.
     for (worker, flight) in under_way {
-        workers[worker].on_request_complete(flight, true, &mut answered(200), &mut port, now);
+        workers[worker].on_request_complete(flight, &Seen::WHOLE, &mut answered(200), &mut port, now);
     }
     for _ in 0..TICKS {
         now += Nanos::from_millis(50);

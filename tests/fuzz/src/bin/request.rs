@@ -7,6 +7,7 @@ use pointsman_core::config::Config;
 use pointsman_core::worker::Worker;
 use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::http::request::{Headers, Request};
+use pointsman_core::pool::outcome::Seen;
 use pointsman_core::time::{Nanos, Seconds};
 use pointsman_core::decision::{Change, Disposition};
 use pointsman_fuzz::{EVERYTHING, answered, port};
@@ -79,7 +80,14 @@ libfuzzer_sys::fuzz_target!(|sent: Vec<Sent>| {
         if let Some(flight) = decision.flight.take() {
             worker.on_request_complete(
                 flight,
-                sent.status % 2 == 0,
+                &Seen {
+                    request_end: sent.status % 3 == 0,
+                    grpc: sent.status % 5 == 0,
+                    ..match sent.status % 2 == 0 {
+                        true => Seen::WHOLE,
+                        false => Seen::default(),
+                    }
+                },
                 &mut answered(sent.status),
                 &mut port,
                 now + Nanos::new(1),

@@ -9,6 +9,9 @@
 //! sent, and nothing more after it, as long as its target has no failures. A change reaches every
 //! worker with its next request.
 //!
+//! **No client alone** ejects a target that answers others: see [`votes`], and [`clients`] for how
+//! it is known that there are others.
+//!
 //! **New and recovered targets** get a rising part of their weight, see
 //! [`crate::pool::slow_start`]. A target is new if the record had other targets of its pool, but
 //! not this one. Where the record has no target of the pool at all, none of them is new.
@@ -20,11 +23,14 @@
 
 mod active;
 mod change_gauge;
+mod clients;
 mod passive;
 mod record;
 mod state;
+mod votes;
 
 pub use active::{Active, Probe};
+pub use clients::Clients;
 pub use passive::Passive;
 
 use crate::entropy::WorkerId;
@@ -38,6 +44,7 @@ use crate::shared::{RecordCache, Update};
 use crate::time::Nanos;
 use active::prober::Prober;
 use change_gauge::ChangeGauge;
+use clients::ClientsSeen;
 use record::{HealthEntry, TargetIds};
 use state::{TargetHealth, Transition};
 use std::rc::Rc;
@@ -224,6 +231,7 @@ struct PoolHealth {
     /// When the record was last read. None: never.
     read_at: Option<Nanos>,
     prober: Prober,
+    clients: ClientsSeen,
 }
 
 impl PoolHealth {
@@ -246,6 +254,7 @@ impl PoolHealth {
             seen_version: 0,
             read_at: None,
             prober: Prober::default(),
+            clients: ClientsSeen::new(record::clients_id(pool)),
         }
     }
 

@@ -1,7 +1,8 @@
 //! `health.passive`: checks by the outcomes of requests.
 //!
 //! `consecutive_failures` failures in a row, over all workers, eject a target; a success in between
-//! begins the count anew. It is ejected for `eject` times the number of its ejections in a row, at
+//! begins the count anew. Failures that a client can provoke count once for each client while the
+//! pool answers others ([`super::votes`]). It is ejected for `eject` times the number of its ejections in a row, at
 //! most for `max_eject`. That number falls by one for each `eject` in which the target was healthy
 //! (Envoy's outlier detection has the same rule). Then the target is probing: the next failure
 //! ejects it again at once, the next success makes it healthy.
@@ -10,11 +11,13 @@
 //! bound is checked within the compare-and-swap of the record, so that several workers together
 //! keep it too.
 
-use super::Health;
+use super::clients::Clients;
 use super::state::Transition;
+use super::votes::Failed;
+use super::{Health, known_mut};
 use crate::index::TargetIndex;
 use crate::pool::Pool;
-use crate::pool::outcome::Outcome;
+use crate::pool::outcome::{Cause, Outcome};
 use crate::port::Port;
 use crate::time::Nanos;
 
@@ -30,6 +33,10 @@ pub struct Passive {
     /// Which part of the pool's targets, rounded down, can be ejected at a time. 0 to 100, default
     /// 50.
     pub max_ejected_percent: u32,
+    /// The statuses of answers that count as failures: ranges, both ends included. Default 500 and
+    /// 502 to 504: what else a server answers a client can ask for, such as 501 with a method that
+    /// the server does not know.
+    pub statuses: Vec<(u16, u16)>,
 }
 
 impl Passive {
@@ -41,14 +48,15 @@ impl Passive {
 }
 
 impl Health {
-    /// A request to a target ended. Shared data is asked only if this changes the target's state or
-    /// count.
+    /// A request of this client to a target ended. Shared data is asked only if this changes the
+    /// target's state or count. The client matters only for [`Cause::Exchange`].
     pub fn on_outcome(
         &mut self,
         port: &mut dyn Port,
         pool: &Pool,
         target: TargetIndex,
         outcome: Outcome,
+        client: Clients,
         now: Nanos,
     ) {
         let Some(passive) = &pool.health.passive else {
@@ -66,11 +74,23 @@ impl Health {
                     });
                 }
             }
-            Outcome::Failure => {
+            Outcome::Failure(cause) => {
+                if known_mut(&mut self.pools, &mut self.events, pool).is_none() {
+                    return;
+                }
+                let recent = match cause {
+                    Cause::NoConnection => Clients::default(),
+                    Cause::Exchange => self.recent_clients(port, pool, now),
+                };
+                let failed = Failed {
+                    cause,
+                    client,
+                    recent,
+                };
                 let targets = pool.targets.len();
                 self.change(port, pool, target, now, &mut |state, others_ejected| {
                     let may_eject = passive.allows_ejection(others_ejected, targets);
-                    state.on_failure(passive, may_eject, now)
+                    state.on_failure(passive, &failed, may_eject, now)
                 });
             }
         }

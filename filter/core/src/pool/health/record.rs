@@ -15,11 +15,18 @@
 //! | 4 | good probes in a row | 0 |
 //! | 4 | bad probes in a row | 0 |
 //! | 4 | whether it is ejected by probes | 0 |
+//! | 4 | of the failed requests in a row, those without a connection | 0 |
+//! | 8 | the clients of the others, as a set of 64 bits | 0 |
+//! | 8 | when the first of the row failed | 0 |
+//!
+//! The last three are not in the records at `pm1/health/`, which the first releases wrote.
 //!
 //! Entries of targets that are in no configuration any more make room when they are old, see
 //! [`tidy`]: a thousand reloads do not make a record grow.
 
+use super::clients::Clients;
 use super::state::TargetHealth;
+use super::votes::FailureRow;
 use crate::entropy::WorkerId;
 use crate::index::TargetIndex;
 use crate::pool::Pool;
@@ -77,20 +84,28 @@ impl HealthEntry {
 }
 
 impl Entry for HealthEntry {
-    const SIZE: usize = 52;
+    const SIZE: usize = 72;
 
     fn read(fields: &mut FieldReader<'_>) -> Option<HealthEntry> {
+        let (id, changed_at) = (fields.u64()?, fields.nanos()?);
+        let (slow_start_at, ejected_until) = (fields.nanos()?, fields.nanos()?);
+        let failures = fields.u32()?;
         Some(HealthEntry {
-            id: fields.u64()?,
-            changed_at: fields.nanos()?,
+            id,
+            changed_at,
             health: TargetHealth {
-                slow_start_at: fields.nanos()?,
-                ejected_until: fields.nanos()?,
-                failures: fields.u32()?,
+                slow_start_at,
+                ejected_until,
                 ejections: fields.u32()?,
                 good_probes: fields.u32()?,
                 bad_probes: fields.u32()?,
                 fallen: fields.u32()?,
+                row: FailureRow {
+                    failures,
+                    no_connection: fields.u32()?,
+                    voters: Clients::from_bits(fields.u64()?),
+                    since: fields.nanos()?,
+                },
             },
         })
     }
@@ -100,11 +115,14 @@ impl Entry for HealthEntry {
         fields.nanos(self.changed_at);
         fields.nanos(self.health.slow_start_at);
         fields.nanos(self.health.ejected_until);
-        fields.u32(self.health.failures);
+        fields.u32(self.health.row.failures);
         fields.u32(self.health.ejections);
         fields.u32(self.health.good_probes);
         fields.u32(self.health.bad_probes);
         fields.u32(self.health.fallen);
+        fields.u32(self.health.row.no_connection);
+        fields.u64(self.health.row.voters.to_bits());
+        fields.nanos(self.health.row.since);
     }
 }
 
@@ -116,6 +134,11 @@ pub(super) fn key(pool: &Pool) -> HealthKey {
 /// The id of a target in its pool's record.
 pub(super) fn target_id(pool: &Pool, target: &str) -> u64 {
     hash(b"target", pool, target)
+}
+
+/// The id of a pool's recent clients.
+pub(super) fn clients_id(pool: &Pool) -> u64 {
+    hash(b"clients", pool, "")
 }
 
 /// The id of the lease on a pool's probes.

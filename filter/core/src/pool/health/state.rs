@@ -9,11 +9,14 @@
 //!     └────────────────────────────────────────────── one success ────────┘
 //! ```
 //!
+//! Which failures count, and how often, is a matter of [`super::votes`].
+//!
 //! Probes eject a target after `fall` bad ones in a row, and make it healthy after `rise` good
 //! ones: also a target that failed requests had ejected, and before its time is over (Envoy's
 //! `successful_active_health_check_uneject_host`). With probes a passive ejection does not end by
 //! time alone: not while the last probe was bad.
 
+use super::votes::{Failed, FailureRow};
 use super::{Active, Checks, HealthChange, Passive, is_pending};
 use crate::time::Nanos;
 
@@ -25,7 +28,7 @@ pub(super) struct TargetHealth {
     /// Passively ejected until then, and probing from then on. 0: neither.
     pub ejected_until: Nanos,
     /// Failed requests in a row.
-    pub failures: u32,
+    pub row: FailureRow,
     /// Passive ejections in a row.
     pub ejections: u32,
     /// Good probes in a row.
@@ -69,7 +72,7 @@ impl TargetHealth {
 
     /// Whether its entry says no more than that the target is healthy.
     pub fn is_idle(&self) -> bool {
-        self.ejected_until == Nanos::ZERO && self.failures == 0 && self.fallen == 0
+        self.ejected_until == Nanos::ZERO && self.row.failures == 0 && self.fallen == 0
     }
 
     /// When its slow start begins or began. None: it never was new or ejected.
@@ -78,15 +81,23 @@ impl TargetHealth {
     }
 
     /// A request failed. `may_eject`: whether `max_ejected_percent` has room for one more.
-    pub fn on_failure(&mut self, passive: &Passive, may_eject: bool, now: Nanos) -> Transition {
+    pub fn on_failure(
+        &mut self,
+        passive: &Passive,
+        failed: &Failed,
+        may_eject: bool,
+        now: Nanos,
+    ) -> Transition {
         // A request that was sent before the ejection says nothing new.
         if self.is_ejected(passive, now) {
             return Transition::Nothing;
         }
-        self.failures = self.failures.saturating_add(1);
-        let is_enough =
-            self.is_probing(passive, now) || self.failures >= passive.consecutive_failures;
-        if !(is_enough && may_eject) {
+        self.row = self.row.with(failed, now);
+        let threshold = match self.is_probing(passive, now) {
+            true => 1,
+            false => passive.consecutive_failures,
+        };
+        if !(may_eject && self.row.is_enough(threshold, failed.recent, now)) {
             return Transition::Count;
         }
         let ejections = self.ejections_in_a_row(passive, now).saturating_add(1);
@@ -95,7 +106,7 @@ impl TargetHealth {
             ejections,
             ejected_until: end,
             slow_start_at: end,
-            failures: 0,
+            row: FailureRow::default(),
             good_probes: 0,
             ..*self
         };
@@ -108,10 +119,10 @@ impl TargetHealth {
             return Transition::Nothing;
         }
         let recovers = self.is_probing(passive, now);
-        if !recovers && self.failures == 0 {
+        if !recovers && self.row.failures == 0 {
             return Transition::Nothing;
         }
-        self.failures = 0;
+        self.row = FailureRow::default();
         if !recovers {
             return Transition::Count;
         }
@@ -140,7 +151,7 @@ impl TargetHealth {
         *self = TargetHealth {
             fallen: 0,
             ejected_until: Nanos::ZERO,
-            failures: 0,
+            row: FailureRow::default(),
             slow_start_at: now,
             ..*self
         };

@@ -1,9 +1,11 @@
 use super::record::MAX_FOREIGN_ENTRIES;
 use super::*;
 use crate::config::Config;
-use crate::pool::outcome::Outcome;
+use crate::pool::outcome::{Cause, Outcome};
 use crate::port::memory::MemoryPort;
+use crate::shared::keys;
 use crate::shared::record::Entry;
+use crate::shared::record::tests::assert_layout;
 use crate::shared::tests::Random;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::shared::tests::interleaved;
@@ -76,7 +78,8 @@ impl Worker {
             port,
             &self.pool(),
             TargetIndex::new(target),
-            Outcome::Failure,
+            Outcome::Failure(Cause::NoConnection),
+            Clients::default(),
             now,
         );
     }
@@ -87,6 +90,7 @@ impl Worker {
             &self.pool(),
             TargetIndex::new(target),
             Outcome::Success,
+            Clients::default(),
             now,
         );
     }
@@ -453,9 +457,10 @@ fn a_thousand_reloads_grow_no_record() {
     }
 }
 
-/// Workers of two releases share records during a hot restart, so the bytes of the first one stay.
+/// Workers of two releases share records during a hot restart, so a release keeps its bytes. Those
+/// of the first one stand here; what came after it begins with the same fields, at a key of its own.
 #[test]
-fn a_record_is_what_it_was_in_the_first_release() {
+fn a_record_begins_as_in_the_first_release() {
     let mut port = MemoryPort::default();
     let mut worker = Worker::loaded_at(
         Seconds::new(0x6b49_d200),
@@ -477,11 +482,16 @@ fn a_record_is_what_it_was_in_the_first_release() {
     );
     later.healthy(&mut port, 0, now);
     let (key, (record, _)) = port.values.iter().next().unwrap();
-    assert_eq!(key, b"pm1/health/\x03B");
+    assert_eq!(key, b"pm2/health/\x03B");
     let hex = |entry: &[u8]| -> String { entry.iter().map(|byte| format!("{byte:02x}")).collect() };
-    let entries: Vec<String> = record.chunks(HealthEntry::SIZE).map(hex).collect();
+    // An entry begins as at `pm1/health/`, which had 52 bytes of each.
+    let entries: Vec<_> = record
+        .chunks(HealthEntry::SIZE)
+        .map(|entry| entry.split_at(52))
+        .collect();
+    let first: Vec<String> = entries.iter().map(|(first, _)| hex(first)).collect();
     assert_eq!(
-        entries,
+        first,
         [
             // `a`, ejected by requests and brought back by probes.
             "8421321030f4892300281f8277e2fa1800281f8277e2fa180000000000000000\
@@ -497,6 +507,136 @@ fn a_record_is_what_it_was_in_the_first_release() {
              0000000000000000000000000000000000000000",
         ]
     );
+    let votes: Vec<String> = entries.iter().map(|(_, votes)| hex(votes)).collect();
+    let none = "0".repeat(40);
+    assert_eq!(
+        votes,
+        [
+            &none[..],
+            // The failure of `b` was one without a connection.
+            "01000000000000000000000000ca4ecf76e2fa18",
+            &none,
+            &none,
+        ]
+    );
+}
+
+#[test]
+fn an_entry_is_these_bytes() {
+    let entry = HealthEntry {
+        id: 1,
+        changed_at: Nanos::new(2),
+        health: TargetHealth {
+            slow_start_at: Nanos::new(3),
+            ejected_until: Nanos::new(4),
+            ejections: 6,
+            good_probes: 7,
+            bad_probes: 8,
+            fallen: 9,
+            row: votes::FailureRow {
+                failures: 5,
+                no_connection: 10,
+                voters: Clients::from_bits(11),
+                since: Nanos::new(12),
+            },
+        },
+    };
+    let long = |number: u64| number.to_le_bytes().to_vec();
+    let short = |number: u32| number.to_le_bytes().to_vec();
+    let fields = [
+        [1, 2, 3, 4].map(long).concat(),
+        [5, 6, 7, 8, 9, 10].map(short).concat(),
+        [11, 12].map(long).concat(),
+    ];
+    assert_layout(entry, &fields.concat());
+}
+
+/// A client by its number.
+fn client(number: u8) -> Clients {
+    Clients::from_bits(1 << number)
+}
+
+impl Worker {
+    /// A request of this client fails in a way that the client can have provoked.
+    fn fails_for(&mut self, port: &mut MemoryPort, target: usize, number: u8, now: Nanos) {
+        self.health.on_outcome(
+            port,
+            &self.pool(),
+            TargetIndex::new(target),
+            Outcome::Failure(Cause::Exchange),
+            client(number),
+            now,
+        );
+    }
+
+    /// Another target of the pool answers this client.
+    fn answers(&mut self, port: &mut MemoryPort, number: u8, now: Nanos) {
+        let pool = self.pool();
+        assert!(self.health.wants_client(&pool, true, now));
+        self.health.answered(&pool, client(number), now);
+        self.succeeds(port, 3, now);
+    }
+}
+
+#[test]
+fn one_client_ejects_a_target_only_where_the_pool_answers_no_other() {
+    // The only client.
+    let (mut port, mut worker, _) = two(PASSIVE);
+    worker.answers(&mut port, 1, NOW);
+    (0..2).for_each(|_| worker.fails_for(&mut port, 0, 1, NOW));
+    assert!(worker.healthy(&mut port, 0, NOW));
+    worker.fails_for(&mut port, 0, 1, NOW);
+    assert!(!worker.healthy(&mut port, 0, NOW), "at the third");
+    assert_eq!(worker.changes(), [HealthChange::Ejected]);
+
+    // One of two, of whom the other is answered by another worker, which has told of it.
+    let (mut port, mut worker, mut other) = two(PASSIVE);
+    other.answers(&mut port, 2, NOW);
+    other.tick(&mut port, NOW, &|_| None);
+    assert!(worker.healthy(&mut port, 0, NOW));
+    (0..60).for_each(|_| worker.fails_for(&mut port, 0, 1, NOW));
+    assert!(other.healthy(&mut port, 0, NOW), "one vote");
+    // The other one too: as many failures as ever.
+    worker.fails_for(&mut port, 0, 2, NOW);
+    assert!(!other.healthy(&mut port, 0, NOW));
+
+    // The other one was there a while ago.
+    let (mut port, mut worker, mut other) = two(PASSIVE);
+    other.answers(&mut port, 2, NOW);
+    other.tick(&mut port, NOW, &|_| None);
+    let later = NOW + 10 * SECOND;
+    (0..3).for_each(|_| worker.fails_for(&mut port, 0, 1, later));
+    assert!(!worker.healthy(&mut port, 0, later));
+}
+
+#[test]
+fn one_client_does_not_bring_back_an_ejection_and_two_do() {
+    let (mut port, mut worker, _) = two(PASSIVE);
+    (0..3).for_each(|_| worker.fails(&mut port, 0, NOW));
+    let probing = NOW + 10 * SECOND;
+    worker.answers(&mut port, 2, probing);
+    worker.answers(&mut port, 3, probing);
+    (0..9).for_each(|_| worker.fails_for(&mut port, 0, 1, probing));
+    assert!(worker.healthy(&mut port, 0, probing));
+    worker.fails_for(&mut port, 0, 2, probing);
+    assert!(!worker.healthy(&mut port, 0, probing));
+}
+
+#[test]
+fn clients_of_any_pools_take_a_bounded_record() {
+    let (mut port, mut worker, _) = two(PASSIVE);
+    let id = record::clients_id(&worker.pool());
+    let foreign: Vec<u8> = (0..32 * 1000_u64).map(|byte| (byte % 251) as u8).collect();
+    port.values
+        .insert(keys::pool_clients(id).to_vec(), (foreign, 1));
+    worker.answers(&mut port, 1, NOW);
+    worker.tick(&mut port, NOW, &|_| None);
+    let (record, _) = &port.values[&keys::pool_clients(id)[..]];
+    assert_eq!(record.len(), 32, "what is old goes");
+    let writes = port.writes;
+    worker.answers(&mut port, 1, NOW);
+    worker.tick(&mut port, NOW, &|_| None);
+    assert_eq!(port.writes, writes, "nothing new");
 }
 
 #[test]
@@ -592,7 +732,14 @@ fn workers_in_any_order_of_steps_eject_as_many_as_the_bound_allows_and_tell_it_o
             for round in 0..24 {
                 health.refresh(turn, &config.pools[0], NOW);
                 let target = TargetIndex::new(round % 4);
-                health.on_outcome(turn, &config.pools[0], target, Outcome::Failure, NOW);
+                health.on_outcome(
+                    turn,
+                    &config.pools[0],
+                    target,
+                    Outcome::Failure(Cause::NoConnection),
+                    Clients::default(),
+                    NOW,
+                );
             }
             health.take_events().len()
         });

@@ -66,6 +66,7 @@ impl Health {
 
     /// The probes to send now. Of all workers one has some, for each pool.
     pub fn tick(&mut self, port: &mut dyn Port, pools: &[Rc<Pool>], now: Nanos) -> Vec<Probe> {
+        self.write_clients(port, now);
         let mut probes = Vec::new();
         for pool in pools {
             let Some(active) = &pool.health.active else {
