@@ -51,6 +51,8 @@ pub enum Fault {
     SlowHeaders,
     /// Session cookies that are forged.
     ForgedCookies,
+    /// A client does all that can make a target look ill which is well.
+    HealthAttacked,
 }
 
 impl Fault {
@@ -149,6 +151,7 @@ pub fn play(faults: &[Fault], plan: &Plan, command: String, say: &dyn Fn(&str)) 
             Fault::ManyAddresses => clients::many_addresses(&stage, plan),
             Fault::SlowHeaders => clients::slow_headers(&stage, plan),
             Fault::ForgedCookies => clients::forged_cookies(&stage, plan),
+            Fault::HealthAttacked => clients::health_attacked(&stage, plan),
         }
     };
     let rows = faults.iter().map(play).collect::<Result<_>>()?;

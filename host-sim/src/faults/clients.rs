@@ -4,13 +4,14 @@ use super::load::{self, Ending, backend};
 use super::stage::{Stage, shown, survived, under_load};
 use super::{Plan, Played};
 use crate::client::{Client, session_cookie};
+use crate::testkit::attack::{self, ATTACKS};
 use crate::testkit::flood::flood;
 use crate::testkit::load::{Jobs, run_while};
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -278,4 +279,44 @@ pub fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
         "none fails, none holds to a target",
         seen,
     )
+}
+
+pub fn health_attacked(stage: &Stage, plan: &Plan) -> Result<Played> {
+    /// How often each attack is made, all at once: more often than a target may fail in a row.
+    const TIMES: usize = 12;
+    const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+    let targets = ["a", "b", "c"].map(|cluster| json!({ "cluster": cluster }));
+    let passive = json!({ "consecutive_failures": 5, "max_ejected_percent": 100 });
+    let configuration = json!({
+        "pools": { "web": { "targets": targets, "health": { "passive": passive } } },
+        "routes": [{ "name": "all", "pool": "web" }],
+    });
+    let mut site = stage.site_with(&configuration, |mut deployment| {
+        for (_, backend) in deployment.endpoints() {
+            deployment = deployment.move_endpoint(backend, attack::server());
+        }
+        attack::expose(deployment.connection_manager_mut());
+        Ok(deployment)
+    })?;
+    let (mut log, ejected) = under_load(&mut site, plan, |site, _| {
+        let address = site.envoy.address()?;
+        for attack in ATTACKS {
+            attack.play(address, ATTACKER, TIMES).context(attack.name)?;
+        }
+        let ejected = site.envoy.filter_sum("pointsman.pool.", ".ejected")?;
+        Ok(ejected.unwrap_or(0))
+    })?;
+    log.at_most(0);
+    if ejected > 0 {
+        log.broken.push(format!("{ejected} targets ejected"));
+    }
+    let fault = format!(
+        "a client attacks the health of targets in {} ways, {TIMES} times each at once",
+        ATTACKS.len()
+    );
+    let seen = format!(
+        "{} requests of the attacker, {ejected} targets ejected",
+        ATTACKS.len() * TIMES
+    );
+    survived(site, fault, log, "none fails, no target is ejected", seen)
 }

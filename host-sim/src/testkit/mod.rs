@@ -3,6 +3,7 @@
 //! which no good server sends ([`raw_server`]). Waiting is [`crate::wait`], the client is
 //! [`crate::client`].
 
+pub mod attack;
 pub mod flood;
 pub mod load;
 pub mod raw_server;
