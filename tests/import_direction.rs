@@ -176,14 +176,14 @@ fn tokens(text: &str) -> Vec<String> {
     while let Some(first) = rest.chars().next() {
         let size = if rest.starts_with("//") {
             rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with('"') {
+        } else if let Some(string) = rest.strip_prefix('"') {
             let mut escaped = false;
-            let end = rest[1..].find(|char| {
+            let end = string.find(|char| {
                 let is_end = char == '"' && !escaped;
                 escaped = char == '\\' && !escaped;
                 is_end
             });
-            1 + end.map_or(rest.len() - 1, |end| end + 1)
+            1 + end.map_or(string.len(), |end| end + 1)
         } else if let Some(raw) = raw_string(rest) {
             raw
         } else if is_name(first) {
