@@ -1,5 +1,5 @@
-//! The commands, one file each: its arguments, and `run`, whose error means that it could not be
-//! done.
+//! The commands, one file each: its arguments, and `run`. An error of `run` says that the command
+//! could not be carried out.
 
 pub mod bench;
 pub mod check;
@@ -12,11 +12,11 @@ pub mod schema;
 mod style;
 pub mod test;
 
-/// What a command that could be done came to.
+/// The result of a command that was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Exit status 0.
+    /// The command found nothing wrong: exit status 0.
     Good,
-    /// It found something: exit status 1.
+    /// The command found something wrong: exit status 1.
     Found,
 }

@@ -1,4 +1,4 @@
-//! One exchange through one host: a request, what the backend answers to it, and what came of it.
+//! One exchange through one host: a request, the backend's answer to it, and the result.
 //! Every host that we have (the simulator, a real Envoy) implements [`Host`], so that a test is
 //! written once and runs on each.
 
@@ -131,7 +131,7 @@ impl Response {
     }
 }
 
-/// What came of an exchange.
+/// The result of an exchange.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExchangeResult {
     /// The response that the client got.

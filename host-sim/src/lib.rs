@@ -14,7 +14,7 @@
 //! | [`check`] | what is legal in a configuration, and wrong |
 //! | [`world`] | the simulated proxy, which runs the unmodified filter; an [`exchange::Host`] |
 //! | [`explain`], [`explain_header`] | what the filter did with a request, and why |
-//! | [`configuration`], [`schema`] | configurations: from files to trees, and what editors know of them |
+//! | [`configuration`], [`schema`] | configurations: read from files; their JSON Schema for editors |
 //! | [`backend`], [`client`] | an HTTP server and an HTTP client on this machine |
 //! | [`exchange`] | what both hosts can do: carry out one request |
 //! | [`module`], [`wait`] | the filter's `.wasm` file; waiting until something is so |

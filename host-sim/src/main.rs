@@ -1,4 +1,4 @@
-//! The command line of Pointsman.
+//! The command line of Pointsman. Each command is a module of [`cli`].
 
 mod cli;
 

@@ -1,4 +1,4 @@
-//! The module `pointsman.wasm`: building it, and finding it.
+//! Builds the filter's module `pointsman.wasm`, and finds what it is built from.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -6,11 +6,11 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What the module is compiled for.
+/// The target that the module is compiled for.
 const TARGET: &str = "wasm32-wasip1";
 
 /// The root of the repository: the nearest one above the current directory, or else the one that
-/// this program was built from.
+/// this program was built from. An error says that neither exists.
 pub fn repository() -> Result<PathBuf> {
     let is_ours = |directory: &&Path| directory.join("filter/Cargo.toml").is_file();
     let here = env::current_dir().context("the current directory")?;
@@ -28,7 +28,7 @@ pub fn repository() -> Result<PathBuf> {
     }
 }
 
-/// Where Cargo puts what it builds, and we what we install.
+/// The directory into which Cargo builds, and into which we install Envoy.
 pub fn target_directory() -> Result<PathBuf> {
     match env::var_os("CARGO_TARGET_DIR") {
         Some(directory) => Ok(env::current_dir()?.join(directory)),
@@ -36,12 +36,13 @@ pub fn target_directory() -> Result<PathBuf> {
     }
 }
 
-/// Builds the module where that is needed and returns its path. Cargo's progress goes to stderr.
+/// Builds the filter's module if that is needed, and returns its path. Cargo's progress goes to
+/// stderr.
 pub fn build() -> Result<PathBuf> {
     build_package("pointsman")
 }
 
-/// The same for another package of the workspace that is a module.
+/// Builds another package of the workspace as a module, as [`build`] does.
 pub fn build_package(package: &str) -> Result<PathBuf> {
     let root = repository()?;
     ensure_target(&root)?;
@@ -65,8 +66,8 @@ pub fn build_package(package: &str) -> Result<PathBuf> {
         .with_context(|| format!("cargo built the package `{package}`, but no .wasm file"))
 }
 
-/// The package's .wasm file in Cargo's messages. (A library is called like its package, with `_`
-/// for `-`.)
+/// Finds the package's .wasm file in Cargo's messages. (A library has the name of its package, with
+/// `_` for `-`.)
 fn artifact(package: &str, messages: &[u8]) -> Option<PathBuf> {
     let library = package.replace('-', "_");
     messages
@@ -84,7 +85,7 @@ fn artifact(package: &str, messages: &[u8]) -> Option<PathBuf> {
         })
 }
 
-/// Adds the compilation target to the toolchain where it is missing.
+/// Installs the compilation target if the toolchain lacks it.
 fn ensure_target(root: &Path) -> Result<()> {
     if has_target(root)? {
         return Ok(());
@@ -102,7 +103,8 @@ fn ensure_target(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Asked of the compiler and not of rustup: not every toolchain comes from there.
+/// Whether the toolchain has the compilation target. The compiler says so, because not every
+/// toolchain comes from rustup.
 fn has_target(root: &Path) -> Result<bool> {
     let output = Command::new("rustc")
         .args(["--print", "target-libdir", "--target", TARGET])

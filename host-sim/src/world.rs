@@ -1,21 +1,21 @@
-//! The simulator: a native host for the unmodified filter. It is a proxy with virtual workers on one
-//! thread ([`Builder::start`]), or with a real thread for each worker ([`Builder::race`]). It has a
-//! clock and a random number generator of its own, and everything that happens is a function of the
-//! seed; in a race with a scheduler, of the scheduler's seed too.
+//! The simulator: a native host for the unmodified filter. It is a proxy with virtual workers on
+//! one thread ([`Builder::start`]), or with a real thread for each worker ([`Builder::race`]). It
+//! has a clock and a random number generator of its own, and everything that happens is a function
+//! of the seed; in a race with a scheduler, of the scheduler's seed too.
 //!
-//! It copies these behaviours of Envoy 1.40. A *law* is a test of `tests/host_laws`: it asks a probe
-//! module the same questions in this host and in a real Envoy, and compares the answers. What is not
-//! in the table is not copied.
+//! It copies these behaviours of Envoy 1.40. A *law* is a test of `tests/host_laws`: it asks a
+//! probe module the same questions in this host and in a real Envoy, and compares the answers. What
+//! is not in the table is not copied.
 //!
 //! | behaviour | law |
 //! |---|---|
 //! | Shared data: a `cas` of 0 overwrites; any other must match where the key exists, and is ignored where it does not | `cas_decides_where_the_key_exists_and_is_ignored_where_it_does_not` |
-//! | Shared data: the writes of all keys are numbered in one row, and those that are refused take no number | `writes_of_all_keys_are_numbered_in_one_row` |
-//! | An empty value is returned as null, and is a value all the same | `an_empty_value_is_a_value` |
+//! | Shared data: the writes of all keys are numbered in one sequence, and refused ones get no number | `writes_of_all_keys_are_numbered_in_one_row` |
+//! | An empty value is returned as null, but the key exists | `an_empty_value_is_a_value` |
 //! | Shared data and metrics outlive a VM and a configuration | `a_trap_answers_503_and_the_next_request_has_a_fresh_vm`, `a_refused_configuration_leaves_the_one_before_and_shared_data` |
-//! | Header names have no case; pseudo-headers stand first; what is set moves to the end | `names_have_no_case_and_pseudo_headers_come_first` |
-//! | Set replaces every value, add adds one, reading one value gives the first; to remove what is not there is no error | `set_replaces_every_value_and_reading_one_gives_the_first` |
-//! | A header map is there during its own callbacks, and stays if the callback paused; otherwise whole it reads as empty, and anything else is a bad argument | `a_map_is_there_only_in_its_phase` |
+//! | Header names are case-insensitive; pseudo-headers come first; a header that is set moves to the end | `names_have_no_case_and_pseudo_headers_come_first` |
+//! | Set replaces every value, add adds one, reading one value returns the first; removing an absent header is no error | `set_replaces_every_value_and_reading_one_gives_the_first` |
+//! | A header map can be used in its own callbacks, and further if the callback pauses; otherwise the whole map reads as empty, and any other call is a bad argument | `a_map_is_there_only_in_its_phase` |
 //! | The route is chosen by the headers as the filter left them (a change clears the route cache) | `a_changed_request_header_chooses_the_route_anew` |
 //! | `cluster_header` that is missing, or names no cluster: 503, through the response phase | `a_cluster_that_is_unknown_or_not_named_is_503_through_the_response_phase` |
 //! | `override_host`: the first address of the header | the scenarios with pools of endpoints |
@@ -24,20 +24,20 @@
 //! | A second local reply changes nothing | `only_the_first_local_reply_counts` |
 //! | `source.address` is `ip:port`; an unknown property is not found | `properties_of_the_connection_are_there_and_unknown_ones_are_not_found` |
 //! | A metric defined twice has two ids and one value | `a_metric_defined_twice_has_two_ids_and_one_value` |
-//! | Counters do not fall, histograms take only records, a record sets a gauge and raises a counter | `each_kind_of_metric_takes_only_what_it_can` |
-//! | The plugin's configuration can be read while it is loaded, and not later | `the_configuration_is_there_only_while_it_is_loaded` |
+//! | Counters never decrease, histograms can only be recorded to; a record sets a gauge and adds to a counter | `each_kind_of_metric_takes_only_what_it_can` |
+//! | The plugin's configuration can only be read while it is loaded | `the_configuration_is_there_only_while_it_is_loaded` |
 //! | A configuration is loaded in a canary and on the main thread before the workers see it | `a_configuration_is_loaded_workers_plus_two_times` |
-//! | A configuration that is refused leaves the one before; the next good one loads | `a_refused_configuration_leaves_the_one_before_and_shared_data` |
+//! | A refused configuration leaves the one before in place; the next good one loads | `a_refused_configuration_leaves_the_one_before_and_shared_data` |
 //! | Random bytes come in pieces of at most 64 KiB | `randomness_comes_in_pieces_of_at_most_64_kib` |
-//! | `FAIL_RELOAD`: after a trap the streams of that VM get 503 and the filter hears no more of them; the next request has a fresh VM, but not within a second of the last load | `a_trap_answers_503_and_the_next_request_has_a_fresh_vm` |
-//! | A gauge has no sign and wraps around | `a_gauge_has_no_sign_and_wraps_around` |
-//! | What is added to a metric that `stats_matcher` rejects is lost, and no error | `what_is_added_to_a_metric_that_the_proxy_rejects_is_lost` |
-//! | The end of a stream is told once, whatever end it was; `response.code`, `.flags`, `.grpc_status` are numbers of 8 bytes, and `.code` is not there without a response | `the_end_of_a_stream_is_told_once_with_what_became_of_it` |
+//! | `FAIL_RELOAD`: after a trap the streams of that VM get 503 and no more callbacks; the next request gets a fresh VM, but not within a second of the last load | `a_trap_answers_503_and_the_next_request_has_a_fresh_vm` |
+//! | A gauge is unsigned and wraps around | `a_gauge_has_no_sign_and_wraps_around` |
+//! | What is added to a metric that `stats_matcher` rejects is lost without an error | `what_is_added_to_a_metric_that_the_proxy_rejects_is_lost` |
+//! | The end of a stream is reported once, whatever ends it; `response.code`, `.flags`, `.grpc_status` are numbers of 8 bytes, and there is no `.code` without a response | `the_end_of_a_stream_is_told_once_with_what_became_of_it` |
 //! | `upstream.address` is the one that was tried last | `the_upstream_address_is_the_one_that_was_tried_last` |
 //! | The main thread's VM ticks as the workers' do; all share metrics | `workers_and_the_main_thread_tick_and_share_gauges` |
-//! | After a reload the root context before has its ticks until its last stream is over | `the_ticks_of_a_root_context_go_on_while_it_has_streams` |
-//! | HTTP calls: they bring the headers along that choose an endpoint | `an_http_call_reaches_the_endpoint_that_its_header_names` |
-//! | HTTP calls: to no cluster, a bad argument; no answer in time, 504; nobody there, 503; broken off, a callback without headers | `an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers` |
+//! | After a reload the root context before ticks until its last stream has ended | `the_ticks_of_a_root_context_go_on_while_it_has_streams` |
+//! | HTTP calls are routed to an endpoint by their headers, as requests are | `an_http_call_reaches_the_endpoint_that_its_header_names` |
+//! | HTTP calls: to an unknown cluster, a bad argument; without an answer in time, 504; without a connection, 503; broken off, a callback without headers | `an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers` |
 //!
 //! It cannot simulate a panic of the filter itself, which natively ends the process:
 //! [`World::kill`] takes the place of a trap.
@@ -328,8 +328,8 @@ impl Builder {
         self
     }
 
-    /// Sets the configuration for exchanges through [`crate::exchange::Host`]. `explain` is switched
-    /// on in it where it is off, because the filter reports its decisions by it.
+    /// Sets the configuration for exchanges through [`crate::exchange::Host`]. `explain` is
+    /// switched on in it where it is off, because the filter reports its decisions by it.
     pub fn exchanges(mut self, configuration: &Value) -> Builder {
         let mut configuration = configuration.clone();
         self.exchanges = Some(Exchanges::of(&mut configuration));
@@ -450,8 +450,8 @@ impl Builder {
     }
 }
 
-/// Loads a configuration in a canary VM and drops that, as Envoy's main thread does before any other
-/// VM gets the configuration.
+/// Loads a configuration in a canary VM and drops that, as Envoy's main thread does before any
+/// other VM gets the configuration.
 fn try_out(
     proxy: &Arc<Proxy>,
     guest: fn(),

@@ -110,8 +110,8 @@ impl Language {
         Some(!both)
     }
 
-    /// Whether a string of these bytes exists for which `wanted` holds of "this language has it" and
-    /// "the other language has it". None: unknown. `wanted` holds for none that this one lacks.
+    /// Whether a string of these bytes exists for which `wanted` holds of "this language has it"
+    /// and "the other language has it". None: unknown. `wanted` holds for none that this one lacks.
     fn can_reach(
         &self,
         other: &Language,
@@ -145,7 +145,8 @@ impl Language {
     }
 
     /// The shortest string of printable ASCII that is in the language and starts so, with letters
-    /// rather than digits, and those rather than punctuation. None: there is none, or none is found.
+    /// rather than digits, and those rather than punctuation. None: there is none, or none is
+    /// found.
     pub fn example(&self, start: &[u8]) -> Option<Vec<u8>> {
         let bytes = (b'a'..=b'z').chain(b'0'..=b'9').chain(b'!'..=b'~');
         let bytes: Vec<u8> = bytes.collect();
@@ -213,7 +214,7 @@ fn class(ranges: impl IntoIterator<Item = (u8, u8)>) -> Hir {
     Hir::class(Class::Bytes(ClassBytes::new(ranges)))
 }
 
-/// At least so often.
+/// At least `min` repetitions.
 fn repeated(hir: Hir, min: u32) -> Hir {
     Hir::repetition(Repetition {
         min,

@@ -1,12 +1,12 @@
 //! Warnings: what is legal in a configuration, and wrong.
 //!
 //! A warning is certain: what it says holds for every request. Where these rules cannot prove it
-//! they say nothing, because false alarms teach people to overlook warnings. A route is only said to
-//! be unreachable if the conditions prove it, and the warning shows a request that the route matches
-//! by itself and that another route takes.
+//! they say nothing, because false alarms teach people to overlook warnings. A route is only said
+//! to be unreachable if the conditions prove it, and the warning shows a request that the route
+//! matches by itself and that another route takes.
 //!
-//! Blocks are sets of requests ([`request_set`]), conditions are sets of values ([`values`]), and
-//! sets of values are compared as automata ([`language`]).
+//! Blocks are sets of requests (`request_set`), conditions are sets of values (`values`), and
+//! sets of values are compared as automata (`language`).
 
 mod example;
 mod language;
@@ -75,8 +75,8 @@ impl Warning {
     }
 }
 
-/// Every warning, in the order of the file's sections: pools, rate limits, routes. `config` was read
-/// from `tree`.
+/// Every warning, in the order of the file's sections: pools, rate limits, routes. `config` was
+/// read from `tree`.
 pub fn warnings(tree: &Value, config: &Config) -> Vec<Warning> {
     let mut warnings = pools::warnings(config);
     warnings.extend(routes::warnings(config, &Places(tree)));

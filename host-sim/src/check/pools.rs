@@ -143,8 +143,8 @@ fn unused_failover(place: &str, pool: &Pool, config: &Config) -> Option<Warning>
     ))
 }
 
-/// Cookies of one name that a client would send to two pools, each of which takes the other's for its
-/// own.
+/// Cookies of one name that a client would send to two pools, each of which takes the other's for
+/// its own.
 fn same_cookies<'c>(config: &'c Config, used: &BTreeSet<PoolIndex>) -> Vec<Warning> {
     let with_cookie = |pool: &'c Rc<Pool>| Some((pool, pool.sticky.as_ref()?.cookie.as_ref()?));
     let pools = config

@@ -1,6 +1,6 @@
-//! Sets of requests, as blocks describe them: whether one lies within another, whether one is empty,
-//! and how one is cut into parts. "Yes" is certain, "no" is not, so a caller warns only of what
-//! follows from "yes".
+//! Sets of requests, as blocks describe them: whether one lies within another, whether one is
+//! empty, and how one is cut into parts. "Yes" is certain, "no" is not, so a caller warns only of
+//! what follows from "yes".
 
 use super::language::Alphabet;
 use super::values::{ValueSet, is_in_headers, is_in_queries};
@@ -99,8 +99,8 @@ impl<'c> RequestSet<'c> {
         self.unmet_within(outer, 0).is_some()
     }
 
-    /// The requirements of `outer`, at most `most`, without which every request of this set would be
-    /// in `outer`. None: there are more, or others of its conditions are not met.
+    /// The requirements of `outer`, at most `most`, without which every request of this set would
+    /// be in `outer`. None: there are more, or others of its conditions are not met.
     pub fn unmet_within<'o>(
         &self,
         outer: &RequestSet<'o>,

@@ -1,5 +1,5 @@
-//! Routes that can never match, with those that take their requests, and conditions and keys without
-//! effect.
+//! Routes that can never match, with those that take their requests, and conditions and keys
+//! without effect.
 
 use super::request_set::{self, RequestSet, Requirement, ValueSource};
 use super::{Places, Warning, example};
@@ -11,9 +11,9 @@ use pointsman_core::route::r#match::{HostMatch, Match};
 use pointsman_core::route::{Route, RouteAction};
 use std::collections::BTreeSet;
 
-/// The most pairs of blocks that are compared to find several routes that together take all requests
-/// of another; a second or so. In tables of thousands of routes that overlap, some warnings are
-/// therefore missing.
+/// The most pairs of blocks that are compared to find several routes that together take all
+/// requests of another; a second or so. In tables of thousands of routes that overlap, some
+/// warnings are therefore missing.
 const MAX_COMPARISONS: usize = 5_000_000;
 
 /// How often a set of requests is cut in two at a requirement.
@@ -360,8 +360,8 @@ fn without_effect(place: &str, route: &Route) -> Vec<Warning> {
             "limit_on_redirect",
             format!("{place}.rate_limits"),
             "limits redirects",
-            "a redirect costs no upstream anything, and the limit's bookkeeping costs more than the \
-             redirect",
+            "a redirect costs no upstream anything, and the limit's bookkeeping costs more than \
+             the redirect",
             "put the limit on the routes to which the clients are redirected",
         ));
     }

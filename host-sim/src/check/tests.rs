@@ -704,13 +704,13 @@ fn request(random: &mut fastrand::Rng) -> ExchangeRequest {
         headers.push((b"cookie".to_vec(), pair(random).into_bytes()));
     }
     let method = pick(random, &["GET", "POST", "PUT"]);
-    let ask = ExchangeRequest::new(method.as_bytes(), url.as_bytes());
+    let request = ExchangeRequest::new(method.as_bytes(), url.as_bytes());
     let target = match random.u8(..20) {
         0 => Some(b"*".to_vec()),
         1 => Some(Vec::new()),
         _ => None,
     };
-    let ask = ask.unwrap();
+    let request = request.unwrap();
     ExchangeRequest {
         headers,
         client_ip: pick(
@@ -725,8 +725,8 @@ fn request(random: &mut fastrand::Rng) -> ExchangeRequest {
         )
         .parse()
         .ok(),
-        target: target.unwrap_or(ask.target.clone()),
-        ..ask
+        target: target.unwrap_or(request.target.clone()),
+        ..request
     }
 }
 
@@ -765,8 +765,8 @@ fn what_is_said_never_to_match_matches_no_request() {
                 }
                 _ => continue,
             }
-            if let Some((ask, name)) = &warning.example {
-                let found = example::taken_by(&config, &index, ask).unwrap();
+            if let Some((request, name)) = &warning.example {
+                let found = example::taken_by(&config, &index, request).unwrap();
                 assert_eq!(
                     &*config.routes[found.route.get()].name,
                     name,
@@ -777,7 +777,7 @@ fn what_is_said_never_to_match_matches_no_request() {
                     "seed {SEED}, table {number}: {text}"
                 );
                 let alone = config.routes[at[0]].blocks.iter();
-                let matches = crate::explain::with_request(&config, ask, |request, client| {
+                let matches = crate::explain::with_request(&config, request, |request, client| {
                     alone
                         .into_iter()
                         .any(|block| block.matches(request, client))
@@ -793,11 +793,11 @@ fn what_is_said_never_to_match_matches_no_request() {
             continue;
         }
         for _ in 0..400 {
-            let ask = request(&mut random);
-            if let Some(found) = example::taken_by(&config, &index, &ask) {
+            let request = request(&mut random);
+            if let Some(found) = example::taken_by(&config, &index, &request) {
                 assert!(
                     !dead_routes.contains(&found.route) && !dead_blocks.contains(&found),
-                    "seed {SEED}, table {number}: {found:?} takes {ask:?}\n{warnings:#?}\n{text}"
+                    "seed {SEED}, table {number}: {found:?} takes {request:?}\n{warnings:#?}\n{text}"
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! `host-sim check`: what is wrong with a configuration, all of it at once.
+//! `host-sim check`: everything that is wrong with a configuration.
 
 use super::{Outcome, style};
 use anyhow::{Context, Result};
@@ -25,7 +25,7 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Prints the findings to stdout.
+/// Prints the findings to stdout. [`Outcome::Found`]: there are some.
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = &arguments.config;
     let (errors, warnings) = match configuration::read(file) {

@@ -1,5 +1,5 @@
-//! `host-sim demo`: the real filter in a real Envoy before real backends, with real traffic, and
-//! whether what happened is what `envoy-config/envoy.yaml` says.
+//! `host-sim demo`: the filter in a real Envoy with real backends and real traffic, and whether they
+//! do what `envoy-config/envoy.yaml` says.
 
 mod report;
 mod steps;
@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 use steps::Stage;
 
-/// Where the demo's configuration is, in `envoy-config/`.
+/// The demo's configuration, in `envoy-config/`.
 const FILE: &str = "envoy.yaml";
 /// The cluster whose endpoints the filter chooses.
 const ENDPOINT_CLUSTER: &str = "api";
@@ -27,7 +27,7 @@ pub struct Arguments {
     keep: bool,
 }
 
-/// Prints what happened to stdout. Found: something was not as it should be.
+/// Prints what happened to stdout. [`Outcome::Found`]: something is not as the configuration says.
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut stage = set_up()?;
     let started = Instant::now();
@@ -84,7 +84,7 @@ fn set_up() -> Result<Stage> {
     })
 }
 
-/// One backend for each endpoint in the file, at its address where that is free.
+/// Starts a backend for each endpoint of the file, at the endpoint's address if that is free.
 fn start_backends(mut deployment: Deployment) -> Result<(Vec<Backend>, Deployment)> {
     let mut backends = Vec::new();
     for (cluster, address) in deployment.endpoints() {
@@ -111,7 +111,7 @@ fn start_backends(mut deployment: Deployment) -> Result<(Vec<Backend>, Deploymen
     Ok((backends, deployment))
 }
 
-/// Says what can be tried, and waits for Ctrl-C.
+/// Prints requests to try, and waits for Ctrl-C.
 fn keep(stage: &Stage) -> Result<()> {
     let (url, admin): (_, SocketAddr) = (
         format!("http://{}", stage.address),

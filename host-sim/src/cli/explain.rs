@@ -38,7 +38,7 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Prints to stdout.
+/// Prints the explanation to stdout.
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = arguments.config.display();
     let tree = configuration::read(&arguments.config).with_context(|| format!("reading {file}"))?;
@@ -85,7 +85,7 @@ fn roll(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a number from 0 to below 1".to_owned())
 }
 
-/// The routes looked at, then what came of it and why, then the headers.
+/// Writes the routes that were compared, then the decision and its reason, then the headers.
 fn write_text(out: &mut impl Write, object: &Map<String, Value>) -> io::Result<()> {
     let (good, bad, strong, faint) = (style::GOOD, style::BAD, style::STRONG, style::FAINT);
     let text = |key: &str| match &object[key] {
@@ -147,7 +147,7 @@ fn write_text(out: &mut impl Write, object: &Map<String, Value>) -> io::Result<(
     Ok(())
 }
 
-/// What the words of `reason` mean.
+/// The meaning of the words of `reason`.
 const REASONS: &[(&str, &str)] = &[
     ("route", "the route says so"),
     ("no_route", "no route matches"),

@@ -1,4 +1,4 @@
-//! `host-sim run`: traffic over virtual time, with faults, and what came of it.
+//! `host-sim run`: plays traffic over virtual time, with faults, and reports.
 
 use super::Outcome;
 use anyhow::{Context, Result};
@@ -25,27 +25,27 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Prints to stdout. [`Outcome::Found`]: an expectation of the scenario does not hold.
+/// Prints the summary to stdout. [`Outcome::Found`]: an expectation of the scenario does not hold.
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut scenario = Scenario::read(&arguments.scenario)?;
     scenario.seed = arguments.seed.unwrap_or(scenario.seed);
     let run = simulation::run(&scenario, Chooser::Filter)?;
-    let judged = simulation::judge(&scenario, &run);
+    let verdicts = simulation::judge(&scenario, &run);
     let default = || (!arguments.json).then(|| PathBuf::from(format!("{}.html", scenario.name)));
     let path = arguments.report.clone().or_else(default);
     if let Some(path) = &path {
-        fs::write(path, report::html(&scenario, &run, &judged))
+        fs::write(path, report::html(&scenario, &run, &verdicts))
             .with_context(|| path.display().to_string())?;
     }
     let mut out = io::stdout().lock();
     if arguments.json {
-        writeln!(out, "{:#}", summary::json(&scenario, &run, &judged))?;
+        writeln!(out, "{:#}", summary::json(&scenario, &run, &verdicts))?;
     } else {
-        summary::write(&mut out, &scenario, &run, &judged)?;
+        summary::write(&mut out, &scenario, &run, &verdicts)?;
         path.iter()
             .try_for_each(|path| writeln!(out, "report: {}", path.display()))?;
     }
-    Ok(match judged.iter().all(|judged| judged.good) {
+    Ok(match verdicts.iter().all(|verdict| verdict.good) {
         true => Outcome::Good,
         false => Outcome::Found,
     })

@@ -13,7 +13,7 @@ use std::io::Write;
 #[derive(clap::Args)]
 pub struct Arguments {}
 
-/// Prints to stdout.
+/// Prints the schema to stdout.
 pub fn run(_: &Arguments) -> Result<Outcome> {
     writeln!(
         std::io::stdout().lock(),

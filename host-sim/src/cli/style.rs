@@ -1,14 +1,15 @@
-//! Colours: on a terminal only, and not where `NO_COLOR` asks for none (`anstream` sees to both).
+//! The styles of text. `anstream` removes them where stdout is no terminal and where `NO_COLOR` is
+//! set.
 
 use anstyle::{AnsiColor, Style};
 
-/// What is as it should be.
+/// Success.
 pub const GOOD: Style = AnsiColor::Green.on_default();
-/// What is not.
+/// Failure.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
-/// What is strange.
+/// A warning.
 pub const ODD: Style = AnsiColor::Yellow.on_default().bold();
-/// What to look at first.
+/// What readers should see first.
 pub const STRONG: Style = Style::new().bold();
-/// What need not be read.
+/// Details.
 pub const FAINT: Style = Style::new().dimmed();

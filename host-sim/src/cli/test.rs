@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// With one worker, round robin over all requests of a test is exact.
+/// One worker, with which round robin over all requests of a test is exact.
 const WORKERS: usize = 1;
 
 /// Runs request tests on the simulator, and says which routes and conditions no test reached.
@@ -35,13 +35,14 @@ pub struct Arguments {
 /// The results of all files.
 struct Results<'f> {
     files: Vec<(&'f Path, TestReport)>,
-    /// One for each configuration: several files may test the same.
+    /// The coverage of each configuration: several files may test the same.
     coverage: Vec<Coverage>,
 }
 
-/// Prints what came of each test to stdout.
+/// Prints the outcome of each test to stdout. [`Outcome::Found`]: a test failed, or the coverage is
+/// too low.
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
-    // All or nothing: a file that cannot be read is wrong usage, and no half report says otherwise.
+    // All files are read first: one that cannot be read is wrong usage, and no report is printed.
     let files = arguments.files.iter().map(|path| {
         let file = File::read(path).with_context(|| path.display().to_string())?;
         Ok((path.as_path(), file))
@@ -99,7 +100,7 @@ impl<'f> Results<'f> {
         outcomes.filter(|outcome| outcome.failure.is_some()).count()
     }
 
-    /// How many routes and conditions were reached, of how many.
+    /// How many routes and conditions were reached, and how many there are.
     fn reached(&self) -> (usize, usize) {
         let counts = self.coverage.iter().map(Coverage::count);
         counts.fold((0, 0), |(reached, of), (more, among)| {
@@ -107,7 +108,8 @@ impl<'f> Results<'f> {
         })
     }
 
-    /// Rounded down: 100 is all. Where there is nothing to reach, all is.
+    /// The coverage in percent, rounded down, so that 100 is all. It is 100 if there is nothing to
+    /// reach.
     fn percent(&self) -> usize {
         let (reached, of) = self.reached();
         (100 * reached).checked_div(of).unwrap_or(100)
@@ -135,7 +137,7 @@ impl<'f> Results<'f> {
             for route in coverage.unreached_routes() {
                 writeln!(out, "{odd}not reached{odd:#}: route {route}")?;
             }
-            // Of a route that nothing reaches it goes without saying.
+            // The conditions of a route that no request reached need not be listed.
             let unreached: Vec<_> = coverage.unreached_routes().collect();
             for unreached in coverage
                 .unreached_conditions()

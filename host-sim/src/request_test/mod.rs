@@ -1,16 +1,23 @@
 //! Request tests: files of requests with what is expected of each, run on any [`Host`].
 //!
 //! ```yaml
-//! config: shop.yaml                  # relative to this file; or the configuration itself
+//! config: shop.yaml        # relative to this file; or the configuration itself
 //! tests:
-//!   - name: gold customers           # a test of one step
-//!     request: { method: GET, url: "http://h/cart", headers: [[x-tier, gold]], client_ip: 10.0.0.1, roll: 0.5 }
-//!     upstream_response: { status: 200, headers: [[x-a, "1"]], body: hello }     # the defaults: 200, none, empty
-//!     expect: { route: gold, cluster: { one_of: [blue, green] }, request_headers: { x-route: gold }, body: hello }
+//!   - name: gold customers # a test of one step
+//!     request:
+//!       { method: GET, url: "http://h/cart", headers: [[x-tier, gold]], client_ip: 10.0.0.1 }
+//!     upstream_response: { status: 200, headers: [[x-a, "1"]], body: hello }
+//!     expect:
+//!       { route: gold, cluster: { one_of: [blue, green] }, request_headers: { x-route: gold } }
 //!   - name: a session
 //!     steps:
 //!       - { request: { url: "http://h/" }, expect: { status: 200 } }
-//!       - { request: { url: "http://h/" }, cookies: keep, connection: new, after: 1m, repeat: 10, expect_counts: { target: { blue: 9, green: 1 } } }
+//!       - request: { url: "http://h/", roll: 0.5 }
+//!         cookies: keep
+//!         connection: new
+//!         after: 1m
+//!         repeat: 10
+//!         expect_counts: { target: { blue: 9, green: 1 } }
 //! ```
 //!
 //! - Text is UTF-8. Where a header's value or a URL needs other bytes it is `{ bytes: "\xff" }`:

@@ -138,8 +138,8 @@ impl<'s> Engine<'s> {
         self.schedule.at(self.now + time, event);
     }
 
-    /// Lets the world's events (ticks, time-outs of probes) and the engine's own happen in the order
-    /// of their times; of one time, the world's first.
+    /// Lets the world's events (ticks, time-outs of probes) and the engine's own happen in the
+    /// order of their times; of one time, the world's first.
     fn play(&mut self) {
         let end = self.scenario.duration;
         loop {

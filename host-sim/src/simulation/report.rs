@@ -237,10 +237,10 @@ fn health(scenario: &Scenario, run: &Run, target: usize) -> plot::Lane {
     let states = run.samples.windows(2).map(|pair| {
         let TargetSample { tries, failed, .. } = pair[1].targets[target];
         let state = match (tries, failed) {
-            (0, _) => plot::State::Idle,
-            (_, 0) => plot::State::Good,
-            (_, failed) if failed < tries.div_ceil(2) => plot::State::Failing,
-            _ => plot::State::Bad,
+            (0, _) => plot::LaneState::Idle,
+            (_, 0) => plot::LaneState::Good,
+            (_, failed) if failed < tries.div_ceil(2) => plot::LaneState::Failing,
+            _ => plot::LaneState::Bad,
         };
         (pair[0].at.as_secs_f64(), pair[1].at.as_secs_f64(), state)
     });

@@ -1,5 +1,5 @@
-//! A target as a queueing system: slots that serve requests, a queue before them, a service time for
-//! each request, and faults.
+//! A target as a queueing system: slots that serve requests, a queue before them, a service time
+//! for each request, and faults.
 
 use super::service_time::ServiceTime;
 use pointsman_core::time::Nanos;

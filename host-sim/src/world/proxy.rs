@@ -79,8 +79,8 @@ impl Proxy {
         Nanos::new(self.monotonic().get().saturating_add_signed(offset))
     }
 
-    /// Sets the wall clock forwards or back by so many nanoseconds, as an administrator or NTP does.
-    /// No time passes.
+    /// Sets the wall clock forwards or back by so many nanoseconds, as an administrator or NTP
+    /// does. No time passes.
     pub fn jump(&self, nanoseconds: i64) {
         self.wall_offset.fetch_add(nanoseconds, Ordering::SeqCst);
     }
@@ -122,8 +122,8 @@ impl Proxy {
         }
     }
 
-    /// How often the filter has met a state that cannot be (`pointsman.bug`). 0 for a guest that has
-    /// no such counter.
+    /// How often the filter has met a state that cannot be (`pointsman.bug`). 0 for a guest that
+    /// has no such counter.
     pub fn filter_bugs(&self) -> u64 {
         self.counter("pointsman.bug").unwrap_or(0)
     }

@@ -33,7 +33,7 @@ fn answered(status: u16, headers: &[(&str, &str)], body: &str) -> Response {
     }
 }
 
-fn ask(path: &str) -> ExchangeRequest {
+fn request(path: &str) -> ExchangeRequest {
     ExchangeRequest {
         method: b"GET".to_vec(),
         scheme: b"http".to_vec(),
@@ -92,7 +92,7 @@ fn a_local_reply_passes_the_response_phase_once() {
         response,
         upstream_headers,
         ..
-    } = world.exchange(&ask("/own")).unwrap();
+    } = world.exchange(&request("/own")).unwrap();
     assert_eq!(
         response,
         answered(
@@ -107,16 +107,16 @@ fn a_local_reply_passes_the_response_phase_once() {
 #[test]
 fn a_changed_request_header_chooses_the_route_anew() {
     let mut world = world(1);
-    let told = world.exchange(&ask("/")).unwrap();
+    let result = world.exchange(&request("/")).unwrap();
     assert!(
-        ["blue", "green"].contains(&told.upstream_cluster.as_deref().unwrap()),
-        "{told:?}"
+        ["blue", "green"].contains(&result.upstream_cluster.as_deref().unwrap()),
+        "{result:?}"
     );
     assert_eq!(
-        told.response,
+        result.response,
         answered(200, &[("x-up", "1"), ("x-edit", "1")], "up")
     );
-    assert_eq!(told.decision["route"], "rest");
+    assert_eq!(result.decision["route"], "rest");
 }
 
 #[test]
@@ -124,23 +124,23 @@ fn a_cluster_that_the_proxy_does_not_have_is_503_through_the_response_phase() {
     let builder = World::builder()
         .exchanges(&config())
         .clusters(Clusters::new());
-    let told = builder.start().unwrap().exchange(&ask("/")).unwrap();
-    assert_eq!(told.response, answered(503, &[("x-edit", "1")], ""));
-    assert_eq!(told.upstream_headers, None);
+    let result = builder.start().unwrap().exchange(&request("/")).unwrap();
+    assert_eq!(result.response, answered(503, &[("x-edit", "1")], ""));
+    assert_eq!(result.upstream_headers, None);
 }
 
 #[test]
 fn upstream_headers_of_a_client_never_take_effect() {
     let mut world = world(1);
     for (path, cluster) in [("/pass", false), ("/", true), ("/api", true)] {
-        let mut ask = ask(path);
-        ask.headers = pairs(&[
+        let mut request = request(path);
+        request.headers = pairs(&[
             ("x-pointsman-cluster", "evil"),
             ("X-Pointsman-Cluster", "evil2"),
             ("x-pointsman-endpoint", "10.0.0.1:1"),
         ]);
-        let told = world.exchange(&ask).unwrap();
-        let upstream = told.upstream_headers.unwrap();
+        let result = world.exchange(&request).unwrap();
+        let upstream = result.upstream_headers.unwrap();
         assert_eq!(
             value(&upstream, "x-pointsman-cluster").len(),
             usize::from(cluster),
@@ -152,19 +152,19 @@ fn upstream_headers_of_a_client_never_take_effect() {
                 .any(|(_, value)| value.starts_with(b"evil") || value == b"10.0.0.1:1"),
             "{path}"
         );
-        assert_eq!(told.upstream_cluster.is_some(), cluster, "{path}");
+        assert_eq!(result.upstream_cluster.is_some(), cluster, "{path}");
     }
 }
 
 #[test]
 fn an_endpoint_is_the_first_of_the_header() {
-    let told = world(1).exchange(&ask("/api")).unwrap();
-    let upstream = told.upstream_headers.unwrap();
+    let result = world(1).exchange(&request("/api")).unwrap();
+    let upstream = result.upstream_headers.unwrap();
     let [list] = &value(&upstream, "x-pointsman-endpoint")[..] else {
         panic!("one header")
     };
     let first = std::str::from_utf8(list).unwrap().split(',').next();
-    assert_eq!(told.upstream_endpoint.as_deref(), first);
+    assert_eq!(result.upstream_endpoint.as_deref(), first);
 }
 
 #[test]
@@ -172,9 +172,9 @@ fn a_connection_stays_on_its_worker_and_connections_take_turns() {
     let mut world = world(3);
     let mut used = |last| {
         world.take_calls();
-        let mut ask = ask("/");
-        ask.client_ip = Some(IpAddr::from([10, 0, 0, last]));
-        world.exchange(&ask).unwrap();
+        let mut request = request("/");
+        request.client_ip = Some(IpAddr::from([10, 0, 0, last]));
+        world.exchange(&request).unwrap();
         let calls = world
             .workers
             .iter()
@@ -198,7 +198,7 @@ fn a_client_that_connects_anew_comes_to_the_next_worker() {
     let mut world = world(2);
     world.take_calls();
     for expected in [[true, false], [false, true], [true, false]] {
-        world.exchange(&ask("/")).unwrap();
+        world.exchange(&request("/")).unwrap();
         let calls = world
             .workers
             .iter()
@@ -374,7 +374,7 @@ fn no_host_call_is_one_that_the_filter_cannot_do_without() {
         "set_shared_data",
     ];
     let world = world(1);
-    let ask = |stream: &mut Stream| {
+    let request = |stream: &mut Stream| {
         if let RequestOutcome::Forward(_) = stream.request() {
             stream.response(&answered(200, &[], ""));
         }
@@ -384,7 +384,7 @@ fn no_host_call_is_one_that_the_filter_cannot_do_without() {
         world.reload(config().to_string().as_bytes()).unwrap();
         for path in ["/", "/own", "/pass", "/api", "/limited"] {
             let mut stream = world.open(0, &get(path));
-            ask(&mut stream);
+            request(&mut stream);
             stream.close();
         }
     }
@@ -589,7 +589,13 @@ fn a_seed_is_a_history() {
             .exchanges(&config)
             .start()
             .unwrap();
-        let mut cluster = || world.exchange(&ask("/")).unwrap().upstream_cluster.unwrap();
+        let mut cluster = || {
+            world
+                .exchange(&request("/"))
+                .unwrap()
+                .upstream_cluster
+                .unwrap()
+        };
         (0..64).map(|_| cluster()).collect::<Vec<_>>()
     };
     assert_eq!(history(1), history(1));
@@ -647,18 +653,18 @@ fn a_whole_response_is_a_success_however_it_ends_and_half_a_one_is_not() {
     ];
     for (number, (end, ejected)) in ends.into_iter().enumerate() {
         let world = World::of(&config, 1).unwrap();
-        let ask = || {
+        let request = || {
             let mut stream = world.open(0, &get("/"));
             assert!(matches!(stream.request(), RequestOutcome::Forward(_)));
             stream
         };
         let fail = || {
-            let mut stream = ask();
+            let mut stream = request();
             stream.fails(UpstreamFailure::Unreachable);
             stream.close();
         };
         fail();
-        end(ask(), &body);
+        end(request(), &body);
         fail();
         assert_eq!(
             world.proxy.counter("pointsman.pool.p.target.a.ejected"),

@@ -2,8 +2,8 @@
 //! for each of them.
 //!
 //! `proxy-wasm`'s dispatcher exists once in each thread. Context ids and call tokens are therefore
-//! unique in a thread, so that several workers on one thread do not collide. (In a proxy they repeat
-//! across workers, which a filter must not depend on.)
+//! unique in a thread, so that several workers on one thread do not collide. (In a proxy they
+//! repeat across workers, which a filter must not depend on.)
 
 mod host_calls;
 mod streams;
@@ -207,8 +207,8 @@ impl Vm {
         });
     }
 
-    /// The VM traps, or ends with its proxy: no callback of its contexts runs any more. Natively the
-    /// contexts belong to the thread and would stay as long as it, so they are dropped here.
+    /// The VM traps, or ends with its proxy: no callback of its contexts runs any more. Natively
+    /// the contexts belong to the thread and would stay as long as it, so they are dropped here.
     pub fn kill(&self) {
         let state = &mut *self.state.borrow_mut();
         state.root = None;
@@ -223,8 +223,8 @@ impl Vm {
             .for_each(|context| guest::proxy_on_delete(context));
     }
 
-    /// The root context for a new stream. If the VM is dead, another is loaded if the failure policy
-    /// says so. None: the VM is dead.
+    /// The root context for a new stream. If the VM is dead, another is loaded if the failure
+    /// policy says so. None: the VM is dead.
     fn living_root(self: &Rc<Vm>) -> Option<u32> {
         let root = self.state.borrow().root;
         if root.is_some() || self.proxy.failure_policy != FailurePolicy::Reload {

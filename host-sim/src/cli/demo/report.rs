@@ -1,12 +1,12 @@
-//! How the demo speaks: steps, sections, ticks and bars.
+//! The output of the demo: sections, checks and bars.
 
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
 
-/// The width of a whole bar, in characters.
+/// The width of a bar for 100 %, in characters.
 const BAR: usize = 30;
 
-/// Counts what was as it should be.
+/// Prints checks and counts them.
 #[derive(Default)]
 pub struct DemoReport {
     good: usize,
@@ -26,20 +26,20 @@ pub fn step<T>(name: &str, act: impl FnOnce() -> Result<(String, T)>) -> Result<
 }
 
 impl DemoReport {
-    /// Begins a section.
+    /// Begins a section of the output.
     pub fn section(&self, title: &str) {
         println!("\n{title}");
     }
 
-    /// One thing that should be so.
+    /// Prints whether something is as it should be.
     pub fn check(&mut self, good: bool, what: &str) {
         let mark = if good { '✓' } else { '✗' };
         println!("  {mark} {what}");
         *(if good { &mut self.good } else { &mut self.bad }) += 1;
     }
 
-    /// How many of `total` requests went to `name`, which should be `expected`, give or take
-    /// `tolerance`.
+    /// Prints how many of `total` requests went to `name`, and whether the number differs from
+    /// `expected` by at most `tolerance`.
     pub fn share(
         &mut self,
         name: &str,
@@ -61,12 +61,12 @@ impl DemoReport {
         self.check(count.abs_diff(expected) <= tolerance, &what);
     }
 
-    /// Requests that were sent.
+    /// Counts requests that were sent.
     pub fn sent(&mut self, requests: usize) {
         self.requests += requests;
     }
 
-    /// The last line. Whether all was good.
+    /// Prints the last line. Returns whether all checks were good.
     pub fn finish(&self, took: Duration) -> bool {
         let Self {
             good,

@@ -40,9 +40,9 @@ impl<'s> Router<'s> {
         Router { scenario, clusters }
     }
 
-    /// The targets of a request's tries: `cluster_header` names the cluster, and `override_host` the
-    /// endpoints; tries that its list does not cover go to any endpoint of the cluster. Empty: there
-    /// is no such cluster.
+    /// The targets of a request's tries: `cluster_header` names the cluster, and `override_host`
+    /// the endpoints; tries that its list does not cover go to any endpoint of the cluster. Empty:
+    /// there is no such cluster.
     pub fn tries(&self, headers: &Pairs, random: &mut fastrand::Rng) -> Vec<u16> {
         let upstream = &self.scenario.loaded.upstream;
         let tries = self.scenario.proxy.retries + 1;

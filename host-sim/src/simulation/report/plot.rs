@@ -1,22 +1,23 @@
-//! Plots over the time of a run, as SVG without a legend: the page has those.
+//! Plots over the time of a run, as SVG. They have no legends: the page has them.
 
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// What goes well.
+/// The colour of success.
 pub const GOOD: RGBColor = RGBColor(0, 158, 115);
-/// What fails.
+/// The colour of failure.
 pub const BAD: RGBColor = RGBColor(213, 58, 40);
-/// What is neither.
+/// The colour of what is neither.
 pub const BLUE: RGBColor = RGBColor(0, 114, 178);
-/// What is nothing.
+/// The colour of absence, of axes and of text.
 pub const GREY: RGBColor = RGBColor(150, 150, 150);
-/// Between good and bad.
+/// The colour between success and failure.
 const AMBER: RGBColor = RGBColor(230, 159, 0);
 
-/// Colours that people with any eyes can tell apart (Okabe and Ito 2008), on white and on black.
+/// Colours that can be told apart with any form of colour vision (Okabe and Ito 2008), on white and
+/// on black.
 const PALETTE: [RGBColor; 6] = [
     BLUE,
     AMBER,
@@ -26,24 +27,25 @@ const PALETTE: [RGBColor; 6] = [
     RGBColor(213, 94, 0),
 ];
 
-/// In pixels of a screen; the page scales it.
+/// The width and the height of a plot, in pixels; the page scales it.
 const SIZE: (u32, u32) = (540, 230);
-/// The height of text.
+/// The height of text, in pixels.
 const FONT: u32 = 13;
-/// What every plot has below, for its times.
+/// The height of the time axis, in pixels.
 const BOTTOM: u32 = 38;
-/// From how many times between the least and the most on is an axis of times logarithmic.
-const WIDE: f64 = 30.0;
-/// The height of a lane of health.
+/// The ratio of the greatest to the least latency above which their axis is logarithmic.
+const LOGARITHMIC_RATIO: f64 = 30.0;
+/// The height of a lane, in pixels.
 const LANE: u32 = 26;
-/// What every plot has on its left, so that their times stand above each other.
+/// The width of the vertical axis, in pixels: the same in all plots, so that their time axes are
+/// aligned.
 const LEFT: u32 = 58;
 
-/// The colour of the n-th of many.
+/// The colour of a line by its number, so that neighbours are told apart.
 pub fn color(number: usize) -> RGBColor {
     match PALETTE.get(number) {
         Some(color) => *color,
-        // The golden angle: neighbours differ most.
+        // Steps of the golden angle: neighbours differ most.
         None => {
             let (r, g, b) = HSLColor((number as f64 * 0.381_966).fract(), 0.55, 0.5).rgb();
             RGBColor(r, g, b)
@@ -56,18 +58,18 @@ pub fn color(number: usize) -> RGBColor {
 enum Kind {
     Solid,
     Dashed,
-    /// The area that it runs around.
+    /// The area that the line encloses is filled.
     Filled,
 }
 
-/// Values over time.
+/// A line: values over time.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// For people.
+    /// The name in the legend.
     pub name: String,
     color: RGBColor,
     kind: Kind,
-    /// Seconds, value.
+    /// The time in seconds, and the value, of each point.
     points: Vec<(f64, f64)>,
 }
 
@@ -82,7 +84,7 @@ impl Line {
         }
     }
 
-    /// The same, dashed.
+    /// The same line, dashed.
     pub fn dashed(self) -> Line {
         Line {
             kind: Kind::Dashed,
@@ -90,12 +92,12 @@ impl Line {
         }
     }
 
-    /// Whether it is 0 everywhere.
+    /// Whether the line is 0 everywhere.
     pub fn is_flat(&self) -> bool {
         self.points.iter().all(|(_, value)| *value == 0.0)
     }
 
-    /// Its colour in CSS.
+    /// The line's colour in CSS.
     pub fn css(&self) -> String {
         let RGBColor(r, g, b) = self.color;
         format!("rgb({r},{g},{b})")
@@ -105,87 +107,87 @@ impl Line {
 /// What the vertical axis shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
-    /// How many.
+    /// Numbers of requests.
     Count,
-    /// How many per second.
+    /// Numbers per second.
     PerSecond,
-    /// Seconds, logarithmically.
+    /// Latencies in seconds; logarithmic if they differ much.
     Time,
 }
 
-/// A fault.
+/// The mark of a fault in a plot.
 #[derive(Clone, Debug)]
 pub struct Mark {
-    /// What it is called by.
+    /// The fault's number, which is shown in the plot.
     pub number: usize,
-    /// In seconds.
+    /// When the fault begins, in seconds.
     pub from: f64,
-    /// In seconds. None: it is over at once, or never.
+    /// When the fault ends, in seconds. None: with the run, or it is over at once.
     pub until: Option<f64>,
-    /// What it is.
+    /// The fault for reports.
     pub label: String,
 }
 
-/// How a target is, as the proxy meets it.
+/// How a target answers the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It gets nothing.
+pub enum LaneState {
+    /// It gets no requests.
     Idle,
-    /// It answers.
+    /// It answers all requests.
     Good,
-    /// Less than half fails.
+    /// Less than half of the requests fail.
     Failing,
-    /// At least half fails.
+    /// At least half of the requests fail.
     Bad,
 }
 
-impl State {
+impl LaneState {
     fn color(self) -> RGBColor {
         match self {
-            State::Idle => GREY,
-            State::Good => GOOD,
-            State::Failing => AMBER,
-            State::Bad => BAD,
+            LaneState::Idle => GREY,
+            LaneState::Good => GOOD,
+            LaneState::Failing => AMBER,
+            LaneState::Bad => BAD,
         }
     }
 }
 
-/// How one target was.
+/// The states of one target over time.
 #[derive(Clone, Debug)]
 pub struct Lane {
-    /// The target.
+    /// The target's name.
     pub name: String,
-    /// From and until in seconds.
-    pub states: Vec<(f64, f64, State)>,
+    /// The begin and the end of each state, in seconds.
+    pub states: Vec<(f64, f64, LaneState)>,
 }
 
-/// What the colours of lanes mean.
+/// The legend of lanes.
 pub fn health_keys() -> Vec<Line> {
     let keys = [
-        ("answers", State::Good),
-        ("fails now and then", State::Failing),
-        ("fails half of the time or more", State::Bad),
-        ("gets no requests", State::Idle),
+        ("answers", LaneState::Good),
+        ("fails now and then", LaneState::Failing),
+        ("fails half of the time or more", LaneState::Bad),
+        ("gets no requests", LaneState::Idle),
     ];
     keys.map(|(name, state)| Line::new(name, state.color(), Vec::new()))
         .to_vec()
 }
 
-/// What all plots of a run have in common.
+/// The time axis and the marks, which all plots of a run share.
 #[derive(Clone, Copy)]
 pub struct Frame<'a> {
-    /// How long the run is.
+    /// How long the run takes, in seconds.
     pub seconds: f64,
-    /// What went wrong.
+    /// The faults.
     pub marks: &'a [Mark],
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-/// Drawing into a string does not fail.
+/// The result of drawing, which into a string does not fail.
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 impl Frame<'_> {
-    /// Lines.
+    /// A plot of lines.
     pub fn lines(&self, lines: &[Line], scale: Scale) -> String {
         let values = || {
             lines
@@ -210,7 +212,7 @@ impl Frame<'_> {
                     unit: "",
                     shown: &time,
                 };
-                match most / least > WIDE {
+                match most / least > LOGARITHMIC_RATIO {
                     true => self.chart(area, (bottom..top).log_scale(), &axis, lines),
                     false => self.chart(
                         area,
@@ -241,7 +243,7 @@ impl Frame<'_> {
         })
     }
 
-    /// Lines on top of each other, their areas filled.
+    /// A plot of lines that are stacked, with their areas filled.
     pub fn stack(&self, lines: &[Line], unit: &str) -> String {
         let mut below = vec![0.0; lines.first().map_or(0, |line| line.points.len())];
         let stacked: Vec<Line> = lines
@@ -278,9 +280,9 @@ impl Frame<'_> {
         drawn(SIZE, |area| self.chart(area, 0.0..top, &axis, &stacked))
     }
 
-    /// A lane for each target.
+    /// A plot with a lane for each target.
     pub fn lanes(&self, lanes: &[Lane]) -> String {
-        // The axis runs upwards, and people read downwards.
+        // The axis runs upwards, and the first lane is the topmost.
         let lanes: Vec<&Lane> = lanes.iter().rev().collect();
         let count = lanes.len();
         let size = (SIZE.0 * 2, LANE * count as u32 + BOTTOM + 18);
@@ -325,7 +327,7 @@ impl Frame<'_> {
                         corners,
                         state
                             .color()
-                            .mix(if state == State::Idle { 0.35 } else { 0.85 })
+                            .mix(if state == LaneState::Idle { 0.35 } else { 0.85 })
                             .filled(),
                     );
                     block.set_margin(3, 3, 0, 0);
@@ -441,7 +443,7 @@ fn number() -> TextStyle<'static> {
     small().pos(Pos::new(HPos::Center, VPos::Bottom))
 }
 
-/// A little above the highest value, so that it does not touch the edge.
+/// The end of an axis: a little above the highest value, which then does not touch the edge.
 fn above(most: f64) -> f64 {
     if most > 0.0 { most * 1.08 } else { 1.0 }
 }
@@ -463,9 +465,9 @@ fn time(value: &f64) -> String {
     }
 }
 
-/// Neighbours with one state as one.
-fn joined(states: &[(f64, f64, State)]) -> Vec<(f64, f64, State)> {
-    let mut joined: Vec<(f64, f64, State)> = Vec::new();
+/// Merges neighbours of the same state.
+fn joined(states: &[(f64, f64, LaneState)]) -> Vec<(f64, f64, LaneState)> {
+    let mut joined: Vec<(f64, f64, LaneState)> = Vec::new();
     for (from, until, state) in states.iter().copied() {
         match joined.last_mut() {
             Some(last) if last.2 == state => last.1 = until,

@@ -18,7 +18,8 @@ const HTTP_CALL_RESPONSE_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
 impl Vm {
-    /// A host call begins. False: it is refused, because a test examines how the filter handles that.
+    /// A host call begins. False: it is refused, because a test examines how the filter handles
+    /// that.
     pub fn begin_call(&self, kind: &'static str) -> bool {
         if let Some(scheduler) = &self.proxy.scheduler {
             scheduler.pass(self.worker);
