@@ -1,24 +1,5 @@
 //! Request tests: files of requests with what is expected of each, run on any [`Host`].
-//!
-//! ```yaml
-//! config: shop.yaml        # relative to this file; or the configuration itself
-//! tests:
-//!   - name: gold customers # a test of one step
-//!     request:
-//!       { method: GET, url: "http://h/cart", headers: [[x-tier, gold]], client_ip: 10.0.0.1 }
-//!     upstream_response: { status: 200, headers: [[x-a, "1"]], body: hello }
-//!     expect:
-//!       { route: gold, cluster: { one_of: [blue, green] }, request_headers: { x-route: gold } }
-//!   - name: a session
-//!     steps:
-//!       - { request: { url: "http://h/" }, expect: { status: 200 } }
-//!       - request: { url: "http://h/", roll: 0.5 }
-//!         cookies: keep
-//!         connection: new
-//!         after: 1m
-//!         repeat: 10
-//!         expect_counts: { target: { blue: 9, green: 1 } }
-//! ```
+//! `host-sim/README.md` shows the format ("test"), and a test reads what it shows. In detail:
 //!
 //! - Text is UTF-8. Where a header's value or a URL needs other bytes it is `{ bytes: "\xff" }`:
 //!   each character of the string, at most U+00FF, is one byte.

@@ -1,48 +1,6 @@
 //! Scenarios: what to play, and what is expected of the run. A scenario file is read with the
 //! configuration's own reader, and refused with every problem at once.
-//!
-//! ```yaml
-//! config: shop.yaml        # relative to this file; or the configuration itself
-//! seed: 1                  # of everything that is random. Default 1
-//! workers: 2               # the proxy's. Default 2
-//! duration: 60s
-//! proxy:                   # the defaults are those of envoy-config/
-//!   { timeout: 15s, connect_timeout: 1s, retries: 2, failure_policy: reload }
-//! every_target:
-//!   service: { lognormal: { median: 20ms, sigma: 0.5 } }
-//!   probe: { constant: 1ms }
-//!   concurrency: 64
-//!   queue: 1000
-//! targets:                 # by cluster, or by the address of an endpoint
-//!   web-green: { service: { exponential: { mean: 30ms } } }
-//! traffic:
-//!   - name: shoppers
-//!     # A number, or points between which the rate is interpolated.
-//!     rate: [{ at: 0s, per_second: 100 }, { at: 20s, per_second: 900 }]
-//!     from: 0s
-//!     until: 60s
-//!     clients: 500         # each with its own address, connection and thus worker. Default 1000
-//!     patience: 5s         # a client gives up after so long. Default: never
-//!     request:
-//!       { method: GET, url: "http://shop.example.com/", headers: { x-client: "{client}" } }
-//! faults:                  # each has `at`; most may have `until`, else they last to the end
-//!   # Connections are refused; with `silent` they, and requests, get no answer.
-//!   - { at: 20s, until: 40s, target: web-blue, down: refused }
-//!   # Requests are accepted, and none is served.
-//!   - { at: 20s, until: 40s, target: web-blue, hang: true }
-//!   # All that is served takes ten times as long.
-//!   - { at: 20s, until: 40s, target: web-blue, slow: 10 }
-//!   - { at: 20s, until: 40s, target: web-blue, fail: { status: 500, share: 0.3 } }
-//!   # Half of the probes get no answer.
-//!   - { at: 20s, until: 40s, target: web-blue, lose_probes: 0.5 }
-//!   - { at: 30s, trap: 0 }            # the VM of this worker traps
-//!   - { at: 30s, jump: 1h }           # the wall clock; `back: 1h` sets it back
-//!   - { at: 30s, reload: other.yaml } # or the configuration itself
-//! expect:                  # see `measure`; `from`, `until`, `traffic` and `target` select requests
-//!   - { errors: { max: 0 }, from: 21s }
-//!   - { share: { min: 0.08, max: 0.12 }, target: web-green }
-//!   - { p99: { max: 300ms }, traffic: shoppers }
-//! ```
+//! `host-sim/README.md` shows the format ("run"), and a test reads what it shows.
 
 mod faults;
 mod parse;
