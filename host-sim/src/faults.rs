@@ -47,6 +47,8 @@ pub enum Fault {
     ClockJumped,
     /// A flood from addresses that are all different.
     ManyAddresses,
+    /// A flood from one IPv6 /64 against a slow limit.
+    SlowLimitFlooded,
     /// Connections that send their headers a byte at a time.
     SlowHeaders,
     /// Session cookies that are forged.
@@ -149,6 +151,7 @@ pub fn play(faults: &[Fault], plan: &Plan, command: String, say: &dyn Fn(&str)) 
             Fault::WorkersDoubled => proxy::workers_doubled(&stage, plan),
             Fault::ClockJumped => clock::jumped(),
             Fault::ManyAddresses => clients::many_addresses(&stage, plan),
+            Fault::SlowLimitFlooded => clients::slow_limit_flooded(&stage, plan),
             Fault::SlowHeaders => clients::slow_headers(&stage, plan),
             Fault::ForgedCookies => clients::forged_cookies(&stage, plan),
             Fault::HealthAttacked => clients::health_attacked(&stage, plan),

@@ -233,6 +233,58 @@ enum KeyWord {
     Path,
 }
 
+/// A part of a request that tells clients apart.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+enum LimitKeyPart {
+    /// The client's network, or a part of the request or of what it meets.
+    Word(LimitKeyWord),
+    /// A network of another size, a header, a cookie or a query parameter.
+    Named(LimitKeyName),
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum LimitKeyWord {
+    /// The client's IPv4 address, or its IPv6 /64.
+    ClientIp,
+    /// The host without its port, without case.
+    Host,
+    /// The path without the query.
+    Path,
+    /// The method.
+    Method,
+    /// The name of the route.
+    Route,
+}
+
+/// One of client_ip, header, cookie and query.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+struct LimitKeyName {
+    /// The client's network.
+    client_ip: Option<ClientNetwork>,
+    /// All values of this header.
+    header: Option<HeaderName>,
+    /// The first value of this cookie.
+    cookie: Option<String>,
+    /// The first value of this query parameter; its name without percent-encoding.
+    query: Option<String>,
+}
+
+/// The lengths of a network's prefix.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ClientNetwork {
+    /// Of an IPv4 address. Default: 32.
+    #[schemars(range(min = limits::V4_PREFIX.least, max = limits::V4_PREFIX.most), extend("default" = limits::DEFAULT_V4_PREFIX))]
+    v4: Option<u32>,
+    /// Of an IPv6 address. Default: 64.
+    #[schemars(range(min = limits::V6_PREFIX.least, max = limits::V6_PREFIX.most), extend("default" = limits::DEFAULT_V6_PREFIX))]
+    v6: Option<u32>,
+}
+
 /// One of header, cookie and query.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -446,9 +498,9 @@ struct RateLimit {
     /// The size of the bucket. Default: `requests`.
     #[schemars(range(min = limits::REQUESTS.least, max = limits::REQUESTS.most))]
     burst: Option<u32>,
-    /// What tells clients apart.
-    #[schemars(length(min = 1, max = limits::MAX_KEY_PARTS))]
-    key: Vec<KeyPart>,
+    /// What tells clients apart. An empty list: one bucket for all.
+    #[schemars(length(max = limits::MAX_KEY_PARTS))]
+    key: Vec<LimitKeyPart>,
     /// Count, never refuse. Default: false.
     #[schemars(extend("default" = false))]
     shadow: Option<bool>,
@@ -458,7 +510,8 @@ struct RateLimit {
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RateLimitTable {
-    /// Only idle keys make room; past the bound newcomers share one bucket. Default: 65536.
+    /// Past the bound whoever holds the most keys makes room. Shadow limits have as many again.
+    /// Default: 65536.
     #[schemars(range(min = limits::MAX_TABLE_KEYS.least, max = limits::MAX_TABLE_KEYS.most), extend("default" = limits::DEFAULT_TABLE_KEYS))]
     max_keys: Option<u32>,
 }

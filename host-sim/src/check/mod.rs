@@ -11,6 +11,7 @@
 mod example;
 mod language;
 mod pools;
+mod rate_limits;
 mod request_set;
 mod routes;
 #[cfg(test)]
@@ -81,6 +82,22 @@ pub fn warnings(tree: &Value, config: &Config) -> Vec<Warning> {
     let mut warnings = pools::warnings(config);
     warnings.extend(routes::warnings(config, &Places(tree)));
     warnings
+}
+
+/// Something to know that is not wrong.
+#[derive(Debug)]
+pub struct Note {
+    /// `rate_limits.login`
+    pub place: String,
+    /// Its kind, for machines: stays the same from release to release.
+    pub kind: &'static str,
+    /// What holds: a sentence that goes on after the place.
+    pub found: String,
+}
+
+/// Every note, in the order of the file.
+pub fn notes(config: &Config) -> Vec<Note> {
+    rate_limits::notes(config)
 }
 
 /// The places of routes and blocks in the file.

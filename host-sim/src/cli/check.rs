@@ -2,7 +2,7 @@
 
 use super::{Outcome, style};
 use anyhow::{Context, Result};
-use host_sim::check::{self, Warning};
+use host_sim::check::{self, Note, Warning};
 use host_sim::configuration;
 use host_sim::exchange::{pairs_to_json, shown};
 use pointsman_core::config::Config;
@@ -20,7 +20,8 @@ pub struct Arguments {
     config: PathBuf,
     /// Print one JSON object: `errors`, each with `place`, `found`, `expected` and `nearest`, and
     /// `warnings`, each with `place`, `kind`, `found`, `why`, `advice`, `shadowed_by`, and an
-    /// `example` or null.
+    /// `example` or null, and `notes`, each with `place`, `kind` and `found`, which change no exit
+    /// status.
     #[arg(long)]
     json: bool,
 }
@@ -28,33 +29,61 @@ pub struct Arguments {
 /// Prints the findings to stdout. [`Outcome::Found`]: there are some.
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = &arguments.config;
-    let (errors, warnings) = match configuration::read(file) {
+    let findings = match configuration::read(file) {
         Ok(tree) => findings(&tree),
-        Err(configuration::LoadError::Problems(problems)) => (problems.0, Vec::new()),
+        Err(configuration::LoadError::Problems(problems)) => Findings {
+            errors: problems.0,
+            ..Findings::default()
+        },
         Err(configuration::LoadError::Unreadable(error)) => {
             return Err(error).with_context(|| format!("reading {}", file.display()));
         }
     };
     let mut out = anstream::stdout().lock();
     if arguments.json {
-        writeln!(out, "{:#}", object(&errors, &warnings, file))?;
+        writeln!(out, "{:#}", object(&findings, file))?;
     } else {
-        write_text(&mut out, &errors, &warnings, file)?;
+        write_text(&mut out, &findings, file)?;
     }
-    Ok(match errors.is_empty() && warnings.is_empty() {
-        true => Outcome::Good,
-        false => Outcome::Found,
-    })
+    Ok(
+        match findings.errors.is_empty() && findings.warnings.is_empty() {
+            true => Outcome::Good,
+            false => Outcome::Found,
+        },
+    )
 }
 
-fn findings(tree: &value::Value) -> (Vec<Problem>, Vec<Warning>) {
+/// What was found in a file.
+#[derive(Default)]
+struct Findings {
+    errors: Vec<Problem>,
+    warnings: Vec<Warning>,
+    notes: Vec<Note>,
+}
+
+fn findings(tree: &value::Value) -> Findings {
     match Config::from_value(tree) {
-        Ok(config) => (Vec::new(), check::warnings(tree, &config)),
-        Err(problems) => (problems.0, Vec::new()),
+        Ok(config) => Findings {
+            errors: Vec::new(),
+            warnings: check::warnings(tree, &config),
+            notes: check::notes(&config),
+        },
+        Err(problems) => Findings {
+            errors: problems.0,
+            ..Findings::default()
+        },
     }
 }
 
-fn object(errors: &[Problem], warnings: &[Warning], file: &Path) -> Value {
+fn object(findings: &Findings, file: &Path) -> Value {
+    let Findings {
+        errors,
+        warnings,
+        notes,
+    } = findings;
+    let notes = notes
+        .iter()
+        .map(|note| json!({ "place": note.place, "kind": note.kind, "found": note.found }));
     let errors = errors.iter().map(|problem| {
         json!({
             "place": problem.place,
@@ -84,15 +113,19 @@ fn object(errors: &[Problem], warnings: &[Warning], file: &Path) -> Value {
             "example": example,
         })
     });
-    json!({ "errors": errors.collect::<Vec<_>>(), "warnings": warnings.collect::<Vec<_>>() })
+    json!({
+        "errors": errors.collect::<Vec<_>>(),
+        "warnings": warnings.collect::<Vec<_>>(),
+        "notes": notes.collect::<Vec<_>>(),
+    })
 }
 
-fn write_text(
-    out: &mut impl Write,
-    errors: &[Problem],
-    warnings: &[Warning],
-    file: &Path,
-) -> io::Result<()> {
+fn write_text(out: &mut impl Write, findings: &Findings, file: &Path) -> io::Result<()> {
+    let Findings {
+        errors,
+        warnings,
+        notes,
+    } = findings;
     let (bad, odd, strong, faint) = (style::BAD, style::ODD, style::STRONG, style::FAINT);
     for error in errors {
         writeln!(out, "{bad}error{bad:#}: {error}")?;
@@ -118,6 +151,12 @@ fn write_text(
         }
         writeln!(out, "  {faint}do:{faint:#}  {advice}")?;
     }
+    for Note { place, found, .. } in notes {
+        writeln!(
+            out,
+            "{faint}note{faint:#}: {strong}{place}{strong:#}: {found}"
+        )?;
+    }
     let count = |count: usize, what: &str| match count {
         0 => None,
         1 => Some(format!("1 {what}")),
@@ -128,7 +167,7 @@ fn write_text(
         count(warnings.len(), "warning"),
     ];
     let counts: Vec<_> = counts.into_iter().flatten().collect();
-    let (colour, verdict) = match (errors, warnings) {
+    let (colour, verdict) = match (&errors[..], &warnings[..]) {
         ([], []) => (style::GOOD, "good".to_owned()),
         ([], _) => (style::ODD, counts.join(", ")),
         _ => (style::BAD, counts.join(", ")),
@@ -144,14 +183,14 @@ mod tests {
         { name: all, match: { path: { prefix: / } }, pass: true },
         { name: shop, match: { path: { exact: /shop }, methods: [POST], headers: [{ name: x-a, prefix: it's }] }, pass: true } ] }";
 
-    fn found(text: &str) -> (Vec<Problem>, Vec<Warning>) {
+    fn found(text: &str) -> Findings {
         findings(&configuration::parse(text).unwrap())
     }
 
     fn printed(text: &str) -> String {
-        let (errors, warnings) = found(text);
+        let findings = found(text);
         let mut out = anstream::StripStream::new(Vec::new());
-        write_text(&mut out, &errors, &warnings, Path::new("shop.yaml")).unwrap();
+        write_text(&mut out, &findings, Path::new("shop.yaml")).unwrap();
         String::from_utf8(out.into_inner()).unwrap()
     }
 
@@ -174,9 +213,25 @@ mod tests {
     }
 
     #[test]
+    fn notes_are_told_and_nothing_is_wrong_for_them() {
+        let text = "{ rate_limits: { a: { requests: 1, per: 1s, key: [{ header: x }] } },
+            routes: [{ name: a, rate_limits: [a], pass: true }] }";
+        assert_eq!(
+            printed(text),
+            "note: rate_limits.a: 65536 requests a second with a key each hold its share of the \
+               table, 65536 of 65536 keys\n\
+             note: rate_limits.a: the client chooses { header: x } of its key: with another value \
+               it has another bucket\n\
+             shop.yaml: good\n"
+        );
+        let notes = &object(&found(text), Path::new("shop.yaml"))["notes"];
+        assert_eq!(notes[1]["kind"], json!("client_chosen_key"));
+    }
+
+    #[test]
     fn json_has_errors_and_warnings() {
-        let (errors, warnings) = found(SHADOWED);
-        let object = object(&errors, &warnings, Path::new("shop.yaml"));
+        let findings = found(SHADOWED);
+        let object = object(&findings, Path::new("shop.yaml"));
         assert_eq!(object["errors"], json!([]));
         let warning = &object["warnings"][0];
         assert_eq!(
@@ -196,8 +251,8 @@ mod tests {
                 &json!("all")
             )
         );
-        let (errors, warnings) = found("{ rotes: [] }");
-        let object = super::object(&errors, &warnings, Path::new("shop.yaml"));
+        let findings = found("{ rotes: [] }");
+        let object = super::object(&findings, Path::new("shop.yaml"));
         assert_eq!(
             (&object["errors"][0]["nearest"], &object["warnings"]),
             (&json!("routes"), &json!([]))

@@ -1,11 +1,11 @@
-//! Clients that attack: from a million addresses, a byte at a time, with cookies that are forged.
+//! Clients that attack: from a million addresses, from one network with made-up keys, a byte at a time, with cookies that are forged.
 
 use super::load::{self, Ending, backend};
 use super::stage::{Stage, shown, survived, under_load};
 use super::{Plan, Played};
 use crate::client::{Client, session_cookie};
 use crate::testkit::attack::{self, ATTACKS};
-use crate::testkit::flood::flood;
+use crate::testkit::flood::{flood, flood_with, neighbour, newcomer};
 use crate::testkit::load::{Jobs, run_while};
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
@@ -83,6 +83,99 @@ pub fn many_addresses(stage: &Stage, plan: &Plan) -> Result<Played> {
         "none fails, memory stays where it was",
         seen,
     )
+}
+
+/// The newcomers of each limit after a flood.
+const NEWCOMERS: u16 = 100;
+/// How many of them have to be admitted.
+const ADMITTED: usize = 99;
+
+/// A /64 makes up the rest of a key, against a limit that holds the table's keys for an hour.
+pub fn slow_limit_flooded(stage: &Stage, plan: &Plan) -> Result<Played> {
+    const SLOW: &str = "report";
+    const OTHER: &str = "login";
+    let route = |limit: &str| {
+        json!({
+            "name": limit,
+            "match": { "path": { "exact": format!("/{limit}") } },
+            "rate_limits": [limit],
+            "respond": { "status": 204 },
+        })
+    };
+    let site = stage.site(&json!({
+        // What the proxy appends is the last one.
+        "client_ip": { "header": "x-forwarded-for", "trusted_hops": 2 },
+        "pools": { "web": { "targets": [{ "cluster": "web" }] } },
+        "rate_limits": {
+            SLOW: { "requests": 1, "per": "1h", "key": ["client_ip", { "header": "user-agent" }] },
+            OTHER: { "requests": 1, "per": "1h", "key": ["client_ip"] },
+            "per-ip": { "requests": 200, "per": "1s", "key": ["client_ip"] },
+        },
+        // The flood is ten times as many.
+        "rate_limit_table": { "max_keys": plan.addresses / 10 },
+        "routes": [
+            route(SLOW),
+            route(OTHER),
+            { "name": "all", "rate_limits": ["per-ip"], "pool": "web" },
+        ],
+    }))?;
+    let address = site.envoy.address()?;
+    let admitted = |limit: &str, newcomers: std::ops::Range<u16>| -> Result<usize> {
+        let mut client = Client::new(address)?;
+        let mut admitted = 0;
+        for n in newcomers {
+            let (path, from) = (format!("/{limit}"), newcomer(n).to_string());
+            let headers = [("x-forwarded-for", &*from), ("user-agent", "honest")];
+            let answer = client.get_with("a", &path, &headers)?;
+            admitted += usize::from(answer.status() == 204);
+        }
+        Ok(admitted)
+    };
+    let ask = |number: usize, _: usize, client: &mut Client| {
+        load::get(
+            client,
+            &[("x-forwarded-for", format!("203.0.113.{number}").as_bytes())],
+            |_| Ending::Good,
+        )
+    };
+    let (mut log, (took, before, after, again)) = load::under(address, plan, &ask, |_| {
+        let before = admitted(SLOW, 0..NEWCOMERS)?;
+        let start = Instant::now();
+        let headers = |n| {
+            let from = neighbour(n);
+            format!("x-forwarded-for: {from}\r\nuser-agent: {n}\r\n")
+        };
+        flood_with(address, &format!("/{SLOW}"), plan.addresses, &headers).context("the flood")?;
+        let took = start.elapsed();
+        let newcomers = NEWCOMERS..2 * NEWCOMERS;
+        let after = [
+            admitted(SLOW, newcomers.clone())?,
+            admitted(OTHER, newcomers)?,
+        ];
+        Ok((took, before, after, admitted(SLOW, 0..NEWCOMERS)?))
+    })?;
+    log.at_most(0);
+    if before < ADMITTED || after.iter().any(|admitted| *admitted < ADMITTED) {
+        log.broken
+            .push(format!("of {NEWCOMERS} newcomers {before}, then {after:?}"));
+    }
+    if again > 0 {
+        log.broken.push(format!(
+            "{again} buckets of clients from before were forgotten"
+        ));
+    }
+    let seen = format!(
+        "none refused either; in {}; then of {NEWCOMERS} newcomers {} at that limit and {} at another; {again} of {before} from before admitted again",
+        shown(took),
+        after[0],
+        after[1],
+    );
+    let fault = format!(
+        "a flood of {} keys from one /64 against a slow limit",
+        plan.addresses
+    );
+    let promised = "none fails, 99 of 100 newcomers elsewhere are admitted, no bucket is forgotten";
+    survived(site, fault, log, promised, seen)
 }
 
 /// The pause between two bytes on a slow connection.

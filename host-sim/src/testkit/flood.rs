@@ -70,23 +70,44 @@ fn address(n: u32) -> IpAddr {
     }
 }
 
+/// The `n`th of 2^32 addresses of one IPv6 /64.
+pub fn neighbour(n: u32) -> IpAddr {
+    Ipv6Addr::from_bits(0x2001_0db8_0001_0001 << 64 | u128::from(n)).into()
+}
+
+/// The `n`th of 2^16 newcomers, each of a network of its own, none of which a flood comes from;
+/// every other one is IPv6.
+pub fn newcomer(n: u16) -> IpAddr {
+    match n % 2 {
+        0 => Ipv4Addr::from_bits(80 << 24 | u32::from(n) << 8 | 7).into(),
+        _ => Ipv6Addr::from_bits(0x2a00 << 112 | u128::from(n) << 80 | 7).into(),
+    }
+}
+
 /// Sends a `GET` for `path` from each of `addresses` addresses, by `x-forwarded-for`, and returns how
 /// many answers had which status. No answer may have a body. An error is a connection that broke.
 pub fn flood(to: SocketAddr, path: &str, addresses: u32) -> Result<BTreeMap<u16, usize>> {
+    let headers = |n| format!("x-forwarded-for: {}\r\n", address(n));
+    flood_with(to, path, addresses, &headers)
+}
+
+/// The same, with so many requests, and these header lines in the `n`th of them.
+pub fn flood_with(
+    to: SocketAddr,
+    path: &str,
+    requests: u32,
+    headers: &(dyn Fn(u32) -> String + Sync),
+) -> Result<BTreeMap<u16, usize>> {
     let send = |thread: usize| -> Result<_> {
         let mut pipelines = (0..PIPELINES)
             .map(|_| Pipeline::open(to))
             .collect::<Result<Vec<_>>>()?;
         let mut statuses = BTreeMap::new();
-        let own: Vec<u32> = (0..addresses).skip(thread).step_by(THREADS).collect();
+        let own: Vec<u32> = (0..requests).skip(thread).step_by(THREADS).collect();
         for round in own.chunks(PIPELINES * AHEAD) {
             for (pipeline, ahead) in pipelines.iter_mut().zip(round.chunks(AHEAD)) {
-                let request = |n: &u32| {
-                    format!(
-                        "GET {path} HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {}\r\n\r\n",
-                        address(*n)
-                    )
-                };
+                let request =
+                    |n: &u32| format!("GET {path} HTTP/1.1\r\nhost: a\r\n{}\r\n", headers(*n));
                 let requests: String = ahead.iter().map(request).collect();
                 pipeline.stream.write_all(requests.as_bytes())?;
             }

@@ -7,19 +7,67 @@ use super::syntax;
 use crate::http::key::KeyPart;
 
 /// What a limit's `key` looks like.
-pub const KEY: &str =
-    "a list of client_ip, path, { header: … }, { cookie: … } or { query: … }, at least one";
-/// What a part of a key looks like.
+pub const KEY: &str = "a list of client_ip, { client_ip: { v4: 24, v6: 64 } }, host, path, method, \
+     route, { header: … }, { cookie: … } or { query: … }; [] is one bucket for all";
+/// What a part of a limit's key looks like.
+pub const LIMIT_PART: &str = "one of client_ip, { client_ip: { v4: 24, v6: 64 } }, host, path, method, \
+     route, { header: … }, { cookie: … }, { query: … }";
+/// What the key of `consistent_hash` looks like.
 pub const KEY_PART: &str = "one of client_ip, path, { header: … }, { cookie: … }, { query: … }";
+/// What `{ client_ip: … }` looks like.
+const NETWORK: &str = "a map of v4 and v6, the lengths of a network's prefix";
+
+/// `client_ip` in a limit's key.
+const CLIENT: KeyPart = KeyPart::ClientNetwork {
+    v4: limits::DEFAULT_V4_PREFIX,
+    v6: limits::DEFAULT_V6_PREFIX,
+};
 
 /// Reads the `key` of a limit.
 pub fn key_parts(list: &Node<'_>, report: &mut Report) -> Vec<KeyPart> {
-    list.filled_list(report, KEY, limits::MAX_KEY_PARTS)
-        .filter_map(|node| key_part(&node, report))
+    list.list(report, KEY, limits::MAX_KEY_PARTS)
+        .filter_map(|node| limit_part(&node, report))
         .collect()
 }
 
-/// Reads a part of a key.
+/// Reads a part of a limit's key.
+fn limit_part(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
+    const WORDS: &[(&str, KeyPart)] = &[
+        ("client_ip", CLIENT),
+        ("host", KeyPart::Host),
+        ("path", KeyPart::Path),
+        ("method", KeyPart::Method),
+        ("route", KeyPart::Route),
+    ];
+    if !node.is_map() {
+        return node.choice_or(report, WORDS, LIMIT_PART);
+    }
+    const NAMED: &[&str] = &["client_ip", "header", "cookie", "query"];
+    let map = node.map(report, NAMED)?;
+    let part = map.exactly_one(report, NAMED)?;
+    match part.key() {
+        "client_ip" => client_network(&part, report),
+        _ => named_part(&part, report),
+    }
+}
+
+fn client_network(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
+    if !node.is_map() {
+        node.wrong(report, NETWORK);
+        return None;
+    }
+    let map = node.map(report, &["v4", "v6"])?;
+    let mut read = |key, bounds: limits::Bounds<u32>, default: u8| {
+        let length = map.get(key).and_then(|node| bounds.read(&node, report));
+        length.map_or(default, |length| length as u8)
+    };
+    Some(KeyPart::ClientNetwork {
+        v4: read("v4", limits::V4_PREFIX, limits::DEFAULT_V4_PREFIX),
+        v6: read("v6", limits::V6_PREFIX, limits::DEFAULT_V6_PREFIX),
+    })
+}
+
+/// Reads the key of `consistent_hash`.
 pub fn key_part(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
     const WORDS: &[(&str, KeyPart)] = &[("client_ip", KeyPart::ClientIp), ("path", KeyPart::Path)];
     const NAMED: &[&str] = &["header", "cookie", "query"];
@@ -28,8 +76,12 @@ pub fn key_part(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
     }
     let map = node.map(report, NAMED)?;
     let part = map.exactly_one(report, NAMED)?;
+    named_part(&part, report)
+}
+
+fn named_part(part: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
     Some(match part.key() {
-        "header" => KeyPart::Header(header_name(&part, report)),
+        "header" => KeyPart::Header(header_name(part, report)),
         "cookie" => KeyPart::Cookie(syntax::bytes(part.text_that(
             report,
             syntax::is_cookie_name,

@@ -222,7 +222,10 @@ fn interface_example_loads() {
     assert_eq!((login.quota().burst, login.is_shadow()), (5, true));
     assert_eq!(
         login.key(),
-        [KeyPart::ClientIp, KeyPart::Header((*b"user-agent").into())]
+        [
+            KeyPart::ClientNetwork { v4: 32, v6: 64 },
+            KeyPart::Header((*b"user-agent").into())
+        ]
     );
 
     let [checkout, canary, old, closed, rest] = config.routes.as_slice() else {

@@ -11,6 +11,14 @@ use std::net::IpAddr;
 pub enum KeyPart {
     /// The client's address.
     ClientIp,
+    /// The client's network: so many bits of its IPv4 address, or of its IPv6 address. Only in a
+    /// limit's key.
+    ClientNetwork {
+        /// 8 to 32.
+        v4: u8,
+        /// 16 to 128.
+        v6: u8,
+    },
     /// All values of this header. Lower case.
     Header(Box<[u8]>),
     /// The first value of this cookie.
@@ -19,17 +27,32 @@ pub enum KeyPart {
     Query(Box<[u8]>),
     /// The path without the query.
     Path,
+    /// The host without its port, in lower case. Only in a limit's key.
+    Host,
+    /// The method. Only in a limit's key.
+    Method,
+    /// The name of the route. Only in a limit's key.
+    Route,
 }
 
 impl KeyPart {
     /// Whether the request has this part. An empty value is one.
     pub fn is_in(&self, request: &Request<'_>, client: Option<IpAddr>) -> bool {
         match self {
-            KeyPart::ClientIp => client.is_some(),
+            KeyPart::ClientIp | KeyPart::ClientNetwork { .. } => client.is_some(),
             KeyPart::Header(name) => request.headers.first(name).is_some(),
             KeyPart::Cookie(name) => request.cookie_values(name).next().is_some(),
             KeyPart::Query(name) => request.query_values(name).next().is_some(),
-            KeyPart::Path => true,
+            KeyPart::Path | KeyPart::Host | KeyPart::Method | KeyPart::Route => true,
+        }
+    }
+
+    /// How many bits of an IPv4 and an IPv6 address this part tells apart. None: it has no address.
+    pub fn prefixes(&self) -> Option<[u8; 2]> {
+        match self {
+            KeyPart::ClientIp => Some([32, 128]),
+            KeyPart::ClientNetwork { v4, v6 } => Some([*v4, *v6]),
+            _ => None,
         }
     }
 
@@ -37,17 +60,10 @@ impl KeyPart {
     /// bytes.
     pub fn feed(&self, request: &Request<'_>, client: Option<IpAddr>, hash: &mut SipWriter) {
         match self {
-            KeyPart::ClientIp => match client.map(|address| address.to_canonical()) {
-                None => hash.write_byte(0),
-                Some(IpAddr::V4(address)) => {
-                    hash.write_byte(4);
-                    hash.write(&address.octets());
-                }
-                Some(IpAddr::V6(address)) => {
-                    hash.write_byte(6);
-                    hash.write(&address.octets());
-                }
-            },
+            KeyPart::ClientIp => feed_address(hash, client),
+            KeyPart::ClientNetwork { v4, v6 } => {
+                feed_address(hash, client.map(|address| network(address, *v4, *v6)))
+            }
             KeyPart::Header(name) => {
                 for value in request.headers.all(name) {
                     hash.write_byte(1);
@@ -60,6 +76,48 @@ impl KeyPart {
                 feed_optional(hash, request.query_values(name).next().as_deref())
             }
             KeyPart::Path => hash.write_field(request.path),
+            KeyPart::Host => {
+                // As hosts compare: without case.
+                hash.write_u64(request.host.len() as u64);
+                for byte in request.host {
+                    hash.write_byte(byte.to_ascii_lowercase());
+                }
+            }
+            KeyPart::Method => hash.write_field(request.method),
+            // Not a part of the request: whoever knows the route writes it.
+            KeyPart::Route => {}
+        }
+    }
+}
+
+/// The first address of the network of so many bits that an address is in. An IPv4-mapped IPv6
+/// address is an IPv4 address.
+pub fn network(address: IpAddr, v4: u8, v6: u8) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let host_bits = 32_u32.saturating_sub(v4.into());
+            let mask = u32::MAX.checked_shl(host_bits).unwrap_or_default();
+            IpAddr::V4((u32::from(address) & mask).into())
+        }
+        IpAddr::V6(address) => {
+            let host_bits = 128_u32.saturating_sub(v6.into());
+            let mask = u128::MAX.checked_shl(host_bits).unwrap_or_default();
+            IpAddr::V6((u128::from(address) & mask).into())
+        }
+    }
+}
+
+/// Writes an address, or that there is none, into a hash.
+pub fn feed_address(hash: &mut SipWriter, address: Option<IpAddr>) {
+    match address.map(|address| address.to_canonical()) {
+        None => hash.write_byte(0),
+        Some(IpAddr::V4(address)) => {
+            hash.write_byte(4);
+            hash.write(&address.octets());
+        }
+        Some(IpAddr::V6(address)) => {
+            hash.write_byte(6);
+            hash.write(&address.octets());
         }
     }
 }

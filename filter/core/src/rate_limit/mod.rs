@@ -26,8 +26,9 @@ use crate::port::Store;
 use crate::shared::{RecordCache, UpdateError};
 use crate::siphash::{Seed, SipWriter};
 use crate::time::Nanos;
+use record::{Bucket, Owner};
 use std::net::IpAddr;
-use table::{BucketVerdict, Charge, CheckContext, Mode};
+use table::{Charge, CheckContext, Mode};
 
 /// One limit of `rate_limits`.
 ///
@@ -53,6 +54,8 @@ pub struct RateLimit {
     name: Box<str>,
     quota: Quota,
     key: Vec<KeyPart>,
+    /// How much of an IPv4 and an IPv6 address the key has. None: it has none.
+    prefixes: Option<[u8; 2]>,
     shadow: bool,
     /// The hash of the name and the quota, by which records know the limit.
     identity: u64,
@@ -60,7 +63,8 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// A limit. `index` is its place in [`crate::config::Config::rate_limits`], `name` its key
-    /// there; `key` tells clients apart and has at least one part; a `shadow` only counts.
+    /// there; `key` tells clients apart, and without a part all of them share one bucket; a `shadow`
+    /// only counts.
     pub fn new(
         index: usize,
         name: &str,
@@ -75,11 +79,14 @@ impl RateLimit {
         identity.write_u64(quota.requests.into());
         identity.write_u64(quota.per.get());
         identity.write_u64(quota.burst.into());
+        let prefixes = key.iter().filter_map(KeyPart::prefixes);
+        let prefixes = prefixes.reduce(|[a, b], [c, d]| [a.max(c), b.max(d)]);
         RateLimit {
             index,
             name: name.into(),
             quota,
             key,
+            prefixes,
             shadow,
             identity: identity.finish(),
         }
@@ -110,16 +117,17 @@ impl RateLimit {
         self.shadow
     }
 
+    /// Whether a request's buckets depend on the client's address. Where the key does not have it,
+    /// it still says whose slot of the table the bucket takes; a limit of one bucket has no need.
+    pub fn needs_client(&self) -> bool {
+        !self.key.is_empty()
+    }
+
     /// The hash that all ids of the limit's buckets begin with.
     fn bucket_hash(&self, seed: Seed) -> SipWriter {
         let mut hash = SipWriter::new(seed);
         hash.write_u64(self.identity);
         hash
-    }
-
-    /// The id of the overflow bucket, and of the initial TAT in each record.
-    fn own_bucket_id(&self, seed: Seed) -> u64 {
-        self.bucket_hash(seed).finish() | 1
     }
 }
 
@@ -138,7 +146,8 @@ pub enum RateLimitEvent {
     Refused(usize),
     /// This limit would have refused a request, if it were not a shadow.
     Shadow(usize),
-    /// A client of this limit had no slot and was charged to the overflow bucket, or refused by it.
+    /// A client of this limit found the table full: its new bucket took the slot of one that was not
+    /// full, or the client was refused for what was merged before. See the table.
     Overflow(usize),
     /// Other workers wrote the same records more often than a change is tried: this limit refused a
     /// request that it could not check, or let it pass if it is a shadow, or kept a charge that
@@ -170,6 +179,8 @@ pub enum Verdict {
 pub struct BucketRef<'a> {
     limit: &'a RateLimit,
     id: u64,
+    owner: Owner,
+    record_hash: u64,
 }
 
 /// One worker's rate limits.
@@ -191,21 +202,30 @@ impl RateLimits {
         }
     }
 
-    /// The bucket of a request's client. `client` is the client's address, None where it has none;
-    /// it only matters where the limit's key has it.
+    /// The bucket of a request's client on the route of this name. `client` is the client's address,
+    /// None where it has none; see [`RateLimit::needs_client`].
     pub fn bucket<'a>(
         &self,
         limit: &'a RateLimit,
         request: &Request<'_>,
         client: Option<IpAddr>,
+        route: &str,
     ) -> BucketRef<'a> {
         let mut id = limit.bucket_hash(self.seed);
         for part in &limit.key {
-            part.feed(request, client, &mut id);
+            match part {
+                KeyPart::Route => id.write_field(route.as_bytes()),
+                part => part.feed(request, client, &mut id),
+            }
         }
+        let shared = limit.prefixes.is_none();
+        let id = Bucket::client_id(id.finish(), shared);
+        let (owner, site) = table::owner(self.seed, limit, client, limit.prefixes);
         BucketRef {
             limit,
-            id: id.finish() & !1,
+            id,
+            owner,
+            record_hash: table::record_hash(id, site, shared),
         }
     }
 
@@ -271,29 +291,24 @@ impl RateLimits {
         context: &mut CheckContext<'_>,
     ) -> Result<Option<Charge>, Nanos> {
         let RateLimit { index, shadow, .. } = *bucket.limit;
-        let mut verdict = self.check_slot(bucket, mode, context);
-        if let Ok(BucketVerdict::NoSlot(now)) = verdict {
-            verdict = self.check_overflow(bucket, mode, now, context);
+        let verdict = self.check_slot(bucket, mode, context);
+        if let Ok(verdict) = &verdict {
             // A peek that admits is followed by the charge, which counts.
-            if !matches!(
-                (mode, &verdict),
-                (Mode::Peek, Ok(BucketVerdict::Admitted(_)))
-            ) {
+            let counts = matches!(mode, Mode::Charge) || verdict.result.is_err();
+            if verdict.is_overflow && counts {
                 context.events.push(RateLimitEvent::Overflow(index));
             }
         }
-        let (event, until) = match verdict {
-            Ok(BucketVerdict::Admitted(charge)) => return Ok(Some(charge)),
+        let (event, until) = match verdict.map(|verdict| verdict.result) {
+            Ok(Ok(charge)) => return Ok(Some(charge)),
             Err(UpdateError::Store) => {
                 context.events.push(RateLimitEvent::StoreFailed);
                 return Ok(None);
             }
             // When it would be admitted is not known, but soon.
-            Ok(BucketVerdict::NoSlot(_)) | Err(UpdateError::Contended) => {
-                (RateLimitEvent::Contended(index), Nanos::ZERO)
-            }
-            Ok(BucketVerdict::Refused(until)) if shadow => (RateLimitEvent::Shadow(index), until),
-            Ok(BucketVerdict::Refused(until)) => (RateLimitEvent::Refused(index), until),
+            Err(UpdateError::Contended) => (RateLimitEvent::Contended(index), Nanos::ZERO),
+            Ok(Err(until)) if shadow => (RateLimitEvent::Shadow(index), until),
+            Ok(Err(until)) => (RateLimitEvent::Refused(index), until),
         };
         context.events.push(event);
         match shadow {

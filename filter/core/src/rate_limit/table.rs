@@ -2,41 +2,99 @@
 //!
 //! A key of shared data for each client would be a leak that clients drive, because shared data
 //! knows no delete. So buckets lie in slots of a fixed set of records: `max_keys` slots altogether,
-//! up to 64 in a record. A hash under a secret seed gives the client's record and its id there, so
-//! no client can choose whose record it shares. A new bucket takes a free slot, or that of a bucket
-//! that is full, because to forget a full bucket changes nothing. Ids cover the limit's name and
-//! numbers too; a limit that is changed begins with full buckets.
+//! up to 64 in a record, and as many again for shadow limits, so that these never take a slot of a
+//! limit that refuses. Hashes under a secret seed give the client's record and its id there, so no
+//! client can choose whose record it shares. Ids cover the limit's name and numbers too; a limit
+//! that is changed begins with full buckets.
 //!
-//! **Overflow.** Where all slots of its record are in use, a client without a slot is charged to the
-//! overflow bucket, which its limit has for all such clients. It must not get a second burst when it
-//! gets a slot later. So a record also holds an *initial TAT* for each limit, with which new buckets
-//! of the limit begin. Before the overflow bucket is charged, the initial TAT in the client's record
-//! is raised to the TAT that the overflow bucket will have after the charge. Then the bucket that a
-//! client is charged to is never fuller than one that was charged for all its admitted requests:
+//! **Making room.** A new bucket takes a free slot, or that of a bucket that is full, because to
+//! forget a full bucket changes nothing. Where there is neither, one bucket is merged into a *mark*
+//! of its client's network: the mark is raised to the bucket's TAT, and buckets of that network
+//! that are new to the record begin with the mark's TAT. [`room`](super::record::room) says which
+//! bucket: one of whoever holds the most slots of the record. So an attacker gives its own slots,
+//! and its debts lie on its own network. A record has room for 64 marks of networks; past these,
+//! they are merged into those of wider networks, and at last into the limit's, again by whoever has
+//! the most.
 //!
-//! - the overflow bucket was charged for all of them, and for those of other clients;
-//! - a new bucket begins with an initial TAT that is no earlier than the overflow bucket's was when
-//!   this client was last charged to it;
-//! - a slot is given to another client only when its bucket is full.
+//! A client's bucket is then never fuller than one that was charged for all its admitted requests,
+//! so over any window they are at most `burst` + rate × window:
 //!
-//! The price: a client that is new to a record with an initial TAT may find a bucket that is not
-//! full.
+//! - all its requests go to one record, whose time does not run backwards;
+//! - a bucket is forgotten only when it is full, and merged only into a mark that covers it; marks
+//!   are never lowered, forgotten only when past, and merged only into marks that cover what they
+//!   cover;
+//! - a new bucket begins with the latest TAT of all marks that cover it.
+//!
+//! That an upper bound of many clients' debts is kept in few cells, and each client's is read from
+//! the cells that cover it, is the idea of multistage filters (Estan, Varghese, "New directions in
+//! traffic measurement and accounting", 2002).
+//!
+//! **Networks.** A client's *site* is its IPv4 address or its IPv6 /48, which is what one customer
+//! gets; its *region* is the IPv4 /16 or IPv6 /32, which is what one provider gets; a key with
+//! shorter prefixes makes them no longer than these. All buckets that a limit has for a site lie in
+//! [`RECORDS_OF_SITE`] records, so that an attacker with one network reaches hardly any newcomer's.
+//! Where the key does not have the client's address, clients of all networks share a bucket. Its
+//! record and mark follow from its id, and its owner is the network that made it. A network that
+//! holds the most slots of such a record makes no room: the request is refused until a bucket of
+//! its network is full.
+//!
+//! The price: a client whose bucket, or whose neighbour's bucket, was merged may find a bucket that
+//! is not full.
 
 use super::gcra::Tat;
-use super::record::{Bucket, Record};
+use super::record::{Bucket, Owner, Record, Room};
 use super::{BucketRef, RateLimit, RateLimitEvent, RateLimits};
+use crate::http::key::{feed_address, network};
 use crate::port::Store;
 use crate::shared::keys::{self, BucketsKey};
 use crate::shared::{Update, UpdateError};
+use crate::siphash::{Seed, mixed};
 use crate::time::Nanos;
+use std::net::IpAddr;
 
-/// 64 slots are 1.3 kB, which costs the same to read as one slot, and are enough for the load of
-/// records to even out.
+/// 64 slots are 1.8 kB, which costs about the same to read as one slot, and are enough for the load
+/// of records to even out.
 const SLOTS: u64 = 64;
 
-/// How often a charge to an overflow bucket is tried; each try is two writes that may have to be
-/// repeated themselves.
-const OVERFLOW_ATTEMPTS: u32 = 4;
+/// In how many records a limit's buckets of one site lie: enough slots for the people behind one
+/// address, and few enough that 10,000 attacking addresses are not in every record.
+const RECORDS_OF_SITE: u64 = 4;
+
+/// The prefix lengths of sites and regions, of IPv4 and of IPv6.
+const SITE: [u8; 2] = [32, 48];
+const REGION: [u8; 2] = [16, 32];
+
+/// Whose the buckets of a client are, and the hash of its site. `prefixes` are those of the
+/// addresses in the limit's key.
+pub(super) fn owner(
+    seed: Seed,
+    limit: &RateLimit,
+    client: Option<IpAddr>,
+    prefixes: Option<[u8; 2]>,
+) -> (Owner, u64) {
+    let [v4, v6] = prefixes.unwrap_or([32, 128]);
+    let hash = |[of_v4, of_v6]: [u8; 2]| {
+        let mut hash = limit.bucket_hash(seed);
+        let network = client.map(|client| network(client, of_v4.min(v4), of_v6.min(v6)));
+        feed_address(&mut hash, network);
+        hash.finish()
+    };
+    let site = hash(SITE);
+    let owner = Owner {
+        limit: (limit.identity >> 32) as u32,
+        region: hash(REGION) as u16 | 1,
+        site: site as u16 | 1,
+    };
+    (owner, site)
+}
+
+/// What the record of a bucket is chosen by. All numbers are as likely.
+pub(super) fn record_hash(id: u64, site: u64, shared: bool) -> u64 {
+    match shared {
+        true => id,
+        false => mixed(site.wrapping_add(id >> 32 & (RECORDS_OF_SITE - 1))),
+    }
+}
 
 /// What is the same for all limits of a request.
 pub(super) struct CheckContext<'a> {
@@ -52,19 +110,15 @@ pub(super) enum Mode {
     Peek,
     /// Charge it.
     Charge,
-    /// Charge it; where the record has no slot for the client, raise the limit's initial TAT to this
-    /// one.
-    ChargeOrRaiseInitial(Tat),
 }
 
-/// What a bucket says to a request.
-pub(super) enum BucketVerdict {
-    /// It admits the request, and was charged unless this was a peek.
-    Admitted(Charge),
-    /// It refuses the request until this instant.
-    Refused(Nanos),
-    /// The record has no slot for the client. The time is the record's.
-    NoSlot(Nanos),
+/// What a bucket says to a request, and whether the client found the table full.
+pub(super) struct BucketVerdict {
+    /// The charge, which was made unless this was a peek; or until when the request is refused.
+    pub(super) result: Result<Charge, Nanos>,
+    /// The client's bucket was new, and took the slot of one that was not full, or did not get one,
+    /// or was refused for what the client's network owes.
+    pub(super) is_overflow: bool,
 }
 
 /// What it takes to refund a charge.
@@ -76,7 +130,7 @@ pub(super) struct Charge {
 }
 
 impl RateLimits {
-    /// Checks the client's own bucket.
+    /// Checks the client's bucket.
     pub(super) fn check_slot(
         &mut self,
         bucket: &BucketRef<'_>,
@@ -85,78 +139,21 @@ impl RateLimits {
     ) -> Result<BucketVerdict, UpdateError> {
         let slots = u64::from(self.table.max_keys);
         // Every slot is as likely, so a last record with fewer slots gets fewer clients.
-        let number = ((u128::from(bucket.id) * u128::from(slots)) >> 64) as u64 / SLOTS;
+        let number = ((u128::from(bucket.record_hash) * u128::from(slots)) >> 64) as u64 / SLOTS;
         let slots = (slots - number * SLOTS).min(SLOTS);
-        let key = keys::buckets(number);
-        let (seed, now, limit) = (self.seed, context.now, bucket.limit);
+        let (limit, now) = (bucket.limit, context.now);
+        let key = match limit.shadow {
+            false => keys::buckets(number),
+            true => keys::shadow_buckets(number),
+        };
         self.cache.update(context.store, &key, &mut |bytes| {
-            let mut record = Record::read(bytes, now);
-            if let Some(tat) = record.find(bucket.id) {
-                let bucket = Bucket { id: bucket.id, tat };
-                return check_bucket(record, limit, key, bucket, mode);
-            }
-            let initial_id = limit.own_bucket_id(seed);
-            let initial = record.find(initial_id).unwrap_or_default();
-            if record.has_room(slots) {
-                let bucket = Bucket {
-                    id: bucket.id,
-                    tat: initial,
-                };
-                return check_bucket(record, limit, key, bucket, mode);
-            }
-            let no_slot = BucketVerdict::NoSlot(record.now);
-            match mode {
-                Mode::ChargeOrRaiseInitial(tat) if initial < tat => {
-                    record.put(Bucket {
-                        id: initial_id,
-                        tat,
-                    });
-                    record.write(no_slot)
-                }
-                _ => record.keep(no_slot),
-            }
+            check_record(Record::read(bytes, now), key, slots, bucket, mode)
         })
     }
 
-    /// Checks the limit's overflow bucket. Before it is charged, the limit's initial TAT in the
-    /// client's record is raised to what the overflow bucket's will be: a client that gets a slot in
-    /// between has been charged for this request already. `now` is the time of the client's record,
-    /// because buckets that this record forgot were full by then.
-    pub(super) fn check_overflow(
-        &mut self,
-        bucket: &BucketRef<'_>,
-        mode: Mode,
-        mut now: Nanos,
-        context: &mut CheckContext<'_>,
-    ) -> Result<BucketVerdict, UpdateError> {
-        let limit = bucket.limit;
-        let id = limit.own_bucket_id(self.seed);
-        let key = keys::overflow_bucket(id >> 1);
-        let mut raised = Tat::default();
-        for _ in 0..OVERFLOW_ATTEMPTS {
-            // Only a peek, as long as the TAT after the charge would be later than the initial TAT.
-            let mut next = raised;
-            let verdict = self.cache.update(context.store, &key, &mut |bytes| {
-                let record = Record::read(bytes, now);
-                let tat = record.find(id).unwrap_or_default();
-                next = limit.quota.admit(tat, record.now).unwrap_or(raised);
-                let mode = if next > raised { Mode::Peek } else { mode };
-                check_bucket(record, limit, key, Bucket { id, tat }, mode)
-            })?;
-            if next <= raised || matches!(mode, Mode::Peek) {
-                return Ok(verdict);
-            }
-            raised = next;
-            match self.check_slot(bucket, Mode::ChargeOrRaiseInitial(raised), context)? {
-                BucketVerdict::NoSlot(time) => now = time,
-                verdict => return Ok(verdict),
-            }
-        }
-        Err(UpdateError::Contended)
-    }
-
     /// Takes a charge back, unless the bucket would be full by now even with it: then there is
-    /// nothing to refund, and to do so would admit one request too many.
+    /// nothing to refund, and to do so would admit one request too many. A bucket that was merged
+    /// since keeps it.
     pub(super) fn refund(
         &mut self,
         limit: &RateLimit,
@@ -167,10 +164,10 @@ impl RateLimits {
         let result = self.cache.update(context.store, &charge.key, &mut |bytes| {
             let mut record = Record::read(bytes, now);
             match record.find(charge.id) {
-                Some(tat) if record.now <= charge.full_at => {
+                Some(bucket) if record.now <= charge.full_at => {
                     record.put(Bucket {
-                        id: charge.id,
-                        tat: tat.earlier(&limit.quota),
+                        tat: bucket.tat.earlier(&limit.quota),
+                        ..bucket
                     });
                     record.write(())
                 }
@@ -185,27 +182,60 @@ impl RateLimits {
     }
 }
 
-/// Checks a bucket of a record, and charges it unless this is only a peek.
-fn check_bucket(
+/// Checks a bucket of a record with so many slots, and charges it unless this is only a peek.
+fn check_record(
     mut record: Record,
-    limit: &RateLimit,
     key: BucketsKey,
-    Bucket { id, tat }: Bucket,
+    slots: u64,
+    bucket: &BucketRef<'_>,
     mode: Mode,
 ) -> Update<BucketVerdict> {
-    match limit.quota.admit(tat, record.now) {
-        Err(until) => record.keep(BucketVerdict::Refused(until)),
-        Ok(tat) => {
-            let admitted = BucketVerdict::Admitted(Charge {
-                key,
-                id,
-                full_at: tat.ns,
-            });
-            if let Mode::Peek = mode {
-                return Update::KeepStale(admitted);
-            }
-            record.put(Bucket { id, tat });
-            record.write(admitted)
-        }
+    let found = record.find(bucket.id);
+    let is_new = found.is_none();
+    let mut own = found.unwrap_or(Bucket {
+        id: bucket.id,
+        owner: bucket.owner,
+        tat: Tat::default(),
+    });
+    if is_new {
+        own.tat = record.initial(&own);
     }
+    let refused = |record: Record, until| {
+        record.keep(BucketVerdict {
+            result: Err(until),
+            is_overflow: is_new,
+        })
+    };
+    own.tat = match bucket.limit.quota.admit(own.tat, record.now) {
+        Err(until) => return refused(record, until),
+        Ok(tat) => tat,
+    };
+    let room = match is_new {
+        true => record.room(slots, &own),
+        false => Room::Free,
+    };
+    let old = match room {
+        Room::None(other) => {
+            let until = other.tat.ns + Nanos::new((other.tat.part > 0).into());
+            return refused(record, until);
+        }
+        Room::Free => None,
+        Room::Merge(old) => Some(old),
+    };
+    let admitted = BucketVerdict {
+        result: Ok(Charge {
+            key,
+            id: own.id,
+            full_at: own.tat.ns,
+        }),
+        is_overflow: old.is_some(),
+    };
+    if let Mode::Peek = mode {
+        return Update::KeepStale(admitted);
+    }
+    match old {
+        None => record.put(own),
+        Some(old) => record.merge(&old, own),
+    }
+    record.write(admitted)
 }

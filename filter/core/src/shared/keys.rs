@@ -6,8 +6,8 @@
 //! | key | numbers | what the record holds | who writes it |
 //! |---|---|---|---|
 //! | `pm1/seed` | | the secret of all hashes that clients must not predict, 16 bytes | the first worker, by compare-and-swap |
-//! | `pm1/slot` | record, 4 bytes | [rate limits](crate::rate_limit): the latest time that the record has seen, then up to 64 buckets of clients, and for each limit the TAT that new buckets begin with | any worker that charges a client, by compare-and-swap |
-//! | `pm1/over` | record, 4 bytes | rate limits: the same time, then overflow buckets, one for each limit | any worker that charges a client without a slot, by compare-and-swap |
+//! | `pm2/slot` | record, 4 bytes | [rate limits](crate::rate_limit): the latest time that the record has seen, then up to 64 buckets of clients, and marks with the TATs that new buckets begin with | any worker that charges a client, by compare-and-swap |
+//! | `pm2/shad` | record, 4 bytes | the same of `shadow` limits | any worker that charges a client, by compare-and-swap |
 //! | `pm1/hold` | | [requests in flight](crate::pool::in_flight): the table of worker slots | any worker, by compare-and-swap |
 //! | `pm1/ledg` | slot, 2 bytes; part, 4 bytes | requests in flight: what one worker has added to each gauge | the worker that holds the slot, without a check |
 //! | `pm1/name` | slot, 2 bytes; part, 4 bytes | requests in flight: the names of these gauges | the worker that holds the slot, without a check |
@@ -30,22 +30,18 @@ pub const WORKER_SLOTS: &[u8] = b"pm1/hold";
 /// number share a record.
 const POOL_RECORDS: u64 = 1024;
 
-/// Overflow buckets lie in this many records. More limits than that share records, never buckets.
-const OVERFLOW_RECORDS: u64 = 64;
-
 /// The key of a record of rate limits.
 pub type BucketsKey = [u8; 12];
 
 /// The clients' buckets of this number, below 2³².
 #[expect(clippy::cast_possible_truncation, reason = "below 2^32")]
 pub fn buckets(number: u64) -> BucketsKey {
-    key(b"pm1/slot", &(number as u32).to_be_bytes())
+    key(b"pm2/slot", &(number as u32).to_be_bytes())
 }
 
-/// The overflow bucket of a limit with this hash.
-pub fn overflow_bucket(limit: u64) -> BucketsKey {
-    let number = (limit % OVERFLOW_RECORDS) as u32;
-    key(b"pm1/over", &number.to_be_bytes())
+/// The same of `shadow` limits.
+pub fn shadow_buckets(number: u64) -> BucketsKey {
+    key(b"pm2/shad", &(number as u32).to_be_bytes())
 }
 
 /// The key of a record that belongs to a worker slot.
@@ -121,8 +117,8 @@ mod tests {
         let keys: [(&[u8], &[u8]); 10] = [
             (SEED, b"pm1/seed"),
             (WORKER_SLOTS, b"pm1/hold"),
-            (&buckets(0x0102_0304), b"pm1/slot\x01\x02\x03\x04"),
-            (&overflow_bucket(64 + 5), b"pm1/over\0\0\0\x05"),
+            (&buckets(0x0102_0304), b"pm2/slot\x01\x02\x03\x04"),
+            (&shadow_buckets(0x0102_0304), b"pm2/shad\x01\x02\x03\x04"),
             (
                 &ledger(0x0102, 0x0304_0506),
                 b"pm1/ledg\x01\x02\x03\x04\x05\x06",

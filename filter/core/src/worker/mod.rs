@@ -39,7 +39,6 @@ use crate::decision::{Action, Change, Decision, Reason};
 use crate::entropy::Entropy;
 use crate::explain::Explanation;
 use crate::http::client_ip::Client;
-use crate::http::key::KeyPart;
 use crate::http::request::Request;
 use crate::http::respond::Answer;
 use crate::index::{RouteIndex, TargetRef};
@@ -252,16 +251,15 @@ impl Worker {
         context: &mut RequestContext<'c, '_>,
         route: &'c Route,
     ) -> Option<Decision<'c>> {
-        let limits = &route.rate_limits;
+        let (limits, name) = (&route.rate_limits, &*route.name);
         if limits.is_empty() {
             return None;
         }
-        let by_address = |key: &[KeyPart]| key.contains(&KeyPart::ClientIp);
-        let address = match limits.iter().any(|limit| by_address(limit.key())) {
+        let address = match limits.iter().any(|limit| limit.needs_client()) {
             true => context.client_address(),
             false => None,
         };
-        let bucket = |limit| self.limits.bucket(limit, context.request, address);
+        let bucket = |limit| self.limits.bucket(limit, context.request, address, name);
         // Of one limit, as most routes have it, without an allocation.
         let (one, several);
         let buckets = match &limits[..] {

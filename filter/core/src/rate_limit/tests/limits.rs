@@ -81,7 +81,9 @@ fn charge_that_has_refilled_since_is_not_refunded() {
     let limit = limit(1, SECOND / 10, 2);
     let (mut worker, mut store) = (Worker::new(4), MemoryPort::default());
     let headers = Headers::default();
-    let bucket = worker.limits.bucket(&limit, &Request::new(&headers), None);
+    let bucket = worker
+        .limits
+        .bucket(&limit, &Request::new(&headers), None, "route");
     let later = NOW + SECOND / 2;
     let mut charge_at = |worker: &mut Worker, now, refund: Option<&Charge>| {
         let mut context = CheckContext {
@@ -110,14 +112,12 @@ fn keys_tell_clients_apart_by_their_parts() {
     let worker = Worker::new(4);
     let id = |part: &KeyPart, pairs: &[(&[u8], &[u8])], ip: Option<&str>| {
         let headers = Headers::from_pairs(pairs);
-        let limit = RateLimit {
-            key: vec![part.clone(), KeyPart::Path],
-            ..limit(1, SECOND, 1)
-        };
+        let quota = limit(1, SECOND, 1).quota();
+        let limit = RateLimit::new(0, "limit", quota, vec![part.clone(), KeyPart::Path], false);
         let address = ip.map(|ip| ip.parse().unwrap());
         worker
             .limits
-            .bucket(&limit, &Request::new(&headers), address)
+            .bucket(&limit, &Request::new(&headers), address, "route")
             .id
     };
     let all_differ = |ids: &[u64]| {

@@ -9,6 +9,7 @@ mod gcra;
 mod headers;
 mod limits;
 mod store;
+mod strangers;
 mod table;
 mod workers;
 
@@ -55,12 +56,23 @@ impl Worker {
         client: u32,
         now: Nanos,
     ) -> Verdict {
-        let headers = Headers::default();
+        self.check_address(limits, store, IpAddr::V4(client.into()), &[], now)
+    }
+
+    fn check_address(
+        &mut self,
+        limits: &[&RateLimit],
+        store: &mut dyn Store,
+        client: IpAddr,
+        headers: &[(&str, &str)],
+        now: Nanos,
+    ) -> Verdict {
+        let headers = Headers::from_pairs(headers);
         let request = Request::new(&headers);
-        let address = Some(IpAddr::V4(client.into()));
+        let address = Some(client);
         let buckets: Vec<_> = limits
             .iter()
-            .map(|limit| self.limits.bucket(limit, &request, address))
+            .map(|limit| self.limits.bucket(limit, &request, address, "route"))
             .collect();
         self.limits.check(&buckets, store, now, &mut self.events)
     }
