@@ -1,20 +1,20 @@
 //! The commands, one file each: its arguments, and `run`. An error of `run` says that the command
 //! could not be carried out.
 
-pub mod bench;
-pub mod check;
-pub mod demo;
-pub mod explain;
-pub mod faults;
+pub(crate) mod bench;
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod explain;
+pub(crate) mod faults;
 mod page;
-pub mod run;
-pub mod schema;
+pub(crate) mod run;
+pub(crate) mod schema;
 mod style;
-pub mod test;
+pub(crate) mod test;
 
 /// The result of a command that was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The command found nothing wrong: exit status 0.
     Good,
     /// The command found something wrong: exit status 1.

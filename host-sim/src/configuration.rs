@@ -13,11 +13,11 @@ use type_url::{STRING, STRUCT, WASM};
 /// The names of the messages in an Envoy configuration that hold Pointsman's part of it.
 pub(crate) mod type_url {
     /// The Wasm filter.
-    pub const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+    pub(crate) const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
     /// A plugin configuration that is nested in the Envoy configuration.
-    pub const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
+    pub(crate) const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
     /// A plugin configuration that is a text.
-    pub const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
+    pub(crate) const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 }
 
 /// Why a file could not be loaded.

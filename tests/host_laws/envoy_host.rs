@@ -28,7 +28,7 @@ const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 const TRAILERS: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\ngrpc-status: 14\r\n\r\n";
 
 /// A real Envoy.
-pub struct Real {
+pub(crate) struct Real {
     site: Site,
     client: Client,
     /// Where the clusters are that no backend of the site stands for.
@@ -38,7 +38,7 @@ pub struct Real {
 }
 
 impl Real {
-    pub fn start(configuration: &str) -> Real {
+    pub(crate) fn start(configuration: &str) -> Real {
         static PROBE: OnceLock<PathBuf> = OnceLock::new();
         let probe = PROBE.get_or_init(|| module::build_package("pointsman-probe").unwrap());
         let moved = BTreeMap::from([

@@ -2,7 +2,7 @@
 
 use super::{ProbeHost, value};
 
-pub fn names_have_no_case_and_pseudo_headers_come_first(host: &mut dyn ProbeHost) {
+pub(crate) fn names_have_no_case_and_pseudo_headers_come_first(host: &mut dyn ProbeHost) {
     let did =
         host.did("put request X-New 1; header request x-NEW; put request :path /p; names request");
     let (first, names) = did.rsplit_once(";0 ").unwrap();
@@ -20,7 +20,7 @@ pub fn names_have_no_case_and_pseudo_headers_come_first(host: &mut dyn ProbeHost
     assert_eq!(*names.last().unwrap(), "x-new");
 }
 
-pub fn set_replaces_every_value_and_reading_one_gives_the_first(host: &mut dyn ProbeHost) {
+pub(crate) fn set_replaces_every_value_and_reading_one_gives_the_first(host: &mut dyn ProbeHost) {
     let commands = "add request x-a 1; add request x-a 2; header request x-a; put request x-a 3; add request x-b 4; \
                     remove request x-c; remove request x-b; header request x-b; put request x-pointsman-cluster up; go";
     let (_, upstream) = host.send(&[("x-do", commands)]);
@@ -41,7 +41,7 @@ pub fn set_replaces_every_value_and_reading_one_gives_the_first(host: &mut dyn P
     );
 }
 
-pub fn a_map_is_there_only_in_its_phase(host: &mut dyn ProbeHost) {
+pub(crate) fn a_map_is_there_only_in_its_phase(host: &mut dyn ProbeHost) {
     assert_eq!(
         host.did("names response; put response x-a 1; header call :status"),
         "0 ;2;2 "
@@ -57,13 +57,13 @@ pub fn a_map_is_there_only_in_its_phase(host: &mut dyn ProbeHost) {
     assert_eq!(value(&response, "x-did"), "0 /;0");
 }
 
-pub fn a_changed_request_header_chooses_the_route_anew(host: &mut dyn ProbeHost) {
+pub(crate) fn a_changed_request_header_chooses_the_route_anew(host: &mut dyn ProbeHost) {
     let (response, upstream) = host.send(&[("x-do", "put request x-pointsman-cluster up; go")]);
     assert_eq!((response.status, &response.body[..]), (200, &b"fine"[..]));
     assert!(upstream.is_some());
 }
 
-pub fn a_cluster_that_is_unknown_or_not_named_is_503_through_the_response_phase(
+pub(crate) fn a_cluster_that_is_unknown_or_not_named_is_503_through_the_response_phase(
     host: &mut dyn ProbeHost,
 ) {
     for commands in ["put request x-pointsman-cluster nowhere; go", "go"] {

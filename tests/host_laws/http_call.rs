@@ -3,7 +3,7 @@
 use super::ProbeHost;
 use std::time::Duration;
 
-pub fn an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers(
+pub(crate) fn an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers(
     host: &mut dyn ProbeHost,
 ) {
     host.wait(Duration::from_millis(1000));
@@ -24,7 +24,7 @@ pub fn an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_brok
     assert_eq!(host.did("get called.torn"), "0 no headers, 2 , 1 ");
 }
 
-pub fn an_http_call_reaches_the_endpoint_that_its_header_names(host: &mut dyn ProbeHost) {
+pub(crate) fn an_http_call_reaches_the_endpoint_that_its_header_names(host: &mut dyn ProbeHost) {
     let (up, nobody) = (host.address("up"), host.address("nobody"));
     assert!(host.update(&format!("call pair={up} pair={nobody}")));
     host.wait(Duration::from_millis(1000));

@@ -2,7 +2,7 @@
 
 use super::{ProbeHost, value};
 
-pub fn a_local_reply_passes_the_response_phase(host: &mut dyn ProbeHost) {
+pub(crate) fn a_local_reply_passes_the_response_phase(host: &mut dyn ProbeHost) {
     let (response, upstream) = host.send(&[
         ("x-do", "reply 403 no x-a=1"),
         (
@@ -16,7 +16,7 @@ pub fn a_local_reply_passes_the_response_phase(host: &mut dyn ProbeHost) {
     assert_eq!(upstream, None);
 }
 
-pub fn a_local_reply_is_plain_text_unless_it_says_otherwise_and_without_a_body_nothing(
+pub(crate) fn a_local_reply_is_plain_text_unless_it_says_otherwise_and_without_a_body_nothing(
     host: &mut dyn ProbeHost,
 ) {
     for (commands, content_type) in [
@@ -33,7 +33,7 @@ pub fn a_local_reply_is_plain_text_unless_it_says_otherwise_and_without_a_body_n
     }
 }
 
-pub fn only_the_first_local_reply_counts(host: &mut dyn ProbeHost) {
+pub(crate) fn only_the_first_local_reply_counts(host: &mut dyn ProbeHost) {
     let (response, _) = host.send(&[("x-do", "reply 403 first; reply 404 second")]);
     assert_eq!((response.status, &response.body[..]), (403, &b"first"[..]));
 }

@@ -2,7 +2,9 @@
 
 use super::ProbeHost;
 
-pub fn cas_decides_where_the_key_exists_and_is_ignored_where_it_does_not(host: &mut dyn ProbeHost) {
+pub(crate) fn cas_decides_where_the_key_exists_and_is_ignored_where_it_does_not(
+    host: &mut dyn ProbeHost,
+) {
     assert_eq!(host.did("get k"), "1 ");
     assert_eq!(host.did("set k a never; set k b never; get k"), "0;8;0 a");
     assert_eq!(
@@ -14,7 +16,7 @@ pub fn cas_decides_where_the_key_exists_and_is_ignored_where_it_does_not(host: &
 }
 
 /// So no two writes get the same version: a version says which value it is.
-pub fn writes_of_all_keys_are_numbered_in_one_row(host: &mut dyn ProbeHost) {
+pub(crate) fn writes_of_all_keys_are_numbered_in_one_row(host: &mut dyn ProbeHost) {
     assert_eq!(host.did("set one a never; get one"), "0;0 a");
     // Another key, then this one; its version is neither its own next one nor a later one.
     assert_eq!(
@@ -28,6 +30,6 @@ pub fn writes_of_all_keys_are_numbered_in_one_row(host: &mut dyn ProbeHost) {
     );
 }
 
-pub fn an_empty_value_is_a_value(host: &mut dyn ProbeHost) {
+pub(crate) fn an_empty_value_is_a_value(host: &mut dyn ProbeHost) {
     assert_eq!(host.did("set k  0; get k; set k x never"), "0;0 ;8");
 }

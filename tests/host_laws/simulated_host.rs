@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The simulated host.
-pub struct Simulated(World);
+pub(crate) struct Simulated(World);
 
 impl Simulated {
-    pub fn start(configuration: &str) -> Simulated {
+    pub(crate) fn start(configuration: &str) -> Simulated {
         let mut clusters: Clusters = CLUSTERS
             .map(|name| (name.to_owned(), BTreeSet::new()))
             .into();

@@ -3,7 +3,7 @@
 use super::{End, ProbeHost, until};
 use std::fmt::Display;
 
-pub fn the_end_of_a_stream_is_told_once_with_what_became_of_it(host: &mut dyn ProbeHost) {
+pub(crate) fn the_end_of_a_stream_is_told_once_with_what_became_of_it(host: &mut dyn ProbeHost) {
     for (number, (end, cluster, told)) in [
         (End::Answered, "up", "end body, code 200, flags 0, grpc 2"),
         (
@@ -68,7 +68,7 @@ pub fn the_end_of_a_stream_is_told_once_with_what_became_of_it(host: &mut dyn Pr
     }
 }
 
-pub fn the_upstream_address_is_the_one_that_was_tried_last(host: &mut dyn ProbeHost) {
+pub(crate) fn the_upstream_address_is_the_one_that_was_tried_last(host: &mut dyn ProbeHost) {
     let (up, nobody) = (host.address("up"), host.address("nobody"));
     let list = format!("log retried; put request x-pointsman-endpoint {nobody},{up}");
     host.ends(End::Answered, "pair", &list);

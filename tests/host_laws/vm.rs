@@ -2,7 +2,7 @@
 
 use super::{ProbeHost, RELOAD_BACK_OFF, until};
 
-pub fn properties_of_the_connection_are_there_and_unknown_ones_are_not_found(
+pub(crate) fn properties_of_the_connection_are_there_and_unknown_ones_are_not_found(
     host: &mut dyn ProbeHost,
 ) {
     let did = host.did("property source.address; property no.such.thing");
@@ -11,11 +11,11 @@ pub fn properties_of_the_connection_are_there_and_unknown_ones_are_not_found(
     assert_eq!(unknown, "1 ");
 }
 
-pub fn randomness_comes_in_pieces_of_at_most_64_kib(host: &mut dyn ProbeHost) {
+pub(crate) fn randomness_comes_in_pieces_of_at_most_64_kib(host: &mut dyn ProbeHost) {
     assert_eq!(host.did("random 0; random 65536; random 65537"), "0;0;28");
 }
 
-pub fn a_trap_answers_503_and_the_next_request_has_a_fresh_vm(host: &mut dyn ProbeHost) {
+pub(crate) fn a_trap_answers_503_and_the_next_request_has_a_fresh_vm(host: &mut dyn ProbeHost) {
     assert_eq!(
         host.did("set k v 0; define counter t; up 1"),
         "0;0 another id;0"
@@ -35,7 +35,7 @@ pub fn a_trap_answers_503_and_the_next_request_has_a_fresh_vm(host: &mut dyn Pro
     assert_eq!(host.did("get k; get configured"), "0 v;0 5");
 }
 
-pub fn workers_and_the_main_thread_tick_and_share_gauges(host: &mut dyn ProbeHost) {
+pub(crate) fn workers_and_the_main_thread_tick_and_share_gauges(host: &mut dyn ProbeHost) {
     until(host, "two VMs that tick", &mut |host| {
         let did = host.did("define gauge ticking.a; value");
         assert!(
@@ -46,7 +46,7 @@ pub fn workers_and_the_main_thread_tick_and_share_gauges(host: &mut dyn ProbeHos
     });
 }
 
-pub fn the_ticks_of_a_root_context_go_on_while_it_has_streams(host: &mut dyn ProbeHost) {
+pub(crate) fn the_ticks_of_a_root_context_go_on_while_it_has_streams(host: &mut dyn ProbeHost) {
     host.update_during_a_request("tick b");
     let ticked = |host: &mut dyn ProbeHost| host.did("get ticked.a");
     for _ in 0..2 {

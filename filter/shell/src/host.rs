@@ -83,66 +83,74 @@ mod import {
 
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {
-        pub fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
-        pub fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
-        pub fn proxy_get_buffer_bytes(
+        pub(super) fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
+        pub(super) fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+        pub(super) fn proxy_get_buffer_bytes(
             kind: u32,
             start: usize,
             max: usize,
             data: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
-        pub fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
-        pub fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
-        pub fn proxy_get_header_map_value(
+        pub(super) fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+        pub(super) fn proxy_get_header_map_pairs(
+            map: u32,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
+        pub(super) fn proxy_get_header_map_value(
             map: u32,
             name: *const u8,
             name_size: usize,
             data: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
-        pub fn proxy_replace_header_map_value(
+        pub(super) fn proxy_replace_header_map_value(
             map: u32,
             name: *const u8,
             name_size: usize,
             value: *const u8,
             value_size: usize,
         ) -> u32;
-        pub fn proxy_add_header_map_value(
+        pub(super) fn proxy_add_header_map_value(
             map: u32,
             name: *const u8,
             name_size: usize,
             value: *const u8,
             value_size: usize,
         ) -> u32;
-        pub fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
-        pub fn proxy_get_property(
+        pub(super) fn proxy_remove_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+        ) -> u32;
+        pub(super) fn proxy_get_property(
             path: *const u8,
             path_size: usize,
             data: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
-        pub fn proxy_set_property(
+        pub(super) fn proxy_set_property(
             path: *const u8,
             path_size: usize,
             value: *const u8,
             value_size: usize,
         ) -> u32;
-        pub fn proxy_get_shared_data(
+        pub(super) fn proxy_get_shared_data(
             key: *const u8,
             key_size: usize,
             data: *mut *mut u8,
             size: *mut usize,
             cas: *mut u32,
         ) -> u32;
-        pub fn proxy_set_shared_data(
+        pub(super) fn proxy_set_shared_data(
             key: *const u8,
             key_size: usize,
             value: *const u8,
             value_size: usize,
             cas: u32,
         ) -> u32;
-        pub fn proxy_send_local_response(
+        pub(super) fn proxy_send_local_response(
             status: u32,
             details: *const u8,
             details_size: usize,
@@ -152,20 +160,20 @@ mod import {
             headers_size: usize,
             grpc_status: i32,
         ) -> u32;
-        pub fn proxy_define_metric(
+        pub(super) fn proxy_define_metric(
             kind: u32,
             name: *const u8,
             name_size: usize,
             id: *mut u32,
         ) -> u32;
-        pub fn proxy_increment_metric(id: u32, offset: i64) -> u32;
-        pub fn proxy_record_metric(id: u32, value: u64) -> u32;
-        pub fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
+        pub(super) fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+        pub(super) fn proxy_record_metric(id: u32, value: u64) -> u32;
+        pub(super) fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
     }
 
     #[link(wasm_import_module = "wasi_snapshot_preview1")]
     unsafe extern "C" {
-        pub fn random_get(data: *mut u8, size: usize) -> u16;
+        pub(super) fn random_get(data: *mut u8, size: usize) -> u16;
     }
 }
 

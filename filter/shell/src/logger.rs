@@ -23,7 +23,7 @@ impl Log for HostLogger {
 
 /// Has the `log` crate's macros write to the proxy's log. Again and again is as good as once. The
 /// filter has nothing to say below a warning; how loud its log is, is a setting of the proxy.
-pub fn install() {
+pub(crate) fn install() {
     if log::set_logger(&HostLogger).is_ok() {
         log::set_max_level(LevelFilter::Warn);
     }

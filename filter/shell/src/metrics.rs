@@ -26,17 +26,17 @@ use std::rc::Rc;
 /// before it.)
 mod state {
     /// The route that matched.
-    pub const ROUTE: &[u8] = b"pointsman.route";
+    pub(super) const ROUTE: &[u8] = b"pointsman.route";
     /// The pool whose target was chosen.
-    pub const POOL: &[u8] = b"pointsman.pool";
+    pub(super) const POOL: &[u8] = b"pointsman.pool";
     /// The target that was chosen.
-    pub const TARGET: &[u8] = b"pointsman.target";
+    pub(super) const TARGET: &[u8] = b"pointsman.target";
     /// Why: a word of `explain`'s `reason`.
-    pub const REASON: &[u8] = b"pointsman.reason";
+    pub(super) const REASON: &[u8] = b"pointsman.reason";
 }
 
 /// The metrics of one root context. One that the host would not define is not counted.
-pub struct Metrics {
+pub(crate) struct Metrics {
     config: Rc<Config>,
     request_failed: Option<Counter>,
     response_failed: Option<Counter>,
@@ -108,7 +108,7 @@ struct LimitMetrics {
 
 impl Metrics {
     /// Defines every metric that this configuration can raise, but those of routes and targets.
-    pub fn define(config: &Rc<Config>) -> Metrics {
+    pub(crate) fn define(config: &Rc<Config>) -> Metrics {
         let whole = |what: &str| define("pointsman", what);
         let decision = host::define_histogram("pointsman.decision_us");
         Metrics {
@@ -138,23 +138,23 @@ impl Metrics {
     }
 
     /// A request that could not be decided.
-    pub fn request_failed(&self) {
+    pub(crate) fn request_failed(&self) {
         increment(self.request_failed);
     }
 
     /// A response that could not be edited.
-    pub fn response_failed(&self) {
+    pub(crate) fn response_failed(&self) {
         increment(self.response_failed);
     }
 
     /// A state that the code rules out. The log line says which.
-    pub fn bug(&self, what: &str) {
+    pub(crate) fn bug(&self, what: &str) {
         increment(self.bug);
         log::error!("a bug of Pointsman's own: {what}");
     }
 
     /// A request that was decided. Its filter state is made of names of the configuration alone.
-    pub fn decided(&self, decision: &Decision<'_>) {
+    pub(crate) fn decided(&self, decision: &Decision<'_>) {
         let refused = decision.reason == Reason::RateLimit;
         note(state::REASON, decision.reason.word());
         match decision.response.route.and_then(|at| self.route(at)) {
@@ -182,14 +182,14 @@ impl Metrics {
     }
 
     /// How long a decision took with all that belongs to it.
-    pub fn took(&self, time: Nanos) {
+    pub(crate) fn took(&self, time: Nanos) {
         if let Some(histogram) = self.decision {
             let _ = host::record(histogram, time / Nanos::MICROSECOND);
         }
     }
 
     /// What happened.
-    pub fn count(&self, events: impl Iterator<Item = Event>) {
+    pub(crate) fn count(&self, events: impl Iterator<Item = Event>) {
         for event in events {
             let of = |limit: usize, counter: fn(&LimitMetrics) -> Option<Counter>| {
                 self.rate_limits.get(limit).and_then(counter)

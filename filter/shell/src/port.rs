@@ -8,7 +8,7 @@ use pointsman_core::port::{
 use std::net::IpAddr;
 
 /// The host, as a decision sees it.
-pub struct Host;
+pub(crate) struct Host;
 
 impl Store for Host {
     fn get(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, StoreFailed> {

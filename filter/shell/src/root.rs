@@ -23,7 +23,7 @@ use std::rc::Rc;
 /// The root context. Without a configuration that loaded it has nothing to share, and its streams
 /// answer 503.
 #[derive(Default)]
-pub struct Root {
+pub(crate) struct Root {
     shared: Option<Rc<Shared>>,
     /// The probes that wait for their responses, by the token of the call. Their time-outs bound how
     /// many there are.

@@ -5,7 +5,7 @@ use pointsman_core::worker::Worker;
 use std::cell::{RefCell, RefMut};
 
 /// What the streams of one root context share.
-pub struct Shared {
+pub(crate) struct Shared {
     /// Borrowed for one callback at a time: a VM has one thread, and no callback runs inside
     /// another.
     worker: RefCell<Worker>,
@@ -15,7 +15,7 @@ pub struct Shared {
 
 impl Shared {
     /// For a root context.
-    pub fn new(worker: Worker, metrics: Metrics) -> Shared {
+    pub(crate) fn new(worker: Worker, metrics: Metrics) -> Shared {
         Shared {
             worker: RefCell::new(worker),
             metrics,
@@ -23,7 +23,7 @@ impl Shared {
     }
 
     /// The worker. None, which is counted as the bug `what`: another callback holds it.
-    pub fn borrow(&self, what: &'static str) -> Option<RefMut<'_, Worker>> {
+    pub(crate) fn borrow(&self, what: &'static str) -> Option<RefMut<'_, Worker>> {
         let worker = self.worker.try_borrow_mut().ok();
         if worker.is_none() {
             self.metrics.bug(what);

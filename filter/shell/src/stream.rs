@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 /// One stream. It keeps the configuration it was decided by: a reload does not change a request
 /// that is under way.
-pub struct Stream {
+pub(crate) struct Stream {
     shared: Option<Rc<Shared>>,
     decided: Option<(Rc<Config>, ResponsePlan)>,
     /// Of a request that went to a target, until the stream is over.
@@ -114,7 +114,7 @@ impl HttpContext for Stream {
 
 impl Stream {
     /// A stream of a root context; without `shared`, of one that has no configuration.
-    pub fn new(shared: Option<Rc<Shared>>) -> Stream {
+    pub(crate) fn new(shared: Option<Rc<Shared>>) -> Stream {
         Stream {
             shared,
             decided: None,

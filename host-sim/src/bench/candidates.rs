@@ -54,7 +54,7 @@ pub enum Asked {
 }
 
 /// The modules of the filters.
-pub struct Modules {
+pub(super) struct Modules {
     /// Pointsman.
     pub pointsman: PathBuf,
     /// The filter that does nothing.
@@ -66,7 +66,7 @@ pub struct Modules {
 }
 
 /// A candidate that runs.
-pub struct Candidate {
+pub(super) struct Candidate {
     /// What it is.
     pub kind: Kind,
     /// Which routes it is asked for.
@@ -219,14 +219,14 @@ fn calls(of: &[CallsPerRequest]) -> String {
 }
 
 /// Backends for the site.
-pub fn backends() -> Result<Fleet> {
+pub(super) fn backends() -> Result<Fleet> {
     // Its first routes lead to every pool.
     Fleet::start(&routes::configuration(2 * POOLS, FeatureSet::Plain))
 }
 
 impl Candidate {
     /// Starts it, and has it show what it does.
-    pub fn start(
+    pub(super) fn start(
         (kind, asked): (Kind, Asked),
         program: &Program,
         fleet: &Fleet,

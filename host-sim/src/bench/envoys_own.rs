@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 /// Envoy's own routes. The value is what a route does with its requests, but for the cluster: timeout
 /// and retries, the same for all candidates.
 #[derive(Clone, Debug)]
-pub struct EnvoyRoutes(pub Value);
+pub(super) struct EnvoyRoutes(pub Value);
 
 impl EnvoyRoutes {
     fn with(&self, key: &str, value: Value) -> Value {
@@ -20,12 +20,12 @@ impl EnvoyRoutes {
     }
 
     /// One route for everything, to one cluster.
-    pub fn one(&self) -> Value {
+    pub(super) fn one(&self) -> Value {
         json!([{ "match": { "prefix": "/" }, "route": self.to(Route(0)) }])
     }
 
     /// A list of routes.
-    pub fn list(&self, routes: usize) -> Value {
+    pub(super) fn list(&self, routes: usize) -> Value {
         let routes = (0..routes).map(Route).map(|route| {
             let kind = if route.is_exact() { "path" } else { "prefix" };
             json!({ "match": { kind: route.pattern() }, "route": self.to(route) })
@@ -35,7 +35,7 @@ impl EnvoyRoutes {
 
     /// The same as a matcher tree: a map of the exact paths, and behind it a radix tree of the
     /// prefixes.
-    pub fn tree(&self, routes: usize) -> Value {
+    pub(super) fn tree(&self, routes: usize) -> Value {
         let entries = |exact: bool| -> Map<_, _> {
             let of_kind = (0..routes)
                 .map(Route)
@@ -70,7 +70,7 @@ impl EnvoyRoutes {
     }
 
     /// One route for everything, to weighted clusters.
-    pub fn weighted(&self) -> Value {
+    pub(super) fn weighted(&self) -> Value {
         let clusters = Route(0)
             .clusters()
             .map(|(name, weight)| json!({ "name": name, "weight": weight }));
@@ -80,7 +80,7 @@ impl EnvoyRoutes {
 }
 
 /// Filters for limits, which never refuse here, and for sessions.
-pub fn filters() -> [Value; 2] {
+pub(super) fn filters() -> [Value; 2] {
     [
         json!({
             "name": "envoy.filters.http.local_ratelimit",

@@ -78,10 +78,10 @@ pub struct CallsPerRequest {
 }
 
 /// What the calls that return bytes, all kinds together, are listed as.
-pub const RETURNING_BYTES: &str = "returning bytes";
+pub(super) const RETURNING_BYTES: &str = "returning bytes";
 
 /// The calls of a request in the steady state, on two simulated workers that take turns.
-pub fn calls(routes: usize) -> Result<Vec<CallsPerRequest>> {
+pub(super) fn calls(routes: usize) -> Result<Vec<CallsPerRequest>> {
     let builder = World::builder()
         .workers(WORKERS)
         .config(configuration(routes).as_bytes());
@@ -136,7 +136,7 @@ fn live(worker: &Simulated, headers: &Pairs) -> bool {
 
 /// Requests of the unmodified filter in the simulated proxy, in a second of each worker's processor
 /// time, all together.
-pub fn simulated_rate(routes: usize, workers: usize, rounds: Rounds) -> Result<Spread> {
+pub(super) fn simulated_rate(routes: usize, workers: usize, rounds: Rounds) -> Result<Spread> {
     let asked: Vec<_> = (0..routes).map(|route| headers(Route(route))).collect();
     let builder = World::builder()
         .workers(workers)
@@ -164,7 +164,7 @@ pub struct Played {
 }
 
 /// Plays `million.yaml`, a thousand requests a second, for so long.
-pub fn play(virtual_time: Duration) -> Result<Played> {
+pub(super) fn play(virtual_time: Duration) -> Result<Played> {
     let mut scenario = Scenario::parse("million", include_str!("million.yaml"), Path::new(""))?;
     scenario.duration = Nanos::new(virtual_time.as_nanos() as u64);
     let before = processor::time(std::process::id())?;
@@ -238,7 +238,7 @@ impl Stats for SharedPort<'_> {
 
 /// Decisions of the core alone, from the serialised header map to the end of the request, in a
 /// second of each worker's processor time, all together.
-pub fn decision_rate(routes: usize, workers: usize, rounds: Rounds) -> Result<Spread> {
+pub(super) fn decision_rate(routes: usize, workers: usize, rounds: Rounds) -> Result<Spread> {
     let shared = Shared::default();
     let asked: Vec<_> = (0..routes)
         .map(|route| Headers::to_wire(&headers(Route(route))))
@@ -286,7 +286,7 @@ pub fn decision_rate(routes: usize, workers: usize, rounds: Rounds) -> Result<Sp
 
 /// What each worker does: `count` rounds of `requests` requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Rounds {
+pub(super) struct Rounds {
     /// How many rounds.
     pub count: usize,
     /// How many requests each round has.

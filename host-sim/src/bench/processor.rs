@@ -39,7 +39,7 @@ impl Machine {
 
 /// The processor time of one thread.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Thread {
+pub(super) struct Thread {
     /// Its name: `wrk:worker_0` …
     pub name: String,
     /// On a processor, user and system, since it began.
@@ -48,7 +48,7 @@ pub struct Thread {
 
 /// The threads of a process. `schedstat` counts nanoseconds, where `utime` and `stime` count
 /// hundredths of a second.
-pub fn threads(process: u32) -> Result<Vec<Thread>> {
+pub(super) fn threads(process: u32) -> Result<Vec<Thread>> {
     let thread = |task: &Path| -> Result<Thread> {
         Ok(Thread {
             name: fs::read_to_string(task.join("comm"))?.trim().to_owned(),
@@ -64,12 +64,12 @@ pub fn threads(process: u32) -> Result<Vec<Thread>> {
 }
 
 /// The processor time of all threads of a process together.
-pub fn time(process: u32) -> Result<Duration> {
+pub(super) fn time(process: u32) -> Result<Duration> {
     Ok(threads(process)?.iter().map(|thread| thread.time).sum())
 }
 
 /// The processor time of the calling thread.
-pub fn of_this_thread() -> Result<Duration> {
+pub(super) fn of_this_thread() -> Result<Duration> {
     time_of(Path::new("/proc/thread-self"))
 }
 
@@ -85,7 +85,7 @@ fn time_of(task: &Path) -> Result<Duration> {
 }
 
 /// The cores that this process may use, or could use before it was pinned.
-pub fn cores() -> Result<Vec<usize>> {
+pub(super) fn cores() -> Result<Vec<usize>> {
     let status = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
     let list = field(&status, "Cpus_allowed_list").context("no Cpus_allowed_list")?;
     parse_cores(list).with_context(|| format!("Cpus_allowed_list is {list:?}"))
@@ -94,7 +94,7 @@ pub fn cores() -> Result<Vec<usize>> {
 /// Has all threads of a process run on these cores. Threads come and go meanwhile: one that is gone
 /// needs no core, and one that has come since we looked may be the child of one that was not pinned
 /// yet, so we look again until there is none that is new.
-pub fn pin(process: u32, cores: &[usize]) -> Result<()> {
+pub(super) fn pin(process: u32, cores: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
     cores.iter().for_each(|core| set.set(*core));
     let mut pinned = HashSet::new();

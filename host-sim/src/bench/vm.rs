@@ -35,7 +35,12 @@ pub struct Vm {
 }
 
 /// Starts Envoys with this many routes, and compares.
-pub fn measure(routes: usize, program: &Program, fleet: &Fleet, modules: &Modules) -> Result<Vm> {
+pub(super) fn measure(
+    routes: usize,
+    program: &Program,
+    fleet: &Fleet,
+    modules: &Modules,
+) -> Result<Vm> {
     let start = |kind: Kind, workers: u32| {
         let deployment = kind.deployment(fleet, modules)?.with_workers(workers);
         Started::of(&Envoy::start(program, deployment)?)

@@ -16,7 +16,7 @@ const CONNECTIONS: u32 = 16;
 /// Above what a request in a queue of sixteen takes behind a list of 10,000 routes.
 const TIMEOUT: &str = "10s";
 /// What a browser sends besides the path: a filter pays for every header that it reads.
-pub const HEADERS: [(&str, &str); 6] = [
+pub(super) const HEADERS: [(&str, &str); 6] = [
     ("host", "shop.example.com"),
     (
         "user-agent",
@@ -33,11 +33,11 @@ pub const HEADERS: [(&str, &str); 6] = [
 
 /// Requests in `wrk`'s own language, in a file.
 #[derive(Clone, Debug)]
-pub struct Script(PathBuf);
+pub(super) struct Script(PathBuf);
 
 /// What `wrk` counted.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-pub struct Served {
+pub(super) struct Served {
     /// Answers.
     pub requests: u64,
     /// Answers whose status is neither 2xx nor 3xx.
@@ -48,7 +48,7 @@ pub struct Served {
 
 impl Script {
     /// Requests to `paths`, in this order and from the first again, with these cookies.
-    pub fn write(file: &Path, paths: &[String], cookies: &str) -> Result<Self> {
+    pub(super) fn write(file: &Path, paths: &[String], cookies: &str) -> Result<Self> {
         let mut script = String::from("local headers = {}\n");
         let cookies = (!cookies.is_empty()).then_some(("cookie", cookies));
         for (name, value) in HEADERS.into_iter().chain(cookies) {
@@ -80,7 +80,7 @@ end
     }
 
     /// Sends requests for whole seconds, at least one.
-    pub fn run(&self, address: SocketAddr, time: Duration) -> Result<Served> {
+    pub(super) fn run(&self, address: SocketAddr, time: Duration) -> Result<Served> {
         let seconds = time.as_secs().max(1);
         let output = wrk()
             .args(["--threads", "1", "--timeout", TIMEOUT])
@@ -111,7 +111,7 @@ fn wrk() -> Command {
 }
 
 /// An error says how to get `wrk`.
-pub fn find() -> Result<()> {
+pub(super) fn find() -> Result<()> {
     // It has no option that ends well.
     match wrk().arg("--version").output() {
         Ok(_) => Ok(()),

@@ -10,7 +10,7 @@ use pointsman_core::route::r#match::{HostMatch, Match};
 use std::collections::BTreeMap;
 
 /// A request that the block matches. None: none was found, though there may be one.
-pub fn of(config: &Config, block: &Match) -> Option<ExchangeRequest> {
+pub(super) fn of(config: &Config, block: &Match) -> Option<ExchangeRequest> {
     let set = RequestSet::of(block);
     let mut headers: BTreeMap<&[u8], Vec<Vec<u8>>> = BTreeMap::new();
     let (mut cookies, mut query) = (Vec::new(), Vec::new());
@@ -124,7 +124,7 @@ fn can_be_typed(request: &ExchangeRequest) -> bool {
 }
 
 /// The command that explains the request, for a shell.
-pub fn command(request: &ExchangeRequest, file: &str) -> String {
+pub(super) fn command(request: &ExchangeRequest, file: &str) -> String {
     let mut words = vec!["host-sim".to_owned(), "explain".to_owned(), file.to_owned()];
     if request.method != b"GET" {
         words.extend(["--method".to_owned(), shown(&request.method)]);
@@ -144,7 +144,7 @@ pub fn command(request: &ExchangeRequest, file: &str) -> String {
 }
 
 /// The route and the block that match the request. None: none does.
-pub fn taken_by(config: &Config, index: &Index, request: &ExchangeRequest) -> Option<Found> {
+pub(super) fn taken_by(config: &Config, index: &Index, request: &ExchangeRequest) -> Option<Found> {
     explain::with_request(config, request, |request, client| {
         index.find(&config.routes, request, client)
     })

@@ -21,17 +21,17 @@ const MAX_PAIRS: usize = 10_000;
 const MAX_EXAMPLE: usize = 1000;
 
 /// The bytes that values consist of: strings with other bytes are no values, and do not count.
-pub type Alphabet = fn(u8) -> bool;
+pub(super) type Alphabet = fn(u8) -> bool;
 
 /// A set of byte strings.
-pub struct Language {
+pub(super) struct Language {
     dfa: dense::DFA<Vec<u32>>,
     start: StateID,
 }
 
 impl Language {
     /// The paths that a condition accepts. None: the automaton would be too large.
-    pub fn of_path(path: &PathMatch) -> Option<Language> {
+    pub(super) fn of_path(path: &PathMatch) -> Option<Language> {
         let literal = |text: &[u8]| literal(text, path.ignore_case);
         Language::new(match &path.kind {
             PathKind::Exact(text) => literal(text),
@@ -58,7 +58,7 @@ impl Language {
     }
 
     /// The values that a condition accepts. None: the automaton would be too large.
-    pub fn of_text(text: &Text) -> Option<Language> {
+    pub(super) fn of_text(text: &Text) -> Option<Language> {
         let literal = |text: &[u8]| literal(text, false);
         Language::new(match text {
             Text::Exact(text) => literal(text),
@@ -99,13 +99,13 @@ impl Language {
 
     /// Whether every string of these bytes that is in this language is in the other, too. None:
     /// unknown.
-    pub fn is_within(&self, other: &Language, alphabet: Alphabet) -> Option<bool> {
+    pub(super) fn is_within(&self, other: &Language, alphabet: Alphabet) -> Option<bool> {
         let outside = self.can_reach(other, alphabet, |ours, theirs| ours && !theirs)?;
         Some(!outside)
     }
 
     /// Whether no string of these bytes is in both languages. None: unknown.
-    pub fn is_disjoint(&self, other: &Language, alphabet: Alphabet) -> Option<bool> {
+    pub(super) fn is_disjoint(&self, other: &Language, alphabet: Alphabet) -> Option<bool> {
         let both = self.can_reach(other, alphabet, |ours, theirs| ours && theirs)?;
         Some(!both)
     }
@@ -147,7 +147,7 @@ impl Language {
     /// The shortest string of printable ASCII that is in the language and starts so, with letters
     /// rather than digits, and those rather than punctuation. None: there is none, or none is
     /// found.
-    pub fn example(&self, start: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn example(&self, start: &[u8]) -> Option<Vec<u8>> {
         let bytes = (b'a'..=b'z').chain(b'0'..=b'9').chain(b'!'..=b'~');
         let bytes: Vec<u8> = bytes.collect();
         let state = start

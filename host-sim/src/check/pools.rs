@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Every warning about pools, rate limits, and splits over pools.
-pub fn warnings(config: &Config) -> Vec<Warning> {
+pub(super) fn warnings(config: &Config) -> Vec<Warning> {
     let used = used(config);
     let mut warnings = Vec::new();
     for pool in &config.pools {

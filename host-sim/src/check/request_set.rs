@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 /// The requests that meet all of these conditions.
 #[derive(Clone)]
-pub struct RequestSet<'c> {
+pub(super) struct RequestSet<'c> {
     /// The host is one of these. Empty: any.
     pub hosts: Vec<&'c HostMatch>,
     /// The path is one of these. None: any.
@@ -28,7 +28,7 @@ pub struct RequestSet<'c> {
 
 /// A condition on the values of one name.
 #[derive(Clone)]
-pub struct Requirement<'c> {
+pub(super) struct Requirement<'c> {
     /// Where the values stand.
     pub source: ValueSource,
     /// The condition's position in its list.
@@ -43,7 +43,7 @@ pub struct Requirement<'c> {
 
 /// Where named values stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValueSource {
+pub(super) enum ValueSource {
     /// In the headers.
     Header,
     /// In the cookies.
@@ -54,7 +54,7 @@ pub enum ValueSource {
 
 impl ValueSource {
     /// The key in a block.
-    pub fn key(self) -> &'static str {
+    pub(super) fn key(self) -> &'static str {
         match self {
             ValueSource::Header => "headers",
             ValueSource::Cookie => "cookies",
@@ -73,7 +73,7 @@ impl ValueSource {
 
 impl<'c> RequestSet<'c> {
     /// The requests that a block matches.
-    pub fn of(block: &'c Match) -> RequestSet<'c> {
+    pub(super) fn of(block: &'c Match) -> RequestSet<'c> {
         let lists = [
             (ValueSource::Header, &block.headers),
             (ValueSource::Cookie, &block.cookies),
@@ -95,13 +95,13 @@ impl<'c> RequestSet<'c> {
     }
 
     /// Whether every request of this set is in the other.
-    pub fn is_within(&self, outer: &RequestSet) -> bool {
+    pub(super) fn is_within(&self, outer: &RequestSet) -> bool {
         self.unmet_within(outer, 0).is_some()
     }
 
     /// The requirements of `outer`, at most `most`, without which every request of this set would
     /// be in `outer`. None: there are more, or others of its conditions are not met.
-    pub fn unmet_within<'o>(
+    pub(super) fn unmet_within<'o>(
         &self,
         outer: &RequestSet<'o>,
         most: usize,
@@ -153,7 +153,7 @@ impl<'c> RequestSet<'c> {
     }
 
     /// Two of the requirements that cannot both hold, in their order.
-    pub fn contradiction(&self) -> Option<(&Requirement<'c>, &Requirement<'c>)> {
+    pub(super) fn contradiction(&self) -> Option<(&Requirement<'c>, &Requirement<'c>)> {
         let mut later = self.requirements.iter().enumerate();
         later.find_map(|(at, requirement)| {
             let earlier = self
@@ -167,7 +167,7 @@ impl<'c> RequestSet<'c> {
 
     /// The parts for each item of a list that has several: their union is this set. None: there is
     /// no such list.
-    pub fn parts(&self) -> Option<Vec<RequestSet<'c>>> {
+    pub(super) fn parts(&self) -> Option<Vec<RequestSet<'c>>> {
         let part = |change: &dyn Fn(&mut RequestSet<'c>)| {
             let mut part = self.clone();
             change(&mut part);
@@ -189,7 +189,7 @@ impl<'c> RequestSet<'c> {
     }
 
     /// The requests of this set that do not meet a requirement.
-    pub fn without(&self, requirement: Requirement<'c>) -> RequestSet<'c> {
+    pub(super) fn without(&self, requirement: Requirement<'c>) -> RequestSet<'c> {
         let mut rest = self.clone();
         rest.requirements.push(Requirement {
             some: !requirement.some,
@@ -215,7 +215,7 @@ impl<'c> Requirement<'c> {
     }
 
     /// Whether every request that meets this meets the other, too.
-    pub fn implies(&self, other: &Requirement) -> bool {
+    pub(super) fn implies(&self, other: &Requirement) -> bool {
         self.is_of_same_name(other)
             && match (self.some, other.some) {
                 (true, true) => values_within(self.values(), other.values()),
@@ -252,12 +252,12 @@ impl<'c> Requirement<'c> {
     }
 
     /// Whether it accepts a value.
-    pub fn accepts(&self, value: &[u8]) -> bool {
+    pub(super) fn accepts(&self, value: &[u8]) -> bool {
         self.values().is_none_or(|values| values.has(value))
     }
 
     /// Why no request can meet it. None: one may.
-    pub fn why_never(&self) -> Option<&'static str> {
+    pub(super) fn why_never(&self) -> Option<&'static str> {
         const PSEUDO: [&[u8]; 5] = [
             b":authority",
             b":method",
@@ -302,7 +302,7 @@ fn values_within(inner: Option<&ValueSet>, outer: Option<&ValueSet>) -> bool {
 }
 
 /// Whether every host that `inner` accepts is one that `outer` accepts.
-pub fn host_within(inner: &HostMatch, outer: &HostMatch) -> bool {
+pub(super) fn host_within(inner: &HostMatch, outer: &HostMatch) -> bool {
     match (inner, outer) {
         (_, HostMatch::Any) => true,
         (HostMatch::Exact(host), outer) => outer.matches(host),
@@ -312,7 +312,7 @@ pub fn host_within(inner: &HostMatch, outer: &HostMatch) -> bool {
 }
 
 /// Whether both accept some host.
-pub fn hosts_overlap(one: &HostMatch, other: &HostMatch) -> bool {
+pub(super) fn hosts_overlap(one: &HostMatch, other: &HostMatch) -> bool {
     match (one, other) {
         (HostMatch::Suffix(one), HostMatch::Suffix(other)) => {
             one.ends_with(other) || other.ends_with(one)
@@ -322,7 +322,7 @@ pub fn hosts_overlap(one: &HostMatch, other: &HostMatch) -> bool {
 }
 
 /// Whether every address of `inner` is one of `outer`'s.
-pub fn network_within(inner: &Network, outer: &Network) -> bool {
+pub(super) fn network_within(inner: &Network, outer: &Network) -> bool {
     inner.address.is_ipv4() == outer.address.is_ipv4()
         && inner.prefix >= outer.prefix
         && outer.contains(inner.address)

@@ -20,7 +20,7 @@ const MAX_COMPARISONS: usize = 5_000_000;
 const MAX_CUTS: usize = 3;
 
 /// Every warning about routes, in their order.
-pub fn warnings(config: &Config, places: &Places) -> Vec<Warning> {
+pub(super) fn warnings(config: &Config, places: &Places) -> Vec<Warning> {
     let mut earlier = EarlierBlocks::new(config);
     let mut warnings = Vec::new();
     for (at, route) in config.routes.iter().enumerate() {

@@ -6,7 +6,7 @@ use pointsman_core::route::path::{PathKind, PathMatch, Segment};
 use std::cell::OnceCell;
 
 /// The values that a condition accepts, with what has been computed from it.
-pub struct ValueSet<'c> {
+pub(super) struct ValueSet<'c> {
     condition: ValueCondition<'c>,
     alphabet: Alphabet,
     sample: OnceCell<Option<Vec<u8>>>,
@@ -21,12 +21,12 @@ enum ValueCondition<'c> {
 
 impl<'c> ValueSet<'c> {
     /// The paths that a condition accepts.
-    pub fn of_path(path: &'c PathMatch) -> ValueSet<'c> {
+    pub(super) fn of_path(path: &'c PathMatch) -> ValueSet<'c> {
         ValueSet::new(ValueCondition::Path(path), is_in_paths)
     }
 
     /// The values of these bytes that a condition accepts.
-    pub fn of_text(text: &'c Text, alphabet: Alphabet) -> ValueSet<'c> {
+    pub(super) fn of_text(text: &'c Text, alphabet: Alphabet) -> ValueSet<'c> {
         ValueSet::new(ValueCondition::Text(text), alphabet)
     }
 
@@ -40,7 +40,7 @@ impl<'c> ValueSet<'c> {
     }
 
     /// The text condition, if it is one.
-    pub fn text(&self) -> Option<&'c Text> {
+    pub(super) fn text(&self) -> Option<&'c Text> {
         match self.condition {
             ValueCondition::Path(_) => None,
             ValueCondition::Text(text) => Some(text),
@@ -48,7 +48,7 @@ impl<'c> ValueSet<'c> {
     }
 
     /// Whether the set has a value.
-    pub fn has(&self, value: &[u8]) -> bool {
+    pub(super) fn has(&self, value: &[u8]) -> bool {
         match self.condition {
             ValueCondition::Path(path) => path.matches(value),
             ValueCondition::Text(text) => text.matches(value),
@@ -56,7 +56,7 @@ impl<'c> ValueSet<'c> {
     }
 
     /// A value of the set, as simple as possible. None: none is found.
-    pub fn sample(&self) -> Option<&[u8]> {
+    pub(super) fn sample(&self) -> Option<&[u8]> {
         let sample = self.sample.get_or_init(|| match self.condition {
             ValueCondition::Path(path) => match &path.kind {
                 PathKind::Exact(path) => Some(path.to_vec()),
@@ -78,7 +78,7 @@ impl<'c> ValueSet<'c> {
     }
 
     /// Whether every value of this set is in the other. False where that is not certain.
-    pub fn is_within(&self, outer: &ValueSet) -> bool {
+    pub(super) fn is_within(&self, outer: &ValueSet) -> bool {
         // Nearly always this is enough to tell, and the automata are not needed.
         if self.sample().is_some_and(|sample| !outer.has(sample)) {
             return false;
@@ -93,7 +93,7 @@ impl<'c> ValueSet<'c> {
     }
 
     /// Whether no value is in both sets. False where that is not certain.
-    pub fn is_disjoint(&self, other: &ValueSet) -> bool {
+    pub(super) fn is_disjoint(&self, other: &ValueSet) -> bool {
         let (Some(ours), Some(theirs)) = (self.language(), other.language()) else {
             return false;
         };
@@ -101,13 +101,13 @@ impl<'c> ValueSet<'c> {
     }
 
     /// Whether every value is in the set. False where that is not certain.
-    pub fn has_all(&self) -> bool {
+    pub(super) fn has_all(&self) -> bool {
         let all = Text::Present(true);
         self.has(b"") && ValueSet::of_text(&all, self.alphabet).is_within(self)
     }
 
     /// Why no request has a path of this set, which is one of paths. None: one may have.
-    pub fn why_no_path(&self) -> Option<String> {
+    pub(super) fn why_no_path(&self) -> Option<String> {
         let ValueCondition::Path(path) = self.condition else {
             return None;
         };
@@ -183,17 +183,17 @@ impl<'c> ValueSet<'c> {
 }
 
 /// The bytes of paths: clients encode all others, and a query or a fragment is no part of a path.
-pub fn is_in_paths(byte: u8) -> bool {
+pub(super) fn is_in_paths(byte: u8) -> bool {
     !matches!(byte, 0..=b' ' | 0x7f | b'?' | b'#')
 }
 
 /// The bytes of header values.
-pub fn is_in_headers(byte: u8) -> bool {
+pub(super) fn is_in_headers(byte: u8) -> bool {
     !matches!(byte, b'\0' | b'\r' | b'\n')
 }
 
 /// The bytes of query parameters, which are decoded: any.
-pub fn is_in_queries(_: u8) -> bool {
+pub(super) fn is_in_queries(_: u8) -> bool {
     true
 }
 

@@ -6,11 +6,11 @@ use host_sim::bench::{self, Plan};
 use std::io::Write;
 
 /// The page that shows the last full run, and the name of its marks there.
-pub const PAGE: (&str, &str) = ("host-sim/README.md", "bench");
+pub(crate) const PAGE: (&str, &str) = ("host-sim/README.md", "bench");
 
 /// Measures Pointsman beside a bare Envoy, an empty filter, and what Envoy has itself. Needs `wrk`.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// One short round with fewer routes: to see that it works.
     #[arg(long)]
     quick: bool,
@@ -26,7 +26,7 @@ pub struct Arguments {
 }
 
 /// Prints the measurements to stdout, and what it is at to stderr.
-pub fn run(arguments: &Arguments) -> Result<Outcome> {
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut command = "cargo run --release -p host-sim -- bench".to_owned();
     let plan = match arguments.quick {
         true => Plan::QUICK,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// Says what is wrong with a configuration: errors, for which it would be refused, and what is
 /// legal but wrong.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Pointsman's configuration in YAML or JSON, or an Envoy configuration with one Wasm filter.
     config: PathBuf,
     /// Print one JSON object: `errors`, each with `place`, `found`, `expected` and `nearest`, and
@@ -27,7 +27,7 @@ pub struct Arguments {
 }
 
 /// Prints the findings to stdout. [`Outcome::Found`]: there are some.
-pub fn run(arguments: &Arguments) -> Result<Outcome> {
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = &arguments.config;
     let findings = match configuration::read(file) {
         Ok(tree) => findings(&tree),

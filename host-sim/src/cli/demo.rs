@@ -21,14 +21,14 @@ const ENDPOINT_CLUSTER: &str = "api";
 
 /// Builds the filter, gets an Envoy, starts backends, sends traffic, and says what happened.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Leave everything up afterwards, with URLs and curl lines to try.
     #[arg(long)]
     keep: bool,
 }
 
 /// Prints what happened to stdout. [`Outcome::Found`]: something is not as the configuration says.
-pub fn run(arguments: &Arguments) -> Result<Outcome> {
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut stage = set_up()?;
     let started = Instant::now();
     let mut report = DemoReport::default();

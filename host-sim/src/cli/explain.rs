@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 /// Says what happens to one request, and why not the earlier routes.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Pointsman's configuration in YAML or JSON, or an Envoy configuration with one Wasm filter.
     config: PathBuf,
     /// The method.
@@ -39,7 +39,7 @@ pub struct Arguments {
 }
 
 /// Prints the explanation to stdout.
-pub fn run(arguments: &Arguments) -> Result<Outcome> {
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = arguments.config.display();
     let tree = configuration::read(&arguments.config).with_context(|| format!("reading {file}"))?;
     let config = Config::from_value(&tree).with_context(|| file.to_string())?;

@@ -6,11 +6,11 @@ use host_sim::faults::{self, Fault, Plan};
 use std::io::Write;
 
 /// The page that shows the last full run, and the name of its marks there.
-pub const PAGE: (&str, &str) = ("tests/README.md", "faults");
+pub(crate) const PAGE: (&str, &str) = ("tests/README.md", "faults");
 
 /// Makes things go wrong on a real Envoy under load, and counts the requests that failed.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Which faults. Default: all.
     faults: Vec<Fault>,
     /// As little of each as shows it.
@@ -25,7 +25,7 @@ pub struct Arguments {
 }
 
 /// Prints a table to stdout, and what it is at to stderr. [`Outcome::Found`]: a promise was broken.
-pub fn run(arguments: &Arguments) -> Result<Outcome> {
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let (plan, option) = match arguments.quick {
         true => (Plan::SMALL, " --quick"),
         false => (Plan::FULL, ""),

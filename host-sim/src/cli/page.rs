@@ -7,7 +7,7 @@ use std::fs;
 
 /// Puts `text` between the marks `<!-- NAME -->` and `<!-- /NAME -->` of a page of the repository.
 /// Error: there is no such page, or it does not have both marks once; it is then left as it is.
-pub fn write(page: &str, name: &str, text: &str) -> Result<()> {
+pub(super) fn write(page: &str, name: &str, text: &str) -> Result<()> {
     let path = module::repository()?.join(page);
     let before = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let after = replaced(&before, name, text)

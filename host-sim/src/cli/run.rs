@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// Plays traffic over time on simulated workers, with faults, and reports.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The scenario, in YAML.
     scenario: PathBuf,
     /// Another seed than the scenario's.
@@ -26,7 +26,7 @@ pub struct Arguments {
 }
 
 /// Prints the summary to stdout. [`Outcome::Found`]: an expectation of the scenario does not hold.
-pub fn run(arguments: &Arguments) -> Result<Outcome> {
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut scenario = Scenario::read(&arguments.scenario)?;
     scenario.seed = arguments.seed.unwrap_or(scenario.seed);
     let run = simulation::run(&scenario, Chooser::Filter)?;

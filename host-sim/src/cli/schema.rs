@@ -11,10 +11,10 @@ use std::io::Write;
 /// first line of a configuration can name it: `# yaml-language-server:
 /// $schema=pointsman.schema.json`
 #[derive(clap::Args)]
-pub struct Arguments {}
+pub(crate) struct Arguments {}
 
 /// Prints the schema to stdout.
-pub fn run(_: &Arguments) -> Result<Outcome> {
+pub(crate) fn run(_: &Arguments) -> Result<Outcome> {
     writeln!(
         std::io::stdout().lock(),
         "{:#}",

@@ -4,12 +4,12 @@
 use anstyle::{AnsiColor, Style};
 
 /// Success.
-pub const GOOD: Style = AnsiColor::Green.on_default();
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 /// Failure.
-pub const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
 /// A warning.
-pub const ODD: Style = AnsiColor::Yellow.on_default().bold();
+pub(super) const ODD: Style = AnsiColor::Yellow.on_default().bold();
 /// What readers should see first.
-pub const STRONG: Style = Style::new().bold();
+pub(super) const STRONG: Style = Style::new().bold();
 /// Details.
-pub const FAINT: Style = Style::new().dimmed();
+pub(super) const FAINT: Style = Style::new().dimmed();

@@ -17,7 +17,7 @@ const WORKERS: usize = 1;
 ///
 /// A condition is reached when some request met it and another did not.
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Files of tests; each names its configuration.
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -41,7 +41,7 @@ struct Results<'f> {
 
 /// Prints the outcome of each test to stdout. [`Outcome::Found`]: a test failed, or the coverage is
 /// too low.
-pub fn run(arguments: &Arguments) -> Result<Outcome> {
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     // All files are read first: one that cannot be read is wrong usage, and no report is printed.
     let files = arguments.files.iter().map(|path| {
         let file = File::read(path).with_context(|| path.display().to_string())?;

@@ -74,7 +74,7 @@ fn kill_and_revive(
     Ok(took)
 }
 
-pub fn killed(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn killed(stage: &Stage, plan: &Plan) -> Result<Played> {
     let mut site = stage.site(&endpoints())?;
     let (mut log, [out, back]) = under_load(&mut site, plan, |site, watch| {
         kill_and_revive(site, "api", ENDPOINTS[1], plan, watch)
@@ -93,7 +93,7 @@ pub fn killed(stage: &Stage, plan: &Plan) -> Result<Played> {
     survived(site, fault, log, "none fails", seen)
 }
 
-pub fn cluster_killed(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn cluster_killed(stage: &Stage, plan: &Plan) -> Result<Played> {
     let targets = ["one", "two", "three"].map(|cluster| json!({ "cluster": cluster }));
     let mut site = stage.site(&json!({
         "pools": { "web": {
@@ -121,7 +121,7 @@ pub fn cluster_killed(stage: &Stage, plan: &Plan) -> Result<Played> {
     survived(site, fault, log, &promised, seen)
 }
 
-pub fn hung(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn hung(stage: &Stage, plan: &Plan) -> Result<Played> {
     let mut site = stage.site(&endpoints())?;
     let (mut log, (out, back)) = under_load(&mut site, plan, |site, watch| {
         let silence = Response {
@@ -158,7 +158,7 @@ pub fn hung(stage: &Stage, plan: &Plan) -> Result<Played> {
     )
 }
 
-pub fn all_down(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn all_down(stage: &Stage, plan: &Plan) -> Result<Played> {
     let mut site = stage.site(&endpoints())?;
     let (mut log, [dead, starting, back]) = under_load(&mut site, plan, |site, watch| {
         site.fleet

@@ -20,7 +20,7 @@ const MEBIBYTE: f64 = 1024.0 * 1024.0;
 /// What a flood may add to Envoy's memory.
 const MOST_MEMORY: f64 = 16.0 * MEBIBYTE;
 
-pub fn many_addresses(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn many_addresses(stage: &Stage, plan: &Plan) -> Result<Played> {
     let site = stage.site(&json!({
         // What the proxy appends is the last one.
         "client_ip": { "header": "x-forwarded-for", "trusted_hops": 2 },
@@ -219,7 +219,7 @@ fn trickle(
     Ok(())
 }
 
-pub fn slow_headers(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn slow_headers(stage: &Stage, plan: &Plan) -> Result<Played> {
     let mut site = stage.site(&json!({
         "pools": { "web": { "targets": [{ "cluster": "web" }] } },
         "routes": [{ "name": "all", "pool": "web" }],
@@ -306,7 +306,7 @@ fn forged(rng: &mut Rng, own: &[u8], other: &[u8]) -> Vec<u8> {
     }
 }
 
-pub fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
     let site = stage.site(&shops())?;
     let mut client = site.envoy.client()?;
     let mut begin = |headers: &[(&str, &[u8])]| {
@@ -374,7 +374,7 @@ pub fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
     )
 }
 
-pub fn health_attacked(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn health_attacked(stage: &Stage, plan: &Plan) -> Result<Played> {
     /// How often each attack is made, all at once: more often than a target may fail in a row.
     const TIMES: usize = 12;
     const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);

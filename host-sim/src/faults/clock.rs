@@ -10,7 +10,7 @@ use std::path::Path;
 /// The scenario, with what it expects: `host-sim run` plays it too.
 const SCENARIO: &str = include_str!("../../scenarios/clock_jump.yaml");
 
-pub fn jumped() -> Result<Played> {
+pub(super) fn jumped() -> Result<Played> {
     let scenario = Scenario::parse("clock_jump", SCENARIO, Path::new(""))?;
     let run = simulation::run(&scenario, Chooser::Filter)?;
     let judged = simulation::judge(&scenario, &run);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// How a request ended for its client.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ending {
+pub(super) enum Ending {
     /// It was answered as it should be.
     Good,
     /// It failed. Why it did.
@@ -26,7 +26,7 @@ pub enum Ending {
 
 /// A request of the load. Times are since the load began.
 #[derive(Clone, Debug)]
-pub struct Exchange {
+pub(super) struct Exchange {
     pub sent: Duration,
     pub ended: Duration,
     pub ending: Ending,
@@ -34,7 +34,7 @@ pub struct Exchange {
 
 /// Sends one request of a client: the client's number, how many requests it has sent before, and the
 /// client.
-pub type Ask<'a> = dyn Fn(usize, usize, &mut Client) -> Ending + Sync + 'a;
+pub(super) type Ask<'a> = dyn Fn(usize, usize, &mut Client) -> Ending + Sync + 'a;
 
 impl Ending {
     /// The ending of a request with this answer; `judge` looks at the answer if that is a 200.
@@ -56,7 +56,7 @@ impl Ending {
 }
 
 /// Sends a `GET` for `/` with these headers. `judge` looks at the answer if that is a 200.
-pub fn get(
+pub(super) fn get(
     client: &mut Client,
     headers: &[(&str, &[u8])],
     judge: impl FnOnce(&Response<Bytes>) -> Ending,
@@ -65,17 +65,17 @@ pub fn get(
 }
 
 /// The simplest load: every answer is as good as another.
-pub fn plain(_: usize, _: usize, client: &mut Client) -> Ending {
+pub(super) fn plain(_: usize, _: usize, client: &mut Client) -> Ending {
     get(client, &[], |_| Ending::Good)
 }
 
 /// The backend that answered.
-pub fn backend(answer: &Response<Bytes>) -> &str {
+pub(super) fn backend(answer: &Response<Bytes>) -> &str {
     header(answer, "x-backend")
 }
 
 /// A load that goes on, for the one that acts meanwhile.
-pub struct Watch<'l> {
+pub(super) struct Watch<'l> {
     start: Instant,
     good: &'l AtomicUsize,
     failed: &'l AtomicUsize,
@@ -84,18 +84,18 @@ pub struct Watch<'l> {
 
 impl Watch<'_> {
     /// The time since the load began.
-    pub fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.start.elapsed()
     }
 
     /// A promise is broken.
-    pub fn broken(&self, what: String) {
+    pub(super) fn broken(&self, what: String) {
         self.broken.borrow_mut().push(what);
     }
 
     /// Waits until a condition holds that must hold in the end, and returns how long that took. That
     /// it does not hold is a broken promise.
-    pub fn until(
+    pub(super) fn until(
         &self,
         what: &str,
         mut condition: impl FnMut() -> Result<bool>,
@@ -109,7 +109,7 @@ impl Watch<'_> {
     }
 
     /// Waits for `answers` more good answers.
-    pub fn more(&self, answers: usize) -> Result<Duration> {
+    pub(super) fn more(&self, answers: usize) -> Result<Duration> {
         let before = self.good.load(Ordering::Relaxed);
         self.until("more good answers", || {
             Ok(self.good.load(Ordering::Relaxed) >= before + answers)
@@ -117,7 +117,7 @@ impl Watch<'_> {
     }
 
     /// Waits for `failures` more failures.
-    pub fn more_failures(&self, failures: usize) -> Result<Duration> {
+    pub(super) fn more_failures(&self, failures: usize) -> Result<Duration> {
         let before = self.failed.load(Ordering::Relaxed);
         self.until("requests fail", || {
             Ok(self.failed.load(Ordering::Relaxed) >= before + failures)
@@ -127,7 +127,7 @@ impl Watch<'_> {
 
 /// A load that is over.
 #[derive(Debug)]
-pub struct Log {
+pub(super) struct Log {
     /// In the order of their clients.
     exchanges: Vec<Exchange>,
     /// Promises that were broken meanwhile.
@@ -135,11 +135,11 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn requests(&self) -> usize {
+    pub(super) fn requests(&self) -> usize {
         self.exchanges.len()
     }
 
-    pub fn failed(&self) -> usize {
+    pub(super) fn failed(&self) -> usize {
         self.failures().count()
     }
 
@@ -149,19 +149,19 @@ impl Log {
     }
 
     /// How many of the requests failed that were sent and ended in this time.
-    pub fn failed_between(&self, from: Duration, until: Duration) -> usize {
+    pub(super) fn failed_between(&self, from: Duration, until: Duration) -> usize {
         self.failures()
             .filter(|exchange| exchange.sent >= from && exchange.ended < until)
             .count()
     }
 
     /// Requests besides the load, that were meant to fail.
-    pub fn add(&mut self, exchanges: Vec<Exchange>) {
+    pub(super) fn add(&mut self, exchanges: Vec<Exchange>) {
         self.exchanges.extend(exchanges);
     }
 
     /// When the first good answer came to a request that was sent then or later.
-    pub fn first_good_after(&self, from: Duration) -> Option<Duration> {
+    pub(super) fn first_good_after(&self, from: Duration) -> Option<Duration> {
         let good = |exchange: &&Exchange| exchange.ending == Ending::Good && exchange.sent >= from;
         self.exchanges
             .iter()
@@ -171,7 +171,7 @@ impl Log {
     }
 
     /// How long the slowest request took.
-    pub fn slowest(&self) -> Duration {
+    pub(super) fn slowest(&self) -> Duration {
         let took = self
             .exchanges
             .iter()
@@ -180,7 +180,7 @@ impl Log {
     }
 
     /// No more than `most` may have failed.
-    pub fn at_most(&mut self, most: usize) {
+    pub(super) fn at_most(&mut self, most: usize) {
         let failed = self.failed();
         if failed > most {
             let why = self.why(Duration::ZERO);
@@ -190,7 +190,7 @@ impl Log {
     }
 
     /// No request may have failed that was sent and ended in this time.
-    pub fn none_between(&mut self, from: Duration, until: Duration, when: &str) {
+    pub(super) fn none_between(&mut self, from: Duration, until: Duration, when: &str) {
         let failed = self.failed_between(from, until);
         if failed > 0 {
             let why = self.why(from);
@@ -214,7 +214,7 @@ impl Log {
     }
 
     /// No answer may be otherwise than was promised.
-    pub fn nothing_wrong(&mut self) {
+    pub(super) fn nothing_wrong(&mut self) {
         let mut wrong = self
             .exchanges
             .iter()
@@ -231,7 +231,7 @@ impl Log {
 
 /// Sends load to `address`. `act` begins as soon as the load is answered well; the load ends when
 /// `act` is over and the load is still answered well.
-pub fn under<T>(
+pub(super) fn under<T>(
     address: SocketAddr,
     plan: &Plan,
     ask: &Ask<'_>,

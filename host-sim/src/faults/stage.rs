@@ -13,16 +13,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How many workers an Envoy has: what one worker alone could hide shows.
-pub const WORKERS: u32 = 2;
+pub(super) const WORKERS: u32 = 2;
 /// How long connections go on after a reload and before a restart. (Envoy's default is ten
 /// minutes.)
-pub const DRAIN_TIME: Duration = Duration::from_secs(2);
+pub(super) const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// How long counts may take to be right. The promise is that they are right within five seconds
 /// after a VM has trapped, on a machine that has time.
 const SETTLED: Duration = Duration::from_secs(30);
 
 /// The programs, which are there before the first fault.
-pub struct Stage {
+pub(super) struct Stage {
     program: Program,
     pointsman: PathBuf,
     trap: PathBuf,
@@ -30,7 +30,7 @@ pub struct Stage {
 
 impl Stage {
     /// Builds the modules and finds an Envoy.
-    pub fn prepare() -> Result<Stage> {
+    pub(super) fn prepare() -> Result<Stage> {
         Ok(Stage {
             program: install::find(Wanted::Any)?,
             pointsman: module::build()?,
@@ -39,24 +39,24 @@ impl Stage {
     }
 
     /// The version of Envoy.
-    pub fn version(&self) -> String {
+    pub(super) fn version(&self) -> String {
         self.program.version.to_string()
     }
 
     /// An Envoy with a backend for each target.
-    pub fn site(&self, configuration: &Value) -> Result<Site> {
+    pub(super) fn site(&self, configuration: &Value) -> Result<Site> {
         self.site_with(configuration, Ok)
     }
 
     /// The same, with Pointsman in VMs that trap on demand.
-    pub fn trapping_site(&self, configuration: &Value) -> Result<Site> {
+    pub(super) fn trapping_site(&self, configuration: &Value) -> Result<Site> {
         self.site_with(configuration, |deployment| {
             Ok(deployment.with_module(&self.trap))
         })
     }
 
     /// The same with Pointsman as it is, adjusted.
-    pub fn site_with(
+    pub(super) fn site_with(
         &self,
         configuration: &Value,
         adjust: impl FnOnce(Deployment) -> Result<Deployment>,
@@ -72,7 +72,7 @@ impl Stage {
 }
 
 /// Runs `act` under load on the site; in the load every answer is as good as another.
-pub fn under_load<T>(
+pub(super) fn under_load<T>(
     site: &mut Site,
     plan: &Plan,
     act: impl FnOnce(&mut Site, &Watch<'_>) -> Result<T>,
@@ -82,7 +82,7 @@ pub fn under_load<T>(
 }
 
 /// The row of a fault in which no VM may trap. The fault is over, and so is the site.
-pub fn survived(
+pub(super) fn survived(
     site: Site,
     fault: String,
     mut log: Log,
@@ -97,7 +97,7 @@ pub fn survived(
 
 /// The row of a fault that is over: the promises of the load, and those that hold after every
 /// fault.
-pub fn played(
+pub(super) fn played(
     site: Site,
     fault: String,
     mut log: Log,
@@ -128,7 +128,7 @@ pub fn played(
 }
 
 /// A time for people: of a fault there is no more to know than this.
-pub fn shown(time: Duration) -> String {
+pub(super) fn shown(time: Duration) -> String {
     match time.as_millis() {
         0 => "less than 1 ms".to_owned(),
         1..1000 => format!("{} ms", time.as_millis()),

@@ -230,15 +230,15 @@ fn joined(pairs: &Pairs, name: &[u8]) -> Option<Vec<u8>> {
 
 /// The test file's `expect_counts`: keys of explain's object, and how often each of their values
 /// must occur.
-pub type Counts = Vec<(String, Vec<(String, Matcher)>)>;
+pub(super) type Counts = Vec<(String, Vec<(String, Matcher)>)>;
 
 /// The name of a value in `expect_counts`.
-pub fn count_name(value: &Value) -> String {
+pub(super) fn count_name(value: &Value) -> String {
     text_of(value)
 }
 
 /// Every count that differs from what is expected.
-pub fn count_differences(
+pub(super) fn count_differences(
     expected: &Counts,
     got: &BTreeMap<(&str, String), u64>,
 ) -> Vec<Difference> {

@@ -9,17 +9,17 @@ const MAX_TIME: Nanos = Nanos::from_secs(366 * 24 * 3600);
 const TIME_RANGE: &str = "at most a year";
 
 /// Reads a time from 0 on.
-pub fn time(node: &Node<'_>, report: &mut Report) -> Option<Nanos> {
+pub(super) fn time(node: &Node<'_>, report: &mut Report) -> Option<Nanos> {
     node.duration(report, Nanos::ZERO, MAX_TIME, TIME_RANGE)
 }
 
 /// Reads a time above 0.
-pub fn positive_time(node: &Node<'_>, report: &mut Report) -> Option<Nanos> {
+pub(super) fn positive_time(node: &Node<'_>, report: &mut Report) -> Option<Nanos> {
     node.duration(report, Nanos::new(1), MAX_TIME, TIME_RANGE)
 }
 
 /// Reads a number in a range, its ends included.
-pub fn number(node: &Node<'_>, report: &mut Report, least: f64, most: f64) -> Option<f64> {
+pub(super) fn number(node: &Node<'_>, report: &mut Report, least: f64, most: f64) -> Option<f64> {
     let number = node
         .number()
         .filter(|number| (least..=most).contains(number));

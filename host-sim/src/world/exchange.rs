@@ -18,7 +18,7 @@ const BACKEND: &str = "192.0.2.1:80";
 
 /// The state of a world in which exchanges are carried out.
 #[derive(Clone, Debug)]
-pub struct Exchanges {
+pub(super) struct Exchanges {
     explain: ExplainHeader,
     cluster_header: Vec<u8>,
     endpoint_header: Vec<u8>,

@@ -5,7 +5,7 @@ use crate::exchange::{Pairs, Response};
 
 /// A local reply as the filter asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalReply {
+pub(super) struct LocalReply {
     /// The HTTP status.
     pub status: u16,
     /// `response.code_details`.
@@ -20,7 +20,7 @@ impl LocalReply {
     /// The response that Envoy makes of it (`Http::Utility::prepareLocalReply`): with a body, it is
     /// `content-type: text/plain` unless the reply has one; without a body, it has no
     /// `content-type`, even if the reply has one.
-    pub fn response(self) -> Response {
+    pub(super) fn response(self) -> Response {
         let mut headers = HeaderMap::new(&self.headers);
         match self.body.is_empty() {
             true => headers.remove(b"content-type"),
@@ -38,17 +38,17 @@ impl LocalReply {
 }
 
 /// Envoy's response for a stream whose VM is dead.
-pub fn vm_is_dead() -> Response {
+pub(super) fn vm_is_dead() -> Response {
     plain(503, "")
 }
 
 /// Envoy's response in place of a backend that takes too long.
-pub fn timed_out() -> Response {
+pub(super) fn timed_out() -> Response {
     plain(504, "upstream request timeout")
 }
 
 /// Envoy's response in place of a backend that it cannot reach.
-pub fn unreachable() -> Response {
+pub(super) fn unreachable() -> Response {
     plain(
         503,
         "upstream connect error or disconnect/reset before headers",
@@ -56,7 +56,7 @@ pub fn unreachable() -> Response {
 }
 
 /// Envoy's response in place of a backend to which a circuit breaker is open.
-pub fn overflow() -> Response {
+pub(super) fn overflow() -> Response {
     plain(
         503,
         "upstream connect error or disconnect/reset before headers. reset reason: overflow",
@@ -64,7 +64,7 @@ pub fn overflow() -> Response {
 }
 
 /// Envoy's response where there is no such cluster.
-pub fn no_cluster() -> Response {
+pub(super) fn no_cluster() -> Response {
     plain(503, "")
 }
 

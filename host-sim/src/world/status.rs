@@ -6,7 +6,7 @@ use super::shared_data::CasMismatch;
 /// A status of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Status {
+pub(super) enum Status {
     /// The call succeeded.
     Ok = 0,
     /// What the call names does not exist.

@@ -4,7 +4,7 @@ use super::header_map::HeaderMap;
 
 /// What the proxy notes of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StreamInfo {
+pub(super) struct StreamInfo {
     /// `response.code`. None: there was no response yet.
     pub code: Option<u16>,
     /// `response.flags`: a union of the flags of [`response_flags`].
@@ -15,20 +15,24 @@ pub struct StreamInfo {
 
 /// Envoy's response flags, as bits of `response.flags` (`CoreResponseFlag` in
 /// `envoy/stream_info/stream_info.h`).
-pub mod response_flags {
-    pub const UPSTREAM_REQUEST_TIMEOUT: u64 = 1 << 2;
-    pub const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
-    pub const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
-    pub const UPSTREAM_OVERFLOW: u64 = 1 << 7;
-    pub const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
-    pub const UPSTREAM_RETRY_LIMIT_EXCEEDED: u64 = 1 << 15;
-    pub const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
-    pub const NO_CLUSTER_FOUND: u64 = 1 << 24;
+pub(super) mod response_flags {
+    pub(crate) const UPSTREAM_REQUEST_TIMEOUT: u64 = 1 << 2;
+    pub(crate) const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
+    pub(crate) const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
+    pub(crate) const UPSTREAM_OVERFLOW: u64 = 1 << 7;
+    pub(crate) const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
+    pub(crate) const UPSTREAM_RETRY_LIMIT_EXCEEDED: u64 = 1 << 15;
+    pub(crate) const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
+    pub(crate) const NO_CLUSTER_FOUND: u64 = 1 << 24;
 }
 
 /// The gRPC status of a stream: that of its trailers, else that of its headers, else the one that
 /// stands for the HTTP status (`Grpc::Common::getGrpcStatus`, `Grpc::Utility::httpToGrpcStatus`).
-pub fn grpc_status(trailers: &HeaderMap, headers: &HeaderMap, code: Option<u16>) -> Option<u32> {
+pub(super) fn grpc_status(
+    trailers: &HeaderMap,
+    headers: &HeaderMap,
+    code: Option<u16>,
+) -> Option<u32> {
     let given = |map: &HeaderMap| {
         std::str::from_utf8(map.get(b"grpc-status")?)
             .ok()?

@@ -35,7 +35,7 @@ thread_local! {
 }
 
 /// Calls `body` with the VM whose code is running: every host call does that.
-pub fn current<T>(body: impl FnOnce(&Vm) -> T) -> T {
+pub(super) fn current<T>(body: impl FnOnce(&Vm) -> T) -> T {
     let vm = CURRENT.with_borrow(Clone::clone);
     body(&vm.expect("a host call comes from a callback"))
 }
@@ -46,7 +46,7 @@ fn fresh_id() -> u32 {
 }
 
 /// A worker's VM.
-pub struct Vm {
+pub(super) struct Vm {
     proxy: Arc<Proxy>,
     worker: usize,
     guest: fn(),
@@ -132,7 +132,7 @@ enum Access {
 
 impl Vm {
     /// A VM of this worker that is not loaded: [`Vm::configure`] loads it.
-    pub fn new(proxy: Arc<Proxy>, worker: usize, guest: fn()) -> Rc<Vm> {
+    pub(super) fn new(proxy: Arc<Proxy>, worker: usize, guest: fn()) -> Rc<Vm> {
         Rc::new(Vm {
             proxy,
             worker,
@@ -144,7 +144,7 @@ impl Vm {
     }
 
     /// What the VM shares with those of other workers.
-    pub fn proxy(&self) -> &Proxy {
+    pub(super) fn proxy(&self) -> &Proxy {
         &self.proxy
     }
 
@@ -163,7 +163,7 @@ impl Vm {
 
     /// Starts a root context with a configuration. The one before keeps its streams until they end.
     /// False: the filter refuses the configuration, and the root context before stays in place.
-    pub fn configure(self: &Rc<Vm>, configuration: &Arc<[u8]>) -> bool {
+    pub(super) fn configure(self: &Rc<Vm>, configuration: &Arc<[u8]>) -> bool {
         let root = fresh_id();
         (self.guest)();
         let before = {
@@ -209,7 +209,7 @@ impl Vm {
 
     /// The VM traps, or ends with its proxy: no callback of its contexts runs any more. Natively
     /// the contexts belong to the thread and would stay as long as it, so they are dropped here.
-    pub fn kill(&self) {
+    pub(super) fn kill(&self) {
         let state = &mut *self.state.borrow_mut();
         state.root = None;
         state.ticks.clear();
@@ -243,12 +243,12 @@ impl Vm {
     }
 
     /// From now on refuses host calls of these kinds, and no others.
-    pub fn refuse(&self, kinds: &[&'static str]) {
+    pub(super) fn refuse(&self, kinds: &[&'static str]) {
         self.state.borrow_mut().refused = kinds.iter().copied().collect();
     }
 
     /// The host calls since this was called last.
-    pub fn take_calls(&self) -> BTreeMap<Callback, HostCalls> {
+    pub(super) fn take_calls(&self) -> BTreeMap<Callback, HostCalls> {
         self.state.borrow_mut().calls.take()
     }
 }

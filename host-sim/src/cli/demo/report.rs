@@ -8,14 +8,14 @@ const BAR: usize = 30;
 
 /// Prints checks and counts them.
 #[derive(Default)]
-pub struct DemoReport {
+pub(super) struct DemoReport {
     good: usize,
     bad: usize,
     requests: usize,
 }
 
 /// Does one step of the preparation, and prints its result and how long it took.
-pub fn step<T>(name: &str, act: impl FnOnce() -> Result<(String, T)>) -> Result<T> {
+pub(super) fn step<T>(name: &str, act: impl FnOnce() -> Result<(String, T)>) -> Result<T> {
     let start = Instant::now();
     let (what, made) = act().context(name.to_owned())?;
     println!(
@@ -27,12 +27,12 @@ pub fn step<T>(name: &str, act: impl FnOnce() -> Result<(String, T)>) -> Result<
 
 impl DemoReport {
     /// Begins a section of the output.
-    pub fn section(&self, title: &str) {
+    pub(super) fn section(&self, title: &str) {
         println!("\n{title}");
     }
 
     /// Prints whether something is as it should be.
-    pub fn check(&mut self, good: bool, what: &str) {
+    pub(super) fn check(&mut self, good: bool, what: &str) {
         let mark = if good { '✓' } else { '✗' };
         println!("  {mark} {what}");
         *(if good { &mut self.good } else { &mut self.bad }) += 1;
@@ -40,7 +40,7 @@ impl DemoReport {
 
     /// Prints how many of `total` requests went to `name`, and whether the number differs from
     /// `expected` by at most `tolerance`.
-    pub fn share(
+    pub(super) fn share(
         &mut self,
         name: &str,
         count: usize,
@@ -62,12 +62,12 @@ impl DemoReport {
     }
 
     /// Counts requests that were sent.
-    pub fn sent(&mut self, requests: usize) {
+    pub(super) fn sent(&mut self, requests: usize) {
         self.requests += requests;
     }
 
     /// Prints the last line. Returns whether all checks were good.
-    pub fn finish(&self, took: Duration) -> bool {
+    pub(super) fn finish(&self, took: Duration) -> bool {
         let Self {
             good,
             bad,

@@ -25,7 +25,7 @@ const BURST: usize = 3;
 const HOST: &str = "shop.example.com";
 
 /// The proxy and the backends that the steps use.
-pub struct Stage {
+pub(super) struct Stage {
     pub backends: Vec<Backend>,
     pub envoy: Envoy,
     pub address: SocketAddr,
@@ -45,7 +45,7 @@ impl Stage {
 }
 
 /// All steps in turn. An error: no answer came from the proxy.
-pub fn play(stage: &mut Stage, report: &mut DemoReport) -> Result<()> {
+pub(super) fn play(stage: &mut Stage, report: &mut DemoReport) -> Result<()> {
     choose(stage, report)?;
     weigh(stage, report)?;
     endpoints(stage, report)?;

@@ -8,7 +8,7 @@ use crate::world::HttpCallOutcome;
 
 impl Engine<'_> {
     /// A fault begins.
-    pub fn begin_fault(&mut self, fault: &ScheduledFault) {
+    pub(super) fn begin_fault(&mut self, fault: &ScheduledFault) {
         match fault.kind {
             FaultKind::Refused(target) => {
                 self.servers[target].reachability = Reachability::Refused;
@@ -37,7 +37,7 @@ impl Engine<'_> {
     }
 
     /// A fault ends.
-    pub fn end_fault(&mut self, fault: &ScheduledFault) {
+    pub(super) fn end_fault(&mut self, fault: &ScheduledFault) {
         match fault.kind {
             FaultKind::Refused(target) => self.servers[target].reachability = Reachability::Up,
             FaultKind::Silent(target) | FaultKind::Hang(target) => {

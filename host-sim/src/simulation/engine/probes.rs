@@ -7,7 +7,7 @@ use crate::world::HttpCallOutcome;
 
 impl Engine<'_> {
     /// Sends the HTTP calls that the filter has made since this was called last.
-    pub fn route_calls(&mut self) {
+    pub(super) fn route_calls(&mut self) {
         let last = self.last_call;
         let calls = self.world.http_calls();
         for call in calls.iter().filter(|call| call.token > last) {

@@ -13,7 +13,7 @@ use pointsman_core::time::Nanos;
 const RETRY_BACK_OFF: Nanos = Nanos::MILLISECOND;
 
 /// A request that has not ended.
-pub struct OpenRequest {
+pub(super) struct OpenRequest {
     /// The request's number in the order of arrivals.
     pub number: u64,
     start: Nanos,
@@ -37,7 +37,7 @@ impl OpenRequest {
 
 /// How a request ends that has a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     /// The target answers with this status.
     Status(u16),
     /// No try got a connection.
@@ -61,14 +61,14 @@ impl End {
 
 impl Engine<'_> {
     /// Schedules the next arrival of this kind of traffic, if there is one.
-    pub fn schedule_arrival(&mut self, place: usize) {
+    pub(super) fn schedule_arrival(&mut self, place: usize) {
         if let Some(at) = self.arrivals[place].next(&self.scenario.traffic[place], self.now) {
             self.schedule.at(at, Event::Arrival(place));
         }
     }
 
     /// A request of this kind of traffic arrives.
-    pub fn arrive(&mut self, place: usize) {
+    pub(super) fn arrive(&mut self, place: usize) {
         self.arrived += 1;
         let traffic = &self.scenario.traffic[place];
         let client = self.arrivals[place].client(place, traffic);
@@ -150,7 +150,7 @@ impl Engine<'_> {
     }
 
     /// Sends a request to the target of its present try.
-    pub fn try_target(&mut self, id: RequestId) {
+    pub(super) fn try_target(&mut self, id: RequestId) {
         let Some(request) = self
             .requests
             .get(id.slot)
@@ -186,7 +186,7 @@ impl Engine<'_> {
     }
 
     /// The connection of a request's present try failed: the next target is tried, if there is one.
-    pub fn connect_failed(&mut self, id: RequestId) {
+    pub(super) fn connect_failed(&mut self, id: RequestId) {
         let pause = Nanos::new(self.random.u64(..RETRY_BACK_OFF.get()));
         let Some(request) = self.open_request(id) else {
             return;
@@ -202,7 +202,7 @@ impl Engine<'_> {
     }
 
     /// A target has done a job, a request's or a probe's.
-    pub fn done(&mut self, target: usize, ticket: Ticket) {
+    pub(super) fn done(&mut self, target: usize, ticket: Ticket) {
         let Some((owner, next)) = self.servers[target].end(ticket, self.now) else {
             return;
         };
@@ -223,7 +223,7 @@ impl Engine<'_> {
     }
 
     /// The proxy waits for a request's answer no longer.
-    pub fn timed_out(&mut self, id: RequestId) {
+    pub(super) fn timed_out(&mut self, id: RequestId) {
         self.end_request(id, End::TimedOut);
     }
 
@@ -236,7 +236,7 @@ impl Engine<'_> {
     }
 
     /// Ends a request, unless it has ended before.
-    pub fn end_request(&mut self, id: RequestId, end: End) {
+    pub(super) fn end_request(&mut self, id: RequestId, end: End) {
         let Some(mut request) = self.take(id) else {
             return;
         };
@@ -260,7 +260,7 @@ impl Engine<'_> {
     }
 
     /// A request's client waits no longer, unless the request has ended before.
-    pub fn client_gives_up(&mut self, id: RequestId) {
+    pub(super) fn client_gives_up(&mut self, id: RequestId) {
         let Some(mut request) = self.take(id) else {
             return;
         };

@@ -6,7 +6,7 @@ use crate::world::HttpCall;
 use std::collections::BTreeMap;
 
 /// The router. Targets are positions in the scenario.
-pub struct Router<'s> {
+pub(super) struct Router<'s> {
     scenario: &'s Scenario,
     clusters: BTreeMap<Vec<u8>, Cluster>,
 }
@@ -21,7 +21,7 @@ enum Cluster {
 
 impl<'s> Router<'s> {
     /// A router for the clusters that all configurations of the scenario name.
-    pub fn new(scenario: &'s Scenario) -> Router<'s> {
+    pub(super) fn new(scenario: &'s Scenario) -> Router<'s> {
         let mut clusters = BTreeMap::new();
         for (place, target) in scenario.targets.iter().enumerate() {
             let place = place as u16;
@@ -43,7 +43,7 @@ impl<'s> Router<'s> {
     /// The targets of a request's tries: `cluster_header` names the cluster, and `override_host`
     /// the endpoints; tries that its list does not cover go to any endpoint of the cluster. Empty:
     /// there is no such cluster.
-    pub fn tries(&self, headers: &Pairs, random: &mut fastrand::Rng) -> Vec<u16> {
+    pub(super) fn tries(&self, headers: &Pairs, random: &mut fastrand::Rng) -> Vec<u16> {
         let upstream = &self.scenario.loaded.upstream;
         let tries = self.scenario.proxy.retries + 1;
         let cluster = first_value(headers, &upstream.cluster_header);
@@ -65,7 +65,7 @@ impl<'s> Router<'s> {
     }
 
     /// The target of an HTTP call of the filter's own. None: there is no such cluster.
-    pub fn call_target(&self, call: &HttpCall) -> Option<u16> {
+    pub(super) fn call_target(&self, call: &HttpCall) -> Option<u16> {
         match self.clusters.get(call.cluster.as_bytes())? {
             Cluster::Target(target) => Some(*target),
             Cluster::Endpoints(endpoints) => {

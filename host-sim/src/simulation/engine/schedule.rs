@@ -7,7 +7,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 /// The name of a request. It stays valid when the request has ended and another has its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestId {
+pub(super) struct RequestId {
     /// The request's place among the open requests.
     pub slot: usize,
     /// The request's number in the order of arrivals.
@@ -16,7 +16,7 @@ pub struct RequestId {
 
 /// An event. Targets, traffic and faults are positions in the scenario.
 #[derive(Debug)]
-pub enum Event {
+pub(super) enum Event {
     /// A request of this kind of traffic arrives.
     Arrival(usize),
     /// A target has done the job of this ticket.
@@ -41,7 +41,7 @@ pub enum Event {
 
 /// The scheduled events.
 #[derive(Default)]
-pub struct Schedule {
+pub(super) struct Schedule {
     events: BinaryHeap<ScheduledEvent>,
     /// The time-outs of requests. A queue keeps them in order, because all requests wait equally
     /// long; most time-outs never happen, and in the heap they would slow all others down.
@@ -59,7 +59,7 @@ struct ScheduledEvent {
 
 impl Schedule {
     /// Schedules an event.
-    pub fn at(&mut self, at: Nanos, event: Event) {
+    pub(super) fn at(&mut self, at: Nanos, event: Event) {
         self.scheduled += 1;
         self.events.push(ScheduledEvent {
             at,
@@ -69,13 +69,13 @@ impl Schedule {
     }
 
     /// Schedules the time-out of a request, which is not before that of any earlier request.
-    pub fn time_out_at(&mut self, at: Nanos, id: RequestId) {
+    pub(super) fn time_out_at(&mut self, at: Nanos, id: RequestId) {
         self.time_outs.push_back((at, id));
     }
 
     /// The time of the next event; [`Nanos::MAX`] if there is none. Forgets the time-outs of
     /// requests that are not open any more.
-    pub fn next(&mut self, is_open: impl Fn(RequestId) -> bool) -> Nanos {
+    pub(super) fn next(&mut self, is_open: impl Fn(RequestId) -> bool) -> Nanos {
         while let Some((_, id)) = self.time_outs.front()
             && !is_open(*id)
         {
@@ -85,7 +85,7 @@ impl Schedule {
     }
 
     /// Takes the next event, if it happens at this time or earlier. Call [`Schedule::next`] first.
-    pub fn pop(&mut self, until: Nanos) -> Option<Event> {
+    pub(super) fn pop(&mut self, until: Nanos) -> Option<Event> {
         let time_out = self.next_time_out();
         if time_out < self.next_event() && time_out <= until {
             let (_, id) = self.time_outs.pop_front()?;

@@ -6,13 +6,13 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// The colour of success.
-pub const GOOD: RGBColor = RGBColor(0, 158, 115);
+pub(super) const GOOD: RGBColor = RGBColor(0, 158, 115);
 /// The colour of failure.
-pub const BAD: RGBColor = RGBColor(213, 58, 40);
+pub(super) const BAD: RGBColor = RGBColor(213, 58, 40);
 /// The colour of what is neither.
-pub const BLUE: RGBColor = RGBColor(0, 114, 178);
+pub(super) const BLUE: RGBColor = RGBColor(0, 114, 178);
 /// The colour of absence, of axes and of text.
-pub const GREY: RGBColor = RGBColor(150, 150, 150);
+pub(super) const GREY: RGBColor = RGBColor(150, 150, 150);
 /// The colour between success and failure.
 const AMBER: RGBColor = RGBColor(230, 159, 0);
 
@@ -42,7 +42,7 @@ const LANE: u32 = 26;
 const LEFT: u32 = 58;
 
 /// The colour of a line by its number, so that neighbours are told apart.
-pub fn color(number: usize) -> RGBColor {
+pub(super) fn color(number: usize) -> RGBColor {
     match PALETTE.get(number) {
         Some(color) => *color,
         // Steps of the golden angle: neighbours differ most.
@@ -64,7 +64,7 @@ enum Kind {
 
 /// A line: values over time.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub(super) struct Line {
     /// The name in the legend.
     pub name: String,
     color: RGBColor,
@@ -75,7 +75,7 @@ pub struct Line {
 
 impl Line {
     /// A solid line.
-    pub fn new(name: &str, color: RGBColor, points: Vec<(f64, f64)>) -> Line {
+    pub(super) fn new(name: &str, color: RGBColor, points: Vec<(f64, f64)>) -> Line {
         Line {
             name: name.to_owned(),
             color,
@@ -85,7 +85,7 @@ impl Line {
     }
 
     /// The same line, dashed.
-    pub fn dashed(self) -> Line {
+    pub(super) fn dashed(self) -> Line {
         Line {
             kind: Kind::Dashed,
             ..self
@@ -93,12 +93,12 @@ impl Line {
     }
 
     /// Whether the line is 0 everywhere.
-    pub fn is_flat(&self) -> bool {
+    pub(super) fn is_flat(&self) -> bool {
         self.points.iter().all(|(_, value)| *value == 0.0)
     }
 
     /// The line's colour in CSS.
-    pub fn css(&self) -> String {
+    pub(super) fn css(&self) -> String {
         let RGBColor(r, g, b) = self.color;
         format!("rgb({r},{g},{b})")
     }
@@ -106,7 +106,7 @@ impl Line {
 
 /// What the vertical axis shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scale {
+pub(super) enum Scale {
     /// Numbers of requests.
     Count,
     /// Numbers per second.
@@ -117,7 +117,7 @@ pub enum Scale {
 
 /// The mark of a fault in a plot.
 #[derive(Clone, Debug)]
-pub struct Mark {
+pub(super) struct Mark {
     /// The fault's number, which is shown in the plot.
     pub number: usize,
     /// When the fault begins, in seconds.
@@ -130,7 +130,7 @@ pub struct Mark {
 
 /// How a target answers the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LaneState {
+pub(super) enum LaneState {
     /// It gets no requests.
     Idle,
     /// It answers all requests.
@@ -154,7 +154,7 @@ impl LaneState {
 
 /// The states of one target over time.
 #[derive(Clone, Debug)]
-pub struct Lane {
+pub(super) struct Lane {
     /// The target's name.
     pub name: String,
     /// The begin and the end of each state, in seconds.
@@ -162,7 +162,7 @@ pub struct Lane {
 }
 
 /// The legend of lanes.
-pub fn health_keys() -> Vec<Line> {
+pub(super) fn health_keys() -> Vec<Line> {
     let keys = [
         ("answers", LaneState::Good),
         ("fails now and then", LaneState::Failing),
@@ -175,7 +175,7 @@ pub fn health_keys() -> Vec<Line> {
 
 /// The time axis and the marks, which all plots of a run share.
 #[derive(Clone, Copy)]
-pub struct Frame<'a> {
+pub(super) struct Frame<'a> {
     /// How long the run takes, in seconds.
     pub seconds: f64,
     /// The faults.
@@ -188,7 +188,7 @@ type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 impl Frame<'_> {
     /// A plot of lines.
-    pub fn lines(&self, lines: &[Line], scale: Scale) -> String {
+    pub(super) fn lines(&self, lines: &[Line], scale: Scale) -> String {
         let values = || {
             lines
                 .iter()
@@ -244,7 +244,7 @@ impl Frame<'_> {
     }
 
     /// A plot of lines that are stacked, with their areas filled.
-    pub fn stack(&self, lines: &[Line], unit: &str) -> String {
+    pub(super) fn stack(&self, lines: &[Line], unit: &str) -> String {
         let mut below = vec![0.0; lines.first().map_or(0, |line| line.points.len())];
         let stacked: Vec<Line> = lines
             .iter()
@@ -281,7 +281,7 @@ impl Frame<'_> {
     }
 
     /// A plot with a lane for each target.
-    pub fn lanes(&self, lanes: &[Lane]) -> String {
+    pub(super) fn lanes(&self, lanes: &[Lane]) -> String {
         // The axis runs upwards, and the first lane is the topmost.
         let lanes: Vec<&Lane> = lanes.iter().rev().collect();
         let count = lanes.len();

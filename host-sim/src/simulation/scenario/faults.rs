@@ -7,7 +7,7 @@ use pointsman_core::config::reader::{Names, Node, Report};
 use pointsman_core::config::value::Value;
 
 /// The keys of a fault.
-pub const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "at",
     "until",
     "target",
@@ -36,7 +36,7 @@ const KINDS: &[&str] = &[
 
 /// Reads one fault. `reload` is the configuration that it reloads, if it does; `names` are those of
 /// the targets. None: the problem is noted.
-pub fn fault(
+pub(super) fn fault(
     node: &Node<'_>,
     reload: Option<(serde_json::Value, Config)>,
     workers: usize,

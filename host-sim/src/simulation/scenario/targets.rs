@@ -61,7 +61,7 @@ impl GivenModel {
 }
 
 /// Every target of these configurations, once, in their order, with the default model.
-pub fn targets_of<'c>(configs: impl Iterator<Item = &'c Config>) -> Vec<Target> {
+pub(super) fn targets_of<'c>(configs: impl Iterator<Item = &'c Config>) -> Vec<Target> {
     let mut targets: Vec<Target> = Vec::new();
     let mut places = BTreeMap::new();
     let of_pool = |pool: &'c Rc<Pool>| pool.targets.iter().map(move |target| (pool, target));
@@ -87,7 +87,12 @@ pub fn targets_of<'c>(configs: impl Iterator<Item = &'c Config>) -> Vec<Target> 
 }
 
 /// Reads `every_target` and `targets`, and gives each target its model.
-pub fn apply_models(map: &Map<'_>, targets: &mut [Target], names: &Names<'_>, report: &mut Report) {
+pub(super) fn apply_models(
+    map: &Map<'_>,
+    targets: &mut [Target],
+    names: &Names<'_>,
+    report: &mut Report,
+) {
     let every = map
         .get("every_target")
         .map(|node| GivenModel::read(&node, report))

@@ -13,7 +13,7 @@ const MAX_CLIENTS: u32 = 1 << 16;
 const MAX_RATE: f64 = 1e9;
 
 /// Reads one kind of traffic of a scenario that takes so long. None: the problem is noted.
-pub fn traffic_of(node: &Node<'_>, duration: Nanos, report: &mut Report) -> Option<Traffic> {
+pub(super) fn traffic_of(node: &Node<'_>, duration: Nanos, report: &mut Report) -> Option<Traffic> {
     const REQUEST: &str = "a request: method, url, headers";
     let map = node.map(
         report,

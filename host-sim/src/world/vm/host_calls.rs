@@ -20,7 +20,7 @@ const PLUGIN_CONFIGURATION: u32 = 7;
 impl Vm {
     /// A host call begins. False: it is refused, because a test examines how the filter handles
     /// that.
-    pub fn begin_call(&self, kind: &'static str) -> bool {
+    pub(crate) fn begin_call(&self, kind: &'static str) -> bool {
         if let Some(scheduler) = &self.proxy.scheduler {
             scheduler.pass(self.worker);
         }
@@ -30,13 +30,17 @@ impl Vm {
     }
 
     /// Counts that the running host call returns bytes.
-    pub fn count_returned_bytes(&self) {
+    pub(crate) fn count_returned_bytes(&self) {
         let state = &mut *self.state.borrow_mut();
         state.calls.count_returned_bytes(self.callback.get());
     }
 
     /// Reads a header map, if it is there in the running callback.
-    pub fn read_map<T>(&self, map: u32, body: impl FnOnce(&HeaderMap) -> T) -> Result<T, Status> {
+    pub(crate) fn read_map<T>(
+        &self,
+        map: u32,
+        body: impl FnOnce(&HeaderMap) -> T,
+    ) -> Result<T, Status> {
         let state = self.state.borrow();
         if map == HTTP_CALL_RESPONSE_HEADERS {
             let (headers, _) = state.http_answer.as_ref().ok_or(Status::BadArgument)?;
@@ -58,7 +62,11 @@ impl Vm {
     }
 
     /// Changes a header map, if the running callback may.
-    pub fn edit_map(&self, map: u32, body: impl FnOnce(&mut HeaderMap)) -> Result<(), Status> {
+    pub(crate) fn edit_map(
+        &self,
+        map: u32,
+        body: impl FnOnce(&mut HeaderMap),
+    ) -> Result<(), Status> {
         let state = &mut *self.state.borrow_mut();
         let stream = state
             .streams
@@ -79,7 +87,7 @@ impl Vm {
     }
 
     /// The bytes of a buffer. None: it is not there in the running callback.
-    pub fn buffer(&self, kind: u32) -> Option<Vec<u8>> {
+    pub(crate) fn buffer(&self, kind: u32) -> Option<Vec<u8>> {
         let state = self.state.borrow();
         match kind {
             PLUGIN_CONFIGURATION if state.configuring => Some(state.configuration.to_vec()),
@@ -89,7 +97,7 @@ impl Vm {
     }
 
     /// A property of the stream. None: there is no such property.
-    pub fn property(&self, path: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn property(&self, path: &[u8]) -> Option<Vec<u8>> {
         let state = self.state.borrow();
         let stream = state.streams.get(&self.context.get())?;
         match path {
@@ -106,7 +114,7 @@ impl Vm {
     }
 
     /// Sets a property of the stream.
-    pub fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), Status> {
+    pub(crate) fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), Status> {
         let state = &mut *self.state.borrow_mut();
         let stream = state
             .streams
@@ -117,7 +125,7 @@ impl Vm {
     }
 
     /// Asks for a local reply. Only the first one of a stream counts.
-    pub fn send_local_response(
+    pub(crate) fn send_local_response(
         &self,
         status: u32,
         details: &[u8],
@@ -142,7 +150,7 @@ impl Vm {
     }
 
     /// Sets the tick period of the root context; 0 ends its ticks.
-    pub fn set_tick_period(&self, milliseconds: u32) {
+    pub(crate) fn set_tick_period(&self, milliseconds: u32) {
         let state = &mut *self.state.borrow_mut();
         let context = self.context.get();
         let root = state.root_of(context);
@@ -160,7 +168,7 @@ impl Vm {
     }
 
     /// Makes an HTTP call, and returns its token. The time-out is in milliseconds.
-    pub fn http_call(
+    pub(crate) fn http_call(
         &self,
         cluster: &[u8],
         headers: Pairs,
@@ -193,7 +201,7 @@ impl Vm {
     }
 
     /// Puts another context in place of the one whose callback is running.
-    pub fn set_effective_context(&self, context: u32) -> Result<(), Status> {
+    pub(crate) fn set_effective_context(&self, context: u32) -> Result<(), Status> {
         let state = self.state.borrow();
         if !state.streams.contains_key(&context) && !state.roots.contains_key(&context) {
             return Err(Status::BadArgument);

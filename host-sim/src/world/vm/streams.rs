@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 impl Vm {
     /// Begins a stream, and returns its context. None: the VM is dead.
-    pub fn open(self: &Rc<Vm>, headers: &Pairs, source: SocketAddr) -> Option<u32> {
+    pub(crate) fn open(self: &Rc<Vm>, headers: &Pairs, source: SocketAddr) -> Option<u32> {
         let root = self.living_root()?;
         let context = fresh_id();
         let stream = StreamState {
@@ -34,12 +34,12 @@ impl Vm {
     }
 
     /// Whether the VM of a stream is still the one that it began on.
-    pub fn lives(&self, context: u32) -> bool {
+    pub(crate) fn lives(&self, context: u32) -> bool {
         self.state.borrow().streams.contains_key(&context)
     }
 
     /// The request's headers arrive. False: the filter pauses the stream.
-    pub fn request_headers(self: &Rc<Vm>, context: u32) -> bool {
+    pub(crate) fn request_headers(self: &Rc<Vm>, context: u32) -> bool {
         let (root, count) = self.with_stream(context, |stream| {
             stream.created = true;
             stream.request.1 = Access::Write;
@@ -57,7 +57,12 @@ impl Vm {
     }
 
     /// The response's headers arrive.
-    pub fn response_headers(self: &Rc<Vm>, context: u32, headers: HeaderMap, end_of_stream: bool) {
+    pub(crate) fn response_headers(
+        self: &Rc<Vm>,
+        context: u32,
+        headers: HeaderMap,
+        end_of_stream: bool,
+    ) {
         let count = headers.pairs().len();
         self.with_stream(context, |stream| stream.response = (headers, Access::Write));
         let continues = self.enter(context, Callback::Response, || {
@@ -69,14 +74,14 @@ impl Vm {
     }
 
     /// A part of the response's body arrives.
-    pub fn response_body(self: &Rc<Vm>, context: u32, size: usize, end_of_stream: bool) {
+    pub(crate) fn response_body(self: &Rc<Vm>, context: u32, size: usize, end_of_stream: bool) {
         self.enter(context, Callback::Response, || {
             guest::proxy_on_response_body(context, size, end_of_stream)
         });
     }
 
     /// The response's trailers arrive.
-    pub fn response_trailers(self: &Rc<Vm>, context: u32, trailers: HeaderMap) {
+    pub(crate) fn response_trailers(self: &Rc<Vm>, context: u32, trailers: HeaderMap) {
         let count = trailers.pairs().len();
         self.with_stream(context, |stream| stream.trailers = trailers);
         self.enter(context, Callback::Response, || {
@@ -85,12 +90,12 @@ impl Vm {
     }
 
     /// Changes what the proxy notes of a stream.
-    pub fn note(&self, context: u32, note: impl FnOnce(&mut StreamInfo)) {
+    pub(crate) fn note(&self, context: u32, note: impl FnOnce(&mut StreamInfo)) {
         self.with_stream(context, |stream| note(&mut stream.info));
     }
 
     /// A stream ends, for whatever reason.
-    pub fn close(self: &Rc<Vm>, context: u32) {
+    pub(crate) fn close(self: &Rc<Vm>, context: u32) {
         let (root, created) = self.with_stream(context, |stream| {
             stream.request.1 = Access::Read;
             stream.response.1 = Access::Read;
@@ -113,17 +118,17 @@ impl Vm {
     }
 
     /// The request's headers as they are now.
-    pub fn request_pairs(&self, context: u32) -> Pairs {
+    pub(crate) fn request_pairs(&self, context: u32) -> Pairs {
         self.with_stream(context, |stream| stream.request.0.pairs().clone())
     }
 
     /// The response's headers as they are now.
-    pub fn response_map(&self, context: u32) -> HeaderMap {
+    pub(crate) fn response_map(&self, context: u32) -> HeaderMap {
         self.with_stream(context, |stream| stream.response.0.clone())
     }
 
     /// The local reply that the filter has asked for, if it has.
-    pub fn take_reply(&self, context: u32) -> Option<LocalReply> {
+    pub(crate) fn take_reply(&self, context: u32) -> Option<LocalReply> {
         self.with_stream(context, |stream| stream.reply.take())
     }
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 impl Vm {
     /// When the next tick or the next time-out of a call is due. None: nothing is.
-    pub fn next_due(&self) -> Option<Nanos> {
+    pub(crate) fn next_due(&self) -> Option<Nanos> {
         let state = &mut *self.state.borrow_mut();
         let ticks = state.ticks.values().map(|tick| tick.due);
         let due = ticks.chain(state.http_calls.iter().map(|call| call.due));
@@ -18,7 +18,7 @@ impl Vm {
     }
 
     /// Runs the ticks that are due now, and ends the calls that have timed out.
-    pub fn do_due(self: &Rc<Vm>) {
+    pub(crate) fn do_due(self: &Rc<Vm>) {
         let now = self.proxy.monotonic();
         self.state.borrow_mut().next_due = None;
         let roots: Vec<u32> = self.state.borrow().ticks.keys().copied().collect();
@@ -49,12 +49,12 @@ impl Vm {
     }
 
     /// The filter's own HTTP calls that have no answer yet.
-    pub fn http_calls(&self) -> Vec<HttpCall> {
+    pub(crate) fn http_calls(&self) -> Vec<HttpCall> {
         self.state.borrow().http_calls.clone()
     }
 
     /// Ends one of the filter's HTTP calls. False: there is no such call, or it has ended before.
-    pub fn end_http_call(self: &Rc<Vm>, token: u32, outcome: &HttpCallOutcome) -> bool {
+    pub(crate) fn end_http_call(self: &Rc<Vm>, token: u32, outcome: &HttpCallOutcome) -> bool {
         let answer = match outcome {
             HttpCallOutcome::Answer(response) => Some(response.clone()),
             HttpCallOutcome::Unreachable => Some(local_reply::unreachable()),
