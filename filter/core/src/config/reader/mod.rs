@@ -2,11 +2,16 @@
 //! could not be read is left out or replaced by a default: once there is a problem, nobody sees the
 //! result.
 
+mod map;
+mod names;
+
 use super::problem::{Problem, Problems, nearest};
 use super::syntax;
 use super::value::Value;
 use crate::time::Nanos;
-use fnv::FnvHashMap;
+
+pub use map::Map;
+pub use names::Names;
 
 /// How many problems look for a nearest name, which takes time for every known one.
 const MAX_NEAREST: usize = 100;
@@ -24,7 +29,7 @@ pub struct Report {
 
 impl Report {
     /// How many problems there are so far.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::config) fn len(&self) -> usize {
         self.problems.len()
     }
 
@@ -442,37 +447,6 @@ impl<'a> Node<'a> {
 const GIVEN_TWICE: &str = "given twice";
 const ONCE: &str = "each key at most once";
 
-/// Names with their numbers.
-#[derive(Default)]
-pub struct Names<'a> {
-    numbers: FnvHashMap<&'a str, usize>,
-    /// In the order in which they came.
-    list: Vec<&'a str>,
-}
-
-impl<'a> Names<'a> {
-    /// The number of a name.
-    pub fn get(&self, name: &str) -> Option<usize> {
-        self.numbers.get(name).copied()
-    }
-
-    /// How many names there are.
-    pub(super) fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    /// Adds a name, if it is new; else says the number that it has.
-    #[inline(never)]
-    pub fn add(&mut self, name: &'a str, number: usize) -> Result<(), usize> {
-        if let Some(number) = self.get(name) {
-            return Err(number);
-        }
-        self.numbers.insert(name, number);
-        self.list.push(name);
-        Ok(())
-    }
-}
-
 impl Report {
     /// The nearest of the known names, as long as there are few problems.
     pub fn nearest<'a>(
@@ -541,115 +515,6 @@ impl<'n> Iterator for Nodes<'n> {
         let position = self.position;
         self.position += 1;
         Some(self.parent.item(value, position))
-    }
-}
-
-/// A map's entries.
-#[derive(Clone, Copy)]
-pub struct Map<'n> {
-    node: &'n Node<'n>,
-    entries: &'n [(String, Value)],
-    /// Those that are known. Empty where they are names of the user's own.
-    keys: &'static [&'static str],
-}
-
-impl<'n> Map<'n> {
-    /// The map itself.
-    pub fn node(&self) -> &'n Node<'n> {
-        self.node
-    }
-
-    /// All entries in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Node<'n>> + use<'n> {
-        let map = *self;
-        let entries = self.entries.iter().enumerate();
-        entries.map(move |(position, (key, value))| map.entry(position, key, value))
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a map is shorter than 2^32 bytes"
-    )]
-    fn entry(&self, position: usize, key: &'n str, value: &'n Value) -> Node<'n> {
-        Node {
-            value,
-            parent: Some(self.node),
-            key: Some(key),
-            position: position as u32,
-        }
-    }
-
-    fn position(&self, key: &str) -> Option<usize> {
-        self.entries.iter().position(|(own, _)| own == key)
-    }
-
-    /// The value of a key, the first if it was given twice.
-    #[inline(never)]
-    pub fn get(&self, key: &str) -> Option<Node<'n>> {
-        let position = self.position(key)?;
-        let (key, value) = self.entries.get(position)?;
-        Some(self.entry(position, key, value))
-    }
-
-    /// The value of a key that must be there.
-    #[inline(never)]
-    pub fn need(&self, report: &mut Report, key: &str, expected: &str) -> Option<Node<'n>> {
-        let found = self.get(key);
-        if found.is_none() && !self.has_misspelt(&[key]) {
-            let absent = Node {
-                value: &Value::Null,
-                parent: Some(self.node),
-                key: Some(key),
-                position: u32::MAX,
-            };
-            report.note(&absent, "missing", expected);
-        }
-        found
-    }
-
-    /// The one key of several that is given, or None. A second one is a problem that names the
-    /// first.
-    pub fn at_most_one(&self, report: &mut Report, keys: &[&str]) -> Option<Node<'n>> {
-        let mut given = self.iter().filter(|node| keys.contains(&node.key()));
-        let first = given.next()?;
-        for other in given.filter(|other| other.key() != first.key()) {
-            let found = format!("stands beside {}", first.place());
-            report.note(&other, &found, &format!("only {}", one_of(keys)));
-        }
-        Some(first)
-    }
-
-    /// The one key of several that must be given.
-    pub fn exactly_one(&self, report: &mut Report, keys: &[&str]) -> Option<Node<'n>> {
-        let found = self.at_most_one(report, keys);
-        if found.is_none() && !self.has_misspelt(keys) {
-            report.note(
-                self.node,
-                &format!("none of {}", keys.join(", ")),
-                "exactly one of them",
-            );
-        }
-        found
-    }
-
-    /// Notes that none of several keys is given, of which one must be.
-    pub fn need_any(&self, report: &mut Report, keys: &[&str]) {
-        if !self.iter().any(|node| keys.contains(&node.key())) && !self.has_misspelt(keys) {
-            let found = format!("neither {}", keys.join(" nor "));
-            report.note(self.node, &found, "at least one of them");
-        }
-    }
-
-    /// Whether an unknown key was probably meant to be one of these: it has been noted, and its
-    /// absence would be noted a second time.
-    fn has_misspelt(&self, keys: &[&str]) -> bool {
-        let unknown = self
-            .iter()
-            .map(|node| node.key())
-            .filter(|key| !self.keys.contains(key));
-        unknown
-            .filter_map(|key| nearest(key, &mut self.keys.iter().copied()))
-            .any(|meant| keys.contains(&meant))
     }
 }
 
