@@ -10,9 +10,15 @@ use host_sim::wait::until;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
 
-/// How often an attacker does everything.
-const TIMES: usize = 12;
+/// How often an attacker does everything, all at once: each of three targets gets twelve, more than
+/// may fail in a row.
+const TIMES: usize = 36;
+/// From one request of an honest client to its next. Were there no pause, a success would end each
+/// row of failures before it is long enough.
+const PAUSE: Duration = Duration::from_millis(25);
 /// Another address than that of the honest clients.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
@@ -55,10 +61,11 @@ fn attacked(targets: Value) {
     let honest = |client: &mut Client| {
         let answer = client.get("a", "/").unwrap();
         failed.fetch_add(usize::from(answer.status() != 200), Ordering::Relaxed);
+        sleep(PAUSE);
     };
     load::repeat_while(address, 4, honest, |load| {
         // Both workers know by then that there is an honest client.
-        load.wait_for_jobs(1000);
+        load.wait_for_jobs(200);
         let mut faults = Vec::new();
         for attack in ATTACKS {
             let (ejected_before, failed_before) = (ejected(&site), failed.load(Ordering::Relaxed));

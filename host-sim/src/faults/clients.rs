@@ -375,8 +375,9 @@ pub(super) fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
 }
 
 pub(super) fn health_attacked(stage: &Stage, plan: &Plan) -> Result<Played> {
-    /// How often each attack is made, all at once: more often than a target may fail in a row.
-    const TIMES: usize = 12;
+    /// How often each attack is made, all at once: on each target more often than it may fail in a
+    /// row.
+    const TIMES: usize = 36;
     const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
     let targets = ["a", "b", "c"].map(|cluster| json!({ "cluster": cluster }));
     let passive = json!({ "consecutive_failures": 5, "max_ejected_percent": 100 });

@@ -23,6 +23,8 @@ const BODY_TIMEOUT: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// More than a proxy and its sockets hold.
 const BIG: usize = 64 * 1024 * 1024;
+/// A part of what is long.
+const CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 /// More than a proxy takes of a response's headers (Envoy: 80 KiB).
 const LONG_HEADER: usize = 90_000;
 /// More than a proxy buffers of a request.
@@ -134,7 +136,10 @@ impl Attack {
                 return Ok(());
             }
             // The proxy may close meanwhile.
-            Then::Upload => drop(stream.write_all(&vec![b'x'; UPLOAD])),
+            Then::Upload => {
+                let chunks = UPLOAD / CHUNK.len();
+                let _ = (0..chunks).try_for_each(|_| stream.write_all(&CHUNK));
+            }
             Then::Read => {}
         }
         let until = Instant::now() + PATIENCE;
@@ -214,7 +219,9 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
             "/big" => {
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {BIG}\r\n\r\n");
                 stream.write_all(head.as_bytes())?;
-                stream.write_all(&vec![b'x'; BIG])?;
+                for _ in 0..BIG / CHUNK.len() {
+                    stream.write_all(&CHUNK)?;
+                }
             }
             "/socket" => {
                 stream.write_all(super::raw_server::SWITCHED.as_bytes())?;
