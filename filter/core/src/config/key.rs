@@ -59,7 +59,9 @@ fn client_network(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
     let map = node.map(report, &["v4", "v6"])?;
     let mut read = |key, bounds: limits::Bounds<u32>, default: u8| {
         let length = map.get(key).and_then(|node| bounds.read(&node, report));
-        length.map_or(default, |length| length as u8)
+        length
+            .and_then(|length| u8::try_from(length).ok())
+            .unwrap_or(default)
     };
     Some(KeyPart::ClientNetwork {
         v4: read("v4", limits::V4_PREFIX, limits::DEFAULT_V4_PREFIX),

@@ -70,6 +70,7 @@ pub(super) struct Bucket {
 impl Entry for Bucket {
     const SIZE: usize = 28;
 
+    #[expect(clippy::cast_possible_truncation, reason = "each half of a field")]
     fn read(fields: &mut FieldReader<'_>) -> Option<Bucket> {
         let (id, limit, network) = (fields.u64()?, fields.u32()?, fields.u32()?);
         Some(Bucket {
@@ -124,6 +125,7 @@ impl Bucket {
     /// The narrowest mark that may stand for the bucket: of its client's network; or, where clients
     /// of all networks share the bucket, of buckets with a similar id. What is told apart by an odd
     /// tag in one is told apart by an even one in the other, so that they never meet.
+    #[expect(clippy::cast_possible_truncation, reason = "a tag is a part of a hash")]
     fn mark(&self) -> Owner {
         match self.is_shared() {
             false => self.owner,

@@ -66,6 +66,7 @@ const REGION: [u8; 2] = [16, 32];
 
 /// Whose the buckets of a client are, and the hash of its site. `prefixes` are those of the
 /// addresses in the limit's key.
+#[expect(clippy::cast_possible_truncation, reason = "a tag is a part of a hash")]
 pub(super) fn owner(
     seed: Seed,
     limit: &RateLimit,

@@ -40,6 +40,7 @@ pub fn buckets(number: u64) -> BucketsKey {
 }
 
 /// The same of `shadow` limits.
+#[expect(clippy::cast_possible_truncation, reason = "below 2^32")]
 pub fn shadow_buckets(number: u64) -> BucketsKey {
     key(b"pm2/shad", &(number as u32).to_be_bytes())
 }
