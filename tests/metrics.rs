@@ -221,6 +221,25 @@ fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
     }
 }
 
+/// A test that asks for a count must not get 0 because the name is wrong.
+#[test]
+fn a_name_that_no_metric_has_is_refused() {
+    let Site { envoy, .. } = &start();
+    let misspelt = "pointsman.rate_limit_store_failed";
+    let refused = envoy.filter_stat(misspelt).unwrap_err().to_string();
+    assert!(refused.contains(misspelt), "{refused}");
+    assert_eq!(envoy.filter_stat_if_defined(misspelt).unwrap(), None);
+    assert_eq!(
+        envoy.filter_sum("pointsman.pool.", ".no_such").unwrap(),
+        None
+    );
+    assert_eq!(envoy.filter_stat("pointsman.shared.failed").unwrap(), 0);
+    // The first request to a pool defines its gauges.
+    assert!(envoy.requests_in_flight().is_err());
+    traffic(envoy);
+    assert_eq!(envoy.requests_in_flight().unwrap(), 0);
+}
+
 /// The strings under any of these keys, wherever they stand.
 fn strings<'v>(value: &'v Value, keys: &[&str], found: &mut Vec<&'v str>) {
     match value {

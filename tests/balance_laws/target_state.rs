@@ -3,10 +3,9 @@
 use super::{answered, backend, get, is_answered, until_none_is_in_flight, updatable};
 use host_sim::backend::Answer;
 use host_sim::client::{Client, session_cookie};
-use host_sim::testkit::load;
+use host_sim::testkit::load::{self, Jobs};
 use host_sim::wait::until;
 use serde_json::{Value, json};
-use std::thread::scope;
 use std::time::Duration;
 
 /// The pool `web` with targets in these states.
@@ -63,19 +62,19 @@ fn a_draining_target_keeps_its_sessions_and_requests_and_gets_nothing_new() {
     let blue = site.backend("blue").unwrap();
     blue.answer(slow);
     let (address, before) = (site.envoy.address().unwrap(), blue.count());
-    scope(|scope| {
-        let under_way = scope.spawn(|| {
-            let mut client = Client::new(address).unwrap();
-            backend(&get(&mut client, &[("cookie", &session)])).to_owned()
-        });
+    let under_way = |_: Jobs<'_>| {
+        let mut client = Client::new(address).unwrap();
+        backend(&get(&mut client, &[("cookie", &session)])).to_owned()
+    };
+    let (answered_by, ()) = load::run_while(1, under_way, |_| {
         until("it is under way", || {
             site.backend("blue").unwrap().count() > before
         });
         site.update(web([("blue", "draining"), ("green", "up")]))
             .unwrap();
         site.backend("blue").unwrap().answer(Answer::Name);
-        assert_eq!(under_way.join().unwrap(), "blue");
     });
+    assert_eq!(answered_by, ["blue"]);
     for _ in 0..20 {
         let mut client = site.client().unwrap();
         assert_eq!(backend(&get(&mut client, &[])), "green");

@@ -357,6 +357,14 @@ fn a_response_that_cannot_be_edited_reaches_its_client() {
 }
 
 #[test]
+fn a_counter_that_nothing_defined_has_no_value() {
+    let world = world(1);
+    let counter = |name| world.proxy.counter(name);
+    assert_eq!(counter("pointsman.response.failed"), Some(0));
+    assert_eq!(counter("pointsman.responses.failed"), None);
+}
+
+#[test]
 fn no_host_call_is_one_that_the_filter_cannot_do_without() {
     let every = [
         "add_header",
