@@ -91,7 +91,13 @@ impl Site {
     fn check(&mut self) -> Result<()> {
         self.is_checked = true;
         let bugs = self.envoy.filter_bugs()?;
-        ensure!(bugs == 0, "the filter has met {bugs} states that cannot be");
+        let log = self.envoy.log();
+        let lines = log.lines().filter(|line| line.contains("a bug of Pointsman"));
+        ensure!(
+            bugs == 0,
+            "the filter has met {bugs} states that cannot be:\n{}",
+            lines.collect::<Vec<_>>().join("\n")
+        );
         Ok(())
     }
 }
