@@ -1,11 +1,11 @@
 //! `host-sim bench` measures what it says. How much that is stands in
 //! `host-sim/README.md`.
 
-use host_sim::bench::{self, Plan};
+use host_sim::bench::{self, BenchPlan};
 use std::time::Duration;
 
 /// As little as can be.
-const PLAN: Plan = Plan {
+const PLAN: BenchPlan = BenchPlan {
     rounds: 1,
     time: Duration::from_secs(1),
     warm_up: Duration::ZERO,

@@ -4,7 +4,7 @@
 //!
 //! `cargo test -p pointsman-tests --test faults -- backend-killed` plays one.
 
-use host_sim::faults::{self, Fault, Plan};
+use host_sim::faults::{self, Fault, FaultPlan};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::process::ExitCode;
 
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
 }
 
 fn keeps_its_promise(fault: Fault) -> Result<(), Failed> {
-    let report = faults::play(&[fault], &Plan::SMALL, "this test".to_owned(), &|_| {});
+    let report = faults::play(&[fault], &FaultPlan::SMALL, "this test".to_owned(), &|_| {});
     let report = report.map_err(|error| format!("{error:#}"))?;
     match report.is_kept() {
         true => Ok(()),

@@ -237,7 +237,9 @@ fn a_name_that_no_metric_has_is_refused() {
     // The first request to a pool defines its gauges.
     assert!(envoy.requests_in_flight().is_err());
     traffic(envoy);
-    until("all counts are 0", || envoy.requests_in_flight().unwrap() == 0);
+    until("all counts are 0", || {
+        envoy.requests_in_flight().unwrap() == 0
+    });
 }
 
 /// The strings under any of these keys, wherever they stand.

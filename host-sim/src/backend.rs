@@ -26,7 +26,7 @@ pub const REMEMBERED_REQUESTS: usize = 32_768;
 pub struct Backend {
     name: String,
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<BackendState>>,
     /// Dropped: the server stops.
     stop: Option<oneshot::Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
@@ -56,7 +56,7 @@ pub enum Answer {
 }
 
 #[derive(Debug)]
-struct State {
+struct BackendState {
     answer: Answer,
     most_remembered: usize,
     received: VecDeque<Received>,
@@ -74,7 +74,7 @@ impl Backend {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let state = Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(BackendState {
             answer: Answer::Name,
             most_remembered: REMEMBERED_REQUESTS,
             received: VecDeque::new(),
@@ -154,7 +154,7 @@ impl Backend {
         Ok(())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BackendState> {
         lock(&self.state)
     }
 }
@@ -166,11 +166,15 @@ impl Drop for Backend {
 }
 
 /// A backend's thread that panicked must not hide what it had received until then.
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<BackendState>) -> MutexGuard<'_, BackendState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(name: String, listener: TcpListener, state: Arc<Mutex<State>>) -> io::Result<()> {
+async fn serve(
+    name: String,
+    listener: TcpListener,
+    state: Arc<Mutex<BackendState>>,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let name = Arc::new(name);
     loop {
@@ -194,7 +198,7 @@ async fn serve(name: String, listener: TcpListener, state: Arc<Mutex<State>>) ->
 
 async fn handle(
     name: &str,
-    state: &Mutex<State>,
+    state: &Mutex<BackendState>,
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Full<Bytes>>, io::Error> {
     let (head, body) = request.into_parts();

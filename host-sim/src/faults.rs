@@ -16,7 +16,7 @@ mod proxy;
 mod report;
 mod stage;
 
-pub use report::Report;
+pub use report::FaultReport;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -72,7 +72,7 @@ impl Fault {
 
 /// How much is played of each fault.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct FaultPlan {
     /// How many clients send the load.
     pub clients: usize,
     /// How often each of them sends a request, at most.
@@ -92,9 +92,9 @@ pub struct Plan {
     pub forged: usize,
 }
 
-impl Plan {
+impl FaultPlan {
     /// For `tests/README.md`.
-    pub const FULL: Plan = Plan {
+    pub const FULL: FaultPlan = FaultPlan {
         clients: 8,
         interval: Duration::from_millis(10),
         answers: 1_000,
@@ -105,7 +105,7 @@ impl Plan {
         forged: 10_000,
     };
     /// To see that the promises hold, on whatever machine.
-    pub const SMALL: Plan = Plan {
+    pub const SMALL: FaultPlan = FaultPlan {
         clients: 6,
         interval: Duration::from_millis(5),
         answers: 200,
@@ -119,7 +119,7 @@ impl Plan {
 
 /// A fault that was played: a row of the report.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Played {
+pub struct FaultResult {
     /// What went wrong.
     pub fault: String,
     /// How many requests the load had while it was played.
@@ -135,7 +135,12 @@ pub struct Played {
 }
 
 /// Plays faults, one after the other. `say` gets each fault's name as it begins.
-pub fn play(faults: &[Fault], plan: &Plan, command: String, say: &dyn Fn(&str)) -> Result<Report> {
+pub fn play(
+    faults: &[Fault],
+    plan: &FaultPlan,
+    command: String,
+    say: &dyn Fn(&str),
+) -> Result<FaultReport> {
     let stage = Stage::prepare()?;
     let start = Instant::now();
     let play = |fault: &Fault| {
@@ -158,7 +163,7 @@ pub fn play(faults: &[Fault], plan: &Plan, command: String, say: &dyn Fn(&str)) 
         }
     };
     let rows = faults.iter().map(play).collect::<Result<_>>()?;
-    Ok(Report {
+    Ok(FaultReport {
         command,
         envoy: stage.version(),
         clients: plan.clients,

@@ -3,7 +3,7 @@
 
 use super::envoys_own::{self, EnvoyRoutes};
 use super::native::{CallsPerRequest, RETURNING_BYTES};
-use super::routes::{self, FeatureSet, POOLS, Route, SERVED_BY};
+use super::routes::{self, FeatureSet, MeasuredRoute, POOLS, SERVED_BY};
 use super::wrk::{HEADERS, Script};
 use crate::backend::Received;
 use crate::client::{Client, header, session_cookie};
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum CandidateKind {
     /// What everything else is compared with: one route for everything, no filter.
     Bare,
     /// The same once more: how far the method errs.
@@ -46,7 +46,7 @@ pub enum Kind {
 /// Which of its routes a candidate is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Asked {
+pub enum AskedRoutes {
     /// All, evenly.
     All,
     /// The last one only.
@@ -68,52 +68,52 @@ pub(super) struct Modules {
 /// A candidate that runs.
 pub(super) struct Candidate {
     /// What it is.
-    pub kind: Kind,
+    pub kind: CandidateKind,
     /// Which routes it is asked for.
-    pub asked: Asked,
+    pub asked: AskedRoutes,
     /// Its Envoy.
     pub envoy: Envoy,
     /// Its load.
     pub script: Script,
 }
 
-impl Kind {
+impl CandidateKind {
     /// How many routes it has.
     pub fn routes(self) -> usize {
         match self {
-            Kind::Pointsman(_, routes)
-            | Kind::InSession(routes)
-            | Kind::List(routes)
-            | Kind::Tree(routes) => routes,
-            Kind::Bare
-            | Kind::BareAgain
-            | Kind::Empty
-            | Kind::Choice
-            | Kind::Calls
-            | Kind::Filters => 1,
+            CandidateKind::Pointsman(_, routes)
+            | CandidateKind::InSession(routes)
+            | CandidateKind::List(routes)
+            | CandidateKind::Tree(routes) => routes,
+            CandidateKind::Bare
+            | CandidateKind::BareAgain
+            | CandidateKind::Empty
+            | CandidateKind::Choice
+            | CandidateKind::Calls
+            | CandidateKind::Filters => 1,
         }
     }
 
     /// What the table calls it.
     pub fn name(self) -> String {
         match self {
-            Kind::Bare => "bare Envoy".into(),
-            Kind::BareAgain => "bare Envoy again".into(),
-            Kind::Empty => "empty SDK filter".into(),
-            Kind::Choice => "the choice of a cluster, and nothing else".into(),
-            Kind::Calls => "the host calls of everything on, and nothing else".into(),
-            Kind::Pointsman(FeatureSet::Plain, routes) => {
+            CandidateKind::Bare => "bare Envoy".into(),
+            CandidateKind::BareAgain => "bare Envoy again".into(),
+            CandidateKind::Empty => "empty SDK filter".into(),
+            CandidateKind::Choice => "the choice of a cluster, and nothing else".into(),
+            CandidateKind::Calls => "the host calls of everything on, and nothing else".into(),
+            CandidateKind::Pointsman(FeatureSet::Plain, routes) => {
                 format!("Pointsman, {routes} routes, nothing else")
             }
-            Kind::Pointsman(FeatureSet::Everything, routes) => {
+            CandidateKind::Pointsman(FeatureSet::Everything, routes) => {
                 format!("Pointsman, {routes} routes, everything on")
             }
-            Kind::InSession(routes) => {
+            CandidateKind::InSession(routes) => {
                 format!("Pointsman, {routes} routes, everything on, in a session")
             }
-            Kind::List(routes) => format!("Envoy's own list of {routes} routes"),
-            Kind::Tree(routes) => format!("Envoy's own matcher tree of {routes} routes"),
-            Kind::Filters => {
+            CandidateKind::List(routes) => format!("Envoy's own list of {routes} routes"),
+            CandidateKind::Tree(routes) => format!("Envoy's own matcher tree of {routes} routes"),
+            CandidateKind::Filters => {
                 "Envoy's own `local_ratelimit`, `stateful_session`, `weighted_clusters`".into()
             }
         }
@@ -121,21 +121,27 @@ impl Kind {
 
     /// Whether other candidates are compared with it.
     pub fn is_compared_with(self) -> bool {
-        matches!(self, Kind::Bare | Kind::BareAgain | Kind::Empty)
+        matches!(
+            self,
+            CandidateKind::Bare | CandidateKind::BareAgain | CandidateKind::Empty
+        )
     }
 
     /// Whether its filter chooses the cluster.
     fn chooses(self) -> bool {
         matches!(
             self,
-            Kind::Pointsman(..) | Kind::InSession(_) | Kind::Choice | Kind::Calls
+            CandidateKind::Pointsman(..)
+                | CandidateKind::InSession(_)
+                | CandidateKind::Choice
+                | CandidateKind::Calls
         )
     }
 
     fn is_everything(self) -> bool {
         matches!(
             self,
-            Kind::Pointsman(FeatureSet::Everything, _) | Kind::InSession(_)
+            CandidateKind::Pointsman(FeatureSet::Everything, _) | CandidateKind::InSession(_)
         )
     }
 
@@ -146,14 +152,14 @@ impl Kind {
         let pointsman =
             |routes, features| PluginConfiguration::Struct(routes::configuration(routes, features));
         let mut deployment = match self {
-            Kind::Pointsman(features, routes) => {
+            CandidateKind::Pointsman(features, routes) => {
                 deployment.with_configuration(pointsman(routes, features))
             }
-            Kind::InSession(routes) => {
+            CandidateKind::InSession(routes) => {
                 deployment.with_configuration(pointsman(routes, FeatureSet::Everything))
             }
-            Kind::Choice | Kind::Calls => {
-                let of = if self == Kind::Calls {
+            CandidateKind::Choice | CandidateKind::Calls => {
+                let of = if self == CandidateKind::Calls {
                     &modules.calls_of[..]
                 } else {
                     &[]
@@ -176,9 +182,9 @@ impl Kind {
                 .remove("cluster_header");
             let own = EnvoyRoutes(action);
             let (key, routes) = match self {
-                Kind::List(routes) => ("routes", own.list(routes)),
-                Kind::Tree(routes) => ("matcher", own.tree(routes)),
-                Kind::Filters => ("routes", own.weighted()),
+                CandidateKind::List(routes) => ("routes", own.list(routes)),
+                CandidateKind::Tree(routes) => ("matcher", own.tree(routes)),
+                CandidateKind::Filters => ("routes", own.weighted()),
                 _ => ("routes", own.one()),
             };
             *host = json!({ "name": "all", "domains": ["*"], key: routes });
@@ -186,8 +192,8 @@ impl Kind {
             manager["early_header_mutation_extensions"] = json!([]);
         }
         let mut filters = match self {
-            Kind::Filters => envoys_own::filters().into(),
-            _ if self.chooses() || self == Kind::Empty => vec![filter],
+            CandidateKind::Filters => envoys_own::filters().into(),
+            _ if self.chooses() || self == CandidateKind::Empty => vec![filter],
             _ => vec![],
         };
         filters.push(router);
@@ -196,9 +202,9 @@ impl Kind {
     }
 
     /// Whether a cluster may get the requests of a route.
-    fn may_lead(self, route: Route, cluster: &str) -> bool {
+    fn may_lead(self, route: MeasuredRoute, cluster: &str) -> bool {
         match self {
-            Kind::Pointsman(..) | Kind::InSession(_) | Kind::Filters => {
+            CandidateKind::Pointsman(..) | CandidateKind::InSession(_) | CandidateKind::Filters => {
                 route.clusters().any(|(name, _)| name == cluster)
             }
             _ => cluster == route.first_cluster(),
@@ -215,7 +221,7 @@ fn calls(of: &[CallsPerRequest]) -> String {
         let way_in = (calls.request - own).max(0.0);
         format!("\n{} {way_in:.0} {:.0}", calls.kind, calls.response)
     };
-    Route(0).first_cluster() + &kinds.map(line).collect::<String>()
+    MeasuredRoute(0).first_cluster() + &kinds.map(line).collect::<String>()
 }
 
 /// Backends for the site.
@@ -227,7 +233,7 @@ pub(super) fn backends() -> Result<Fleet> {
 impl Candidate {
     /// Starts it, and has it show what it does.
     pub(super) fn start(
-        (kind, asked): (Kind, Asked),
+        (kind, asked): (CandidateKind, AskedRoutes),
         program: &Program,
         fleet: &Fleet,
         modules: &Modules,
@@ -236,12 +242,12 @@ impl Candidate {
         let envoy = Envoy::start(program, kind.deployment(fleet, modules)?)?;
         let sessions = kind.prove(fleet, &mut envoy.client()?)?;
         let cookies = match kind {
-            Kind::InSession(_) => sessions,
+            CandidateKind::InSession(_) => sessions,
             _ => String::new(),
         };
         let paths = match asked {
-            Asked::All => routes::paths(kind.routes()),
-            Asked::Last => vec![Route(kind.routes() - 1).path()],
+            AskedRoutes::All => routes::paths(kind.routes()),
+            AskedRoutes::Last => vec![MeasuredRoute(kind.routes() - 1).path()],
         };
         let file = directory.join(format!("{}.lua", envoy.process_id()));
         let script = Script::write(&file, &paths, &cookies)?;
@@ -255,14 +261,14 @@ impl Candidate {
 }
 
 /// One answer, and the request that the backend got.
-struct Seen {
+struct Observed {
     response: Response<Bytes>,
     received: Option<Received>,
 }
 
-impl Seen {
+impl Observed {
     /// Sends a request for `path`.
-    fn of(client: &mut Client, fleet: &Fleet, path: &str, cookies: &str) -> Result<Seen> {
+    fn of(client: &mut Client, fleet: &Fleet, path: &str, cookies: &str) -> Result<Observed> {
         let (_, host) = HEADERS[0];
         let headers: Vec<_> = HEADERS.into_iter().chain([("cookie", cookies)]).collect();
         let response = client.get_with(host, path, &headers)?;
@@ -274,7 +280,7 @@ impl Seen {
         };
         let mut received = fleet.take_received();
         received.retain(|received| !is_probe(received));
-        Ok(Seen {
+        Ok(Observed {
             response,
             received: received.pop(),
         })
@@ -301,16 +307,16 @@ impl Seen {
     }
 }
 
-impl Kind {
+impl CandidateKind {
     /// Asks for some of its routes and for none of them, and checks what the client and the backend
     /// got. Returns sessions, one for each pool.
     fn prove(self, fleet: &Fleet, client: &mut Client) -> Result<String> {
         let mut sessions = BTreeMap::new();
         let last = self.routes() - 1;
         for number in [0, 1, 2, 3, last / 2, last] {
-            let route = Route(number.min(last));
+            let route = MeasuredRoute(number.min(last));
             let path = route.path();
-            let first = Seen::of(client, fleet, &path, "")?;
+            let first = Observed::of(client, fleet, &path, "")?;
             let cluster = first.cluster();
             ensure!(self.may_lead(route, cluster), "{path} went to {cluster:?}");
             if !self.is_everything() {
@@ -329,7 +335,7 @@ impl Kind {
                 cookie.starts_with(&routes::cookie(route.pool())),
                 "{path}: no session"
             );
-            let second = Seen::of(client, fleet, &path, &cookie)?;
+            let second = Observed::of(client, fleet, &path, &cookie)?;
             ensure!(
                 second.cluster() == cluster,
                 "{path}: the session does not hold"
@@ -340,7 +346,7 @@ impl Kind {
             );
             sessions.insert(route.pool(), cookie);
         }
-        let nowhere = Seen::of(client, fleet, "/nowhere", "")?
+        let nowhere = Observed::of(client, fleet, "/nowhere", "")?
             .response
             .status()
             .as_u16();

@@ -1,6 +1,6 @@
 //! Envoy's own routes and filters for what is measured.
 
-use super::routes::{Route, cookie};
+use super::routes::{MeasuredRoute, cookie};
 use serde_json::{Map, Value, json};
 
 /// Envoy's own routes. The value is what a route does with its requests, but for the cluster: timeout
@@ -15,18 +15,18 @@ impl EnvoyRoutes {
         action
     }
 
-    fn to(&self, route: Route) -> Value {
+    fn to(&self, route: MeasuredRoute) -> Value {
         self.with("cluster", route.first_cluster().into())
     }
 
     /// One route for everything, to one cluster.
     pub(super) fn one(&self) -> Value {
-        json!([{ "match": { "prefix": "/" }, "route": self.to(Route(0)) }])
+        json!([{ "match": { "prefix": "/" }, "route": self.to(MeasuredRoute(0)) }])
     }
 
     /// A list of routes.
     pub(super) fn list(&self, routes: usize) -> Value {
-        let routes = (0..routes).map(Route).map(|route| {
+        let routes = (0..routes).map(MeasuredRoute).map(|route| {
             let kind = if route.is_exact() { "path" } else { "prefix" };
             json!({ "match": { kind: route.pattern() }, "route": self.to(route) })
         });
@@ -38,7 +38,7 @@ impl EnvoyRoutes {
     pub(super) fn tree(&self, routes: usize) -> Value {
         let entries = |exact: bool| -> Map<_, _> {
             let of_kind = (0..routes)
-                .map(Route)
+                .map(MeasuredRoute)
                 .filter(|route| route.is_exact() == exact);
             of_kind
                 .map(|route| (route.pattern(), self.leaf(route)))
@@ -58,7 +58,7 @@ impl EnvoyRoutes {
         })
     }
 
-    fn leaf(&self, route: Route) -> Value {
+    fn leaf(&self, route: MeasuredRoute) -> Value {
         json!({ "action": {
             "name": "route",
             "typed_config": {
@@ -71,7 +71,7 @@ impl EnvoyRoutes {
 
     /// One route for everything, to weighted clusters.
     pub(super) fn weighted(&self) -> Value {
-        let clusters = Route(0)
+        let clusters = MeasuredRoute(0)
             .clusters()
             .map(|(name, weight)| json!({ "name": name, "weight": weight }));
         let clusters = json!({ "clusters": clusters.collect::<Vec<_>>() });

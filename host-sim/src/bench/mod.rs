@@ -15,12 +15,12 @@ mod statistics;
 mod vm;
 mod wrk;
 
-pub use report::Report;
+pub use report::BenchReport;
 
 use crate::envoy::{Wanted, install};
 use crate::module;
 use anyhow::{Context, Result, ensure};
-use candidates::{Asked, Candidate, Kind, Modules};
+use candidates::{AskedRoutes, Candidate, CandidateKind, Modules};
 use fastrand::Rng;
 use native::Rounds;
 use processor::Machine;
@@ -31,7 +31,7 @@ use std::time::Duration;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct BenchPlan {
     /// Rounds of all candidates.
     pub rounds: usize,
     /// Load on each candidate in a round, in whole seconds.
@@ -50,9 +50,9 @@ pub struct Plan {
 /// How many decisions a request in the simulated proxy costs as much as.
 const SIMULATED: usize = 10;
 
-impl Plan {
+impl BenchPlan {
     /// For `host-sim/README.md`: about seven minutes.
-    pub const FULL: Plan = Plan {
+    pub const FULL: BenchPlan = BenchPlan {
         rounds: 9,
         time: Duration::from_secs(2),
         warm_up: Duration::from_secs(3),
@@ -61,7 +61,7 @@ impl Plan {
         simulation: Duration::from_secs(1_000),
     };
     /// To see that it works.
-    pub const QUICK: Plan = Plan {
+    pub const QUICK: BenchPlan = BenchPlan {
         rounds: 1,
         time: Duration::from_secs(1),
         warm_up: Duration::from_secs(1),
@@ -71,30 +71,41 @@ impl Plan {
     };
 
     /// The candidates, a bare Envoy first.
-    pub fn candidates(&self) -> Vec<(Kind, Asked)> {
+    pub fn candidates(&self) -> Vec<(CandidateKind, AskedRoutes)> {
         let [few, some, many] = self.routes;
-        let everything = |routes| (Kind::Pointsman(FeatureSet::Everything, routes), Asked::All);
+        let everything = |routes| {
+            (
+                CandidateKind::Pointsman(FeatureSet::Everything, routes),
+                AskedRoutes::All,
+            )
+        };
         let mut candidates = vec![
-            (Kind::Bare, Asked::All),
-            (Kind::BareAgain, Asked::All),
-            (Kind::Empty, Asked::All),
-            (Kind::Pointsman(FeatureSet::Plain, few), Asked::All),
+            (CandidateKind::Bare, AskedRoutes::All),
+            (CandidateKind::BareAgain, AskedRoutes::All),
+            (CandidateKind::Empty, AskedRoutes::All),
+            (
+                CandidateKind::Pointsman(FeatureSet::Plain, few),
+                AskedRoutes::All,
+            ),
             everything(few),
             everything(some),
             everything(many),
-            (Kind::InSession(few), Asked::All),
-            (Kind::Choice, Asked::All),
-            (Kind::Calls, Asked::All),
-            (Kind::Filters, Asked::All),
+            (CandidateKind::InSession(few), AskedRoutes::All),
+            (CandidateKind::Choice, AskedRoutes::All),
+            (CandidateKind::Calls, AskedRoutes::All),
+            (CandidateKind::Filters, AskedRoutes::All),
         ];
         for routes in self.routes {
-            candidates.push((Kind::Tree(routes), Asked::All));
+            candidates.push((CandidateKind::Tree(routes), AskedRoutes::All));
         }
         for routes in self.routes {
-            candidates.push((Kind::List(routes), Asked::All));
+            candidates.push((CandidateKind::List(routes), AskedRoutes::All));
         }
-        candidates.push((Kind::Pointsman(FeatureSet::Everything, many), Asked::Last));
-        candidates.push((Kind::List(many), Asked::Last));
+        candidates.push((
+            CandidateKind::Pointsman(FeatureSet::Everything, many),
+            AskedRoutes::Last,
+        ));
+        candidates.push((CandidateKind::List(many), AskedRoutes::Last));
         candidates
     }
 }
@@ -118,6 +129,12 @@ impl Candidate {
             "{}: not every request was answered well: {served:?}",
             self.kind.name()
         );
+        let bugs = self.envoy.filter_bugs()?;
+        ensure!(
+            bugs == 0,
+            "{}: the filter has met {bugs} states that cannot be",
+            self.kind.name()
+        );
         let requests = served.requests as f64;
         Ok(Measured {
             cost: used.as_secs_f64() * 1e6 / requests,
@@ -129,11 +146,11 @@ impl Candidate {
 /// Runs the plan. `say` gets each step's name as it begins. With `only`: measures only the candidates
 /// whose name contains it, and those that they are compared with; neither one VM nor native numbers.
 pub fn measure(
-    plan: &Plan,
+    plan: &BenchPlan,
     only: Option<&str>,
     command: String,
     say: &dyn Fn(&str),
-) -> Result<Report> {
+) -> Result<BenchReport> {
     wrk::find()?;
     let program = install::find(Wanted::Any)?;
     let [few, _, many] = plan.routes;
@@ -191,7 +208,7 @@ pub fn measure(
         .members()
         .iter()
         .for_each(|member| member.backend.forget());
-    Ok(Report {
+    Ok(BenchReport {
         machine,
         envoy: program.version.to_string(),
         command,
@@ -229,7 +246,7 @@ impl Cores {
 }
 
 /// Measures all candidates in turns. The first is what the others are compared with.
-fn costs(candidates: &[Candidate], plan: &Plan, say: &dyn Fn(&str)) -> Result<Vec<Cost>> {
+fn costs(candidates: &[Candidate], plan: &BenchPlan, say: &dyn Fn(&str)) -> Result<Vec<Cost>> {
     if !plan.warm_up.is_zero() {
         say("warming up");
         for candidate in candidates {
@@ -282,13 +299,13 @@ mod tests {
 
     #[test]
     fn every_plan_compares_with_a_bare_envoy_and_with_an_empty_filter() {
-        for plan in [Plan::FULL, Plan::QUICK] {
+        for plan in [BenchPlan::FULL, BenchPlan::QUICK] {
             let kinds: Vec<_> = plan
                 .candidates()
                 .into_iter()
                 .map(|(kind, _)| kind)
                 .collect();
-            assert!(kinds[0] == Kind::Bare && kinds.contains(&Kind::Empty));
+            assert!(kinds[0] == CandidateKind::Bare && kinds.contains(&CandidateKind::Empty));
         }
     }
 }

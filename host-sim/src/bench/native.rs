@@ -2,7 +2,7 @@
 //! to the host each makes.
 
 use super::processor;
-use super::routes::{self, FeatureSet, Route};
+use super::routes::{self, FeatureSet, MeasuredRoute};
 use super::statistics::Spread;
 use super::wrk::HEADERS;
 use crate::exchange::{Pairs, Response};
@@ -44,7 +44,7 @@ const COUNTED: usize = 1_000;
 const WORKERS: usize = 2;
 
 /// The headers of a request to a route, as Envoy hands them over.
-fn headers(route: Route) -> Pairs {
+fn headers(route: MeasuredRoute) -> Pairs {
     let pseudo = [
         (":method", "GET"),
         (":scheme", "http"),
@@ -86,7 +86,9 @@ pub(super) fn calls(routes: usize) -> Result<Vec<CallsPerRequest>> {
         .workers(WORKERS)
         .config(configuration(routes).as_bytes());
     let world = builder.start().map_err(|failed| anyhow!("{failed}"))?;
-    let asked: Vec<_> = (0..routes).map(|route| headers(Route(route))).collect();
+    let asked: Vec<_> = (0..routes)
+        .map(|route| headers(MeasuredRoute(route)))
+        .collect();
     let mut of: BTreeMap<&str, [u32; 2]> = BTreeMap::new();
     for (number, headers) in asked.iter().cycle().take(FIRST + COUNTED).enumerate() {
         world.proxy().jump(PAUSE.get() as i64);
@@ -137,7 +139,9 @@ fn live(worker: &Simulated, headers: &Pairs) -> bool {
 /// Requests of the unmodified filter in the simulated proxy, in a second of each worker's processor
 /// time, all together.
 pub(super) fn simulated_rate(routes: usize, workers: usize, rounds: Rounds) -> Result<Spread> {
-    let asked: Vec<_> = (0..routes).map(|route| headers(Route(route))).collect();
+    let asked: Vec<_> = (0..routes)
+        .map(|route| headers(MeasuredRoute(route)))
+        .collect();
     let builder = World::builder()
         .workers(workers)
         .config(configuration(routes).as_bytes());
@@ -156,7 +160,7 @@ pub(super) fn simulated_rate(routes: usize, workers: usize, rounds: Rounds) -> R
 
 /// What a simulation took.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Played {
+pub struct SimulationCost {
     /// How many requests came to an end.
     pub requests: usize,
     /// Processor time in seconds.
@@ -164,12 +168,12 @@ pub struct Played {
 }
 
 /// Plays `million.yaml`, a thousand requests a second, for so long.
-pub(super) fn play(virtual_time: Duration) -> Result<Played> {
+pub(super) fn play(virtual_time: Duration) -> Result<SimulationCost> {
     let mut scenario = Scenario::parse("million", include_str!("million.yaml"), Path::new(""))?;
     scenario.duration = Nanos::new(virtual_time.as_nanos() as u64);
     let before = processor::time(std::process::id())?;
     let run = simulation::run(&scenario, Chooser::Filter)?;
-    Ok(Played {
+    Ok(SimulationCost {
         requests: run.records.len(),
         seconds: (processor::time(std::process::id())? - before).as_secs_f64(),
     })
@@ -179,7 +183,7 @@ pub(super) fn play(virtual_time: Duration) -> Result<Played> {
 
 /// What the workers share: shared data, and gauges by name.
 #[derive(Default)]
-struct Shared {
+struct SharedMemory {
     data: SharedData,
     gauges: Mutex<BTreeMap<String, Arc<AtomicI64>>>,
 }
@@ -187,7 +191,7 @@ struct Shared {
 /// One worker's port: as little as does what a proxy does. (`MemoryPort` is for one thread: a lock
 /// around its gauges would cost the workers more than the gauges of a proxy do.)
 struct SharedPort<'s> {
-    shared: &'s Shared,
+    shared: &'s SharedMemory,
     gauges: Vec<Arc<AtomicI64>>,
 }
 
@@ -239,9 +243,9 @@ impl Stats for SharedPort<'_> {
 /// Decisions of the core alone, from the serialised header map to the end of the request, in a
 /// second of each worker's processor time, all together.
 pub(super) fn decision_rate(routes: usize, workers: usize, rounds: Rounds) -> Result<Spread> {
-    let shared = Shared::default();
+    let shared = SharedMemory::default();
     let asked: Vec<_> = (0..routes)
-        .map(|route| Headers::to_wire(&headers(Route(route))))
+        .map(|route| Headers::to_wire(&headers(MeasuredRoute(route))))
         .collect();
     let configuration = configuration(routes);
     let work = |number: usize| -> Result<Vec<f64>> {

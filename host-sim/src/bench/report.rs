@@ -1,12 +1,12 @@
 //! What was measured, as the tables of `host-sim/README.md`, and against the bars that were set for
 //! it.
 
-use super::candidates::{Asked, Kind};
-use super::native::{CallsPerRequest, Played, RETURNING_BYTES};
+use super::candidates::{AskedRoutes, CandidateKind};
+use super::native::{CallsPerRequest, RETURNING_BYTES, SimulationCost};
 use super::processor::Machine;
 use super::routes::FeatureSet;
 use super::statistics::Spread;
-use super::vm::Vm;
+use super::vm::VmCost;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
@@ -16,7 +16,7 @@ const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct BenchReport {
     /// On what.
     pub machine: Machine,
     /// Envoy's version.
@@ -34,12 +34,12 @@ pub struct Report {
     /// The module, in bytes.
     pub module: u64,
     /// One VM with the largest configuration, if that was measured.
-    pub vm: Option<Vm>,
+    pub vm: Option<VmCost>,
     /// Natively, by the number of workers from 1: requests in a second of each one's processor
     /// time, all together.
     pub native: Vec<Rates>,
     /// The simulation, if that was measured.
-    pub played: Option<Played>,
+    pub played: Option<SimulationCost>,
     /// The numbers of routes, ascending.
     pub routes: [usize; 3],
 }
@@ -49,9 +49,9 @@ pub struct Report {
 pub struct Cost {
     /// What it is.
     #[serde(serialize_with = "name")]
-    pub kind: Kind,
+    pub kind: CandidateKind,
     /// Which of its routes are asked for.
-    pub asked: Asked,
+    pub asked: AskedRoutes,
     /// Processor time for each request, in microseconds.
     pub total: Spread,
     /// The same less that of a bare Envoy in the same round.
@@ -82,13 +82,13 @@ pub struct Bar {
     pub reached: bool,
 }
 
-fn name<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+fn name<S: serde::Serializer>(kind: &CandidateKind, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&kind.name())
 }
 
-impl Report {
+impl BenchReport {
     /// What a candidate adds, in the median.
-    fn added(&self, kind: Kind, asked: Asked) -> f64 {
+    fn added(&self, kind: CandidateKind, asked: AskedRoutes) -> f64 {
         let found = self
             .costs
             .iter()
@@ -99,9 +99,16 @@ impl Report {
     /// What was set out to be reached. What was not measured has not reached its bar.
     pub fn bars(&self) -> Vec<Bar> {
         let [few, _, many] = self.routes;
-        let everything =
-            |routes| self.added(Kind::Pointsman(FeatureSet::Everything, routes), Asked::All);
-        let last = self.added(Kind::Pointsman(FeatureSet::Everything, many), Asked::Last);
+        let everything = |routes| {
+            self.added(
+                CandidateKind::Pointsman(FeatureSet::Everything, routes),
+                AskedRoutes::All,
+            )
+        };
+        let last = self.added(
+            CandidateKind::Pointsman(FeatureSet::Everything, many),
+            AskedRoutes::Last,
+        );
         let at_most = |what: String, bar: f64, unit: &str, measured: f64, digits: usize| Bar {
             what,
             bar: format!("≤ {bar}{unit}"),
@@ -114,9 +121,9 @@ impl Report {
             measured: format!("{measured:.digits$}{unit}"),
             reached: measured >= bar,
         };
-        let empty = self.added(Kind::Empty, Asked::All);
-        let list = self.added(Kind::List(many), Asked::Last);
-        let of_vm = |value: fn(&Vm) -> f64| self.vm.as_ref().map_or(f64::NAN, value);
+        let empty = self.added(CandidateKind::Empty, AskedRoutes::All);
+        let list = self.added(CandidateKind::List(many), AskedRoutes::Last);
+        let of_vm = |value: fn(&VmCost) -> f64| self.vm.as_ref().map_or(f64::NAN, value);
         let million = self.played.map_or(f64::NAN, |played| {
             played.seconds * 1e6 / played.requests as f64
         });
@@ -191,7 +198,7 @@ fn range(spread: &Spread, digits: usize) -> String {
     format!("{:.digits$} to {:.digits$}", spread.least, spread.most)
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Machine {
             processor,
@@ -209,7 +216,7 @@ impl fmt::Display for Report {
             self.rounds, self.seconds
         )?;
 
-        let empty = self.added(Kind::Empty, Asked::All);
+        let empty = self.added(CandidateKind::Empty, AskedRoutes::All);
         let mut costs = table([
             "",
             "µs a request",
@@ -226,14 +233,14 @@ impl fmt::Display for Report {
             rate,
         } in &self.costs
         {
-            let asked = if *asked == Asked::Last {
+            let asked = if *asked == AskedRoutes::Last {
                 ", the last one asked for"
             } else {
                 ""
             };
             let mut row = vec![kind.name() + asked, format!("{:.1}", total.median)];
             row.extend(match kind {
-                Kind::Bare => ["", "", ""].map(str::to_owned),
+                CandidateKind::Bare => ["", "", ""].map(str::to_owned),
                 _ => [
                     format!("{:+.1}", added.median),
                     range(added, 1),
@@ -319,7 +326,7 @@ impl fmt::Display for Report {
                 range(&rates.simulated, 0),
             );
         }
-        if let Some(Played { requests, seconds }) = self.played {
+        if let Some(SimulationCost { requests, seconds }) = self.played {
             other(
                 format!(
                     "`run` with sessions, limits, health and `least_connections`: {requests} requests"
@@ -344,7 +351,7 @@ mod tests {
         }
     }
 
-    fn cost(kind: Kind, asked: Asked, added: f64) -> Cost {
+    fn cost(kind: CandidateKind, asked: AskedRoutes, added: f64) -> Cost {
         Cost {
             kind,
             asked,
@@ -354,9 +361,9 @@ mod tests {
         }
     }
 
-    fn report() -> Report {
-        let pointsman = |routes| Kind::Pointsman(FeatureSet::Everything, routes);
-        Report {
+    fn report() -> BenchReport {
+        let pointsman = |routes| CandidateKind::Pointsman(FeatureSet::Everything, routes);
+        BenchReport {
             machine: Machine {
                 processor: "a processor".into(),
                 cores: 2,
@@ -367,12 +374,12 @@ mod tests {
             rounds: 3,
             seconds: 2,
             costs: vec![
-                cost(Kind::Bare, Asked::All, 0.0),
-                cost(Kind::Empty, Asked::All, 5.0),
-                cost(pointsman(10), Asked::All, 10.0),
-                cost(pointsman(10_000), Asked::All, 11.5),
-                cost(pointsman(10_000), Asked::Last, 10.5),
-                cost(Kind::List(10_000), Asked::Last, 210.0),
+                cost(CandidateKind::Bare, AskedRoutes::All, 0.0),
+                cost(CandidateKind::Empty, AskedRoutes::All, 5.0),
+                cost(pointsman(10), AskedRoutes::All, 10.0),
+                cost(pointsman(10_000), AskedRoutes::All, 11.5),
+                cost(pointsman(10_000), AskedRoutes::Last, 10.5),
+                cost(CandidateKind::List(10_000), AskedRoutes::Last, 210.0),
             ],
             calls: vec![
                 CallsPerRequest {
@@ -387,7 +394,7 @@ mod tests {
                 },
             ],
             module: 555_000,
-            vm: Some(Vm {
+            vm: Some(VmCost {
                 memory: 12.0 * MEBIBYTE,
                 load: always(150.5),
             }),
@@ -395,7 +402,7 @@ mod tests {
                 decisions: always(1e6),
                 simulated: always(1e5),
             }],
-            played: Some(Played {
+            played: Some(SimulationCost {
                 requests: 2_000_000,
                 seconds: 18.0,
             }),

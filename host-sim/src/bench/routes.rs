@@ -16,9 +16,9 @@ const SHUFFLE: u64 = 4;
 
 /// One of the routes: every other one is exact, the rest are prefixes.
 #[derive(Clone, Copy, Debug)]
-pub struct Route(pub usize);
+pub struct MeasuredRoute(pub usize);
 
-impl Route {
+impl MeasuredRoute {
     /// Its name.
     pub fn name(self) -> String {
         format!("route-{}", self.0)
@@ -84,7 +84,9 @@ pub fn cookie(pool: usize) -> String {
 
 /// The paths of all routes, each once, in no order.
 pub fn paths(routes: usize) -> Vec<String> {
-    let mut paths: Vec<_> = (0..routes).map(|route| Route(route).path()).collect();
+    let mut paths: Vec<_> = (0..routes)
+        .map(|route| MeasuredRoute(route).path())
+        .collect();
     Rng::with_seed(SHUFFLE).shuffle(&mut paths);
     paths
 }
@@ -104,7 +106,7 @@ pub fn configuration(routes: usize, features: FeatureSet) -> Value {
         .map(|number| (pool_name(number), pool(number, features)))
         .collect();
     let routes: Vec<_> = (0..routes)
-        .map(|number| route(Route(number), features))
+        .map(|number| route(MeasuredRoute(number), features))
         .collect();
     let mut configuration = json!({ "pools": pools, "routes": routes });
     if features == FeatureSet::Everything {
@@ -141,7 +143,7 @@ fn pool(number: usize, features: FeatureSet) -> Value {
     pool
 }
 
-fn route(number: Route, features: FeatureSet) -> Value {
+fn route(number: MeasuredRoute, features: FeatureSet) -> Value {
     let kind = if number.is_exact() { "exact" } else { "prefix" };
     let mut route = json!({
         "name": number.name(),
@@ -168,14 +170,14 @@ mod tests {
         let paths = paths(ROUTES);
         assert_eq!(paths.iter().collect::<BTreeSet<_>>().len(), ROUTES);
         for path in &paths {
-            let matches = |route: &Route| match route.is_exact() {
+            let matches = |route: &MeasuredRoute| match route.is_exact() {
                 true => *path == route.pattern(),
                 false => path.starts_with(&route.pattern()),
             };
             let found: Vec<_> = (0..ROUTES)
-                .map(Route)
+                .map(MeasuredRoute)
                 .filter(matches)
-                .map(Route::path)
+                .map(MeasuredRoute::path)
                 .collect();
             assert_eq!(found, std::slice::from_ref(path));
         }

@@ -5,7 +5,7 @@
 //! **Time**: what the thread of a worker has used of the processor once the proxy serves, less that
 //! of a worker whose configuration has hardly a route; the median of all workers.
 
-use super::candidates::{Kind, Modules};
+use super::candidates::{CandidateKind, Modules};
 use super::processor;
 use super::routes::FeatureSet;
 use super::statistics::Spread;
@@ -27,7 +27,7 @@ const WORKER: &str = "wrk:worker_";
 
 /// What one VM costs.
 #[derive(Clone, Debug, Serialize)]
-pub struct Vm {
+pub struct VmCost {
     /// In bytes, of the process's resident set.
     pub memory: f64,
     /// To load the configuration, in milliseconds of processor time.
@@ -40,13 +40,16 @@ pub(super) fn measure(
     program: &Program,
     fleet: &Fleet,
     modules: &Modules,
-) -> Result<Vm> {
-    let start = |kind: Kind, workers: u32| {
+) -> Result<VmCost> {
+    let start = |kind: CandidateKind, workers: u32| {
         let deployment = kind.deployment(fleet, modules)?.with_workers(workers);
-        Started::of(&Envoy::start(program, deployment)?)
+        StartedEnvoy::of(&Envoy::start(program, deployment)?)
     };
-    let pointsman = |routes| Kind::Pointsman(FeatureSet::Everything, routes);
-    let [bare, bare_more] = [start(Kind::Bare, 1)?, start(Kind::Bare, 1 + MORE)?];
+    let pointsman = |routes| CandidateKind::Pointsman(FeatureSet::Everything, routes);
+    let [bare, bare_more] = [
+        start(CandidateKind::Bare, 1)?,
+        start(CandidateKind::Bare, 1 + MORE)?,
+    ];
     let [many, many_more] = [
         start(pointsman(routes), 1)?,
         start(pointsman(routes), 1 + MORE)?,
@@ -54,7 +57,7 @@ pub(super) fn measure(
     let few = start(pointsman(FEW), 1 + MORE)?;
     let few = Spread::of(few.workers).context("no workers")?.median;
     let memory = (many_more.memory - many.memory) - (bare_more.memory - bare.memory);
-    Ok(Vm {
+    Ok(VmCost {
         memory: memory / f64::from(MORE),
         load: Spread::of(many_more.workers.into_iter().map(|worker| worker - few))
             .context("no workers")?,
@@ -62,14 +65,14 @@ pub(super) fn measure(
 }
 
 /// An Envoy that has just started.
-struct Started {
+struct StartedEnvoy {
     /// Bytes.
     memory: f64,
     /// Milliseconds of processor time of each worker.
     workers: Vec<f64>,
 }
 
-impl Started {
+impl StartedEnvoy {
     /// It serves before its workers have loaded, and optimises code for a while after that.
     fn of(envoy: &Envoy) -> Result<Self> {
         let process = envoy.process_id();

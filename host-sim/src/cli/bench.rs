@@ -2,7 +2,7 @@
 
 use super::{Outcome, page};
 use anyhow::Result;
-use host_sim::bench::{self, Plan};
+use host_sim::bench::{self, BenchPlan};
 use std::io::Write;
 
 /// The page that shows the last full run, and the name of its marks there.
@@ -29,8 +29,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut command = "cargo run --release -p host-sim -- bench".to_owned();
     let plan = match arguments.quick {
-        true => Plan::QUICK,
-        false => Plan::FULL,
+        true => BenchPlan::QUICK,
+        false => BenchPlan::FULL,
     };
     if arguments.quick {
         command.push_str(" --quick");

@@ -12,7 +12,7 @@ use host_sim::module;
 use report::DemoReport;
 use std::net::SocketAddr;
 use std::time::Instant;
-use steps::Stage;
+use steps::DemoSite;
 
 /// The demo's configuration, in `envoy-config/`.
 const FILE: &str = "envoy.yaml";
@@ -29,18 +29,18 @@ pub(crate) struct Arguments {
 
 /// Prints what happened to stdout. [`Outcome::Found`]: something is not as the configuration says.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
-    let mut stage = set_up()?;
+    let mut site = set_up()?;
     let started = Instant::now();
     let mut report = DemoReport::default();
-    steps::play(&mut stage, &mut report)?;
+    steps::play(&mut site, &mut report)?;
     let good = report.finish(started.elapsed());
     if arguments.keep {
-        keep(&stage)?;
+        keep(&site)?;
     }
     Ok(if good { Outcome::Good } else { Outcome::Found })
 }
 
-fn set_up() -> Result<Stage> {
+fn set_up() -> Result<DemoSite> {
     println!("Setting up");
     let module = report::step("module", || {
         let path = module::build()?;
@@ -77,7 +77,7 @@ fn set_up() -> Result<Stage> {
             (envoy, address),
         ))
     })?;
-    Ok(Stage {
+    Ok(DemoSite {
         backends,
         envoy,
         address,
@@ -112,10 +112,10 @@ fn start_backends(mut deployment: Deployment) -> Result<(Vec<Backend>, Deploymen
 }
 
 /// Prints requests to try, and waits for Ctrl-C.
-fn keep(stage: &Stage) -> Result<()> {
+fn keep(site: &DemoSite) -> Result<()> {
     let (url, admin): (_, SocketAddr) = (
-        format!("http://{}", stage.address),
-        stage.envoy.admin_address(),
+        format!("http://{}", site.address),
+        site.envoy.admin_address(),
     );
     println!(
         "\nAll of it stays up until Ctrl-C. Try:
@@ -131,7 +131,7 @@ fn keep(stage: &Stage) -> Result<()> {
   curl -i {url}/internal                             # 403
   curl -s 'http://{admin}/stats?filter=pointsman'
 The configuration: envoy-config/{FILE}. Envoy's log: {}",
-        stage.envoy.log_path().display()
+        site.envoy.log_path().display()
     );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -2,7 +2,7 @@
 
 use super::{Outcome, page};
 use anyhow::Result;
-use host_sim::faults::{self, Fault, Plan};
+use host_sim::faults::{self, Fault, FaultPlan};
 use std::io::Write;
 
 /// The page that shows the last full run, and the name of its marks there.
@@ -27,8 +27,8 @@ pub(crate) struct Arguments {
 /// Prints a table to stdout, and what it is at to stderr. [`Outcome::Found`]: a promise was broken.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let (plan, option) = match arguments.quick {
-        true => (Plan::SMALL, " --quick"),
-        false => (Plan::FULL, ""),
+        true => (FaultPlan::SMALL, " --quick"),
+        false => (FaultPlan::FULL, ""),
     };
     let command = format!("cargo run --release -p host-sim -- faults{option}");
     let faults = match arguments.faults.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::load::Watch;
 use super::stage::{Stage, shown, survived, under_load};
-use super::{Plan, Played};
+use super::{FaultPlan, FaultResult};
 use crate::backend::Answer;
 use crate::exchange::Response;
 use crate::testkit::Site;
@@ -55,7 +55,7 @@ fn kill_and_revive(
     site: &mut Site,
     pool: &str,
     name: &str,
-    plan: &Plan,
+    plan: &FaultPlan,
     watch: &Watch<'_>,
 ) -> Result<[Duration; 2]> {
     let mut took = [Duration::ZERO; 2];
@@ -74,7 +74,7 @@ fn kill_and_revive(
     Ok(took)
 }
 
-pub(super) fn killed(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn killed(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     let mut site = stage.site(&endpoints())?;
     let (mut log, [out, back]) = under_load(&mut site, plan, |site, watch| {
         kill_and_revive(site, "api", ENDPOINTS[1], plan, watch)
@@ -93,7 +93,7 @@ pub(super) fn killed(stage: &Stage, plan: &Plan) -> Result<Played> {
     survived(site, fault, log, "none fails", seen)
 }
 
-pub(super) fn cluster_killed(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn cluster_killed(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     let targets = ["one", "two", "three"].map(|cluster| json!({ "cluster": cluster }));
     let mut site = stage.site(&json!({
         "pools": { "web": {
@@ -121,7 +121,7 @@ pub(super) fn cluster_killed(stage: &Stage, plan: &Plan) -> Result<Played> {
     survived(site, fault, log, &promised, seen)
 }
 
-pub(super) fn hung(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn hung(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     let mut site = stage.site(&endpoints())?;
     let (mut log, (out, back)) = under_load(&mut site, plan, |site, watch| {
         let silence = Response {
@@ -158,7 +158,7 @@ pub(super) fn hung(stage: &Stage, plan: &Plan) -> Result<Played> {
     )
 }
 
-pub(super) fn all_down(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn all_down(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     let mut site = stage.site(&endpoints())?;
     let (mut log, [dead, starting, back]) = under_load(&mut site, plan, |site, watch| {
         site.fleet

@@ -2,7 +2,7 @@
 
 use super::load::{self, Ending, backend};
 use super::stage::{Stage, shown, survived, under_load};
-use super::{Plan, Played};
+use super::{FaultPlan, FaultResult};
 use crate::client::{Client, session_cookie};
 use crate::testkit::attack::{self, ATTACKS};
 use crate::testkit::flood::{flood, flood_with, neighbour, newcomer};
@@ -20,7 +20,7 @@ const MEBIBYTE: f64 = 1024.0 * 1024.0;
 /// What a flood may add to Envoy's memory.
 const MOST_MEMORY: f64 = 16.0 * MEBIBYTE;
 
-pub(super) fn many_addresses(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn many_addresses(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     let site = stage.site(&json!({
         // What the proxy appends is the last one.
         "client_ip": { "header": "x-forwarded-for", "trusted_hops": 2 },
@@ -91,7 +91,7 @@ const NEWCOMERS: u16 = 100;
 const ADMITTED: usize = 99;
 
 /// A /64 makes up the rest of a key, against a limit that holds the table's keys for an hour.
-pub fn slow_limit_flooded(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub fn slow_limit_flooded(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     const SLOW: &str = "report";
     const OTHER: &str = "login";
     let route = |limit: &str| {
@@ -219,7 +219,7 @@ fn trickle(
     Ok(())
 }
 
-pub(super) fn slow_headers(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn slow_headers(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     let mut site = stage.site(&json!({
         "pools": { "web": { "targets": [{ "cluster": "web" }] } },
         "routes": [{ "name": "all", "pool": "web" }],
@@ -306,7 +306,7 @@ fn forged(rng: &mut Rng, own: &[u8], other: &[u8]) -> Vec<u8> {
     }
 }
 
-pub(super) fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn forged_cookies(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     let site = stage.site(&shops())?;
     let mut client = site.envoy.client()?;
     let mut begin = |headers: &[(&str, &[u8])]| {
@@ -349,7 +349,7 @@ pub(super) fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
             },
         )
     };
-    let plan = &Plan {
+    let plan = &FaultPlan {
         interval: Duration::ZERO,
         ..*plan
     };
@@ -374,7 +374,7 @@ pub(super) fn forged_cookies(stage: &Stage, plan: &Plan) -> Result<Played> {
     )
 }
 
-pub(super) fn health_attacked(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn health_attacked(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     /// How often each attack is made, all at once: on each target more often than it may fail in a
     /// row.
     const TIMES: usize = 36;

@@ -1,6 +1,6 @@
 //! The clock on the wall jumps. A real one is not ours to set, so this is the simulator's.
 
-use super::Played;
+use super::FaultResult;
 use crate::simulation::measure::{Measure, Scope};
 use crate::simulation::scenario::Scenario;
 use crate::simulation::{self, Chooser};
@@ -10,7 +10,7 @@ use std::path::Path;
 /// The scenario, with what it expects: `host-sim run` plays it too.
 const SCENARIO: &str = include_str!("../../scenarios/clock_jump.yaml");
 
-pub(super) fn jumped() -> Result<Played> {
+pub(super) fn jumped() -> Result<FaultResult> {
     let scenario = Scenario::parse("clock_jump", SCENARIO, Path::new(""))?;
     let run = simulation::run(&scenario, Chooser::Filter)?;
     let judged = simulation::judge(&scenario, &run);
@@ -19,7 +19,7 @@ pub(super) fn jumped() -> Result<Played> {
         measured.map(|count| count as usize).context("no requests")
     };
     let refused = count(Measure::Refused)?;
-    Ok(Played {
+    Ok(FaultResult {
         fault: "clock jumped an hour, forwards and backwards (simulated)".to_owned(),
         requests: count(Measure::Requests)?,
         failed: count(Measure::Errors)?,

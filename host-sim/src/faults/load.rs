@@ -1,6 +1,6 @@
 //! Steady load, and the ending of each request.
 
-use super::Plan;
+use super::FaultPlan;
 use crate::client::{Client, header};
 use crate::testkit::load::{Jobs, run_while};
 use crate::wait::{TIMEOUT, poll};
@@ -26,7 +26,7 @@ pub(super) enum Ending {
 
 /// A request of the load. Times are since the load began.
 #[derive(Clone, Debug)]
-pub(super) struct Exchange {
+pub(super) struct LoadRequest {
     pub sent: Duration,
     pub ended: Duration,
     pub ending: Ending,
@@ -34,7 +34,7 @@ pub(super) struct Exchange {
 
 /// Sends one request of a client: the client's number, how many requests it has sent before, and the
 /// client.
-pub(super) type Ask<'a> = dyn Fn(usize, usize, &mut Client) -> Ending + Sync + 'a;
+pub(super) type SendRequest<'a> = dyn Fn(usize, usize, &mut Client) -> Ending + Sync + 'a;
 
 impl Ending {
     /// The ending of a request with this answer; `judge` looks at the answer if that is a 200.
@@ -129,7 +129,7 @@ impl Watch<'_> {
 #[derive(Debug)]
 pub(super) struct Log {
     /// In the order of their clients.
-    exchanges: Vec<Exchange>,
+    exchanges: Vec<LoadRequest>,
     /// Promises that were broken meanwhile.
     pub broken: Vec<String>,
 }
@@ -143,8 +143,8 @@ impl Log {
         self.failures().count()
     }
 
-    fn failures(&self) -> impl Iterator<Item = &Exchange> {
-        let failed = |exchange: &&Exchange| matches!(exchange.ending, Ending::Failed(_));
+    fn failures(&self) -> impl Iterator<Item = &LoadRequest> {
+        let failed = |exchange: &&LoadRequest| matches!(exchange.ending, Ending::Failed(_));
         self.exchanges.iter().filter(failed)
     }
 
@@ -156,13 +156,14 @@ impl Log {
     }
 
     /// Requests besides the load, that were meant to fail.
-    pub(super) fn add(&mut self, exchanges: Vec<Exchange>) {
+    pub(super) fn add(&mut self, exchanges: Vec<LoadRequest>) {
         self.exchanges.extend(exchanges);
     }
 
     /// When the first good answer came to a request that was sent then or later.
     pub(super) fn first_good_after(&self, from: Duration) -> Option<Duration> {
-        let good = |exchange: &&Exchange| exchange.ending == Ending::Good && exchange.sent >= from;
+        let good =
+            |exchange: &&LoadRequest| exchange.ending == Ending::Good && exchange.sent >= from;
         self.exchanges
             .iter()
             .filter(good)
@@ -233,13 +234,13 @@ impl Log {
 /// `act` is over and the load is still answered well.
 pub(super) fn under<T>(
     address: SocketAddr,
-    plan: &Plan,
-    ask: &Ask<'_>,
+    plan: &FaultPlan,
+    ask: &SendRequest<'_>,
     act: impl FnOnce(&Watch<'_>) -> Result<T>,
 ) -> Result<(Log, T)> {
     let (good, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let start = Instant::now();
-    let client = |jobs: Jobs<'_>| -> Result<Vec<Exchange>> {
+    let client = |jobs: Jobs<'_>| -> Result<Vec<LoadRequest>> {
         let number = jobs.client();
         let mut client = Client::new(address)?;
         let mut exchanges = Vec::new();
@@ -252,7 +253,7 @@ pub(super) fn under<T>(
                 Ending::Failed(_) => failed.fetch_add(1, Ordering::Relaxed),
                 Ending::Wrong(_) => 0,
             };
-            exchanges.push(Exchange {
+            exchanges.push(LoadRequest {
                 sent,
                 ended,
                 ending,

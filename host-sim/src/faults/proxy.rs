@@ -1,9 +1,9 @@
 //! What happens to the proxy itself: a VM that traps, configurations good and bad, another Envoy
 //! that takes over.
 
-use super::load::{self, Ending, Exchange, backend};
+use super::load::{self, Ending, LoadRequest, backend};
 use super::stage::{Stage, WORKERS, played, shown, survived, under_load};
-use super::{Plan, Played};
+use super::{FaultPlan, FaultResult};
 use crate::backend::Answer;
 use crate::client::{Client, header, session_cookie};
 use crate::envoy::Deployment;
@@ -20,7 +20,7 @@ const SERVICE: Duration = Duration::from_millis(20);
 /// until then it answers 503 (`reload_config`).
 const BACK_OFF: Duration = Duration::from_secs(3);
 
-pub(super) fn trapped(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn trapped(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     let mut site = stage.trapping_site(&json!({
         "pools": { "web": { "balance": "least_connections", "targets": [{ "cluster": "one" }, { "cluster": "two" }] } },
         "routes": [{ "name": "all", "pool": "web" }],
@@ -41,7 +41,7 @@ pub(super) fn trapped(stage: &Stage, plan: &Plan) -> Result<Played> {
             });
             let ended = watch.now();
             watch.more(plan.answers)?;
-            traps.push(Exchange {
+            traps.push(LoadRequest {
                 sent,
                 ended,
                 ending,
@@ -96,7 +96,7 @@ fn is_revision(client: &mut Client, number: usize) -> Ending {
     })
 }
 
-pub(super) fn reloaded(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn reloaded(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     let mut site = stage.site(&revision(0))?;
     let (mut log, took) = under_load(&mut site, plan, |site, watch| {
         let start = Instant::now();
@@ -137,7 +137,7 @@ fn bad_configurations(number: usize) -> [Value; 5] {
     ]
 }
 
-pub(super) fn bad_configuration(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn bad_configuration(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     let mut site = stage.site(&revision(0))?;
     let (mut log, sent) = under_load(&mut site, plan, |site, watch| {
         let mut sent = 0;
@@ -205,7 +205,7 @@ fn in_session(sessions: &[Mutex<Option<Session>>], number: usize, client: &mut C
     }
 }
 
-pub(super) fn workers_doubled(stage: &Stage, plan: &Plan) -> Result<Played> {
+pub(super) fn workers_doubled(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     let mut site = stage.site_with(&revision(0), Deployment::hot_restartable)?;
     let sessions: Vec<Mutex<Option<Session>>> =
         (0..plan.clients).map(|_| Mutex::default()).collect();

@@ -1,6 +1,6 @@
 //! The table of `tests/README.md`.
 
-use super::Played;
+use super::FaultResult;
 use super::stage::WORKERS;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Faults that were played.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct FaultReport {
     /// How to repeat it.
     pub command: String,
     /// Envoy's version.
@@ -22,17 +22,17 @@ pub struct Report {
     /// How long all of it took.
     pub took: Duration,
     /// One for each fault, in order.
-    pub rows: Vec<Played>,
+    pub rows: Vec<FaultResult>,
 }
 
-impl Report {
+impl FaultReport {
     /// Whether every promise was kept.
     pub fn is_kept(&self) -> bool {
         self.rows.iter().all(|row| row.broken.is_empty())
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for FaultReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_promise_that_is_broken_stands_in_the_table() {
-        let row = |broken: &[&str]| Played {
+        let row = |broken: &[&str]| FaultResult {
             fault: "a fault".to_owned(),
             requests: 10,
             failed: 1,
@@ -83,7 +83,7 @@ mod tests {
             seen: "something".to_owned(),
             broken: broken.iter().map(|broken| (*broken).to_owned()).collect(),
         };
-        let report = |rows: &[Played]| Report {
+        let report = |rows: &[FaultResult]| FaultReport {
             command: "a command".to_owned(),
             envoy: "1.2.3".to_owned(),
             clients: 1,

@@ -1,7 +1,7 @@
 //! What every fault is played on, and what must hold after every fault.
 
 use super::load::{self, Log, Watch};
-use super::{Plan, Played};
+use super::{FaultPlan, FaultResult};
 use crate::envoy::fleet::Fleet;
 use crate::envoy::{Deployment, Program, Wanted, install};
 use crate::module;
@@ -74,7 +74,7 @@ impl Stage {
 /// Runs `act` under load on the site; in the load every answer is as good as another.
 pub(super) fn under_load<T>(
     site: &mut Site,
-    plan: &Plan,
+    plan: &FaultPlan,
     act: impl FnOnce(&mut Site, &Watch<'_>) -> Result<T>,
 ) -> Result<(Log, T)> {
     let address = site.envoy.address()?;
@@ -88,7 +88,7 @@ pub(super) fn survived(
     mut log: Log,
     promised: &str,
     seen: String,
-) -> Result<Played> {
+) -> Result<FaultResult> {
     if site.has_trapped() {
         log.broken.push("a VM has trapped".to_owned());
     }
@@ -103,7 +103,7 @@ pub(super) fn played(
     mut log: Log,
     promised: &str,
     seen: String,
-) -> Result<Played> {
+) -> Result<FaultResult> {
     log.nothing_wrong();
     let mut counted = 0;
     let settled = poll_within(SETTLED, || {
@@ -117,7 +117,7 @@ pub(super) fn played(
     if let Err(error) = site.finish() {
         log.broken.push(format!("{error:#}"));
     }
-    Ok(Played {
+    Ok(FaultResult {
         fault,
         requests: log.requests(),
         failed: log.failed(),

@@ -92,7 +92,9 @@ impl Site {
         self.is_checked = true;
         let bugs = self.envoy.filter_bugs()?;
         let log = self.envoy.log();
-        let lines = log.lines().filter(|line| line.contains("a bug of Pointsman"));
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("a bug of Pointsman"));
         ensure!(
             bugs == 0,
             "the filter has met {bugs} states that cannot be:\n{}",

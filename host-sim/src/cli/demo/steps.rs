@@ -25,13 +25,13 @@ const BURST: usize = 3;
 const HOST: &str = "shop.example.com";
 
 /// The proxy and the backends that the steps use.
-pub(super) struct Stage {
+pub(super) struct DemoSite {
     pub backends: Vec<Backend>,
     pub envoy: Envoy,
     pub address: SocketAddr,
 }
 
-impl Stage {
+impl DemoSite {
     fn client(&self) -> Result<Client> {
         Client::new(self.address)
     }
@@ -45,19 +45,19 @@ impl Stage {
 }
 
 /// All steps in turn. An error: no answer came from the proxy.
-pub(super) fn play(stage: &mut Stage, report: &mut DemoReport) -> Result<()> {
-    choose(stage, report)?;
-    weigh(stage, report)?;
-    endpoints(stage, report)?;
-    split(stage, report)?;
-    stick(stage, report)?;
-    limit(stage, report)
+pub(super) fn play(site: &mut DemoSite, report: &mut DemoReport) -> Result<()> {
+    choose(site, report)?;
+    weigh(site, report)?;
+    endpoints(site, report)?;
+    split(site, report)?;
+    stick(site, report)?;
+    limit(site, report)
 }
 
 /// One request, one route.
-fn choose(stage: &Stage, report: &mut DemoReport) -> Result<()> {
+fn choose(site: &DemoSite, report: &mut DemoReport) -> Result<()> {
     report.section("Routes: the first match wins");
-    let mut client = stage.client()?;
+    let mut client = site.client()?;
     let none: &[(&str, &str)] = &[];
     let rows = [
         (
@@ -114,11 +114,11 @@ fn choose(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     Ok(())
 }
 
-fn weigh(stage: &Stage, report: &mut DemoReport) -> Result<()> {
+fn weigh(site: &DemoSite, report: &mut DemoReport) -> Result<()> {
     report.section(&format!(
         "A weighted pool: {REQUESTS} requests to /, over {CONNECTIONS} connections"
     ));
-    let counts = flood(stage.address, "/")?;
+    let counts = flood(site.address, "/")?;
     for (name, weight) in [("web-blue", 9), ("web-green", 1)] {
         report.share(
             name,
@@ -132,11 +132,11 @@ fn weigh(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     Ok(())
 }
 
-fn endpoints(stage: &mut Stage, report: &mut DemoReport) -> Result<()> {
+fn endpoints(site: &mut DemoSite, report: &mut DemoReport) -> Result<()> {
     report.section(&format!(
         "A pool of endpoints of one cluster: {REQUESTS} requests to /api/users"
     ));
-    let counts = flood(stage.address, "/api/users")?;
+    let counts = flood(site.address, "/api/users")?;
     for (name, weight) in [("api-9101", 2), ("api-9102", 1), ("api-9103", 1)] {
         report.share(
             name,
@@ -146,7 +146,7 @@ fn endpoints(stage: &mut Stage, report: &mut DemoReport) -> Result<()> {
             WORKERS,
         );
     }
-    let received = stage.backend_mut("api-9101")?.take_received();
+    let received = site.backend_mut("api-9101")?.take_received();
     let rewritten = received.iter().all(|request| {
         request
             .headers
@@ -159,24 +159,24 @@ fn endpoints(stage: &mut Stage, report: &mut DemoReport) -> Result<()> {
     );
 
     // Its connections end, new ones are refused.
-    stage.backend_mut("api-9103")?.stop();
-    let counts = flood(stage.address, "/api/users")?;
+    site.backend_mut("api-9103")?.stop();
+    let counts = flood(site.address, "/api/users")?;
     let answered = count(&counts, "api-9101") + count(&counts, "api-9102");
     let what = format!(
         "api-9103 stopped: {answered} of {REQUESTS} answered, by the next endpoint of the choice"
     );
     report.check(answered == REQUESTS, &what);
-    let backend = stage.backend_mut("api-9103")?;
+    let backend = site.backend_mut("api-9103")?;
     backend.start_again().context("starting api-9103 again")?;
     report.sent(2 * REQUESTS);
     Ok(())
 }
 
-fn split(stage: &Stage, report: &mut DemoReport) -> Result<()> {
+fn split(site: &DemoSite, report: &mut DemoReport) -> Result<()> {
     report.section(&format!(
         "A canary: {REQUESTS} requests to /checkout, each by its own draw"
     ));
-    let counts = flood(stage.address, "/checkout")?;
+    let counts = flood(site.address, "/checkout")?;
     let canary = count(&counts, "beta");
     // Five standard deviations of that many draws: wrong by chance once in two million runs.
     let tolerance = (5.0 * (REQUESTS as f64 * 0.2 * 0.8).sqrt()) as usize;
@@ -187,9 +187,9 @@ fn split(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     Ok(())
 }
 
-fn stick(stage: &Stage, report: &mut DemoReport) -> Result<()> {
+fn stick(site: &DemoSite, report: &mut DemoReport) -> Result<()> {
     report.section("Sticky sessions: /account");
-    let first = stage.client()?.get(HOST, "/account")?;
+    let first = site.client()?.get(HOST, "/account")?;
     let target = header(&first, "x-backend").to_owned();
     let cookie = session_cookie(&first).unwrap_or_default();
     let named = ["blue", "green", "127.0.0.1", "9001", "9002"]
@@ -203,7 +203,7 @@ fn stick(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     let mut stayed = 0;
     for i in 0..SESSION {
         // A connection each, so that both workers see the client.
-        let mut client = stage.client()?;
+        let mut client = site.client()?;
         let response = client.get_with(HOST, &format!("/account/{i}"), &[("cookie", &cookie)])?;
         stayed += usize::from(
             header(&response, "x-backend") == target && session_cookie(&response).is_none(),
@@ -215,13 +215,13 @@ fn stick(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     );
 
     let forged = forge(&cookie);
-    let response = stage
+    let response = site
         .client()?
         .get_with(HOST, "/account", &[("cookie", &forged)])?;
     let replaced = session_cookie(&response).is_some_and(|fresh| fresh != forged);
     report.check(replaced, "a forged cookie is replaced by a fresh choice");
 
-    let counts = flood(stage.address, "/account")?;
+    let counts = flood(site.address, "/account")?;
     for name in ["web-blue", "web-green"] {
         report.share(name, count(&counts, name), REQUESTS, REQUESTS / 2, WORKERS);
     }
@@ -229,9 +229,9 @@ fn stick(stage: &Stage, report: &mut DemoReport) -> Result<()> {
     Ok(())
 }
 
-fn limit(stage: &Stage, report: &mut DemoReport) -> Result<()> {
+fn limit(site: &DemoSite, report: &mut DemoReport) -> Result<()> {
     report.section("A rate limit: /login, a burst of 3, then one every 2 s");
-    let mut client = stage.client()?;
+    let mut client = site.client()?;
     let mut statuses = Vec::new();
     let mut retry_after = String::new();
     for _ in 0..BURST + 2 {
