@@ -186,6 +186,9 @@ fn tokens(text: &str) -> Vec<String> {
             1 + end.map_or(string.len(), |end| end + 1)
         } else if let Some(raw) = raw_string(rest) {
             raw
+        } else if rest.starts_with("r#") {
+            // The name behind it is the next token: `r#match` is in `match.rs`.
+            2
         } else if is_name(first) {
             let size = rest.find(|char| !is_name(char)).unwrap_or(rest.len());
             tokens.push(rest[..size].to_owned());
@@ -316,6 +319,68 @@ fn modules_of_host_sim_use_what_stands_below_them_in_their_table() {
     }
 }
 
+/// The modules of the core, those above first: each row may use the rows below it. (The core's
+/// `lib.rs` shows it as a picture.)
+const ROWS_OF_THE_CORE: &[&[&str]] = &[
+    &["worker"],
+    &["config"],
+    &["explain"],
+    &["decision"],
+    &["route"],
+    &["pool", "rate_limit"],
+    &["http", "shared"],
+    &["port"],
+    &["base64", "entropy", "index"],
+    &["siphash", "time"],
+];
+
+fn filter(krate: &str, known: &[(&str, &str)]) -> Imports {
+    let src = format!("filter/{krate}/src");
+    let imports = Imports::of(&module::repository().unwrap().join(src));
+    for (module, imported) in known {
+        let found = imports.0.get(*module);
+        assert!(
+            found.is_some_and(|found| found.contains(*imported)),
+            "{module} imports {found:?}"
+        );
+    }
+    imports
+}
+
+fn core() -> Imports {
+    let known = [
+        ("worker::target", "pool::balance::consistent_hash"),
+        ("route::rewrite", "route::match"),
+        ("decision", "pool::flight"),
+    ];
+    filter("core", &known)
+}
+
+#[test]
+fn modules_of_the_core_use_what_stands_below_them() {
+    let row = |module: &str| {
+        let mut rows = ROWS_OF_THE_CORE.iter();
+        let row = rows.position(|row| row.contains(&module));
+        row.unwrap_or_else(|| panic!("{module} stands in no row"))
+    };
+    let mut upwards = Vec::new();
+    for (module, imported) in &core().between_folders().0 {
+        for other in imported.iter().filter(|other| row(module) >= row(other)) {
+            upwards.push(format!("{module} imports {other}"));
+        }
+    }
+    assert!(upwards.is_empty(), "\n{}", upwards.join("\n"));
+}
+
+#[test]
+fn files_of_the_filter_import_each_other_in_no_circle_but_parents() {
+    let shell = filter("shell", &[("root", "stream"), ("stream", "host")]);
+    for imports in [core(), shell] {
+        let circles = imports.without_parents().circles();
+        assert!(circles.is_empty(), "\n{}", circles.join("\n"));
+    }
+}
+
 #[test]
 fn every_form_of_import_is_read_and_no_other_text() {
     let text = r##"
@@ -323,6 +388,7 @@ fn every_form_of_import_is_read_and_no_other_text() {
 use super::{self, sibling as other, deep::{er::Item, *}};
 pub(super) use crate::root::Thing;
 use self::child::f;
+use crate::r#match::{r#type::U, V};
 use std::super_::no;
 /// [`crate::comment::in_docs`]
 fn a<'a>(x: &'a str, y: crate::inline::Type<super::super::uncle::T>) -> char {
@@ -353,6 +419,8 @@ fn c() { super::last() }
             "here::deep",
             "root::Thing",
             "here::inner::child::f",
+            "match::type::U",
+            "match::V",
             "inline::Type",
             "uncle::T",
             "called::function",

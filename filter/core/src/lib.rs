@@ -35,19 +35,23 @@
 //!
 //! # Map of the code
 //!
-//! Each row may use the rows below it. Nobody but the worker and the tools imports [`config`],
-//! which makes types that cannot be wrong of bytes, or says every problem at once.
+//! Each row may use the rows below it, and files import each other in no circle (a test says so).
+//! Nobody but the worker and the tools imports [`config`], which makes types that cannot be wrong of
+//! bytes, or says every problem at once.
 //!
 //! ```text
 //!  pointsman-shell   root context, stream, metrics ──────────► host calls
 //!  ─────────────────────────────────────────────────────────────────────────────────────────
 //!  worker            request headers · choice of a target · end of the stream · tick
 //!  config            bytes → types
-//!  explain           decision
-//!  route             match, index, rewrite, redirect
+//!  explain           a finished decision as JSON
+//!  decision          what to do with a request, and why
+//!  route             match, split, index, rewrite, redirect
 //!  pool              target · one file for each key · in_flight · outcome     │ rate_limit
 //!  http              request, client_ip, regex, edit, respond, key            │ shared
-//!  port · time · index · base64 · siphash · entropy
+//!  port
+//!  base64 · entropy · index
+//!  siphash · time
 //! ```
 //!
 //! | where | what |

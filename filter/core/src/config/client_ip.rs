@@ -11,7 +11,7 @@ pub fn client_ip(node: &Node<'_>, report: &mut Report) -> Option<ClientIp> {
     let header = map.need(report, "header", HEADER_NAME);
     let hops = map
         .get("trusted_hops")
-        .and_then(|node| limits::TRUSTED_HOPS.read(&node, report));
+        .and_then(|node| node.whole_within(report, limits::TRUSTED_HOPS));
     Some(ClientIp {
         header: header_name(&header?, report),
         trusted_hops: u8::try_from(hops.unwrap_or(limits::DEFAULT_TRUSTED_HOPS)).ok()?,

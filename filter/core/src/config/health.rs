@@ -37,11 +37,11 @@ fn passive(node: &Node<'_>, report: &mut Report) -> Option<Passive> {
     )?;
     let eject = map
         .get("eject")
-        .and_then(|node| limits::EJECT.read(&node, report))
+        .and_then(|node| node.duration_within(report, limits::EJECT))
         .unwrap_or(limits::DEFAULT_EJECT);
     let max_eject_node = map.get("max_eject");
     let max_eject = max_eject_node
-        .and_then(|node| limits::EJECT.read(&node, report))
+        .and_then(|node| node.duration_within(report, limits::EJECT))
         .unwrap_or(eject.max(limits::DEFAULT_MAX_EJECT));
     if let (Some(node), true) = (max_eject_node, max_eject < eject) {
         report.note(&node, "less than `eject`", "a duration from `eject` on");
@@ -57,7 +57,7 @@ fn passive(node: &Node<'_>, report: &mut Report) -> Option<Passive> {
         eject,
         max_eject,
         max_ejected_percent: percent
-            .and_then(|node| limits::MAX_EJECTED_PERCENT.read(&node, report))
+            .and_then(|node| node.whole_within(report, limits::MAX_EJECTED_PERCENT))
             .unwrap_or(limits::DEFAULT_MAX_EJECTED_PERCENT),
         statuses: map
             .get("statuses")
@@ -83,7 +83,7 @@ fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
         .and_then(|node| node.text_that(report, syntax::is_authority, HOST));
     let interval = map
         .get("interval")
-        .and_then(|node| limits::INTERVAL.read(&node, report))
+        .and_then(|node| node.duration_within(report, limits::INTERVAL))
         .unwrap_or(limits::DEFAULT_INTERVAL);
     let timeout_node = map.get("timeout");
     let timeout = timeout_node
@@ -119,7 +119,7 @@ fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
 fn in_a_row(map: &Map<'_>, key: &str, default: u32, report: &mut Report) -> u32 {
     let number = map
         .get(key)
-        .and_then(|node| limits::IN_A_ROW.read(&node, report));
+        .and_then(|node| node.whole_within(report, limits::IN_A_ROW));
     number.unwrap_or(default)
 }
 

@@ -58,7 +58,9 @@ fn client_network(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
     }
     let map = node.map(report, &["v4", "v6"])?;
     let mut read = |key, bounds: limits::Bounds<u32>, default: u8| {
-        let length = map.get(key).and_then(|node| bounds.read(&node, report));
+        let length = map
+            .get(key)
+            .and_then(|node| node.whole_within(report, bounds));
         length
             .and_then(|length| u8::try_from(length).ok())
             .unwrap_or(default)

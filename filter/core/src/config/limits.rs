@@ -2,7 +2,7 @@
 //! them, the JSON schema (`host-sim schema`) is generated from them, and tests hold the comments of
 //! `envoy-config/pointsman.yaml` to them.
 
-use super::reader::{Node, Report};
+use crate::pool::outcome;
 use crate::time::Nanos;
 use std::fmt;
 
@@ -19,20 +19,6 @@ impl<T> Bounds<T> {
     /// From `least` to `most`, both included.
     pub const fn new(least: T, most: T) -> Bounds<T> {
         Bounds { least, most }
-    }
-}
-
-impl Bounds<u32> {
-    /// Reads a whole number. None, after a problem was noted: the value is none, or out of bounds.
-    pub fn read(self, node: &Node<'_>, report: &mut Report) -> Option<u32> {
-        node.whole(report, self.least, self.most)
-    }
-}
-
-impl Bounds<Nanos> {
-    /// Reads a duration. None, after a problem was noted: the value is none, or out of bounds.
-    pub fn read(self, node: &Node<'_>, report: &mut Report) -> Option<Nanos> {
-        node.duration(report, self.least, self.most, &format!("from {self}"))
     }
 }
 
@@ -124,9 +110,8 @@ pub const DEFAULT_MAX_EJECT: Nanos = Nanos::from_secs(300);
 pub const MAX_EJECTED_PERCENT: Bounds<u32> = Bounds::new(0, 100);
 /// `passive.max_ejected_percent`, where it is not given.
 pub const DEFAULT_MAX_EJECTED_PERCENT: u32 = 50;
-/// The statuses of `passive.statuses`, where it is not given, as ranges with both ends. Not those
-/// that a client can have a server answer at will: 501 (a method that it does not know) and 505.
-pub const DEFAULT_STATUSES: [(u16, u16); 2] = [(500, 500), (502, 504)];
+/// `passive.statuses`, where it is not given.
+pub const DEFAULT_STATUSES: [(u16, u16); 2] = outcome::DEFAULT_STATUSES;
 /// `active.interval`. Every worker wakes up at least that often.
 pub const INTERVAL: Bounds<Nanos> = Bounds::new(Nanos::from_millis(10), Nanos::from_secs(3600));
 /// `active.interval`, where it is not given.

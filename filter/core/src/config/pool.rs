@@ -62,7 +62,7 @@ fn pool(node: &Node<'_>, index: PoolIndex, pools: &Names<'_>, report: &mut Repor
         .map(|node| failover(&node, index, pools, report));
     let slow_start = map
         .get("slow_start")
-        .and_then(|node| limits::SLOW_START.read(&node, report));
+        .and_then(|node| node.duration_within(report, limits::SLOW_START));
     let targets_node = map.need(report, "targets", TARGETS)?;
     let of = Of {
         cluster_node,

@@ -30,12 +30,12 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
     let map = node.map(report, &["requests", "per", "burst", "key", "shadow"])?;
     let requests = map
         .need(report, "requests", REQUESTS)
-        .and_then(|node| limits::REQUESTS.read(&node, report));
+        .and_then(|node| node.whole_within(report, limits::REQUESTS));
     let per = map
         .need(report, "per", PER)
-        .and_then(|node| limits::PER.read(&node, report));
+        .and_then(|node| node.duration_within(report, limits::PER));
     let burst_node = map.get("burst");
-    let burst = burst_node.and_then(|node| limits::REQUESTS.read(&node, report));
+    let burst = burst_node.and_then(|node| node.whole_within(report, limits::REQUESTS));
     let key = map
         .need(report, "key", KEY)
         .map(|node| key_parts(&node, report));
@@ -73,7 +73,7 @@ pub fn table(node: Option<Node<'_>>, report: &mut Report) -> Table {
     let max_keys = node
         .and_then(|node| node.map(report, &["max_keys"]))
         .and_then(|map| map.get("max_keys"))
-        .and_then(|node| limits::MAX_TABLE_KEYS.read(&node, report));
+        .and_then(|node| node.whole_within(report, limits::MAX_TABLE_KEYS));
     Table {
         max_keys: max_keys.unwrap_or(limits::DEFAULT_TABLE_KEYS),
     }

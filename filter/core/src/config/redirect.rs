@@ -34,7 +34,7 @@ pub fn redirect(node: &Node<'_>, matched: &Matched<'_>, report: &mut Report) -> 
         .and_then(|node| node.text_that(report, syntax::is_host, HOST));
     let port = map
         .get("port")
-        .and_then(|node| limits::PORT.read(&node, report));
+        .and_then(|node| node.whole_within(report, limits::PORT));
     let status = map.get("status").and_then(|node| status(&node, report));
     Some(Redirect {
         scheme: scheme.map(syntax::bytes),

@@ -15,7 +15,7 @@ pub fn respond(node: &Node<'_>, report: &mut Report) -> Option<Respond> {
             "status",
             &format!("a status from {}", limits::STATUS),
         )
-        .and_then(|node| limits::STATUS.read(&node, report));
+        .and_then(|node| node.whole_within(report, limits::STATUS));
     let body = map
         .get("body")
         .and_then(|node| body(&node, report))

@@ -6,7 +6,7 @@ use super::reader::{Map, Node, Report};
 /// Reads `weight`, or its default.
 pub fn weight(map: &Map<'_>, report: &mut Report) -> u32 {
     map.get("weight")
-        .and_then(|node| limits::WEIGHT.read(&node, report))
+        .and_then(|node| node.whole_within(report, limits::WEIGHT))
         .unwrap_or(limits::DEFAULT_WEIGHT)
 }
 

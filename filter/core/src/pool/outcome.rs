@@ -25,7 +25,6 @@
 //! asked: the status. In a pool of endpoints also the address that was tried last, because the
 //! proxy may have gone on to the next target of the list. The targets before it failed.
 
-use crate::config::limits;
 use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::pool::flight::Flight;
@@ -258,7 +257,7 @@ fn class_of_response(
 fn class_of_status(pool: &Pool, status: Option<u16>) -> ResponseClass {
     let counted = match &pool.health.passive {
         Some(passive) => &passive.statuses[..],
-        None => &limits::DEFAULT_STATUSES,
+        None => &DEFAULT_STATUSES,
     };
     let counts = |status: u16| {
         counted
@@ -348,6 +347,11 @@ mod flag {
     /// Nothing against an answer that came from the target.
     pub const HARMLESS: u64 = DELAY_INJECTED | UPSTREAM_RETRY_LIMIT_EXCEEDED;
 }
+
+/// The statuses that count as failures where `passive.statuses` names none, as ranges with both
+/// ends. Not those that a client can have a server answer at will: 501 (a method that it does not
+/// know) and 505.
+pub const DEFAULT_STATUSES: [(u16, u16); 2] = [(500, 500), (502, 504)];
 
 #[cfg(test)]
 mod tests;

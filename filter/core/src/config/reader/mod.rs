@@ -5,6 +5,7 @@
 mod map;
 mod names;
 
+use super::limits::Bounds;
 use super::problem::{Problem, Problems, nearest};
 use super::syntax;
 use super::value::Value;
@@ -382,6 +383,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// A whole number within bounds. None, after a problem was noted: it is none, or out of bounds.
+    pub fn whole_within(&self, report: &mut Report, bounds: Bounds<u32>) -> Option<u32> {
+        self.whole(report, bounds.least, bounds.most)
+    }
+
     /// A whole number in a range, its ends included.
     #[expect(clippy::cast_possible_truncation, reason = "in the range and whole")]
     pub fn whole(&self, report: &mut Report, least: u32, most: u32) -> Option<u32> {
@@ -398,6 +404,12 @@ impl<'a> Node<'a> {
                 None
             }
         }
+    }
+
+    /// A duration within bounds. None, after a problem was noted: it is none, or out of bounds.
+    pub fn duration_within(&self, report: &mut Report, bounds: Bounds<Nanos>) -> Option<Nanos> {
+        let range = format!("from {bounds}");
+        self.duration(report, bounds.least, bounds.most, &range)
     }
 
     /// A duration in a range, its ends included; `range` says the same in words.
