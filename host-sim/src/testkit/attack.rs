@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// More than a proxy and its sockets hold.
 const BIG: usize = 64 * 1024 * 1024;
 /// A part of what is long.
-const CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+static CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 /// More than a proxy takes of a response's headers (Envoy: 80 KiB).
 const LONG_HEADER: usize = 90_000;
 /// More than a proxy buffers of a request.
