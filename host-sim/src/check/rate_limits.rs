@@ -9,7 +9,7 @@ use pointsman_core::route::Route;
 use pointsman_core::route::path::{PathKind, PathMatch};
 
 /// The notes on every limit, in the order of the file.
-pub fn notes(config: &Config) -> Vec<Note> {
+pub(super) fn notes(config: &Config) -> Vec<Note> {
     let mut notes = Vec::new();
     for limit in &config.rate_limits {
         let place = named("rate_limits", limit.name());

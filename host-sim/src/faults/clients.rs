@@ -91,7 +91,7 @@ const NEWCOMERS: u16 = 100;
 const ADMITTED: usize = 99;
 
 /// A /64 makes up the rest of a key, against a limit that holds the table's keys for an hour.
-pub fn slow_limit_flooded(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
+pub(super) fn slow_limit_flooded(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     const SLOW: &str = "report";
     const OTHER: &str = "login";
     let route = |limit: &str| {

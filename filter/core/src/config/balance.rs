@@ -15,7 +15,7 @@ const WORDS: &[(&str, Balance)] = &[
 ];
 
 /// Reads `balance`.
-pub fn balance(node: &Node<'_>, report: &mut Report) -> Option<Balance> {
+pub(super) fn balance(node: &Node<'_>, report: &mut Report) -> Option<Balance> {
     if node.is_map() {
         let map = node.map(report, &["consistent_hash"])?;
         let hash = map.need(report, "consistent_hash", "a map of key")?;

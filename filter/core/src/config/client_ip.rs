@@ -6,7 +6,7 @@ use super::reader::{Node, Report};
 use crate::http::client_ip::ClientIp;
 
 /// Reads `client_ip`.
-pub fn client_ip(node: &Node<'_>, report: &mut Report) -> Option<ClientIp> {
+pub(super) fn client_ip(node: &Node<'_>, report: &mut Report) -> Option<ClientIp> {
     let map = node.map(report, &["header", "trusted_hops"])?;
     let header = map.need(report, "header", HEADER_NAME);
     let hops = map

@@ -7,7 +7,7 @@ use crate::http::regex::Regex;
 use crate::route::condition::{Condition, Text};
 
 /// Reads an item of `headers`.
-pub fn header(node: &Node<'_>, report: &mut Report) -> Option<Condition> {
+pub(super) fn header(node: &Node<'_>, report: &mut Report) -> Option<Condition> {
     const NAME: &str = "a header name, or a pseudo-header such as `:method`";
     let mut condition = condition(node, syntax::is_header_or_pseudo, NAME, report)?;
     condition.name.make_ascii_lowercase();
@@ -15,12 +15,12 @@ pub fn header(node: &Node<'_>, report: &mut Report) -> Option<Condition> {
 }
 
 /// Reads an item of `cookies`.
-pub fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Condition> {
+pub(super) fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Condition> {
     condition(node, syntax::is_cookie_name, "a cookie name", report)
 }
 
 /// Reads an item of `query`.
-pub fn query(node: &Node<'_>, report: &mut Report) -> Option<Condition> {
+pub(super) fn query(node: &Node<'_>, report: &mut Report) -> Option<Condition> {
     condition(
         node,
         |name| !name.is_empty(),

@@ -8,17 +8,21 @@ use crate::http::edit::Edits;
 use crate::http::upstream::Upstream;
 
 /// A header's values under its name.
-pub type Values = (Box<[u8]>, Vec<Box<[u8]>>);
+pub(super) type Values = (Box<[u8]>, Vec<Box<[u8]>>);
 
 const VALUE: &str = "a string, or a list of strings, without line breaks and NUL";
 
 /// Reads `request_headers`.
-pub fn request_headers(node: Option<Node<'_>>, upstream: &Upstream, report: &mut Report) -> Edits {
+pub(super) fn request_headers(
+    node: Option<Node<'_>>,
+    upstream: &Upstream,
+    report: &mut Report,
+) -> Edits {
     edits(node, Some(upstream), report)
 }
 
 /// Reads `response_headers`.
-pub fn response_headers(node: Option<Node<'_>>, report: &mut Report) -> Edits {
+pub(super) fn response_headers(node: Option<Node<'_>>, report: &mut Report) -> Edits {
     edits(node, None, report)
 }
 
@@ -64,7 +68,11 @@ fn checked_name(
 }
 
 /// Reads a map of headers: each name with a value or a list of values.
-pub fn headers(node: &Node<'_>, upstream: Option<&Upstream>, report: &mut Report) -> Vec<Values> {
+pub(super) fn headers(
+    node: &Node<'_>,
+    upstream: Option<&Upstream>,
+    report: &mut Report,
+) -> Vec<Values> {
     let Some(map) = node.names(report, "a map of headers", limits::MAX_HEADERS) else {
         return Vec::new();
     };

@@ -7,7 +7,11 @@ use crate::explain::Explain;
 use crate::http::upstream::Upstream;
 
 /// Reads `explain`.
-pub fn explain(node: &Node<'_>, upstream: &Upstream, report: &mut Report) -> Option<Explain> {
+pub(super) fn explain(
+    node: &Node<'_>,
+    upstream: &Upstream,
+    report: &mut Report,
+) -> Option<Explain> {
     let map = node.map(report, &["header", "token"])?;
     let header = map.need(report, "header", HEADER_NAME);
     let token = explain_token(&map, report);

@@ -5,7 +5,7 @@ use super::reader::{Names, Node, Report};
 use crate::index::PoolIndex;
 
 /// Reads `failover` of the pool `own`.
-pub fn failover(
+pub(super) fn failover(
     list: &Node<'_>,
     own: PoolIndex,
     pools: &Names<'_>,

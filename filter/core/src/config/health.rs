@@ -7,7 +7,7 @@ use crate::pool::failover::WhenAllUnhealthy;
 use crate::pool::health::{Active, Checks, Passive};
 
 /// Reads `health`.
-pub fn checks(node: &Node<'_>, report: &mut Report) -> Option<Checks> {
+pub(super) fn checks(node: &Node<'_>, report: &mut Report) -> Option<Checks> {
     const WHEN: &[(&str, WhenAllUnhealthy)] = &[
         ("use_all", WhenAllUnhealthy::UseAll),
         ("respond_503", WhenAllUnhealthy::Respond503),

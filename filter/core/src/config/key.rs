@@ -7,13 +7,14 @@ use super::syntax;
 use crate::http::key::KeyPart;
 
 /// What a limit's `key` looks like.
-pub const KEY: &str = "a list of client_ip, { client_ip: { v4: 24, v6: 64 } }, host, path, method, \
+pub(super) const KEY: &str = "a list of client_ip, { client_ip: { v4: 24, v6: 64 } }, host, path, method, \
      route, { header: … }, { cookie: … } or { query: … }; [] is one bucket for all";
 /// What a part of a limit's key looks like.
-pub const LIMIT_PART: &str = "one of client_ip, { client_ip: { v4: 24, v6: 64 } }, host, path, method, \
+pub(super) const LIMIT_PART: &str = "one of client_ip, { client_ip: { v4: 24, v6: 64 } }, host, path, method, \
      route, { header: … }, { cookie: … }, { query: … }";
 /// What the key of `consistent_hash` looks like.
-pub const KEY_PART: &str = "one of client_ip, path, { header: … }, { cookie: … }, { query: … }";
+pub(super) const KEY_PART: &str =
+    "one of client_ip, path, { header: … }, { cookie: … }, { query: … }";
 /// What `{ client_ip: … }` looks like.
 const NETWORK: &str = "a map of v4 and v6, the lengths of a network's prefix";
 
@@ -24,7 +25,7 @@ const CLIENT: KeyPart = KeyPart::ClientNetwork {
 };
 
 /// Reads the `key` of a limit.
-pub fn key_parts(list: &Node<'_>, report: &mut Report) -> Vec<KeyPart> {
+pub(super) fn key_parts(list: &Node<'_>, report: &mut Report) -> Vec<KeyPart> {
     list.list(report, KEY, limits::MAX_KEY_PARTS)
         .filter_map(|node| limit_part(&node, report))
         .collect()
@@ -72,7 +73,7 @@ fn client_network(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
 }
 
 /// Reads the key of `consistent_hash`.
-pub fn key_part(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
+pub(super) fn key_part(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
     const WORDS: &[(&str, KeyPart)] = &[("client_ip", KeyPart::ClientIp), ("path", KeyPart::Path)];
     const NAMED: &[&str] = &["header", "cookie", "query"];
     if !node.is_map() {

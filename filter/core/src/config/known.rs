@@ -6,7 +6,7 @@ use crate::pool::Pool;
 use crate::rate_limit::RateLimit;
 
 /// What routes refer to.
-pub struct Known<'n> {
+pub(super) struct Known<'n> {
     /// The two headers that no edit may touch.
     pub upstream: &'n Upstream,
     /// The section `pools`.

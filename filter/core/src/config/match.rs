@@ -21,7 +21,7 @@ const BLOCK_KEYS: &[&str] = &[
 ];
 
 /// Reads `match`: one block, or a list of them.
-pub fn blocks(node: &Node<'_>, report: &mut Report) -> Vec<Match> {
+pub(super) fn blocks(node: &Node<'_>, report: &mut Report) -> Vec<Match> {
     if !node.is_list() {
         return vec![block(node, report)];
     }

@@ -8,7 +8,7 @@ use crate::http::respond::Respond;
 use crate::route::no_route::NoRoute;
 
 /// Reads `no_route`, or its default.
-pub fn no_route(node: Option<Node<'_>>, report: &mut Report) -> NoRoute {
+pub(super) fn no_route(node: Option<Node<'_>>, report: &mut Report) -> NoRoute {
     let default = NoRoute::Respond(Respond {
         status: limits::DEFAULT_NO_ROUTE_STATUS,
         body: Box::default(),

@@ -3,7 +3,7 @@
 use super::reader::{Node, Report};
 
 /// Reads `pass`, which says nothing beside that it is there.
-pub fn pass(node: &Node<'_>, report: &mut Report) -> Option<()> {
+pub(super) fn pass(node: &Node<'_>, report: &mut Report) -> Option<()> {
     match node.is_true() {
         true => Some(()),
         false => {

@@ -7,7 +7,11 @@ use crate::http::regex::Regex;
 use crate::route::path::{PathKind, PathMatch, Segment};
 
 /// Reads `path`. `beside`: the `ignore_case` that stands beside it.
-pub fn path(node: &Node<'_>, beside: Option<Node<'_>>, report: &mut Report) -> Option<PathMatch> {
+pub(super) fn path(
+    node: &Node<'_>,
+    beside: Option<Node<'_>>,
+    report: &mut Report,
+) -> Option<PathMatch> {
     const KINDS: &[&str] = &["exact", "prefix", "regex", "template"];
     const PATH: &str = "a path that starts with `/`; it is compared without the query";
     let map = node.map(

@@ -16,7 +16,7 @@ use crate::time::Nanos;
 use std::rc::Rc;
 
 /// Reads `pools`.
-pub fn pools<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, Pool> {
+pub(super) fn pools<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, Pool> {
     let mut defined = Defined::default();
     for (index, node) in map.iter().enumerate() {
         check_name(&node, report);

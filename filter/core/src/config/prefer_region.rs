@@ -8,7 +8,7 @@ use crate::pool::Target;
 use crate::pool::prefer_region::PreferRegion;
 
 /// Reads `prefer_region` of a pool with these targets.
-pub fn prefer_region(
+pub(super) fn prefer_region(
     node: &Node<'_>,
     targets: &[Target],
     report: &mut Report,

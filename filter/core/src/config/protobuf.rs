@@ -9,7 +9,7 @@ use super::value::{MAX_DEPTH, ROUTE_DEPTH, ROUTES, Value};
 
 /// The bytes are not a `Struct`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed {
+pub(super) struct Malformed {
     /// Where, counted from 0.
     pub at: usize,
     /// What is wrong there.
@@ -21,7 +21,7 @@ pub struct Malformed {
 /// A `Struct` that holds anything starts with the tag of its field 1, which is 0x0a and also a JSON
 /// text's possible first line break. But each of its entries has a value, whose tag is 0x12: a byte
 /// that stands in no JSON text.
-pub fn is_struct(bytes: &[u8]) -> bool {
+pub(super) fn is_struct(bytes: &[u8]) -> bool {
     bytes.first() == Some(&STRUCT_FIELDS_TAG) && bytes.contains(&ENTRY_VALUE_TAG)
 }
 
@@ -30,14 +30,14 @@ const ENTRY_VALUE_TAG: u8 = 0x12;
 
 /// As [`super::value::outline`], of a `Struct`. Its keys come out sorted: a protobuf map has no
 /// order of its own, and Envoy's would be another after every start.
-pub fn outline(bytes: &[u8]) -> Result<(Value, Option<usize>), Malformed> {
+pub(super) fn outline(bytes: &[u8]) -> Result<(Value, Option<usize>), Malformed> {
     let mut count = None;
     let tree = Message::whole(bytes).into_struct(MAX_DEPTH - 1, Some(&mut count))?;
     Ok((tree, count))
 }
 
 /// As [`super::value::each_route`], of a `Struct`.
-pub fn each_route(bytes: &[u8], take: &mut dyn FnMut(Value)) -> Result<(), Malformed> {
+pub(super) fn each_route(bytes: &[u8], take: &mut dyn FnMut(Value)) -> Result<(), Malformed> {
     let mut root = Message::whole(bytes);
     while let Some(field) = root.next()? {
         if let Field::Bytes(1, entry) = field
@@ -56,7 +56,7 @@ pub fn each_route(bytes: &[u8], take: &mut dyn FnMut(Value)) -> Result<(), Malfo
 
 /// All of it.
 #[cfg(test)]
-pub fn decode(bytes: &[u8]) -> Result<Value, Malformed> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Value, Malformed> {
     let (mut tree, count) = outline(bytes)?;
     let mut routes = Vec::new();
     each_route(bytes, &mut |route| routes.push(route))?;

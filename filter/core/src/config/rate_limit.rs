@@ -9,7 +9,7 @@ use crate::rate_limit::{Quota, RateLimit, Table};
 use std::rc::Rc;
 
 /// Reads `rate_limits`.
-pub fn rate_limits<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, RateLimit> {
+pub(super) fn rate_limits<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, RateLimit> {
     let mut defined = Defined::default();
     for (index, node) in map.iter().enumerate() {
         if !syntax::is_ascii_name(node.key()) {
@@ -68,7 +68,7 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
 }
 
 /// Reads `rate_limit_table`, or its default.
-pub fn table(node: Option<Node<'_>>, report: &mut Report) -> Table {
+pub(super) fn table(node: Option<Node<'_>>, report: &mut Report) -> Table {
     let node = node.as_ref();
     let max_keys = node
         .and_then(|node| node.map(report, &["max_keys"]))

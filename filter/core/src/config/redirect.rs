@@ -7,7 +7,11 @@ use super::syntax;
 use crate::route::redirect::Redirect;
 
 /// Reads `redirect`.
-pub fn redirect(node: &Node<'_>, matched: &Matched<'_>, report: &mut Report) -> Option<Redirect> {
+pub(super) fn redirect(
+    node: &Node<'_>,
+    matched: &Matched<'_>,
+    report: &mut Report,
+) -> Option<Redirect> {
     const HOST: &str = "a host without a port, which has a key of its own";
     const KEYS: &[&str] = &[
         "scheme",

@@ -3,7 +3,7 @@
 use super::reader::{Node, Report};
 
 /// Reads a regular expression with what compiles it.
-pub fn regex<T>(
+pub(super) fn regex<T>(
     node: &Node<'_>,
     compile: impl Fn(&str) -> Result<T, String>,
     report: &mut Report,

@@ -7,7 +7,7 @@ use super::syntax;
 use crate::http::respond::Respond;
 
 /// Reads `respond`.
-pub fn respond(node: &Node<'_>, report: &mut Report) -> Option<Respond> {
+pub(super) fn respond(node: &Node<'_>, report: &mut Report) -> Option<Respond> {
     let map = node.map(report, &["status", "body", "headers"])?;
     let status = map
         .need(

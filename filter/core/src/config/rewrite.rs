@@ -10,11 +10,11 @@ use crate::route::path::{PathKind, Segment};
 use crate::route::rewrite::{PathRewrite, Piece, Rewrite};
 
 /// The keys of a new path.
-pub const PATH_KEYS: &[&str] = &["path_prefix", "path", "path_regex"];
+pub(super) const PATH_KEYS: &[&str] = &["path_prefix", "path", "path_regex"];
 const PATH: &str = "a path that starts with `/`, without query, fragment and blanks";
 
 /// The blocks of the route that is being read.
-pub struct Matched<'n> {
+pub(super) struct Matched<'n> {
     /// `match`, or the route where it has none.
     pub node: Node<'n>,
     /// None: they could not be read, which has been noted.
@@ -34,7 +34,11 @@ impl Matched<'_> {
 }
 
 /// Reads `rewrite`.
-pub fn rewrite(node: &Node<'_>, matched: &Matched<'_>, report: &mut Report) -> Option<Rewrite> {
+pub(super) fn rewrite(
+    node: &Node<'_>,
+    matched: &Matched<'_>,
+    report: &mut Report,
+) -> Option<Rewrite> {
     const KEYS: &[&str] = &["path_prefix", "path", "path_regex", "host"];
     const HOST: &str = "a host, or `host:port`";
     let map = node.map(report, KEYS)?;
@@ -51,7 +55,11 @@ pub fn rewrite(node: &Node<'_>, matched: &Matched<'_>, report: &mut Report) -> O
 }
 
 /// Reads the one of [`PATH_KEYS`] that the map has.
-pub fn new_path(map: &Map<'_>, matched: &Matched<'_>, report: &mut Report) -> Option<PathRewrite> {
+pub(super) fn new_path(
+    map: &Map<'_>,
+    matched: &Matched<'_>,
+    report: &mut Report,
+) -> Option<PathRewrite> {
     let node = map.at_most_one(report, PATH_KEYS)?;
     match node.key() {
         "path_prefix" => {

@@ -22,13 +22,13 @@ use std::rc::Rc;
 /// Reads the items of `routes` one by one, and hands them over. With 10,000 routes their trees
 /// together would take three times the memory of the configuration that becomes of them, and a VM
 /// never gives memory back.
-pub type ReadRoutes<'s> = dyn FnMut(&mut dyn FnMut(Value)) -> Result<(), Problems> + 's;
+pub(super) type ReadRoutes<'s> = dyn FnMut(&mut dyn FnMut(Value)) -> Result<(), Problems> + 's;
 
 /// The names of routes, with the place of each.
 type Names = FnvHashMap<Box<str>, usize>;
 
 /// Reads `routes`.
-pub fn routes(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<Route> {
+pub(super) fn routes(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<Route> {
     let mut names = Names::default();
     list.list(report, "a list of routes", limits::MAX_ROUTES)
         .filter_map(|node| route(&node, known, &mut names, report))
@@ -36,7 +36,7 @@ pub fn routes(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<Ro
 }
 
 /// The same where the `count` items are not in the tree.
-pub fn read_routes(
+pub(super) fn read_routes(
     list: &Node<'_>,
     count: usize,
     read: &mut ReadRoutes<'_>,

@@ -8,7 +8,7 @@ use super::weight::{weight, weights};
 use crate::route::split::SplitPart;
 
 /// Reads `split`.
-pub fn split(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<SplitPart> {
+pub(super) fn split(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<SplitPart> {
     const PARTS: &str = "a list of { pool: …, weight: … }, at least one";
     let nodes = list.filled_list(report, PARTS, limits::MAX_PARTS);
     let parts: Vec<SplitPart> = nodes

@@ -9,7 +9,7 @@ use crate::pool::sticky::{Cookie, Key, SameSite, Sticky};
 use crate::time::{Nanos, Seconds};
 
 /// Reads `sticky`.
-pub fn sticky(node: &Node<'_>, report: &mut Report) -> Option<Sticky> {
+pub(super) fn sticky(node: &Node<'_>, report: &mut Report) -> Option<Sticky> {
     let map = node.map(report, &["cookie", "header", "keys"])?;
     let cookie_node = map.get("cookie");
     let header_node = map.get("header");

@@ -7,12 +7,12 @@ use super::weight::{weight, weights};
 use crate::pool::{State, Target};
 
 /// What `cluster` is.
-pub const CLUSTER: &str = "the name of an Envoy cluster";
+pub(super) const CLUSTER: &str = "the name of an Envoy cluster";
 /// What `targets` is.
-pub const TARGETS: &str = "a list of targets, at least one";
+pub(super) const TARGETS: &str = "a list of targets, at least one";
 
 /// The pool that targets belong to.
-pub struct Of<'n> {
+pub(super) struct Of<'n> {
     /// The pool's own `cluster`, in a pool of endpoints.
     pub cluster_node: Option<Node<'n>>,
     /// Its name, in a pool of endpoints.
@@ -20,7 +20,7 @@ pub struct Of<'n> {
 }
 
 /// Reads `targets`.
-pub fn targets(list: &Node<'_>, of: &Of<'_>, report: &mut Report) -> Vec<Target> {
+pub(super) fn targets(list: &Node<'_>, of: &Of<'_>, report: &mut Report) -> Vec<Target> {
     let mut seen = Names::default();
     let mut targets = Vec::new();
     let nodes: Vec<Node<'_>> = list

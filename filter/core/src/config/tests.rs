@@ -113,7 +113,7 @@ mod encode {
         out.extend_from_slice(content);
     }
 
-    pub fn structure(value: &Value) -> Vec<u8> {
+    pub(super) fn structure(value: &Value) -> Vec<u8> {
         let Value::Map(entries) = value else {
             panic!("a Struct is a map");
         };
@@ -127,7 +127,7 @@ mod encode {
         out
     }
 
-    pub fn value(value: &Value) -> Vec<u8> {
+    pub(super) fn value(value: &Value) -> Vec<u8> {
         let mut out = Vec::new();
         match value {
             Value::Null => out.extend([1 << 3, 0]),

@@ -7,7 +7,7 @@ use super::syntax;
 use crate::http::upstream::Upstream;
 
 /// Reads `upstream`, or its defaults.
-pub fn upstream(node: Option<Node<'_>>, report: &mut Report) -> Upstream {
+pub(super) fn upstream(node: Option<Node<'_>>, report: &mut Report) -> Upstream {
     let map = match &node {
         Some(node) => node.map(report, &["cluster_header", "endpoint_header"]),
         None => None,

@@ -4,14 +4,14 @@ use super::limits;
 use super::reader::{Map, Node, Report};
 
 /// Reads `weight`, or its default.
-pub fn weight(map: &Map<'_>, report: &mut Report) -> u32 {
+pub(super) fn weight(map: &Map<'_>, report: &mut Report) -> u32 {
     map.get("weight")
         .and_then(|node| node.whole_within(report, limits::WEIGHT))
         .unwrap_or(limits::DEFAULT_WEIGHT)
 }
 
 /// Together the weights of a pool or a split must fit into 32 bits, as Envoy has it too.
-pub fn weights(node: &Node<'_>, weights: impl Iterator<Item = u32>, report: &mut Report) {
+pub(super) fn weights(node: &Node<'_>, weights: impl Iterator<Item = u32>, report: &mut Report) {
     let sum: u64 = weights.map(u64::from).sum();
     if sum > u64::from(limits::WEIGHT.most) {
         report.note(

@@ -296,56 +296,56 @@ const DEADLINE_EXCEEDED: u32 = 4;
 /// In brackets the letters of its access log.
 mod flag {
     /// \[UH\] The cluster has no healthy host.
-    pub const NO_HEALTHY_UPSTREAM: u64 = 1 << 1;
+    pub(super) const NO_HEALTHY_UPSTREAM: u64 = 1 << 1;
     /// \[UT\] No answer in time.
-    pub const UPSTREAM_REQUEST_TIMEOUT: u64 = 1 << 2;
+    pub(super) const UPSTREAM_REQUEST_TIMEOUT: u64 = 1 << 2;
     /// \[LR\] The proxy reset the stream to the upstream.
-    pub const LOCAL_RESET: u64 = 1 << 3;
+    pub(super) const LOCAL_RESET: u64 = 1 << 3;
     /// \[UR\] The upstream reset the stream.
-    pub const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
+    pub(super) const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
     /// \[UF\] No connection.
-    pub const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
+    pub(super) const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
     /// \[UC\] The connection broke.
-    pub const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
+    pub(super) const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
     /// \[DI\] A fault filter had it wait.
-    pub const DELAY_INJECTED: u64 = 1 << 9;
+    pub(super) const DELAY_INJECTED: u64 = 1 << 9;
     /// \[DC\] The client left.
-    pub const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
+    pub(super) const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
     /// \[URX\] No further retry was allowed.
-    pub const UPSTREAM_RETRY_LIMIT_EXCEEDED: u64 = 1 << 15;
+    pub(super) const UPSTREAM_RETRY_LIMIT_EXCEEDED: u64 = 1 << 15;
     /// \[SI\] Nothing was sent for long.
-    pub const STREAM_IDLE_TIMEOUT: u64 = 1 << 16;
+    pub(super) const STREAM_IDLE_TIMEOUT: u64 = 1 << 16;
     /// \[DT\] The stream took longer than any may.
-    pub const DURATION_TIMEOUT: u64 = 1 << 22;
+    pub(super) const DURATION_TIMEOUT: u64 = 1 << 22;
     /// \[UPE\] The upstream broke the protocol.
-    pub const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
+    pub(super) const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
     /// \[NC\] There is no such cluster.
-    pub const NO_CLUSTER_FOUND: u64 = 1 << 24;
+    pub(super) const NO_CLUSTER_FOUND: u64 = 1 << 24;
     /// \[DF\] The upstream's name is not known.
-    pub const DNS_RESOLUTION_FAILED: u64 = 1 << 26;
+    pub(super) const DNS_RESOLUTION_FAILED: u64 = 1 << 26;
     /// \[DR\] The client reset the stream.
-    pub const DOWNSTREAM_REMOTE_RESET: u64 = 1 << 28;
+    pub(super) const DOWNSTREAM_REMOTE_RESET: u64 = 1 << 28;
 
     /// There was nothing to send the request to.
-    pub const NO_CONNECTION: u64 = NO_HEALTHY_UPSTREAM
+    pub(super) const NO_CONNECTION: u64 = NO_HEALTHY_UPSTREAM
         | UPSTREAM_CONNECTION_FAILURE
         | NO_CLUSTER_FOUND
         | DNS_RESOLUTION_FAILED;
     /// The target broke off.
-    pub const TARGET_RESET: u64 = UPSTREAM_REMOTE_RESET | UPSTREAM_CONNECTION_TERMINATION;
+    pub(super) const TARGET_RESET: u64 = UPSTREAM_REMOTE_RESET | UPSTREAM_CONNECTION_TERMINATION;
     /// The target got the request, and its answer did not come.
-    pub const NO_ANSWER: u64 =
+    pub(super) const NO_ANSWER: u64 =
         TARGET_RESET | UPSTREAM_REQUEST_TIMEOUT | LOCAL_RESET | UPSTREAM_PROTOCOL_ERROR;
     /// Where an answer has begun: its end was not the target's doing.
-    pub const NOT_TARGETS: u64 = CLIENT
+    pub(super) const NOT_TARGETS: u64 = CLIENT
         | UPSTREAM_REQUEST_TIMEOUT
         | UPSTREAM_PROTOCOL_ERROR
         | STREAM_IDLE_TIMEOUT
         | DURATION_TIMEOUT;
     /// The client ended it; the proxy then resets the stream to the upstream.
-    pub const CLIENT: u64 = DOWNSTREAM_CONNECTION_TERMINATION | DOWNSTREAM_REMOTE_RESET;
+    pub(super) const CLIENT: u64 = DOWNSTREAM_CONNECTION_TERMINATION | DOWNSTREAM_REMOTE_RESET;
     /// Nothing against an answer that came from the target.
-    pub const HARMLESS: u64 = DELAY_INJECTED | UPSTREAM_RETRY_LIMIT_EXCEEDED;
+    pub(super) const HARMLESS: u64 = DELAY_INJECTED | UPSTREAM_RETRY_LIMIT_EXCEEDED;
 }
 
 /// The statuses that count as failures where `passive.statuses` names none, as ranges with both

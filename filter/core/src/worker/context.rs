@@ -20,7 +20,7 @@ pub(super) struct RequestContext<'c, 'r> {
 impl RequestContext<'_, '_> {
     /// The client's address. The proxy is asked for it once at most, and only if something depends
     /// on it.
-    pub fn client_address(&mut self) -> Option<IpAddr> {
+    pub(super) fn client_address(&mut self) -> Option<IpAddr> {
         self.client.address(self.port)
     }
 }

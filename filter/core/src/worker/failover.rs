@@ -27,7 +27,13 @@ pub(super) enum HealthFilter {
 }
 
 impl HealthFilter {
-    pub fn admits(self, health: &Health, pool: &Pool, target: TargetIndex, now: Nanos) -> bool {
+    pub(super) fn admits(
+        self,
+        health: &Health,
+        pool: &Pool,
+        target: TargetIndex,
+        now: Nanos,
+    ) -> bool {
         self == HealthFilter::Any || health.is_healthy(pool, target, now)
     }
 }

@@ -19,7 +19,7 @@ pub(super) enum ChangeGauge {
 
 impl ChangeGauge {
     /// A number that is another one after each change. None: the proxy has no such gauge.
-    pub fn version(&mut self, port: &mut dyn Port, pool: &Pool) -> Option<i64> {
+    pub(super) fn version(&mut self, port: &mut dyn Port, pool: &Pool) -> Option<i64> {
         if let ChangeGauge::NotAsked = self {
             *self = ChangeGauge::find(port, pool);
         }
@@ -30,7 +30,7 @@ impl ChangeGauge {
     }
 
     /// Tells the other workers that the record has changed.
-    pub fn raise(&self, port: &mut dyn Port) {
+    pub(super) fn raise(&self, port: &mut dyn Port) {
         if let ChangeGauge::Found(gauge) = self {
             port.add(*gauge, 1);
         }

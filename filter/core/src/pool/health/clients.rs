@@ -144,7 +144,7 @@ pub(super) struct ClientsSeen {
 }
 
 impl ClientsSeen {
-    pub fn new(id: u64) -> ClientsSeen {
+    pub(super) fn new(id: u64) -> ClientsSeen {
         ClientsSeen {
             seen: RecentClients {
                 id,

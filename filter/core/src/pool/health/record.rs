@@ -52,7 +52,7 @@ pub(super) struct HealthEntry {
 
 impl HealthEntry {
     /// The entry of a healthy target.
-    pub fn new(id: u64) -> HealthEntry {
+    pub(super) fn new(id: u64) -> HealthEntry {
         HealthEntry {
             id,
             ..HealthEntry::default()
@@ -60,7 +60,7 @@ impl HealthEntry {
     }
 
     /// The entry of a lease that this worker has renewed now.
-    pub fn lease(id: u64, holder: WorkerId, expires: Nanos, now: Nanos) -> HealthEntry {
+    pub(super) fn lease(id: u64, holder: WorkerId, expires: Nanos, now: Nanos) -> HealthEntry {
         HealthEntry {
             id,
             changed_at: now,
@@ -73,12 +73,12 @@ impl HealthEntry {
     }
 
     /// Who holds the lease.
-    pub fn lease_holder(&self) -> WorkerId {
+    pub(super) fn lease_holder(&self) -> WorkerId {
         WorkerId::from_bits(self.health.slow_start_at.get())
     }
 
     /// Until when the lease holds.
-    pub fn lease_expires(&self) -> Nanos {
+    pub(super) fn lease_expires(&self) -> Nanos {
         self.health.ejected_until
     }
 }

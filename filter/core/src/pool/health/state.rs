@@ -53,7 +53,7 @@ pub(super) enum Transition {
 
 impl TargetHealth {
     /// Whether it can be sent requests.
-    pub fn is_healthy(&self, checks: &Checks, now: Nanos) -> bool {
+    pub(super) fn is_healthy(&self, checks: &Checks, now: Nanos) -> bool {
         if self.fallen != 0 {
             return false;
         }
@@ -66,22 +66,22 @@ impl TargetHealth {
     }
 
     /// Whether failed requests have ejected it, and the time of that is not over.
-    pub fn is_ejected(&self, passive: &Passive, now: Nanos) -> bool {
+    pub(super) fn is_ejected(&self, passive: &Passive, now: Nanos) -> bool {
         is_pending(self.ejected_until, passive.max_eject, now)
     }
 
     /// Whether its entry says no more than that the target is healthy.
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.ejected_until == Nanos::ZERO && self.row.failures == 0 && self.fallen == 0
     }
 
     /// When its slow start begins or began. None: it never was new or ejected.
-    pub fn slow_start_begun(&self) -> Option<Nanos> {
+    pub(super) fn slow_start_begun(&self) -> Option<Nanos> {
         (self.slow_start_at != Nanos::ZERO).then_some(self.slow_start_at)
     }
 
     /// A request failed. `may_eject`: whether `max_ejected_percent` has room for one more.
-    pub fn on_failure(
+    pub(super) fn on_failure(
         &mut self,
         passive: &Passive,
         failed: &Failed,
@@ -114,7 +114,7 @@ impl TargetHealth {
     }
 
     /// A request did not fail.
-    pub fn on_success(&mut self, passive: &Passive, now: Nanos) -> Transition {
+    pub(super) fn on_success(&mut self, passive: &Passive, now: Nanos) -> Transition {
         if self.is_ejected(passive, now) {
             return Transition::Nothing;
         }
@@ -131,7 +131,7 @@ impl TargetHealth {
     }
 
     /// A probe was answered well, or it was not.
-    pub fn on_probe(&mut self, active: &Active, is_good: bool, now: Nanos) -> Transition {
+    pub(super) fn on_probe(&mut self, active: &Active, is_good: bool, now: Nanos) -> Transition {
         match is_good {
             true => self.on_good_probe(active, now),
             false => self.on_bad_probe(active),

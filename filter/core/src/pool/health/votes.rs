@@ -45,7 +45,7 @@ pub(super) struct Failed {
 impl FailureRow {
     /// The row with one more failure.
     #[must_use]
-    pub fn with(self, failed: &Failed, now: Nanos) -> FailureRow {
+    pub(super) fn with(self, failed: &Failed, now: Nanos) -> FailureRow {
         let (no_connection, voters) = match failed.cause {
             Cause::NoConnection => (1, Clients::default()),
             Cause::Exchange => (0, failed.client),
@@ -63,7 +63,7 @@ impl FailureRow {
 
     /// Whether the row is as good as this many failures that no client can provoke. `recent`: the
     /// clients that the pool answered lately.
-    pub fn is_enough(&self, threshold: u32, recent: Clients, now: Nanos) -> bool {
+    pub(super) fn is_enough(&self, threshold: u32, recent: Clients, now: Nanos) -> bool {
         let all_fail = recent.is_subset(self.voters);
         if all_fail || now.abs_diff(self.since) >= LONGEST_DOUBT {
             return self.failures >= threshold;

@@ -32,7 +32,7 @@ pub(super) struct Token {
 
 impl Token {
     /// Reads the value of a cookie. None: it is no token.
-    pub fn decode(value: &[u8]) -> Option<Token> {
+    pub(super) fn decode(value: &[u8]) -> Option<Token> {
         if value.len() > MAX_VALUE {
             return None;
         }
@@ -49,7 +49,7 @@ impl Token {
     }
 
     /// Whether its time is over.
-    pub fn has_expired(&self, now: Seconds) -> bool {
+    pub(super) fn has_expired(&self, now: Seconds) -> bool {
         self.expires != Seconds::ZERO && self.expires <= now
     }
 }
@@ -64,7 +64,7 @@ pub(super) struct Signer {
 
 impl Signer {
     /// None cannot be: HMAC takes keys of any length.
-    pub fn keyed(pool: &Pool, key: &Key) -> Option<Signer> {
+    pub(super) fn keyed(pool: &Pool, key: &Key) -> Option<Signer> {
         let keyed = Hmac::<Sha256>::new_from_slice(&key.0).ok()?;
         let field = |mac: Hmac<Sha256>, bytes: &[u8]| {
             mac.chain_update((bytes.len() as u64).to_le_bytes())
@@ -88,7 +88,7 @@ impl Signer {
     }
 
     /// For a pool without keys.
-    pub fn unkeyed(pool: &Pool) -> Signer {
+    pub(super) fn unkeyed(pool: &Pool) -> Signer {
         let mut namer = Sha256::new();
         for field in [TARGET_LABEL, pool.name.as_bytes()] {
             namer.update((field.len() as u64).to_le_bytes());
@@ -106,7 +106,7 @@ impl Signer {
     }
 
     /// The value of a cookie. None: there is no such target. `expires`: 0 for never.
-    pub fn encode(&self, target: TargetIndex, expires: Seconds) -> Option<Vec<u8>> {
+    pub(super) fn encode(&self, target: TargetIndex, expires: Seconds) -> Option<Vec<u8>> {
         let [_, _, _, expires @ ..] = expires.get().to_be_bytes();
         let mut bytes = Vec::with_capacity(BODY + MAC);
         bytes.push(if self.mac.is_some() { SIGNED } else { UNSIGNED });
@@ -122,7 +122,7 @@ impl Signer {
     }
 
     /// Whether a token is one that this signer made.
-    pub fn verifies(&self, token: &Token) -> bool {
+    pub(super) fn verifies(&self, token: &Token) -> bool {
         let Some(mac) = &self.mac else {
             return token.version == UNSIGNED && token.mac.is_empty();
         };
@@ -134,7 +134,7 @@ impl Signer {
     }
 
     /// The target with this id. None: it is gone.
-    pub fn target(&self, id: TargetId) -> Option<TargetIndex> {
+    pub(super) fn target(&self, id: TargetId) -> Option<TargetIndex> {
         let place = self.ids.iter().position(|known| *known == id);
         place.map(TargetIndex::new)
     }

@@ -36,7 +36,7 @@ pub(in crate::pool::health) struct Turns {
 
 impl Prober {
     /// Begins to lead. The probes of so many targets are spread over the interval.
-    pub fn lead(&mut self, targets: usize, interval: Nanos, now: Nanos) {
+    pub(crate) fn lead(&mut self, targets: usize, interval: Nanos, now: Nanos) {
         self.is_leader = true;
         let step = interval / (targets as u64).max(1);
         let turns = (0..targets as u64).map(|place| Turn {
@@ -47,7 +47,7 @@ impl Prober {
     }
 
     /// What there is to do now: nothing for a worker that does not lead.
-    pub fn next(&mut self, active: &Active, now: Nanos) -> Turns {
+    pub(crate) fn next(&mut self, active: &Active, now: Nanos) -> Turns {
         let mut next = Turns::default();
         if !self.is_leader {
             return next;
@@ -65,7 +65,7 @@ impl Prober {
     }
 
     /// Whether the answer to a probe counts. It is not awaited any more then.
-    pub fn take_awaited(&mut self, probe: &Probe) -> bool {
+    pub(crate) fn take_awaited(&mut self, probe: &Probe) -> bool {
         let turn = self.turns.get_mut(probe.target.index.get());
         let awaited = turn.and_then(|turn| turn.sent.take_if(|sent| *sent == probe.sent));
         awaited.is_some() && self.is_leader
