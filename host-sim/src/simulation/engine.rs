@@ -8,7 +8,7 @@ mod schedule;
 
 use super::arrivals::Arrivals;
 use super::record::{RequestRecord, Run, Sample, TargetSample};
-use super::scenario::{Scenario, Target};
+use super::scenario::{Scenario, SimulatedTarget};
 use super::server::{Server, Started};
 use crate::exchange::Response;
 use crate::world::metrics::MetricValue;
@@ -254,7 +254,7 @@ fn is_open(requests: &Slab<OpenRequest>, id: RequestId) -> bool {
 }
 
 /// An endpoint's own address; for the backend of a cluster, one for benchmarks (RFC 2544).
-fn address((place, target): (usize, &Target)) -> String {
+fn address((place, target): (usize, &SimulatedTarget)) -> String {
     let [high, low] = (place as u16).to_be_bytes();
     match target.is_endpoint {
         true => target.name.clone(),

@@ -35,7 +35,7 @@ pub struct Scenario {
     /// The settings of the proxy around the filter.
     pub proxy: ProxySettings,
     /// All targets that any configuration of the scenario names, each once.
-    pub targets: Vec<Target>,
+    pub targets: Vec<SimulatedTarget>,
     /// The kinds of traffic in the order of the file; at least one.
     pub traffic: Vec<Traffic>,
     /// The faults in the order of the file.
@@ -59,7 +59,7 @@ pub struct ProxySettings {
 
 /// A target.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Target {
+pub struct SimulatedTarget {
     /// The address of an endpoint, or else the name of a cluster.
     pub name: String,
     /// The clusters that it belongs to: its own, or those that have the endpoint.

@@ -1,6 +1,6 @@
 //! Reads the targets of a scenario: the configurations name them, the scenario says how they work.
 
-use super::{MAX_ENTRIES, Target};
+use super::{MAX_ENTRIES, SimulatedTarget};
 use crate::simulation::server::ServerModel;
 use crate::simulation::service_time::ServiceTime;
 use pointsman_core::config::Config;
@@ -61,15 +61,15 @@ impl GivenModel {
 }
 
 /// Every target of these configurations, once, in their order, with the default model.
-pub(super) fn targets_of<'c>(configs: impl Iterator<Item = &'c Config>) -> Vec<Target> {
-    let mut targets: Vec<Target> = Vec::new();
+pub(super) fn targets_of<'c>(configs: impl Iterator<Item = &'c Config>) -> Vec<SimulatedTarget> {
+    let mut targets: Vec<SimulatedTarget> = Vec::new();
     let mut places = BTreeMap::new();
     let of_pool = |pool: &'c Rc<Pool>| pool.targets.iter().map(move |target| (pool, target));
     for (pool, target) in configs.flat_map(|config| &config.pools).flat_map(of_pool) {
         let name = name_of(target);
         let place = *places.entry(name).or_insert(targets.len());
         if place == targets.len() {
-            targets.push(Target {
+            targets.push(SimulatedTarget {
                 name: name.to_owned(),
                 clusters: Vec::new(),
                 is_endpoint: target.endpoint.is_some(),
@@ -89,7 +89,7 @@ pub(super) fn targets_of<'c>(configs: impl Iterator<Item = &'c Config>) -> Vec<T
 /// Reads `every_target` and `targets`, and gives each target its model.
 pub(super) fn apply_models(
     map: &Map<'_>,
-    targets: &mut [Target],
+    targets: &mut [SimulatedTarget],
     names: &Names<'_>,
     report: &mut Report,
 ) {
