@@ -4,7 +4,7 @@
 //! it does not know, and what would make a decision depend on anything but its arguments.
 
 use host_sim::module;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use wasmparser::{Parser, Payload, TypeRef};
@@ -224,6 +224,34 @@ fn every_test_of_the_core_runs_as_wasm_too() {
         }
     }
     assert!(some > 15, "{some} files with tests");
+}
+
+/// A name that two types share is one that every reader has to look up. The commands' `Arguments`
+/// are named by their modules, as the `clap` crate's users do.
+#[test]
+fn no_two_public_types_of_host_sim_share_a_name() {
+    let root = module::repository().unwrap().join("host-sim/src");
+    let mut types: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in sources(&root) {
+        let text = fs::read_to_string(&file).unwrap();
+        for (_, line) in code(&text) {
+            let mut words = line.split_whitespace();
+            let is_public = words.next().is_some_and(|word| word.starts_with("pub"));
+            let is_type = ["struct", "enum", "trait", "type"];
+            if !is_public || !words.next().is_some_and(|word| is_type.contains(&word)) {
+                continue;
+            }
+            let name = words.next().unwrap_or_default();
+            let name = name.split(|char: char| !char.is_alphanumeric()).next();
+            let place = file.strip_prefix(&root).unwrap().display().to_string();
+            let name = name.unwrap_or_default().to_owned();
+            types.entry(name).or_default().push(place);
+        }
+    }
+    types.remove("Arguments");
+    assert!(types.len() > 100, "{} types", types.len());
+    types.retain(|_, files| files.len() > 1);
+    assert!(types.is_empty(), "{types:#?}");
 }
 
 #[test]
