@@ -167,8 +167,8 @@ fn push_paths(
     at
 }
 
-/// The tokens of Rust code, as far as they matter here: names, `::`, and single characters. Comments
-/// and the contents of strings are left out.
+/// The tokens of Rust code, as far as they matter here: names, `::`, and single characters.
+/// Comments and the contents of strings are left out.
 fn tokens(text: &str) -> Vec<String> {
     let is_name = |char: char| char.is_alphanumeric() || char == '_';
     let mut tokens = Vec::new();

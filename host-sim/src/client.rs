@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
-/// How long a response may take. Far above what a loaded machine needs; it only keeps a broken proxy
-/// from hanging us.
+/// How long a response may take. Far above what a loaded machine needs; it only keeps a broken
+/// proxy from hanging us.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A client of one server. It opens its connection with the first request, and anew after the

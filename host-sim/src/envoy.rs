@@ -84,9 +84,9 @@ impl Envoy {
         Ok(())
     }
 
-    /// A hot restart: another Envoy, with this number of workers, takes over the listeners' sockets;
-    /// the present one serves the connections that it has until its drain time is over. Returns when
-    /// it has ended. Needs [`Deployment::hot_restartable`].
+    /// A hot restart: another Envoy, with this number of workers, takes over the listeners'
+    /// sockets; the present one serves the connections that it has until its drain time is over.
+    /// Returns when it has ended. Needs [`Deployment::hot_restartable`].
     pub fn hand_over(&mut self, workers: u32) -> Result<()> {
         let deployment = self.deployment.clone().with_workers(workers);
         let (process, admin) = launch(

@@ -2,9 +2,9 @@
 //! backends.
 //!
 //! The proxy is `envoy-config/envoy.yaml` without what Envoy itself does to requests, so that what
-//! is seen is the filter's work: Envoy does not normalise paths, does not strip the upstream headers
-//! of clients early, and appends nothing to `x-forwarded-for`. What else the hosts must agree on, and
-//! how this one does it:
+//! is seen is the filter's work: Envoy does not normalise paths, does not strip the upstream
+//! headers of clients early, and appends nothing to `x-forwarded-for`. What else the hosts must
+//! agree on, and how this one does it:
 //!
 //! - The client's address goes before the first byte of a connection, by the PROXY protocol.
 //! - Each scheme has a listener of its own: without TLS, a connection to an edge listener is always

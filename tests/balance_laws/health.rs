@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Probes of every target each second, and passive checks that eject a target at its second failure.
+/// Probes of every target each second, and passive checks that eject a target at its second
+/// failure.
 fn checks() -> Value {
     json!({
         "active": { "path": "/health", "interval": "1s", "timeout": "1s", "rise": RISE, "fall": 2 },
@@ -30,8 +31,8 @@ fn answerer(site: &Site, headers: &[(&str, &str)]) -> Option<String> {
         .then(|| backend(&answer).to_owned())
 }
 
-/// Waits until all requests, on whatever workers, are answered by this backend, and then asserts that
-/// they stay there.
+/// Waits until all requests, on whatever workers, are answered by this backend, and then asserts
+/// that they stay there.
 fn goes_to(site: &Site, name: &str, headers: &[(&str, &str)]) {
     let is_it = || answerer(site, headers).as_deref() == Some(name);
     // Ten in a row: every worker has learned of it.

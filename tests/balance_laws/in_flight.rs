@@ -45,8 +45,8 @@ const STEP: Duration = Duration::from_millis(20);
 trait CountingHost {
     /// Opens `count` requests that go on.
     fn hold(&mut self, count: usize);
-    /// How many of them are on VMs that have not trapped. (Where a response has begun, an Envoy goes
-    /// on with it when the VM traps, and the filter does not see its end.)
+    /// How many of them are on VMs that have not trapped. (Where a response has begun, an Envoy
+    /// goes on with it when the VM traps, and the filter does not see its end.)
     fn held(&mut self) -> usize;
     /// After what time since a trap all counts are right at the latest.
     fn deadline(&self) -> Duration;

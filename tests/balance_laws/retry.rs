@@ -1,4 +1,5 @@
-//! Envoy's retries, as `envoy-config/envoy.yaml` has them, with the endpoints that the filter lists.
+//! Envoy's retries, as `envoy-config/envoy.yaml` has them, with the endpoints that the filter
+//! lists.
 
 use super::{is_answered, until_none_is_in_flight, updatable};
 use host_sim::testkit::load;

@@ -92,8 +92,8 @@ fn a_limit_holds_for_all_workers_together() {
     let most = burst + rate * (last_answered - first_sent);
 
     // A request is refused while the bucket holds less than one. So what was admitted until then is
-    // all that the bucket held and got, less what ran over in pauses between requests that were longer
-    // than the bucket takes to fill.
+    // all that the bucket held and got, less what ran over in pauses between requests that were
+    // longer than the bucket takes to fill.
     let first_answered = exchanges
         .iter()
         .map(|exchange| exchange.answered)

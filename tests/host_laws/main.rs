@@ -31,8 +31,8 @@ const RELOAD_BACK_OFF: Duration = Duration::from_millis(1600);
 trait ProbeHost {
     /// Sends a request. Returns the response, and the headers that a backend got, if one was asked.
     fn send(&mut self, headers: &[(&str, &str)]) -> (Response, Option<Pairs>);
-    /// The VM traps while it handles a request. Returns the status that the client gets, where the host
-    /// can know it.
+    /// The VM traps while it handles a request. Returns the status that the client gets, where the
+    /// host can know it.
     fn trap(&mut self) -> Option<u16>;
     /// Loads another plugin configuration. False: it was refused.
     fn update(&mut self, configuration: &str) -> bool;
@@ -40,10 +40,11 @@ trait ProbeHost {
     fn wait(&mut self, time: Duration);
     /// `ip:port` of a cluster's one endpoint.
     fn address(&self, cluster: &str) -> String;
-    /// Sends a request to a cluster, with these commands, that ends in this way, and waits for its end.
+    /// Sends a request to a cluster, with these commands, that ends in this way, and waits for its
+    /// end.
     fn ends(&mut self, end: End, cluster: &str, commands: &str);
-    /// Sends a request to `long` that goes on until the next reload but one; then loads another plugin
-    /// configuration.
+    /// Sends a request to `long` that goes on until the next reload but one; then loads another
+    /// plugin configuration.
     fn update_during_a_request(&mut self, configuration: &str);
 
     /// Sends a request with these commands. Returns what the commands returned.

@@ -281,8 +281,8 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
         let mut now = connections().into_iter();
         now.all(|(worker, count)| count >= attacked[&worker] + 3)
     });
-    // No VM trapped: none was loaded anew, the filter counted no failure, and Envoy's log has no word
-    // of one.
+    // No VM trapped: none was loaded anew, the filter counted no failure, and Envoy's log has no
+    // word of one.
     assert_eq!(vms(&host), before);
     for counter in ["request.failed", "response.failed", "shared.failed", "bug"] {
         assert_eq!(

@@ -1,4 +1,5 @@
-//! A request explains itself only to a client that has the token, and the token does not go upstream.
+//! A request explains itself only to a client that has the token, and the token does not go
+//! upstream.
 
 use super::{CLUSTERS, configuration, values};
 use host_sim::exchange::{Pairs, Response};

@@ -1,6 +1,6 @@
 //! Nothing unsafe to face the internet: whatever bytes a client sends, no VM traps, the client does
-//! not choose the upstream, and what the filter writes is well-formed. On the simulator, streams are
-//! drawn from a seed, with all that may happen to them; on a real Envoy with two workers a raw
+//! not choose the upstream, and what the filter writes is well-formed. On the simulator, streams
+//! are drawn from a seed, with all that may happen to them; on a real Envoy with two workers a raw
 //! socket sends what no client library would.
 
 mod bytes;

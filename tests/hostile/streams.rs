@@ -181,8 +181,8 @@ fn ends_a_header(value: &[u8]) -> bool {
     value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }
 
-/// No header that the filter wrote, which are the pairs that were not there before, holds a byte that
-/// ends a header. `:path` may hold one if the client's did.
+/// No header that the filter wrote, which are the pairs that were not there before, holds a byte
+/// that ends a header. `:path` may hold one if the client's did.
 fn assert_well_formed(after: &Pairs, before: &Pairs) {
     for (name, value) in after {
         let theirs = before

@@ -7,8 +7,8 @@ use crate::time::Seconds;
 /// What makes one worker different from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entropy {
-    /// The secret that all workers of the proxy share, see [`crate::shared::seed::load_or_create`]. Clients' places
-    /// among the rate limits depend on it.
+    /// The secret that all workers of the proxy share, see [`crate::shared::seed::load_or_create`].
+    /// Clients' places among the rate limits depend on it.
     pub seed: Seed,
     /// Where this worker's own random numbers begin. They spread load; no secret depends on them.
     pub rolls: u64,

@@ -36,8 +36,8 @@
 //! # Map of the code
 //!
 //! Each row may use the rows below it, and files import each other in no circle (a test says so).
-//! Nobody but the worker and the tools imports [`config`], which makes types that cannot be wrong of
-//! bytes, or says every problem at once.
+//! Nobody but the worker and the tools imports [`config`], which makes types that cannot be wrong
+//! of bytes, or says every problem at once.
 //!
 //! ```text
 //!  pointsman-shell   root context, stream, metrics ──────────► host calls

@@ -5,8 +5,8 @@
 //! the worker's VM. (`clippy.toml` keeps them out.) Here a status is a number, whatever it is, and
 //! what comes back are bytes.
 //!
-//! What a call costs is a matter of its class (nanoseconds inside Envoy 1.40 with V8, measured once;
-//! `host-sim bench` measures all calls of a request together):
+//! What a call costs is a matter of its class (nanoseconds inside Envoy 1.40 with V8, measured
+//! once; `host-sim bench` measures all calls of a request together):
 //!
 //! | class | price | because |
 //! |---|---|---|
@@ -225,7 +225,8 @@ pub fn plugin_configuration() -> Result<Vec<u8>, Status> {
     })
 }
 
-/// A whole header map, serialised; `pointsman_core::http::request::Headers::from_wire` reads it. Bytes.
+/// A whole header map, serialised; `pointsman_core::http::request::Headers::from_wire` reads it.
+/// Bytes.
 pub fn headers(map: HeaderMap) -> Result<Vec<u8>, Status> {
     // SAFETY: the host writes one pointer and one size during the call.
     returned(|data, size| unsafe { import::proxy_get_header_map_pairs(map as u32, data, size) })
@@ -317,9 +318,9 @@ pub fn set_shared_data(key: &[u8], value: &[u8], expected: Expected) -> Result<(
 }
 
 /// Answers the request. `headers` is a serialised map
-/// (`pointsman_core::http::request::Headers::to_wire`); `details` is what `response.code_details` says in
-/// the proxy's access log. The host copies everything, sends the answer after the callback, and
-/// takes it through the response callbacks. Plain.
+/// (`pointsman_core::http::request::Headers::to_wire`); `details` is what `response.code_details`
+/// says in the proxy's access log. The host copies everything, sends the answer after the callback,
+/// and takes it through the response callbacks. Plain.
 pub fn send_local_response(
     status: u16,
     details: &[u8],

@@ -1,6 +1,6 @@
-//! The only part of Pointsman that knows proxy-wasm. What a proxy calls is in [`mod@root`] (once for
-//! each worker) and [`stream`] (once for each request), what is asked of a proxy in [`host`]; every
-//! decision is `pointsman-core`'s.
+//! The only part of Pointsman that knows proxy-wasm. What a proxy calls is in [`mod@root`] (once
+//! for each worker) and [`stream`] (once for each request), what is asked of a proxy in [`host`];
+//! every decision is `pointsman-core`'s.
 
 pub mod host;
 mod logger;

@@ -25,8 +25,8 @@ use std::rc::Rc;
 #[derive(Default)]
 pub(crate) struct Root {
     shared: Option<Rc<Shared>>,
-    /// The probes that wait for their responses, by the token of the call. Their time-outs bound how
-    /// many there are.
+    /// The probes that wait for their responses, by the token of the call. Their time-outs bound
+    /// how many there are.
     probes: Vec<(u32, Probe)>,
 }
 

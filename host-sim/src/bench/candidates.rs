@@ -1,5 +1,5 @@
-//! The candidates: what is measured against a bare Envoy. Each is an Envoy of its own with one worker.
-//! Before it is measured, a candidate has to show that it does what its name says.
+//! The candidates: what is measured against a bare Envoy. Each is an Envoy of its own with one
+//! worker. Before it is measured, a candidate has to show that it does what its name says.
 
 use super::envoys_own::{self, EnvoyRoutes};
 use super::native::{CallsPerRequest, RETURNING_BYTES};
@@ -31,7 +31,8 @@ pub enum CandidateKind {
     Choice,
     /// A filter that makes the host calls of Pointsman with everything on, and decides nothing.
     Calls,
-    /// Pointsman with this number of routes. The clients are new: each answer sets a session cookie.
+    /// Pointsman with this number of routes. The clients are new: each answer sets a session
+    /// cookie.
     Pointsman(FeatureSet, usize),
     /// The same with clients that bring their session cookies.
     InSession(usize),

@@ -3,8 +3,8 @@
 use super::routes::{MeasuredRoute, cookie};
 use serde_json::{Map, Value, json};
 
-/// Envoy's own routes. The value is what a route does with its requests, but for the cluster: timeout
-/// and retries, the same for all candidates.
+/// Envoy's own routes. The value is what a route does with its requests, but for the cluster:
+/// timeout and retries, the same for all candidates.
 #[derive(Clone, Debug)]
 pub(super) struct EnvoyRoutes(pub Value);
 

@@ -143,8 +143,9 @@ impl Candidate {
     }
 }
 
-/// Runs the plan. `say` gets each step's name as it begins. With `only`: measures only the candidates
-/// whose name contains it, and those that they are compared with; neither one VM nor native numbers.
+/// Runs the plan. `say` gets each step's name as it begins. With `only`: measures only the
+/// candidates whose name contains it, and those that they are compared with; neither one VM nor
+/// native numbers.
 pub fn measure(
     plan: &BenchPlan,
     only: Option<&str>,

@@ -298,8 +298,8 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    /// Makes a request of each of `asked` in turn, over and over. Returns the processor time of each
-    /// round, in seconds.
+    /// Makes a request of each of `asked` in turn, over and over. Returns the processor time of
+    /// each round, in seconds.
     fn run<T>(self, asked: &[T], mut request: impl FnMut(&T) -> Result<()>) -> Result<Vec<f64>> {
         let mut asked = asked.iter().cycle();
         let mut round = || {
@@ -313,8 +313,8 @@ impl Rounds {
         (0..self.count).map(|_| round()).collect()
     }
 
-    /// The requests in a second of processor time, of all workers together. `workers` are the seconds
-    /// that each worker's rounds took.
+    /// The requests in a second of processor time, of all workers together. `workers` are the
+    /// seconds that each worker's rounds took.
     fn rate(self, workers: Vec<Result<Vec<f64>>>) -> Result<Spread> {
         let workers = workers.into_iter().collect::<Result<Vec<_>>>()?;
         let rate = |round: usize| -> f64 {

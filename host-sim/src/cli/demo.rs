@@ -1,5 +1,5 @@
-//! `host-sim demo`: the filter in a real Envoy with real backends and real traffic, and whether they
-//! do what `envoy-config/envoy.yaml` says.
+//! `host-sim demo`: the filter in a real Envoy with real backends and real traffic, and whether
+//! they do what `envoy-config/envoy.yaml` says.
 
 mod report;
 mod steps;

@@ -49,8 +49,8 @@ fn ejections(site: &Site, pool: &str) -> Result<u64> {
     Ok(passive.unwrap_or(0) + active.unwrap_or(0))
 }
 
-/// Kills one backend of three and starts it again, as often as planned. Returns how long the slowest
-/// ejection took, and the slowest return.
+/// Kills one backend of three and starts it again, as often as planned. Returns how long the
+/// slowest ejection took, and the slowest return.
 fn kill_and_revive(
     site: &mut Site,
     pool: &str,

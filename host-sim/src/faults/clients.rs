@@ -1,4 +1,5 @@
-//! Clients that attack: from a million addresses, from one network with made-up keys, a byte at a time, with cookies that are forged.
+//! Clients that attack: from a million addresses, from one network with made-up keys, a byte at a
+//! time, with cookies that are forged.
 
 use super::load::{self, Ending, backend};
 use super::stage::{Stage, shown, survived, under_load};
@@ -183,8 +184,8 @@ const BYTE: Duration = Duration::from_millis(500);
 /// What comes before the header that never ends.
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nx-slow: ";
 
-/// Opens `connections` connections, sends a byte on each every [`BYTE`], and opens those anew that the
-/// proxy has closed, until the load is over.
+/// Opens `connections` connections, sends a byte on each every [`BYTE`], and opens those anew that
+/// the proxy has closed, until the load is over.
 fn trickle(
     to: SocketAddr,
     connections: usize,

@@ -32,8 +32,8 @@ pub(super) struct LoadRequest {
     pub ending: Ending,
 }
 
-/// Sends one request of a client: the client's number, how many requests it has sent before, and the
-/// client.
+/// Sends one request of a client: the client's number, how many requests it has sent before, and
+/// the client.
 pub(super) type SendRequest<'a> = dyn Fn(usize, usize, &mut Client) -> Ending + Sync + 'a;
 
 impl Ending {
@@ -93,8 +93,8 @@ impl Watch<'_> {
         self.broken.borrow_mut().push(what);
     }
 
-    /// Waits until a condition holds that must hold in the end, and returns how long that took. That
-    /// it does not hold is a broken promise.
+    /// Waits until a condition holds that must hold in the end, and returns how long that took.
+    /// That it does not hold is a broken promise.
     pub(super) fn until(
         &self,
         what: &str,

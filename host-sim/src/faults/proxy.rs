@@ -118,8 +118,9 @@ pub(super) fn reloaded(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     survived(site, fault, log, "none fails", seen)
 }
 
-/// Configurations that are wrong, each in another way. Envoy does not ask the filter again about bytes
-/// that it has refused, so each `number` makes other bytes; no good configuration has that number.
+/// Configurations that are wrong, each in another way. Envoy does not ask the filter again about
+/// bytes that it has refused, so each `number` makes other bytes; no good configuration has that
+/// number.
 fn bad_configurations(number: usize) -> [Value; 5] {
     let with = |path: &str, value: Value| {
         let mut configuration = revision(number);

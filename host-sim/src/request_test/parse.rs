@@ -58,8 +58,8 @@ pub struct TestStep {
 /// another tool's work.
 pub const MAX_REPEAT: u32 = 100_000;
 
-/// The most entries of a list or a map, so that a mistake in a generated file is reported instead of
-/// run.
+/// The most entries of a list or a map, so that a mistake in a generated file is reported instead
+/// of run.
 const MAX_ENTRIES: usize = 100_000;
 /// The longest `after`: a year of virtual time.
 const MAX_AFTER: Nanos = Nanos::from_secs(366 * 24 * 3600);

@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 const THREADS: usize = 2;
 /// The connections of each thread.
 const PIPELINES: usize = 32;
-/// How many requests are sent on a connection before their answers are read. Envoy takes more answers
-/// than that in one write for a flood, and closes the connection.
+/// How many requests are sent on a connection before their answers are read. Envoy takes more
+/// answers than that in one write for a flood, and closes the connection.
 const AHEAD: usize = 2;
 
 /// An HTTP/1.1 connection on which requests are sent before the answer to the first is read.
@@ -84,8 +84,9 @@ pub fn newcomer(n: u16) -> IpAddr {
     }
 }
 
-/// Sends a `GET` for `path` from each of `addresses` addresses, by `x-forwarded-for`, and returns how
-/// many answers had which status. No answer may have a body. An error is a connection that broke.
+/// Sends a `GET` for `path` from each of `addresses` addresses, by `x-forwarded-for`, and returns
+/// how many answers had which status. No answer may have a body. An error is a connection that
+/// broke.
 pub fn flood(to: SocketAddr, path: &str, addresses: u32) -> Result<BTreeMap<u16, usize>> {
     let headers = |n| format!("x-forwarded-for: {}\r\n", address(n));
     flood_with(to, path, addresses, &headers)

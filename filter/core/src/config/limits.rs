@@ -150,7 +150,8 @@ pub const REQUESTS: Bounds<u32> = Bounds::new(1, u32::MAX);
 pub const PER: Bounds<Nanos> = Bounds::new(Nanos::MILLISECOND, Nanos::from_secs(366 * 24 * 3600));
 /// The most parts of a limit's `key`: each is hashed on each request.
 pub const MAX_KEY_PARTS: usize = 8;
-/// `client_ip.v4` in a limit's key. A shorter prefix than the least is no longer a client's network.
+/// `client_ip.v4` in a limit's key. A shorter prefix than the least is no longer a client's
+/// network.
 pub const V4_PREFIX: Bounds<u32> = Bounds::new(8, 32);
 /// `client_ip.v6` in a limit's key.
 pub const V6_PREFIX: Bounds<u32> = Bounds::new(16, 128);

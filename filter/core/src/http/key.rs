@@ -5,8 +5,8 @@ use crate::http::request::Request;
 use crate::siphash::SipWriter;
 use std::net::IpAddr;
 
-/// A part of a limit's key, or of what a pool hashes. In a limit's key, a part that the request does
-/// not have is a value of its own.
+/// A part of a limit's key, or of what a pool hashes. In a limit's key, a part that the request
+/// does not have is a value of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyPart {
     /// The client's address.

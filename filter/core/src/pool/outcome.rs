@@ -18,8 +18,8 @@
 //! | an upgraded stream (101, or 2xx to CONNECT), whatever its end | success |
 //! | an answer by the proxy or by another filter, a circuit breaker, a client that left | none |
 //!
-//! A failure has a [`Cause`]: whether a client could have provoked it after all. Such failures count
-//! by clients, see [`crate::pool::health`].
+//! A failure has a [`Cause`]: whether a client could have provoked it after all. Such failures
+//! count by clients, see [`crate::pool::health`].
 //!
 //! Each question to the proxy costs a call that returns bytes, so in the common case only one is
 //! asked: the status. In a pool of endpoints also the address that was tried last, because the

@@ -2,8 +2,8 @@
 //!
 //! A target that has just started has cold caches and no connections, and a balance by load would
 //! send it every new request, since it has none in flight. So a factor of its weight rises in a
-//! straight line from [`MIN_WEIGHT_PERCENT`] to 1, over `slow_start`. When it began is in the record
-//! of [`crate::pool::health`].
+//! straight line from [`MIN_WEIGHT_PERCENT`] to 1, over `slow_start`. When it began is in the
+//! record of [`crate::pool::health`].
 //!
 //! `least_connections` and `least_response_time` multiply the target's weight by it. Every other
 //! balance passes over the target in a part of its choices ([`passes`]): a hash then chooses among

@@ -1,12 +1,12 @@
 //! Rate limits on shared data, so that a limit holds for all workers of the proxy together.
 //!
-//! A limit has a bucket for each client: [`gcra`] is the rule of one bucket, [`record`] its bytes in
-//! shared data, [`table`] where it lies, and what happens when there is no room for it.
+//! A limit has a bucket for each client: [`gcra`] is the rule of one bucket, [`record`] its bytes
+//! in shared data, [`table`] where it lies, and what happens when there is no room for it.
 //!
 //! **Several limits** of a request are checked in their order, and the first that refuses answers;
-//! nothing is charged. Then all are charged in that order. If one of them refuses after all, because
-//! another worker charged it in between, the charges before it are refunded. A `shadow` limit is
-//! charged and counted like any other, and refuses nothing.
+//! nothing is charged. Then all are charged in that order. If one of them refuses after all,
+//! because another worker charged it in between, the charges before it are refunded. A `shadow`
+//! limit is charged and counted like any other, and refuses nothing.
 //!
 //! **When shared data fails.** Contention past all attempts refuses the request: the bound is the
 //! promise, and since refusals write nothing, only admitted requests contend. If the host fails a
@@ -63,8 +63,8 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// A limit. `index` is its place in [`crate::config::Config::rate_limits`], `name` its key
-    /// there; `key` tells clients apart, and without a part all of them share one bucket; a `shadow`
-    /// only counts.
+    /// there; `key` tells clients apart, and without a part all of them share one bucket; a
+    /// `shadow` only counts.
     pub fn new(
         index: usize,
         name: &str,
@@ -146,8 +146,8 @@ pub enum RateLimitEvent {
     Refused(usize),
     /// This limit would have refused a request, if it were not a shadow.
     Shadow(usize),
-    /// A client of this limit found the table full: its new bucket took the slot of one that was not
-    /// full, or the client was refused for what was merged before. See the table.
+    /// A client of this limit found the table full: its new bucket took the slot of one that was
+    /// not full, or the client was refused for what was merged before. See the table.
     Overflow(usize),
     /// Other workers wrote the same records more often than a change is tried: this limit refused a
     /// request that it could not check, or let it pass if it is a shadow, or kept a charge that
@@ -202,8 +202,8 @@ impl RateLimits {
         }
     }
 
-    /// The bucket of a request's client on the route of this name. `client` is the client's address,
-    /// None where it has none; see [`RateLimit::needs_client`].
+    /// The bucket of a request's client on the route of this name. `client` is the client's
+    /// address, None where it has none; see [`RateLimit::needs_client`].
     pub fn bucket<'a>(
         &self,
         limit: &'a RateLimit,

@@ -149,10 +149,10 @@ pub(super) enum Room {
     None(Bucket),
 }
 
-/// The bucket that gives its slot to a newcomer, where none is free or full: of the limit that holds
-/// the most slots, of its region that does, of its site that does, the one that is nearest to full.
-/// The newcomer's slot counts. So nobody who holds few slots loses one to somebody who holds many,
-/// and what nobody else uses, one may have. Where two hold as many, the newcomer's own gives.
+/// The bucket that gives its slot to a newcomer, where none is free or full: of the limit that
+/// holds the most slots, of its region that does, of its site that does, the one that is nearest to
+/// full. The newcomer's slot counts. So nobody who holds few slots loses one to somebody who holds
+/// many, and what nobody else uses, one may have. Where two hold as many, the newcomer's own gives.
 ///
 /// Buffers of packets are shared in the same way: the longest queue drops (Suter, Lakshman,
 /// Stiliadis, Choudhury, "Design considerations for supporting TCP with per-flow queueing", 1998).

@@ -1,5 +1,5 @@
-//! `match`: which requests a route takes. It is a list of blocks of conditions; one block is enough,
-//! and in it all conditions must hold.
+//! `match`: which requests a route takes. It is a list of blocks of conditions; one block is
+//! enough, and in it all conditions must hold.
 
 use super::condition::Condition;
 use super::escaped::{Escaped, listed};

@@ -1,9 +1,10 @@
 //! Records in shared data: one value for each of the [`keys`], changed by compare-and-swap.
 //!
 //! All workers see one map, whose values have versions; a write can name the version that it
-//! expects to replace. So a change is a pure function from the current value to an [`Update`], which
-//! runs again whenever another worker wrote first, like `measure_and_replace` of the `governor`
-//! crate. Every value that is written was computed from the value before it: no change is lost.
+//! expects to replace. So a change is a pure function from the current value to an [`Update`],
+//! which runs again whenever another worker wrote first, like `measure_and_replace` of the
+//! `governor` crate. Every value that is written was computed from the value before it: no change
+//! is lost.
 //!
 //! A write is checked by its version. A decision to keep the value has no such check, so it is only
 //! final on a value that was just read.

@@ -1,5 +1,5 @@
-//! `consistent_hash` and `ip_hash`: the target that a key of the request belongs to, on every worker
-//! and every proxy.
+//! `consistent_hash` and `ip_hash`: the target that a key of the request belongs to, on every
+//! worker and every proxy.
 //!
 //! It is weighted rendezvous hashing (Thaler and Ravishankar, "Using name-based mappings to
 //! increase hit rates", 1998; weights after Schindelhauer and Schomaker, "Weighted distributed hash
@@ -28,9 +28,9 @@
 //! | ring, 160 a target | 20 | 76 | 1.38 | 51,200 | 41 (28 to 44) |
 //! | | 200 | 4.8 | 1.15 | 512,000 | 80 (65 to 211) |
 //!
-//! Rendezvous alone is exact and moves nothing needlessly, also where targets are no candidates for a
-//! while, without a table to build anew. Its price is a look at each target, which round robin pays
-//! too: 941 ns for 200 targets and 116,301 ns for 10,000 in the same run. (Processor time of a
+//! Rendezvous alone is exact and moves nothing needlessly, also where targets are no candidates for
+//! a while, without a table to build anew. Its price is a look at each target, which round robin
+//! pays too: 941 ns for 200 targets and 116,301 ns for 10,000 in the same run. (Processor time of a
 //! native build, on a busy machine: another run had about half for 2,000. The winner's times:
 //! `cargo test --release -p pointsman-core time_of_a_hashed_choice -- --ignored --nocapture`.)
 
@@ -88,9 +88,9 @@ impl ConsistentHash {
     }
 }
 
-/// The hash of a request's key for [`ConsistentHash`], the same on every worker and every proxy with a pool
-/// of this name. `client` is asked for the client's address where that is the key. None: the
-/// request does not have this part.
+/// The hash of a request's key for [`ConsistentHash`], the same on every worker and every proxy
+/// with a pool of this name. `client` is asked for the client's address where that is the key.
+/// None: the request does not have this part.
 pub fn key_hash(
     pool: &Pool,
     key: &KeyPart,

@@ -7,11 +7,11 @@
 //! weight says, so that a light target is not left without any request; and a target that looks
 //! slow is tried now and then, so that it is seen when it is not.
 //!
-//! **What is read.** Reading a count is one host call of 65 ns, for each target. So a worker
-//! keeps a view of a pool of up to [`MAX_VIEW`] targets, to which it adds its own choices, and reads
-//! all counts again when the view is [`VIEW_TTL`] old; of the two that are best by the view it asks
-//! for the counts as they are now. A busy worker makes two calls for a choice, one that has little
-//! to do makes one for each target. In larger pools two targets are drawn by weight, and the better
+//! **What is read.** Reading a count is one host call of 65 ns, for each target. So a worker keeps
+//! a view of a pool of up to [`MAX_VIEW`] targets, to which it adds its own choices, and reads all
+//! counts again when the view is [`VIEW_TTL`] old; of the two that are best by the view it asks for
+//! the counts as they are now. A busy worker makes two calls for a choice, one that has little to
+//! do makes one for each target. In larger pools two targets are drawn by weight, and the better
 //! one is taken (M. Mitzenmacher, "The power of two choices in randomized load balancing", 2001).
 //!
 //! **What was compared.** 8 workers, 20 targets that serve 8 requests at a time each, Poisson

@@ -2,11 +2,11 @@
 //!
 //! It is Tijdeman's algorithm for the chairman assignment problem (R. Tijdeman, "The chairman
 //! assignment problem", Discrete Mathematics 32, 1980). After any number k of requests, each of n
-//! targets with weight w out of W has got k·w/W requests up to an error of at most 1 − 1/(2n−2), and
-//! no algorithm can promise less. The usual "smooth weighted round robin" (nginx) has no such bound
-//! and errs by more than 1 with many targets. Each worker counts for itself, which costs no host
-//! call: errors below 1 each, N workers together err by less than N, and over whole cycles of the
-//! weights not at all.
+//! targets with weight w out of W has got k·w/W requests up to an error of at most 1 − 1/(2n−2),
+//! and no algorithm can promise less. The usual "smooth weighted round robin" (nginx) has no such
+//! bound and errs by more than 1 with many targets. Each worker counts for itself, which costs no
+//! host call: errors below 1 each, N workers together err by less than N, and over whole cycles of
+//! the weights not at all.
 
 use crate::index::TargetIndex;
 use crate::pool::candidates::Candidates;
@@ -36,8 +36,8 @@ struct Turn {
 }
 
 impl RoundRobin {
-    /// For a pool of so many targets. `rotation` is any number that differs between workers (a random
-    /// one will do): it decides ties, so that not every worker begins with the same target.
+    /// For a pool of so many targets. `rotation` is any number that differs between workers (a
+    /// random one will do): it decides ties, so that not every worker begins with the same target.
     pub fn new(targets: usize, rotation: u64) -> RoundRobin {
         RoundRobin {
             turns: vec![Turn::default(); targets],
@@ -50,8 +50,8 @@ impl RoundRobin {
 
     /// The candidate whose turn it is. None: there is no candidate.
     ///
-    /// When the candidates or their weights change, a new cycle begins, and ties go on after the last target chosen, so
-    /// that even a set that changes with every request is served in turn.
+    /// When the candidates or their weights change, a new cycle begins, and ties go on after the
+    /// last target chosen, so that even a set that changes with every request is served in turn.
     pub fn pick(&mut self, candidates: &Candidates) -> Option<TargetIndex> {
         if self.follow(candidates) {
             self.total = self.turns.iter().map(|turn| u64::from(turn.weight)).sum();

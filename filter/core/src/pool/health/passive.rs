@@ -2,10 +2,10 @@
 //!
 //! `consecutive_failures` failures in a row, over all workers, eject a target; a success in between
 //! begins the count anew. Failures that a client can provoke count once for each client while the
-//! pool answers others ([`super::votes`]). It is ejected for `eject` times the number of its ejections in a row, at
-//! most for `max_eject`. That number falls by one for each `eject` in which the target was healthy
-//! (Envoy's outlier detection has the same rule). Then the target is probing: the next failure
-//! ejects it again at once, the next success makes it healthy.
+//! pool answers others ([`super::votes`]). It is ejected for `eject` times the number of its
+//! ejections in a row, at most for `max_eject`. That number falls by one for each `eject` in which
+//! the target was healthy (Envoy's outlier detection has the same rule). Then the target is
+//! probing: the next failure ejects it again at once, the next success makes it healthy.
 //!
 //! At most `max_ejected_percent` of the pool's targets, rounded down, are ejected like this. The
 //! bound is checked within the compare-and-swap of the record, so that several workers together

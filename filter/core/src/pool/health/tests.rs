@@ -458,7 +458,8 @@ fn a_thousand_reloads_grow_no_record() {
 }
 
 /// Workers of two releases share records during a hot restart, so a release keeps its bytes. Those
-/// of the first one stand here; what came after it begins with the same fields, at a key of its own.
+/// of the first one stand here; what came after it begins with the same fields, at a key of its
+/// own.
 #[test]
 fn a_record_begins_as_in_the_first_release() {
     let mut port = MemoryPort::default();

@@ -1,5 +1,5 @@
-//! When failures in a row are enough to eject a target: no client alone ejects a target that answers
-//! others.
+//! When failures in a row are enough to eject a target: no client alone ejects a target that
+//! answers others.
 //!
 //! A client can have requests fail at a target that is well: it asks for what takes too long, for
 //! what the application breaks on, for an answer that the proxy does not take. It cannot break the

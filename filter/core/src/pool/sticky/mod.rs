@@ -206,8 +206,8 @@ impl Cookie {
 }
 
 /// The hash that holds a client without a cookie: of the first value of `sticky.header`, the same
-/// on every worker and every proxy. [`crate::pool::balance::consistent_hash`] makes a target of it. None: the
-/// pool has no `sticky.header`, or the request does not have that header.
+/// on every worker and every proxy. [`crate::pool::balance::consistent_hash`] makes a target of it.
+/// None: the pool has no `sticky.header`, or the request does not have that header.
 pub fn header_hash(pool: &Pool, request: &Request<'_>) -> Option<u64> {
     let name = pool.sticky.as_ref()?.header.as_ref()?;
     Some(hash_of(pool, request.headers.first(name)?))

@@ -95,8 +95,8 @@ impl Worker {
     }
 }
 
-/// Passes all calls on to another store, and notes the time of the record that was written last: the time at which
-/// an admitted request was charged.
+/// Passes all calls on to another store, and notes the time of the record that was written last:
+/// the time at which an admitted request was charged.
 struct Recorder<'a> {
     store: &'a mut dyn Store,
     charged_at: Nanos,
