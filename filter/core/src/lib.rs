@@ -63,7 +63,7 @@
 //! | `host-sim` | a native host for the unmodified filter (`world`), traffic over virtual time (`simulation`), a real Envoy (`envoy`), backends, `check`, `bench`, `faults`, and the command line |
 //! | `tests` | scenarios, run on every host; what is true of a real Envoy; fuzz targets (`tests/fuzz`) |
 //! | `envoy-config` | configurations to copy, each started by a test; tag rules and a dashboard |
-//! | `examples` | the configuration of the README, and its tests |
+//! | `host-sim/examples` | the configuration of the README, and its tests |
 
 #![cfg_attr(
     test,
