@@ -158,9 +158,9 @@ fn a_million_client_addresses_leave_memory_where_it_was() {
     }
     assert_eq!(statuses.values().sum::<usize>(), ADDRESSES as usize);
     assert_eq!(statuses.keys().copied().collect::<Vec<_>>(), [204, 429]);
-    // Each address is admitted once at most. The slots of the table hold some; as many marks of
-    // networks hold buckets that made room; and each of the flood's 16 regions frees its networks'
-    // marks once, when they merge into one. Three times the slots were seen.
+    // Each address is admitted once at most: by a slot, or by a bucket that made room and whose
+    // debt went to its network's mark. Marks are bounded too: they merge into their regions', which
+    // makes room for more. Three times the slots were seen.
     let slots = 65_536;
     assert!((slots * 9 / 10..=slots * 35 / 10).contains(&statuses[&204]));
     for (before, after) in before.iter().zip(after) {

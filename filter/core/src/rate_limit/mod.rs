@@ -42,7 +42,7 @@ use table::{Charge, CheckContext, Mode};
 ///         "routes": [{ "name": "login", "rate_limits": ["login"], "pass": true }]
 ///     }"#,
 /// )?;
-/// let login = &config.rate_limits[0];
+/// let login = config.rate_limits[0].quota();
 /// // Five at once, and then one every twelve seconds.
 /// assert_eq!((login.requests, login.burst), (5, 5));
 /// assert_eq!(login.per, Nanos::from_secs(60));
