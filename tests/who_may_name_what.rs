@@ -269,6 +269,34 @@ fn maps_of_the_core_have_a_hasher_that_is_the_same_everywhere() {
     }
 }
 
+/// The type that a line defines for other modules.
+fn public_type(line: &str) -> Option<&str> {
+    let rest = line.trim_start();
+    let rest = rest
+        .strip_prefix("pub ")
+        .or(rest.strip_prefix("pub(crate) "))?;
+    let kinds = ["struct ", "enum ", "trait ", "type "];
+    let name = kinds.iter().find_map(|kind| rest.strip_prefix(kind))?;
+    name.split(|letter: char| !letter.is_alphanumeric()).next()
+}
+
+#[test]
+fn no_two_types_of_the_filter_share_a_name() {
+    let mut defined: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for krate in ["core/src", "shell/src"] {
+        for file in sources(&filter().join(krate)) {
+            let text = fs::read_to_string(&file).unwrap();
+            for name in code(&text).filter_map(|(_, line)| public_type(line)) {
+                let place = file.display().to_string();
+                defined.entry(name.to_owned()).or_default().push(place);
+            }
+        }
+    }
+    assert!(defined.len() > 80, "{} types", defined.len());
+    defined.retain(|_, places| places.len() > 1);
+    assert!(defined.is_empty(), "{defined:#?}");
+}
+
 #[test]
 fn host_calls_are_made_in_one_file() {
     let mut files = sources(&filter().join("shell/src"));

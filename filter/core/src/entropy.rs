@@ -7,16 +7,16 @@ use crate::time::Seconds;
 /// What makes one worker different from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entropy {
-    /// The secret that all workers of the proxy share, see [`crate::shared::seed::load_or_create`].
-    /// Clients' places among the rate limits depend on it.
+    /// The secret that all workers of the proxy share ([`crate::shared::seed::load_or_create`]). It
+    /// decides which slot of the rate limits' table a client has.
     pub seed: Seed,
-    /// Where this worker's own random numbers begin. They spread load; no secret depends on them.
+    /// The seed of this worker's own random numbers. They spread load; no secret depends on them.
     pub rolls: u64,
     /// Which worker it is.
     pub worker: WorkerId,
 }
 
-/// Tells a worker (one root context of one VM) from all others that ever were.
+/// Identifies a worker, which is one root context of one VM, among all that ever ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId {
     /// When its configuration was loaded, in seconds since 1970, so until the year 2106.

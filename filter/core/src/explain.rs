@@ -1,9 +1,9 @@
-//! `explain`: a request that carries the token is told in a response header what was decided. No
-//! other request is.
+//! `explain`: a request that carries the token gets the decision about it in a response header. No
+//! other request does.
 //!
-//! The request shows the token in the configured header, alone or as `token;roll=0.37`, which fixes
-//! the random number of this one decision. The header never goes upstream. The answer is one line
-//! of JSON with the keys of `host-sim explain --json`, as far as one request can know them.
+//! The value of the configured request header is the token, alone or as `token;roll=0.37`, which
+//! sets the random number of this one decision. The header never goes upstream. The response header
+//! is one line of JSON, with those keys of `host-sim explain --json` that one request can know.
 
 use crate::decision::{Decision, Disposition};
 use crate::http::request::Request;
@@ -24,11 +24,11 @@ impl std::fmt::Debug for Explain {
     }
 }
 
-/// What a request with the right token asks for.
+/// What a request with the token asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Asked {
-    /// The roll that the decision uses, in units of 2^−64. None: a random one, as for every
-    /// request.
+    /// The random number that the decision uses, in units of 2^−64. None: one is drawn, as for every
+    /// other request.
     pub roll: Option<u64>,
 }
 
@@ -36,7 +36,7 @@ pub struct Asked {
 pub struct Explanation<'d, 'c>(pub &'d Decision<'c>);
 
 impl Explain {
-    /// What the request asks for. None: it does not show the token.
+    /// What the request asks for. None: it does not have the token.
     pub fn asked(&self, request: &Request<'_>) -> Option<Asked> {
         let shown = request.headers.first(&self.header)?;
         let (token, rest) = shown.split_at_checked(self.token.len())?;

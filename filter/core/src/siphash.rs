@@ -2,16 +2,16 @@
 //!
 //! The standard library's hashers may change between releases and are seeded per process; these
 //! values choose slots of shared records and targets of sticky sessions, so every worker, every
-//! reload and every machine must get the same ones. With a secret [`Seed`] nobody outside can aim
-//! at a value. All arithmetic is `u64`: `usize` has 32 bits in the proxy and 64 natively.
+//! reload and every machine must get the same ones. Under a secret [`Seed`] no client can choose its
+//! value. All arithmetic is `u64`: `usize` has 32 bits in the proxy and 64 natively.
 //!
 //! Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012.
 
-/// The key of a SipHash: a secret where clients must not aim at values, a constant where machines
-/// must agree.
+/// The key of a SipHash: a secret where clients must not choose their values, a constant where
+/// machines must agree.
 pub type Seed = [u8; 16];
 
-/// Takes bytes bit by bit and gives their hash.
+/// Hashes the bytes that are written to it one after the other.
 #[derive(Clone, Debug)]
 pub struct SipWriter {
     state: [u64; 4],

@@ -177,8 +177,8 @@ mod import {
     }
 }
 
-/// Writes a line to the proxy's log, if that is as loud. Plain. The macros of the `log` crate come
-/// here.
+/// Writes a line to the proxy's log, if the proxy's log level admits it. Plain. The macros of the
+/// `log` crate end here.
 pub fn log(level: Level, message: &str) {
     let level = match level {
         Level::Trace => 0,

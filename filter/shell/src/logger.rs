@@ -21,8 +21,8 @@ impl Log for HostLogger {
     fn flush(&self) {}
 }
 
-/// Has the `log` crate's macros write to the proxy's log. Again and again is as good as once. The
-/// filter has nothing to say below a warning; how loud its log is, is a setting of the proxy.
+/// Has the `log` crate's macros write to the proxy's log. It may be called more than once. The
+/// filter logs nothing below a warning.
 pub(crate) fn install() {
     if log::set_logger(&HostLogger).is_ok() {
         log::set_max_level(LevelFilter::Warn);

@@ -3,9 +3,9 @@
 //! `/stats/prometheus`. `envoy-config/README.md` lists all of them.
 //!
 //! A metric that is defined shows, at 0, from then on, so that the first event is a rise and not a
-//! new series. But each definition costs a call at the load of a configuration, and the proxy
-//! memory until the VM ends, in each worker and for each configuration that is loaded. So what
-//! there can be many of, routes and targets, is defined all at once with its first request.
+//! new series. But a definition costs a host call when a configuration is loaded, and memory of the
+//! proxy until the VM ends, in each worker and for each configuration. So the metrics of a route or
+//! a target, of which there can be many, are defined with its first request.
 
 use crate::host::{self, Counter, Histogram};
 use pointsman_core::config::Config;
@@ -22,8 +22,8 @@ use pointsman_core::worker::Event;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-/// What a decision is called in the filter state, and so in access logs. (An Envoy puts `wasm.`
-/// before it.)
+/// The names of a decision's parts in the filter state, and so in access logs. (An Envoy puts
+/// `wasm.` before them.)
 mod state {
     /// The route that matched.
     pub(super) const ROUTE: &[u8] = b"pointsman.route";
@@ -35,7 +35,7 @@ mod state {
     pub(super) const REASON: &[u8] = b"pointsman.reason";
 }
 
-/// The metrics of one root context. One that the host would not define is not counted.
+/// The metrics of one root context. Those that the host refused to define are not counted.
 pub(crate) struct Metrics {
     config: Rc<Config>,
     request_failed: Option<Counter>,
@@ -64,8 +64,8 @@ struct RouteMetrics {
     refused: Option<Counter>,
 }
 
-/// The counters of one pool: `pointsman.pool.<name>.…`. What the pool's configuration cannot bring
-/// about has none.
+/// The counters of one pool: `pointsman.pool.<name>.…`. Those of events that its configuration rules
+/// out are not defined.
 struct PoolMetrics {
     /// Requests that a session cookie held to their target.
     sticky: Option<Counter>,

@@ -63,7 +63,9 @@ impl HttpContext for Stream {
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         self.seen.response = response_seen(end_of_stream);
         self.seen.grpc = self.flight.as_ref().is_some_and(|flight| flight.grpc) && is_grpc();
-        self.note_response_time();
+        if let Some(flight) = &mut self.flight {
+            flight.on_response_headers(|| host::current_time().ok());
+        }
         let Some((config, plan)) = self.decided.take() else {
             return Action::Continue;
         };
@@ -120,17 +122,6 @@ impl Stream {
             decided: None,
             flight: None,
             seen: Seen::default(),
-        }
-    }
-
-    /// Notes when the response headers came, if the balance goes by response times.
-    fn note_response_time(&mut self) {
-        if let Some(flight) = self.flight.as_mut().filter(|flight| flight.timed)
-            && let Some(shared) = &self.shared
-            && let Some(mut worker) = shared.borrow("at a response the worker is borrowed")
-            && let Ok(now) = host::current_time()
-        {
-            worker.on_response_headers(flight, now);
         }
     }
 

@@ -274,7 +274,7 @@ pub(super) fn decision_rate(routes: usize, workers: usize, rounds: Rounds) -> Re
                 "a request did not go on"
             );
             let mut flight = decision.flight.context("a request without a target")?;
-            worker.on_response_headers(&mut flight, now);
+            flight.on_response_headers(|| Some(now));
             let mut end = MemoryStreamInfo {
                 status: Some(200),
                 flags: Some(0),

@@ -3,8 +3,8 @@
 use super::reader::{Map, Node, Report, quoted};
 use super::regex::regex;
 use super::syntax;
-use crate::http::regex::Part;
 use crate::http::regex::Search;
+use crate::http::regex::SubstitutionPart;
 use crate::route::r#match::Match;
 use crate::route::path::{PathKind, Segment};
 use crate::route::rewrite::{PathRewrite, Piece, Rewrite};
@@ -163,11 +163,11 @@ fn searched(node: &Node<'_>, report: &mut Report) -> Option<PathRewrite> {
     let mut rest = text;
     while let Some((before, from)) = rest.split_once('\\') {
         if !before.is_empty() {
-            substitution.push(Part::Text(syntax::bytes(before)));
+            substitution.push(SubstitutionPart::Text(syntax::bytes(before)));
         }
         let mut letters = from.chars();
         match letters.next() {
-            Some('\\') => substitution.push(Part::Text(syntax::bytes("\\"))),
+            Some('\\') => substitution.push(SubstitutionPart::Text(syntax::bytes("\\"))),
             Some(digit @ '0'..='9') => {
                 let group = digit as usize - '0' as usize;
                 if group > pattern.groups() {
@@ -177,7 +177,7 @@ fn searched(node: &Node<'_>, report: &mut Report) -> Option<PathRewrite> {
                         &format!("a group from 0 (the whole match) to {}", pattern.groups()),
                     );
                 }
-                substitution.push(Part::Group(group));
+                substitution.push(SubstitutionPart::Group(group));
             }
             _ => {
                 report.note(&node, "a backslash without a group's number", SUBSTITUTION);
@@ -187,7 +187,7 @@ fn searched(node: &Node<'_>, report: &mut Report) -> Option<PathRewrite> {
         rest = letters.as_str();
     }
     if !rest.is_empty() {
-        substitution.push(Part::Text(syntax::bytes(rest)));
+        substitution.push(SubstitutionPart::Text(syntax::bytes(rest)));
     }
     Some(PathRewrite::Regex {
         pattern,

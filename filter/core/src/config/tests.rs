@@ -3,7 +3,7 @@
 use super::value::{MAX_DEPTH, Value};
 use super::{Config, Problems, protobuf};
 use crate::http::key::KeyPart;
-use crate::http::regex::Part;
+use crate::http::regex::SubstitutionPart;
 use crate::index::PoolIndex;
 use crate::pool::State;
 use crate::pool::balance::Balance;
@@ -511,10 +511,18 @@ fn paths_are_read_into_their_parts() {
     let PathRewrite::Regex { substitution, .. } = rewrite(3) else {
         panic!("{:?}", rewrite(3));
     };
-    let (x, backslash) = (Part::Text(text(b"x")), Part::Text(text(b"\\")));
+    let (x, backslash) = (
+        SubstitutionPart::Text(text(b"x")),
+        SubstitutionPart::Text(text(b"\\")),
+    );
     assert_eq!(
         *substitution,
-        [x, Part::Group(2), backslash, Part::Group(0)]
+        [
+            x,
+            SubstitutionPart::Group(2),
+            backslash,
+            SubstitutionPart::Group(0)
+        ]
     );
 }
 

@@ -1,4 +1,4 @@
-//! Who the client is.
+//! `client_ip`: which address is the client's.
 
 use crate::http::request::Headers;
 use crate::port::Connection;
@@ -38,7 +38,7 @@ impl ClientIp {
     }
 }
 
-/// The client of one request, whose address is found out when somebody asks, and only once: the
+/// The client of one request. Its address is determined when it is first needed, and only once: the
 /// connection's source address costs a host call.
 #[derive(Debug)]
 pub struct Client<'a> {

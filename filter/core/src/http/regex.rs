@@ -21,35 +21,15 @@ use regex_syntax::hir::{self, Hir, HirKind, Look};
 
 /// A part of a `substitution`: `\1` names a group, `\\` is a backslash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum SubstitutionPart {
     /// As it stands.
     Text(Box<[u8]>),
     /// The group of this number; the configuration makes sure that the pattern has it.
     Group(usize),
 }
 
-/// The largest NFA of one pattern in bytes: two thousand characters and classes. As every byte of
-/// an input may visit every state, this is also what bounds the time of a search.
-const NFA_LIMIT: usize = 128 * 1024;
-
-/// The backtracker's table of visited states in bytes: a bit for each state and byte of input. 32
-/// KiB let a pattern of 500 states see 500 bytes, more than most paths have. Measured, it takes a
-/// half to a quarter of the Pike VM's time.
-const VISITED_LIMIT: usize = 32 * 1024;
-
-/// How many bytes the searches of one replacement may look at, all together. Each search starts at
-/// the end of the last match, but one that has a match may have to look at all that remains before
-/// it knows (`a.*z|a` on `aaaa`), which would be quadratic in the input. Inputs of 1 KiB never come
-/// near it, of 8 KiB have 128 matches, of 64 KiB 17; patterns whose matches have a greatest length
-/// have all of theirs. The worst found takes a tenth of a second.
-const SCAN_LIMIT: usize = 1024 * 1024;
-
-/// How many bytes longer than its input a replacement may get: as much as a proxy takes for all
-/// headers.
-const GROWTH_LIMIT: usize = 64 * 1024;
-
-/// A pattern that a whole value has to match. Boxed, because most conditions have none, and there
-/// may be 100,000 of them.
+/// A pattern that a whole value has to match. It is boxed, because most conditions have none, and
+/// there may be 100,000 conditions.
 pub struct Regex(Box<Whole>);
 
 struct Whole {
@@ -60,7 +40,7 @@ struct Whole {
 }
 
 impl Regex {
-    /// Compiles. The error is for people: what is wrong, and where in the pattern.
+    /// Compiles. The error says what is wrong, and where in the pattern.
     pub fn new(pattern: &str, ignore_case: bool) -> Result<Regex, String> {
         let hir = parse(pattern, ignore_case)?;
         let mut literal = Vec::new();
@@ -83,16 +63,14 @@ impl Regex {
         &self.0.pattern
     }
 
-    /// Bytes that everything that matches starts with. May be empty, need not be all that could be
-    /// said.
+    /// Bytes that every value that matches starts with. They may be fewer than there are.
     pub fn literal_prefix(&self) -> &[u8] {
         &self.0.literal
     }
 
     /// Whether the pattern matches the value from its first byte to its last.
     pub fn matches_whole(&self, value: &[u8]) -> bool {
-        // Every match is of the literal's bytes first; most values that do not match are told apart
-        // here.
+        // Every match starts with the literal; most values that do not match fail here.
         let Whole {
             literal,
             backtracker,
@@ -124,7 +102,7 @@ pub struct Search {
 }
 
 impl Search {
-    /// Compiles. The error is for people: what is wrong, and where in the pattern.
+    /// Compiles. The error says what is wrong, and where in the pattern.
     pub fn new(pattern: &str) -> Result<Search, String> {
         let hir = parse(pattern, false)?;
         let nfa = compile(&hir, WhichCaptures::All)?;
@@ -155,7 +133,7 @@ impl Search {
     ///
     /// Past 64 KiB of growth, or 1 MiB that the searches may have looked at, the rest of the input
     /// stays as it is.
-    pub fn replace_all(&self, input: &[u8], substitution: &[Part]) -> Vec<u8> {
+    pub fn replace_all(&self, input: &[u8], substitution: &[SubstitutionPart]) -> Vec<u8> {
         let mut replaced = Vec::with_capacity(input.len());
         let mut cache = self.pike.create_cache();
         let mut slots = vec![None; self.slots()];
@@ -189,8 +167,8 @@ impl Search {
             replaced.extend_from_slice(input.get(copied..start).unwrap_or_default());
             for part in substitution {
                 replaced.extend_from_slice(match part {
-                    Part::Text(text) => text,
-                    Part::Group(number) => group(*number)
+                    SubstitutionPart::Text(text) => text,
+                    SubstitutionPart::Group(number) => group(*number)
                         .and_then(|(start, end)| input.get(start..end))
                         .unwrap_or_default(),
                 });
@@ -239,8 +217,8 @@ fn parse(pattern: &str, ignore_case: bool) -> Result<Hir, String> {
     })
 }
 
-/// Where a pattern switches Unicode on. The tables for that are in a native build where another
-/// crate wants them, and not in the module: what one takes the other must not refuse.
+/// Where a pattern switches Unicode on. A native build has the tables for that if another crate
+/// needs them, the module has not; and what one of them accepts the other must not refuse.
 fn asks_for_unicode(ast: &Ast) -> Option<&Span> {
     let on = |flags: &ast::Flags| flags.flag_state(Flag::Unicode) == Some(true);
     match ast {
@@ -296,6 +274,26 @@ fn push_literal(hir: &Hir, literal: &mut Vec<u8>) -> bool {
         HirKind::Class(_) | HirKind::Repetition(_) | HirKind::Alternation(_) => false,
     }
 }
+
+/// The largest NFA of one pattern in bytes: two thousand characters and classes. As every byte of
+/// an input may visit every state, this is also what bounds the time of a search.
+const NFA_LIMIT: usize = 128 * 1024;
+
+/// The backtracker's table of visited states in bytes: a bit for each state and byte of input. 32
+/// KiB let a pattern of 500 states see 500 bytes, more than most paths have. Measured, it takes a
+/// half to a quarter of the Pike VM's time.
+const VISITED_LIMIT: usize = 32 * 1024;
+
+/// How many bytes the searches of one replacement may look at, all together. Each search starts at
+/// the end of the last match, but one that has a match may have to look at all that remains before
+/// it knows (`a.*z|a` on `aaaa`), which would be quadratic in the input. Inputs of 1 KiB never come
+/// near it, of 8 KiB have 128 matches, of 64 KiB 17; patterns whose matches have a greatest length
+/// have all of theirs. The worst found takes a tenth of a second.
+const SCAN_LIMIT: usize = 1024 * 1024;
+
+/// How many bytes longer than its input a replacement may get: as much as a proxy takes for all
+/// headers.
+const GROWTH_LIMIT: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -436,14 +434,14 @@ mod tests {
         );
     }
 
-    fn part(text: &str) -> Vec<Part> {
+    fn part(text: &str) -> Vec<SubstitutionPart> {
         // `1` is the group, everything else is text.
         text.split_inclusive(|_| true)
             .map(|one| match one {
-                "0" => Part::Group(0),
-                "1" => Part::Group(1),
-                "2" => Part::Group(2),
-                _ => Part::Text(one.as_bytes().into()),
+                "0" => SubstitutionPart::Group(0),
+                "1" => SubstitutionPart::Group(1),
+                "2" => SubstitutionPart::Group(2),
+                _ => SubstitutionPart::Text(one.as_bytes().into()),
             })
             .collect()
     }
@@ -488,7 +486,7 @@ mod tests {
     #[test]
     fn growth_is_bounded_and_the_rest_stays() {
         let input = [b'a'; 1000];
-        let substitution = [Part::Text(vec![b'x'; 10_000].into())];
+        let substitution = [SubstitutionPart::Text(vec![b'x'; 10_000].into())];
         let replaced = Search::new("a").unwrap().replace_all(&input, &substitution);
         assert_eq!(replaced.len(), 6 * 10_000 + 994);
         assert!(replaced.ends_with(b"aa"));

@@ -9,21 +9,9 @@ use std::ops::Range;
 pub struct Headers {
     bytes: Vec<u8>,
     pairs: Vec<(Range<u32>, Range<u32>)>,
-    /// The bits of all names: most names that are asked for are not there, and this says so at
-    /// once.
+    /// The bits of all names ([`bit`]). Most names that are asked for are not there, which the bits
+    /// say without a search.
     names: u64,
-}
-
-/// The bit of a name, by its length and its first byte: few of one request have the same.
-fn bit(name: &[u8]) -> u64 {
-    let first = name.first().copied().unwrap_or_default();
-    1 << ((name.len() as u64 ^ u64::from(first) << 2) % 64)
-}
-
-fn slice<'a>(bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
-    bytes
-        .get(range.start as usize..range.end as usize)
-        .unwrap_or_default()
 }
 
 /// The bytes are not a serialised map: the host's fault, never the client's.
@@ -105,8 +93,7 @@ impl Headers {
             .map(|(name, value)| (slice(&self.bytes, name), slice(&self.bytes, value)))
     }
 
-    /// Every value of a name. Most names differ in length already, which costs no look at their
-    /// bytes.
+    /// Every value of a name. Most names differ in length already, so their bytes are not compared.
     pub fn all<'a>(&'a self, name: &[u8]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let pairs = match self.names & bit(name) {
             0 => &[],
@@ -124,7 +111,19 @@ impl Headers {
     }
 }
 
-/// What routes look at.
+/// The bit of a name, by its length and its first byte: few names of a request have the same.
+fn bit(name: &[u8]) -> u64 {
+    let first = name.first().copied().unwrap_or_default();
+    1 << ((name.len() as u64 ^ u64::from(first) << 2) % 64)
+}
+
+fn slice<'a>(bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
+    bytes
+        .get(range.start as usize..range.end as usize)
+        .unwrap_or_default()
+}
+
+/// A request as routes see it: its headers, and those parts of them that have names of their own.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// All headers, pseudo-headers included.
@@ -141,12 +140,6 @@ pub struct Request<'a> {
     pub path: &'a [u8],
     /// What follows the first `?`; None where there is none.
     pub query: Option<&'a [u8]>,
-}
-
-/// Whether this value of `content-type` says gRPC, see [`Request::is_grpc`].
-pub fn is_grpc_content_type(kind: &[u8]) -> bool {
-    let rest = kind.strip_prefix(b"application/grpc");
-    matches!(rest, Some([] | [b'+', ..]))
 }
 
 impl<'a> Request<'a> {
@@ -237,6 +230,12 @@ impl<'a> Request<'a> {
                 },
             )
     }
+}
+
+/// Whether this value of `content-type` says gRPC, see [`Request::is_grpc`].
+pub fn is_grpc_content_type(kind: &[u8]) -> bool {
+    let rest = kind.strip_prefix(b"application/grpc");
+    matches!(rest, Some([] | [b'+', ..]))
 }
 
 /// The bytes of an encoded query name or value: `%41` is `A`, `+` is a blank; a `%` without two hex

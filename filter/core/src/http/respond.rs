@@ -1,4 +1,4 @@
-//! The action `respond`, and answers of the filter's own in general.
+//! The action `respond`, and every answer that the filter gives itself.
 
 /// `respond: { status, body, headers }`.
 #[derive(Clone, Debug, PartialEq, Eq)]

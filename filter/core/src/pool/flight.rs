@@ -34,3 +34,15 @@ pub struct Flight {
     /// When the response's headers came. None: they have not, or it is not `timed`.
     pub answered: Option<Nanos>,
 }
+
+impl Flight {
+    /// The response headers came. `clock` is the time now; it is asked only if somebody wants to
+    /// know, and may have no answer.
+    pub fn on_response_headers(&mut self, clock: impl FnOnce() -> Option<Nanos>) {
+        if self.timed
+            && let Some(now) = clock()
+        {
+            self.answered = Some(now);
+        }
+    }
+}

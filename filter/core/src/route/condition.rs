@@ -4,15 +4,14 @@ use super::escaped::Escaped;
 use crate::http::regex::Regex;
 use std::fmt;
 
-/// A condition on the values of one name. Of several values one that matches is enough; inverted,
-/// none may.
+/// A condition on the values of one name. One of several values has to match; inverted, none may.
 #[derive(Debug)]
 pub struct Condition {
     /// Headers: lower case. Cookies and query parameters: as written.
     pub name: Box<[u8]>,
     /// What a value must be.
     pub text: Text,
-    /// Whether the opposite is asked for.
+    /// Whether the opposite has to hold.
     pub invert: bool,
 }
 

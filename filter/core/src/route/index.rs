@@ -1,16 +1,15 @@
 //! The routes compiled: host, then path, then the remaining conditions.
 //!
-//! The index never decides. It maps what a request has (its host and the host's suffixes, its path
-//! and the path's leading segments) to the blocks that may match it, in order, and every one of
-//! those is then tested in full. So an entry may be too general and nothing is wrong: keys are
-//! hashes that are never compared with what was hashed, letters are hashed in lower case whether
-//! case counts or not, and a template or a regular expression stands where its leading literal
-//! segments do. What must hold is only that no block is missing; a property test holds the index
-//! against a scan in order.
+//! The index maps what a request has (its host and the host's suffixes, its path and the path's
+//! leading segments) to the blocks that may match it, in order, and every one of those is then
+//! tested in full. So an entry may be too general without harm: keys are hashes that are never
+//! compared with what was hashed, letters are hashed in lower case whether case counts or not, and a
+//! template or a regular expression is found by its leading literal segments. All that must hold is
+//! that no block is missing; a property test compares the index with a scan in order.
 //!
-//! The hash is FNV-1a (Fowler, Noll, Vo): a byte at a time, so that one pass over a path has the
-//! hash of every prefix. That clients could make collisions does not matter: they insert nothing,
-//! and what they hit is tested.
+//! The hash is FNV-1a (Fowler, Noll, Vo): a byte at a time, so that one pass over a path yields the
+//! hash of every prefix. Collisions that a client provokes do no harm: clients insert nothing, and
+//! every block that is found is tested.
 
 use super::r#match::{AskClient, HostMatch};
 use super::path::{PathKind, PathMatch, Segment};
@@ -47,13 +46,8 @@ struct Candidate {
     block: u32,
 }
 
-/// Rarely are there more: the list of all paths, and one for each prefix.
-const FEW_LISTS: usize = 4;
-
 /// The blocks that ask for one host. 0: those that take any.
 type Group = u32;
-
-const ANY_HOST: Group = 0;
 
 /// What a block asks of a path (or of a host, read backwards), as far as the index knows.
 #[derive(Clone, Copy, Debug)]
@@ -137,8 +131,8 @@ impl Index {
 
     /// The first route that matches, and its first block that does.
     ///
-    /// The time is bounded by the configuration, not by the request: of a host and a path it reads
-    /// no more than the longest configured ones have.
+    /// The configuration bounds the time, not the request: of a host and a path it reads no more
+    /// bytes than the longest configured ones have.
     pub fn find(
         &self,
         routes: &[Route],
@@ -276,6 +270,11 @@ fn hash<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
     bytes.for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
     hasher.finish()
 }
+
+const ANY_HOST: Group = 0;
+
+/// The lists of most requests: that of all paths, and one for each prefix.
+const FEW_LISTS: usize = 4;
 
 #[cfg(test)]
 mod tests {

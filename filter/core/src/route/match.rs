@@ -42,9 +42,9 @@ pub enum HostMatch {
     Any,
 }
 
-/// A condition of a block that a request does not meet, in the order in which conditions are looked
-/// at: what is cheap to tell first, the client's address last. The number is the condition's place
-/// in its list.
+/// A condition of a block that a request does not meet, in the order in which conditions are
+/// tested: cheap ones first, the client's address, which may cost a host call, last. The number is
+/// the condition's place in its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mismatch {
     /// `hosts`
@@ -65,12 +65,13 @@ pub enum Mismatch {
     ClientIp,
 }
 
-/// The client's address, asked for by whoever needs it. Whoever answers remembers the answer.
+/// Asks for the client's address. It is called only if a condition needs the address, and remembers
+/// the answer.
 pub type AskClient<'a> = dyn FnMut() -> Option<IpAddr> + 'a;
 
 impl Match {
-    /// Whether a request meets every condition. The client is only asked for where nothing else
-    /// failed.
+    /// Whether a request meets every condition. The client's address is only asked for if all others
+    /// hold.
     pub fn matches(&self, request: &Request, client: &mut AskClient) -> bool {
         self.mismatch(request, client).is_none()
     }
@@ -121,7 +122,7 @@ impl Match {
         None
     }
 
-    /// For people: what was asked for, and what the request has.
+    /// What a condition wants and what the request has, as text for people.
     pub(super) fn explain(
         &self,
         mismatch: Mismatch,

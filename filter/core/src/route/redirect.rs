@@ -1,4 +1,5 @@
-//! The action `redirect`: an absolute `location`; what is not given is taken from the request.
+//! The action `redirect`: an absolute `location`. Parts of it that the configuration does not give
+//! are those of the request.
 
 use crate::http::request::Request;
 use crate::route::r#match::Match;
@@ -21,9 +22,8 @@ pub struct Redirect {
 }
 
 impl Redirect {
-    /// Where a request that this block matched is sent. A path that brings a query of its own
-    /// replaces the request's. Only bytes that may stand in a URI get in; others are
-    /// percent-encoded. A request without any host (HTTP/1.0) is sent to a path, as there is
+    /// The `location` for a request that this block matched. A path that has a query of its own
+    /// replaces the request's. Bytes that may not stand in a URI are percent-encoded. A request without any host (HTTP/1.0) is sent to a path, as there is
     /// nothing to make it absolute with.
     pub fn location(&self, request: &Request, block: &Match) -> Vec<u8> {
         let scheme = match (&self.scheme, request.scheme) {

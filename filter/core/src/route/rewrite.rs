@@ -1,7 +1,7 @@
 //! Rewrites: what the upstream sees in place of the client's path and host. The query stays.
 
-use crate::http::regex::Part;
 use crate::http::regex::Search;
+use crate::http::regex::SubstitutionPart;
 use crate::http::request::Request;
 use crate::route::r#match::Match;
 use crate::route::path::PathMatch;
@@ -9,13 +9,13 @@ use crate::route::path::PathMatch;
 /// `rewrite: { path_prefix | path | path_regex, host }`.
 #[derive(Debug, Default)]
 pub struct Rewrite {
-    /// What becomes of the path.
+    /// How the path changes.
     pub path: Option<PathRewrite>,
     /// The new host, with a port if one is wanted.
     pub host: Option<Box<[u8]>>,
 }
 
-/// What becomes of a path. Also used by redirects.
+/// How a path changes. Redirects use it too.
 #[derive(Debug)]
 pub enum PathRewrite {
     /// Replaces the prefix that matched. The configuration makes sure that every block of the route
@@ -28,7 +28,7 @@ pub enum PathRewrite {
         /// What is searched.
         pattern: Search,
         /// What replaces each match.
-        substitution: Vec<Part>,
+        substitution: Vec<SubstitutionPart>,
     },
 }
 
@@ -41,7 +41,7 @@ pub enum Piece {
     Name(Box<str>),
 }
 
-/// What a request becomes.
+/// What a rewrite makes of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten<'a> {
     /// The new `:path`, with the query. None: it stays.
@@ -51,8 +51,8 @@ pub struct Rewritten<'a> {
 }
 
 impl Rewrite {
-    /// What becomes of a request that this block matched. A new path that brings a `?` of its own
-    /// has the request's query behind it, after an `&`.
+    /// What the rewrite makes of a request that this block matched. If the new path has a `?` of its
+    /// own, the request's query follows after an `&`.
     pub fn apply(&self, request: &Request, block: &Match) -> Rewritten<'_> {
         let path = self.path.as_ref().map(|rewrite| {
             let mut path = rewrite.path(request.path, block);
@@ -70,8 +70,8 @@ impl Rewrite {
 }
 
 impl PathRewrite {
-    /// What becomes of a path, both without the query. It starts with a `/` always, which is put
-    /// before a result that does not: so an empty one is `/`.
+    /// The new path for a path, both without the query. It always starts with a `/`, which is put
+    /// before a result that does not: an empty one is `/`.
     pub(crate) fn path(&self, path: &[u8], block: &Match) -> Vec<u8> {
         let matched = block.path.as_ref();
         let mut new = match self {
@@ -139,10 +139,12 @@ pub(crate) mod tests {
             "regex" => {
                 let (pattern, substitution) = text.split_once('>').unwrap();
                 let mut parts = substitution.split('\\');
-                let mut substitution = vec![Part::Text(parts.next().unwrap().as_bytes().into())];
+                let mut substitution = vec![SubstitutionPart::Text(
+                    parts.next().unwrap().as_bytes().into(),
+                )];
                 for part in parts {
-                    substitution.push(Part::Group(part[..1].parse().unwrap()));
-                    substitution.push(Part::Text(part.as_bytes()[1..].into()));
+                    substitution.push(SubstitutionPart::Group(part[..1].parse().unwrap()));
+                    substitution.push(SubstitutionPart::Text(part.as_bytes()[1..].into()));
                 }
                 PathRewrite::Regex {
                     pattern: Search::new(pattern).unwrap(),

@@ -1,4 +1,4 @@
-//! The response path: when the response headers come, and when the stream is over.
+//! The end of a stream.
 
 use super::{Event, Worker};
 use crate::index::TargetRef;
@@ -12,11 +12,6 @@ use crate::port::{Port, StreamInfo};
 use crate::time::Nanos;
 
 impl Worker {
-    /// The response headers of a flight that is `timed` came.
-    pub fn on_response_headers(&mut self, flight: &mut Flight, now: Nanos) {
-        flight.answered = Some(now);
-    }
-
     /// The stream of a request that went to a target is over, however it ended. `seen`: what the
     /// stream saw of it. The proxy is asked only for what the pool's configuration needs.
     pub fn on_request_complete(

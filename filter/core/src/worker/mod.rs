@@ -17,7 +17,8 @@
 //!                       │              ├─ none takes the request: 503
 //!                       │              └─ forward: upstream headers, cookie, in flight
 //!                       └─ strip_reserved_headers                                    edits.rs
-//! response headers    Worker::on_response_headers, response_edits                    complete.rs
+//! response headers    Flight::on_response_headers                                   pool::flight
+//!                     response_edits                                                 edits.rs
 //! end of the stream   Worker::on_request_complete                                    complete.rs
 //! tick                Worker::tick, Worker::on_probe_result                          tick.rs
 //! ```

@@ -90,7 +90,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
                 complete,
             } if !under_way.is_empty() => {
                 let (worker, mut flight) = under_way.swap_remove(usize::from(which) % under_way.len());
-                workers[worker].on_response_headers(&mut flight, now);
+                flight.on_response_headers(|| Some(now));
                 workers[worker].on_request_complete(flight, &seen(complete), &mut answered(status), &mut port, now);
             }
             Step::Land { .. } => {}

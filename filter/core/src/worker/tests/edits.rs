@@ -1,0 +1,134 @@
+//! Header edits, and the order of what a request passes.
+
+use super::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+/// Every kind of way on, with edits that try to keep what a client sent.
+const EVERY_WAY: &str = r#"{
+    "pools": {
+        "c": {"targets": [{"cluster": "ours"}]},
+        "e": {"cluster": "ours", "targets": [{"endpoint": "127.0.0.1:1"}, {"endpoint": "127.0.0.1:2"}]}
+    },
+    "routes": [
+        {"name": "pool", "match": {"path": {"prefix": "/pool"}}, "pool": "c"},
+        {"name": "endpoints", "match": {"path": {"prefix": "/endpoints"}}, "pool": "e"},
+        {"name": "split", "match": {"path": {"prefix": "/split"}}, "split": [{"pool": "c", "weight": 1}]},
+        {"name": "pass", "match": {"path": {"prefix": "/pass"}}, "pass": true}
+    ],
+    "no_route": {"pass": true},
+    "explain": {"header": "x-why", "token": "secret"}
+}"#;
+
+#[test]
+fn upstream_headers_and_tokens_of_a_client_go_nowhere() {
+    let mut test = TestWorker::of(EVERY_WAY);
+    let theirs = [
+        ("x-pointsman-cluster", "theirs"),
+        ("x-pointsman-endpoint", "127.0.0.1:3"),
+        ("x-pointsman-cluster", "theirs"),
+        ("x-why", "guess"),
+    ];
+    for (path, cluster, endpoint) in [
+        ("/pool", Some("ours"), None),
+        ("/endpoints", Some("ours"), Some("127.0.0.1:1,127.0.0.1:2")),
+        ("/split", Some("ours"), None),
+        ("/pass", None, None),
+        ("/none", None, None),
+    ] {
+        let decided = test.get(path, &theirs);
+        assert_eq!(decided.cluster(), cluster, "{path}");
+        let list = decided
+            .header("x-pointsman-endpoint")
+            .map(|list| list.split(',').count());
+        assert_eq!(list, endpoint.map(|list| list.split(',').count()), "{path}");
+        assert_eq!(decided.header("x-why"), None, "{path}");
+        assert_eq!(
+            decided.response,
+            Vec::<String>::new(),
+            "{path}: a guess is told nothing"
+        );
+    }
+    let told = test.get("/pool", &[("x-why", "secret")]);
+    assert_eq!(told.response.len(), 1);
+    assert_eq!(told.header("x-why"), None);
+}
+
+#[test]
+fn edits_come_in_order_and_the_choice_is_last() {
+    let mut test = TestWorker::of(
+        r#"{
+        "pools": {"p": {"targets": [{"cluster": "c"}]}},
+        "routes": [{
+            "name": "r",
+            "match": {"path": {"prefix": "/a"}},
+            "rewrite": {"path_prefix": "/b", "host": "inner"},
+            "request_headers": {"remove": ["x-gone", "x-never"], "set": {"x-set": "route"}, "add": {"x-add": "route"}},
+            "split": [{"pool": "p", "weight": 1, "request_headers": {"set": {"x-set": "part"}, "remove": ["x-add"]}}]
+        }]
+    }"#,
+    );
+    let decided = test.get("/a/1?q", &[("x-gone", "1"), ("x-set", "client")]);
+    for (name, value) in [
+        (":path", Some("/b/1?q")),
+        (":authority", Some("inner")),
+        ("x-gone", None),
+        ("x-set", Some("part")),
+        ("x-add", None),
+        ("x-pointsman-cluster", Some("c")),
+    ] {
+        assert_eq!(decided.header(name), value, "{name}");
+    }
+    assert_eq!(
+        decided.upstream.unwrap().last().unwrap().0,
+        "x-pointsman-cluster"
+    );
+}
+
+#[test]
+fn a_refused_request_takes_no_turn_and_gets_no_session() {
+    let mut test = TestWorker::of(
+        r#"{
+        "pools": {"p": {"targets": [{"cluster": "a"}, {"cluster": "b"}], "sticky": {"cookie": {"name": "pm"}}}},
+        "rate_limits": {"one": {"requests": 1, "per": "1h", "key": [{"header": "x-client"}]}},
+        "routes": [{"name": "r", "rate_limits": ["one"], "pool": "p"}]
+    }"#,
+    );
+    let first = test.get("/", &[("x-client", "1")]);
+    let refused = test.get("/", &[("x-client", "1")]);
+    assert_eq!((refused.status, refused.cookie), (Some(429), None));
+    let second = test.get("/", &[("x-client", "2")]);
+    assert_ne!(
+        first.cluster(),
+        second.cluster(),
+        "the turn after the first is the second's"
+    );
+}
+
+#[test]
+fn the_source_address_is_asked_for_once_and_only_where_it_decides() {
+    for (balance, client_limit, questions) in [
+        (r#""ip_hash""#, false, 1),
+        (r#""ip_hash""#, true, 1),
+        (r#"{"consistent_hash": {"key": "path"}}"#, false, 0),
+        (r#""round_robin""#, false, 0),
+    ] {
+        let limits = if client_limit {
+            r#""rate_limits": ["l"], "#
+        } else {
+            ""
+        };
+        let mut test = TestWorker::of(&format!(
+            r#"{{
+                "pools": {{"p": {{"balance": {balance}, "targets": [{{"cluster": "a"}}, {{"cluster": "b"}}]}}}},
+                "rate_limits": {{"l": {{"requests": 9, "per": "1s", "key": ["client_ip"]}}}},
+                "routes": [{{"name": "r", {limits} "pool": "p"}}]
+            }}"#
+        ));
+        test.get("/", &[]);
+        assert_eq!(
+            test.port.address_reads, questions,
+            "{balance} {client_limit}"
+        );
+    }
+}
