@@ -27,8 +27,8 @@ impl std::fmt::Debug for Explain {
 /// What a request with the token asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Asked {
-    /// The random number that the decision uses, in units of 2^−64. None: one is drawn, as for every
-    /// other request.
+    /// The random number that the decision uses, in units of 2^−64. None: one is drawn, as for
+    /// every other request.
     pub roll: Option<u64>,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The standard library's hashers may change between releases and are seeded per process; these
 //! values choose slots of shared records and targets of sticky sessions, so every worker, every
-//! reload and every machine must get the same ones. Under a secret [`Seed`] no client can choose its
-//! value. All arithmetic is `u64`: `usize` has 32 bits in the proxy and 64 natively.
+//! reload and every machine must get the same ones. Under a secret [`Seed`] no client can choose
+//! its value. All arithmetic is `u64`: `usize` has 32 bits in the proxy and 64 natively.
 //!
 //! Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012.
 

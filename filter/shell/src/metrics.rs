@@ -64,8 +64,8 @@ struct RouteMetrics {
     refused: Option<Counter>,
 }
 
-/// The counters of one pool: `pointsman.pool.<name>.…`. Those of events that its configuration rules
-/// out are not defined.
+/// The counters of one pool: `pointsman.pool.<name>.…`. Those of events that its configuration
+/// rules out are not defined.
 struct PoolMetrics {
     /// Requests that a session cookie held to their target.
     sticky: Option<Counter>,

@@ -3,9 +3,9 @@
 //! The index maps what a request has (its host and the host's suffixes, its path and the path's
 //! leading segments) to the blocks that may match it, in order, and every one of those is then
 //! tested in full. So an entry may be too general without harm: keys are hashes that are never
-//! compared with what was hashed, letters are hashed in lower case whether case counts or not, and a
-//! template or a regular expression is found by its leading literal segments. All that must hold is
-//! that no block is missing; a property test compares the index with a scan in order.
+//! compared with what was hashed, letters are hashed in lower case whether case counts or not, and
+//! a template or a regular expression is found by its leading literal segments. All that must hold
+//! is that no block is missing; a property test compares the index with a scan in order.
 //!
 //! The hash is FNV-1a (Fowler, Noll, Vo): a byte at a time, so that one pass over a path yields the
 //! hash of every prefix. Collisions that a client provokes do no harm: clients insert nothing, and

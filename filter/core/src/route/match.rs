@@ -70,8 +70,8 @@ pub enum Mismatch {
 pub type AskClient<'a> = dyn FnMut() -> Option<IpAddr> + 'a;
 
 impl Match {
-    /// Whether a request meets every condition. The client's address is only asked for if all others
-    /// hold.
+    /// Whether a request meets every condition. The client's address is only asked for if all
+    /// others hold.
     pub fn matches(&self, request: &Request, client: &mut AskClient) -> bool {
         self.mismatch(request, client).is_none()
     }

@@ -23,8 +23,8 @@ pub struct Redirect {
 
 impl Redirect {
     /// The `location` for a request that this block matched. A path that has a query of its own
-    /// replaces the request's. Bytes that may not stand in a URI are percent-encoded. A request without any host (HTTP/1.0) is sent to a path, as there is
-    /// nothing to make it absolute with.
+    /// replaces the request's. Bytes that may not stand in a URI are percent-encoded. A request
+    /// without any host (HTTP/1.0) is sent to a path, as there is nothing to make it absolute with.
     pub fn location(&self, request: &Request, block: &Match) -> Vec<u8> {
         let scheme = match (&self.scheme, request.scheme) {
             (Some(scheme), _) => scheme,

@@ -51,8 +51,8 @@ pub struct Rewritten<'a> {
 }
 
 impl Rewrite {
-    /// What the rewrite makes of a request that this block matched. If the new path has a `?` of its
-    /// own, the request's query follows after an `&`.
+    /// What the rewrite makes of a request that this block matched. If the new path has a `?` of
+    /// its own, the request's query follows after an `&`.
     pub fn apply(&self, request: &Request, block: &Match) -> Rewritten<'_> {
         let path = self.path.as_ref().map(|rewrite| {
             let mut path = rewrite.path(request.path, block);
