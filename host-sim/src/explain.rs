@@ -95,7 +95,7 @@ pub fn with_request<T>(
     let source = request.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
     let mut connection = SourceAddress(source);
     body(&Request::new(&headers), &mut || {
-        client.address(&mut connection)
+        client.address_for_networks(&mut connection)
     })
 }
 

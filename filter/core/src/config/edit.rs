@@ -1,6 +1,6 @@
 //! Maps of headers: the keys `request_headers` and `response_headers`, and an answer's `headers`.
 
-use super::header::{header_name, not_upstream};
+use super::header::{header_name_or, not_host, not_of_the_connection, not_upstream};
 use super::limits;
 use super::reader::{Names, Node, Report};
 use super::syntax;
@@ -9,6 +9,9 @@ use crate::http::upstream::Upstream;
 
 /// A header's values under its name.
 pub(super) type Values = (Box<[u8]>, Vec<Box<[u8]>>);
+
+/// What to write instead of an edit of `host`.
+const REWRITE: &str = "`rewrite: { host: … }`, which sets it";
 
 const VALUE: &str = "a string, or a list of strings, without line breaks and NUL";
 
@@ -51,7 +54,14 @@ fn edits(node: Option<Node<'_>>, upstream: Option<&Upstream>, report: &mut Repor
 
 fn names(list: &Node<'_>, upstream: Option<&Upstream>, report: &mut Report) -> Vec<Box<[u8]>> {
     list.list(report, "a list of header names", limits::MAX_HEADERS)
-        .map(|node| checked_name(&node, header_name(&node, report), upstream, report))
+        .map(|node| {
+            checked_name(
+                &node,
+                header_name_or(&node, REWRITE, report),
+                upstream,
+                report,
+            )
+        })
         .collect()
 }
 
@@ -87,6 +97,10 @@ pub(super) fn headers(
             );
         }
         let name = checked_name(&node, syntax::lower(node.key()), upstream, report);
+        not_of_the_connection(&node, &name, report);
+        if upstream.is_some() {
+            not_host(&node, &name, REWRITE, report);
+        }
         // The same letters twice are a key given twice, which has been noted.
         let again =
             exact.add(node.key(), 0).is_ok() && headers.iter().any(|(other, _)| *other == name);

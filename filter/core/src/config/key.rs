@@ -1,6 +1,6 @@
 //! Parts of a request that tell requests apart: a limit's `key`, and that of `consistent_hash`.
 
-use super::header::header_name;
+use super::header::header_name_or;
 use super::limits;
 use super::reader::{Node, Report};
 use super::syntax;
@@ -48,7 +48,7 @@ fn limit_part(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
     let part = map.exactly_one(report, NAMED)?;
     match part.key() {
         "client_ip" => client_network(&part, report),
-        _ => named_part(&part, report),
+        _ => named_part(&part, "`host` in the key, without `header`", report),
     }
 }
 
@@ -81,12 +81,17 @@ pub(super) fn key_part(node: &Node<'_>, report: &mut Report) -> Option<KeyPart> 
     }
     let map = node.map(report, NAMED)?;
     let part = map.exactly_one(report, NAMED)?;
-    named_part(&part, report)
+    named_part(
+        &part,
+        "another key: the host is no header of the request",
+        report,
+    )
 }
 
-fn named_part(part: &Node<'_>, report: &mut Report) -> Option<KeyPart> {
+/// `instead`: what to write for the header `host`.
+fn named_part(part: &Node<'_>, instead: &str, report: &mut Report) -> Option<KeyPart> {
     Some(match part.key() {
-        "header" => KeyPart::Header(header_name(part, report)),
+        "header" => KeyPart::Header(header_name_or(part, instead, report)),
         "cookie" => KeyPart::Cookie(syntax::bytes(part.text_that(
             report,
             syntax::is_cookie_name,

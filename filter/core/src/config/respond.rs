@@ -18,7 +18,7 @@ pub(super) fn respond(node: &Node<'_>, report: &mut Report) -> Option<Respond> {
         .and_then(|node| node.whole_within(report, limits::STATUS));
     let body = map
         .get("body")
-        .and_then(|node| body(&node, report))
+        .and_then(|node| body(&node, status, report))
         .unwrap_or_default();
     let given = map
         .get("headers")
@@ -36,8 +36,21 @@ pub(super) fn respond(node: &Node<'_>, report: &mut Report) -> Option<Respond> {
     })
 }
 
-fn body(node: &Node<'_>, report: &mut Report) -> Option<Box<[u8]>> {
+/// Statuses whose responses have no content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5): the
+/// next response on the connection would begin with the body.
+const WITHOUT_BODY: [u32; 3] = [204, 205, 304];
+
+fn body(node: &Node<'_>, status: Option<u32>, report: &mut Report) -> Option<Box<[u8]>> {
     let body = node.text(report, "a string")?;
+    if let Some(status) = status.filter(|status| WITHOUT_BODY.contains(status))
+        && !body.is_empty()
+    {
+        report.note(
+            node,
+            &format!("a body beside the status {status}, whose responses have none"),
+            "no `body`, or another status",
+        );
+    }
     if body.len() > limits::MAX_BODY {
         report.note(
             node,

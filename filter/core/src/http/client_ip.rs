@@ -45,6 +45,7 @@ pub struct Client<'a> {
     from: Option<&'a ClientIp>,
     headers: &'a Headers,
     known: Option<Option<IpAddr>>,
+    reported: Option<Option<IpAddr>>,
 }
 
 impl<'a> Client<'a> {
@@ -54,6 +55,7 @@ impl<'a> Client<'a> {
             from,
             headers,
             known: None,
+            reported: None,
         }
     }
 
@@ -62,7 +64,8 @@ impl<'a> Client<'a> {
     /// address. None: the connection has none.
     pub fn address(&mut self, connection: &mut dyn Connection) -> Option<IpAddr> {
         *self.known.get_or_insert_with(|| {
-            let reported = self.from.and_then(|from| from.reported(self.headers));
+            let reported = || self.from.and_then(|from| from.reported(self.headers));
+            let reported = self.reported.get_or_insert_with(reported);
             reported
                 .or_else(|| connection.source_address())
                 .map(|address| address.to_canonical())
@@ -71,6 +74,19 @@ impl<'a> Client<'a> {
 }
 
 impl Client<'_> {
+    /// The address that conditions on networks compare. Unlike [`Client::address`] it is never that
+    /// of the connection where a header is configured: behind trusted proxies that one is a proxy
+    /// of one's own, in a network that is trusted most.
+    pub fn address_for_networks(&mut self, connection: &mut dyn Connection) -> Option<IpAddr> {
+        match self.from {
+            Some(from) => {
+                let reported = || from.reported(self.headers);
+                *self.reported.get_or_insert_with(reported)
+            }
+            None => self.address(connection),
+        }
+    }
+
     /// Its address, if that is known without a question to the proxy.
     pub fn known(&self) -> Option<IpAddr> {
         match self.known {
@@ -292,8 +308,13 @@ mod tests {
             };
             let address = source.parse().ok();
             let mut client_of = Client::new(Some(&from), &headers);
-            let found = client_of.address(&mut Source { address, asked: 0 });
+            let mut connection = Source { address, asked: 0 };
+            let found = client_of.address(&mut connection);
             assert_eq!(found, client.parse().ok(), "{trusted_hops} of {lines:?}");
+            // The connection's own address is in no network that a route is meant for.
+            let compared = client_of.address_for_networks(&mut connection);
+            let reported = client.parse().ok().filter(|_| client != source);
+            assert_eq!(compared, reported, "{trusted_hops} of {lines:?}");
         }
     }
 
@@ -307,6 +328,10 @@ mod tests {
             let headers = Headers::default();
             let mut client = Client::new(None, &headers);
             for _ in 0..3 {
+                assert_eq!(
+                    client.address_for_networks(&mut connection),
+                    expected.map(|address| address.parse().unwrap())
+                );
                 assert_eq!(
                     client.address(&mut connection),
                     expected.map(|address| address.parse().unwrap())

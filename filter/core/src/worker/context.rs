@@ -23,6 +23,11 @@ impl RequestContext<'_, '_> {
     pub(super) fn client_address(&mut self) -> Option<IpAddr> {
         self.client.address(self.port)
     }
+
+    /// The address that conditions on networks compare.
+    pub(super) fn address_for_networks(&mut self) -> Option<IpAddr> {
+        self.client.address_for_networks(self.port)
+    }
 }
 
 /// The random number of one request, in units of 2^−64.

@@ -232,7 +232,7 @@ impl Worker {
     /// Route, rate limits, action.
     fn process<'c>(&mut self, context: &mut RequestContext<'c, '_>) -> Decision<'c> {
         let (config, request) = (context.config, context.request);
-        let client = &mut || context.client_address();
+        let client = &mut || context.address_for_networks();
         let found = self.index.find(&config.routes, request, client);
         let Some(matched) = found.and_then(|found| Matched::new(config, found)) else {
             return no_route(&config.no_route);
