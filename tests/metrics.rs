@@ -174,6 +174,7 @@ fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
         ("pointsman_route_refused", &route("limited"), 2.0),
         ("pointsman_route_requests", &route("old"), 1.0),
         ("pointsman_no_route_requests", &[], 1.0),
+        ("pointsman_match_too_long", &[], 0.0),
         ("pointsman_pool_target_requests", &web, 5.0),
         ("pointsman_pool_target_failed", &web, 0.0),
         ("pointsman_pool_target_in_flight", &web, 0.0),

@@ -94,7 +94,9 @@ pub fn with_request<T>(
     let mut client = Client::new(config.client_ip.as_ref(), &headers);
     let source = request.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
     let mut connection = SourceAddress(source);
-    body(&Request::new(&headers), &mut || {
+    let request = Request::new(&headers);
+    request.steps.set_max_value(config.max_value);
+    body(&request, &mut || {
         client.address_for_networks(&mut connection)
     })
 }

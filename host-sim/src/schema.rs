@@ -82,6 +82,11 @@ text!(
     "^[0-9]+(ms|s|m|h)$"
 );
 text!(
+    /// A number of bytes: `512B`, `8KiB`, `1MiB`.
+    Size,
+    "^[0-9]+(B|KiB|MiB)$"
+);
+text!(
     /// A header name.
     HeaderName,
     "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
@@ -120,6 +125,10 @@ struct Configuration {
     rate_limits: Option<BTreeMap<String, RateLimit>>,
     /// A hard bound on the memory of all limits together.
     rate_limit_table: Option<RateLimitTable>,
+    /// The longest value that `contains` and `regex` look at: 256B to 1MiB, default 8KiB. Of a longer
+    /// one they do not hold, inverted or not, and `pointsman.match.too_long` counts the request.
+    #[schemars(extend("default" = limits::size(limits::DEFAULT_MAX_VALUE)))]
+    max_value: Option<Size>,
     /// The first route that matches wins.
     #[schemars(length(max = limits::MAX_ROUTES))]
     routes: Option<Vec<Route>>,

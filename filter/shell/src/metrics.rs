@@ -41,6 +41,8 @@ pub(crate) struct Metrics {
     request_failed: Option<Counter>,
     response_failed: Option<Counter>,
     no_route: Option<Counter>,
+    /// Requests with a value that was too long for a condition.
+    too_long: Option<Counter>,
     decision: Option<Histogram>,
     /// States that the code rules out.
     bug: Option<Counter>,
@@ -115,6 +117,7 @@ impl Metrics {
             request_failed: whole("request.failed"),
             response_failed: whole("response.failed"),
             no_route: whole("no_route.requests"),
+            too_long: whole("match.too_long"),
             decision: defined("pointsman.decision_us", decision),
             bug: whole("bug"),
             shared_retried: whole("shared.retried"),
@@ -222,6 +225,7 @@ impl Metrics {
                         HealthChange::Recovered => |target| target.recovered,
                     },
                 ),
+                Event::TooLong => self.too_long,
                 Event::Failed(failed) => target(failed, |target| target.failed),
                 Event::Fallback(fallback) => match fallback.reason {
                     Reason::Failover => pool(fallback.pool, |pool| pool.failover),

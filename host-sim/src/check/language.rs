@@ -64,7 +64,7 @@ impl Language {
             Text::Exact(text) => literal(text),
             Text::Prefix(text) => Hir::concat(vec![literal(text), anything()]),
             Text::Suffix(text) => Hir::concat(vec![anything(), literal(text)]),
-            Text::Contains(text) => Hir::concat(vec![anything(), literal(text), anything()]),
+            Text::Contains(text) => Hir::concat(vec![anything(), literal(text.text()), anything()]),
             Text::Regex(regex) => parse(regex.pattern(), false)?,
             Text::Present(_) => anything(),
         })

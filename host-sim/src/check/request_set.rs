@@ -272,11 +272,7 @@ impl<'c> Requirement<'c> {
             return Some("there is no such pseudo-header");
         }
         let condition = self.values()?.text()?;
-        let (Text::Exact(text) | Text::Prefix(text) | Text::Suffix(text) | Text::Contains(text)) =
-            condition
-        else {
-            return None;
-        };
+        let text = condition.text()?;
         match self.source {
             ValueSource::Header if !text.iter().all(|byte| is_in_headers(*byte)) => {
                 Some("no header has a line break or a NUL")

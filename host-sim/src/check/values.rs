@@ -66,12 +66,8 @@ impl<'c> ValueSet<'c> {
                 PathKind::Template(segments) => Some(template_sample(segments)),
             },
             ValueCondition::Text(text) => match text {
-                Text::Exact(text)
-                | Text::Prefix(text)
-                | Text::Suffix(text)
-                | Text::Contains(text) => Some(text.to_vec()),
                 Text::Regex(_) => self.language()?.example(b""),
-                Text::Present(_) => None,
+                text => text.text().map(<[u8]>::to_vec),
             },
         });
         sample.as_deref()

@@ -5,7 +5,7 @@ use super::reader::{Node, Report};
 use super::regex::regex;
 use super::syntax;
 use crate::http::regex::Regex;
-use crate::route::condition::{Condition, Text};
+use crate::route::condition::{Condition, Contained, Text};
 
 /// Reads an item of `headers`.
 pub(super) fn header(node: &Node<'_>, report: &mut Report) -> Option<Condition> {
@@ -87,6 +87,6 @@ fn text(node: &Node<'_>, report: &mut Report) -> Option<Text> {
         "exact" => Text::Exact(text),
         "prefix" => Text::Prefix(text),
         "suffix" => Text::Suffix(text),
-        _ => Text::Contains(text),
+        _ => Text::Contains(Contained::new(&text)),
     })
 }

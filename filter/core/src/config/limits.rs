@@ -2,6 +2,7 @@
 //! them, the JSON schema (`host-sim schema`) is generated from them, and tests hold the comments of
 //! `envoy-config/pointsman.yaml` to them.
 
+use crate::http::steps;
 use crate::pool::outcome;
 use crate::time::Nanos;
 use std::fmt;
@@ -50,9 +51,26 @@ pub fn duration(time: Nanos) -> String {
     }
 }
 
+/// A number of bytes as the configuration has it, in the largest unit in which it is a whole
+/// number: `512B`, `8KiB`, `1MiB`.
+pub fn size(bytes: u32) -> String {
+    const UNITS: [(u32, &str); 2] = [(1024 * 1024, "MiB"), (1024, "KiB")];
+    let fits = |(unit, _): &(u32, &str)| bytes > 0 && bytes.is_multiple_of(*unit);
+    match UNITS.into_iter().find(fits) {
+        Some((unit, word)) => format!("{}{word}", bytes / unit),
+        None => format!("{bytes}B"),
+    }
+}
+
 /// The longest name of a route, pool, target or limit, in bytes: names go into metrics, logs and
 /// headers.
 pub const MAX_NAME: usize = 128;
+
+/// `max_value`. The least is what ordinary values have; of the most a pattern of a few states still
+/// sees all.
+pub const MAX_VALUE: Bounds<u32> = Bounds::new(256, 1024 * 1024);
+/// `max_value`, where it is not given.
+pub const DEFAULT_MAX_VALUE: u32 = steps::DEFAULT_MAX_VALUE;
 
 // `upstream` and `client_ip`.
 
@@ -215,5 +233,20 @@ mod tests {
         }
         assert_eq!(EJECT.to_string(), "1ms to 24h");
         assert_eq!(IN_A_ROW.to_string(), "1 to 1000");
+    }
+
+    #[test]
+    fn sizes_are_written_as_they_are_read() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1000, "1000B"),
+            (1024, "1KiB"),
+            (8192, "8KiB"),
+            (1 << 20, "1MiB"),
+            ((1 << 20) + 1024, "1025KiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+            assert_eq!(syntax::size(text), Some(bytes));
+        }
     }
 }

@@ -65,6 +65,9 @@ pub struct Config {
     pub rate_limits: Vec<Rc<RateLimit>>,
     /// The bound on the limits' memory.
     pub rate_limit_table: Table,
+    /// The longest value in bytes that `contains` and `regex` look at. 256 to 1,048,576. Default
+    /// 8,192.
+    pub max_value: u32,
     /// The first match wins.
     pub routes: Vec<Route>,
     /// What happens when nothing matches.
@@ -189,6 +192,7 @@ fn read(
             "pools",
             "rate_limits",
             "rate_limit_table",
+            "max_value",
             "routes",
             "no_route",
             "explain",
@@ -226,6 +230,9 @@ fn read(
         (Some(node), None) => route::routes(&node, &known, report),
         (Some(node), Some(count)) => route::read_routes(&node, count, read_routes, &known, report)?,
     };
+    let max_value = map
+        .get("max_value")
+        .and_then(|node| node.size_within(report, limits::MAX_VALUE));
     let no_route = no_route::no_route(map.get("no_route"), report);
     let (pools, rate_limits) = (known.pools.all, known.rate_limits.all);
     Ok(Some(Config {
@@ -233,6 +240,7 @@ fn read(
         pools: pools.into_iter().flatten().collect(),
         rate_limits: rate_limits.into_iter().flatten().collect(),
         rate_limit_table: rate_limit::table(map.get("rate_limit_table"), report),
+        max_value: max_value.unwrap_or(limits::DEFAULT_MAX_VALUE),
         routes,
         no_route,
         explain,

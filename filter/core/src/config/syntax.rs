@@ -163,6 +163,19 @@ pub fn bytes(text: &str) -> Box<[u8]> {
     text.as_bytes().into()
 }
 
+/// `8KiB` in bytes. None: it is no number with one of the units `B`, `KiB` and `MiB`, or too large.
+pub fn size(text: &str) -> Option<u32> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let unit = match unit {
+        "B" => 1,
+        "KiB" => 1024,
+        "MiB" => 1024 * 1024,
+        _ => return None,
+    };
+    number.parse::<u32>().ok()?.checked_mul(unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -66,18 +66,23 @@ impl KeyPart {
             }
             KeyPart::Header(name) => {
                 for value in request.headers.all(name) {
+                    request.steps.count(value.len());
                     hash.write_byte(1);
                     hash.write_field(value);
                 }
                 hash.write_byte(0);
             }
-            KeyPart::Cookie(name) => feed_optional(hash, request.cookie_values(name).next()),
-            KeyPart::Query(name) => {
-                feed_optional(hash, request.query_values(name).next().as_deref())
+            KeyPart::Cookie(name) => {
+                feed_optional(request, hash, request.cookie_values(name).next())
             }
-            KeyPart::Path => hash.write_field(request.path),
+            KeyPart::Query(name) => feed_optional(request, hash, request.query_values(name).next()),
+            KeyPart::Path => {
+                request.steps.count(request.path.len());
+                hash.write_field(request.path);
+            }
             KeyPart::Host => {
                 // As hosts compare: without case.
+                request.steps.count(request.host.len());
                 hash.write_u64(request.host.len() as u64);
                 for byte in request.host {
                     hash.write_byte(byte.to_ascii_lowercase());
@@ -122,7 +127,8 @@ pub fn feed_address(hash: &mut SipWriter, address: Option<IpAddr>) {
     }
 }
 
-fn feed_optional(hash: &mut SipWriter, value: Option<&[u8]>) {
+fn feed_optional(request: &Request<'_>, hash: &mut SipWriter, value: Option<&[u8]>) {
+    request.steps.count(value.map_or(0, <[u8]>::len));
     hash.write_byte(value.is_some().into());
     hash.write_field(value.unwrap_or_default());
 }

@@ -3,7 +3,9 @@
 pub mod client_ip;
 pub mod edit;
 pub mod key;
+mod pairs;
 pub mod regex;
 pub mod request;
 pub mod respond;
+pub mod steps;
 pub mod upstream;

@@ -1,7 +1,9 @@
 //! One request as bytes: the header map as the host serialises it, and the parts of it that routes
-//! ask for. Nothing is copied, nothing has to be UTF-8.
+//! ask for. Nothing is copied but a query that is percent-encoded, nothing has to be UTF-8.
 
-use std::borrow::Cow;
+use super::pairs::Pairs;
+use super::steps::Steps;
+use std::cell::OnceCell;
 use std::ops::Range;
 
 /// A header map. Names are lower case, as every host hands them over.
@@ -95,6 +97,13 @@ impl Headers {
 
     /// Every value of a name. Most names differ in length already, so their bytes are not compared.
     pub fn all<'a>(&'a self, name: &[u8]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        self.named(name).map(|(_, value)| slice(&self.bytes, value))
+    }
+
+    fn named<'a>(
+        &'a self,
+        name: &[u8],
+    ) -> impl DoubleEndedIterator<Item = &'a (Range<u32>, Range<u32>)> {
         let pairs = match self.names & bit(name) {
             0 => &[],
             _ => &self.pairs[..],
@@ -102,7 +111,16 @@ impl Headers {
         pairs
             .iter()
             .filter(move |(n, _)| n.len() == name.len() && slice(&self.bytes, n) == name)
-            .map(|(_, value)| slice(&self.bytes, value))
+    }
+
+    /// All bytes, names and values of all pairs among them.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where in [`Headers::text`] every value of a name lies.
+    pub(super) fn ranges(&self, name: &[u8]) -> impl Iterator<Item = Range<u32>> {
+        self.named(name).map(|(_, value)| value.clone())
     }
 
     /// The first value of a name.
@@ -124,7 +142,7 @@ fn slice<'a>(bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
 }
 
 /// A request as routes see it: its headers, and those parts of them that have names of their own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Request<'a> {
     /// All headers, pseudo-headers included.
     pub headers: &'a Headers,
@@ -140,6 +158,11 @@ pub struct Request<'a> {
     pub path: &'a [u8],
     /// What follows the first `?`; None where there is none.
     pub query: Option<&'a [u8]>,
+    /// What it costs, and may cost.
+    pub steps: Steps,
+    cookies: OnceCell<Pairs>,
+    parameters: OnceCell<Pairs>,
+    slashes: OnceCell<Vec<u32>>,
 }
 
 impl<'a> Request<'a> {
@@ -164,7 +187,25 @@ impl<'a> Request<'a> {
             host: without_port(authority),
             path,
             query,
+            steps: Steps::default(),
+            cookies: OnceCell::new(),
+            parameters: OnceCell::new(),
+            slashes: OnceCell::new(),
         }
+    }
+
+    /// Where the path has a `/`: it is looked for once, however many templates there are.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a header map is shorter than 2^32 bytes"
+    )]
+    pub fn slashes(&self) -> &[u32] {
+        self.slashes.get_or_init(|| {
+            self.steps.count(self.path.len());
+            let bytes = self.path.iter().enumerate();
+            let slashes = bytes.filter(|(_, byte)| **byte == b'/');
+            slashes.map(|(at, _)| at as u32).collect()
+        })
     }
 
     /// Whether it is gRPC, by its content type as Envoy sees it
@@ -184,51 +225,26 @@ impl<'a> Request<'a> {
         self.method == b"CONNECT" || (self.method == b"GET" && has(b"upgrade") && !has_body())
     }
 
-    /// The cookies: every `name=value` of every `cookie` header, as RFC 6265 section 5.4 has
-    /// clients write them and section 4.2.2 has servers take them: parts between `;`, blanks around
-    /// name and value dropped, quotes kept.
-    pub fn cookies(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let headers = self.headers;
-        headers
-            .all(b"cookie")
-            .flat_map(|header| header.split(|byte| *byte == b';'))
-            .filter_map(|part| match split_at_byte(part, b'=') {
-                (name, Some(value)) => Some((name.trim_ascii(), value.trim_ascii())),
-                (_, None) => None,
-            })
-    }
-
-    /// The query's raw `name=value` parts, still percent-encoded. A part without `=` has an empty
-    /// value.
-    pub fn query_parts(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        self.query
-            .unwrap_or_default()
-            .split(|byte| *byte == b'&')
-            .filter(|part| !part.is_empty())
-            .map(|part| {
-                let (name, value) = split_at_byte(part, b'=');
-                (name, value.unwrap_or_default())
-            })
-    }
-
     /// Every value of a cookie.
-    pub fn cookie_values(&self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-        self.cookies()
-            .filter(move |(n, _)| *n == name)
-            .map(|(_, value)| value)
+    ///
+    /// Cookies are every `name=value` of every `cookie` header, as RFC 6265 section 5.4 has clients
+    /// write them and section 4.2.2 has servers take them: parts between `;`, blanks around name
+    /// and value dropped, quotes kept. They are taken apart once.
+    pub fn cookie_values<'r>(&'r self, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+        let cookies = self
+            .cookies
+            .get_or_init(|| Pairs::of_cookies(self.headers, &self.steps));
+        cookies.values(self.headers.text(), name, &self.steps)
     }
 
-    /// Every value of a query parameter, both percent-decoded. A value is copied only where
-    /// something in it is encoded.
-    pub fn query_values(&self, name: &[u8]) -> impl Iterator<Item = Cow<'a, [u8]>> {
-        self.query_parts()
-            .filter(move |(n, _)| percent_decoded(n).eq(name.iter().copied()))
-            .map(
-                |(_, value)| match value.iter().any(|byte| matches!(byte, b'%' | b'+')) {
-                    true => Cow::Owned(percent_decoded(value).collect()),
-                    false => Cow::Borrowed(value),
-                },
-            )
+    /// Every value of a query parameter, both percent-decoded. A part of the query without `=` has
+    /// an empty value. The query is taken apart once.
+    pub fn query_values<'r>(&'r self, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+        let query = self.query.unwrap_or_default();
+        let parameters = self
+            .parameters
+            .get_or_init(|| Pairs::of_query(query, &self.steps));
+        parameters.values(query, name, &self.steps)
     }
 }
 
@@ -238,33 +254,7 @@ pub fn is_grpc_content_type(kind: &[u8]) -> bool {
     matches!(rest, Some([] | [b'+', ..]))
 }
 
-/// The bytes of an encoded query name or value: `%41` is `A`, `+` is a blank; a `%` without two hex
-/// digits is itself.
-pub fn percent_decoded(encoded: &[u8]) -> impl Iterator<Item = u8> {
-    let mut rest = encoded;
-    std::iter::from_fn(move || {
-        let (byte, mut after) = rest.split_first()?;
-        let decoded = match (byte, after) {
-            (b'%', [high, low, tail @ ..]) => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => {
-                    after = tail;
-                    high << 4 | low
-                }
-                _ => b'%',
-            },
-            (b'+', _) => b' ',
-            _ => *byte,
-        };
-        rest = after;
-        Some(decoded)
-    })
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    u8::try_from((digit as char).to_digit(16)?).ok()
-}
-
-fn split_at_byte(bytes: &[u8], at: u8) -> (&[u8], Option<&[u8]>) {
+pub(super) fn split_at_byte(bytes: &[u8], at: u8) -> (&[u8], Option<&[u8]>) {
     let mut parts = bytes.splitn(2, |byte| *byte == at);
     (parts.next().unwrap_or_default(), parts.next())
 }
@@ -337,20 +327,11 @@ mod tests {
         let request = Request::new(&headers);
         assert_eq!(request.path, b"/a/b");
         assert_eq!(request.host, b"Shop.example");
-        assert_eq!(
-            request.cookies().collect::<Vec<_>>(),
-            [
-                (&b"a"[..], &b"1"[..]),
-                (b"b", b"\"2\""),
-                (b"a", b"3"),
-                (b"", b"")
-            ]
-        );
-        assert_eq!(
-            request.query_parts().collect::<Vec<_>>(),
-            [(&b"x"[..], &b"1"[..]), (b"y", b""), (b"z", b"%41%4+%")]
-        );
-        assert_eq!(percent_decoded(b"%41%4+%").collect::<Vec<_>>(), b"A%4 %");
+        assert_eq!(request.cookie_values(b"b").collect::<Vec<_>>(), [b"\"2\""]);
+        assert_eq!(request.cookie_values(b"").collect::<Vec<_>>(), [b""]);
+        assert_eq!(request.cookie_values(b"c").count(), 0);
+        assert_eq!(request.query_values(b"y").collect::<Vec<_>>(), [b""]);
+        assert_eq!(request.query_values(b"").count(), 0);
         assert_eq!(
             request.cookie_values(b"a").collect::<Vec<_>>(),
             [b"1", b"3"]

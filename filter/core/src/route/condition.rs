@@ -2,9 +2,14 @@
 
 use super::escaped::Escaped;
 use crate::http::regex::Regex;
+use crate::http::steps::{Allowed, Steps};
 use std::fmt;
 
 /// A condition on the values of one name. One of several values has to match; inverted, none may.
+///
+/// `contains` and `regex` have to look at all of a value, so the length of values that they take is
+/// bounded (`max_value`). Of a longer one nobody knows whether it matches: unless another value
+/// does, the condition does not hold, and inverted it does not hold either.
 #[derive(Debug)]
 pub struct Condition {
     /// Headers: lower case. Cookies and query parameters: as written.
@@ -25,39 +30,127 @@ pub enum Text {
     /// Ends so.
     Suffix(Box<[u8]>),
     /// Has this somewhere.
-    Contains(Box<[u8]>),
+    Contains(Contained),
     /// Matches as a whole.
     Regex(Regex),
     /// Is there (true) or is not (false).
     Present(bool),
 }
 
+/// A text that is looked for, in time that is linear in what it is looked for in (Knuth, Morris,
+/// Pratt, 1977).
+#[derive(Debug)]
+pub struct Contained {
+    text: Box<[u8]>,
+    /// For each byte of the text: how many bytes before it are the text's first ones again, so that
+    /// they need not be compared a second time.
+    again: Box<[u32]>,
+}
+
+impl Contained {
+    /// A text to look for.
+    pub fn new(text: &[u8]) -> Contained {
+        let mut again: Vec<u32> = vec![0; text.len()];
+        let mut matched: u32 = 0;
+        for (at, byte) in text.iter().enumerate().skip(1) {
+            if let Some(here) = again.get_mut(at) {
+                *here = matched;
+            }
+            while matched > 0 && text.get(matched as usize) != Some(byte) {
+                matched = again.get(matched as usize).copied().unwrap_or_default();
+            }
+            matched += u32::from(text.get(matched as usize) == Some(byte));
+        }
+        Contained {
+            text: text.into(),
+            again: again.into(),
+        }
+    }
+
+    /// The text.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Whether it is somewhere in a value.
+    pub fn is_in(&self, value: &[u8]) -> bool {
+        let mut matched = 0;
+        for byte in value {
+            let mut wanted = self.text.get(matched);
+            while wanted != Some(byte) && matched > 0 {
+                matched = self.again.get(matched).copied().unwrap_or_default() as usize;
+                wanted = self.text.get(matched);
+            }
+            matched += usize::from(wanted == Some(byte));
+            if matched == self.text.len() {
+                return true;
+            }
+        }
+        self.text.is_empty()
+    }
+}
+
 impl Condition {
-    /// Whether the condition holds for these values of its name.
-    pub fn holds<V: AsRef<[u8]>>(&self, mut values: impl Iterator<Item = V>) -> bool {
-        let holds = match &self.text {
-            Text::Present(present) => values.next().is_some() == *present,
-            text => values.any(|value| text.matches(value.as_ref())),
-        };
-        holds != self.invert
+    /// Whether the condition holds for these values of its name, of a request with these steps.
+    pub fn holds<V: AsRef<[u8]>>(
+        &self,
+        mut values: impl Iterator<Item = V>,
+        steps: &Steps,
+    ) -> bool {
+        if let Text::Present(present) = &self.text {
+            return (values.next().is_some() == *present) != self.invert;
+        }
+        let mut allowed = steps.allow();
+        let mut all_known = true;
+        for value in values {
+            match self.text.matches_within(value.as_ref(), &mut allowed) {
+                Some(true) => return !self.invert,
+                Some(false) => {}
+                None => all_known = false,
+            }
+        }
+        self.invert && all_known
     }
 }
 
 impl Text {
-    /// Whether one value is as it must be. Bytes and case count.
-    pub fn matches(&self, value: &[u8]) -> bool {
+    /// The text that a value must be, or have. None: it is no text.
+    pub fn text(&self) -> Option<&[u8]> {
         match self {
+            Text::Exact(text) | Text::Prefix(text) | Text::Suffix(text) => Some(text),
+            Text::Contains(text) => Some(text.text()),
+            Text::Regex(_) | Text::Present(_) => None,
+        }
+    }
+
+    /// Whether one value is as it must be, however long that takes. Bytes and case count.
+    pub fn matches(&self, value: &[u8]) -> bool {
+        self.matches_within(value, &mut Allowed::unbounded())
+            .unwrap_or_default()
+    }
+
+    /// The same within a bound. None: the value is too long, or the steps are used up.
+    pub fn matches_within(&self, value: &[u8], allowed: &mut Allowed<'_>) -> Option<bool> {
+        // Whatever the condition, a value is looked at.
+        if !allowed.take(STEPS_PER_VALUE) {
+            return None;
+        }
+        Some(match self {
             Text::Exact(text) => value == &text[..],
             Text::Prefix(text) => value.starts_with(text),
             Text::Suffix(text) => value.ends_with(text),
             Text::Contains(text) => {
-                text.is_empty() || value.windows(text.len()).any(|window| window == &text[..])
+                let may = allowed.admits(value.len()) && allowed.take(value.len());
+                return may.then(|| text.is_in(value));
             }
-            Text::Regex(regex) => regex.matches_whole(value),
+            Text::Regex(regex) => return regex.matches_within(value, allowed),
             Text::Present(present) => *present,
-        }
+        })
     }
 }
+
+/// What looking at one value costs, in steps.
+const STEPS_PER_VALUE: usize = 4;
 
 /// For people: `exact gold`, `not present`.
 impl fmt::Display for Condition {
@@ -69,7 +162,7 @@ impl fmt::Display for Condition {
             Text::Exact(text) => write!(f, "exact {}", Escaped(text)),
             Text::Prefix(text) => write!(f, "prefix {}", Escaped(text)),
             Text::Suffix(text) => write!(f, "suffix {}", Escaped(text)),
-            Text::Contains(text) => write!(f, "contains {}", Escaped(text)),
+            Text::Contains(text) => write!(f, "contains {}", Escaped(text.text())),
             Text::Regex(regex) => write!(f, "regex {}", regex.pattern()),
             Text::Present(true) => f.write_str("present"),
             Text::Present(false) => f.write_str("absent"),
@@ -89,7 +182,7 @@ mod tests {
             "exact" => Text::Exact(text.as_bytes().into()),
             "prefix" => Text::Prefix(text.as_bytes().into()),
             "suffix" => Text::Suffix(text.as_bytes().into()),
-            "contains" => Text::Contains(text.as_bytes().into()),
+            "contains" => Text::Contains(Contained::new(text.as_bytes())),
             "regex" => Text::Regex(Regex::new(text, false).unwrap()),
             "present" => Text::Present(text == "true"),
             _ => unreachable!(),
@@ -125,7 +218,7 @@ mod tests {
                     invert,
                 };
                 assert_eq!(
-                    condition.holds(values.iter()),
+                    condition.holds(values.iter(), &Steps::default()),
                     holds != invert,
                     "{condition} of {values:?}"
                 );

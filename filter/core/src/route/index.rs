@@ -18,7 +18,8 @@ use crate::http::request::Request;
 use crate::index::RouteIndex;
 use crate::siphash::mixed;
 use fnv::FnvHasher;
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// The compiled routes. About 50 bytes for each block and each of its hosts.
@@ -140,26 +141,44 @@ impl Index {
         client: &mut AskClient,
     ) -> Option<Found> {
         let mut lists = self.lists(request);
-        let mut tested = None;
-        // Mostly there are one or two lists, for which a heap would only be slower.
-        while let Some(list) = lists
-            .iter_mut()
-            .filter(|list| !list.is_empty())
-            .min_by_key(|list| list.first().copied())
-        {
-            let (candidate, rest) = list.split_first()?;
-            *list = rest;
+        let mut last = None;
+        let mut matches = |candidate: Candidate| {
             // A block with several hosts may stand in several lists.
-            if tested.replace(*candidate) == Some(*candidate) {
-                continue;
+            if last.replace(candidate) == Some(candidate) {
+                return None;
             }
             let (route, block) = (candidate.route, candidate.block as usize);
-            let conditions = routes
-                .get(route.get())
-                .and_then(|route| route.blocks.get(block));
-            if conditions.is_some_and(|conditions| conditions.matches(request, client)) {
-                return Some(Found { route, block });
+            let conditions = routes.get(route.get())?.blocks.get(block)?;
+            request.steps.count(STEPS_PER_BLOCK);
+            let matches = conditions.matches(request, client);
+            matches.then_some(Found { route, block })
+        };
+        // Mostly there are one or two lists, for which a heap would only be slower.
+        if lists.len() <= FEW_LISTS {
+            while let Some(list) = lists
+                .iter_mut()
+                .filter(|list| !list.is_empty())
+                .min_by_key(|list| list.first().copied())
+            {
+                let (candidate, rest) = list.split_first()?;
+                *list = rest;
+                if let Some(found) = matches(*candidate) {
+                    return Some(found);
+                }
             }
+            return None;
+        }
+        let firsts = lists.iter().zip(0..);
+        let firsts = firsts.filter_map(|(list, at)| Some(Reverse((*list.first()?, at))));
+        let mut heap: BinaryHeap<Reverse<(Candidate, usize)>> = firsts.collect();
+        while let Some(Reverse((candidate, at))) = heap.pop() {
+            request.steps.count(STEPS_PER_LOOK_UP);
+            if let Some(found) = matches(candidate) {
+                return Some(found);
+            }
+            let list = lists.get_mut(at)?;
+            *list = list.get(1..).unwrap_or_default();
+            heap.extend(list.first().map(|next| Reverse((*next, at))));
         }
         None
     }
@@ -167,8 +186,15 @@ impl Index {
     /// Every block that may match, in lists that are each in order.
     fn lists(&self, request: &Request) -> Vec<&[Candidate]> {
         let named = self.groups(request.host);
+        request
+            .steps
+            .count(request.host.len().min(self.longest_host));
+        request
+            .steps
+            .count(request.path.len().min(self.longest_path));
         let mut lists = Vec::with_capacity(FEW_LISTS);
         let mut look_up = |key: Key| {
+            request.steps.count(STEPS_PER_LOOK_UP * (1 + named.len()));
             for group in [ANY_HOST].iter().chain(&named) {
                 lists.extend(
                     self.paths
@@ -275,6 +301,12 @@ const ANY_HOST: Group = 0;
 
 /// The lists of most requests: that of all paths, and one for each prefix.
 const FEW_LISTS: usize = 4;
+
+/// What a block costs beside its conditions, in steps.
+const STEPS_PER_BLOCK: usize = 16;
+
+/// What a look-up in the map of paths costs, in steps.
+const STEPS_PER_LOOK_UP: usize = 8;
 
 #[cfg(test)]
 mod tests {

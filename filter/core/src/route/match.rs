@@ -84,7 +84,7 @@ impl Match {
         if self
             .path
             .as_ref()
-            .is_some_and(|path| !path.matches(request.path))
+            .is_some_and(|path| !path.matches_of(request))
         {
             return Some(Mismatch::Path);
         }
@@ -100,15 +100,17 @@ impl Match {
         {
             return Some(Mismatch::Method);
         }
-        let fails = |header: &Condition| !header.holds(request.headers.all(&header.name));
+        let steps = &request.steps;
+        let fails = |header: &Condition| !header.holds(request.headers.all(&header.name), steps);
         if let Some(at) = self.headers.iter().position(fails) {
             return Some(Mismatch::Header(at));
         }
-        let fails = |cookie: &Condition| !cookie.holds(request.cookie_values(&cookie.name));
+        let fails = |cookie: &Condition| !cookie.holds(request.cookie_values(&cookie.name), steps);
         if let Some(at) = self.cookies.iter().position(fails) {
             return Some(Mismatch::Cookie(at));
         }
-        let fails = |parameter: &Condition| !parameter.holds(request.query_values(&parameter.name));
+        let fails =
+            |parameter: &Condition| !parameter.holds(request.query_values(&parameter.name), steps);
         if let Some(at) = self.query.iter().position(fails) {
             return Some(Mismatch::Query(at));
         }
@@ -187,7 +189,7 @@ impl Match {
                 named(
                     "query",
                     parameter,
-                    &mut values.map(|value| Escaped(&value).to_string()),
+                    &mut values.map(|value| Escaped(value).to_string()),
                 )
             }),
             Mismatch::ClientIp => {

@@ -2,6 +2,7 @@
 
 use super::escaped::Escaped;
 use crate::http::regex::Regex;
+use crate::http::request::Request;
 use std::fmt;
 
 /// A condition on the path, which is compared without its query.
@@ -45,7 +46,26 @@ impl PathMatch {
             PathKind::Exact(exact) => self.equal(path, exact),
             PathKind::Prefix(_) => self.after_prefix(path).is_some(),
             PathKind::Regex(regex) => regex.matches_whole(path),
-            PathKind::Template(segments) => self.walk(segments, path, |_, _| ()).is_some(),
+            PathKind::Template(segments) => {
+                let slashes: Vec<u32> = slashes(path).collect();
+                self.walk(segments, path, &slashes, |_, _| ()).is_some()
+            }
+        }
+    }
+
+    /// The same of a request, whose steps are bounded: a regular expression does not match a path
+    /// that is longer than `max_value`.
+    pub fn matches_of(&self, request: &Request<'_>) -> bool {
+        let path = request.path;
+        match &self.kind {
+            PathKind::Exact(_) | PathKind::Prefix(_) => self.matches(path),
+            PathKind::Regex(regex) => {
+                let allowed = &mut request.steps.allow();
+                regex.matches_within(path, allowed).unwrap_or_default()
+            }
+            PathKind::Template(segments) => self
+                .walk(segments, path, request.slashes(), |_, _| ())
+                .is_some(),
         }
     }
 
@@ -65,7 +85,8 @@ impl PathMatch {
             return None;
         };
         let mut captured = None;
-        self.walk(segments, path, |taker, taken| {
+        let slashes: Vec<u32> = slashes(path).collect();
+        self.walk(segments, path, &slashes, |taker, taken| {
             if taker == name {
                 captured = Some(taken);
             }
@@ -80,28 +101,28 @@ impl PathMatch {
         &self,
         segments: &[Segment],
         path: &'p [u8],
+        slashes: &[u32],
         mut take: impl FnMut(&str, &'p [u8]),
     ) -> Option<()> {
-        let mut rest = path;
+        let mut slashes = slashes.iter().map(|at| *at as usize).peekable();
+        // Where the next segment's slash has to be.
+        let mut at = 0;
         for segment in segments {
-            rest = rest.strip_prefix(b"/")?;
-            let end = rest
-                .iter()
-                .position(|byte| *byte == b'/')
-                .unwrap_or(rest.len());
-            let (here, after) = rest.split_at_checked(end)?;
+            slashes.next_if_eq(&at)?;
+            let start = at + 1;
+            at = slashes.peek().copied().unwrap_or(path.len());
+            let here = path.get(start..at)?;
             match segment {
                 Segment::Text(text) if self.equal(here, text) => {}
                 Segment::Name(name) if !here.is_empty() => take(name, here),
                 Segment::Rest(name) => {
-                    take(name, rest);
+                    take(name, path.get(start..)?);
                     return Some(());
                 }
                 Segment::Text(_) | Segment::Name(_) => return None,
             }
-            rest = after;
         }
-        (rest.is_empty() && !segments.is_empty()).then_some(())
+        (at == path.len() && !segments.is_empty()).then_some(())
     }
 
     fn equal(&self, ours: &[u8], theirs: &[u8]) -> bool {
@@ -110,6 +131,17 @@ impl PathMatch {
             false => ours == theirs,
         }
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a header map is shorter than 2^32 bytes"
+)]
+fn slashes(path: &[u8]) -> impl Iterator<Item = u32> {
+    let bytes = path.iter().enumerate();
+    bytes
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| at as u32)
 }
 
 /// For people: `prefix /checkout`, `template /users/{id}`.

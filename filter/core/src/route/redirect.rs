@@ -50,7 +50,7 @@ impl Redirect {
             }
         }
         let path = match &self.path {
-            Some(rewrite) => Cow::Owned(rewrite.path(request.path, block)),
+            Some(rewrite) => Cow::Owned(rewrite.path(request, block)),
             None => Cow::Borrowed(request.path),
         };
         if !path.starts_with(b"/") {

@@ -55,7 +55,7 @@ impl Rewrite {
     /// its own, the request's query follows after an `&`.
     pub fn apply(&self, request: &Request, block: &Match) -> Rewritten<'_> {
         let path = self.path.as_ref().map(|rewrite| {
-            let mut path = rewrite.path(request.path, block);
+            let mut path = rewrite.path(request, block);
             if let Some(query) = request.query {
                 path.push(if path.contains(&b'?') { b'&' } else { b'?' });
                 path.extend_from_slice(query);
@@ -70,10 +70,10 @@ impl Rewrite {
 }
 
 impl PathRewrite {
-    /// The new path for a path, both without the query. It always starts with a `/`, which is put
+    /// The new path of a request, without the query. It always starts with a `/`, which is put
     /// before a result that does not: an empty one is `/`.
-    pub(crate) fn path(&self, path: &[u8], block: &Match) -> Vec<u8> {
-        let matched = block.path.as_ref();
+    pub(crate) fn path(&self, request: &Request<'_>, block: &Match) -> Vec<u8> {
+        let (path, matched) = (request.path, block.path.as_ref());
         let mut new = match self {
             PathRewrite::Prefix(prefix) => {
                 match matched.and_then(|matched| matched.after_prefix(path)) {
@@ -89,7 +89,12 @@ impl PathRewrite {
             PathRewrite::Regex {
                 pattern,
                 substitution,
-            } => pattern.replace_all(path, substitution),
+            } => {
+                let mut steps = 0;
+                let new = pattern.replace_counted(path, substitution, &mut steps);
+                request.steps.count(STEPS_PER_STATE * steps);
+                new
+            }
         };
         if !new.starts_with(b"/") {
             new.insert(0, b'/');
@@ -97,6 +102,9 @@ impl PathRewrite {
         new
     }
 }
+
+/// What a state costs that a search tries, in steps.
+const STEPS_PER_STATE: usize = 4;
 
 fn whole(pieces: &[Piece], path: &[u8], matched: Option<&PathMatch>) -> Vec<u8> {
     let mut new = Vec::new();

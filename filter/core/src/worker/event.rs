@@ -17,6 +17,9 @@ pub enum Event {
     InFlight(InFlightEvent),
     /// To a request that a route sent to a pool.
     Fallback(Fallback),
+    /// To a request of which a value was too long for a condition, or which used up the steps that
+    /// its conditions may take: that condition did not hold. See [`crate::http::steps`].
+    TooLong,
     /// A target failed a request. Only where that is known: in a pool with passive health or a
     /// balance by load.
     Failed(TargetRef),

@@ -233,7 +233,11 @@ impl Worker {
     fn process<'c>(&mut self, context: &mut RequestContext<'c, '_>) -> Decision<'c> {
         let (config, request) = (context.config, context.request);
         let client = &mut || context.address_for_networks();
+        request.steps.set_max_value(config.max_value);
         let found = self.index.find(&config.routes, request, client);
+        if request.steps.has_skipped() {
+            self.events.push(Event::TooLong);
+        }
         let Some(matched) = found.and_then(|found| Matched::new(config, found)) else {
             return no_route(&config.no_route);
         };

@@ -84,8 +84,10 @@ impl Worker {
 
     /// What a valid session cookie of a pool says.
     pub(super) fn session(&self, context: &RequestContext<'_, '_>, pool: &Pool) -> Option<Session> {
+        let cookie = pool.sticky.as_ref()?.cookie.as_ref()?;
+        let values = context.request.cookie_values(&cookie.name);
         let sessions = &self.pools.get(pool.index.get())?.sessions;
-        sessions.find(pool, context.request.cookies(), context.now.to_seconds())
+        sessions.find(pool, values, context.now.to_seconds())
     }
 }
 

@@ -5,7 +5,7 @@
 mod map;
 mod names;
 
-use super::limits::Bounds;
+use super::limits::{self, Bounds};
 use super::problem::{Problem, Problems, nearest};
 use super::syntax;
 use super::value::Value;
@@ -424,6 +424,21 @@ impl<'a> Node<'a> {
         let text = self.text(report, &expected)?;
         match syntax::duration(text) {
             Some(duration) if (least..=most).contains(&duration) => Some(duration),
+            _ => {
+                self.wrong(report, &expected);
+                None
+            }
+        }
+    }
+
+    /// A number of bytes within bounds. None, after a problem was noted: it is none, or out of
+    /// bounds.
+    pub fn size_within(&self, report: &mut Report, bounds: Bounds<u32>) -> Option<u32> {
+        let (least, most) = (limits::size(bounds.least), limits::size(bounds.most));
+        let expected = format!("a size such as 8KiB, from {least} to {most}");
+        let text = self.text(report, &expected)?;
+        match syntax::size(text) {
+            Some(size) if (bounds.least..=bounds.most).contains(&size) => Some(size),
             _ => {
                 self.wrong(report, &expected);
                 None

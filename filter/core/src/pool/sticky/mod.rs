@@ -114,22 +114,21 @@ impl Sessions {
         Sessions { signers, written }
     }
 
-    /// The session that a request's cookies carry: that of the first valid one among the first
-    /// [`MAX_TRIED`] of the configured name, in their order. A cookie is not valid if it is forged,
+    /// The session that these values of the configured cookie carry: that of the first valid one
+    /// among the first [`MAX_TRIED`], in their order. A cookie is not valid if it is forged,
     /// cut, expired, of another pool, or for a target that is gone. One for a target that is down
     /// is valid, and keeps a client in its part of a split. A cookie expires exactly `ttl` after it
     /// was set.
     pub fn find<'a>(
         &self,
         pool: &Pool,
-        cookies: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        values: impl Iterator<Item = &'a [u8]>,
         now: Seconds,
     ) -> Option<Session> {
         let cookie = pool.sticky.as_ref()?.cookie.as_ref()?;
-        cookies
-            .filter(|(name, _)| *name == &*cookie.name)
+        values
             .take(MAX_TRIED)
-            .find_map(|(_, value)| self.session(cookie, value, now))
+            .find_map(|value| self.session(cookie, value, now))
     }
 
     /// The session of one cookie's value.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::base64;
+use crate::http::request::{Headers, Request};
 use crate::index::PoolIndex;
 use crate::pool::balance::Balance;
 use crate::pool::balance::consistent_hash::ConsistentHash;
@@ -63,7 +64,7 @@ fn value(pool: &Pool, target: usize, now: Seconds) -> Vec<u8> {
 }
 
 fn read(pool: &Pool, value: &[u8], now: Seconds) -> Option<Session> {
-    Sessions::new(pool).find(pool, [(&b"pm"[..], value)].into_iter(), now)
+    Sessions::new(pool).find(pool, [value].into_iter(), now)
 }
 
 const KEYS: [&[&[u8]]; 3] = [&[], &[NEW], &[NEW, OLD]];
@@ -272,9 +273,14 @@ fn the_first_valid_cookie_of_the_name_wins_and_few_are_tried() {
     let pool = pool("web", &["blue", "green"], &[NEW]);
     let (blue, green) = (value(&pool, 0, NOW), value(&pool, 1, NOW));
     let find = |cookies: &[(&[u8], &[u8])]| {
-        let sessions = Sessions::new(&pool);
-        sessions
-            .find(&pool, cookies.iter().copied(), NOW)
+        let pairs: Vec<_> = cookies
+            .iter()
+            .map(|(name, value)| (&b"cookie"[..], [name, &b"="[..], value].concat()))
+            .collect();
+        let headers = Headers::from_pairs(&pairs);
+        let request = Request::new(&headers);
+        Sessions::new(&pool)
+            .find(&pool, request.cookie_values(b"pm"), NOW)
             .map(|session| session.target.get())
     };
     assert_eq!(

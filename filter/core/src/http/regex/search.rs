@@ -1,0 +1,176 @@
+//! The search for matches, one after the other, with their groups.
+//!
+//! It backtracks, and remembers which states of the NFA failed at which byte. What failed in one
+//! search fails in the next one too, so all searches of one input together try each state at each
+//! byte about once. (`a.*z|a` on `aaaa` would otherwise look at all that remains for each match.)
+
+use super::holds;
+use regex_automata::nfa::thompson::{NFA, State};
+use regex_automata::util::primitives::StateID;
+
+/// The searches of one input.
+pub(super) struct Searches<'n, 'i> {
+    nfa: &'n NFA,
+    input: &'i [u8],
+    /// A bit for each state at each byte that was tried.
+    tried: Vec<u64>,
+    stack: Vec<Frame>,
+    /// Where the groups of the last match begin and end.
+    slots: Vec<Option<usize>>,
+    /// How many steps are left.
+    left: usize,
+    /// How many were taken.
+    pub(super) steps: usize,
+}
+
+enum Frame {
+    Try { state: StateID, at: usize },
+    Restore { slot: usize, value: Option<usize> },
+}
+
+impl<'n, 'i> Searches<'n, 'i> {
+    /// None: what was tried would take more than [`TRIED_LIMIT`].
+    pub(super) fn new(nfa: &'n NFA, input: &'i [u8]) -> Option<Searches<'n, 'i>> {
+        let bits = (input.len() + 1).checked_mul(nfa.states().len())?;
+        (bits <= TRIED_LIMIT).then(|| Searches {
+            nfa,
+            input,
+            tried: vec![0; bits.div_ceil(64)],
+            stack: Vec::new(),
+            slots: vec![None; nfa.group_info().slot_len()],
+            left: STEPS + STEPS_PER_BYTE * input.len(),
+            steps: 0,
+        })
+    }
+
+    /// The first match from here on: where it begins and ends. None: there is none, or the steps
+    /// are used up.
+    pub(super) fn next(&mut self, from: usize) -> Option<(usize, usize)> {
+        let is_anchored = self.nfa.is_always_start_anchored();
+        for start in from..=self.input.len() {
+            if is_anchored && start > 0 {
+                return None;
+            }
+            self.slots.fill(None);
+            if let Some(end) = self.match_at(start) {
+                // A state on the way to this match did not fail. Searches go on from its end.
+                self.forget(end);
+                return Some((start, end));
+            }
+            if self.left == 0 {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Where a group of the last match begins and ends.
+    pub(super) fn group(&self, number: usize) -> Option<(usize, usize)> {
+        let at = |slot: usize| self.slots.get(slot).copied().flatten();
+        Some((at(2 * number)?, at(2 * number + 1)?))
+    }
+
+    fn match_at(&mut self, start: usize) -> Option<usize> {
+        self.stack.clear();
+        self.stack.push(Frame::Try {
+            state: self.nfa.start_anchored(),
+            at: start,
+        });
+        while let Some(frame) = self.stack.pop() {
+            match frame {
+                Frame::Restore { slot, value } => {
+                    if let Some(saved) = self.slots.get_mut(slot) {
+                        *saved = value;
+                    }
+                }
+                Frame::Try { state, at } => {
+                    if let Some(end) = self.run(state, at) {
+                        return Some(end);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Follows one way to its end, and puts the others on the stack.
+    fn run(&mut self, mut state: StateID, mut at: usize) -> Option<usize> {
+        loop {
+            if self.left == 0 || self.try_again(state, at) {
+                return None;
+            }
+            self.left -= 1;
+            self.steps += 1;
+            let after = self.input.get(at).copied();
+            let to = match self.nfa.state(state) {
+                State::ByteRange { trans } => after
+                    .filter(|byte| trans.matches_byte(*byte))
+                    .map(|_| trans.next),
+                State::Sparse(sparse) => after.and_then(|byte| sparse.matches_byte(byte)),
+                State::Dense(dense) => after.and_then(|byte| dense.matches_byte(byte)),
+                State::Look { look, next } => {
+                    let before = at.checked_sub(1).and_then(|at| self.input.get(at).copied());
+                    state = holds(*look, before, after).then_some(*next)?;
+                    continue;
+                }
+                State::Union { alternates } => {
+                    let (first, others) = alternates.split_first()?;
+                    let others = others.iter().rev();
+                    self.stack
+                        .extend(others.map(|state| Frame::Try { state: *state, at }));
+                    state = *first;
+                    continue;
+                }
+                State::BinaryUnion { alt1, alt2 } => {
+                    self.stack.push(Frame::Try { state: *alt2, at });
+                    state = *alt1;
+                    continue;
+                }
+                State::Capture { next, slot, .. } => {
+                    let slot = slot.as_usize();
+                    if let Some(saved) = self.slots.get_mut(slot) {
+                        let value = saved.replace(at);
+                        self.stack.push(Frame::Restore { slot, value });
+                    }
+                    state = *next;
+                    continue;
+                }
+                State::Fail => None,
+                State::Match { .. } => return Some(at),
+            };
+            state = to?;
+            at += 1;
+        }
+    }
+
+    /// Whether the state was tried at this byte. From now on it was.
+    fn try_again(&mut self, state: StateID, at: usize) -> bool {
+        let bit = at * self.nfa.states().len() + state.as_usize();
+        match self.tried.get_mut(bit / 64) {
+            Some(word) => {
+                let mask = 1 << (bit % 64);
+                let tried = *word & mask != 0;
+                *word |= mask;
+                tried
+            }
+            None => true,
+        }
+    }
+
+    fn forget(&mut self, at: usize) {
+        let states = self.nfa.states().len();
+        for bit in at * states..(at + 1) * states {
+            if let Some(word) = self.tried.get_mut(bit / 64) {
+                *word &= !(1 << (bit % 64));
+            }
+        }
+    }
+}
+
+/// How many states the searches of one input may try, all together, and how many more for each of
+/// its bytes: what succeeds takes no more than these. It is a bit more than half a millisecond.
+const STEPS: usize = 128 * 1024;
+const STEPS_PER_BYTE: usize = 5;
+
+/// The bits for what was tried: 512 KiB. 16 KiB of input are fine with 256 states, 1 KiB with 4,096.
+const TRIED_LIMIT: usize = 4 * 1024 * 1024;
