@@ -296,6 +296,7 @@ fn host_calls_are_counted_for_each_callback() {
         BTreeMap::from([("add_header", 1)])
     );
     assert_eq!(calls[&Callback::Response].returned_bytes, 0);
+    // Its worker has little to do, so others see at once that it is over.
     let of_end = [
         ("get_current_time", 1),
         ("increment_metric", 1),

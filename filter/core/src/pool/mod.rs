@@ -8,6 +8,7 @@ pub mod health;
 pub mod in_flight;
 pub mod least_response_time;
 pub mod outcome;
+pub mod pace;
 pub mod prefer_region;
 pub mod slow_start;
 pub mod sticky;

@@ -5,7 +5,7 @@ use super::Worker;
 use super::context::RequestContext;
 use super::failover::HealthFilter;
 use crate::decision::Reason;
-use crate::index::TargetIndex;
+use crate::index::{TargetIndex, TargetRef};
 use crate::pool::Pool;
 use crate::pool::balance::least_connections::Load;
 use crate::pool::balance::{Balance, consistent_hash, random, retries};
@@ -154,8 +154,15 @@ struct PoolLoad<'a> {
 }
 
 impl Load for PoolLoad<'_> {
-    fn in_flight(&mut self, target: TargetIndex) -> u32 {
-        self.in_flight.of(self.port, self.pool, target)
+    fn others(&mut self, target: TargetIndex) -> u32 {
+        self.in_flight.others(self.port, self.pool, target)
+    }
+
+    fn own(&self, target: TargetIndex) -> u32 {
+        self.in_flight.own(TargetRef {
+            pool: self.pool.index,
+            index: target,
+        })
     }
 
     fn response_time(&self, target: TargetIndex) -> f64 {

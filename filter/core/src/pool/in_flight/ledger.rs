@@ -1,19 +1,20 @@
-//! A worker's ledger: what it has added to each gauge, in records that another worker can read and
-//! subtract.
+//! A worker's ledger: its counts, and what it has added to each gauge, in records that another
+//! worker can read and subtract.
 //!
-//! The counts lie in memory in the very bytes that are written, so that the write for a request
-//! needs neither an allocation nor a copy.
+//! A count is exact in memory, and is shared later: [`Ledger::share`] writes the records first and
+//! then changes the gauges by the same. Everything that this needs was allocated when the target
+//! was added, so a request allocates nothing, and nothing can trap in between.
 
 use super::lease::{LeaseId, SlotNumber};
 use crate::index::TargetRef;
 use crate::pool::{Pool, Target};
-use crate::port::{Expected, Gauge, Store};
+use crate::port::{Expected, Gauge, Port, Store};
 use crate::shared::keys::{self, SlotKey};
 use crate::shared::record::FieldReader;
 use std::rc::Rc;
 
-/// Counts in one record. What is written for each request stays at 264 bytes, which cost the host
-/// the same as 8.
+/// Counts in one record. What is written for a request stays at 264 bytes, which cost the host the
+/// same as 8.
 pub(super) const COUNTS_PER_PART: usize = 64;
 
 /// The size of the id of a lease, with which each record of a slot begins.
@@ -46,6 +47,10 @@ pub(super) struct Ledger {
     /// The targets that the worker ever counted a request of, in the order of their first ones.
     targets: Vec<CountedTarget>,
     parts: Vec<Part>,
+    /// The targets whose counts were changed since they were shared. There is room for all.
+    changed: Vec<CountIndex>,
+    /// The sum of all counts.
+    total: u64,
 }
 
 /// A target with a count.
@@ -54,6 +59,30 @@ struct CountedTarget {
     target: TargetRef,
     /// None: the proxy gives none.
     gauge: Option<Gauge>,
+    /// The worker's requests.
+    own: u32,
+    /// How many of them the worker has added to the gauge.
+    shared: u32,
+    /// Whether it is among [`Ledger::changed`].
+    is_changed: bool,
+}
+
+impl CountedTarget {
+    /// What the gauge lacks of the count.
+    fn unshared(&self) -> i64 {
+        i64::from(self.own) - i64::from(self.shared)
+    }
+
+    /// Adds to the gauge what it lacks: of the count, and this much more.
+    #[inline]
+    fn share(&mut self, port: &mut dyn Port, more: u32) {
+        let by = self.unshared() + i64::from(more);
+        if let Some(gauge) = self.gauge.filter(|_| by != 0) {
+            port.add(gauge, by);
+        }
+        self.shared = self.own;
+        self.is_changed = false;
+    }
 }
 
 /// One record of the ledger.
@@ -62,25 +91,36 @@ pub(super) struct Part {
     key: SlotKey,
     /// The id of the lease, then the counts.
     record: Vec<u8>,
+    /// Whether the record in shared data is older.
+    is_changed: bool,
 }
 
 impl Part {
     fn new(key: SlotKey, lease: LeaseId) -> Part {
         let mut record = Vec::with_capacity(LEASE_ID + COUNTS_PER_PART * COUNT);
         record.extend_from_slice(&lease.to_bits().to_le_bytes());
-        Part { key, record }
+        Part {
+            key,
+            record,
+            is_changed: false,
+        }
     }
 
-    fn count_mut(&mut self, place: usize) -> Option<&mut [u8; COUNT]> {
-        let (counts, _) = self.record.get_mut(LEASE_ID..)?.as_chunks_mut();
-        counts.get_mut(place)
+    fn set(&mut self, place: usize, count: u32) {
+        let counts = self.record.get_mut(LEASE_ID..).unwrap_or_default();
+        let (counts, _) = counts.as_chunks_mut::<COUNT>();
+        if let Some(bytes) = counts.get_mut(place) {
+            *bytes = count.to_le_bytes();
+            self.is_changed = true;
+        }
     }
 
     /// Writes the record. Without a check, because only the worker that holds the slot writes it.
     /// If shared data fails, others see what they would see had the worker trapped before.
     #[inline]
-    pub(super) fn write(&self, store: &mut dyn Store) {
+    fn write(&mut self, store: &mut dyn Store) {
         let _ = store.set(&self.key, &self.record, Expected::Any);
+        self.is_changed = false;
     }
 }
 
@@ -91,6 +131,8 @@ impl Ledger {
             pools: pools.to_vec(),
             targets: Vec::new(),
             parts: Vec::new(),
+            changed: Vec::new(),
+            total: 0,
         }
     }
 
@@ -108,7 +150,15 @@ impl Ledger {
         (lease, slot): (LeaseId, Option<SlotNumber>),
     ) -> CountIndex {
         let index = CountIndex(self.targets.len() as u32);
-        self.targets.push(CountedTarget { target, gauge });
+        self.targets.push(CountedTarget {
+            target,
+            gauge,
+            own: 0,
+            shared: 0,
+            is_changed: false,
+        });
+        let unchanged = self.targets.len().saturating_sub(self.changed.len());
+        self.changed.reserve(unchanged);
         let (number, place) = index.place();
         if place == 0 {
             // Without a slot nothing is written, and the claim of one sets the key.
@@ -125,27 +175,58 @@ impl Ledger {
         index
     }
 
-    /// Changes a count in memory. Returns the part to write and the gauge to change, or what must
-    /// not be: then nothing is changed.
-    pub(super) fn change(
-        &mut self,
-        index: CountIndex,
-        by: i32,
-    ) -> Result<(&Part, Option<Gauge>), &'static str> {
-        let (number, place) = index.place();
-        let target = self.targets.get(index.get());
+    /// Changes a count, until [`Ledger::share`] in memory alone. An error is what must not be: then
+    /// nothing is changed.
+    pub(super) fn change(&mut self, index: CountIndex, by: i32) -> Result<(), &'static str> {
+        let target = self.targets.get_mut(index.get());
         let target = target.ok_or("a count in flight is of no target")?;
-        let part = self.parts.get_mut(number);
-        let part = part.ok_or("a count in flight is in no part of the ledger")?;
-        let count = part.count_mut(place);
-        let count = count.ok_or("a count in flight is not in its part of the ledger")?;
-        let changed = u32::from_le_bytes(*count).checked_add_signed(by);
-        let changed = changed.ok_or(match by < 0 {
+        let changed = target.own.checked_add_signed(by).ok_or(match by < 0 {
             true => "more requests ended at a target than began there",
             false => "more requests are in flight at a target than a count can hold",
         })?;
-        *count = changed.to_le_bytes();
-        Ok((part, target.gauge))
+        target.own = changed;
+        self.total = self.total.saturating_add_signed(by.into());
+        if !std::mem::replace(&mut target.is_changed, true) {
+            self.changed.push(index);
+        }
+        Ok(())
+    }
+
+    /// Shares all counts that were changed: writes them to the slot, if the ledger `is_published`,
+    /// and changes the gauges by the same.
+    pub(super) fn share(&mut self, port: &mut dyn Port, is_published: bool) {
+        for index in &self.changed {
+            let (number, place) = index.place();
+            let target = self.targets.get(index.get());
+            let target = target.filter(|target| target.unshared() != 0);
+            if let (Some(target), Some(part)) = (target, self.parts.get_mut(number)) {
+                part.set(place, target.own);
+            }
+        }
+        // The writes stand directly before the adds. NOTHING may come between them that could
+        // trap: the ledger would then differ from what is in the gauges.
+        if is_published {
+            let parts = self.parts.iter_mut();
+            parts
+                .filter(|part| part.is_changed)
+                .for_each(|part| part.write(port));
+        }
+        for index in &self.changed {
+            if let Some(target) = self.targets.get_mut(index.get()) {
+                target.share(port, 0);
+            }
+        }
+        self.changed.clear();
+    }
+
+    /// Whether some counts were changed and are not shared.
+    pub(super) fn is_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// The sum of all counts.
+    pub(super) fn total(&self) -> u64 {
+        self.total
     }
 
     /// How many counts there are.
@@ -158,24 +239,18 @@ impl Ledger {
         self.targets.get(index.get())?.gauge
     }
 
-    /// The gauges of all targets, in the order of the counts.
-    pub(super) fn gauges(&self) -> impl Iterator<Item = Option<Gauge>> + '_ {
-        self.targets.iter().map(|target| target.gauge)
+    /// How many requests the worker has, and how many of them the gauge has.
+    pub(super) fn count(&self, index: CountIndex) -> (u32, u32) {
+        let target = self.targets.get(index.get());
+        target.map_or((0, 0), |target| (target.own, target.shared))
     }
 
-    /// One count.
-    pub(super) fn count(&mut self, index: CountIndex) -> u32 {
-        let (number, place) = index.place();
-        let part = self.parts.get_mut(number);
-        let count = part.and_then(|part| part.count_mut(place));
-        count.map_or(0, |count| u32::from_le_bytes(*count))
-    }
-
-    /// All counts, as they stand in the records.
+    /// What the worker has added to the gauges, as it stands in records.
     pub(super) fn counts(&self) -> Vec<u8> {
-        let parts = self.parts.iter();
-        let counts = parts.filter_map(|part| part.record.get(LEASE_ID..));
-        counts.flatten().copied().collect()
+        let counts = self.targets.iter();
+        counts
+            .flat_map(|target| target.shared.to_le_bytes())
+            .collect()
     }
 
     /// The records of the gauges' names, one for each part.
@@ -187,22 +262,36 @@ impl Ledger {
     }
 
     /// Writes the whole ledger to a slot that was just claimed under this lease, with the `names`
-    /// from [`Ledger::all_gauge_names`]. Nothing here allocates.
+    /// from [`Ledger::all_gauge_names`], and adds to the gauges what they lack: what was not shared
+    /// yet, and the counts `missing` of what was. Nothing here allocates.
     pub(super) fn publish(
         &mut self,
-        store: &mut dyn Store,
+        port: &mut dyn Port,
         slot: SlotNumber,
         lease: LeaseId,
         names: &[Vec<u8>],
+        missing: &[u8],
     ) {
+        for (number, target) in self.targets.iter().enumerate() {
+            let part = self.parts.get_mut(number / COUNTS_PER_PART);
+            if let Some(part) = part {
+                part.set(number % COUNTS_PER_PART, target.own);
+            }
+        }
         for (number, (part, names)) in self.parts.iter_mut().zip(names).enumerate() {
             part.key = ledger_key(slot, number);
             if let Some(id) = part.record.first_chunk_mut::<LEASE_ID>() {
                 *id = lease.to_bits().to_le_bytes();
             }
-            let _ = store.set(&names_key(slot, number), names, Expected::Any);
-            part.write(store);
+            let _ = port.set(&names_key(slot, number), names, Expected::Any);
+            part.write(port);
         }
+        // A target that was added later is not among the missing.
+        let missing = counts(missing).chain(std::iter::repeat(0));
+        for (target, missing) in self.targets.iter_mut().zip(missing) {
+            target.share(port, missing);
+        }
+        self.changed.clear();
     }
 
     /// The record of the names of one part's gauges.

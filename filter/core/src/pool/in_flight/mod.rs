@@ -1,18 +1,24 @@
 //! Per-target in-flight counts shared by all workers. A gauge holds the sum; each worker's ledger
 //! records its own contribution, so that it can be subtracted if its VM traps.
 //!
+//! **How exact.** A worker's own counts are exact in its memory. It shares them at each begin and
+//! end of a request while it has less than 100 requests a second, or a burst of ten; while it is
+//! busier, each 5 ms (see [`Pace`]); at each of its ticks; and whenever its last request is over.
+//! So others see the counts of a busy worker 5 ms late. Of one that becomes quiet while some of its
+//! requests go on, they may see the last few changes with its next tick, at most a second later.
+//!
 //! **Alternatives.** Prices are those of a call from inside the VM in Envoy 1.40: a read of shared
 //! data 650 ns, because it returns bytes; a write 120; adding to a gauge 55; reading one 65. W is
 //! the number of workers.
 //!
 //! | | B: one record for each pool, changed by CAS | F: one record for each worker, written without a check | G: gauges, and a ledger for each worker |
 //! |---|---|---|---|
-//! | a request begins | 1 read, 1 write | 1 write | 1 write, 1 add |
-//! | a request ends | 1 read, 1 write | 1 write | 1 write, 1 add |
-//! | to know the counts | comes with the read above | W − 1 reads, at most every 10 ms | 65 ns for each target that is compared |
+//! | a request begins | 1 read, 1 write | 1 write | 1 write, 1 add; of a busy worker none |
+//! | a request ends | 1 read, 1 write | 1 write | 1 write, 1 add; of a busy worker none |
+//! | to know the counts | comes with the read above | W − 1 reads, at most every 10 ms | 65 ns for each target that is compared, at most every 10 ms |
 //! | all of it, with 8 workers, 20 targets, 200 requests/s each | 1540 ns, and retries | 240 ns + 3.5 × 650 ns (7 reads at every other request) | 350 ns + at most 20 × 65 ns |
 //! | calls that return bytes, for each request | 2 | up to W − 1 | 0 |
-//! | age of the counts | 0 | 10 ms and more | 0 |
+//! | age of the counts | 0 | 10 ms and more | 0; of a busy worker 5 ms |
 //! | contention | every request writes the one record, so workers retry | none | none: a gauge is an atomic number |
 //! | a VM traps | its contribution cannot be told from that of the others | its record is left out | its ledger is subtracted from the gauges |
 //!
@@ -28,11 +34,11 @@
 //! zero.)
 //!
 //! **Ledgers.** What a VM that trapped had added to a gauge stays there. So each worker (one root
-//! context of one VM) also writes its own counts to shared data. It is the only writer of its
-//! ledger, so it writes without a check. The write stands directly before the gauge's add: two host
-//! calls, and nothing between them that could trap, no allocation and no arithmetic that can fail.
-//! So a trap comes before both or after both, and the ledger is always exactly what the worker has
-//! in the gauges.
+//! context of one VM) also writes what it has shared of its counts to shared data. It is the only
+//! writer of its ledger, so it writes without a check. The write stands directly before the adds to
+//! the gauges, and nothing between them could trap: no allocation, and no arithmetic that can fail.
+//! So a trap comes before all or after all of them, and the ledger is always exactly what the
+//! worker has in the gauges. What was counted and not shared yet is in neither.
 //!
 //! **Leases.** A worker publishes its ledger in a *slot*, which it holds under a *lease*. One
 //! record has all slots. Once a second each worker raises a number in its slot, the *heartbeat*. A
@@ -48,7 +54,7 @@
 //! tick, or at the first request that comes two seconds after its last heartbeat, because its slot
 //! is not held under its lease any more. Then it rejoins: it claims a slot under a new lease,
 //! writes its ledger there, and adds to the gauges what the note says was subtracted, not what it
-//! believes it had. So the sum is exact in every interleaving. Let *o* be the worker's own count,
+//! believes it had. So the sum is exact in every interleaving. Let *o* be what the worker has shared,
 //! *g* its contribution to the gauge, and *t* what was subtracted, which may be older than *o*. As
 //! long as the lease is held, *g* = *o*. After the expiry *g* = *o* − *t*, and it stays so while
 //! the worker goes on to change *o* and *g* together. When it rejoins it adds *t*, so *g* = *o*
@@ -82,7 +88,7 @@
 //! | key | record | written |
 //! |---|---|---|
 //! | `pm1/hold` | for each slot 24 bytes: the id of its lease; whether it is held, 0 or 1; and then the number that heartbeats raise, or when it was freed in nanoseconds since 1970 | by CAS |
-//! | `pm1/ledg` slot part | the id of the lease, then the counts of up to 64 gauges | by the worker that holds the slot, at each request |
+//! | `pm1/ledg` slot part | the id of the lease, then the counts of up to 64 gauges | by the worker that holds the slot, when it shares its counts |
 //! | `pm1/name` slot part | the id of the lease, then for each of these gauges the length (4 bytes) and the bytes of its name, so that other workers can subtract from it whatever their own configurations are | by the worker that holds the slot, when it first uses the target |
 //! | `pm1/took` slot | the id of the lease that expired, then the counts that were subtracted, of all parts | by the worker that freed the slot |
 
@@ -95,10 +101,11 @@ mod slots;
 use crate::entropy::WorkerId;
 use crate::index::{TargetIndex, TargetRef};
 use crate::pool::Pool;
+use crate::pool::pace::Pace;
 use crate::port::{Gauge, Port};
 use crate::time::Nanos;
 use lease::{Lease, LeaseAction, LeaseEvent, LeaseId, Missing, Note, OwnSlot, SlotNumber};
-use ledger::{CountIndex, Ledger, counts, gauge_name, note_key, payload_if_owner};
+use ledger::{CountIndex, Ledger, gauge_name, note_key, payload_if_owner};
 use penalty::Penalties;
 use reclaim::{ForeignGauges, MAX_RECLAIMED, reclaim};
 use slots::{HeartbeatWatch, Slots};
@@ -139,6 +146,8 @@ pub struct InFlight {
     watch: HeartbeatWatch,
     foreign_gauges: ForeignGauges,
     penalties: Penalties,
+    /// Of sharing the counts.
+    pace: Pace,
     events: Vec<InFlightEvent>,
     no_gauges_told: bool,
     no_slot_told: bool,
@@ -182,28 +191,33 @@ impl InFlight {
             watch: HeartbeatWatch::default(),
             foreign_gauges: ForeignGauges::default(),
             penalties: Penalties::default(),
+            pace: Pace::default(),
             events: Vec::new(),
             no_gauges_told: false,
             no_slot_told: false,
         }
     }
 
-    /// A request goes to a target. One write, and one add to a gauge. Only the first request of a
-    /// worker reads, and one that comes more than two seconds after the last tick.
+    /// A request goes to a target. No host call, or where the counts are to be shared one write,
+    /// and one add for each gauge. Only the first request of a worker reads, and one that comes
+    /// more than two seconds after the last tick.
     pub fn begin(&mut self, port: &mut dyn Port, pool: &Pool, target: TargetIndex, now: Nanos) {
         self.before_request(port, now);
         let known = self.ledger.len();
         let Some(index) = self.count_index(port, pool, target) else {
             return self.report_bug("a request began at a target that no pool has");
         };
-        self.count(port, index, 1);
+        self.count(index, 1);
         if self.ledger.len() > known {
+            self.share(port);
             self.verify_gauge(port, index);
+        } else {
+            self.share_at_pace(port, now);
         }
     }
 
     /// A request is over: exactly once for each [`InFlight::begin`]. One that `failed` stays
-    /// counted for a second longer. One write, and one add to a gauge.
+    /// counted for a second longer. It costs as much.
     pub fn end(
         &mut self,
         port: &mut dyn Port,
@@ -220,28 +234,43 @@ impl InFlight {
         };
         match failed {
             true => self.penalties.add(index, now),
-            false => self.count(port, index, -1),
+            false => self.count(index, -1),
         }
+        self.share_at_pace(port, now);
     }
 
-    /// How many requests a target has in flight now, over all workers. One read of a gauge, and no
-    /// call that returns bytes.
-    pub fn of(&mut self, port: &mut dyn Port, pool: &Pool, target: TargetIndex) -> u32 {
+    /// How many requests this worker has in flight at a target. Exact, and no host call.
+    pub fn own(&self, target: TargetRef) -> u32 {
+        self.known_count(target).0
+    }
+
+    /// How many requests all other workers have in flight at a target, by what they have shared.
+    /// One read of a gauge, and no call that returns bytes.
+    pub fn others(&mut self, port: &mut dyn Port, pool: &Pool, target: TargetIndex) -> u32 {
         let Some(state) = self.target(port, pool, target) else {
             return 0;
         };
-        let TargetState { gauge, count } = *state;
-        let value = gauge
-            .gauge()
-            .and_then(|gauge| port.value(gauge))
-            .unwrap_or(0);
-        let own = count.map_or(0, |index| self.ledger.count(index));
-        // It may be below 0 after a false expiry, until the worker rejoins.
-        let all = u32::try_from(value.max(0)).unwrap_or(u32::MAX);
-        match self.lease.is_shared() {
-            // A gauge that takes nothing in says 0.
-            true => all.max(own),
-            false => all.saturating_add(own),
+        let gauge = state.gauge.gauge();
+        let value = gauge.and_then(|gauge| port.value(gauge)).unwrap_or(0);
+        let (_, shared) = match self.lease.is_shared() {
+            true => self.known_count(TargetRef {
+                pool: pool.index,
+                index: target,
+            }),
+            false => (0, 0),
+        };
+        // It may be below 0 after a false expiry, until the worker rejoins; and a gauge that takes
+        // nothing in says 0.
+        let others = value.saturating_sub(shared.into());
+        u32::try_from(others.max(0)).unwrap_or(u32::MAX)
+    }
+
+    /// Shares what was counted since that was last done. For each tick, of whatever period: so a
+    /// worker that becomes quiet does not keep its last requests to itself.
+    pub fn share(&mut self, port: &mut dyn Port) {
+        if self.ledger.is_changed() && self.lease.is_shared() {
+            let is_published = matches!(self.lease, Lease::Held(_));
+            self.ledger.share(port, is_published);
         }
     }
 
@@ -249,7 +278,8 @@ impl InFlight {
     /// has served nothing yet has no slot and sends none.
     pub fn tick(&mut self, port: &mut dyn Port, now: Nanos) {
         let slots = self.refresh_lease(port, now, LeaseEvent::Tick);
-        self.end_penalties(port, now, usize::MAX);
+        self.end_penalties(now, usize::MAX);
+        self.share(port);
         let Some(slots) = slots else {
             return;
         };
@@ -271,7 +301,7 @@ impl InFlight {
     fn before_request(&mut self, port: &mut dyn Port, now: Nanos) {
         let heartbeat_age = now.abs_diff(self.last_heartbeat);
         self.refresh_lease(port, now, LeaseEvent::Request { heartbeat_age });
-        self.end_penalties(port, now, PENALTIES_PER_REQUEST);
+        self.end_penalties(now, PENALTIES_PER_REQUEST);
     }
 
     /// The state of a target, with its gauge asked for. None: there is no such target.
@@ -315,21 +345,29 @@ impl InFlight {
         Some(index)
     }
 
+    /// The counts of a target: the worker's own, and what the gauge has of it.
+    fn known_count(&self, target: TargetRef) -> (u32, u32) {
+        let targets = self.targets.get(target.pool.get());
+        let state = targets.and_then(|targets| targets.get(target.index.get()));
+        let index = state.and_then(|state| state.count);
+        index.map_or((0, 0), |index| self.ledger.count(index))
+    }
+
     /// Counts this many requests more, or fewer.
-    fn count(&mut self, port: &mut dyn Port, index: CountIndex, by: i32) {
-        let (part, gauge) = match self.ledger.change(index, by) {
-            Ok(changed) => changed,
-            Err(bug) => return self.report_bug(bug),
-        };
-        let Some(gauge) = gauge.filter(|_| self.lease.is_shared()) else {
-            return;
-        };
-        // The ledger's write stands directly before the gauge's add. NOTHING may come between the
-        // two: a trap there would leave a ledger that differs from what is in the gauge.
-        if let Lease::Held(_) = self.lease {
-            part.write(port);
+    fn count(&mut self, index: CountIndex, by: i32) {
+        if let Err(bug) = self.ledger.change(index, by) {
+            self.report_bug(bug);
         }
-        port.add(gauge, by.into());
+    }
+
+    /// Shares the counts, unless that was done just now. A worker whose last request is over
+    /// always does: it may be that no tick comes any more, because its configuration is replaced.
+    /// That costs a busy worker at most one write more for each that it makes anyway, since what
+    /// was not shared meanwhile cancels out.
+    fn share_at_pace(&mut self, port: &mut dyn Port, now: Nanos) {
+        if self.ledger.total() == 0 || self.pace.allows(now) {
+            self.share(port);
+        }
     }
 
     /// Checks that a gauge takes in what is added, by one that holds a request of our own.
@@ -342,12 +380,12 @@ impl InFlight {
     }
 
     /// Ends penalties that are over, at most this many.
-    fn end_penalties(&mut self, port: &mut dyn Port, now: Nanos, most: usize) {
+    fn end_penalties(&mut self, now: Nanos, most: usize) {
         for _ in 0..most {
             let Some((index, requests)) = self.penalties.pop(now) else {
                 return;
             };
-            self.count(port, index, -requests);
+            self.count(index, -requests);
         }
     }
 
@@ -427,6 +465,7 @@ impl InFlight {
         let previous = self.lease.expired().map(|slot| (slot, self.lease_id));
         // This allocates, so it comes before the write that shows the claim to other workers.
         let names = self.ledger.all_gauge_names(lease);
+        self.events.reserve(1);
         let mut claimed = None;
         let slots = Slots::update(port, &mut |slots| {
             claimed = slots.claim(lease, previous, now);
@@ -445,12 +484,7 @@ impl InFlight {
         }
         self.lease_id = lease;
         // From here to the last gauge nothing allocates or can trap.
-        self.ledger.publish(port, slot, lease, &names);
-        for (gauge, count) in self.ledger.gauges().zip(counts(missing)) {
-            if let Some(gauge) = gauge.filter(|_| count > 0) {
-                port.add(gauge, count.into());
-            }
-        }
+        self.ledger.publish(port, slot, lease, &names, missing);
         self.watch.observe(&slots, false);
         Some(slot)
     }

@@ -69,8 +69,15 @@ impl Worker {
         self.counts.tick(port, now);
     }
 
+    /// As a choice of a target sees it.
     pub(super) fn of(&mut self, port: &mut dyn Port, target: usize) -> u32 {
-        self.counts.of(port, &self.pool, TargetIndex::new(target))
+        let index = TargetIndex::new(target);
+        let own = self.counts.own(TargetRef {
+            pool: self.pool.index,
+            index,
+        });
+        let others = self.counts.others(port, &self.pool, index);
+        others.saturating_add(own)
     }
 }
 
@@ -256,6 +263,78 @@ fn a_request_in_steady_state_is_a_write_and_an_add_each_way() {
     port.calls.clear();
     worker.tick(&mut port, NOW + 10 * SECOND);
     assert_eq!(port.calls, ["read", "swap"]);
+}
+
+#[test]
+fn a_busy_worker_shares_its_counts_each_5_ms_and_then_the_ledger_is_what_the_gauges_have() {
+    const TARGETS: usize = 10;
+    const GAP: Nanos = Nanos::new(50_000);
+    let (mut port, config) = (Recorder::default(), config(0, TARGETS));
+    let (mut worker, mut random) = (Worker::new(&config, 1), Random(1));
+    (0..TARGETS).for_each(|target| worker.begin(&mut port, target, NOW));
+    let gauges = |port: &Recorder| -> Vec<i64> {
+        (0..TARGETS)
+            .map(|target| gauge(&port.port, target))
+            .collect()
+    };
+    let (mut own, mut shared_at) = ([1_i64; TARGETS], NOW);
+    port.calls.clear();
+    for step in 1..=20_000 {
+        let now = NOW + GAP * step;
+        let before = gauges(&port);
+        if random.below(2) == 0 && worker.flights.len() > TARGETS {
+            let ended = worker.end(&mut port, random.below(1 << 40), false, now);
+            own[ended.unwrap()] -= 1;
+        } else {
+            let target = random.below(TARGETS as u64) as usize;
+            worker.begin(&mut port, target, now);
+            own[target] += 1;
+        }
+        let seen = gauges(&port);
+        if seen == own {
+            shared_at = now;
+        } else {
+            assert_eq!(seen, before, "step {step}: all at a time, or none");
+        }
+        assert!(now - shared_at <= Pace::INTERVAL, "step {step}");
+        let (ledger, _) = &port.port.values[&b"pm1/ledg\0\0\0\0\0\0"[..]];
+        let ledger: Vec<_> = ledger::counts(&ledger[8..]).map(i64::from).collect();
+        assert_eq!(ledger, seen, "step {step}");
+        let told = worker.of(&mut port, 3);
+        assert_eq!(i64::from(told), own[3], "of its own it knows all");
+    }
+    let count = |what| port.calls.iter().filter(|call| **call == what).count();
+    assert_eq!((count("read"), count("swap"), count("define")), (0, 0, 0));
+    assert!((190..=230).contains(&count("write")), "{}", count("write"));
+    assert!(count("add") <= TARGETS * count("write"));
+    // What a quiet worker has not shared yet its next tick shares.
+    let now = NOW + GAP * 20_001;
+    (0..30).for_each(|_| worker.begin(&mut port, 5, now));
+    assert_ne!(gauges(&port), own.to_vec());
+    own[5] += 30;
+    worker.counts.share(&mut port);
+    assert_eq!(gauges(&port), own);
+}
+
+/// The root context of a configuration that was replaced gets no tick after its last request.
+#[test]
+fn a_worker_whose_last_request_is_over_has_shared_that() {
+    let (mut port, config) = (Recorder::default(), config(0, 3));
+    let mut worker = Worker::new(&config, 1);
+    (0..3).for_each(|target| worker.begin(&mut port, target, NOW));
+    let mut writes = 0;
+    for _ in 0..1000 {
+        (0..20).for_each(|request| worker.begin(&mut port, request % 3, NOW));
+        port.calls.clear();
+        while worker.end(&mut port, 1, false, NOW).is_some() {}
+        writes += port.calls.iter().filter(|call| **call == "write").count();
+        assert!(
+            [0, 1, 2]
+                .iter()
+                .all(|target| gauge(&port.port, *target) == 0)
+        );
+    }
+    assert!(writes <= 2 * Pace::BURST as usize, "{writes}");
 }
 
 /// Random interleavings of every host call, with ticks so frequent that workers expire all the time

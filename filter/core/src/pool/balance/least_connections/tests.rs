@@ -53,18 +53,47 @@ enum Rule {
 
 /// Counts and times as closures.
 struct Counted<'a> {
-    in_flight: &'a mut dyn FnMut(TargetIndex) -> u32,
+    others: &'a mut dyn FnMut(TargetIndex) -> u32,
+    own: &'a dyn Fn(TargetIndex) -> u32,
     /// None: it does not matter.
     time: Option<&'a dyn Fn(TargetIndex) -> f64>,
 }
 
 impl Load for Counted<'_> {
-    fn in_flight(&mut self, target: TargetIndex) -> u32 {
-        (self.in_flight)(target)
+    fn others(&mut self, target: TargetIndex) -> u32 {
+        (self.others)(target)
+    }
+
+    fn own(&self, target: TargetIndex) -> u32 {
+        (self.own)(target)
     }
 
     fn response_time(&self, target: TargetIndex) -> f64 {
         self.time.map_or(1.0, |time| time(target))
+    }
+}
+
+/// What one worker has in flight, and what others see of that. As `in_flight` has it.
+struct Counts {
+    own: Vec<u32>,
+    shared: Vec<u32>,
+    pace: Pace,
+}
+
+impl Counts {
+    fn new(size: usize) -> Counts {
+        Counts {
+            own: vec![0; size],
+            shared: vec![0; size],
+            pace: Pace::default(),
+        }
+    }
+
+    fn count(&mut self, target: usize, by: i32, now: Nanos) {
+        self.own[target] = self.own[target].checked_add_signed(by).unwrap();
+        if self.own.iter().all(|count| *count == 0) || self.pace.allows(now) {
+            self.shared.clone_from(&self.own);
+        }
     }
 }
 
@@ -160,6 +189,7 @@ impl Plan {
             .collect();
         let mut peaks = vec![MEAN_SERVICE; size];
         let mut in_flight = vec![0_u32; size];
+        let mut counts: Vec<_> = (0..self.workers).map(|_| Counts::new(size)).collect();
         // When each slot of a server is free.
         let mut free = vec![[START; SLOTS]; size];
         // Ends: when, target, worker, how long it took; None: it failed, and its place is held.
@@ -183,6 +213,7 @@ impl Plan {
             {
                 ends.pop();
                 in_flight[target] -= 1;
+                counts[worker].count(target, -1, end);
                 if let Some(took) = took {
                     times[worker].sample(pool, TargetIndex::new(target), took, end);
                     let took = took.get() as f64;
@@ -236,7 +267,14 @@ impl Plan {
                     let guess = |target: TargetIndex| times.guess(pool, target, now).get() as f64;
                     let peak = |target: TargetIndex| peaks[target.get()];
                     let mut load = Counted {
-                        in_flight: &mut |target| in_flight[target.get()],
+                        others: &mut |target| {
+                            let others = counts.iter().enumerate();
+                            others
+                                .filter(|(other, _)| *other != worker)
+                                .map(|(_, counts)| counts.shared[target.get()])
+                                .sum()
+                        },
+                        own: &|target| counts[worker].own[target.get()],
                         time: match rule {
                             Rule::LeastResponseTime => Some(&guess),
                             Rule::Peak => Some(&peak),
@@ -250,6 +288,7 @@ impl Plan {
             };
             played.got[target] += 1;
             in_flight[target] += 1;
+            counts[worker].count(target, 1, now);
             if self.servers[target].fails {
                 // As `in_flight` has it: the place is held for a second.
                 ends.push(Reverse((now + SECOND, target, worker, None)));
@@ -394,11 +433,12 @@ fn equals_are_drawn_evenly_and_nobody_takes_what_is_not_usable() {
     let mut got = [0; 5];
     for roll in 0..50_000 {
         let mut load = Counted {
-            in_flight: &mut |_| 0,
+            others: &mut |_| 0,
+            own: &|_| 0,
             time: None,
         };
         // So long after the last that what was chosen then is over.
-        let chosen = least.pick(&candidates, &mut load, mixed(roll), roll * VIEW_TTL);
+        let chosen = least.pick(&candidates, &mut load, mixed(roll), roll * MAX_AGE);
         got[chosen.unwrap().get()] += 1;
     }
     assert_eq!(got[1], 0);
@@ -407,7 +447,8 @@ fn equals_are_drawn_evenly_and_nobody_takes_what_is_not_usable() {
         assert!((12_500_i32 - got[target]).abs() < 600, "{got:?}");
     }
     let mut load = Counted {
-        in_flight: &mut |_| 0,
+        others: &mut |_| 0,
+        own: &|_| 0,
         time: None,
     };
     let none = only(&config.pools[0], |_| false);
@@ -415,25 +456,46 @@ fn equals_are_drawn_evenly_and_nobody_takes_what_is_not_usable() {
 }
 
 #[test]
-fn busy_worker_asks_for_two_counts_and_large_pools_for_two() {
-    for (size, first) in [(20, 22), (200, 2)] {
+fn busy_worker_asks_for_no_count_that_is_young() {
+    const CHOICES: u64 = 20_000;
+    let asked = |size: usize, gap: Nanos| {
         let config = Plan::of(vec![PLAIN; size]).config(Rule::LeastConnections);
-        let mut least = LeastConnections::default();
-        for (number, expected) in [(0, first), (1, 2), (2, 2)] {
+        let (mut least, mut all) = (LeastConnections::default(), Vec::new());
+        for number in 0..CHOICES {
             let mut asked = 0;
             let mut load = Counted {
-                in_flight: &mut |_| {
+                others: &mut |_| {
                     asked += 1;
                     0
                 },
+                own: &|_| 0,
                 time: None,
             };
             let candidates = only(&config.pools[0], |_| true);
-            let now = START + Nanos::new(number);
-            least.pick(&candidates, &mut load, number, now).unwrap();
-            assert_eq!(asked, expected, "{size} targets, choice {number}");
+            let now = START + gap * number;
+            let chosen = least.pick(&candidates, &mut load, mixed(number), now);
+            let age = now - least.seen[chosen.unwrap().get()].at.unwrap();
+            assert!(age < MAX_AGE);
+            assert!(gap < Pace::INTERVAL || age == Nanos::ZERO, "{gap:?}");
+            all.push(asked);
         }
+        all
+    };
+    // One that has little to do asks for all that it goes by.
+    for (size, counts) in [(20, 20), (200, 2)] {
+        assert!(asked(size, MAX_AGE).iter().all(|asked| *asked == counts));
     }
+    for size in [20, 200] {
+        assert!(asked(size, Pace::INTERVAL).iter().all(|asked| *asked > 0));
+    }
+    // 20,000 choices a second: all counts each 10 ms, and two of them once more; of a large pool
+    // most of those that are drawn.
+    let busy = asked(20, MAX_AGE / 200);
+    let sum: u64 = busy.iter().sum();
+    assert!(sum <= 100 * (20 + 2) + 2 * Pace::BURST, "{sum}");
+    assert!(busy.iter().filter(|asked| **asked == 0).count() as u64 >= CHOICES * 98 / 100);
+    let large: u64 = asked(200, MAX_AGE / 200).iter().sum();
+    assert!(large <= 100 * 200, "{large}");
 }
 
 /// The table of this module's documentation, and what else led to it.

@@ -12,6 +12,9 @@ fn counts_of_a_trapped_vm_are_subtracted_within_five_ticks_and_no_others() {
         let (mut port, config) = (MemoryPort::default(), config(0, 200));
         let mut worker = Worker::new(&config, 1);
         (0..500).for_each(|request| worker.begin(&mut port, request % 200, NOW));
+        worker.counts.share(&mut port);
+        // These it has not shared when it traps: nobody knows of them.
+        (0..30).for_each(|request| worker.begin(&mut port, request, NOW));
         // A VM that trapped is followed by a fresh one; other configurations may not even have
         // its targets.
         let others = self::config(150, 250);
