@@ -11,6 +11,9 @@ use std::time::Duration;
 
 const WORKERS: usize = 2;
 const REQUESTS: u32 = 1000;
+/// Of a proxy that has little to do, and of a busy one, from one request to the next.
+const GAP: Duration = Duration::from_millis(1);
+const BUSY_GAP: Duration = Duration::from_micros(25);
 /// So that other workers' writes, and clients in other slots, come in between.
 const CLIENTS: u8 = 5;
 
@@ -149,6 +152,18 @@ fn costs(
     session: &str,
     expect: impl Fn(&RequestOutcome) -> bool,
 ) -> Costs {
+    costs_at(GAP, title, configuration, path, session, expect)
+}
+
+/// The same with so much time from one request to the next.
+fn costs_at(
+    gap: Duration,
+    title: &str,
+    configuration: &Value,
+    path: &str,
+    session: &str,
+    expect: impl Fn(&RequestOutcome) -> bool,
+) -> Costs {
     let configuration = configuration.to_string();
     let builder = World::builder()
         .workers(WORKERS)
@@ -184,7 +199,7 @@ fn costs(
             assert!(expect(&step), "{step:?}");
             costs.add(world.take_calls());
         }
-        world.advance(Duration::from_millis(1));
+        world.advance(gap);
     }
     costs.print(title);
     costs
@@ -301,4 +316,40 @@ fn the_headers_are_all_that_is_read_where_nothing_else_is_needed() {
         costs.most(Callback::Response) + costs.most(Callback::End),
         0
     );
+}
+
+/// Two workers with 20,000 requests a second each. The counters of requests are not among these
+/// calls: with them, `increment_metric` is more.
+#[test]
+fn a_busy_worker_makes_no_host_call_for_limits_and_counts_of_most_requests() {
+    let configuration = json!({
+        "pools": { "p": {
+            "targets": [{ "cluster": "blue-a" }, { "cluster": "blue-b" }, { "cluster": "green" }],
+            "balance": "least_connections",
+        } },
+        "rate_limits": {
+            "wide": { "requests": 1_000_000, "per": "1s", "key": [] },
+            "also": { "requests": 500_000, "per": "1s", "key": ["client_ip"], "shadow": true },
+        },
+        "routes": [{ "name": "all", "rate_limits": ["wide", "also"], "pool": "p" }],
+    });
+    let is_forwarded = |step: &RequestOutcome| matches!(step, RequestOutcome::Forward(_));
+    let costs = costs_at(
+        BUSY_GAP,
+        "a busy worker",
+        &configuration,
+        "/",
+        "",
+        is_forwarded,
+    );
+    let calls = |kind: &str| -> u32 {
+        let calls = costs.calls.values();
+        calls.filter_map(|calls| calls.of.get(kind)).sum()
+    };
+    // Of the limit by address each client has its own bucket, and has to become busy first.
+    let [reads, writes, looks] =
+        ["get_shared_data", "set_shared_data", "get_metric"].map(|kind| calls(kind));
+    assert!(reads <= costs.requests / 10, "{reads}");
+    assert!(writes <= costs.requests / 5, "{writes}");
+    assert!(looks <= costs.requests / 5, "{looks}");
 }

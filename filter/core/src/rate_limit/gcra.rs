@@ -33,7 +33,7 @@ pub(super) struct Tat {
 impl Quota {
     /// The TAT after one more request at `now`; or until when that request is refused.
     pub(super) fn admit(&self, tat: Tat, now: Nanos) -> Result<Tat, Nanos> {
-        let Some(next) = tat.max(Tat::from(now)).later(self) else {
+        let Some(next) = tat.max(Tat::from(now)).later(self, 1) else {
             // Past the year 2554, only a bucket that takes centuries to refill.
             return Err(Nanos::MAX);
         };
@@ -48,6 +48,26 @@ impl Quota {
                 Err(now + Nanos::new(wait))
             }
         }
+    }
+
+    /// The TAT after one more request at `now` and up to `most` more ahead of time, with their
+    /// number: as if all came when the lease ends, which has this `length` (see [`super::lease`]).
+    /// None: less than half the bucket would be left, even after one.
+    pub(super) fn lease(
+        &self,
+        tat: Tat,
+        now: Nanos,
+        length: Nanos,
+        most: u32,
+    ) -> Option<(Tat, u32)> {
+        let parts = self.parts();
+        let start = tat.max(Tat::from(now + length));
+        let half = self.per.checked_mul(self.burst.into())? / parts / 2;
+        let room = (now + half).checked_sub(start.ns)?;
+        let interval = self.per / parts + Nanos::new(1);
+        let requests = (room / interval).saturating_sub(1).min(most.into());
+        let next = start.later(self, requests + 1)?;
+        (requests > 0).then_some((next, u32::try_from(requests).ok()?))
     }
 
     /// The parts of a nanosecond. A configuration never has 0 requests; this does not divide by 0
@@ -69,20 +89,18 @@ impl Tat {
         self <= Tat::from(now)
     }
 
-    /// T later. None: after the last instant.
+    /// So many T later. None: after the last instant.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "below `parts`, a number of 32 bits"
     )]
-    fn later(self, quota: &Quota) -> Option<Tat> {
+    fn later(self, quota: &Quota, requests: u64) -> Option<Tat> {
         let parts = quota.parts();
-        let part = u64::from(self.part) + quota.per.get() % parts;
+        let moved = quota.per.get().checked_mul(requests)?;
+        let part = u64::from(self.part) + moved % parts;
         let carry = u64::from(part >= parts);
         Some(Tat {
-            ns: self
-                .ns
-                .checked_add(quota.per / parts)?
-                .checked_add(Nanos::new(carry))?,
+            ns: self.ns.checked_add(Nanos::new(moved / parts + carry))?,
             part: (part - carry * parts) as u32,
         })
     }

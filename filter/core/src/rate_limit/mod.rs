@@ -1,7 +1,8 @@
 //! Rate limits on shared data, so that a limit holds for all workers of the proxy together.
 //!
 //! A limit has a bucket for each client: [`gcra`] is the rule of one bucket, [`record`] its bytes
-//! in shared data, [`table`] where it lies, and what happens when there is no room for it.
+//! in shared data, [`table`] where it lies, and what happens when there is no room for it. A worker
+//! charges the requests of a busy client many at a time, see [`lease`].
 //!
 //! **Several limits** of a request are checked in their order, and the first that refuses answers;
 //! nothing is charged. Then all are charged in that order. If one of them refuses after all,
@@ -14,6 +15,7 @@
 
 mod gcra;
 mod headers;
+mod lease;
 mod record;
 mod table;
 
@@ -26,7 +28,9 @@ use crate::port::Store;
 use crate::shared::{RecordCache, UpdateError};
 use crate::siphash::{Seed, SipWriter};
 use crate::time::Nanos;
+use lease::Leases;
 use record::{Bucket, Owner};
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use table::{Charge, CheckContext, Mode};
 
@@ -59,6 +63,8 @@ pub struct RateLimit {
     shadow: bool,
     /// The hash of the name and the quota, by which records know the limit.
     identity: u64,
+    /// How long requests can be used that were charged ahead of time. None: none are.
+    lease: Option<Nanos>,
 }
 
 impl RateLimit {
@@ -89,6 +95,7 @@ impl RateLimit {
             prefixes,
             shadow,
             identity: identity.finish(),
+            lease: lease::length(&quota),
         }
     }
 
@@ -175,12 +182,21 @@ pub enum Verdict {
 }
 
 /// A client's bucket of one limit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BucketRef<'a> {
     limit: &'a RateLimit,
     id: u64,
-    owner: Owner,
-    record_hash: u64,
+    client: Option<IpAddr>,
+    /// Whose it is, and the hash of its site, once something needs that: what was charged ahead of
+    /// time needs no more than the id.
+    owner: OnceCell<(Owner, u64)>,
+}
+
+impl BucketRef<'_> {
+    fn owner(&self, seed: Seed) -> (Owner, u64) {
+        let owner = || table::owner(seed, self.limit, self.client, self.limit.prefixes);
+        *self.owner.get_or_init(owner)
+    }
 }
 
 /// One worker's rate limits.
@@ -189,6 +205,7 @@ pub struct RateLimits {
     table: Table,
     seed: Seed,
     cache: RecordCache,
+    leases: Leases,
 }
 
 impl RateLimits {
@@ -199,6 +216,7 @@ impl RateLimits {
             table,
             seed,
             cache: RecordCache::default(),
+            leases: Leases::default(),
         }
     }
 
@@ -218,14 +236,11 @@ impl RateLimits {
                 part => part.feed(request, client, &mut id),
             }
         }
-        let shared = limit.prefixes.is_none();
-        let id = Bucket::client_id(id.finish(), shared);
-        let (owner, site) = table::owner(self.seed, limit, client, limit.prefixes);
         BucketRef {
             limit,
-            id,
-            owner,
-            record_hash: table::record_hash(id, site, shared),
+            id: Bucket::client_id(id.finish(), limit.prefixes.is_none()),
+            client,
+            owner: OnceCell::new(),
         }
     }
 
@@ -256,6 +271,9 @@ impl RateLimits {
                     retry_after,
                 },
             };
+        }
+        if self.check_leases(buckets, context.now) {
+            return Verdict::Admitted;
         }
         let mut admitting = vec![true; buckets.len()];
         for (limit, (bucket, admitting)) in buckets.iter().zip(&mut admitting).enumerate() {
@@ -290,6 +308,9 @@ impl RateLimits {
         mode: Mode,
         context: &mut CheckContext<'_>,
     ) -> Result<Option<Charge>, Nanos> {
+        if let Some(charge) = self.check_lease(bucket, mode, context.now) {
+            return Ok(Some(charge));
+        }
         let RateLimit { index, shadow, .. } = *bucket.limit;
         let verdict = self.check_slot(bucket, mode, context);
         if let Ok(verdict) = &verdict {

@@ -235,9 +235,20 @@ impl Record {
         record
     }
 
-    /// This bucket. None: the record does not have it.
-    pub(super) fn find(&self, id: u64) -> Option<Bucket> {
-        self.buckets().find(|bucket| bucket.id == id)
+    /// This bucket, and its place. None: the record does not have it.
+    pub(super) fn find(&self, id: u64) -> Option<(usize, Bucket)> {
+        let entries = self.bytes.get(TIME_SIZE..)?.chunks_exact(Bucket::SIZE);
+        let mut places = entries.enumerate();
+        let id = id.to_le_bytes();
+        let (place, entry) = places.find(|(_, entry)| entry.starts_with(&id))?;
+        Some((place, Bucket::read(&mut FieldReader::new(entry))?))
+    }
+
+    /// Writes a bucket over the one that was found at this place.
+    pub(super) fn put_at(&mut self, place: usize, bucket: Bucket) {
+        if let Some(place) = self.places().nth(place) {
+            bucket.write(&mut FieldWriter::new(place));
+        }
     }
 
     /// The TAT that a bucket begins with which the record does not have: no earlier than the one
@@ -262,12 +273,12 @@ impl Record {
         }
     }
 
-    /// Replaces a client's bucket. A new one takes the place of a full one, if there is one.
-    pub(super) fn put(&mut self, new: Bucket) {
+    /// Adds a new bucket. It takes the place of a full one, if there is one.
+    pub(super) fn add(&mut self, new: Bucket) {
         let now = self.now;
         self.replace(
             new,
-            |bucket| bucket.id == new.id,
+            |_| false,
             |bucket| !bucket.is_mark() && bucket.is_idle(now),
         );
     }

@@ -40,6 +40,8 @@
 //!
 //! The price: a client whose bucket, or whose neighbour's bucket, was merged may find a bucket that
 //! is not full.
+//!
+//! Requests of a busy client are charged many at a time, see [`super::lease`].
 
 use super::gcra::Tat;
 use super::record::{Bucket, Owner, Record, Room};
@@ -120,56 +122,110 @@ pub(super) struct BucketVerdict {
     /// The client's bucket was new, and took the slot of one that was not full, or did not get one,
     /// or was refused for what the client's network owes.
     pub(super) is_overflow: bool,
+    /// How many requests were charged ahead of time.
+    leased: u32,
 }
 
 /// What it takes to refund a charge.
-pub(super) struct Charge {
-    key: BucketsKey,
-    id: u64,
-    /// When the bucket will be full after the charge.
-    full_at: Nanos,
+pub(super) enum Charge {
+    /// The bucket was charged.
+    Bucket {
+        key: BucketsKey,
+        id: u64,
+        /// When the bucket will be full after the charge.
+        full_at: Nanos,
+    },
+    /// It was charged before, with a lease.
+    Leased { id: u64 },
 }
 
 impl RateLimits {
-    /// Checks the client's bucket.
+    /// Takes a request that was charged already, if there is one. No host call.
+    pub(super) fn check_lease(
+        &mut self,
+        bucket: &BucketRef<'_>,
+        mode: Mode,
+        now: Nanos,
+    ) -> Option<Charge> {
+        bucket.limit.lease?;
+        let has = match mode {
+            Mode::Peek => self.leases.has(bucket.id, now),
+            Mode::Charge => self.leases.take(bucket.id, now),
+        };
+        has.then_some(Charge::Leased { id: bucket.id })
+    }
+
+    /// The same of all buckets of a request, or of none. Returns whether it was all.
+    pub(super) fn check_leases(&mut self, buckets: &[BucketRef<'_>], now: Nanos) -> bool {
+        let missing = buckets
+            .iter()
+            .position(|bucket| self.check_lease(bucket, Mode::Charge, now).is_none());
+        for taken in buckets.iter().take(missing.unwrap_or(0)) {
+            self.leases.give_back(taken.id);
+        }
+        missing.is_none()
+    }
+
+    /// Checks the client's bucket, and leases more with a charge.
     pub(super) fn check_slot(
         &mut self,
         bucket: &BucketRef<'_>,
         mode: Mode,
         context: &mut CheckContext<'_>,
     ) -> Result<BucketVerdict, UpdateError> {
+        let (owner, site) = bucket.owner(self.seed);
+        let record_hash = record_hash(bucket.id, site, bucket.limit.prefixes.is_none());
         let slots = u64::from(self.table.max_keys);
         // Every slot is as likely, so a last record with fewer slots gets fewer clients.
-        let number = ((u128::from(bucket.record_hash) * u128::from(slots)) >> 64) as u64 / SLOTS;
+        let number = ((u128::from(record_hash) * u128::from(slots)) >> 64) as u64 / SLOTS;
         let slots = (slots - number * SLOTS).min(SLOTS);
         let (limit, now) = (bucket.limit, context.now);
         let key = match limit.shadow {
             false => keys::buckets(number),
             true => keys::shadow_buckets(number),
         };
-        self.cache.update(context.store, &key, &mut |bytes| {
-            check_record(Record::read(bytes, now), key, slots, bucket, mode)
-        })
+        let lease = limit.lease.filter(|_| matches!(mode, Mode::Charge));
+        let wanted = lease.map_or(0, |_| self.leases.wanted(bucket.id, now));
+        let check = Check {
+            key,
+            slots,
+            bucket,
+            owner,
+            mode,
+            wanted,
+        };
+        let verdict = self.cache.update(context.store, &key, &mut |bytes| {
+            check.record(Record::read(bytes, now))
+        })?;
+        if let (Some(length), Ok(_)) = (lease, &verdict.result) {
+            let leased = verdict.leased;
+            self.leases.charged(bucket.id, now, length, leased);
+        }
+        Ok(verdict)
     }
 
     /// Takes a charge back, unless the bucket would be full by now even with it: then there is
-    /// nothing to refund, and to do so would admit one request too many. A bucket that was merged
-    /// since keeps it.
+    /// nothing to refund, and to do so would admit one request too many. A lease that another
+    /// worker took since may have moved a bucket on that is as full as that, so the same holds for
+    /// the length of one. A bucket that was merged since keeps the charge.
     pub(super) fn refund(
         &mut self,
         limit: &RateLimit,
         charge: &Charge,
         context: &mut CheckContext<'_>,
     ) {
+        let (key, id, full_at) = match charge {
+            Charge::Bucket { key, id, full_at } => (key, *id, *full_at),
+            Charge::Leased { id } => return self.leases.give_back(*id),
+        };
         let now = context.now;
-        let result = self.cache.update(context.store, &charge.key, &mut |bytes| {
+        let length = limit.lease.unwrap_or_default();
+        let result = self.cache.update(context.store, key, &mut |bytes| {
             let mut record = Record::read(bytes, now);
-            match record.find(charge.id) {
-                Some(bucket) if record.now <= charge.full_at => {
-                    record.put(Bucket {
-                        tat: bucket.tat.earlier(&limit.quota),
-                        ..bucket
-                    });
+            match record.find(id) {
+                Some((place, bucket)) if record.now + length <= full_at => {
+                    let tat = bucket.tat.earlier(&limit.quota);
+                    record.put_at(place, Bucket { tat, ..bucket });
                     record.write(())
                 }
                 _ => record.keep(()),
@@ -183,60 +239,98 @@ impl RateLimits {
     }
 }
 
-/// Checks a bucket of a record with so many slots, and charges it unless this is only a peek.
-fn check_record(
-    mut record: Record,
+/// A check of a bucket.
+struct Check<'a> {
     key: BucketsKey,
+    /// The slots of the record.
     slots: u64,
-    bucket: &BucketRef<'_>,
+    bucket: &'a BucketRef<'a>,
+    owner: Owner,
     mode: Mode,
-) -> Update<BucketVerdict> {
-    let found = record.find(bucket.id);
-    let is_new = found.is_none();
-    let mut own = found.unwrap_or(Bucket {
-        id: bucket.id,
-        owner: bucket.owner,
-        tat: Tat::default(),
-    });
-    if is_new {
-        own.tat = record.initial(&own);
-    }
-    let refused = |record: Record, until| {
-        record.keep(BucketVerdict {
-            result: Err(until),
-            is_overflow: is_new,
-        })
-    };
-    own.tat = match bucket.limit.quota.admit(own.tat, record.now) {
-        Err(until) => return refused(record, until),
-        Ok(tat) => tat,
-    };
-    let room = match is_new {
-        true => record.room(slots, &own),
-        false => Room::Free,
-    };
-    let old = match room {
-        Room::None(other) => {
-            let until = other.tat.ns + Nanos::new((other.tat.part > 0).into());
-            return refused(record, until);
+    /// How many requests to lease with a charge.
+    wanted: u32,
+}
+
+impl Check<'_> {
+    /// Checks the bucket in its record, and charges it unless this is only a peek.
+    fn record(&self, record: Record) -> Update<BucketVerdict> {
+        match record.find(self.bucket.id) {
+            Some((place, own)) => self.known(record, place, own),
+            None => self.newcomer(record),
         }
-        Room::Free => None,
-        Room::Merge(old) => Some(old),
-    };
-    let admitted = BucketVerdict {
-        result: Ok(Charge {
-            key,
-            id: own.id,
-            full_at: own.tat.ns,
-        }),
-        is_overflow: old.is_some(),
-    };
-    if let Mode::Peek = mode {
-        return Update::KeepStale(admitted);
     }
-    match old {
-        None => record.put(own),
-        Some(old) => record.merge(&old, own),
+
+    /// The record has the bucket.
+    fn known(&self, mut record: Record, place: usize, mut own: Bucket) -> Update<BucketVerdict> {
+        let limit = self.bucket.limit;
+        let ahead = limit.lease.filter(|_| self.wanted > 0);
+        let ahead =
+            ahead.and_then(|length| limit.quota.lease(own.tat, record.now, length, self.wanted));
+        let (tat, leased) = match ahead {
+            Some(ahead) => ahead,
+            None => match limit.quota.admit(own.tat, record.now) {
+                Ok(tat) => (tat, 0),
+                Err(until) => return refused(record, until, false),
+            },
+        };
+        own.tat = tat;
+        let admitted = self.admitted(&own, leased, false);
+        if let Mode::Peek = self.mode {
+            return Update::KeepStale(admitted);
+        }
+        record.put_at(place, own);
+        record.write(admitted)
     }
-    record.write(admitted)
+
+    /// The record does not have it: it begins with what its client's network owes.
+    fn newcomer(&self, mut record: Record) -> Update<BucketVerdict> {
+        let mut own = Bucket {
+            id: self.bucket.id,
+            owner: self.owner,
+            tat: Tat::default(),
+        };
+        let initial = record.initial(&own);
+        own.tat = match self.bucket.limit.quota.admit(initial, record.now) {
+            Err(until) => return refused(record, until, true),
+            Ok(tat) => tat,
+        };
+        let old = match record.room(self.slots, &own) {
+            Room::None(other) => {
+                let until = other.tat.ns + Nanos::new((other.tat.part > 0).into());
+                return refused(record, until, true);
+            }
+            Room::Free => None,
+            Room::Merge(old) => Some(old),
+        };
+        let admitted = self.admitted(&own, 0, old.is_some());
+        if let Mode::Peek = self.mode {
+            return Update::KeepStale(admitted);
+        }
+        match old {
+            None => record.add(own),
+            Some(old) => record.merge(&old, own),
+        }
+        record.write(admitted)
+    }
+
+    fn admitted(&self, own: &Bucket, leased: u32, is_overflow: bool) -> BucketVerdict {
+        BucketVerdict {
+            result: Ok(Charge::Bucket {
+                key: self.key,
+                id: own.id,
+                full_at: own.tat.ns,
+            }),
+            is_overflow,
+            leased,
+        }
+    }
+}
+
+/// The bucket refuses the request, which writes nothing.
+fn refused(record: Record, until: Nanos, is_overflow: bool) -> Update<BucketVerdict> {
+    record.keep(BucketVerdict {
+        result: Err(until),
+        is_overflow,
+        leased: 0,
+    })
 }

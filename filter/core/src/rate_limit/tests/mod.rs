@@ -7,6 +7,7 @@ use crate::port::{Expected, SetFailed, StoreFailed, Version};
 
 mod gcra;
 mod headers;
+mod leases;
 mod limits;
 mod store;
 mod strangers;
