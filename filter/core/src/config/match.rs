@@ -100,6 +100,8 @@ fn host(node: &Node<'_>, report: &mut Report) -> Option<HostMatch> {
     if !syntax::is_host(wild.unwrap_or(text)) {
         node.wrong(report, EXPECTED);
     }
+    // As requests have it: without the dot that makes a name absolute.
+    let text = text.strip_suffix('.').unwrap_or(text);
     Some(match wild {
         Some(_) => HostMatch::Suffix(syntax::lower(text.strip_prefix('*').unwrap_or_default())),
         None => HostMatch::Exact(syntax::lower(text)),

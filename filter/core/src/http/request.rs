@@ -4,6 +4,7 @@
 use super::pairs::Pairs;
 use super::steps::Steps;
 use std::cell::OnceCell;
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 /// A header map. Names are lower case, as every host hands them over.
@@ -152,7 +153,7 @@ pub struct Request<'a> {
     pub scheme: &'a [u8],
     /// `:authority` as it came, with its port; empty where there is none.
     pub authority: &'a [u8],
-    /// The authority without its port, its case as it came.
+    /// The host of the authority ([`host_of`]), its case as it came; empty where there is none.
     pub host: &'a [u8],
     /// The path without the query.
     pub path: &'a [u8],
@@ -179,15 +180,17 @@ impl<'a> Request<'a> {
             }
         }
         let (path, query) = split_at_byte(target, b'?');
+        let steps = Steps::default();
+        steps.count(authority.len());
         Request {
             headers,
             method,
             scheme,
             authority,
-            host: without_port(authority),
+            host: host_of(authority),
             path,
             query,
-            steps: Steps::default(),
+            steps,
             cookies: OnceCell::new(),
             parameters: OnceCell::new(),
             slashes: OnceCell::new(),
@@ -259,15 +262,44 @@ pub(super) fn split_at_byte(bytes: &[u8], at: u8) -> (&[u8], Option<&[u8]>) {
     (parts.next().unwrap_or_default(), parts.next())
 }
 
-/// `host:port` without the port; `[::1]:80` is `[::1]`.
-pub fn without_port(authority: &[u8]) -> &[u8] {
-    match authority
-        .iter()
-        .rposition(|byte| *byte == b':' || *byte == b']')
-    {
-        Some(at) if authority.get(at) == Some(&b':') => authority.get(..at).unwrap_or_default(),
-        _ => authority,
+/// The host of an authority: without its port, and without the one dot at its end, which only says
+/// that the name is absolute. Empty where it is no authority of `http` (RFC 9110 section 4.2: a
+/// host, and digits behind a colon): what one reader takes for a host in it, another one does not.
+/// So the host is labels of letters, digits, `-` and `_`, none of them empty, or an IPv6 address in
+/// brackets, as it can stand in a configuration.
+pub fn host_of(authority: &[u8]) -> &[u8] {
+    let end = match authority {
+        [b'[', ..] => authority
+            .iter()
+            .position(|byte| *byte == b']')
+            .map(|at| at + 1),
+        _ => authority.iter().position(|byte| *byte == b':'),
+    };
+    let end = end.unwrap_or(authority.len());
+    let (host, port) = authority.split_at_checked(end).unwrap_or_default();
+    let is_port = match port.split_first() {
+        None => true,
+        Some((colon, digits)) => *colon == b':' && digits.iter().all(u8::is_ascii_digit),
+    };
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    let is_host = match host.strip_prefix(b"[") {
+        Some(address) => is_ipv6(address.strip_suffix(b"]")),
+        None => host.split(|byte| *byte == b'.').all(is_label),
+    };
+    match is_port && is_host {
+        true => host,
+        false => &[],
     }
+}
+
+fn is_label(label: &[u8]) -> bool {
+    let is_in_labels = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !label.is_empty() && label.iter().all(is_in_labels)
+}
+
+fn is_ipv6(address: Option<&[u8]>) -> bool {
+    let text = address.and_then(|address| std::str::from_utf8(address).ok());
+    text.is_some_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
 #[cfg(test)]
@@ -353,7 +385,47 @@ mod tests {
             (":", ""),
             ("", ""),
         ] {
-            assert_eq!(without_port(authority.as_bytes()), host.as_bytes());
+            assert_eq!(host_of(authority.as_bytes()), host.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_dot_at_the_end_is_the_same_host_and_what_is_no_authority_has_none() {
+        for (authority, host) in [
+            ("a.b.", "a.b"),
+            ("a.b.:80", "a.b"),
+            ("A_1-2.b:", "A_1-2.b"),
+            ("127.0.0.1:1", "127.0.0.1"),
+            ("[2001:DB8::1]:65535", "[2001:DB8::1]"),
+            (".", ""),
+            ("a..", ""),
+            ("a..b", ""),
+            (".a", ""),
+            ("a:80@evil", ""),
+            ("u@a", ""),
+            ("u:p@a:80", ""),
+            ("a:80:81", ""),
+            ("a:b", ""),
+            ("a:-1", ""),
+            ("::1", ""),
+            ("[::1", ""),
+            ("[::1]x", ""),
+            ("[::1].:80", ""),
+            ("[a]", ""),
+            ("[]", ""),
+            ("a,b", ""),
+            ("a, b", ""),
+            ("a b", ""),
+            ("a%2e", ""),
+            ("a/b", ""),
+            ("\u{e9}.a", ""),
+        ] {
+            assert_eq!(
+                host_of(authority.as_bytes()),
+                host.as_bytes(),
+                "{authority}"
+            );
+        }
+        assert_eq!(host_of(b"\xff.a"), b"");
     }
 }

@@ -9,6 +9,11 @@
 //! because another worker charged it in between, the charges before it are refunded. A `shadow`
 //! limit is charged and counted like any other, and refuses nothing.
 //!
+//! **Several keys.** Where a request has several values of a part of a limit's key (a header line, a
+//! cookie or a query parameter that comes twice), it is charged for each of them, as if it came
+//! once with each. A request with more than [`MAX_VALUES`] combinations belongs to one bucket with
+//! all others that have so many.
+//!
 //! **When shared data fails.** Contention past all attempts refuses the request: the bound is the
 //! promise, and since refusals write nothing, only admitted requests contend. If the host fails a
 //! call, the limit admits the request: it must not take the site down. Both are counted.
@@ -22,7 +27,7 @@ mod table;
 pub use gcra::Quota;
 pub use headers::refusal_headers;
 
-use crate::http::key::KeyPart;
+use crate::http::key::{KeyPart, MAX_VALUES};
 use crate::http::request::Request;
 use crate::port::Store;
 use crate::shared::{RecordCache, UpdateError};
@@ -130,6 +135,12 @@ impl RateLimit {
         !self.key.is_empty()
     }
 
+    /// How many combinations of values of its key a request has: at least 1.
+    pub fn combinations(&self, request: &Request<'_>) -> usize {
+        let counts = self.key.iter().map(|part| part.values(request).count());
+        counts.fold(1, usize::saturating_mul)
+    }
+
     /// The hash that all ids of the limit's buckets begin with.
     fn bucket_hash(&self, seed: Seed) -> SipWriter {
         let mut hash = SipWriter::new(seed);
@@ -173,7 +184,7 @@ pub enum Verdict {
     Admitted,
     /// The request is refused, and was charged to no limit.
     Refused {
-        /// The place of the limit that refuses, among those that were checked.
+        /// The place of the limit that refuses, among the buckets that were checked.
         limit: usize,
         /// From `now`, at least a nanosecond: until then this limit refuses, and then it admits one
         /// request.
@@ -199,6 +210,13 @@ impl BucketRef<'_> {
     }
 }
 
+impl<'a> BucketRef<'a> {
+    /// The limit.
+    pub fn limit(&self) -> &'a RateLimit {
+        self.limit
+    }
+}
+
 /// One worker's rate limits.
 #[derive(Debug)]
 pub struct RateLimits {
@@ -220,8 +238,9 @@ impl RateLimits {
         }
     }
 
-    /// The bucket of a request's client on the route of this name. `client` is the client's
-    /// address, None where it has none; see [`RateLimit::needs_client`].
+    /// The bucket of a request's client on the route of this name, where the request has one
+    /// combination of values ([`RateLimit::combinations`]); otherwise that of its first. `client`
+    /// is the client's address, None where it has none; see [`RateLimit::needs_client`].
     pub fn bucket<'a>(
         &self,
         limit: &'a RateLimit,
@@ -229,11 +248,51 @@ impl RateLimits {
         client: Option<IpAddr>,
         route: &str,
     ) -> BucketRef<'a> {
+        self.bucket_of(limit, request, client, route, Some(0))
+    }
+
+    /// Appends the buckets of all combinations of values that a request has of this limit's key.
+    pub fn buckets<'a>(
+        &self,
+        limit: &'a RateLimit,
+        request: &Request<'_>,
+        client: Option<IpAddr>,
+        route: &str,
+        buckets: &mut Vec<BucketRef<'a>>,
+    ) {
+        let combinations = limit.combinations(request);
+        if combinations > MAX_VALUES {
+            buckets.push(self.bucket_of(limit, request, client, route, None));
+            return;
+        }
+        let bucket = |place| self.bucket_of(limit, request, client, route, Some(place));
+        buckets.extend((0..combinations).map(bucket));
+    }
+
+    /// The bucket of one combination. None: of too many.
+    fn bucket_of<'a>(
+        &self,
+        limit: &'a RateLimit,
+        request: &Request<'_>,
+        client: Option<IpAddr>,
+        route: &str,
+        mut combination: Option<usize>,
+    ) -> BucketRef<'a> {
         let mut id = limit.bucket_hash(self.seed);
         for part in &limit.key {
-            match part {
-                KeyPart::Route => id.write_field(route.as_bytes()),
-                part => part.feed(request, client, &mut id),
+            if *part == KeyPart::Route {
+                id.write_field(route.as_bytes());
+                continue;
+            }
+            let values = part.values(request);
+            match (values.count(), &mut combination) {
+                (1, _) => part.feed_only(request, client, &mut id),
+                (_, None) => part.feed_several(&mut id),
+                (count, Some(rest)) => {
+                    let value = values.get(*rest % count).unwrap_or_default();
+                    part.feed_value(request, value, &mut id);
+                    *rest /= count;
+                }
             }
         }
         BucketRef {
@@ -244,7 +303,7 @@ impl RateLimits {
         }
     }
 
-    /// Checks the buckets of a request, one for each of its limits, in their order. Charges all of
+    /// Checks the buckets of a request, those of each of its limits, in their order. Charges all of
     /// them if all admit the request.
     pub fn check(
         &mut self,

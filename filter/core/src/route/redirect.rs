@@ -24,7 +24,8 @@ pub struct Redirect {
 impl Redirect {
     /// The `location` for a request that this block matched. A path that has a query of its own
     /// replaces the request's. Bytes that may not stand in a URI are percent-encoded. A request
-    /// without any host (HTTP/1.0) is sent to a path, as there is nothing to make it absolute with.
+    /// without any host (HTTP/1.0, or an authority that is none) is sent to a path, as there is
+    /// nothing to make it absolute with.
     pub fn location(&self, request: &Request, block: &Match) -> Vec<u8> {
         let scheme = match (&self.scheme, request.scheme) {
             (Some(scheme), _) => scheme,
@@ -70,11 +71,12 @@ impl Redirect {
 }
 
 fn port(request: &Request) -> Option<u16> {
-    let port = request
-        .authority
-        .get(request.host.len()..)?
-        .strip_prefix(b":")?;
-    std::str::from_utf8(port).ok()?.parse().ok()
+    let digits = request.authority.rsplit(|byte| *byte == b':').next()?;
+    // Without a colon these are the host, which may be a number; what is no authority has no port.
+    if digits.len() == request.authority.len() || request.host.is_empty() {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn default_port(scheme: &[u8]) -> Option<u16> {

@@ -264,16 +264,20 @@ impl Worker {
             true => context.client_address(),
             false => None,
         };
-        let bucket = |limit| self.limits.bucket(limit, context.request, address, name);
+        let request = context.request;
         // Of one limit, as most routes have it, without an allocation.
-        let (one, several);
+        let (one, mut several);
         let buckets = match &limits[..] {
-            [limit] => {
-                one = [bucket(limit)];
+            [limit] if limit.combinations(request) == 1 => {
+                one = [self.limits.bucket(limit, request, address, name)];
                 &one[..]
             }
             limits => {
-                several = limits.iter().map(|limit| bucket(limit)).collect::<Vec<_>>();
+                several = Vec::with_capacity(limits.len());
+                for limit in limits {
+                    self.limits
+                        .buckets(limit, request, address, name, &mut several);
+                }
                 &several
             }
         };
@@ -284,7 +288,7 @@ impl Worker {
         {
             Verdict::Admitted => None,
             Verdict::Refused { limit, retry_after } => {
-                let limit = limits.get(limit)?;
+                let limit = buckets.get(limit)?.limit();
                 let headers = refusal_headers(limit, retry_after);
                 let answer = Answer {
                     headers: headers.map(|(name, value)| (name.to_vec(), value)).into(),

@@ -17,6 +17,7 @@
 
 mod cookie;
 
+use crate::http::key::header_values;
 use crate::http::request::Request;
 use crate::index::TargetIndex;
 use crate::pool::Pool;
@@ -204,12 +205,12 @@ impl Cookie {
     }
 }
 
-/// The hash that holds a client without a cookie: of the first value of `sticky.header`, the same
-/// on every worker and every proxy. [`crate::pool::balance::consistent_hash`] makes a target of it.
-/// None: the pool has no `sticky.header`, or the request does not have that header.
+/// The hash that holds a client without a cookie: of the first value of `sticky.header` that is not
+/// empty, the same on every worker and every proxy. [`crate::pool::balance::consistent_hash`] makes
+/// a target of it. None: the pool has no `sticky.header`, or the request has no such value.
 pub fn header_hash(pool: &Pool, request: &Request<'_>) -> Option<u64> {
     let name = pool.sticky.as_ref()?.header.as_ref()?;
-    Some(hash_of(pool, request.headers.first(name)?))
+    Some(hash_of(pool, header_values(request, name).next()?))
 }
 
 fn hash_of(pool: &Pool, value: &[u8]) -> u64 {

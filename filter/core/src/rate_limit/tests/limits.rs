@@ -142,7 +142,6 @@ fn keys_tell_clients_apart_by_their_parts() {
     assert!(all_differ(&[
         header(&[]),
         header(&[(b"h", b"")]),
-        header(&[(b"h", b""), (b"h", b"")]),
         header(&[(b"h", b"ab")]),
         header(&[(b"h", b"a"), (b"h", b"b")]),
         header(&[(b"h", b"b"), (b"h", b"a")]),
@@ -152,6 +151,20 @@ fn keys_tell_clients_apart_by_their_parts() {
         header(&[(b"i", b"x"), (b"h", b"a")]),
         header(&[(b"h", b"a"), (b"i", b"y")])
     );
+    // Lines that say nothing more open no other bucket.
+    for more in [
+        &[(&b"h"[..], &b""[..]), (b"h", b"")][..],
+        &[(b"h", b""), (b"h", b""), (b"h", b"")],
+    ] {
+        assert_eq!(header(more), header(&[(b"h", b"")]));
+    }
+    for more in [
+        &[(&b"h"[..], &b"a"[..]), (b"h", b"a")][..],
+        &[(b"h", b"a"), (b"h", b"")],
+        &[(b"h", b""), (b"h", b"a")],
+    ] {
+        assert_eq!(header(more), header(&[(b"h", b"a")]));
+    }
 
     let part = KeyPart::Cookie(b"c"[..].into());
     let cookie = |value: &[u8]| id(&part, &[(b"cookie", value)], None);
@@ -162,6 +175,8 @@ fn keys_tell_clients_apart_by_their_parts() {
         cookie(b"c=2; c=1")
     ]));
     assert_eq!(cookie(b"d=1"), cookie(b""));
+    assert_eq!(cookie(b"c=\"\""), cookie(b"c="));
+    assert_eq!(cookie(b"c=; c=1"), cookie(b"c=1"));
     assert_eq!(cookie(b"c=1; c=2"), cookie(b"c=1"));
 
     let part = KeyPart::Query(b"q"[..].into());
@@ -174,4 +189,92 @@ fn keys_tell_clients_apart_by_their_parts() {
         query(b"/x?q=1")
     ]));
     assert_eq!(query(b"/?q=%31"), query(b"/?%71=1&q=2"));
+}
+
+#[test]
+fn each_of_several_values_is_charged_whatever_their_order_and_none_opens_another_bucket() {
+    type Pairs<'a> = &'a [(&'a [u8], &'a [u8])];
+    let quota = limit(1, 3600 * SECOND, 2).quota();
+    let parts = || {
+        vec![
+            KeyPart::Header(b"h"[..].into()),
+            KeyPart::Cookie(b"c"[..].into()),
+            KeyPart::Query(b"q"[..].into()),
+        ]
+    };
+    let limit = RateLimit::new(0, "limit", quota, parts(), false);
+    let (mut worker, mut store) = (Worker::new(4096), MemoryPort::default());
+    let mut admits = |pairs: Pairs<'_>| {
+        let headers = Headers::from_pairs(pairs);
+        let mut buckets = Vec::new();
+        let request = Request::new(&headers);
+        let limits = &mut worker.limits;
+        limits.buckets(&limit, &request, None, "route", &mut buckets);
+        let verdict = limits.check(&buckets, &mut store, NOW, &mut worker.events);
+        (buckets.len(), verdict == Verdict::Admitted)
+    };
+    let one: Pairs<'_> = &[(b"h", b"a"), (b"cookie", b"c=x"), (b":path", b"/?q=1")];
+    assert_eq!(admits(one), (1, true));
+    assert_eq!(admits(one), (1, true));
+    assert_eq!(admits(one), (1, false));
+    // With a second value of any part, before or behind the first, or of all of them.
+    let rows: &[(Pairs<'_>, usize)] = &[
+        (
+            &[
+                (b"h", b"a"),
+                (b"h", b"b"),
+                (b"cookie", b"c=x"),
+                (b":path", b"/?q=1"),
+            ],
+            2,
+        ),
+        (
+            &[
+                (b"h", b"b"),
+                (b"h", b"a"),
+                (b"cookie", b"c=x"),
+                (b":path", b"/?q=1"),
+            ],
+            2,
+        ),
+        (
+            &[(b"h", b"a"), (b"cookie", b"c=y; c=x"), (b":path", b"/?q=1")],
+            2,
+        ),
+        (
+            &[
+                (b"h", b"a"),
+                (b"cookie", b"c=x"),
+                (b"cookie", b"c=y"),
+                (b":path", b"/?q=1"),
+            ],
+            2,
+        ),
+        (
+            &[(b"h", b"a"), (b"cookie", b"c=x"), (b":path", b"/?q=2&q=1")],
+            2,
+        ),
+        (
+            &[
+                (b"h", b"b"),
+                (b"h", b"a"),
+                (b"cookie", b"c=y; c=x"),
+                (b":path", b"/?q=2&q=%31"),
+            ],
+            8,
+        ),
+    ];
+    for (pairs, buckets) in rows {
+        assert_eq!(admits(pairs), (*buckets, false), "{pairs:?}");
+    }
+    // Those refusals charged nothing.
+    let other: Pairs<'_> = &[(b"h", b"b"), (b"cookie", b"c=x"), (b":path", b"/?q=1")];
+    assert_eq!(admits(other), (1, true));
+    // More than are told apart share one bucket, whatever they are.
+    for (first, admitted) in [(b'a', true), (b'b', true), (b'c', false), (b'd', false)] {
+        let values: Vec<[u8; 2]> = (b'0'..=b'8').map(|last| [first, last]).collect();
+        let pairs: Vec<(&[u8], &[u8])> =
+            values.iter().map(|value| (&b"h"[..], &value[..])).collect();
+        assert_eq!(admits(&pairs), (1, admitted));
+    }
 }
