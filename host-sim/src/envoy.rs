@@ -21,10 +21,14 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// How much of Envoy's log an error shows, in lines.
 const LOG_TAIL: usize = 25;
+
+/// How long Envoy may take to start under another program, which may slow it down a hundred times.
+const RUNNER_TIMEOUT: Duration = Duration::from_secs(600);
 
 const BOOTSTRAP: &str = "bootstrap.json";
 const LISTENERS: &str = "listeners.json";
@@ -403,7 +407,14 @@ fn launch(
     let log = File::options().create(true).append(true).open(&log)?;
     let _ = fs::remove_file(&admin_address);
 
-    let mut command = Command::new(&program.path);
+    let (mut command, patience) = match deployment.runner() {
+        [] => (Command::new(&program.path), TIMEOUT),
+        [runner, arguments @ ..] => {
+            let mut command = Command::new(runner);
+            command.args(arguments).arg(&program.path);
+            (command, RUNNER_TIMEOUT)
+        }
+    };
     command.arg("-c").arg(&bootstrap);
     command.arg("--admin-address-path").arg(&admin_address);
     command.args(["--concurrency", &deployment.workers().to_string()]);
@@ -441,7 +452,7 @@ fn launch(
             .then_some(admin)
     };
     // To compile the module takes a second of a processor for each worker.
-    let admin = wait::poll(|| {
+    let admin = wait::poll_within(patience, || {
         if let Some(status) = process.child.try_wait()? {
             bail!("Envoy ended with {status}:\n{}", tail(&read_log(directory)));
         }
@@ -450,7 +461,7 @@ fn launch(
     })?;
     let admin = admin.with_context(|| {
         format!(
-            "Envoy was not ready within {TIMEOUT:?}:\n{}",
+            "Envoy was not ready within {patience:?}:\n{}",
             tail(&read_log(directory))
         )
     })?;

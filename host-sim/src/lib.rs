@@ -17,6 +17,7 @@
 //! | [`configuration`], [`schema`] | configurations: read from files; their JSON Schema for editors |
 //! | [`backend`], [`client`] | an HTTP server and an HTTP client on this machine |
 //! | [`exchange`] | what both hosts can do: carry out one request |
+//! | [`package`] | the filter's module as it ships |
 //! | [`module`], [`wait`] | the filter's `.wasm` file; waiting until something is so |
 //!
 //! The command line is the program `host-sim` (`main.rs` and `cli`), which uses all of it.
@@ -33,6 +34,7 @@ pub mod explain;
 pub mod explain_header;
 pub mod faults;
 pub mod module;
+pub mod package;
 pub mod request_test;
 pub mod schema;
 pub mod simulation;

@@ -1,7 +1,7 @@
 //! The candidates: what is measured against a bare Envoy. Each is an Envoy of its own with one
 //! worker. Before it is measured, a candidate has to show that it does what its name says.
 
-use super::envoys_own::{self, EnvoyRoutes};
+use super::envoys_own;
 use super::native::{CallsPerRequest, RETURNING_BYTES};
 use super::routes::{self, FeatureSet, MeasuredRoute, POOLS, SERVED_BY};
 use super::wrk::{HEADERS, Script};
@@ -9,11 +9,10 @@ use crate::backend::Received;
 use crate::client::{Client, header, session_cookie};
 use crate::envoy::fleet::Fleet;
 use crate::envoy::{Deployment, Envoy, PluginConfiguration, Program};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use hyper::Response;
 use hyper::body::Bytes;
 use serde::Serialize;
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -40,8 +39,9 @@ pub enum CandidateKind {
     List(usize),
     /// Envoy's own matcher tree of this number of routes.
     Tree(usize),
-    /// Envoy's own `local_ratelimit`, `stateful_session` and `weighted_clusters`.
-    Filters,
+    /// Envoy's own `local_ratelimit`, `stateful_session` and `weighted_clusters`, with this number of
+    /// routes.
+    Filters(usize),
 }
 
 /// Which of its routes a candidate is asked for.
@@ -85,13 +85,13 @@ impl CandidateKind {
             CandidateKind::Pointsman(_, routes)
             | CandidateKind::InSession(routes)
             | CandidateKind::List(routes)
-            | CandidateKind::Tree(routes) => routes,
+            | CandidateKind::Tree(routes)
+            | CandidateKind::Filters(routes) => routes,
             CandidateKind::Bare
             | CandidateKind::BareAgain
             | CandidateKind::Empty
             | CandidateKind::Choice
-            | CandidateKind::Calls
-            | CandidateKind::Filters => 1,
+            | CandidateKind::Calls => 1,
         }
     }
 
@@ -114,7 +114,7 @@ impl CandidateKind {
             }
             CandidateKind::List(routes) => format!("Envoy's own list of {routes} routes"),
             CandidateKind::Tree(routes) => format!("Envoy's own matcher tree of {routes} routes"),
-            CandidateKind::Filters => {
+            CandidateKind::Filters(_) => {
                 "Envoy's own `local_ratelimit`, `stateful_session`, `weighted_clusters`".into()
             }
         }
@@ -174,26 +174,16 @@ impl CandidateKind {
         };
         let manager = deployment.connection_manager_mut();
         let [filter, router] = [0, 1].map(|at| manager["http_filters"][at].take());
-        let host = &mut manager["route_config"]["virtual_hosts"][0];
         if !self.chooses() {
-            let mut action = host["routes"][0]["route"].take();
-            action
-                .as_object_mut()
-                .context("envoy-config/envoy.yaml has another route")?
-                .remove("cluster_header");
-            let own = EnvoyRoutes(action);
-            let (key, routes) = match self {
+            envoys_own::choose(manager, |own| match self {
                 CandidateKind::List(routes) => ("routes", own.list(routes)),
                 CandidateKind::Tree(routes) => ("matcher", own.tree(routes)),
-                CandidateKind::Filters => ("routes", own.weighted()),
-                _ => ("routes", own.one()),
-            };
-            *host = json!({ "name": "all", "domains": ["*"], key: routes });
-            // Only a filter's choice has to be protected from clients.
-            manager["early_header_mutation_extensions"] = json!([]);
+                CandidateKind::Filters(routes) => ("routes", own.weighted(routes)),
+                _ => ("routes", own.one(&MeasuredRoute(0).first_cluster())),
+            })?;
         }
         let mut filters = match self {
-            CandidateKind::Filters => envoys_own::filters().into(),
+            CandidateKind::Filters(_) => envoys_own::filters().into(),
             _ if self.chooses() || self == CandidateKind::Empty => vec![filter],
             _ => vec![],
         };
@@ -205,9 +195,9 @@ impl CandidateKind {
     /// Whether a cluster may get the requests of a route.
     fn may_lead(self, route: MeasuredRoute, cluster: &str) -> bool {
         match self {
-            CandidateKind::Pointsman(..) | CandidateKind::InSession(_) | CandidateKind::Filters => {
-                route.clusters().any(|(name, _)| name == cluster)
-            }
+            CandidateKind::Pointsman(..)
+            | CandidateKind::InSession(_)
+            | CandidateKind::Filters(_) => route.clusters().any(|(name, _)| name == cluster),
             _ => cluster == route.first_cluster(),
         }
     }

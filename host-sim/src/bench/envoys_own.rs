@@ -1,12 +1,32 @@
 //! Envoy's own routes and filters for what is measured.
 
 use super::routes::{MeasuredRoute, cookie};
+use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 /// Envoy's own routes. The value is what a route does with its requests, but for the cluster:
 /// timeout and retries, the same for all candidates.
 #[derive(Clone, Debug)]
 pub(super) struct EnvoyRoutes(pub Value);
+
+/// Has the first virtual host of a connection manager choose by Envoy's own routes, and by no
+/// header: `routes` are its `routes` or its `matcher`.
+pub(super) fn choose(
+    manager: &mut Value,
+    routes: impl FnOnce(&EnvoyRoutes) -> (&'static str, Value),
+) -> Result<()> {
+    let host = &mut manager["route_config"]["virtual_hosts"][0];
+    let mut action = host["routes"][0]["route"].take();
+    action
+        .as_object_mut()
+        .context("envoy-config/envoy.yaml has another route")?
+        .remove("cluster_header");
+    let (key, routes) = routes(&EnvoyRoutes(action));
+    *host = json!({ "name": "all", "domains": ["*"], key: routes });
+    // Only a filter's choice has to be protected from clients.
+    manager["early_header_mutation_extensions"] = json!([]);
+    Ok(())
+}
 
 impl EnvoyRoutes {
     fn with(&self, key: &str, value: Value) -> Value {
@@ -20,16 +40,15 @@ impl EnvoyRoutes {
     }
 
     /// One route for everything, to one cluster.
-    pub(super) fn one(&self) -> Value {
-        json!([{ "match": { "prefix": "/" }, "route": self.to(MeasuredRoute(0)) }])
+    pub(super) fn one(&self, cluster: &str) -> Value {
+        json!([{ "match": { "prefix": "/" }, "route": self.with("cluster", cluster.into()) }])
     }
 
     /// A list of routes.
     pub(super) fn list(&self, routes: usize) -> Value {
-        let routes = (0..routes).map(MeasuredRoute).map(|route| {
-            let kind = if route.is_exact() { "path" } else { "prefix" };
-            json!({ "match": { kind: route.pattern() }, "route": self.to(route) })
-        });
+        let routes = (0..routes)
+            .map(MeasuredRoute)
+            .map(|route| json!({ "match": pattern(route), "route": self.to(route) }));
         routes.collect()
     }
 
@@ -69,17 +88,29 @@ impl EnvoyRoutes {
         } })
     }
 
-    /// One route for everything, to weighted clusters.
-    pub(super) fn weighted(&self) -> Value {
-        let clusters = MeasuredRoute(0)
-            .clusters()
-            .map(|(name, weight)| json!({ "name": name, "weight": weight }));
-        let clusters = json!({ "clusters": clusters.collect::<Vec<_>>() });
-        json!([{ "match": { "prefix": "/" }, "route": self.with("weighted_clusters", clusters) }])
+    /// A list of routes to weighted clusters.
+    pub(super) fn weighted(&self, routes: usize) -> Value {
+        let routes = (0..routes).map(MeasuredRoute).map(|route| {
+            let clusters = route
+                .clusters()
+                .map(|(name, weight)| json!({ "name": name, "weight": weight }));
+            let clusters = json!({ "clusters": clusters.collect::<Vec<_>>() });
+            json!({
+                "match": pattern(route),
+                "route": self.with("weighted_clusters", clusters),
+            })
+        });
+        routes.collect()
     }
 }
 
-/// Filters for limits, which never refuse here, and for sessions.
+/// What Envoy's own list matches a route by.
+fn pattern(route: MeasuredRoute) -> Value {
+    let kind = if route.is_exact() { "path" } else { "prefix" };
+    json!({ kind: route.pattern() })
+}
+
+/// Filters for limits by the client's address, which never refuse here, and for sessions.
 pub(super) fn filters() -> [Value; 2] {
     [
         json!({
@@ -90,6 +121,12 @@ pub(super) fn filters() -> [Value; 2] {
                 "token_bucket": { "max_tokens": 1_000_000, "tokens_per_fill": 1_000_000, "fill_interval": "1s" },
                 "filter_enabled": { "default_value": { "numerator": 100 } },
                 "filter_enforced": { "default_value": { "numerator": 100 } },
+                "rate_limits": [{ "actions": [{ "remote_address": {} }] }],
+                // Without a value: a bucket for each address.
+                "descriptors": [{
+                    "entries": [{ "key": "remote_address" }],
+                    "token_bucket": { "max_tokens": 1_000_000, "tokens_per_fill": 1_000_000, "fill_interval": "1s" },
+                }],
             },
         }),
         json!({

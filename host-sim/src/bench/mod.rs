@@ -7,6 +7,7 @@
 
 mod candidates;
 mod envoys_own;
+pub mod instructions;
 mod native;
 mod processor;
 mod report;
@@ -22,7 +23,7 @@ use crate::module;
 use anyhow::{Context, Result, ensure};
 use candidates::{AskedRoutes, Candidate, CandidateKind, Modules};
 use fastrand::Rng;
-use native::Rounds;
+use native::{Clients, Rounds};
 use processor::Machine;
 use report::{Cost, Rates};
 use routes::FeatureSet;
@@ -93,7 +94,7 @@ impl BenchPlan {
             (CandidateKind::InSession(few), AskedRoutes::All),
             (CandidateKind::Choice, AskedRoutes::All),
             (CandidateKind::Calls, AskedRoutes::All),
-            (CandidateKind::Filters, AskedRoutes::All),
+            (CandidateKind::Filters(few), AskedRoutes::All),
         ];
         for routes in self.routes {
             candidates.push((CandidateKind::Tree(routes), AskedRoutes::All));
@@ -155,11 +156,12 @@ pub fn measure(
     wrk::find()?;
     let program = install::find(Wanted::Any)?;
     let [few, _, many] = plan.routes;
+    let everything = routes::configuration(few, FeatureSet::Everything);
     let modules = Modules {
         pointsman: module::build()?,
         empty: module::build_package("pointsman-empty")?,
         calls: module::build_package("pointsman-calls")?,
-        calls_of: native::calls(few)?,
+        calls_of: native::calls(&everything, few, Clients::New)?,
     };
     let mut candidates = plan.candidates();
     candidates.retain(|(kind, _)| {

@@ -25,6 +25,7 @@ use pointsman_core::port::{
 use pointsman_core::time::{Nanos, Seconds};
 use pointsman_core::worker::Worker;
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -80,21 +81,50 @@ pub struct CallsPerRequest {
 /// What the calls that return bytes, all kinds together, are listed as.
 pub(super) const RETURNING_BYTES: &str = "returning bytes";
 
-/// The calls of a request in the steady state, on two simulated workers that take turns.
-pub(super) fn calls(routes: usize) -> Result<Vec<CallsPerRequest>> {
-    let builder = World::builder()
-        .workers(WORKERS)
-        .config(configuration(routes).as_bytes());
+/// Which clients a request is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clients {
+    /// New ones, which bring no cookie.
+    New,
+    /// Clients that bring the cookie of their first answer, if it had one.
+    InSession,
+}
+
+/// The calls of a request in the steady state, on two simulated workers that take turns, of a
+/// configuration with this number of routes.
+pub(super) fn calls(
+    configuration: &Value,
+    routes: usize,
+    clients: Clients,
+) -> Result<Vec<CallsPerRequest>> {
+    let text = configuration.to_string();
+    let builder = World::builder().workers(WORKERS).config(text.as_bytes());
     let world = builder.start().map_err(|failed| anyhow!("{failed}"))?;
-    let asked: Vec<_> = (0..routes)
+    let mut asked: Vec<_> = (0..routes)
         .map(|route| headers(MeasuredRoute(route)))
         .collect();
+    if clients == Clients::InSession {
+        for headers in &mut asked {
+            let answer = live(&world.workers()[0], headers).context("a request did not go on")?;
+            let set = answer
+                .headers
+                .iter()
+                .find(|(name, _)| name == b"set-cookie");
+            if let Some((_, cookie)) = set {
+                let pair = cookie
+                    .split(|byte| *byte == b';')
+                    .next()
+                    .unwrap_or_default();
+                headers.push((b"cookie".to_vec(), pair.to_vec()));
+            }
+        }
+    }
     let mut of: BTreeMap<&str, [u32; 2]> = BTreeMap::new();
     for (number, headers) in asked.iter().cycle().take(FIRST + COUNTED).enumerate() {
         world.proxy().jump(PAUSE.get() as i64);
         world.take_calls();
         ensure!(
-            live(&world.workers()[number % WORKERS], headers),
+            live(&world.workers()[number % WORKERS], headers).is_some(),
             "a request did not go on"
         );
         for (callback, calls) in world.take_calls() {
@@ -119,9 +149,9 @@ pub(super) fn calls(routes: usize) -> Result<Vec<CallsPerRequest>> {
     Ok(rows.collect())
 }
 
-/// A request of the unmodified filter in the simulated proxy, from its headers to its log. False:
-/// it was not forwarded.
-fn live(worker: &Simulated, headers: &Pairs) -> bool {
+/// A request of the unmodified filter in the simulated proxy, from its headers to its log. What the
+/// client gets; None: it was not forwarded.
+fn live(worker: &Simulated, headers: &Pairs) -> Option<Response> {
     let upstream = Response {
         status: 200,
         headers: Vec::new(),
@@ -129,11 +159,9 @@ fn live(worker: &Simulated, headers: &Pairs) -> bool {
     };
     let mut stream = worker.open(headers);
     let forwarded = matches!(stream.request(), RequestOutcome::Forward(_));
-    if forwarded {
-        stream.response(&upstream);
-    }
+    let answer = forwarded.then(|| stream.response(&upstream));
     stream.close();
-    forwarded
+    answer
 }
 
 /// Requests of the unmodified filter in the simulated proxy, in a second of each worker's processor
@@ -148,7 +176,7 @@ pub(super) fn simulated_rate(routes: usize, workers: usize, rounds: Rounds) -> R
     let race = builder.race(None, |_, worker| {
         rounds.run(&asked, |headers| {
             worker.proxy().jump(PAUSE.get() as i64);
-            ensure!(live(worker, headers), "a request did not go on");
+            ensure!(live(worker, headers).is_some(), "a request did not go on");
             Ok(())
         })
     });
@@ -333,7 +361,8 @@ mod tests {
 
     #[test]
     fn the_header_map_is_read_once_and_every_kind_of_call_is_told() {
-        let calls = calls(ROUTES).unwrap();
+        let configuration = routes::configuration(ROUTES, FeatureSet::Everything);
+        let calls = calls(&configuration, ROUTES, Clients::New).unwrap();
         let of = |kind| calls.iter().find(|row| row.kind == kind).unwrap();
         let map = of("get_header_map");
         assert_eq!((map.request, map.response), (1.0, 0.0));

