@@ -59,12 +59,14 @@ fn count(arguments: &Arguments) -> Result<Outcome> {
     let path = module::repository()?.join(BARS);
     let mut bars = Bars::read(&path)?;
     let report = instructions::measure(only, command, &|what| eprintln!("{what}"))?;
-    let verdicts = bars.verdicts(&report);
+    let figures = report.figures();
+    let verdicts = bars.verdicts(&figures, report.is_whole);
     if arguments.write {
-        bars = bars.reached_by(&report);
+        bars = bars.reached_by(&figures);
         fs::write(&path, bars.to_string())?;
         let (file, name) = INSTRUCTIONS_PAGE;
-        page::write(file, name, &report.text(&bars))?;
+        let verdicts = bars.verdicts(&figures, true);
+        page::write(file, name, &report.text(&verdicts))?;
     }
     let mut out = std::io::stdout().lock();
     match arguments.json {
@@ -72,7 +74,7 @@ fn count(arguments: &Arguments) -> Result<Outcome> {
             let all = serde_json::json!({ "report": report, "bars": verdicts });
             serde_json::to_writer_pretty(&mut out, &all)?;
         }
-        false => write!(out, "{}", report.text(&bars))?,
+        false => write!(out, "{}", report.text(&verdicts))?,
     }
     writeln!(out)?;
     let exceeded = verdicts.iter().filter(|verdict| !verdict.is_let_through);

@@ -13,7 +13,7 @@ mod clock;
 mod report;
 mod rows;
 
-pub use bars::{Bars, Verdict};
+pub use bars::{Bars, Figure, Verdict};
 pub use report::{FeatureCalls, InstructionReport, RowCost};
 pub use rows::ModuleForm;
 

@@ -1,6 +1,6 @@
 //! What a run measured, as tables.
 
-use super::bars::{Bars, Verdict};
+use super::bars::{Figure, Verdict};
 use super::rows::{FEW, Features, MANY, ModuleForm, Row, Targets};
 use super::{Instructions, REQUESTS};
 use crate::bench::native::{CallsPerRequest, RETURNING_BYTES};
@@ -62,13 +62,6 @@ fn everything(routes: usize) -> Row {
     )
 }
 
-/// The names that [`InstructionReport::figures`] gives where these rows were measured.
-#[cfg(test)]
-pub(super) fn names_of_figures(rows: &[Row]) -> Vec<String> {
-    let rows = rows.iter().map(|row| row.name());
-    rows.chain([TENFOLD, LISTED].map(str::to_owned)).collect()
-}
-
 impl InstructionReport {
     pub(super) fn of(
         rows: &[Row],
@@ -103,7 +96,7 @@ impl InstructionReport {
     }
 
     /// What bars are set for: the ratio of each row, and two of rows to each other.
-    pub fn figures(&self) -> Vec<(String, f64)> {
+    pub fn figures(&self) -> Vec<Figure> {
         let added = |row: Row| {
             let name = row.name();
             let found = self.rows.iter().find(|cost| cost.name == name);
@@ -126,10 +119,10 @@ impl InstructionReport {
     }
 
     /// The tables, with what the bars make of it.
-    pub fn text(&self, bars: &Bars) -> String {
+    pub fn text(&self, verdicts: &[Verdict]) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
-        let _ = self.write(&bars.verdicts(self), &mut text);
+        let _ = self.write(verdicts, &mut text);
         text
     }
 
@@ -206,11 +199,13 @@ impl InstructionReport {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use super::super::bars::Bars;
     use super::*;
+    use crate::module;
 
     /// Everything on is at 3.0, and the list at 12 times that with as many routes.
-    pub(in super::super) fn report() -> InstructionReport {
+    fn report() -> InstructionReport {
         let added = [
             (Row::Bare(Targets::Clusters), 0.0),
             (Row::Empty, 20_000.0),
@@ -255,7 +250,8 @@ pub(super) mod tests {
         let bars = serde_saphyr::from_str::<Bars>(
             "bars: [{ what: \"everything on, clusters\", at_most: 2.4, reached: 3.0 }]",
         );
-        let text = report().text(&bars.unwrap());
+        let report = report();
+        let text = report.text(&bars.unwrap().verdicts(&report.figures(), true));
         let holds = |parts: &[&str]| {
             let mut rows = text.lines().filter(|line| line.starts_with('|'));
             rows.any(|row| parts.iter().all(|part| row.contains(part)))
@@ -276,5 +272,22 @@ pub(super) mod tests {
         let figures = report.figures();
         assert!(figures.iter().all(|(name, _)| name != LISTED));
         assert!(figures.iter().any(|(name, _)| name == TENFOLD));
+    }
+
+    #[test]
+    fn every_bar_is_set_for_a_figure_of_a_whole_run() {
+        let path = module::repository().unwrap().join("host-sim/bars.yaml");
+        let mut names: Vec<_> = super::super::rows::all()
+            .iter()
+            .map(|row| row.name())
+            .collect();
+        names.extend([TENFOLD, LISTED].map(str::to_owned));
+        for verdict in Bars::read(&path).unwrap().verdicts(&[], true) {
+            assert!(
+                names.contains(&verdict.what),
+                "no run has {:?}",
+                verdict.what
+            );
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! What is measured: filters and Envoys of their own, each as a listener. Several stand in one
 //! Envoy, since under Valgrind that takes seconds to start.
 
-use super::super::envoys_own;
-use super::super::routes::{self, MeasuredRoute, POOLS, cookie};
+use crate::bench::envoys_own;
+use crate::bench::routes::{self, MeasuredRoute, POOLS, cookie};
 use crate::envoy::fleet::Fleet;
 use crate::envoy::{Deployment, PluginConfiguration};
 use anyhow::{Context, Result};
