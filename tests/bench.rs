@@ -1,7 +1,7 @@
 //! `host-sim bench` measures what it says. How much that is stands in
 //! `host-sim/README.md`.
 
-use host_sim::bench::{self, BenchPlan};
+use host_sim::bench::{self, BenchPlan, instructions};
 use std::time::Duration;
 
 /// As little as can be.
@@ -49,6 +49,22 @@ fn bench_measures_every_candidate_on_a_real_envoy() {
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["costs"][0]["kind"], "bare Envoy");
     assert!(json["costs"][1]["added"]["median"].is_number(), "{json}");
+}
+
+#[test]
+fn bench_counts_the_instructions_of_a_filter() {
+    let only = Some("empty SDK filter");
+    let report = instructions::measure(only, String::new(), &|_| {}).unwrap();
+    let [bare, empty] = &report.rows[..] else {
+        panic!("{:?}", report.rows);
+    };
+    // Of any Envoy; how much exactly is for the gate.
+    assert!((100_000.0..500_000.0).contains(&bare.total), "{bare:?}");
+    assert!((10_000.0..50_000.0).contains(&empty.added), "{empty:?}");
+    assert_eq!((bare.added, empty.ratio), (0.0, 1.0));
+    let map = report.calls.iter().flat_map(|of| &of.calls);
+    let maps = map.filter(|calls| calls.kind == "get_header_map");
+    assert!(maps.count() == report.calls.len() && !report.is_whole);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Every file of `scenarios/` on every host: the simulator, and real Envoys with two workers.
+//! Every file of `scenarios/` on every host: the simulator, and real Envoys with two workers and the
+//! module as it ships. (All other tests have it as Cargo builds it.)
 //!
 //! `cargo test -p pointsman-tests --test scenarios -- sticky` runs one feature. Which Envoys:
 //! `ENVOY_VERSIONS=1.40.0,1.36.4`; by default [`DEFAULT_VERSIONS`].
@@ -6,7 +7,7 @@
 use host_sim::envoy::{Version, Wanted, install};
 use host_sim::envoy_host::EnvoyHost;
 use host_sim::exchange::Host;
-use host_sim::module;
+use host_sim::package;
 use host_sim::request_test::{self, File};
 use host_sim::world::World;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -77,7 +78,8 @@ fn on_simulator(file: &File) -> Result<(), Failed> {
 
 fn on_envoy(file: &File, version: Version) -> Result<(), Failed> {
     static MODULE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let module = MODULE.get_or_init(|| module::build().map_err(|error| format!("{error:#}")));
+    let build = || package::module_as_it_ships().map_err(|error| format!("{error:#}"));
+    let module = MODULE.get_or_init(build);
     let program = install::find(Wanted::Exactly(version))?;
     let envoy = EnvoyHost::start(&program, module.as_ref()?, &file.config)?;
     let outcome = judge(file, || Ok(Box::new(envoy.client())));

@@ -54,8 +54,8 @@ const SIMULATED: usize = 10;
 impl BenchPlan {
     /// For `host-sim/README.md`: about seven minutes.
     pub const FULL: BenchPlan = BenchPlan {
-        rounds: 9,
-        time: Duration::from_secs(2),
+        rounds: 20,
+        time: Duration::from_secs(1),
         warm_up: Duration::from_secs(3),
         routes: [10, 1_000, 10_000],
         requests: 250_000,
@@ -266,14 +266,19 @@ fn costs(candidates: &[Candidate], plan: &BenchPlan, say: &dyn Fn(&str)) -> Resu
         }
     }
     let bare: Vec<f64> = measured[0].iter().map(|round| round.cost).collect();
+    let fastest = Spread::of(bare.iter().copied())
+        .context("no rounds")?
+        .fastest;
     let costs = candidates
         .iter()
         .zip(&measured)
         .map(|(candidate, measured)| {
+            let total = Spread::of(measured.iter().map(|round| round.cost))?;
             Some(Cost {
                 kind: candidate.kind,
                 asked: candidate.asked,
-                total: Spread::of(measured.iter().map(|round| round.cost))?,
+                total,
+                fastest: total.fastest - fastest,
                 added: Spread::of(
                     measured
                         .iter()

@@ -8,7 +8,7 @@ use super::Outcome;
 use anyhow::{Context, Result};
 use host_sim::backend::Backend;
 use host_sim::envoy::{Deployment, Envoy, Wanted, install};
-use host_sim::module;
+use host_sim::package;
 use report::DemoReport;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
 fn set_up() -> Result<DemoSite> {
     println!("Setting up");
     let module = report::step("module", || {
-        let path = module::build()?;
+        let path = package::module_as_it_ships()?;
         let size = path.metadata()?.len() / 1024;
         Ok((format!("{}, {size} KiB", path.display()), path))
     })?;

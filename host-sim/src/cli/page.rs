@@ -54,7 +54,11 @@ mod tests {
 
     #[test]
     fn the_pages_that_commands_write_have_their_marks() {
-        for (page, name) in [super::super::bench::PAGE, super::super::faults::PAGE] {
+        for (page, name) in [
+            super::super::bench::PAGE,
+            super::super::bench::INSTRUCTIONS_PAGE,
+            super::super::faults::PAGE,
+        ] {
             let path = module::repository().unwrap().join(page);
             let text = fs::read_to_string(path).unwrap();
             assert!(replaced(&text, name, "new").is_some(), "{page}");
