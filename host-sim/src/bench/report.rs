@@ -216,8 +216,7 @@ impl fmt::Display for BenchReport {
         )?;
         writeln!(
             f,
-            "{} rounds of {} s each; medians, the least to the most of the rounds, and the mean of the \
-             fastest quarter.\n",
+            "{} rounds of {} s each; medians, the least to the most of the rounds,\nand the mean of the fastest quarter.\n",
             self.rounds, self.seconds
         )?;
 

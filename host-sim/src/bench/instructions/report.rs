@@ -132,7 +132,7 @@ impl InstructionReport {
         } = &self.machine;
         writeln!(
             out,
-            "`{}` on {processor}, Linux {kernel}, Envoy {}. {REQUESTS} requests of each row.\n",
+            "`{}` on {processor},\nLinux {kernel}, Envoy {}; {REQUESTS} requests of each row.\n",
             self.command, self.envoy
         )?;
         let mut rows = table(["", "instructions", "added", "÷ empty filter"]);
