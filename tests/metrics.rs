@@ -265,9 +265,10 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn the_dashboard_asks_for_what_there_is_and_for_all_of_it() {
-    const BESIDE: [&str; 3] = [
+    const BESIDE: [&str; 4] = [
         // Of use to workers alone.
         "pointsman_pool_health_version",
+        "pointsman_first_scope",
         // The dashboard takes the histogram's buckets.
         "pointsman_decision_us_sum",
         "pointsman_decision_us_count",

@@ -252,15 +252,14 @@ impl Envoy {
     /// The requests in flight by the filter's gauges, over all pools. An error before the first
     /// request to a pool, which defines its gauges.
     pub fn requests_in_flight(&self) -> Result<u64> {
-        self.filter_sum("pointsman.pool.", ".in_flight")?
+        self.filter_sum("pointsman.", ".in_flight")?
             .context("the filter has defined no gauge of requests in flight")
     }
 
     /// How often the filter has met a state that cannot be (`pointsman.bug`). 0 for a filter that
     /// has no such counter.
     pub fn filter_bugs(&self) -> Result<u64> {
-        let bugs = self.filter_stat_if_defined("pointsman.bug")?;
-        Ok(bugs.unwrap_or(0))
+        Ok(self.filter_sum("pointsman.", ".bug")?.unwrap_or(0))
     }
 
     /// How many connections each worker has accepted, over all listeners, by the worker's name. One

@@ -87,6 +87,11 @@ text!(
     "^[0-9]+(B|KiB|MiB)$"
 );
 text!(
+    /// A name of up to 64 letters, digits, `-` and `_`.
+    ScopeName,
+    "^[0-9A-Za-z_-]{1,64}$"
+);
+text!(
     /// A header name.
     HeaderName,
     "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
@@ -112,6 +117,9 @@ text!(
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Pointsman")]
 struct Configuration {
+    /// Whose its records and metrics are: those of all configurations of the proxy that say the
+    /// same. Default: its own.
+    scope: Option<ScopeName>,
     /// The two request headers that tell the proxy what was chosen.
     upstream: Option<Upstream>,
     /// Who the client is. Default: the connection's source address.

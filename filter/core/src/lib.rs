@@ -49,6 +49,7 @@
 //!  route             match, split, index, rewrite, redirect
 //!  pool              target · one file for each key · in_flight · outcome     │ rate_limit
 //!  http              request, client_ip, regex, edit, respond, key            │ shared
+//!  scope
 //!  port
 //!  base64 · entropy · index
 //!  siphash · time
@@ -89,6 +90,7 @@ pub mod pool;
 pub mod port;
 pub mod rate_limit;
 pub mod route;
+pub mod scope;
 pub mod shared;
 pub mod siphash;
 pub mod time;

@@ -1,6 +1,6 @@
 //! What operators count and see. In an Envoy the metrics are `wasmcustom.pointsman.…` in `/stats`,
 //! and with the tag rules of `envoy-config/envoy.yaml` `pointsman_…` with labels in
-//! `/stats/prometheus`. `envoy-config/README.md` lists all of them.
+//! `/stats/prometheus`; those of a second configuration have its scope in their names. `envoy-config/README.md` lists all of them.
 //!
 //! A metric that is defined shows, at 0, from then on, so that the first event is a rise and not a
 //! new series. But a definition costs a host call when a configuration is loaded, and memory of the
@@ -111,14 +111,16 @@ struct LimitMetrics {
 impl Metrics {
     /// Defines every metric that this configuration can raise, but those of routes and targets.
     pub(crate) fn define(config: &Rc<Config>) -> Metrics {
-        let whole = |what: &str| define("pointsman", what);
-        let decision = host::define_histogram("pointsman.decision_us");
+        let scope = config.scope.metric();
+        let whole = |what: &str| define(scope, what);
+        let decision_us = [scope, ".decision_us"].concat();
+        let decision = host::define_histogram(&decision_us);
         Metrics {
             request_failed: whole("request.failed"),
             response_failed: whole("response.failed"),
             no_route: whole("no_route.requests"),
             too_long: whole("match.too_long"),
-            decision: defined("pointsman.decision_us", decision),
+            decision: defined(&decision_us, decision),
             bug: whole("bug"),
             shared_retried: whole("shared.retried"),
             shared_failed: whole("shared.failed"),
@@ -128,7 +130,7 @@ impl Metrics {
             rate_limits: config
                 .rate_limits
                 .iter()
-                .map(|limit| LimitMetrics::define(limit.name()))
+                .map(|limit| LimitMetrics::define(scope, limit.name()))
                 .collect(),
             routes: config.routes.iter().map(|_| OnceCell::new()).collect(),
             pools: config
@@ -250,7 +252,10 @@ impl Metrics {
 
     fn route(&self, index: RouteIndex) -> Option<(&Route, &RouteMetrics)> {
         let (route, metrics) = (self.config.route(index)?, self.routes.get(index.get())?);
-        Some((route, metrics.get_or_init(|| RouteMetrics::define(route))))
+        Some((
+            route,
+            metrics.get_or_init(|| RouteMetrics::define(self.config.scope.metric(), route)),
+        ))
     }
 
     fn target(&self, at: TargetRef) -> Option<(&Pool, &Target, &TargetMetrics)> {
@@ -266,8 +271,8 @@ impl Metrics {
 }
 
 impl RouteMetrics {
-    fn define(route: &Route) -> RouteMetrics {
-        let prefix = ["pointsman.route.", &route.name].concat();
+    fn define(scope: &str, route: &Route) -> RouteMetrics {
+        let prefix = [scope, ".route.", &route.name].concat();
         RouteMetrics {
             requests: define(&prefix, "requests"),
             refused: define_if(!route.rate_limits.is_empty(), &prefix, "refused"),
@@ -311,8 +316,8 @@ impl TargetMetrics {
 }
 
 impl LimitMetrics {
-    fn define(name: &str) -> LimitMetrics {
-        let prefix = ["pointsman.rate_limit.", name].concat();
+    fn define(scope: &str, name: &str) -> LimitMetrics {
+        let prefix = [scope, ".rate_limit.", name].concat();
         LimitMetrics {
             refused: define(&prefix, "refused"),
             shadow: define(&prefix, "shadow"),

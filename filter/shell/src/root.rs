@@ -13,6 +13,7 @@ use core::time::Duration;
 use pointsman_core::config::Config;
 use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::pool::health::Probe;
+use pointsman_core::scope::{Plugin, Scope};
 use pointsman_core::shared::seed;
 use pointsman_core::time::Nanos;
 use pointsman_core::worker::Worker;
@@ -71,7 +72,7 @@ impl RootContext for Root {
                 return false;
             }
         };
-        let config = match Config::load(&bytes) {
+        let config = match Config::load_in(&bytes, &mut || Scope::of_plugin(&plugin(), &mut Host)) {
             Ok(config) => config,
             Err(problems) => {
                 for problem in &problems.0 {
@@ -175,6 +176,17 @@ impl Root {
         // context.
         self.dispatch_http_call(&target.cluster, headers, None, Vec::new(), timeout)
             .ok()
+    }
+}
+
+/// What the proxy tells of this plugin. It is asked once for each configuration.
+fn plugin() -> Plugin {
+    let property = |path: &[u8]| host::property(path).ok().flatten().unwrap_or_default();
+    Plugin {
+        vm_id: property(b"plugin_vm_id"),
+        name: property(b"plugin_name"),
+        root_id: property(b"plugin_root_id"),
+        direction: property(b"listener_direction"),
     }
 }
 

@@ -72,6 +72,9 @@ pub const MAX_VALUE: Bounds<u32> = Bounds::new(256, 1024 * 1024);
 /// `max_value`, where it is not given.
 pub const DEFAULT_MAX_VALUE: u32 = steps::DEFAULT_MAX_VALUE;
 
+/// The longest `scope`, in characters: it is a part of each metric's name.
+pub const MAX_SCOPE: usize = 64;
+
 // `upstream` and `client_ip`.
 
 /// `upstream.cluster_header`, where it is not given.

@@ -47,6 +47,7 @@ use crate::pool::{Pool, Target};
 use crate::rate_limit::{RateLimit, Table};
 use crate::route::Route;
 use crate::route::no_route::NoRoute;
+use crate::scope::Scope;
 use problem::{Problem, Problems};
 use reader::{Node, Report};
 use std::rc::Rc;
@@ -55,6 +56,8 @@ use value::Value;
 /// A whole configuration that loaded.
 #[derive(Debug)]
 pub struct Config {
+    /// Whose its records and metrics are.
+    pub scope: Scope,
     /// How the choice reaches the proxy.
     pub upstream: Upstream,
     /// Who the client is. None: the connection's source address.
@@ -93,7 +96,8 @@ impl Config {
         self.routes.get(index.get())
     }
 
-    /// Loads JSON text, or a `google.protobuf.Struct` in binary.
+    /// Loads JSON text, or a `google.protobuf.Struct` in binary, as the only configuration of its
+    /// proxy; see [`Config::load_in`].
     ///
     /// ```
     /// use pointsman_core::config::Config;
@@ -114,6 +118,12 @@ impl Config {
     /// # Ok::<(), pointsman_core::config::problem::Problems>(())
     /// ```
     pub fn load(bytes: &[u8]) -> Result<Config, Problems> {
+        Config::load_in(bytes, &mut Scope::default)
+    }
+
+    /// As [`Config::load`]. `scope` tells whose the records and metrics are; it is asked only if the
+    /// configuration does not say `scope: NAME`.
+    pub fn load_in(bytes: &[u8], scope: &mut ScopeOf<'_>) -> Result<Config, Problems> {
         if bytes.is_empty() {
             return Err(unreadable(
                 "",
@@ -123,7 +133,7 @@ impl Config {
         }
         if protobuf::is_struct(bytes) {
             let (tree, count) = protobuf::outline(bytes).map_err(no_struct)?;
-            load(&tree, count, &mut |take| {
+            load(&tree, count, scope, &mut |take| {
                 protobuf::each_route(bytes, take).map_err(no_struct)
             })
         } else {
@@ -131,7 +141,7 @@ impl Config {
             let outline =
                 value::outline(&mut text).and_then(|outline| text.end().map(|()| outline));
             let (tree, count) = outline.map_err(no_json)?;
-            load(&tree, count, &mut |take| {
+            load(&tree, count, scope, &mut |take| {
                 value::each_route(&mut serde_json::Deserializer::from_slice(bytes), take)
                     .map_err(no_json)
             })
@@ -140,18 +150,22 @@ impl Config {
 
     /// Reads a tree, however it came to be.
     pub fn from_value(value: &Value) -> Result<Config, Problems> {
-        load(value, None, &mut |_| Ok(()))
+        load(value, None, &mut Scope::default, &mut |_| Ok(()))
     }
 }
+
+/// The scope of a configuration that says none.
+pub type ScopeOf<'a> = dyn FnMut() -> Scope + 'a;
 
 /// `count`: so many routes are not in the tree.
 fn load(
     tree: &Value,
     count: Option<usize>,
+    scope: &mut ScopeOf<'_>,
     read_routes: &mut route::ReadRoutes<'_>,
 ) -> Result<Config, Problems> {
     let mut report = Report::default();
-    let config = read(&Node::root(tree), count, read_routes, &mut report)?;
+    let config = read(&Node::root(tree), count, scope, read_routes, &mut report)?;
     report.finish()?;
     // No configuration and no problem: cannot be, and is no reason to take down a worker.
     config.ok_or_else(|| unreadable("", "something unreadable", "a configuration"))
@@ -181,6 +195,7 @@ fn unreadable(place: &str, found: &str, expected: &str) -> Problems {
 fn read(
     root: &Node<'_>,
     count: Option<usize>,
+    scope: &mut ScopeOf<'_>,
     read_routes: &mut route::ReadRoutes<'_>,
     report: &mut Report,
 ) -> Result<Option<Config>, Problems> {
@@ -196,10 +211,18 @@ fn read(
             "routes",
             "no_route",
             "explain",
+            "scope",
         ],
     );
     let Some(map) = map else {
         return Ok(None);
+    };
+    let scope = match map.get("scope") {
+        None => scope(),
+        Some(node) => Scope::named(
+            node.text_that(report, syntax::is_scope, syntax::SCOPE)
+                .unwrap_or_default(),
+        ),
     };
     let upstream = upstream::upstream(map.get("upstream"), report);
     let client_ip = map
@@ -219,7 +242,7 @@ fn read(
     let known = known::Known {
         upstream: &upstream,
         pools: pools_map
-            .map(|map| pool::pools(&map, report))
+            .map(|map| pool::pools(&map, &scope, report))
             .unwrap_or_default(),
         rate_limits: limits_map
             .map(|map| rate_limit::rate_limits(&map, report))
@@ -236,6 +259,7 @@ fn read(
     let no_route = no_route::no_route(map.get("no_route"), report);
     let (pools, rate_limits) = (known.pools.all, known.rate_limits.all);
     Ok(Some(Config {
+        scope,
         client_ip,
         pools: pools.into_iter().flatten().collect(),
         rate_limits: rate_limits.into_iter().flatten().collect(),

@@ -12,11 +12,12 @@ use super::syntax;
 use super::target::{CLUSTER, Of, TARGETS, targets};
 use crate::index::PoolIndex;
 use crate::pool::Pool;
+use crate::scope::Scope;
 use crate::time::Nanos;
 use std::rc::Rc;
 
 /// Reads `pools`.
-pub(super) fn pools<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, Pool> {
+pub(super) fn pools<'n>(map: &Map<'n>, scope: &Scope, report: &mut Report) -> Defined<'n, Pool> {
     let mut defined = Defined::default();
     for (index, node) in map.iter().enumerate() {
         check_name(&node, report);
@@ -25,6 +26,10 @@ pub(super) fn pools<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, Pool>
     }
     for (index, node) in map.iter().enumerate() {
         let pool = pool(&node, PoolIndex::new(index), &defined.names, report);
+        let pool = pool.map(|pool| Pool {
+            scope: scope.clone(),
+            ..pool
+        });
         defined.all.push(pool.map(Rc::new));
     }
     defined
@@ -73,6 +78,7 @@ fn pool(node: &Node<'_>, index: PoolIndex, pools: &Names<'_>, report: &mut Repor
         .get("prefer_region")
         .and_then(|node| prefer_region(&node, &targets, report));
     Some(Pool {
+        scope: Scope::default(),
         index,
         name: node.key().into(),
         slow_start: slow_start.unwrap_or(match balance.is_by_load() {

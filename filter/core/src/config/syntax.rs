@@ -21,6 +21,14 @@ pub fn is_ascii_name(text: &str) -> bool {
     is_name(text) && text.is_ascii()
 }
 
+/// What [`is_scope`] accepts.
+pub const SCOPE: &str = "a name: 1 to 64 letters, digits, `-` and `_`";
+
+/// The name of a scope. It stands in the names of metrics, which dots divide.
+pub fn is_scope(text: &str) -> bool {
+    is_plain_key(text) && text.len() <= limits::MAX_SCOPE
+}
+
 /// Not empty, and without control characters and blanks at its ends: unchanged by whatever carries
 /// it.
 pub fn is_line(text: &str) -> bool {

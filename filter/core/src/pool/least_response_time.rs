@@ -21,8 +21,8 @@
 //! averages go on moving as if one [`SYNC_INTERVAL`] had passed.
 
 use crate::index::TargetIndex;
-use crate::pool::Pool;
 use crate::pool::balance::Balance;
+use crate::pool::{Pool, Target};
 use crate::port::Store;
 use crate::shared::keys::{self, ResponseTimesKey};
 use crate::shared::record::{self, Entry, FieldReader, FieldWriter};
@@ -161,25 +161,17 @@ struct TargetTimes {
 
 impl PoolTimes {
     fn new(pool: &Pool) -> PoolTimes {
-        let hash = |target: &str| {
-            let mut hash = SipWriter::new(*b"pointsman times.");
-            hash.write_field(pool.name.as_bytes());
-            hash.write(target.as_bytes());
-            hash.finish()
-        };
-        let target = |name: &str| TargetTimes {
-            id: hash(name),
+        let mut hash = SipWriter::new(*b"pointsman times.");
+        hash.write(pool.name.as_bytes());
+        let target = |target: &Target| TargetTimes {
+            id: pool.target_identity(target),
             average: None,
             sum: Nanos::ZERO,
             count: 0,
         };
         PoolTimes {
-            key: keys::response_times(hash("")),
-            targets: pool
-                .targets
-                .iter()
-                .map(|known| target(&known.name))
-                .collect(),
+            key: keys::response_times(pool.scope.key(), hash.finish()),
+            targets: pool.targets.iter().map(target).collect(),
             median: None,
             synced_at: None,
         }

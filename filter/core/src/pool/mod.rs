@@ -18,12 +18,16 @@ use crate::pool::balance::Balance;
 use crate::pool::health::Checks;
 use crate::pool::prefer_region::PreferRegion;
 use crate::pool::sticky::Sticky;
+use crate::scope::Scope;
+use crate::siphash::SipWriter;
 use crate::time::Nanos;
 
 /// A pool of targets: Envoy clusters (`cluster_header`), or endpoints of one Envoy cluster
 /// (`override_host`).
 #[derive(Debug, Default)]
 pub struct Pool {
+    /// Whose its records and metrics are: its configuration's.
+    pub scope: Scope,
     /// Its place in [`crate::config::Config::pools`].
     pub index: PoolIndex,
     /// Its key in the configuration.
@@ -99,11 +103,24 @@ impl Pool {
         self.health.passive.is_some() || self.balance.is_by_load()
     }
 
+    /// What one of its targets is, as a hash: its name, and what is behind it. Records and gauges go
+    /// by this, so that targets of the same name with other clusters or endpoints behind them never
+    /// meet: neither those of two listeners, nor those before and after a reload.
+    pub fn target_identity(&self, target: &Target) -> u64 {
+        let mut hash = SipWriter::new(*b"pointsman target");
+        for part in [&self.name, &target.name, &target.cluster] {
+            hash.write_field(part.as_bytes());
+        }
+        hash.write(target.endpoint.as_deref().unwrap_or_default().as_bytes());
+        hash.finish()
+    }
+
     /// What the names of this pool's metrics begin with; those of a target go on with `.target.`
     /// and its name. That the first `.target.` ends the pool's name is what the proxy's tag rules
     /// go by (`envoy-config/`), so it is not left in the name itself.
     pub fn metric(&self) -> String {
-        ["pointsman.pool.", &self.name.replace(".target", "_target")].concat()
+        let name = self.name.replace(".target", "_target");
+        [self.scope.metric(), ".pool.", &name].concat()
     }
 
     /// What the names of the metrics of one of its targets begin with.

@@ -30,6 +30,7 @@ pub use headers::refusal_headers;
 use crate::http::key::{KeyPart, MAX_VALUES};
 use crate::http::request::Request;
 use crate::port::Store;
+use crate::scope::ScopeKey;
 use crate::shared::{RecordCache, UpdateError};
 use crate::siphash::{Seed, SipWriter};
 use crate::time::Nanos;
@@ -222,17 +223,20 @@ impl<'a> BucketRef<'a> {
 pub struct RateLimits {
     table: Table,
     seed: Seed,
+    scope: ScopeKey,
     cache: RecordCache,
     leases: Leases,
 }
 
 impl RateLimits {
     /// The limits of a worker that has checked nothing yet. `seed` is the secret that all workers
-    /// share. Another `table` than before the last reload begins all limits afresh.
-    pub fn new(table: Table, seed: Seed) -> RateLimits {
+    /// share. Another `table` than before the last reload begins all limits afresh, and so does another
+    /// `scope`.
+    pub fn new(table: Table, seed: Seed, scope: ScopeKey) -> RateLimits {
         RateLimits {
             table,
             seed,
+            scope,
             cache: RecordCache::default(),
             leases: Leases::default(),
         }

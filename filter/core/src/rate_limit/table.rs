@@ -181,8 +181,8 @@ impl RateLimits {
         let slots = (slots - number * SLOTS).min(SLOTS);
         let (limit, now) = (bucket.limit, context.now);
         let key = match limit.shadow {
-            false => keys::buckets(number),
-            true => keys::shadow_buckets(number),
+            false => keys::buckets(self.scope, number),
+            true => keys::shadow_buckets(self.scope, number),
         };
         let lease = limit.lease.filter(|_| matches!(mode, Mode::Charge));
         let wanted = lease.map_or(0, |_| self.leases.wanted(bucket.id, now));

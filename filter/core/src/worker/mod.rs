@@ -127,7 +127,7 @@ impl Worker {
             pools: pools.collect(),
             candidates: Candidates::default(),
             index: Index::new(&config.routes),
-            limits: RateLimits::new(config.rate_limit_table, entropy.seed),
+            limits: RateLimits::new(config.rate_limit_table, entropy.seed, config.scope.key()),
             in_flight: InFlight::new(&config.pools, entropy.worker),
             health: Health::new(&config.pools, entropy.worker),
             response_times: ResponseTimes::new(&config.pools),

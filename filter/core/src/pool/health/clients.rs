@@ -23,6 +23,7 @@
 use super::{Health, known_mut};
 use crate::pool::Pool;
 use crate::port::Port;
+use crate::scope::ScopeKey;
 use crate::shared::record::{self, Entry, FieldReader, FieldWriter};
 use crate::shared::{self, Update, keys};
 use crate::siphash::SipWriter;
@@ -136,6 +137,7 @@ impl Entry for RecentClients {
 /// What one worker knows of the clients of a pool.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ClientsSeen {
+    scope: ScopeKey,
     seen: RecentClients,
     /// Whether all of it is in the record.
     is_written: bool,
@@ -144,8 +146,9 @@ pub(super) struct ClientsSeen {
 }
 
 impl ClientsSeen {
-    pub(super) fn new(id: u64) -> ClientsSeen {
+    pub(super) fn new(scope: ScopeKey, id: u64) -> ClientsSeen {
         ClientsSeen {
+            scope,
             seen: RecentClients {
                 id,
                 ..RecentClients::default()
@@ -201,8 +204,9 @@ impl Health {
         let Some(known) = known_mut(&mut self.pools, &mut self.events, pool) else {
             return Clients::default();
         };
-        let own = known.clients.seen.at(now);
-        let read = port.get(&keys::pool_clients(own.id)).ok().flatten();
+        let ClientsSeen { scope, seen, .. } = known.clients;
+        let own = seen.at(now);
+        let read = port.get(&keys::pool_clients(scope, own.id)).ok().flatten();
         let bytes = read.map(|(bytes, _)| bytes).unwrap_or_default();
         let all = entry_of(&bytes, own.id).at(now).with(own);
         all.current.with(all.previous)
@@ -216,7 +220,8 @@ impl Health {
                 continue;
             }
             let own = clients.seen.at(now);
-            let written = shared::update(port, &keys::pool_clients(own.id), &mut |bytes| {
+            let key = keys::pool_clients(clients.scope, own.id);
+            let written = shared::update(port, &key, &mut |bytes| {
                 let bytes = bytes.unwrap_or_default();
                 let all = entry_of(bytes, own.id).at(now).with(own);
                 // Entries of pools that nobody uses any more make room.
@@ -289,7 +294,7 @@ mod tests {
     #[test]
     fn a_client_is_forgotten_after_two_periods() {
         let client = Clients::from_bits(4);
-        let mut seen = ClientsSeen::new(7);
+        let mut seen = ClientsSeen::new(ScopeKey::default(), 7);
         seen.answered(client, NOW);
         let known = |after: Nanos| {
             let seen = seen.seen.at(NOW + after);
@@ -303,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_worker_asks_for_few_addresses() {
-        let mut seen = ClientsSeen::new(7);
+        let mut seen = ClientsSeen::new(ScopeKey::default(), 7);
         let mut asked = 0;
         // One client, a thousand requests a second.
         for millisecond in 0..1000 {

@@ -239,7 +239,7 @@ impl PoolHealth {
         let entries: Vec<HealthEntry> = pool
             .targets
             .iter()
-            .map(|target| HealthEntry::new(record::target_id(pool, &target.name)))
+            .map(|target| HealthEntry::new(record::target_id(pool, target)))
             .collect();
         PoolHealth {
             key: record::key(pool),
@@ -254,7 +254,7 @@ impl PoolHealth {
             seen_version: 0,
             read_at: None,
             prober: Prober::default(),
-            clients: ClientsSeen::new(record::clients_id(pool)),
+            clients: ClientsSeen::new(pool.scope.key(), record::clients_id(pool)),
         }
     }
 

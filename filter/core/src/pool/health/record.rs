@@ -2,7 +2,7 @@
 //!
 //! It has one entry for each target of the pool, and one for the lease on its probes
 //! ([`super::active::lease`]). Pools whose names hash to the same key share a record, never
-//! entries: the id of an entry is a hash of the pool's name and the target's.
+//! entries: the id of an entry is a hash of the pool's name, the target's, and what is behind it.
 //!
 //! | bytes | entry of a target | entry of a lease |
 //! |---|---|---|
@@ -29,7 +29,7 @@ use super::state::TargetHealth;
 use super::votes::FailureRow;
 use crate::entropy::WorkerId;
 use crate::index::TargetIndex;
-use crate::pool::Pool;
+use crate::pool::{Pool, Target};
 use crate::shared::keys::{self, HealthKey};
 use crate::shared::record::{self, Entry, FieldReader, FieldWriter};
 use crate::siphash::SipWriter;
@@ -128,29 +128,41 @@ impl Entry for HealthEntry {
 
 /// The key of a pool's record.
 pub(super) fn key(pool: &Pool) -> HealthKey {
-    keys::pool_health(hash(b"pool", pool, ""))
+    keys::pool_health(pool.scope.key(), hash(b"pool", pool, &[]))
 }
 
-/// The id of a target in its pool's record.
-pub(super) fn target_id(pool: &Pool, target: &str) -> u64 {
-    hash(b"target", pool, target)
+/// The id of a target in its pool's record, by what the target is.
+pub(super) fn target_id(pool: &Pool, target: &Target) -> u64 {
+    pool.target_identity(target)
 }
 
-/// The id of a pool's recent clients.
+/// The id of a pool's recent clients. It covers the least of the targets' ids: pools of one name that
+/// have no target in common never meet, and a reload that adds a target to many hardly ever changes
+/// it. Where it does, the clients are known anew within a second.
 pub(super) fn clients_id(pool: &Pool) -> u64 {
-    hash(b"clients", pool, "")
+    let least = target_ids(pool).min().unwrap_or_default();
+    hash(b"clients", pool, &[&least.to_be_bytes()])
 }
 
-/// The id of the lease on a pool's probes.
+/// The id of the lease on a pool's probes. It covers all that the probes are: of two pools of one
+/// name with other targets, or another path, each has a worker that probes.
 pub(super) fn lease_id(pool: &Pool) -> u64 {
-    hash(b"lease", pool, "")
+    let targets: Vec<u8> = target_ids(pool).flat_map(u64::to_be_bytes).collect();
+    let active = pool.health.active.as_ref();
+    let path = active.map_or(&[][..], |active| &active.path);
+    let host = active.and_then(|active| active.host.as_deref());
+    hash(b"lease", pool, &[&targets, path, host.unwrap_or_default()])
 }
 
-fn hash(kind: &[u8], pool: &Pool, name: &str) -> u64 {
+fn target_ids(pool: &Pool) -> impl Iterator<Item = u64> + '_ {
+    pool.targets.iter().map(|target| target_id(pool, target))
+}
+
+fn hash(kind: &[u8], pool: &Pool, what: &[&[u8]]) -> u64 {
     let mut hash = SipWriter::new(*b"pointsman health");
     hash.write_field(kind);
     hash.write_field(pool.name.as_bytes());
-    hash.write(name.as_bytes());
+    what.iter().for_each(|what| hash.write_field(what));
     hash.finish()
 }
 

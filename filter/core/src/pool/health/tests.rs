@@ -3,6 +3,7 @@ use super::*;
 use crate::config::Config;
 use crate::pool::outcome::{Cause, Outcome};
 use crate::port::memory::MemoryPort;
+use crate::scope::ScopeKey;
 use crate::shared::keys;
 use crate::shared::record::Entry;
 use crate::shared::record::tests::assert_layout;
@@ -461,7 +462,7 @@ fn a_thousand_reloads_grow_no_record() {
 /// of the first one stand here; what came after it begins with the same fields, at a key of its
 /// own.
 #[test]
-fn a_record_begins_as_in_the_first_release() {
+fn a_record_is_these_bytes() {
     let mut port = MemoryPort::default();
     let mut worker = Worker::loaded_at(
         Seconds::new(0x6b49_d200),
@@ -483,9 +484,9 @@ fn a_record_begins_as_in_the_first_release() {
     );
     later.healthy(&mut port, 0, now);
     let (key, (record, _)) = port.values.iter().next().unwrap();
-    assert_eq!(key, b"pm2/health/\x03B");
+    assert_eq!(key, b"pm3/health/\0\0\0\0\0\0\0\0\x03B");
     let hex = |entry: &[u8]| -> String { entry.iter().map(|byte| format!("{byte:02x}")).collect() };
-    // An entry begins as at `pm1/health/`, which had 52 bytes of each.
+    // An entry begins as in the first release, which had 52 bytes of each.
     let entries: Vec<_> = record
         .chunks(HealthEntry::SIZE)
         .map(|entry| entry.split_at(52))
@@ -494,17 +495,17 @@ fn a_record_begins_as_in_the_first_release() {
     assert_eq!(
         first,
         [
-            // `a`, ejected by requests and brought back by probes.
-            "8421321030f4892300281f8277e2fa1800281f8277e2fa180000000000000000\
-             0000000001000000020000000000000000000000",
             // `b`, with a failure of a request, and ejected by probes.
-            "592ded7e5833fa4600f2b9bd77e2fa1800000000000000000000000000000000\
+            "1844f83597e4b49f00f2b9bd77e2fa1800000000000000000000000000000000\
              0100000000000000000000000300000001000000",
+            // `a`, ejected by requests and brought back by probes.
+            "94dc92a578161f8a00281f8277e2fa1800281f8277e2fa180000000000000000\
+             0000000001000000020000000000000000000000",
             // The lease.
-            "ce5d443d101af5d100bc54f977e2fa186745230100d2496b001a25ac78e2fa18\
+            "ba9026300983bbf500bc54f977e2fa186745230100d2496b001a25ac78e2fa18\
              0000000000000000000000000000000000000000",
             // `new`, in its slow start.
-            "d3980f867d6b6c6c00bc54f977e2fa1800bc54f977e2fa180000000000000000\
+            "5d0ff2c7be1ef83b00bc54f977e2fa1800bc54f977e2fa180000000000000000\
              0000000000000000000000000000000000000000",
         ]
     );
@@ -513,9 +514,9 @@ fn a_record_begins_as_in_the_first_release() {
     assert_eq!(
         votes,
         [
-            &none[..],
             // The failure of `b` was one without a connection.
             "01000000000000000000000000ca4ecf76e2fa18",
+            &none[..],
             &none,
             &none,
         ]
@@ -628,11 +629,13 @@ fn clients_of_any_pools_take_a_bounded_record() {
     let (mut port, mut worker, _) = two(PASSIVE);
     let id = record::clients_id(&worker.pool());
     let foreign: Vec<u8> = (0..32 * 1000_u64).map(|byte| (byte % 251) as u8).collect();
-    port.values
-        .insert(keys::pool_clients(id).to_vec(), (foreign, 1));
+    port.values.insert(
+        keys::pool_clients(ScopeKey::default(), id).to_vec(),
+        (foreign, 1),
+    );
     worker.answers(&mut port, 1, NOW);
     worker.tick(&mut port, NOW, &|_| None);
-    let (record, _) = &port.values[&keys::pool_clients(id)[..]];
+    let (record, _) = &port.values[&keys::pool_clients(ScopeKey::default(), id)[..]];
     assert_eq!(record.len(), 32, "what is old goes");
     let writes = port.writes;
     worker.answers(&mut port, 1, NOW);

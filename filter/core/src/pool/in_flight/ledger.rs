@@ -5,9 +5,10 @@
 //! then changes the gauges by the same. Everything that this needs was allocated when the target
 //! was added, so a request allocates nothing, and nothing can trap in between.
 
+use super::gauge_name::GaugeName;
 use super::lease::{LeaseId, SlotNumber};
 use crate::index::TargetRef;
-use crate::pool::{Pool, Target};
+use crate::pool::Pool;
 use crate::port::{Expected, Gauge, Port, Store};
 use crate::shared::keys::{self, SlotKey};
 use crate::shared::record::FieldReader;
@@ -57,6 +58,7 @@ pub(super) struct Ledger {
 #[derive(Clone, Copy, Debug)]
 struct CountedTarget {
     target: TargetRef,
+    name: GaugeName,
     /// None: the proxy gives none.
     gauge: Option<Gauge>,
     /// The worker's requests.
@@ -146,12 +148,13 @@ impl Ledger {
         &mut self,
         store: &mut dyn Store,
         target: TargetRef,
-        gauge: Option<Gauge>,
+        (name, gauge): (GaugeName, Option<Gauge>),
         (lease, slot): (LeaseId, Option<SlotNumber>),
     ) -> CountIndex {
         let index = CountIndex(self.targets.len() as u32);
         self.targets.push(CountedTarget {
             target,
+            name,
             gauge,
             own: 0,
             shared: 0,
@@ -303,22 +306,18 @@ impl Ledger {
         let mut record = lease.to_bits().to_le_bytes().to_vec();
         let targets = self.targets.iter().skip(number * COUNTS_PER_PART);
         for counted in targets.take(COUNTS_PER_PART) {
-            let name = self.gauge_name(counted.target).unwrap_or_default();
+            let name = self.gauge_name(counted).unwrap_or_default();
             record.extend_from_slice(&(name.len() as u32).to_le_bytes());
             record.extend_from_slice(name.as_bytes());
         }
         record
     }
 
-    fn gauge_name(&self, target: TargetRef) -> Option<String> {
+    fn gauge_name(&self, counted: &CountedTarget) -> Option<String> {
+        let CountedTarget { target, name, .. } = counted;
         let pool = self.pools.get(target.pool.get())?;
-        Some(gauge_name(pool, pool.target(target.index)?))
+        Some(name.of(pool, pool.target(target.index)?))
     }
-}
-
-/// The name of the gauge of a target.
-pub(super) fn gauge_name(pool: &Pool, target: &Target) -> String {
-    [&pool.target_metric(target), ".in_flight"].concat()
 }
 
 /// The key of a part of the ledger.

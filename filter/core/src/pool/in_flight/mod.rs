@@ -26,12 +26,11 @@
 //! not depend on W. F exceeds the budget of four calls that return bytes from five workers on. B
 //! cannot be repaired after a trap without a ledger beside it, and then it is G with dearer calls.
 //!
-//! **Gauges.** `pointsman.pool.<pool>.target.<target>.in_flight` (see [`Pool::metric`]) is one
-//! number of the whole process, which operators read too. A handle is asked for when a target is
-//! first compared or used, and not when a configuration is loaded: each one costs the proxy memory
-//! for good, in every worker, and of 10,000 targets few workers may ever use all. (Two pairs of
-//! pool and target whose metrics have the same name share the number, and it still returns to
-//! zero.)
+//! **Gauges.** `pointsman.pool.<pool>.target.<target>.in_flight` is one number of the whole process,
+//! which operators read too; `gauge_name.rs` keeps those of several configurations apart. A handle
+//! is asked for when a target is first compared or used, and not when a configuration is loaded:
+//! each one costs the proxy memory for good, in every worker, and of 10,000 targets few workers may
+//! ever use all.
 //!
 //! **Ledgers.** What a VM that trapped had added to a gauge stays there. So each worker (one root
 //! context of one VM) also writes what it has shared of its counts to shared data. It is the only
@@ -92,6 +91,7 @@
 //! | `pm1/name` slot part | the id of the lease, then for each of these gauges the length (4 bytes) and the bytes of its name, so that other workers can subtract from it whatever their own configurations are | by the worker that holds the slot, when it first uses the target |
 //! | `pm1/took` slot | the id of the lease that expired, then the counts that were subtracted, of all parts | by the worker that freed the slot |
 
+mod gauge_name;
 mod lease;
 mod ledger;
 mod penalty;
@@ -104,8 +104,9 @@ use crate::pool::Pool;
 use crate::pool::pace::Pace;
 use crate::port::{Gauge, Port};
 use crate::time::Nanos;
+use gauge_name::GaugeName;
 use lease::{Lease, LeaseAction, LeaseEvent, LeaseId, Missing, Note, OwnSlot, SlotNumber};
-use ledger::{CountIndex, Ledger, gauge_name, note_key, payload_if_owner};
+use ledger::{CountIndex, Ledger, note_key, payload_if_owner};
 use penalty::Penalties;
 use reclaim::{ForeignGauges, MAX_RECLAIMED, reclaim};
 use slots::{HeartbeatWatch, Slots};
@@ -156,6 +157,7 @@ pub struct InFlight {
 /// What a worker knows of a target.
 #[derive(Clone, Copy, Debug, Default)]
 struct TargetState {
+    name: GaugeName,
     gauge: GaugeHandle,
     /// Its count in the ledger. None: the worker never counted a request of it.
     count: Option<CountIndex>,
@@ -313,11 +315,15 @@ impl InFlight {
     ) -> Option<&mut TargetState> {
         let targets = self.targets.get_mut(pool.index.get())?;
         if targets.is_empty() {
-            targets.resize(pool.targets.len(), TargetState::default());
+            let names = gauge_name::claim(port, pool);
+            targets.extend(names.into_iter().map(|name| TargetState {
+                name,
+                ..TargetState::default()
+            }));
         }
         let state = targets.get_mut(target.get())?;
         if matches!(state.gauge, GaugeHandle::NotAskedFor) {
-            let gauge = port.gauge(&gauge_name(pool, pool.target(target)?));
+            let gauge = port.gauge(&state.name.of(pool, pool.target(target)?));
             state.gauge = gauge.map_or(GaugeHandle::Refused, GaugeHandle::Given);
         }
         Some(state)
@@ -330,7 +336,7 @@ impl InFlight {
         pool: &Pool,
         target: TargetIndex,
     ) -> Option<CountIndex> {
-        let TargetState { gauge, count } = *self.target(port, pool, target)?;
+        let TargetState { name, gauge, count } = *self.target(port, pool, target)?;
         if count.is_some() {
             return count;
         }
@@ -339,7 +345,7 @@ impl InFlight {
             pool: pool.index,
             index: target,
         };
-        let (ledger, gauge) = (&mut self.ledger, gauge.gauge());
+        let (ledger, gauge) = (&mut self.ledger, (name, gauge.gauge()));
         let index = ledger.add_target(port, counted, gauge, published);
         self.target(port, pool, target)?.count = Some(index);
         Some(index)

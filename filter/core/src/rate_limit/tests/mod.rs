@@ -4,6 +4,7 @@ use super::*;
 use crate::http::request::Headers;
 use crate::port::memory::MemoryPort;
 use crate::port::{Expected, SetFailed, StoreFailed, Version};
+use crate::scope::ScopeKey;
 
 mod gcra;
 mod headers;
@@ -45,7 +46,7 @@ struct Worker {
 impl Worker {
     fn new(max_keys: u32) -> Worker {
         Worker {
-            limits: RateLimits::new(Table { max_keys }, [9; 16]),
+            limits: RateLimits::new(Table { max_keys }, [9; 16], ScopeKey::default()),
             events: Vec::new(),
         }
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::rate_limit::record::Bucket;
+use crate::scope::ScopeKey;
 use crate::shared::keys;
 use crate::shared::record::Entry;
 use crate::shared::tests::Random;
@@ -135,7 +136,11 @@ fn bytes_that_are_no_record_are_an_empty_one() {
     for junk in [&b""[..], b"x", &[255; 7], &[0; 8], &[0; 27]] {
         let (mut worker, mut store) = (Worker::new(1), MemoryPort::default());
         store
-            .set(&keys::buckets(0), junk, Expected::Absent)
+            .set(
+                &keys::buckets(ScopeKey::default(), 0),
+                junk,
+                Expected::Absent,
+            )
             .unwrap();
         assert_eq!(worker.flood(&limit, &mut store, 1, NOW), 2, "{junk:?}");
     }
@@ -162,7 +167,7 @@ fn records_are_these_bytes() {
     assert_eq!(
         records,
         [(
-            r"pm2/slot\x00\x00\x00\x00".into(),
+            r"pm3/slot\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00".into(),
             [time, of_second, mark_of_first].concat()
         )]
     );
