@@ -149,3 +149,57 @@ fn a_target_that_is_ill_is_ejected_after_as_many_failures_as_the_configuration_s
         }
     }
 }
+
+/// Failover happens: a pool whose targets are all dead, by what `passive` alone says of them.
+#[test]
+fn failover_happens_once_all_targets_are_dead() {
+    const DEAD: [usize; 3] = [1, 2, 4];
+    let pools = DEAD.iter().flat_map(|dead| {
+        let targets: Vec<_> = (0..*dead)
+            .map(|number| json!({ "cluster": format!("dead-{dead}-{number}") }))
+            .collect();
+        let passive = json!({ "eject": "1h", "max_eject": "1h" });
+        let fails_over =
+            json!({ "targets": targets, "health": { "passive": passive }, "failover": ["spare"] });
+        let mut responds = fails_over.clone();
+        responds.as_object_mut().unwrap().remove("failover");
+        responds["health"]["when_all_unhealthy"] = json!("respond_503");
+        [
+            (format!("failover-{dead}"), fails_over),
+            (format!("respond-{dead}"), responds),
+        ]
+    });
+    let mut pools: serde_json::Map<_, _> = pools.collect();
+    let routes: Vec<_> = pools
+        .keys()
+        .map(|pool| json!({ "name": pool, "match": { "path": { "exact": format!("/{pool}") } }, "pool": pool }))
+        .collect();
+    pools.insert(
+        "spare".to_owned(),
+        json!({ "targets": [{ "cluster": "spare" }] }),
+    );
+    let configuration = json!({ "pools": pools, "routes": routes });
+    let site = site(&configuration, &|name| {
+        // Nobody listens there.
+        name.starts_with("dead").then(|| {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            listener.local_addr().unwrap()
+        })
+    });
+    for dead in DEAD {
+        let ask = |pool: &str, requests: usize| {
+            let mut client = site.client().unwrap();
+            let path = format!("/{pool}-{dead}");
+            let answers = (0..requests).map(|_| client.get("a", &path).unwrap().status().as_u16());
+            answers.collect::<Vec<_>>()
+        };
+        ask("failover", 30);
+        assert_eq!(ask("failover", 30), [200; 30], "{dead} dead");
+        ask("respond", 30);
+        let no_target = format!("pointsman.pool.respond-{dead}.no_target");
+        let before = site.envoy.filter_stat(&no_target).unwrap();
+        assert_eq!(ask("respond", 30), [503; 30], "{dead} dead");
+        let after = site.envoy.filter_stat(&no_target).unwrap();
+        assert_eq!(after - before, 30, "{dead} dead");
+    }
+}

@@ -51,9 +51,43 @@ pub fn load(path: &Path) -> Result<Config, LoadError> {
     Ok(Config::from_value(&read(path)?)?)
 }
 
-/// Reads a file into a tree. Of an Envoy configuration this is the tree of its one Wasm filter's
-/// plugin configuration.
+/// Reads a file into a tree. Of an Envoy configuration this is the plugin configuration of its one
+/// Pointsman filter.
 pub fn read(path: &Path) -> Result<Value, LoadError> {
+    let mut parts = read_parts(path)?;
+    match parts.len() {
+        1 => Ok(parts.remove(0).tree),
+        count => Err(one_problem(
+            "",
+            &format!("{count} Pointsman filters in an Envoy configuration"),
+            "one",
+        )
+        .into()),
+    }
+}
+
+/// A configuration in a file.
+#[derive(Debug)]
+pub struct Part {
+    /// Which filter of the file it is of: its plugin's name, and its number among ours. Empty where
+    /// the file is the configuration itself.
+    pub place: String,
+    /// The plugin's vm_id, name and root_id, by which a proxy tells it from others.
+    pub plugin: [String; 3],
+    /// The configuration.
+    pub tree: Value,
+}
+
+impl Part {
+    /// Whether both are in one VM, and so see one map of shared data.
+    pub fn same_vm(&self, other: &Part) -> bool {
+        self.plugin[0] == other.plugin[0]
+    }
+}
+
+/// Reads every configuration in a file, at least one: the file itself, or in an Envoy configuration
+/// those of all Pointsman filters. Filters of others are left out.
+pub fn read_parts(path: &Path) -> Result<Vec<Part>, LoadError> {
     let text = fs::read_to_string(path).map_err(LoadError::Unreadable)?;
     Ok(within_envoy(parse(&text)?)?)
 }
@@ -139,24 +173,74 @@ pub(crate) fn finish(report: Report, file: &str) -> Result<(), Problems> {
     })
 }
 
-/// Takes Pointsman's part out of an Envoy configuration. Any other tree is returned unchanged: it
+/// Takes Pointsman's parts out of an Envoy configuration. Any other tree is returned unchanged: it
 /// is Pointsman's configuration itself.
-fn within_envoy(tree: Value) -> Result<Value, Problems> {
+fn within_envoy(tree: Value) -> Result<Vec<Part>, Problems> {
     if !["static_resources", "resources", "http_filters"]
         .iter()
         .any(|key| field(&tree, key).is_some())
     {
-        return Ok(tree);
+        return Ok(vec![Part {
+            place: String::new(),
+            plugin: Default::default(),
+            tree,
+        }]);
     }
     let mut filters = Vec::new();
     collect_filters(&tree, &mut filters);
-    let [filter] = filters[..] else {
-        return Err(one_problem(
+    // A lone filter is ours, whatever its configuration looks like.
+    if let [filter] = filters[..] {
+        return Ok(vec![part(filter, 0, configuration_of(filter)?)]);
+    }
+    let mut parts = Vec::new();
+    for filter in &filters {
+        match configuration_of(filter) {
+            Ok(tree) if is_ours(&tree) => parts.push(part(filter, parts.len(), tree)),
+            // Of another vendor, whatever it is.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    match parts.is_empty() {
+        false => Ok(parts),
+        true => Err(one_problem(
             "",
-            &format!("{} Wasm filters in an Envoy configuration", filters.len()),
-            "one",
-        ));
+            &format!(
+                "{} Wasm filters in an Envoy configuration, none with Pointsman's keys",
+                filters.len()
+            ),
+            "one with `routes` or `pools`",
+        )),
+    }
+}
+
+/// Whether a plugin configuration is one of Pointsman, by its two main keys.
+fn is_ours(tree: &Value) -> bool {
+    matches!(field(tree, "routes"), Some(Value::List(_)))
+        || matches!(field(tree, "pools"), Some(Value::Map(_)))
+}
+
+fn part(filter: &Value, number: usize, tree: Value) -> Part {
+    let config = field(filter, "config");
+    let text = |value: Option<&Value>| match value {
+        Some(Value::Text(text)) => text.clone(),
+        _ => String::new(),
     };
+    let of = |key: &str| text(config.and_then(|config| field(config, key)));
+    let vm = config.and_then(|config| field(config, "vm_config"));
+    let name = of("name");
+    Part {
+        place: format!("filter {} `{name}`", number + 1),
+        plugin: [
+            text(vm.and_then(|vm| field(vm, "vm_id"))),
+            name,
+            of("root_id"),
+        ],
+        tree,
+    }
+}
+
+/// The plugin configuration of a Wasm filter.
+fn configuration_of(filter: &Value) -> Result<Value, Problems> {
     let any = field(filter, "config").and_then(|config| field(config, "configuration"));
     let kind = any.and_then(|any| field(any, "@type"));
     match (any.and_then(|any| field(any, "value")), kind) {
@@ -245,7 +329,7 @@ mod tests {
             let yaml = format!(
                 r#"static_resources: {{ listeners: [{{ "@type": {WASM}, config: {{ configuration: {configuration} }} }}] }}"#
             );
-            within_envoy(parse(&yaml).unwrap())
+            within_envoy(parse(&yaml).unwrap()).map(|mut parts| parts.remove(0).tree)
         };
         let expected = parse("routes: []").unwrap();
         assert_eq!(
@@ -264,5 +348,32 @@ mod tests {
         );
         assert!(filter(r#"{ "@type": x }"#).is_err());
         assert!(within_envoy(parse("static_resources: {}").unwrap()).is_err());
+    }
+
+    #[test]
+    fn every_filter_of_ours_is_found_beside_those_of_others() {
+        let filter = |name: &str, value: &str| {
+            format!(
+                r#"{{ "@type": {WASM}, config: {{ name: {name}, vm_config: {{ vm_id: vm }},
+                    configuration: {{ "@type": {STRUCT}, value: {value} }} }} }}"#
+            )
+        };
+        let found = |filters: &[String]| {
+            let yaml = format!("static_resources: {{ listeners: [{}] }}", filters.join(","));
+            within_envoy(parse(&yaml).unwrap())
+        };
+        let waf = filter("waf", "{ rules: [a] }");
+        let ours = ["a", "b"].map(|name| filter(name, "{ routes: [] }"));
+        let [a, b] = ours;
+        let places =
+            |parts: Vec<Part>| parts.into_iter().map(|part| part.place).collect::<Vec<_>>();
+        assert_eq!(
+            places(found(&[waf.clone(), a.clone()]).unwrap()),
+            ["filter 1 `a`"]
+        );
+        let both = found(&[a, waf.clone(), b]).unwrap();
+        assert_eq!(both[1].plugin, ["vm", "b", ""].map(String::from));
+        assert_eq!(places(both), ["filter 1 `a`", "filter 2 `b`"]);
+        assert!(found(&[waf.clone(), waf]).is_err());
     }
 }

@@ -10,6 +10,7 @@
 
 mod example;
 mod language;
+pub mod meetings;
 mod pools;
 mod rate_limits;
 mod request_set;

@@ -5,6 +5,7 @@ use super::{Warning, named, request_set};
 use pointsman_core::config::Config;
 use pointsman_core::index::PoolIndex;
 use pointsman_core::pool::Pool;
+use pointsman_core::pool::failover::WhenAllUnhealthy;
 use pointsman_core::pool::sticky::Cookie;
 use pointsman_core::route::r#match::HostMatch;
 use pointsman_core::route::{Route, RouteAction};
@@ -106,8 +107,32 @@ fn takes_nothing_new(place: &str, pool: &Pool) -> Option<Warning> {
 fn never_ejects(place: &str, pool: &Pool) -> Option<Warning> {
     let percent = pool.health.passive.as_ref()?.max_ejected_percent;
     let count = pool.targets.len();
-    if count as u64 * u64::from(percent) >= 100 {
+    let says_what_then =
+        !pool.failover.is_empty() || pool.health.when_all_unhealthy == WhenAllUnhealthy::Respond503;
+    if count as u64 * u64::from(percent) >= 100 || count == 1 && percent > 0 && says_what_then {
         return None;
+    }
+    if percent > 0 && says_what_then {
+        return Some(Warning::new(
+            "ejects_all_or_none",
+            format!("{place}.health.passive"),
+            "ejects all targets at once or none",
+            format!(
+                "`max_ejected_percent`, {percent} % of its {count} targets, is less than one, and \
+                 the bound only ends once all of them fail"
+            ),
+            &format!("raise it to {} at least", 100usize.div_ceil(count.max(1))),
+        ));
+    }
+    if percent == 0 && pool.health.active.is_none() && says_what_then {
+        return Some(Warning::new(
+            "empty_promise",
+            format!("{place}.health.passive.max_ejected_percent"),
+            "keeps every target in, so what is to happen without a healthy one never does",
+            "`failover` and `when_all_unhealthy` wait for targets that are unhealthy, and 0 % of \
+             them ever are",
+            "raise it, or add `active`",
+        ));
     }
     let of = if count == 1 {
         "its one target".to_owned()

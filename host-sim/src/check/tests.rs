@@ -472,6 +472,22 @@ fn pools_limits_and_splits_that_do_nothing_are_found() {
             &[],
         ),
         (
+            "pools: { a: { targets: [{ cluster: c }], health: { passive: {}, when_all_unhealthy: respond_503 } } }, routes: [{ name: r, pool: a }]",
+            &[],
+        ),
+        (
+            "pools: { a: { targets: [{ cluster: c }, { cluster: d }], failover: [b], health: { passive: {} } }, b: { targets: [{ cluster: s }] } }, routes: [{ name: r, pool: a }]",
+            &[],
+        ),
+        (
+            "pools: { a: { targets: [{ cluster: c }, { cluster: d }], failover: [b], health: { passive: { max_ejected_percent: 0 } } }, b: { targets: [{ cluster: s }] } }, routes: [{ name: r, pool: a }]",
+            &["pools.a.health.passive.max_ejected_percent empty_promise"],
+        ),
+        (
+            "pools: { a: { targets: [{ cluster: c }, { cluster: d }], health: { passive: { max_ejected_percent: 20 }, when_all_unhealthy: respond_503 } } }, routes: [{ name: r, pool: a }]",
+            &["pools.a.health.passive ejects_all_or_none"],
+        ),
+        (
             "routes: [{ name: r, pass: true, rewrite: { host: h }, request_headers: { remove: [x] } }]",
             &[],
         ),

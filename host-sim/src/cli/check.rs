@@ -3,7 +3,7 @@
 use super::{Outcome, style};
 use anyhow::{Context, Result};
 use host_sim::check::{self, Note, Warning};
-use host_sim::configuration;
+use host_sim::configuration::{self, Part};
 use host_sim::exchange::{pairs_to_json, shown};
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::Problem;
@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 /// legal but wrong.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Pointsman's configuration in YAML or JSON, or an Envoy configuration with one Wasm filter.
+    /// Pointsman's configuration in YAML or JSON, or an Envoy configuration: each of its Pointsman
+    /// filters is checked, and where two of them meet.
     config: PathBuf,
     /// Print one JSON object: `errors`, each with `place`, `found`, `expected` and `nearest`, and
     /// `warnings`, each with `place`, `kind`, `found`, `why`, `advice`, `shadowed_by`, and an
@@ -29,8 +30,8 @@ pub(crate) struct Arguments {
 /// Prints the findings to stdout. [`Outcome::Found`]: there are some.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = &arguments.config;
-    let findings = match configuration::read(file) {
-        Ok(tree) => findings(&tree),
+    let findings = match configuration::read_parts(file) {
+        Ok(parts) => of_all(&parts),
         Err(configuration::LoadError::Problems(problems)) => Findings {
             errors: problems.0,
             ..Findings::default()
@@ -73,6 +74,44 @@ fn findings(tree: &value::Value) -> Findings {
             ..Findings::default()
         },
     }
+}
+
+/// What was found in every filter of a file, and between them.
+fn of_all(parts: &[Part]) -> Findings {
+    if let [part] = parts {
+        return findings(&part.tree);
+    }
+    let mut all = Findings::default();
+    let mut loaded = Vec::new();
+    for part in parts {
+        let found = findings(&part.tree);
+        let within = |place: &mut String| *place = format!("{}: {place}", part.place);
+        all.errors.extend(found.errors.into_iter().map(|mut error| {
+            within(&mut error.place);
+            error
+        }));
+        all.warnings
+            .extend(found.warnings.into_iter().map(|mut warning| {
+                within(&mut warning.place);
+                warning
+            }));
+        all.notes.extend(found.notes.into_iter().map(|mut note| {
+            within(&mut note.place);
+            note
+        }));
+        loaded.extend(
+            Config::from_value(&part.tree)
+                .ok()
+                .map(|config| (part, config)),
+        );
+    }
+    let loaded: Vec<_> = loaded
+        .iter()
+        .map(|(part, config)| (*part, config))
+        .collect();
+    all.warnings.extend(check::meetings::warnings(&loaded));
+    all.notes.extend(check::meetings::notes(&loaded));
+    all
 }
 
 fn object(findings: &Findings, file: &Path) -> Value {
@@ -226,6 +265,69 @@ mod tests {
         );
         let notes = &object(&found(text), Path::new("shop.yaml"))["notes"];
         assert_eq!(notes[1]["kind"], json!("client_chosen_key"));
+    }
+
+    #[test]
+    fn filters_that_meet_are_told() {
+        let part = |name: &str, scope: &str, cluster: &str| {
+            Part {
+            place: format!("filter `{name}` of {cluster}"),
+            plugin: ["vm", name, ""].map(String::from),
+            tree: configuration::parse(&format!(
+                "{{ {scope} pools: {{ web: {{ targets: [{{ cluster: {cluster}, name: v1 }}, {{ cluster: same }}],
+                    sticky: {{ cookie: {{ name: pm }} }} }} }},
+                    rate_limits: {{ all: {{ requests: 1, per: 1s, key: [] }} }},
+                    routes: [{{ name: r, pool: web, rate_limits: [all] }}] }}"
+            ))
+            .unwrap(),
+        }
+        };
+        let kinds = |one: &Part, other: Part| {
+            let Findings {
+                errors,
+                warnings,
+                notes,
+            } = of_all(&[
+                Part {
+                    tree: one.tree.clone(),
+                    place: one.place.clone(),
+                    plugin: one.plugin.clone(),
+                },
+                other,
+            ]);
+            assert!(errors.is_empty(), "{errors:?}");
+            let meet = notes
+                .into_iter()
+                .filter(|note| note.kind.starts_with("same_"));
+            let found = warnings
+                .into_iter()
+                .map(|warning| (warning.kind, warning.why));
+            found
+                .chain(meet.map(|note| (note.kind, note.found)))
+                .collect::<Vec<_>>()
+        };
+        let one = part("a", "", "c");
+        let names = |found: &[(&'static str, String)]| {
+            found.iter().map(|(kind, _)| *kind).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&kinds(&one, part("b", "", "d"))), ["same_sessions"]);
+        let same = kinds(&one, part("a", "", "d"));
+        assert_eq!(names(&same), ["same_filter", "same_sessions"]);
+        assert!(
+            same[0]
+                .1
+                .ends_with("such as rate_limits.all, pools.web.targets.same"),
+            "{same:?}"
+        );
+        let one = part("a", "scope: edge,", "c");
+        let scoped = kinds(&one, part("b", "scope: edge,", "d"));
+        assert_eq!(names(&scoped), ["same_scope", "same_sessions"]);
+        assert!(
+            scoped[0]
+                .1
+                .ends_with(": rate_limits.all, pools.web.targets.same"),
+            "{scoped:?}"
+        );
     }
 
     #[test]

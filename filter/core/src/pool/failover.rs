@@ -11,6 +11,26 @@
 //! returns to its old target if it still has that cookie; a cookie of the other pool replaces it if
 //! both have the same name.
 //!
+//! **When it happens**, by what is known of the pool's targets. `passive` alone keeps
+//! `max_ejected_percent` of them in as long as one target answers, and lets go of all once all fail
+//! ([`crate::pool::health::Passive`]):
+//!
+//! | `health` | one target of several is dead | half are | all are |
+//! |---|---|---|---|
+//! | none | it gets its share | they get theirs | all get theirs: no failover |
+//! | `passive` | ejected, if the bound has room for one | ejected as far as the bound goes | ejected, then failover |
+//! | `passive` with `max_ejected_percent: 100` | ejected | ejected | ejected, then failover |
+//! | `passive` with `max_ejected_percent: 0` | it gets its share | they get theirs | all get theirs: no failover; `check` warns |
+//! | `active`, with `passive` or without | ejected by probes | ejected by probes | ejected by probes, then failover |
+//!
+//! *Failover* is the first pool of the list that has a healthy target, and where there is none,
+//! `when_all_unhealthy`: the pool's targets as if they were healthy (`use_all`), or 503. With
+//! `use_all` and no list, `passive` keeps its bound where all fail: to let go of all and to use all
+//! are the same.
+//!
+//! Probes that are good do not keep `passive` from ejecting a target: a target whose `/health` is
+//! well and whose requests fail is ill. That no client brings this about is a matter of votes.
+//!
 //! [`crate::worker`] makes the choice.
 //!
 //! [`Pool::failover`]: crate::pool::Pool::failover

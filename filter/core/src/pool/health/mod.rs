@@ -45,7 +45,7 @@ use crate::time::Nanos;
 use active::prober::Prober;
 use change_gauge::ChangeGauge;
 use clients::ClientsSeen;
-use record::{HealthEntry, TargetIds};
+use record::{HealthEntry, OtherTargets, TargetIds};
 use state::{TargetHealth, Transition};
 use std::rc::Rc;
 
@@ -168,15 +168,14 @@ impl Health {
     }
 
     /// Changes the state of a target in the record, and tells the other workers. `change` gets the
-    /// state, and how many other targets of the pool are passively ejected; it must be pure, see
-    /// [`RecordCache::update`].
+    /// state, and the other targets of the pool; it must be pure, see [`RecordCache::update`].
     fn change(
         &mut self,
         port: &mut dyn Port,
         pool: &Pool,
         target: TargetIndex,
         now: Nanos,
-        change: &mut dyn FnMut(&mut TargetHealth, usize) -> Transition,
+        change: &mut dyn FnMut(&mut TargetHealth, &OtherTargets<'_>) -> Transition,
     ) {
         let Some(known) = known_mut(&mut self.pools, &mut self.events, pool) else {
             return;
@@ -188,9 +187,15 @@ impl Health {
         let PoolHealth { key, ids, .. } = &*known;
         let changed = self.cache.update(port, key, &mut |bytes| {
             let mut entries = record::decode(bytes);
-            let others_ejected = record::passively_ejected(&entries, pool, ids, id, now);
+            let others = OtherTargets {
+                entries: &entries,
+                pool,
+                ids,
+                but: id,
+                now,
+            };
             let mut health = record::health(&entries, id);
-            let transition = change(&mut health, others_ejected);
+            let transition = change(&mut health, &others);
             if transition == Transition::Nothing {
                 return Update::Keep((entries, transition));
             }

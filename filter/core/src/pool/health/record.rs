@@ -24,6 +24,7 @@
 //! Entries of targets that are in no configuration any more make room when they are old, see
 //! [`tidy`]: a thousand reloads do not make a record grow.
 
+use super::Passive;
 use super::clients::Clients;
 use super::state::TargetHealth;
 use super::votes::FailureRow;
@@ -200,23 +201,44 @@ pub(super) fn set_health(
     }
 }
 
-/// How many targets of the pool, but for the one with this id, failed requests have ejected.
-pub(super) fn passively_ejected(
-    entries: &[HealthEntry],
-    pool: &Pool,
-    ids: &TargetIds,
-    but: u64,
-    now: Nanos,
-) -> usize {
-    let Some(passive) = &pool.health.passive else {
-        return 0;
-    };
-    let others = entries
-        .iter()
-        .filter(|entry| entry.id != but && ids.contains_key(&entry.id));
-    others
-        .filter(|other| other.health.is_ejected(passive, now))
-        .count()
+/// The targets of a pool but for one, as they stand in the record.
+pub(super) struct OtherTargets<'a> {
+    pub entries: &'a [HealthEntry],
+    pub pool: &'a Pool,
+    pub ids: &'a TargetIds,
+    /// The id of the one.
+    pub but: u64,
+    pub now: Nanos,
+}
+
+impl OtherTargets<'_> {
+    /// How many of them failed requests have ejected.
+    pub(super) fn ejected(&self, passive: &Passive) -> usize {
+        let ejected = self.with_entries();
+        ejected
+            .filter(|(_, other)| other.is_ejected(passive, self.now))
+            .count()
+    }
+
+    /// Whether each of them that takes new requests fails as often as it takes to eject it.
+    /// `recent`: the clients that the pool answered lately.
+    pub(super) fn are_all_failing(&self, passive: &Passive, recent: Clients) -> bool {
+        let takes_new = |target: TargetIndex| {
+            let target = self.pool.target(target);
+            target.is_some_and(|target| target.takes_new())
+        };
+        let others = self.ids.iter().filter(|(id, _)| **id != self.but);
+        let all = others.filter(|(_, target)| takes_new(**target)).count();
+        let failing = self.with_entries().filter(|(target, other)| {
+            takes_new(*target) && other.is_failing(passive, recent, self.now)
+        });
+        failing.count() == all
+    }
+
+    fn with_entries(&self) -> impl Iterator<Item = (TargetIndex, &TargetHealth)> + '_ {
+        let others = self.entries.iter().filter(|entry| entry.id != self.but);
+        others.filter_map(|entry| Some((*self.ids.get(&entry.id)?, &entry.health)))
+    }
 }
 
 /// Adds the targets that a record does not have. They are new, and begin their slow start, if it

@@ -16,6 +16,7 @@
 //! `successful_active_health_check_uneject_host`). With probes a passive ejection does not end by
 //! time alone: not while the last probe was bad.
 
+use super::clients::Clients;
 use super::votes::{Failed, FailureRow};
 use super::{Active, Checks, HealthChange, Passive, is_pending};
 use crate::time::Nanos;
@@ -68,6 +69,15 @@ impl TargetHealth {
     /// Whether failed requests have ejected it, and the time of that is not over.
     pub(super) fn is_ejected(&self, passive: &Passive, now: Nanos) -> bool {
         is_pending(self.ejected_until, passive.max_eject, now)
+    }
+
+    /// Whether it fails as often as it takes to eject it, whatever keeps it in. `recent`: the clients
+    /// that the pool answered lately.
+    pub(super) fn is_failing(&self, passive: &Passive, recent: Clients, now: Nanos) -> bool {
+        let threshold = passive.consecutive_failures;
+        self.fallen != 0
+            || self.is_ejected(passive, now)
+            || self.row.is_enough(threshold, recent, now)
     }
 
     /// Whether its entry says no more than that the target is healthy.

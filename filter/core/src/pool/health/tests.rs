@@ -753,3 +753,91 @@ fn workers_in_any_order_of_steps_eject_as_many_as_the_bound_allows_and_tell_it_o
         assert_eq!(out.count(), 2, "seed {seed}");
     }
 }
+
+/// What becomes of a pool of so many targets, of which the first `dead` fail every connection and
+/// the others answer: how many are healthy after each target was tried eight times.
+fn healthy_after(health: &str, rest: &str, targets: usize, dead: usize) -> usize {
+    let named: Vec<_> = (0..targets)
+        .map(|name| format!(r#"{{"cluster": "{name}"}}"#))
+        .collect();
+    let text = format!(
+        r#"{{"pools": {{"p": {{"health": {{{health}}}, {rest} "targets": [{}]}}, "s": {{"targets": [{{"cluster": "s"}}]}}}}}}"#,
+        named.join(",")
+    );
+    let config = Rc::new(Config::load(text.as_bytes()).unwrap());
+    let mut port = MemoryPort::default();
+    let mut workers = [1, 2].map(|random| Worker::new(&config, random));
+    for round in 0..8 {
+        for target in 0..targets {
+            let worker = &mut workers[round % 2];
+            match target < dead {
+                true => worker.fails(&mut port, target, NOW),
+                false => worker.succeeds(&mut port, target, NOW),
+            }
+        }
+    }
+    // Three probes of each target, by the one worker that leads.
+    let mut now = NOW;
+    for _ in 0..40 {
+        now += SECOND / 4;
+        for worker in &mut workers {
+            worker.tick(&mut port, now, &|target| (target >= dead).then_some(200));
+        }
+    }
+    (0..targets)
+        .filter(|target| workers[0].healthy(&mut port, *target, now))
+        .count()
+}
+
+#[test]
+fn all_targets_are_unhealthy_once_all_are_dead_wherever_the_pool_says_what_then() {
+    const FAILOVER: &str = r#""failover": ["s"],"#;
+    const RESPOND: &str = r#", "when_all_unhealthy": "respond_503""#;
+    let passive = |percent: u32| {
+        format!(r#""passive": {{"consecutive_failures": 3, "max_ejected_percent": {percent}}}"#)
+    };
+    let active = r#""active": {"path": "/", "interval": "1s", "timeout": "1s"}"#;
+    let both = |percent| [&passive(percent), ", ", active].concat();
+    for (health, rest, healthy) in [
+        // Healthy of four, of which one, two, three and four are dead; and of one.
+        (passive(50), FAILOVER, [3, 2, 2, 0, 0]),
+        (passive(50) + RESPOND, "", [3, 2, 2, 0, 0]),
+        (passive(25), FAILOVER, [3, 3, 3, 0, 0]),
+        (passive(10), FAILOVER, [4, 4, 4, 0, 0]),
+        (passive(100), FAILOVER, [3, 2, 1, 0, 0]),
+        (passive(0), FAILOVER, [4, 4, 4, 4, 1]),
+        // What is to happen is that all are used.
+        (passive(50), "", [3, 2, 2, 2, 1]),
+        (active.to_owned(), FAILOVER, [3, 2, 1, 0, 0]),
+        (active.to_owned() + RESPOND, "", [3, 2, 1, 0, 0]),
+        (active.to_owned(), "", [3, 2, 1, 0, 0]),
+        (both(50), FAILOVER, [3, 2, 1, 0, 0]),
+        (both(0) + RESPOND, "", [3, 2, 1, 0, 0]),
+    ] {
+        let of_four = [1, 2, 3, 4].map(|dead| healthy_after(&health, rest, 4, dead));
+        let [a, b, c, d] = of_four;
+        let seen = [a, b, c, d, healthy_after(&health, rest, 1, 1)];
+        assert_eq!(seen, healthy, "{health} {rest}");
+    }
+}
+
+/// The bound does not end because one client fails everywhere.
+#[test]
+fn one_client_does_not_bring_failover_about() {
+    let text = format!(
+        r#"{{"pools": {{"p": {{"health": {{{PASSIVE}, "when_all_unhealthy": "respond_503"}}, "targets": [{{"cluster": "a"}}, {{"cluster": "b"}}, {{"cluster": "c"}}, {{"cluster": "d"}}]}}}}}}"#
+    );
+    let config = Rc::new(Config::load(text.as_bytes()).unwrap());
+    let (mut port, mut worker) = (MemoryPort::default(), Worker::new(&config, 1));
+    worker.answers(&mut port, 2, NOW);
+    for _ in 0..50 {
+        (0..4).for_each(|target| worker.fails_for(&mut port, target, 1, NOW));
+    }
+    assert!((0..4).all(|target| worker.healthy(&mut port, target, NOW)));
+    // Its failures, and those of a target that is dead.
+    (0..3).for_each(|_| worker.fails(&mut port, 0, NOW));
+    let healthy: Vec<_> = (0..4)
+        .map(|target| worker.healthy(&mut port, target, NOW))
+        .collect();
+    assert_eq!(healthy, [false, true, true, true]);
+}
