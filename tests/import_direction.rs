@@ -329,6 +329,7 @@ const ROWS_OF_THE_CORE: &[&[&str]] = &[
     &["route"],
     &["pool", "rate_limit"],
     &["http", "shared"],
+    &["scope"],
     &["port"],
     &["base64", "entropy", "index"],
     &["siphash", "time"],

@@ -434,8 +434,8 @@ fn the_formats_of_the_page_are_those_that_are_read() {
 
 #[test]
 fn the_page_lists_every_metric_that_the_dashboard_shows() {
-    // How workers tell each other of changes; nothing to look at.
-    let mut expected = BTreeSet::from(["pointsman_pool_health_version"]);
+    // How workers tell each other of changes and of scopes; nothing to look at.
+    let mut expected = BTreeSet::from(["pointsman_pool_health_version", "pointsman_first_scope"]);
     let dashboard = read("envoy-config/dashboard.json");
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let words = dashboard.split(|c| !is_name(c));

@@ -72,8 +72,9 @@ pub struct Part {
     /// Which filter of the file it is of: its plugin's name, and its number among ours. Empty where
     /// the file is the configuration itself.
     pub place: String,
-    /// The plugin's vm_id, name and root_id, by which a proxy tells it from others.
-    pub plugin: [String; 3],
+    /// The plugin's vm_id, name and root_id, and the `traffic_direction` of its listener, by which a
+    /// proxy tells it from others.
+    pub plugin: [String; 4],
     /// The configuration.
     pub tree: Value,
 }
@@ -187,15 +188,15 @@ fn within_envoy(tree: Value) -> Result<Vec<Part>, Problems> {
         }]);
     }
     let mut filters = Vec::new();
-    collect_filters(&tree, &mut filters);
+    collect_filters(&tree, "", &mut filters);
     // A lone filter is ours, whatever its configuration looks like.
-    if let [filter] = filters[..] {
-        return Ok(vec![part(filter, 0, configuration_of(filter)?)]);
+    if let [(filter, direction)] = filters[..] {
+        return Ok(vec![part(filter, direction, 0, configuration_of(filter)?)]);
     }
     let mut parts = Vec::new();
-    for filter in &filters {
+    for (filter, direction) in &filters {
         match configuration_of(filter) {
-            Ok(tree) if is_ours(&tree) => parts.push(part(filter, parts.len(), tree)),
+            Ok(tree) if is_ours(&tree) => parts.push(part(filter, direction, parts.len(), tree)),
             // Of another vendor, whatever it is.
             Ok(_) | Err(_) => {}
         }
@@ -219,7 +220,7 @@ fn is_ours(tree: &Value) -> bool {
         || matches!(field(tree, "pools"), Some(Value::Map(_)))
 }
 
-fn part(filter: &Value, number: usize, tree: Value) -> Part {
+fn part(filter: &Value, direction: &str, number: usize, tree: Value) -> Part {
     let config = field(filter, "config");
     let text = |value: Option<&Value>| match value {
         Some(Value::Text(text)) => text.clone(),
@@ -234,6 +235,7 @@ fn part(filter: &Value, number: usize, tree: Value) -> Part {
             text(vm.and_then(|vm| field(vm, "vm_id"))),
             name,
             of("root_id"),
+            direction.to_owned(),
         ],
         tree,
     }
@@ -254,15 +256,22 @@ fn configuration_of(filter: &Value) -> Result<Value, Problems> {
     }
 }
 
-fn collect_filters<'a>(tree: &'a Value, found: &mut Vec<&'a Value>) {
+/// Each Wasm filter with the direction of its listener.
+fn collect_filters<'a>(tree: &'a Value, direction: &'a str, found: &mut Vec<(&'a Value, &'a str)>) {
+    let direction = match field(tree, "traffic_direction") {
+        Some(Value::Text(direction)) => direction,
+        _ => direction,
+    };
     match tree {
         Value::Map(_) if matches!(field(tree, "@type"), Some(Value::Text(kind)) if kind == WASM) => {
-            found.push(tree)
+            found.push((tree, direction))
         }
         Value::Map(map) => map
             .iter()
-            .for_each(|(_, value)| collect_filters(value, found)),
-        Value::List(list) => list.iter().for_each(|value| collect_filters(value, found)),
+            .for_each(|(_, value)| collect_filters(value, direction, found)),
+        Value::List(list) => list
+            .iter()
+            .for_each(|value| collect_filters(value, direction, found)),
         _ => {}
     }
 }
@@ -372,7 +381,7 @@ mod tests {
             ["filter 1 `a`"]
         );
         let both = found(&[a, waf.clone(), b]).unwrap();
-        assert_eq!(both[1].plugin, ["vm", "b", ""].map(String::from));
+        assert_eq!(both[1].plugin, ["vm", "b", "", ""].map(String::from));
         assert_eq!(places(both), ["filter 1 `a`", "filter 2 `b`"]);
         assert!(found(&[waf.clone(), waf]).is_err());
     }

@@ -272,7 +272,7 @@ mod tests {
         let part = |name: &str, scope: &str, cluster: &str| {
             Part {
             place: format!("filter `{name}` of {cluster}"),
-            plugin: ["vm", name, ""].map(String::from),
+            plugin: ["vm", name, "", ""].map(String::from),
             tree: configuration::parse(&format!(
                 "{{ {scope} pools: {{ web: {{ targets: [{{ cluster: {cluster}, name: v1 }}, {{ cluster: same }}],
                     sticky: {{ cookie: {{ name: pm }} }} }} }},
