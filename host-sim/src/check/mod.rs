@@ -8,6 +8,7 @@
 //! Blocks are sets of requests (`request_set`), conditions are sets of values (`values`), and
 //! sets of values are compared as automata (`language`).
 
+mod dearest;
 mod example;
 mod language;
 pub mod meetings;
@@ -99,6 +100,16 @@ pub struct Note {
 /// Every note, in the order of the file.
 pub fn notes(config: &Config) -> Vec<Note> {
     rate_limits::notes(config)
+}
+
+/// The dearest request of a configuration, where it is dear: a warning where it costs more than is
+/// promised, and else a note.
+pub fn dearest_request(config: &Config) -> (Option<Warning>, Option<Note>) {
+    match dearest::dearest(config) {
+        Some(dearest) if dearest.is_too_dear() => (Some(dearest.warning()), None),
+        Some(dearest) => (None, Some(dearest.note())),
+        None => (None, None),
+    }
 }
 
 /// The places of routes and blocks in the file.

@@ -64,11 +64,18 @@ struct Findings {
 
 fn findings(tree: &value::Value) -> Findings {
     match Config::from_value(tree) {
-        Ok(config) => Findings {
-            errors: Vec::new(),
-            warnings: check::warnings(tree, &config),
-            notes: check::notes(&config),
-        },
+        Ok(config) => {
+            let (too_dear, dearest) = check::dearest_request(&config);
+            let mut warnings = check::warnings(tree, &config);
+            let mut notes = check::notes(&config);
+            warnings.extend(too_dear);
+            notes.extend(dearest);
+            Findings {
+                errors: Vec::new(),
+                warnings,
+                notes,
+            }
+        }
         Err(problems) => Findings {
             errors: problems.0,
             ..Findings::default()

@@ -103,7 +103,8 @@ impl Pairs {
         }
     }
 
-    /// Every value of a name, in the order of the text, which is the same one.
+    /// Every value of a name, in the order of the text, which is the same one. Clients choose names
+    /// that fall into one place, so pairs that are looked at draw on the allowance.
     pub(super) fn values<'p>(
         &'p self,
         text: &'p [u8],
@@ -116,12 +117,18 @@ impl Pairs {
             true => self.heads.get(place(name, self.heads.len())).copied(),
             false => Some(1),
         };
+        let mut free = FREE;
         std::iter::from_fn(move || {
             loop {
                 let number = next?;
                 let pair = self.pairs.get(number.checked_sub(1)? as usize)?;
                 next = Some(if is_chained { pair.next } else { number + 1 });
-                steps.count(STEPS_PER_PAIR);
+                steps.count(STEPS_PER_PAIR as usize);
+                match free.checked_sub(1) {
+                    Some(left) => free = left,
+                    None if steps.draw(STEPS_PER_PAIR) => {}
+                    None => return None,
+                }
                 if slice(text, &pair.name) == name {
                     return Some(slice(text, &pair.value));
                 }
@@ -211,7 +218,10 @@ const FEW: usize = 8;
 const STEPS_PER_BYTE: usize = 4;
 
 /// What looking at a pair costs, in steps.
-const STEPS_PER_PAIR: usize = 4;
+const STEPS_PER_PAIR: u32 = 4;
+
+/// So many pairs of a look-up draw on nothing.
+const FREE: u32 = 32;
 
 #[cfg(test)]
 mod tests {

@@ -114,6 +114,12 @@ impl Headers {
             .filter(move |(n, _)| n.len() == name.len() && slice(&self.bytes, n) == name)
     }
 
+    /// How many pairs there are.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
     /// All bytes, names and values of all pairs among them.
     pub(super) fn text(&self) -> &[u8] {
         &self.bytes

@@ -106,10 +106,11 @@ impl Condition {
             match self.text.matches_within(value.as_ref(), &mut allowed) {
                 Some(true) => return !self.invert,
                 Some(false) => {}
+                None if allowed.is_used_up() => return false,
                 None => all_known = false,
             }
         }
-        self.invert && all_known
+        self.invert && all_known && !steps.has_run_out()
     }
 }
 

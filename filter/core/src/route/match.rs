@@ -101,7 +101,10 @@ impl Match {
             return Some(Mismatch::Method);
         }
         let steps = &request.steps;
-        let fails = |header: &Condition| !header.holds(request.headers.all(&header.name), steps);
+        let fails = |header: &Condition| {
+            steps.count(request.headers.len());
+            !header.holds(request.headers.all(&header.name), steps)
+        };
         if let Some(at) = self.headers.iter().position(fails) {
             return Some(Mismatch::Header(at));
         }

@@ -84,8 +84,18 @@ impl Worker {
 
     /// What a valid session cookie of a pool says.
     pub(super) fn session(&self, context: &RequestContext<'_, '_>, pool: &Pool) -> Option<Session> {
-        let cookie = pool.sticky.as_ref()?.cookie.as_ref()?;
-        let values = context.request.cookie_values(&cookie.name);
+        let sticky = pool.sticky.as_ref()?;
+        let cookie = sticky.cookie.as_ref()?;
+        let request = context.request;
+        let mut allowed = request.steps.allow();
+        let cost = STEPS_PER_KEY * sticky.keys.len();
+        // The first one of a pool is always tried; what a client forges beside it is bounded over
+        // all pools of a split.
+        let values = request
+            .cookie_values(&cookie.name)
+            .enumerate()
+            .take_while(|(at, _)| *at == 0 || allowed.take(cost))
+            .map(|(_, value)| value);
         let sessions = &self.pools.get(pool.index.get())?.sessions;
         sessions.find(pool, values, context.now.to_seconds())
     }
@@ -112,3 +122,6 @@ fn weighted_part<'c>(
         random,
     })
 }
+
+/// What it costs to try a session cookie against one key, in steps: a MAC.
+const STEPS_PER_KEY: usize = 1000;

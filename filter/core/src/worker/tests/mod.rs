@@ -1,6 +1,7 @@
 //! What a worker decides, by subject.
 
 mod balance;
+mod dear;
 mod edits;
 mod failover;
 mod prefer_region;
