@@ -1,7 +1,6 @@
 //! Names and values that a request carries in one text: its cookies, or its query. They are taken
 //! apart once, where something first asks for one, and then found by name at once.
 
-use super::request::{Headers, split_at_byte};
 use super::steps::Steps;
 use fnv::FnvHasher;
 use std::hash::Hasher;
@@ -28,11 +27,14 @@ struct Pair {
 }
 
 impl Pairs {
-    /// Of all `cookie` headers. The text is that of the header map.
-    pub(super) fn of_cookies(headers: &Headers, steps: &Steps) -> Pairs {
+    /// Of all `cookie` headers, which lie so in the text of the header map.
+    pub(super) fn of_cookies(
+        text: &[u8],
+        headers: impl Iterator<Item = Range<u32>>,
+        steps: &Steps,
+    ) -> Pairs {
         let mut pairs = Vec::new();
-        let text = headers.text();
-        for header in headers.ranges(b"cookie") {
+        for header in headers {
             steps.count(STEPS_PER_BYTE * header.len());
             for part in split(text, header, b';') {
                 let bytes = slice(text, &part);
@@ -145,6 +147,12 @@ impl Pair {
             next: 0,
         }
     }
+}
+
+/// What stands before the first such byte, and what behind it.
+pub(super) fn split_at_byte(bytes: &[u8], at: u8) -> (&[u8], Option<&[u8]>) {
+    let mut parts = bytes.splitn(2, |byte| *byte == at);
+    (parts.next().unwrap_or_default(), parts.next())
 }
 
 /// The parts of a range of the text between a byte.

@@ -10,12 +10,12 @@
 //! else a bounded number of steps ([`states`]); a search and replacement has a bound of its own
 //! ([`search`]).
 
+mod assertion;
 mod search;
 mod states;
 
 use super::steps::Allowed;
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
-use regex_automata::util::look::Look as Assertion;
 use regex_syntax::ast::{self, Ast, Flag, Span};
 use regex_syntax::hir::translate::TranslatorBuilder;
 use regex_syntax::hir::{self, Hir, HirKind, Look};
@@ -182,37 +182,6 @@ impl Search {
         *steps += searches.steps;
         replaced.extend_from_slice(input.get(copied..).unwrap_or_default());
         replaced
-    }
-}
-
-/// Whether an assertion holds between two bytes. None: the value begins or ends there.
-fn holds(assertion: Assertion, before: Option<u8>, after: Option<u8>) -> bool {
-    let is_word =
-        |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let (word_before, word_after) = (is_word(before), is_word(after));
-    match assertion {
-        Assertion::Start => before.is_none(),
-        Assertion::End => after.is_none(),
-        Assertion::StartLF => matches!(before, None | Some(b'\n')),
-        Assertion::EndLF => matches!(after, None | Some(b'\n')),
-        Assertion::StartCRLF => match before {
-            None | Some(b'\n') => true,
-            Some(b'\r') => after != Some(b'\n'),
-            _ => false,
-        },
-        Assertion::EndCRLF => match after {
-            None | Some(b'\r') => true,
-            Some(b'\n') => before != Some(b'\r'),
-            _ => false,
-        },
-        Assertion::WordAscii => word_before != word_after,
-        Assertion::WordAsciiNegate => word_before == word_after,
-        Assertion::WordStartAscii => !word_before && word_after,
-        Assertion::WordEndAscii => word_before && !word_after,
-        Assertion::WordStartHalfAscii => !word_before,
-        Assertion::WordEndHalfAscii => !word_after,
-        // Patterns are without Unicode.
-        _ => false,
     }
 }
 

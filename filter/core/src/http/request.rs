@@ -1,7 +1,7 @@
 //! One request as bytes: the header map as the host serialises it, and the parts of it that routes
 //! ask for. Nothing is copied but a query that is percent-encoded, nothing has to be UTF-8.
 
-use super::pairs::Pairs;
+use super::pairs::{Pairs, split_at_byte};
 use super::steps::Steps;
 use std::cell::OnceCell;
 use std::net::Ipv6Addr;
@@ -240,10 +240,11 @@ impl<'a> Request<'a> {
     /// write them and section 4.2.2 has servers take them: parts between `;`, blanks around name
     /// and value dropped, quotes kept. They are taken apart once.
     pub fn cookie_values<'r>(&'r self, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+        let text = self.headers.text();
         let cookies = self
             .cookies
-            .get_or_init(|| Pairs::of_cookies(self.headers, &self.steps));
-        cookies.values(self.headers.text(), name, &self.steps)
+            .get_or_init(|| Pairs::of_cookies(text, self.headers.ranges(b"cookie"), &self.steps));
+        cookies.values(text, name, &self.steps)
     }
 
     /// Every value of a query parameter, both percent-decoded. A part of the query without `=` has
@@ -261,11 +262,6 @@ impl<'a> Request<'a> {
 pub fn is_grpc_content_type(kind: &[u8]) -> bool {
     let rest = kind.strip_prefix(b"application/grpc");
     matches!(rest, Some([] | [b'+', ..]))
-}
-
-pub(super) fn split_at_byte(bytes: &[u8], at: u8) -> (&[u8], Option<&[u8]>) {
-    let mut parts = bytes.splitn(2, |byte| *byte == at);
-    (parts.next().unwrap_or_default(), parts.next())
 }
 
 /// The host of an authority: without its port, and without the one dot at its end, which only says

@@ -4,7 +4,7 @@
 //! search fails in the next one too, so all searches of one input together try each state at each
 //! byte about once. (`a.*z|a` on `aaaa` would otherwise look at all that remains for each match.)
 
-use super::holds;
+use super::assertion::holds;
 use regex_automata::nfa::thompson::{NFA, State};
 use regex_automata::util::primitives::StateID;
 

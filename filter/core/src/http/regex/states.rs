@@ -5,7 +5,7 @@
 //! whose table would not be small, such as `.*a.{20}b`, the sets are computed for each value
 //! ([`Sets::matches`]), and each state of a set is a step.
 
-use super::holds;
+use super::assertion::holds;
 use crate::http::steps::Allowed;
 use fnv::FnvHashMap;
 use regex_automata::nfa::thompson::{NFA, State};
