@@ -22,6 +22,10 @@ pub struct Quota {
     pub burst: u32,
 }
 
+/// What one lease takes of what is left of a bucket above its half. A worker that is not scheduled
+/// for 10 ms loses all of it, and to such a worker that happens again and again.
+const LEASES_OF_ROOM: u64 = 32;
+
 /// A theoretical arrival time. The default is past, that of a full bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tat {
@@ -51,8 +55,8 @@ impl Quota {
     }
 
     /// The TAT after one more request at `now` and up to `most` more ahead of time, with their
-    /// number: as if all came when the lease ends, which has this `length` (see [`super::lease`]).
-    /// None: less than half the bucket would be left, even after one.
+    /// number: as if all came when the lease ends, which has this `length`, and a small part of what
+    /// is left above half the bucket (see [`super::lease`]). None: that is less than one.
     pub(super) fn lease(
         &self,
         tat: Tat,
@@ -65,7 +69,7 @@ impl Quota {
         let half = self.per.checked_mul(self.burst.into())? / parts / 2;
         let room = (now + half).checked_sub(start.ns)?;
         let interval = self.per / parts + Nanos::new(1);
-        let requests = (room / interval).saturating_sub(1).min(most.into());
+        let requests = (room / interval / LEASES_OF_ROOM).min(most.into());
         let next = start.later(self, requests + 1)?;
         (requests > 0).then_some((next, u32::try_from(requests).ok()?))
     }

@@ -5,7 +5,7 @@
 //! and keeps that for the client's next request. While what it leased is used up in half the time,
 //! it leases twice as many, up to [`MOST`]; if some are left when the lease is over, they lapse, and
 //! the next lease has half of what was used. What lapses is lost to the client, and what a VM holds
-//! when it traps too. So a lease is only taken from a bucket of which half is left afterwards: the
+//! when it traps too. So a lease is at most a 32nd of what is left above half of the bucket: the
 //! other half is charged request by request, exactly, and that is what a client that is refused has
 //! used up. A client that stays within half of its burst is never refused.
 //!
