@@ -324,7 +324,7 @@ fn modules_of_host_sim_use_what_stands_below_them_in_their_table() {
 const ROWS_OF_THE_CORE: &[&[&str]] = &[
     &["worker"],
     &["config"],
-    &["explain"],
+    &["access_log", "explain"],
     &["decision"],
     &["route"],
     &["pool", "rate_limit"],

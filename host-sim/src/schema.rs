@@ -145,6 +145,10 @@ struct Configuration {
     /// A request that carries the token in this header is told in the response what was decided.
     /// Off unless given.
     explain: Option<Explain>,
+    /// Tells the proxy's access log of each decision, in one filter-state property: `pointsman`, or
+    /// `wasm.pointsman` in an Envoy's log format. Default: false.
+    #[schemars(extend("default" = false))]
+    access_log: Option<bool>,
 }
 
 /// The two request headers that tell the proxy what was chosen.

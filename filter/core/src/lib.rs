@@ -44,7 +44,7 @@
 //!  ─────────────────────────────────────────────────────────────────────────────────────────
 //!  worker            request headers · choice of a target · end of the stream · tick
 //!  config            bytes → types
-//!  explain           a finished decision as JSON
+//!  explain · access_log        a finished decision as JSON, and as a line
 //!  decision          what to do with a request, and why
 //!  route             match, split, index, rewrite, redirect
 //!  pool              target · one file for each key · in_flight · outcome     │ rate_limit
@@ -79,6 +79,7 @@
     )
 )]
 
+pub mod access_log;
 pub mod base64;
 pub mod config;
 pub mod decision;

@@ -6,12 +6,19 @@
 //! new series. But a definition costs a host call when a configuration is loaded, and memory of the
 //! proxy until the VM ends, in each worker and for each configuration. So the metrics of a route or
 //! a target, of which there can be many, are defined with its first request.
+//!
+//! What each request counts waits for the next tick ([`batch`]), a second at most; what tells of
+//! trouble (failed requests and calls, changes of health, contention, bugs) is added at once. How
+//! long a decision took is a sample, of one request in [`SAMPLED`] of each worker.
+
+mod batch;
 
 use crate::host::{self, Counter, Histogram};
+use batch::{Batch, Batched};
 use pointsman_core::config::Config;
 use pointsman_core::decision::Decision;
 use pointsman_core::decision::Reason;
-use pointsman_core::index::{PoolIndex, RouteIndex, TargetRef};
+use pointsman_core::index::{RouteIndex, TargetRef};
 use pointsman_core::pool::health::{HealthChange, HealthEvent};
 use pointsman_core::pool::in_flight::InFlightEvent;
 use pointsman_core::pool::{Pool, Target};
@@ -19,31 +26,21 @@ use pointsman_core::rate_limit::RateLimitEvent;
 use pointsman_core::route::Route;
 use pointsman_core::time::Nanos;
 use pointsman_core::worker::Event;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
-
-/// The names of a decision's parts in the filter state, and so in access logs. (An Envoy puts
-/// `wasm.` before them.)
-mod state {
-    /// The route that matched.
-    pub(super) const ROUTE: &[u8] = b"pointsman.route";
-    /// The pool whose target was chosen.
-    pub(super) const POOL: &[u8] = b"pointsman.pool";
-    /// The target that was chosen.
-    pub(super) const TARGET: &[u8] = b"pointsman.target";
-    /// Why: a word of `explain`'s `reason`.
-    pub(super) const REASON: &[u8] = b"pointsman.reason";
-}
 
 /// The metrics of one root context. Those that the host refused to define are not counted.
 pub(crate) struct Metrics {
     config: Rc<Config>,
+    batch: Batch,
     request_failed: Option<Counter>,
     response_failed: Option<Counter>,
-    no_route: Option<Counter>,
+    no_route: Option<Batched>,
     /// Requests with a value that was too long for a condition.
     too_long: Option<Counter>,
     decision: Option<Histogram>,
+    /// So many requests are decided until the next one that is timed.
+    until_sample: Cell<u32>,
     /// States that the code rules out.
     bug: Option<Counter>,
     shared_retried: Option<Counter>,
@@ -61,24 +58,24 @@ pub(crate) struct Metrics {
 
 /// The counters of one route: `pointsman.route.<name>.…`
 struct RouteMetrics {
-    requests: Option<Counter>,
+    requests: Option<Batched>,
     /// By one of its limits.
-    refused: Option<Counter>,
+    refused: Option<Batched>,
 }
 
 /// The counters of one pool: `pointsman.pool.<name>.…`. Those of events that its configuration
 /// rules out are not defined.
 struct PoolMetrics {
     /// Requests that a session cookie held to their target.
-    sticky: Option<Counter>,
+    sticky: Option<Batched>,
     /// Clients whose target is unhealthy or down, and who have a new one.
-    repin: Option<Counter>,
+    repin: Option<Batched>,
     /// Requests for this pool that went to one of its `failover`.
-    failover: Option<Counter>,
+    failover: Option<Batched>,
     /// Requests that went to an unhealthy target, because all are.
-    use_all: Option<Counter>,
+    use_all: Option<Batched>,
     /// Requests answered with 503, because no target takes them.
-    no_target: Option<Counter>,
+    no_target: Option<Batched>,
     targets: Vec<OnceCell<TargetMetrics>>,
 }
 
@@ -86,7 +83,7 @@ struct PoolMetrics {
 /// [`pointsman_core::pool::in_flight`].
 struct TargetMetrics {
     /// Requests that it was chosen for.
-    requests: Option<Counter>,
+    requests: Option<Batched>,
     /// Requests that it failed.
     failed: Option<Counter>,
     /// How often failures of requests ejected it.
@@ -99,11 +96,11 @@ struct TargetMetrics {
 
 /// The counters of one limit: `pointsman.rate_limit.<name>.…`
 struct LimitMetrics {
-    refused: Option<Counter>,
+    refused: Option<Batched>,
     /// Requests that a shadow let pass.
-    shadow: Option<Counter>,
+    shadow: Option<Batched>,
     /// Requests whose client found no slot of its own.
-    overflow: Option<Counter>,
+    overflow: Option<Batched>,
     /// Requests decided without the record, because other workers were always faster.
     contended: Option<Counter>,
 }
@@ -113,14 +110,16 @@ impl Metrics {
     pub(crate) fn define(config: &Rc<Config>) -> Metrics {
         let scope = config.scope.metric();
         let whole = |what: &str| define(scope, what);
+        let batch = Batch::default();
         let decision_us = [scope, ".decision_us"].concat();
         let decision = host::define_histogram(&decision_us);
         Metrics {
             request_failed: whole("request.failed"),
             response_failed: whole("response.failed"),
-            no_route: whole("no_route.requests"),
+            no_route: define_batched(&batch, scope, "no_route.requests"),
             too_long: whole("match.too_long"),
             decision: defined(&decision_us, decision),
+            until_sample: Cell::new(0),
             bug: whole("bug"),
             shared_retried: whole("shared.retried"),
             shared_failed: whole("shared.failed"),
@@ -130,14 +129,15 @@ impl Metrics {
             rate_limits: config
                 .rate_limits
                 .iter()
-                .map(|limit| LimitMetrics::define(scope, limit.name()))
+                .map(|limit| LimitMetrics::define(&batch, scope, limit.name()))
                 .collect(),
             routes: config.routes.iter().map(|_| OnceCell::new()).collect(),
             pools: config
                 .pools
                 .iter()
-                .map(|pool| PoolMetrics::define(pool))
+                .map(|pool| PoolMetrics::define(&batch, pool))
                 .collect(),
+            batch,
             config: config.clone(),
         }
     }
@@ -158,132 +158,144 @@ impl Metrics {
         log::error!("a bug of Pointsman's own: {what}");
     }
 
-    /// A request that was decided. Its filter state is made of names of the configuration alone.
+    /// A request that was decided.
     pub(crate) fn decided(&self, decision: &Decision<'_>) {
-        let refused = decision.reason == Reason::RateLimit;
-        note(state::REASON, decision.reason.word());
         match decision.response.route.and_then(|at| self.route(at)) {
-            Some((route, metrics)) => {
-                note(state::ROUTE, &route.name);
-                increment(metrics.requests);
-                increment(metrics.refused.filter(|_| refused));
+            Some(metrics) => {
+                self.batch(metrics.requests);
+                if decision.reason == Reason::RateLimit {
+                    self.batch(metrics.refused);
+                }
             }
-            None => increment(self.no_route),
+            None => self.batch(self.no_route),
         }
         if let Some(flight) = &decision.flight
-            && let Some((pool, target, metrics)) = self.target(flight.target)
+            && let Some(metrics) = self.target(flight.target)
         {
-            note(state::POOL, &pool.name);
-            note(state::TARGET, &target.name);
-            increment(metrics.requests);
-            if decision.reason == Reason::Sticky {
-                increment(
-                    self.pools
-                        .get(flight.target.pool.get())
-                        .and_then(|pool| pool.sticky),
-                );
+            self.batch(metrics.requests);
+            if decision.reason == Reason::Sticky
+                && let Some(pool) = self.pools.get(flight.target.pool.get())
+            {
+                self.batch(pool.sticky);
             }
         }
     }
 
-    /// How long a decision took with all that belongs to it.
+    /// Whether the decision that is being made is one of those that are timed: the first of each
+    /// [`SAMPLED`].
+    pub(crate) fn is_timed(&self) -> bool {
+        let left = self.until_sample.get();
+        self.until_sample
+            .set(left.checked_sub(1).unwrap_or(SAMPLED - 1));
+        left == 0
+    }
+
+    /// How long a decision that is timed took with all that belongs to it.
     pub(crate) fn took(&self, time: Nanos) {
         if let Some(histogram) = self.decision {
             let _ = host::record(histogram, time / Nanos::MICROSECOND);
         }
     }
 
+    /// Adds what was counted since this was last called. With each tick, and when the root context
+    /// ends.
+    pub(crate) fn flush(&self) {
+        self.batch.flush(|counter, by| {
+            // A count that is lost must not cost more than itself.
+            let _ = host::increment(counter, by);
+        });
+    }
+
     /// What happened.
     pub(crate) fn count(&self, events: impl Iterator<Item = Event>) {
         for event in events {
-            let of = |limit: usize, counter: fn(&LimitMetrics) -> Option<Counter>| {
-                self.rate_limits.get(limit).and_then(counter)
-            };
-            let pool = |pool: PoolIndex, counter: fn(&PoolMetrics) -> Option<Counter>| {
-                self.pools.get(pool.get()).and_then(counter)
-            };
-            let target = |target: TargetRef, counter: fn(&TargetMetrics) -> Option<Counter>| {
-                self.target(target)
-                    .and_then(|(_, _, metrics)| counter(metrics))
-            };
-            increment(match event {
-                Event::RateLimit(RateLimitEvent::Refused(limit)) => {
-                    of(limit, |limit| limit.refused)
+            match event {
+                Event::RateLimit(event) => self.count_limit(event),
+                Event::Health(HealthEvent::Changed { target, change }) => {
+                    if let Some(target) = self.target(target) {
+                        increment(match change {
+                            HealthChange::Ejected => target.ejected,
+                            HealthChange::Fell => target.fell,
+                            HealthChange::Recovered => target.recovered,
+                        });
+                    }
                 }
-                Event::RateLimit(RateLimitEvent::Shadow(limit)) => of(limit, |limit| limit.shadow),
-                Event::RateLimit(RateLimitEvent::Overflow(limit)) => {
-                    of(limit, |limit| limit.overflow)
+                Event::Failed(failed) => {
+                    increment(self.target(failed).and_then(|target| target.failed));
                 }
-                Event::RateLimit(RateLimitEvent::Contended(limit)) => {
-                    of(limit, |limit| limit.contended)
+                Event::Fallback(fallback) => {
+                    if let Some(pool) = self.pools.get(fallback.pool.get()) {
+                        self.batch(match fallback.reason {
+                            Reason::Failover => pool.failover,
+                            Reason::Repin => pool.repin,
+                            Reason::UseAll => pool.use_all,
+                            _ => pool.no_target,
+                        });
+                    }
                 }
-                Event::RateLimit(RateLimitEvent::Retry) => self.shared_retried,
-                Event::RateLimit(RateLimitEvent::StoreFailed) => self.shared_failed,
-                Event::Health(HealthEvent::Changed { target: at, change }) => target(
-                    at,
-                    match change {
-                        HealthChange::Ejected => |target| target.ejected,
-                        HealthChange::Fell => |target| target.fell,
-                        HealthChange::Recovered => |target| target.recovered,
-                    },
-                ),
-                Event::TooLong => self.too_long,
-                Event::Failed(failed) => target(failed, |target| target.failed),
-                Event::Fallback(fallback) => match fallback.reason {
-                    Reason::Failover => pool(fallback.pool, |pool| pool.failover),
-                    Reason::Repin => pool(fallback.pool, |pool| pool.repin),
-                    Reason::UseAll => pool(fallback.pool, |pool| pool.use_all),
-                    _ => pool(fallback.pool, |pool| pool.no_target),
-                },
+                Event::TooLong => increment(self.too_long),
                 Event::InFlight(InFlightEvent::NoGauges | InFlightEvent::NoSlot) => {
-                    self.in_flight_local
+                    increment(self.in_flight_local);
                 }
-                Event::InFlight(InFlightEvent::Reclaimed(_)) => self.in_flight_reaped,
-                Event::InFlight(InFlightEvent::Rejoined) => self.in_flight_revived,
+                Event::InFlight(InFlightEvent::Reclaimed(_)) => increment(self.in_flight_reaped),
+                Event::InFlight(InFlightEvent::Rejoined) => increment(self.in_flight_revived),
                 Event::Bug(what)
                 | Event::Health(HealthEvent::Bug(what))
-                | Event::InFlight(InFlightEvent::Bug(what)) => {
-                    self.bug(what);
-                    None
-                }
-            });
+                | Event::InFlight(InFlightEvent::Bug(what)) => self.bug(what),
+            }
         }
     }
 
-    fn route(&self, index: RouteIndex) -> Option<(&Route, &RouteMetrics)> {
-        let (route, metrics) = (self.config.route(index)?, self.routes.get(index.get())?);
-        Some((
-            route,
-            metrics.get_or_init(|| RouteMetrics::define(self.config.scope.metric(), route)),
-        ))
+    fn count_limit(&self, event: RateLimitEvent) {
+        let of = |limit: usize| self.rate_limits.get(limit);
+        match event {
+            RateLimitEvent::Refused(limit) => self.batch(of(limit).and_then(|of| of.refused)),
+            RateLimitEvent::Shadow(limit) => self.batch(of(limit).and_then(|of| of.shadow)),
+            RateLimitEvent::Overflow(limit) => self.batch(of(limit).and_then(|of| of.overflow)),
+            RateLimitEvent::Contended(limit) => increment(of(limit).and_then(|of| of.contended)),
+            RateLimitEvent::Retry => increment(self.shared_retried),
+            RateLimitEvent::StoreFailed => increment(self.shared_failed),
+        }
     }
 
-    fn target(&self, at: TargetRef) -> Option<(&Pool, &Target, &TargetMetrics)> {
+    fn batch(&self, counter: Option<Batched>) {
+        if let Some(counter) = counter {
+            self.batch.count(counter);
+        }
+    }
+
+    fn route(&self, index: RouteIndex) -> Option<&RouteMetrics> {
+        let (route, metrics) = (self.config.route(index)?, self.routes.get(index.get())?);
+        let scope = self.config.scope.metric();
+        Some(metrics.get_or_init(|| RouteMetrics::define(&self.batch, scope, route)))
+    }
+
+    fn target(&self, at: TargetRef) -> Option<&TargetMetrics> {
         let (pool, target) = self.config.target(at)?;
         let metrics = self.pools.get(at.pool.get())?;
         let metrics = metrics.targets.get(at.index.get())?;
-        Some((
-            pool,
-            target,
-            metrics.get_or_init(|| TargetMetrics::define(pool, target)),
-        ))
+        Some(metrics.get_or_init(|| TargetMetrics::define(&self.batch, pool, target)))
     }
 }
 
 impl RouteMetrics {
-    fn define(scope: &str, route: &Route) -> RouteMetrics {
+    fn define(batch: &Batch, scope: &str, route: &Route) -> RouteMetrics {
         let prefix = [scope, ".route.", &route.name].concat();
         RouteMetrics {
-            requests: define(&prefix, "requests"),
-            refused: define_if(!route.rate_limits.is_empty(), &prefix, "refused"),
+            requests: define_batched(batch, &prefix, "requests"),
+            refused: match route.rate_limits.is_empty() {
+                true => None,
+                false => define_batched(batch, &prefix, "refused"),
+            },
         }
     }
 }
 
 impl PoolMetrics {
-    fn define(pool: &Pool) -> PoolMetrics {
+    fn define(batch: &Batch, pool: &Pool) -> PoolMetrics {
         let prefix = pool.metric();
-        let define = |possible: bool, what: &str| define_if(possible, &prefix, what);
+        let define =
+            |possible: bool, what: &str| possible.then(|| define_batched(batch, &prefix, what))?;
         let checked = pool.health.passive.is_some() || pool.health.active.is_some();
         let cookie = pool
             .sticky
@@ -301,12 +313,12 @@ impl PoolMetrics {
 }
 
 impl TargetMetrics {
-    fn define(pool: &Pool, target: &Target) -> TargetMetrics {
+    fn define(batch: &Batch, pool: &Pool, target: &Target) -> TargetMetrics {
         let prefix = pool.target_metric(target);
         let define = |possible: bool, what: &str| define_if(possible, &prefix, what);
         let (passive, active) = (pool.health.passive.is_some(), pool.health.active.is_some());
         TargetMetrics {
-            requests: define(true, "requests"),
+            requests: define_batched(batch, &prefix, "requests"),
             failed: define(passive || pool.balance.is_by_load(), "failed"),
             ejected: define(passive, "ejected"),
             fell: define(active, "fell"),
@@ -316,20 +328,19 @@ impl TargetMetrics {
 }
 
 impl LimitMetrics {
-    fn define(scope: &str, name: &str) -> LimitMetrics {
+    fn define(batch: &Batch, scope: &str, name: &str) -> LimitMetrics {
         let prefix = [scope, ".rate_limit.", name].concat();
         LimitMetrics {
-            refused: define(&prefix, "refused"),
-            shadow: define(&prefix, "shadow"),
-            overflow: define(&prefix, "overflow"),
+            refused: define_batched(batch, &prefix, "refused"),
+            shadow: define_batched(batch, &prefix, "shadow"),
+            overflow: define_batched(batch, &prefix, "overflow"),
             contended: define(&prefix, "contended"),
         }
     }
 }
 
-fn note(name: &[u8], value: &str) {
-    // Without it the request is no worse; only a log says less.
-    let _ = host::set_property(name, value.as_bytes());
+fn define_batched(batch: &Batch, prefix: &str, what: &str) -> Option<Batched> {
+    Some(batch.take_in(define(prefix, what)?))
 }
 
 fn define_if(possible: bool, prefix: &str, what: &str) -> Option<Counter> {
@@ -352,3 +363,6 @@ fn increment(counter: Option<Counter>) {
     // A count that is lost must not cost the request.
     let _ = counter.map(|counter| host::increment(counter, 1));
 }
+
+/// One decision in so many is timed: to time one costs two host calls.
+const SAMPLED: u32 = 64;

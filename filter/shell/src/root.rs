@@ -32,6 +32,14 @@ pub(crate) struct Root {
 }
 
 impl Context for Root {
+    /// No stream of this configuration is left, so nothing more will be counted.
+    fn on_done(&mut self) -> bool {
+        if let Some(shared) = &self.shared {
+            shared.metrics.flush();
+        }
+        true
+    }
+
     /// The response to a probe. Without headers: the connection broke. Where there was none in time
     /// it is the proxy's own.
     fn on_http_call_response(
@@ -100,18 +108,19 @@ impl RootContext for Root {
             worker: WorkerId::new(loaded, u32::from_le_bytes(randomness())),
         };
         let worker = Worker::new(config, entropy);
-        if let Some(period) = worker.tick_period() {
-            let milliseconds = u32::try_from(period / Nanos::MILLISECOND).unwrap_or(u32::MAX);
-            let milliseconds = milliseconds.max(1);
-            if let Err(status) = host::set_tick_period(milliseconds) {
-                log::error!("there are no ticks: {status}");
-            }
+        let milliseconds = worker.tick_period() / Nanos::MILLISECOND;
+        let milliseconds = u32::try_from(milliseconds).unwrap_or(u32::MAX).max(1);
+        if let Err(status) = host::set_tick_period(milliseconds) {
+            log::error!("there are no ticks: {status}");
         }
         self.shared = Some(Rc::new(Shared::new(worker, metrics)));
         true
     }
 
     fn on_tick(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.metrics.flush();
+        }
         for probe in self.tick().unwrap_or_default() {
             match self.send_probe(&probe) {
                 Some(token) => self.probes.push((token, probe)),

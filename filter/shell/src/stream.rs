@@ -3,6 +3,7 @@
 use crate::host::{self, HeaderMap, Status};
 use crate::port::Host;
 use crate::shared::Shared;
+use pointsman_core::access_log;
 use pointsman_core::config::Config;
 use pointsman_core::decision::{Change, Decision, Disposition, ResponsePlan};
 use pointsman_core::http::edit::Edit;
@@ -126,7 +127,7 @@ impl Stream {
     }
 
     /// The request path: one call for the time, one for the headers, those that the decision makes,
-    /// those that carry it out, those that count it, one more for the time.
+    /// and those that carry it out.
     fn decide(&mut self) -> Result<Action, DecideError> {
         let shared = self.shared.as_deref().ok_or(DecideError::NotConfigured)?;
         let mut worker = shared
@@ -138,6 +139,10 @@ impl Stream {
         let config = worker.config().clone();
         let decision = worker.decide(&config, &Request::new(&headers), &mut Host, now);
         shared.metrics.decided(&decision);
+        if config.access_log {
+            // Without it the request is no worse; only a log says less.
+            let _ = host::set_property(ACCESS_LOG, access_log::line(&decision).as_bytes());
+        }
         shared.metrics.count(worker.take_events());
         let Decision {
             disposition,
@@ -165,9 +170,10 @@ impl Stream {
         drop(request_edits);
         self.decided = Some((config, response));
         // A clock that was set back meanwhile says nothing.
-        if let Some(took) = host::current_time()
-            .ok()
-            .and_then(|after| after.checked_sub(now))
+        if shared.metrics.is_timed()
+            && let Some(took) = host::current_time()
+                .ok()
+                .and_then(|after| after.checked_sub(now))
         {
             shared.metrics.took(took);
         }
@@ -220,6 +226,9 @@ impl From<Status> for DecideError {
         DecideError::Host(status)
     }
 }
+
+/// The property that tells an access log of the decision. (An Envoy puts `wasm.` before it.)
+const ACCESS_LOG: &[u8] = b"pointsman";
 
 /// The status of the answer where the filter cannot do its work: the request must not go where a
 /// client's own header says.

@@ -77,6 +77,8 @@ pub struct Config {
     pub no_route: NoRoute,
     /// None: off.
     pub explain: Option<Explain>,
+    /// Whether the proxy's access log is told of each decision: [`crate::access_log`].
+    pub access_log: bool,
 }
 
 impl Config {
@@ -212,6 +214,7 @@ fn read(
             "no_route",
             "explain",
             "scope",
+            "access_log",
         ],
     );
     let Some(map) = map else {
@@ -231,6 +234,10 @@ fn read(
     let explain = map
         .get("explain")
         .and_then(|node| explain::explain(&node, &upstream, report));
+    let access_log = map
+        .get("access_log")
+        .and_then(|node| node.yes(report))
+        .unwrap_or_default();
     let pools_node = map.get("pools");
     let pools_map = pools_node
         .as_ref()
@@ -268,6 +275,7 @@ fn read(
         routes,
         no_route,
         explain,
+        access_log,
         upstream,
     }))
 }

@@ -296,6 +296,7 @@ fn what_is_not_given_is_the_documented_default() {
     assert_eq!(&*config.upstream.cluster_header, b"x-pointsman-cluster");
     assert_eq!(&*config.upstream.endpoint_header, b"x-pointsman-endpoint");
     assert_eq!((config.client_ip, config.explain), (None, None));
+    assert!(!config.access_log);
     assert_eq!(config.rate_limit_table, Table { max_keys: 65536 });
     assert!(
         matches!(config.no_route, NoRoute::Respond(respond) if respond.status == 404 && respond.body.is_empty())

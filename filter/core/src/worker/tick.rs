@@ -7,14 +7,11 @@ use crate::port::Port;
 use crate::time::Nanos;
 
 impl Worker {
-    /// The time from one [`Worker::tick`] to the next. None: a configuration without pools needs no
-    /// ticks.
-    pub fn tick_period(&self) -> Option<Nanos> {
-        let pools = &self.config.pools;
-        (!pools.is_empty()).then(|| match self.health.tick_period(pools) {
-            Some(period) => period.min(HEARTBEAT_INTERVAL),
-            None => HEARTBEAT_INTERVAL,
-        })
+    /// The time from one [`Worker::tick`] to the next, a second at most. Every configuration needs
+    /// ticks: what is counted waits for them.
+    pub fn tick_period(&self) -> Nanos {
+        let period = self.health.tick_period(&self.config.pools);
+        period.unwrap_or(HEARTBEAT_INTERVAL).min(HEARTBEAT_INTERVAL)
     }
 
     /// One tick. The probes that it returns are to be sent, and their results to go to
@@ -25,8 +22,7 @@ impl Worker {
             Some(left) => self.ticks_until_heartbeat = left,
             // Ticks are counted and not timed: a clock that jumps must not make a worker look dead.
             None => {
-                let period = self.tick_period().unwrap_or(HEARTBEAT_INTERVAL);
-                let ticks = HEARTBEAT_INTERVAL / period.max(Nanos::new(1));
+                let ticks = HEARTBEAT_INTERVAL / self.tick_period().max(Nanos::new(1));
                 self.ticks_until_heartbeat = ticks.saturating_sub(1);
                 self.in_flight.tick(port, now);
             }
