@@ -165,14 +165,15 @@ fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
     traffic(envoy);
     // What requests count waits for the next tick, and is added in the order in which it was counted:
     // this is the last of it.
-    let last = ODD[ODD.len() - 1].replace('\\', "\\\\").replace('"', "\\\"");
+    let last = ODD[ODD.len() - 1]
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"");
     let last = format!(r#"pointsman_target="{last}"}} 1"#);
     until("the last request is counted", || {
         let text = envoy.admin("/stats/prometheus").unwrap();
         let mut lines = text.lines();
-        lines.any(|line| {
-            line.starts_with("pointsman_pool_target_requests") && line.ends_with(&last)
-        })
+        lines
+            .any(|line| line.starts_with("pointsman_pool_target_requests") && line.ends_with(&last))
     });
     let scrape = scrape(envoy);
     let web = [("pointsman_pool", "web"), ("pointsman_target", "blue")];
