@@ -138,7 +138,7 @@ impl HttpContext for Stream {
         let Stream(plan) = self;
         plan.make(&plan.request, HeaderMap::Request);
         if !plan.failed.get() {
-            let chosen = host::set_header(
+            let chosen = host::add_header(
                 HeaderMap::Request,
                 b"x-pointsman-cluster",
                 plan.cluster.as_bytes(),

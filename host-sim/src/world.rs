@@ -33,6 +33,7 @@
 //! | A gauge is unsigned and wraps around | `a_gauge_has_no_sign_and_wraps_around` |
 //! | What is added to a metric that `stats_matcher` rejects is lost without an error | `what_is_added_to_a_metric_that_the_proxy_rejects_is_lost` |
 //! | The end of a stream is reported once, whatever ends it; `response.code`, `.flags`, `.grpc_status` are numbers of 8 bytes, and there is no `.code` without a response | `the_end_of_a_stream_is_told_once_with_what_became_of_it` |
+//! | A response that has begun and is not whole has a flag, whoever broke it off | `a_response_that_is_not_whole_has_a_flag` |
 //! | `upstream.address` is the one that was tried last | `the_upstream_address_is_the_one_that_was_tried_last` |
 //! | The main thread's VM ticks as the workers' do; all share metrics | `workers_and_the_main_thread_tick_and_share_gauges` |
 //! | After a reload the root context before ticks until its last stream has ended | `the_ticks_of_a_root_context_go_on_while_it_has_streams` |

@@ -8,7 +8,8 @@ use host_sim::envoy::{Deployment, PluginConfiguration};
 use host_sim::exchange::{Pairs, Response};
 use host_sim::module;
 use host_sim::testkit::Site;
-use host_sim::testkit::raw_server::{self, HALF, SWITCHED, Then, read_until};
+use host_sim::testkit::raw_server::{self, CHUNK, HALF, SWITCHED, Then, read_until};
+use hyper::http::Request;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -44,6 +45,8 @@ impl Real {
         let moved = BTreeMap::from([
             ("nobody", NOBODY),
             ("torn", raw_server::start(HALF, Then::Close)),
+            ("cut", raw_server::start(CHUNK, Then::Close)),
+            ("reset", raw_server::start(HALF, Then::Reset)),
             ("long", raw_server::start(HALF, Then::Wait)),
             ("trails", raw_server::start(TRAILERS, Then::Wait)),
             ("switches", raw_server::start(SWITCHED, Then::Wait)),
@@ -83,6 +86,27 @@ impl Real {
         let request = format!("GET / HTTP/1.1\r\nhost: probe\r\nx-do: {commands}\r\n{more}\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         stream
+    }
+
+    /// Sends a request over HTTP/2, and resets its stream when the answer has begun.
+    fn reset(&self, commands: &str) {
+        let address = self.site.envoy.address().unwrap();
+        let request = Request::get("http://probe/").header("x-do", commands);
+        let request = request.body(()).unwrap();
+        let exchange = async {
+            let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let (response, mut stream) = client.send_request(request, true).unwrap();
+            let mut body = response.await.unwrap().into_body();
+            body.data().await.unwrap().unwrap();
+            stream.send_reset(h2::Reason::CANCEL);
+            drop((body, stream, client));
+            // The connection ends once the reset is sent.
+            let _ = connection.await;
+        };
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(exchange);
     }
 
     fn member(&self, cluster: &str) -> Option<&Member> {
@@ -198,6 +222,11 @@ impl ProbeHost for Real {
                         host_sim::wait::until("it is asked", || backend.count() > before);
                     }
                 }
+            }
+            End::Reset => self.reset(&commands),
+            End::LeftUploading => {
+                let mut stream = self.connect(&commands, "content-length: 100\r\n");
+                read_until(&mut stream, "half");
             }
             End::Switched => {
                 let mut stream =

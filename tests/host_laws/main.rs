@@ -24,8 +24,8 @@ use std::time::Duration;
 const RELOAD_BACK_OFF: Duration = Duration::from_millis(1600);
 
 /// A host with the probe in it and one worker. A request takes a second at most. The clusters:
-/// `up`, `gone` (closes connections), `torn` (closes them in the middle of an answer), `slow`
-/// (answers after two seconds), `nobody` (refuses connections), `long` (answers a little, and never
+/// `up`, `gone` (closes connections), `torn` and `cut` (close them in the middle of an answer, that
+/// says how long it is or does not), `reset` (resets them there), `slow` (answers after two seconds), `nobody` (refuses connections), `long` (answers a little, and never
 /// ends), `trails` (answers with trailers), `switches` (to whatever protocol the client wants), and
 /// `pair`, whose endpoints are those of `up` and of `nobody`.
 trait ProbeHost {
@@ -67,7 +67,7 @@ fn until(host: &mut dyn ProbeHost, what: &str, look: &mut dyn FnMut(&mut dyn Pro
 }
 
 /// How a request ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// As its cluster answers.
     Answered,
@@ -75,10 +75,14 @@ enum End {
     Left,
     /// The client asks for another protocol, and leaves when it has it.
     Switched,
+    /// The client resets the stream, of HTTP/2, when the cluster has begun to answer.
+    Reset,
+    /// The client leaves when the cluster has begun to answer, and the request is not complete.
+    LeftUploading,
 }
 
-const CLUSTERS: [&str; 8] = [
-    "up", "gone", "slow", "torn", "nobody", "long", "trails", "switches",
+const CLUSTERS: [&str; 10] = [
+    "up", "gone", "slow", "torn", "cut", "reset", "nobody", "long", "trails", "switches",
 ];
 const PAIR: [&str; 2] = ["127.0.0.1:9101", "127.0.0.1:9102"];
 /// Metrics of this name are rejected by the proxy's `stats_matcher`.
@@ -161,5 +165,6 @@ laws! {
     http_call::an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers("call up slow gone torn nobody nowhere");
     http_call::an_http_call_reaches_the_endpoint_that_its_header_names("");
     stream_end::the_end_of_a_stream_is_told_once_with_what_became_of_it("");
+    stream_end::a_response_that_is_not_whole_has_a_flag("");
     stream_end::the_upstream_address_is_the_one_that_was_tried_last("");
 }

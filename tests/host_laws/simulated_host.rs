@@ -120,17 +120,23 @@ impl ProbeHost for Simulated {
                 .for_each(|(cluster, _)| stream.tries(&self.address(cluster)));
         }
         match (end, cluster) {
-            (End::Left, "long") => {
+            // The route's time-out.
+            (End::Answered, "long") => {
+                stream.response_headers(&first(200), false);
+                stream.response_body(4, false);
+                return stream.is_cut();
+            }
+            (End::Left | End::Reset | End::LeftUploading, "long") => {
                 stream.response_headers(&first(200), false);
                 stream.response_body(4, false);
                 return stream.leaves();
             }
-            (End::Left, _) => return stream.leaves(),
+            (End::Left | End::Reset | End::LeftUploading, _) => return stream.leaves(),
             (End::Switched, _) => {
                 stream.response_headers(&first(101), false);
                 return stream.leaves();
             }
-            (End::Answered, "torn") => {
+            (End::Answered, "torn" | "cut" | "reset") => {
                 stream.response_headers(&first(200), false);
                 stream.response_body(4, false);
                 return stream.breaks();

@@ -68,6 +68,30 @@ pub(crate) fn the_end_of_a_stream_is_told_once_with_what_became_of_it(host: &mut
     }
 }
 
+/// So the filter need not see each part of each response.
+pub(crate) fn a_response_that_is_not_whole_has_a_flag(host: &mut dyn ProbeHost) {
+    for (number, (end, cluster)) in [
+        (End::Answered, "torn"),
+        (End::Answered, "cut"),
+        (End::Answered, "reset"),
+        (End::Answered, "long"),
+        (End::Left, "long"),
+        (End::Reset, "long"),
+        (End::LeftUploading, "long"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        host.ends(end, cluster, &format!("log part{number}"));
+        let told = is_told(host, format!("part{number}"));
+        assert!(
+            told.contains("end nowhere, code 200, flags "),
+            "{end:?} {cluster}: {told}"
+        );
+        assert!(!told.contains("flags 0,"), "{end:?} {cluster}: {told}");
+    }
+}
+
 pub(crate) fn the_upstream_address_is_the_one_that_was_tried_last(host: &mut dyn ProbeHost) {
     let (up, nobody) = (host.address("up"), host.address("nobody"));
     let list = format!("log retried; put request x-pointsman-endpoint {nobody},{up}");

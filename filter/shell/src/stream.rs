@@ -48,6 +48,8 @@ impl HttpContext for Stream {
         }
     }
 
+    /// Comes only with a request that has a body. Nothing else tells whether all of it came, where it
+    /// does not say how long it is.
     fn on_http_request_body(&mut self, _size: usize, end_of_stream: bool) -> Action {
         self.seen.request_end |= end_of_stream;
         Action::Continue
@@ -62,7 +64,10 @@ impl HttpContext for Stream {
     /// callbacks, so the response is edited here and nowhere else. No call here returns bytes, but
     /// for one where the request was gRPC.
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
-        self.seen.response = response_seen(end_of_stream);
+        self.seen.response = match end_of_stream {
+            true => ResponseSeen::End,
+            false => ResponseSeen::Headers,
+        };
         self.seen.grpc = self.flight.as_ref().is_some_and(|flight| flight.grpc) && is_grpc();
         if let Some(flight) = &mut self.flight {
             flight.on_response_headers(|| host::current_time().ok());
@@ -85,16 +90,6 @@ impl HttpContext for Stream {
         Action::Continue
     }
 
-    fn on_http_response_body(&mut self, _size: usize, end_of_stream: bool) -> Action {
-        self.seen.response = response_seen(end_of_stream);
-        Action::Continue
-    }
-
-    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        self.seen.response = ResponseSeen::End;
-        Action::Continue
-    }
-
     /// The stream is over, however it ended. This is the only callback that comes in every case but
     /// a trap, and comes once.
     fn on_log(&mut self) {
@@ -109,7 +104,9 @@ impl HttpContext for Stream {
         else {
             return;
         };
-        let now = host::current_time().unwrap_or(flight.started);
+        let clock = worker.looks_at_ends(&flight).then(host::current_time);
+        let clock = clock.and_then(Result::ok);
+        let now = clock.unwrap_or_else(|| worker.last_time());
         worker.on_request_complete(flight, &self.seen, &mut Host, &mut Host, now);
         shared.metrics.count(worker.take_events());
     }
@@ -185,14 +182,6 @@ impl Stream {
 fn is_grpc() -> bool {
     let kind = host::header(HeaderMap::Response, b"content-type");
     kind.is_ok_and(|kind| kind.is_some_and(|kind| is_grpc_content_type(&kind)))
-}
-
-/// How much of a response came, after a part of it that is the last one, or is not.
-fn response_seen(is_end: bool) -> ResponseSeen {
-    match is_end {
-        true => ResponseSeen::End,
-        false => ResponseSeen::Headers,
-    }
 }
 
 fn send(answer: &Answer) -> Result<(), Status> {

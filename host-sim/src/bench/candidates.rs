@@ -208,7 +208,7 @@ fn calls(of: &[CallsPerRequest]) -> String {
     let kinds = of.iter().filter(|calls| calls.kind != RETURNING_BYTES);
     let line = |calls: &CallsPerRequest| {
         // It makes one by itself.
-        let own = if calls.kind == "set_header" { 1.0 } else { 0.0 };
+        let own = if calls.kind == "add_header" { 1.0 } else { 0.0 };
         let way_in = (calls.request - own).max(0.0);
         format!("\n{} {way_in:.0} {:.0}", calls.kind, calls.response)
     };

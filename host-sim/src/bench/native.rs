@@ -367,7 +367,7 @@ mod tests {
         let map = of("get_header_map");
         assert_eq!((map.request, map.response), (1.0, 0.0));
         assert!(
-            of("set_header").request >= 2.0,
+            of("add_header").request >= 2.0,
             "the route's own and the choice"
         );
         assert!(of(RETURNING_BYTES).request >= 1.0);

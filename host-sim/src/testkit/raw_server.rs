@@ -3,7 +3,8 @@
 use crate::wait::TIMEOUT;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::thread::spawn;
+use std::thread::{sleep, spawn};
+use std::time::Duration;
 
 /// Half of an answer that says how long it is.
 pub const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
@@ -12,6 +13,12 @@ pub const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
 pub const SWITCHED: &str =
     "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhalf";
 
+/// Half of an answer that does not say how long it is.
+pub const CHUNK: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+
+/// How long an answer may take to arrive before the connection is reset.
+const ARRIVAL: Duration = Duration::from_millis(200);
+
 /// What a server does after its answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Then {
@@ -19,6 +26,8 @@ pub enum Then {
     Close,
     /// It does nothing until the client closes the connection.
     Wait,
+    /// It resets the connection, once the answer has had time to arrive.
+    Reset,
 }
 
 /// Starts a server that answers each connection's first request with these bytes. It runs for as
@@ -33,10 +42,17 @@ pub fn start(answer: &'static str, then: Then) -> SocketAddr {
         for mut stream in listener.incoming().flatten() {
             spawn(move || {
                 let mut bytes = [0; 4096];
-                let _ = stream.read(&mut bytes);
+                let first = match then {
+                    // A socket that is closed with bytes that nobody has read sends a reset.
+                    Then::Reset => 1,
+                    Then::Close | Then::Wait => bytes.len(),
+                };
+                let _ = stream.read(&mut bytes[..first]);
                 let _ = stream.write_all(answer.as_bytes());
-                if let Then::Wait = then {
-                    while stream.read(&mut bytes).is_ok_and(|size| size > 0) {}
+                match then {
+                    Then::Close => {}
+                    Then::Reset => sleep(ARRIVAL),
+                    Then::Wait => while stream.read(&mut bytes).is_ok_and(|size| size > 0) {},
                 }
             });
         }

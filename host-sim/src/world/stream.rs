@@ -131,6 +131,12 @@ impl Stream {
         self.close();
     }
 
+    /// The route's time-out ends a response that has begun.
+    pub fn is_cut(self) {
+        self.note(|info| info.flags |= flags::UPSTREAM_REQUEST_TIMEOUT);
+        self.close();
+    }
+
     /// The client disconnects before the end of the response.
     pub fn leaves(self) {
         self.note(|info| info.flags |= flags::DOWNSTREAM_CONNECTION_TERMINATION);

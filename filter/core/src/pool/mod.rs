@@ -7,6 +7,7 @@ pub mod flight;
 pub mod health;
 pub mod in_flight;
 pub mod least_response_time;
+pub mod look;
 pub mod outcome;
 pub mod pace;
 pub mod prefer_region;

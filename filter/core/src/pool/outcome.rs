@@ -21,9 +21,14 @@
 //! A failure has a [`Cause`]: whether a client could have provoked it after all. Such failures
 //! count by clients, see [`crate::pool::health`].
 //!
-//! Each question to the proxy costs a call that returns bytes, so in the common case only one is
-//! asked: the status. In a pool of endpoints also the address that was tried last, because the
-//! proxy may have gone on to the next target of the list. The targets before it failed.
+//! Whether a response that had begun was complete is not seen here but asked: where it was not, the
+//! proxy sets a flag (`response.flags`), and to see each part of every response would cost two
+//! callbacks a request. The law `a_response_that_is_not_whole_has_a_flag` holds a proxy to it.
+//!
+//! Each question to the proxy costs a call that returns bytes, a tenth of what an empty filter
+//! costs, so few ends are looked at this closely ([`crate::pool::look`]): status and flags, and in a
+//! pool of endpoints the address that was tried last, because the proxy may have gone on to the next
+//! target of the list. The targets before it failed.
 
 use crate::index::TargetIndex;
 use crate::pool::Pool;
@@ -61,7 +66,7 @@ pub enum Cause {
 pub struct Seen {
     /// Whether the end of the request came.
     pub request_end: bool,
-    /// How much of the response came.
+    /// How much of the response came, as far as its headers tell.
     pub response: ResponseSeen,
     /// Whether the response is gRPC, by its own content type. Only looked at where
     /// [`Flight::grpc`].
@@ -69,7 +74,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// A request and a response, both complete, and not gRPC.
+    /// A request, and a response that was complete with its headers, and not gRPC.
     pub const WHOLE: Seen = Seen {
         request_end: true,
         response: ResponseSeen::End,
@@ -83,9 +88,9 @@ pub enum ResponseSeen {
     /// Not even its headers.
     #[default]
     Nothing,
-    /// Its headers.
+    /// Its headers. More was to follow; whether it came, the proxy tells.
     Headers,
-    /// Its end.
+    /// All of it: it ended with its headers.
     End,
 }
 
@@ -103,8 +108,8 @@ pub struct Attempts {
 pub fn attempts(pool: &Pool, flight: &Flight, seen: &Seen, info: &mut dyn StreamInfo) -> Attempts {
     let (outcome, is_targets) = match seen.response {
         ResponseSeen::Nothing => by_flags(flight, seen, info.flags().unwrap_or_default(), None),
-        ResponseSeen::Headers => of_broken_response(flight, seen, info),
-        ResponseSeen::End => of_whole_response(pool, flight, seen, info),
+        ResponseSeen::Headers => of_begun_response(pool, flight, seen, info),
+        ResponseSeen::End => of_whole_response(pool, flight, seen, None, info),
     };
     let at_target = |outcome: Outcome| Attempts {
         failed_before: 0,
@@ -136,10 +141,12 @@ type Judged = (Option<Outcome>, bool);
 
 const FAILURE: Option<Outcome> = Some(Outcome::Failure(Cause::Exchange));
 
+/// `flags`: the proxy's, where they have been asked for.
 fn of_whole_response(
     pool: &Pool,
     flight: &Flight,
     seen: &Seen,
+    flags: Option<u64>,
     info: &mut dyn StreamInfo,
 ) -> Judged {
     let own = match class_of_response(pool, flight, seen, info) {
@@ -149,22 +156,80 @@ fn of_whole_response(
         ResponseClass::UncountedError => Some(Outcome::Success),
         ResponseClass::ServerError | ResponseClass::Silent => None,
     };
-    by_flags(flight, seen, info.flags().unwrap_or_default(), own)
+    let flags = flags.or_else(|| info.flags());
+    by_flags(flight, seen, flags.unwrap_or_default(), own)
 }
 
-/// The headers of the response came, and its end did not.
-fn of_broken_response(flight: &Flight, seen: &Seen, info: &mut dyn StreamInfo) -> Judged {
+/// The headers of the response came, and more was to follow.
+fn of_begun_response(
+    pool: &Pool,
+    flight: &Flight,
+    seen: &Seen,
+    info: &mut dyn StreamInfo,
+) -> Judged {
     const SWITCHING_PROTOCOLS: u16 = 101;
-    match info.status() {
+    let status = info.status();
+    match status {
         Some(SWITCHING_PROTOCOLS) => return (Some(Outcome::Success), true),
         Some(200..300) if flight.connect => return (Some(Outcome::Success), true),
         _ => {}
     }
     let flags = info.flags().unwrap_or_default();
+    if flags & !flag::HARMLESS == 0 {
+        let info = &mut WithStatus { status, info };
+        return of_whole_response(pool, flight, seen, Some(flags), info);
+    }
+    // The proxy's own answer in place of one that did not come; or a 5xx of the target's own, which
+    // is a failure broken off as it is one whole.
+    if is_in_place_of_an_answer(pool, status, flags) {
+        return by_flags(flight, seen, flags, None);
+    }
     let is_targets = flags & flag::TARGET_RESET != 0 && flags & flag::NOT_TARGETS == 0;
     match is_targets && is_request_complete(flight, seen) {
         true => (FAILURE, true),
         false => (None, false),
+    }
+}
+
+/// Whether an answer with this status may be the proxy's own, given in place of one that did not
+/// come.
+fn is_in_place_of_an_answer(pool: &Pool, status: Option<u16>, flags: u64) -> bool {
+    let Some(status) = status else {
+        return true;
+    };
+    // Whatever an operator maps it to: after these there is no answer of a target.
+    if flags & flag::NO_CONNECTION != 0 && status >= 400 {
+        return true;
+    }
+    let usual = match flags {
+        _ if flags & flag::UPSTREAM_REQUEST_TIMEOUT != 0 => 504,
+        _ if flags & flag::UPSTREAM_PROTOCOL_ERROR != 0 => 502,
+        _ => 503,
+    };
+    status == usual || class_of_status(pool, Some(status)) == ResponseClass::ServerError
+}
+
+/// A proxy that has already told the status.
+struct WithStatus<'i> {
+    status: Option<u16>,
+    info: &'i mut dyn StreamInfo,
+}
+
+impl StreamInfo for WithStatus<'_> {
+    fn status(&mut self) -> Option<u16> {
+        self.status
+    }
+
+    fn grpc_status(&mut self) -> Option<u32> {
+        self.info.grpc_status()
+    }
+
+    fn flags(&mut self) -> Option<u64> {
+        self.info.flags()
+    }
+
+    fn upstream_address(&mut self) -> Option<Vec<u8>> {
+        self.info.upstream_address()
     }
 }
 

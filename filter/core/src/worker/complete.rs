@@ -7,13 +7,27 @@ use crate::pool::balance::Balance;
 use crate::pool::flight::Flight;
 use crate::pool::health::Clients;
 use crate::pool::least_response_time::ResponseTimes;
-use crate::pool::outcome::{self, Attempts, Cause, Outcome, Seen};
+use crate::pool::look::End;
+use crate::pool::outcome::{self, Attempts, Cause, Outcome, ResponseSeen, Seen};
 use crate::port::{Port, StreamInfo};
 use crate::time::Nanos;
 
 impl Worker {
+    /// Whether it matters when, and how, a request like this ends. If not,
+    /// [`Worker::on_request_complete`] may be given [`Worker::last_time`].
+    pub fn looks_at_ends(&self, flight: &Flight) -> bool {
+        let pool = self.config.pool(flight.target.pool);
+        pool.is_some_and(|pool| pool.wants_outcomes())
+    }
+
+    /// The time that this worker was last told, at most a tick ago.
+    pub fn last_time(&self) -> Nanos {
+        self.last_time
+    }
+
     /// The stream of a request that went to a target is over, however it ended. `seen`: what the
-    /// stream saw of it. The proxy is asked only for what the pool's configuration needs.
+    /// stream saw of it. The proxy is asked only where the pool wants to know, and this end is worth
+    /// a look ([`crate::pool::look`]).
     pub fn on_request_complete(
         &mut self,
         flight: Flight,
@@ -22,12 +36,18 @@ impl Worker {
         port: &mut dyn Port,
         now: Nanos,
     ) {
+        self.last_time = now;
         let Some(pool) = self.config.pool(flight.target.pool) else {
             self.events.push(Event::Bug("a flight is of no pool"));
             return;
         };
         let is_checked = pool.health.passive.is_some();
-        let attempts = match pool.wants_outcomes() {
+        let target = flight.target.index;
+        let end = End {
+            is_answered: seen.response != ResponseSeen::Nothing,
+            is_target_well: self.health.is_well(pool, target),
+        };
+        let attempts = match self.looks.looks(pool, target, end, now) {
             true => outcome::attempts(pool, &flight, seen, info),
             false => Attempts::default(),
         };
@@ -52,6 +72,7 @@ impl Worker {
         };
         for (target, outcome) in before.chain(attempts.last) {
             if outcome.is_failure() {
+                self.looks.failed(pool, target, now);
                 self.events.push(Event::Failed(TargetRef {
                     index: target,
                     ..flight.target

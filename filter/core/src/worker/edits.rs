@@ -28,17 +28,33 @@ pub(super) fn request_edits<'c>(
     let configured = std::iter::once(&route.request_headers);
     let configured = configured.chain(part.map(|part| &part.request_headers));
     for edit in configured.flat_map(Edits::iter) {
-        let change = Change::from(edit);
-        // To remove what is not there costs a host call.
         let is_there = |name: &[u8]| {
             request.headers.first(name).is_some()
                 || edits.iter().any(|earlier: &Change| earlier.name() == name)
         };
-        if !matches!(change, Change::Remove(name) if !is_there(name)) {
-            edits.push(change);
+        match edit {
+            // To remove what is not there costs a host call.
+            Edit::Remove(name) if !is_there(name) => {}
+            Edit::Set(name, value) if !is_there(name) => {
+                edits.push(Change::Add(name, Cow::Borrowed(value)));
+            }
+            edit => edits.push(Change::from(edit)),
         }
     }
     edits
+}
+
+/// The change that gives a header this value and no other. To add a header where there is none is
+/// cheaper for the proxy than to replace it.
+pub(super) fn change_to<'c>(
+    name: &'c [u8],
+    value: Cow<'c, [u8]>,
+    request: &Request<'_>,
+) -> Change<'c> {
+    match request.headers.first(name) {
+        Some(_) => Change::Set(name, value),
+        None => Change::Add(name, value),
+    }
 }
 
 /// The changes of the response's headers, in the order in which they are applied: the route's,

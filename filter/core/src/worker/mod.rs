@@ -36,7 +36,7 @@ pub use edits::response_edits;
 pub use event::{Event, Fallback};
 
 use crate::config::Config;
-use crate::decision::{Action, Change, Decision, Reason};
+use crate::decision::{Action, Decision, Reason};
 use crate::entropy::Entropy;
 use crate::explain::Explanation;
 use crate::http::client_ip::Client;
@@ -52,6 +52,7 @@ use crate::pool::flight::Flight;
 use crate::pool::health::{Health, HealthEvent};
 use crate::pool::in_flight::{InFlight, InFlightEvent};
 use crate::pool::least_response_time::ResponseTimes;
+use crate::pool::look::Looks;
 use crate::pool::prefer_region::Regions;
 use crate::pool::sticky::Sessions;
 use crate::pool::{Pool, Target};
@@ -64,7 +65,7 @@ use crate::route::{Found, Route, RouteAction};
 use crate::siphash::mixed;
 use crate::time::Nanos;
 use context::{RequestContext, RequestRandom};
-use edits::{request_edits, strip_reserved_headers};
+use edits::{change_to, request_edits, strip_reserved_headers};
 use select::Selection;
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -81,12 +82,14 @@ pub struct Worker {
     candidates: Candidates,
     in_flight: InFlight,
     health: Health,
+    looks: Looks,
     response_times: ResponseTimes,
     random: SplitMix64,
     limit_events: Vec<RateLimitEvent>,
     /// Those of the worker itself.
     events: Vec<Event>,
     ticks_until_heartbeat: u64,
+    last_time: Nanos,
 }
 
 /// What a worker keeps for one pool.
@@ -130,12 +133,14 @@ impl Worker {
             limits: RateLimits::new(config.rate_limit_table, entropy.seed, config.scope.key()),
             in_flight: InFlight::new(&config.pools, entropy.worker),
             health: Health::new(&config.pools, entropy.worker),
+            looks: Looks::new(&config.pools),
             response_times: ResponseTimes::new(&config.pools),
             config,
             random,
             limit_events: Vec::new(),
             events: Vec::new(),
             ticks_until_heartbeat: 0,
+            last_time: Nanos::ZERO,
         }
     }
 
@@ -206,6 +211,7 @@ impl Worker {
         port: &mut dyn Port,
         now: Nanos,
     ) -> Decision<'c> {
+        self.last_time = now;
         let explain = config.explain.as_ref();
         let asked = explain.and_then(|explain| explain.asked(request));
         // Drawn for every request, so that what one request needs does not shift what the next one
@@ -352,10 +358,10 @@ impl Worker {
         // Last, so that no configured edit changes the choice.
         let upstream = &config.upstream;
         let cluster = Cow::Borrowed(target.cluster.as_bytes());
-        edits.push(Change::Set(&upstream.cluster_header, cluster));
+        edits.push(change_to(&upstream.cluster_header, cluster, request));
         if let Some(endpoints) = endpoints(pool, target, &selection) {
             let endpoints = Cow::Owned(endpoints);
-            edits.push(Change::Set(&upstream.endpoint_header, endpoints));
+            edits.push(change_to(&upstream.endpoint_header, endpoints, request));
         }
         let mut decision = Decision::forward(Action::Forward, selection.reason, edits);
         decision.target = Some((pool, target));

@@ -148,6 +148,13 @@ impl Health {
             .is_none_or(|known| known.is_healthy(&pool.health, now))
     }
 
+    /// Whether nothing is held against a target, as of the last [`Health::refresh`]: no failure in a
+    /// row, no ejection that a request has to end.
+    pub fn is_well(&self, pool: &Pool, target: TargetIndex) -> bool {
+        self.target(pool, target)
+            .is_none_or(|known| known.is_idle())
+    }
+
     /// Which part of its weight a target gets for being new or recovered, above 0 and at most 1.
     pub fn slow_start_factor(&self, pool: &Pool, target: TargetIndex, now: Nanos) -> f64 {
         let begun = self

@@ -8,7 +8,7 @@ use crate::time::Nanos;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// What a proxy would tell, and how often it was asked.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Proxy {
     status: Option<u16>,
     grpc_status: Option<u32>,
@@ -153,17 +153,23 @@ fn a_whole_response_is_judged_by_its_status_and_who_gave_it() {
         (403, 1 << 12, None, None),
         (429, 1 << 11, None, None),
     ] {
-        for endpoints in [false, true] {
+        for (endpoints, response) in [
+            (false, ResponseSeen::End),
+            (true, ResponseSeen::End),
+            // With a body: nobody sees that all of it came.
+            (false, ResponseSeen::Headers),
+            (true, ResponseSeen::Headers),
+        ] {
             let proxy = Proxy {
                 status: Some(status),
                 flags,
                 address,
                 ..Proxy::default()
             };
-            let (outcome, _) = asked(endpoints, false, ResponseSeen::End, proxy);
+            let (outcome, _) = asked(endpoints, false, response, proxy);
             assert_eq!(
                 outcome, expected,
-                "{status} {flags:#x} {address:?} {endpoints}"
+                "{status} {flags:#x} {address:?} {endpoints} {response:?}"
             );
         }
     }
@@ -197,11 +203,47 @@ fn grpc_is_judged_by_its_own_status() {
             address: Some(FIRST),
             ..Proxy::default()
         };
-        assert_eq!(
-            asked(false, true, ResponseSeen::End, proxy).0,
-            expected,
-            "{grpc_status}"
-        );
+        for response in [ResponseSeen::End, ResponseSeen::Headers] {
+            let proxy = Proxy {
+                questions: 0,
+                ..proxy
+            };
+            assert_eq!(
+                asked(false, true, response, proxy).0,
+                expected,
+                "{grpc_status} {response:?}"
+            );
+        }
+    }
+}
+
+/// Once a 5xx has begun, its end cannot make it better.
+#[test]
+fn an_answer_of_5xx_that_broke_off_is_judged_as_a_whole_one_unless_the_client_broke_it_off() {
+    for (status, flags, expected) in [
+        (500, UPSTREAM_CONNECTION_TERMINATION, BAD),
+        (500, UPSTREAM_REQUEST_TIMEOUT, BAD),
+        (500, DOWNSTREAM_CONNECTION_TERMINATION, None),
+        (500, STREAM_IDLE_TIMEOUT, None),
+        // A status that a client can ask for, and a slow reader.
+        (501, UPSTREAM_REQUEST_TIMEOUT, None),
+        (501, UPSTREAM_PROTOCOL_ERROR, None),
+        (501, UPSTREAM_CONNECTION_TERMINATION, BAD),
+        // The proxy's own answer, by another status than usual.
+        (429, UPSTREAM_CONNECTION_FAILURE, UNREACHABLE),
+        (429, NO_HEALTHY_UPSTREAM, UNREACHABLE),
+        (404, UPSTREAM_REQUEST_TIMEOUT, None),
+    ] {
+        for endpoints in [false, true] {
+            let proxy = Proxy {
+                status: Some(status),
+                flags,
+                address: Some(FIRST),
+                ..Proxy::default()
+            };
+            let (outcome, _) = asked(endpoints, false, ResponseSeen::Headers, proxy);
+            assert_eq!(outcome, expected, "{status} {flags:#x} {endpoints}");
+        }
     }
 }
 
@@ -209,7 +251,8 @@ fn grpc_is_judged_by_its_own_status() {
 fn a_broken_response_is_judged_by_what_the_proxy_says() {
     // Before the response's headers, and after them.
     for (flags, before, after) in [
-        (0, None, None),
+        // Without a flag it was whole: a law of the proxy's.
+        (0, None, GOOD),
         (DOWNSTREAM_CONNECTION_TERMINATION, None, None),
         (DOWNSTREAM_REMOTE_RESET | LOCAL_RESET, None, None),
         (UPSTREAM_REMOTE_RESET, BAD, BAD),
@@ -258,13 +301,18 @@ fn a_broken_response_is_judged_by_what_the_proxy_says() {
 }
 
 #[test]
-fn the_common_case_asks_one_question_and_of_endpoints_two() {
+fn an_end_asks_two_questions_and_of_endpoints_three() {
     for (endpoints, response, status, questions) in [
         (false, ResponseSeen::End, 200, 1),
         (false, ResponseSeen::End, 404, 2),
         (false, ResponseSeen::End, 503, 3),
         (false, ResponseSeen::Nothing, 0, 1),
         (false, ResponseSeen::Headers, 200, 2),
+        (false, ResponseSeen::Headers, 404, 3),
+        (false, ResponseSeen::Headers, 503, 3),
+        (true, ResponseSeen::Headers, 200, 3),
+        (true, ResponseSeen::Headers, 404, 3),
+        (true, ResponseSeen::Headers, 503, 3),
         (false, ResponseSeen::Headers, 101, 1),
         (true, ResponseSeen::End, 200, 2),
         (true, ResponseSeen::End, 404, 2),
@@ -285,7 +333,9 @@ fn the_common_case_asks_one_question_and_of_endpoints_two() {
             };
             let asked = asked(endpoints, grpc, response, proxy);
             // A gRPC status that counts may be the proxy's own, of an HTTP status that does not.
-            let questions = questions + u32::from(grpc && status == 503);
+            // And with a body, status and flags come first.
+            let begun = response == ResponseSeen::Headers && status != 101;
+            let questions = questions + u32::from(grpc && (status == 503 || begun));
             assert_eq!(
                 asked.1, questions,
                 "{endpoints} {response:?} {status} {grpc}"
@@ -379,9 +429,23 @@ const GRPC: Seen = Seen {
     grpc: true,
 };
 
+/// Each case, with clusters and endpoints. What was whole is also shown as it looks with a body; but
+/// the proxy's own answer to gRPC has none.
 fn assert_cases(cases: &[Case]) {
     for case in cases {
-        for endpoints in [false, true] {
+        let with_body = Seen {
+            response: match case.seen.response {
+                ResponseSeen::End if !(case.seen.grpc && case.flags != 0) => ResponseSeen::Headers,
+                response => response,
+            },
+            ..case.seen
+        };
+        for (endpoints, seen) in [
+            (false, case.seen),
+            (true, case.seen),
+            (false, with_body),
+            (true, with_body),
+        ] {
             let flight = Flight {
                 grpc_timeout: case.grpc_timeout,
                 connect: case.connect,
@@ -395,9 +459,9 @@ fn assert_cases(cases: &[Case]) {
                 address: Some(FIRST),
                 questions: 0,
             };
-            let found = attempts(&pool(endpoints), &flight, &case.seen, &mut proxy);
+            let found = attempts(&pool(endpoints), &flight, &seen, &mut proxy);
             let outcome = found.last.map(|(_, outcome)| outcome);
-            assert_eq!(outcome, case.outcome, "{} {endpoints}", case.what);
+            assert_eq!(outcome, case.outcome, "{} {endpoints} {seen:?}", case.what);
         }
     }
 }

@@ -9,6 +9,7 @@ mod slow_start;
 mod sticky;
 
 use super::*;
+use crate::decision::Change;
 use crate::decision::Disposition;
 use crate::entropy::WorkerId;
 use crate::http::request::Headers;
