@@ -3,7 +3,9 @@
 use host_sim::backend::Received;
 use host_sim::client::{Client, header};
 use host_sim::envoy::fleet::Fleet;
-use host_sim::envoy::{self, Deployment, Envoy, Program, Version, Wanted, install};
+use host_sim::envoy::{
+    self, Deployment, Envoy, PluginConfiguration, Program, Version, Wanted, install,
+};
 use host_sim::module;
 use host_sim::testkit::Site;
 use hyper::Response;
@@ -60,6 +62,35 @@ fn value_of<'a>(received: &'a Received, name: &str) -> Option<&'a [u8]> {
         .iter()
         .find(|(key, _)| key == name.as_bytes())
         .map(|(_, value)| &value[..])
+}
+
+/// What the comments on `client_ip` say: the peer that `use_remote_address` appends, and behind it
+/// the addresses that proxies appended, count from the right. What a client writes does not.
+#[test]
+fn the_client_is_in_x_forwarded_for_where_use_remote_address_appends_the_peer() {
+    for (proxies, trusted_hops, client) in [(0, 1, "127.0.0.1"), (1, 2, "1.2.3.4")] {
+        let route = |name: &str, client: &str, status: u16| json!({ "name": name, "match": { "client_ip": [client] }, "respond": { "status": status } });
+        let configuration = json!({
+            "client_ip": { "header": "x-forwarded-for", "trusted_hops": trusted_hops },
+            "routes": [route("client", client, 200)],
+        });
+        let fleet = Fleet::start(&configuration).unwrap();
+        let mut deployment = Deployment::file("envoy.yaml", &module::build().unwrap())
+            .unwrap()
+            .on_free_ports()
+            .with_configuration(PluginConfiguration::Struct(configuration));
+        let manager = deployment.connection_manager_mut();
+        assert_eq!(manager["use_remote_address"], true);
+        manager["xff_num_trusted_hops"] = json!(proxies);
+        let site = Site::of(&envoy(), fleet, deployment).unwrap();
+        let mut client = site.client().unwrap();
+        let forged = [("x-forwarded-for", "9.9.9.9, 1.2.3.4")];
+        let answer = get(&mut client, "/", &forged);
+        assert_eq!(answer.status().as_u16(), 200, "{proxies} proxies");
+        // With nothing in the header but what the proxy appends.
+        let status = get(&mut client, "/", &[]).status().as_u16();
+        assert_eq!(status, if proxies == 0 { 200 } else { 404 }, "{proxies}");
+    }
 }
 
 #[test]
