@@ -56,11 +56,6 @@ pub const KEPT: &[(&str, &str)] = &[
         "edits of the response, the session cookie",
     ),
     (
-        "proxy_on_response_body",
-        "whether the whole response came, for health",
-    ),
-    ("proxy_on_response_trailers", "the same"),
-    (
         "proxy_on_log",
         "the end of a request: counts in flight, health",
     ),
