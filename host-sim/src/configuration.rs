@@ -1,6 +1,7 @@
 //! Reading configurations from files: YAML or JSON, by itself or inside an Envoy configuration.
 //! Files of tests and of scenarios are read with the same functions.
 
+use crate::yaml::{self, Odd, Reading};
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::{Problem, Problems};
 use pointsman_core::config::reader::{Node, Report};
@@ -54,15 +55,20 @@ pub fn load(path: &Path) -> Result<Config, LoadError> {
 /// Reads a file into a tree. Of an Envoy configuration this is the plugin configuration of its one
 /// Pointsman filter.
 pub fn read(path: &Path) -> Result<Value, LoadError> {
-    let mut parts = read_parts(path)?;
+    let text = fs::read_to_string(path).map_err(LoadError::Unreadable)?;
+    Ok(parse_file(&text)?)
+}
+
+/// Reads the text of a file with one configuration, as [`parse_parts`].
+pub fn parse_file(text: &str) -> Result<Value, Problems> {
+    let mut parts = parse_parts(text)?;
     match parts.len() {
         1 => Ok(parts.remove(0).tree),
         count => Err(one_problem(
             "",
             &format!("{count} Pointsman filters in an Envoy configuration"),
             "one",
-        )
-        .into()),
+        )),
     }
 }
 
@@ -90,14 +96,109 @@ impl Part {
 /// those of all Pointsman filters. Filters of others are left out.
 pub fn read_parts(path: &Path) -> Result<Vec<Part>, LoadError> {
     let text = fs::read_to_string(path).map_err(LoadError::Unreadable)?;
-    Ok(within_envoy(parse(&text)?)?)
+    Ok(parse_parts(&text)?)
+}
+
+/// Reads the text of a file, as its reader reads it: an Envoy configuration as Envoy does, a
+/// `WasmPlugin` as Kubernetes does, and any other as [`parse`].
+pub fn parse_parts(text: &str) -> Result<Vec<Part>, Problems> {
+    within_envoy(whole(text)?)
+}
+
+/// The tree of an Envoy configuration, of the `pluginConfig` of a `WasmPlugin`, or of any other
+/// file.
+fn whole(text: &str) -> Result<Value, Problems> {
+    match reader(text) {
+        Reading::Core => parse(text),
+        Reading::Envoy => {
+            let (mut documents, _) = yaml::documents(text, Reading::Envoy)?;
+            Ok(documents.swap_remove(0))
+        }
+        Reading::Kubernetes => {
+            let (documents, _) = yaml::documents(text, Reading::Kubernetes)?;
+            let ours: Vec<_> = documents.iter().filter_map(plugin_config).collect();
+            match ours[..] {
+                [config] => Ok(config.clone()),
+                _ => Err(one_problem(
+                    "",
+                    &format!("{} WasmPlugins with Pointsman's keys", ours.len()),
+                    "one, with `routes` or `pools` in its `pluginConfig`",
+                )),
+            }
+        }
+    }
+}
+
+/// Who reads such a file. What is no YAML is for [`parse`] to tell of.
+fn reader(text: &str) -> Reading {
+    let Ok((documents, _)) = yaml::documents(text, Reading::Core) else {
+        return Reading::Core;
+    };
+    match &documents[..] {
+        [only] if is_envoy(only) => Reading::Envoy,
+        all if all.iter().any(is_wasm_plugin) => Reading::Kubernetes,
+        _ => Reading::Core,
+    }
+}
+
+fn is_envoy(tree: &Value) -> bool {
+    ["static_resources", "resources", "http_filters"]
+        .iter()
+        .any(|key| field(tree, key).is_some())
+}
+
+fn is_wasm_plugin(tree: &Value) -> bool {
+    matches!(field(tree, "kind"), Some(Value::Text(kind)) if kind == "WasmPlugin")
+}
+
+/// The configuration in a `WasmPlugin`. None: it is another vendor's, or another object.
+fn plugin_config(tree: &Value) -> Option<&Value> {
+    let config = field(field(tree, "spec")?, "pluginConfig")?;
+    let is_ours = field(config, "routes").is_some() || field(config, "pools").is_some();
+    (is_wasm_plugin(tree) && is_ours).then_some(config)
+}
+
+/// The whole tree of an Envoy configuration. None: the text is no such configuration.
+pub fn envoy_tree(text: &str) -> Option<Value> {
+    if reader(text) != Reading::Envoy {
+        return None;
+    }
+    let (mut documents, _) = yaml::documents(text, Reading::Envoy).ok()?;
+    Some(documents.swap_remove(0))
+}
+
+/// Who reads a file, and the plain scalars of Pointsman's part of it that readers read differently;
+/// their places are within that part.
+pub fn read_differently(text: &str) -> (Reading, Vec<Odd>) {
+    let reading = reader(text);
+    let odd = yaml::documents(text, reading).map_or_else(|_| Vec::new(), |(_, odd)| odd);
+    let part = match reading {
+        Reading::Core => "",
+        Reading::Envoy => ".configuration.value.",
+        Reading::Kubernetes => "spec.pluginConfig.",
+    };
+    let within = |odd: Odd| {
+        let (_, place) = odd.place.split_once(part).or(match part {
+            "" => Some(("", &*odd.place)),
+            _ => None,
+        })?;
+        let place = place.to_owned();
+        Some(Odd { place, ..odd })
+    };
+    (reading, odd.into_iter().filter_map(within).collect())
 }
 
 /// Parses YAML, of which JSON is a part, into a tree.
 pub fn parse(text: &str) -> Result<Value, Problems> {
     // Repeated keys stay in the tree, so that they are reported together with all other problems.
     // Words such as `no` and `on` are text, as in YAML 1.2: `no` is a country, not false.
+    // 100,000 routes are promised, of some dozens of nodes each.
     let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: MAX_NODES,
+            max_events: 3 * MAX_NODES,
+            max_total_scalar_bytes: MAX_BYTES,
+        },
         duplicate_keys: DuplicateKeyPolicy::LastWins,
         strict_booleans: true,
         with_snippet: false,
@@ -114,6 +215,10 @@ pub fn parse(text: &str) -> Result<Value, Problems> {
         )
     })
 }
+
+/// The most nodes of a file, and the most bytes of its scalars.
+const MAX_NODES: usize = 10_000_000;
+const MAX_BYTES: usize = 1 << 30;
 
 /// Converts a tree to JSON, which the filter takes. Of a repeated key the last value stays.
 pub fn to_json(tree: &Value) -> serde_json::Value {
@@ -177,10 +282,7 @@ pub(crate) fn finish(report: Report, file: &str) -> Result<(), Problems> {
 /// Takes Pointsman's parts out of an Envoy configuration. Any other tree is returned unchanged: it
 /// is Pointsman's configuration itself.
 fn within_envoy(tree: Value) -> Result<Vec<Part>, Problems> {
-    if !["static_resources", "resources", "http_filters"]
-        .iter()
-        .any(|key| field(&tree, key).is_some())
-    {
+    if !is_envoy(&tree) {
         return Ok(vec![Part {
             place: String::new(),
             plugin: Default::default(),
@@ -241,19 +343,34 @@ fn part(filter: &Value, direction: &str, number: usize, tree: Value) -> Part {
     }
 }
 
+/// The configuration of a Wasm filter of ours. None: the filter is another vendor's.
+pub(crate) fn ours_of(filter: &Value) -> Option<Value> {
+    configuration_of(filter).ok().filter(is_ours)
+}
+
 /// The plugin configuration of a Wasm filter.
 fn configuration_of(filter: &Value) -> Result<Value, Problems> {
     let any = field(filter, "config").and_then(|config| field(config, "configuration"));
     let kind = any.and_then(|any| field(any, "@type"));
     match (any.and_then(|any| field(any, "value")), kind) {
         (Some(value), Some(Value::Text(kind))) if kind == STRUCT => Ok(value.clone()),
-        (Some(Value::Text(text)), Some(Value::Text(kind))) if kind == STRING => parse(text),
+        (Some(Value::Text(text)), Some(Value::Text(kind))) if kind == STRING => json(text),
         _ => Err(one_problem(
             "config.configuration",
             "something else",
             "a google.protobuf.Struct or StringValue",
         )),
     }
+}
+
+/// Parses JSON text, which is all that the filter takes.
+fn json(text: &str) -> Result<Value, Problems> {
+    serde_json::from_str(text).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        let message = error.to_string();
+        let found = message.split(" at line ").next().unwrap_or_default();
+        one_problem(&place, found, "JSON text in the StringValue")
+    })
 }
 
 /// Each Wasm filter with the direction of its listener.
@@ -330,6 +447,69 @@ mod tests {
     fn what_is_not_yaml_says_where() {
         let problems = parse("routes:\n  - {\n").unwrap_err();
         assert!(problems.0[0].place.starts_with("line "), "{problems}");
+    }
+
+    /// A19: a manifest of Istio's, beside other objects.
+    #[test]
+    fn a_wasm_plugin_is_looked_into() {
+        let plugin = |config: &str| {
+            format!(
+                "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nspec:\n  url: x\n  pluginConfig: {config}\n"
+            )
+        };
+        let other = "---\nkind: Service\nspec: { a: b }\n---\n";
+        let ours = plugin("{ routes: [{ name: r, pass: yes }] }");
+        let expected = parse("routes: [{ name: r, pass: true }]").unwrap();
+        assert_eq!(parse_file(&ours).unwrap(), expected);
+        assert_eq!(parse_file(&format!("{other}{ours}")).unwrap(), expected);
+        let waf = plugin("{ rules: [a] }");
+        assert_eq!(parse_file(&format!("{waf}---\n{ours}")).unwrap(), expected);
+        assert!(parse_file(&waf).is_err());
+        assert!(parse_file(&format!("{ours}---\n{ours}")).is_err());
+    }
+
+    /// A14 to A18.
+    #[test]
+    fn an_envoy_configuration_is_read_as_envoy_reads_it() {
+        let read = |value: &str| {
+            let text = format!(
+                "http_filters: [{{ '@type': {WASM}, config: {{ configuration: {{ '@type': {STRUCT}, value: {value} }} }} }}]"
+            );
+            Config::from_value(&parse_file(&text).unwrap())
+        };
+        let limit = |number: &str| {
+            format!("{{ rate_limits: {{ l: {{ requests: {number}, per: 1s, key: [] }} }} }}")
+        };
+        for refused in [
+            "{ routes: [{ name: on, pass: true }] }",
+            "{ routes: [{ name: a, pass: true, match: { hosts: [no] } }] }",
+            "{ routes: [{ name: a, pass: true, match: { headers: [{ name: x, exact: no }] } }] }",
+            "{ pools: { a: &a { targets: [{ cluster: c }] }, b: { <<: *a } } }",
+            &limit("1_000"),
+            &limit("1e3"),
+            &limit("0o10"),
+            &limit("5.0"),
+            &limit("0b11"),
+        ] {
+            assert!(read(refused).is_err(), "{refused}");
+        }
+        assert_eq!(
+            read(&limit("010")).unwrap().rate_limits[0].quota().requests,
+            8
+        );
+        assert!(read("{ routes: [{ name: a, pass: yes }] }").is_ok());
+        assert!(read("{ routes: [{ name: a, pass: true, match: { headers: [{ name: x, exact: 1e3 }] } }] }").is_ok());
+    }
+
+    #[test]
+    fn a_hundred_thousand_routes_are_read() {
+        let route = |number: usize| {
+            format!(
+                "- {{ name: r{number}, match: {{ path: {{ exact: /{number} }}, methods: [GET] }}, pass: true }}\n"
+            )
+        };
+        let text = "routes:\n".to_owned() + &(0..30_000).map(route).collect::<String>();
+        assert!(parse_file(&text).is_ok());
     }
 
     #[test]

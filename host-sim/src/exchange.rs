@@ -2,6 +2,7 @@
 //! Every host that we have (the simulator, a real Envoy) implements [`Host`], so that a test is
 //! written once and runs on each.
 
+use crate::world::header_map::HeaderMap;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -92,7 +93,19 @@ impl ExchangeRequest {
         [&self.scheme, &b"://"[..], &self.authority, &self.target].concat()
     }
 
-    /// The request's header map as it reaches the filter, pseudo-headers first.
+    /// Adds headers. One with the name `host` is the request's authority, as with curl.
+    pub fn with_headers(mut self, headers: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
+        for (name, value) in headers {
+            match name.eq_ignore_ascii_case(b"host") {
+                true => self.authority = value,
+                false => self.headers.push((name, value)),
+            }
+        }
+        self
+    }
+
+    /// The request's header map as it reaches the filter: pseudo-headers first, values joined where
+    /// Envoy joins them, and without the headers of the connection, which Envoy removes.
     pub fn header_map(&self) -> Pairs {
         let pseudo = [
             (&b":authority"[..], &self.authority),
@@ -101,10 +114,29 @@ impl ExchangeRequest {
             (b":scheme", &self.scheme),
         ];
         let pseudo = pseudo.map(|(name, value)| (name.to_vec(), value.clone()));
-        pseudo
-            .into_iter()
-            .chain(self.headers.iter().cloned())
-            .collect()
+        let is_upgrade = self.is_upgrade();
+        let goes_on = |(name, value): &&(Vec<u8>, Vec<u8>)| match &**name {
+            b"connection" | b"upgrade" => is_upgrade,
+            b"te" => value.eq_ignore_ascii_case(b"trailers"),
+            b"keep-alive" | b"proxy-connection" | b"transfer-encoding" => false,
+            _ => true,
+        };
+        let headers = self.headers.iter().filter(goes_on).cloned();
+        let pairs: Pairs = pseudo.into_iter().chain(headers).collect();
+        HeaderMap::new(&pairs).pairs().clone()
+    }
+
+    /// Whether it asks for another protocol on its connection.
+    fn is_upgrade(&self) -> bool {
+        let mut of_connection = self
+            .headers
+            .iter()
+            .filter(|(name, _)| name == b"connection");
+        let names_upgrade = of_connection.any(|(_, value)| {
+            let mut options = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            options.any(|option| option.eq_ignore_ascii_case(b"upgrade"))
+        });
+        names_upgrade && self.headers.iter().any(|(name, _)| name == b"upgrade")
     }
 }
 
@@ -147,6 +179,19 @@ pub struct ExchangeResult {
     /// hosts switch on for this. Keys: `route`, `action`, `pool`, `target`, `cluster`, `endpoint`,
     /// `reason`, `status`.
     pub decision: Value,
+}
+
+impl ExchangeResult {
+    /// The result of a request that the proxy answered before the filter saw it.
+    pub fn of_proxy(response: Response) -> ExchangeResult {
+        ExchangeResult {
+            response,
+            upstream_headers: None,
+            upstream_cluster: None,
+            upstream_endpoint: None,
+            decision: Value::Null,
+        }
+    }
 }
 
 /// The first value of a header.

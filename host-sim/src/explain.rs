@@ -1,7 +1,7 @@
 //! The result of one exchange as one JSON object, which `explain --json` prints and a request test
 //! compares.
 
-use crate::exchange::{ExchangeRequest, ExchangeResult, pairs_to_json};
+use crate::exchange::{ExchangeRequest, ExchangeResult, Response, pairs_to_json};
 use pointsman_core::config::Config;
 use pointsman_core::http::client_ip::Client;
 use pointsman_core::http::request::{Headers, Request};
@@ -65,6 +65,20 @@ pub fn object(
         object.insert(key.to_owned(), value);
     }
     Ok(object)
+}
+
+/// The object of a request that the proxy answered before the filter saw it: the action is `proxy`.
+pub fn answered_by_proxy(answer: &Response) -> Map<String, Value> {
+    let value = |key: &str| match key {
+        "action" | "reason" => "proxy".into(),
+        "status" => answer.status.into(),
+        "response_headers" => pairs_to_json(&answer.headers),
+        "trace" => json!([]),
+        _ => Value::Null,
+    };
+    KEYS.map(|key| (key.to_owned(), value(key)))
+        .into_iter()
+        .collect()
 }
 
 /// The name of the route that matches (null: none), and an item for each route that was compared
@@ -154,7 +168,6 @@ fn compare_with_observed(result: &ExchangeResult) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::Response;
 
     fn result(decision: Value, cluster: Option<&str>, status: u16) -> ExchangeResult {
         ExchangeResult {

@@ -14,6 +14,8 @@
 //! | [`check`] | what is legal in a configuration, and wrong |
 //! | [`world`] | the simulated proxy, which runs the unmodified filter; an [`exchange::Host`] |
 //! | [`explain`], [`explain_header`] | what the filter did with a request, and why |
+//! | [`connection_manager`] | what an Envoy does to a request before any filter |
+//! | [`yaml`] | YAML as Envoy, Kubernetes and YAML 1.2 read it |
 //! | [`configuration`], [`schema`] | configurations: read from files; their JSON Schema for editors |
 //! | [`backend`], [`client`] | an HTTP server and an HTTP client on this machine |
 //! | [`exchange`] | what both hosts can do: carry out one request |
@@ -27,6 +29,7 @@ pub mod bench;
 pub mod check;
 pub mod client;
 pub mod configuration;
+pub mod connection_manager;
 pub mod envoy;
 pub mod envoy_host;
 pub mod exchange;
@@ -41,3 +44,4 @@ pub mod simulation;
 pub mod testkit;
 pub mod wait;
 pub mod world;
+pub mod yaml;

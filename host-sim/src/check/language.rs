@@ -23,6 +23,15 @@ const MAX_EXAMPLE: usize = 1000;
 /// The bytes that values consist of: strings with other bytes are no values, and do not count.
 pub(super) type Alphabet = fn(u8) -> bool;
 
+/// An end of a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Its first byte.
+    Start,
+    /// Its last byte.
+    End,
+}
+
 /// A set of byte strings.
 pub(super) struct Language {
     dfa: dense::DFA<Vec<u32>>,
@@ -68,6 +77,26 @@ impl Language {
             Text::Regex(regex) => parse(regex.pattern(), false)?,
             Text::Present(_) => anything(),
         })
+    }
+
+    /// The values that a pattern matches as a whole. None: the automaton would be too large.
+    pub(super) fn of_pattern(pattern: &str, ignore_case: bool) -> Option<Language> {
+        Language::new(parse(pattern, ignore_case)?)
+    }
+
+    /// At which of its ends a pattern is anchored, and the values that a search for it would find
+    /// it in. None: at both or at none, or the automaton would be too large.
+    pub(super) fn beyond_anchor(pattern: &str, ignore_case: bool) -> Option<(End, Language)> {
+        let hir = parse(pattern, ignore_case)?;
+        let properties = hir.properties();
+        let starts = properties.look_set_prefix().contains(Look::Start);
+        let ends = properties.look_set_suffix().contains(Look::End);
+        let (end, found) = match (starts, ends) {
+            (true, false) => (End::Start, Hir::concat(vec![hir, anything()])),
+            (false, true) => (End::End, Hir::concat(vec![anything(), hir])),
+            _ => return None,
+        };
+        Some((end, Language::new(found)?))
     }
 
     fn new(hir: Hir) -> Option<Language> {

@@ -12,16 +12,22 @@ mod dearest;
 mod example;
 mod language;
 pub mod meetings;
+mod patterns;
 mod pools;
+mod proxy_file;
 mod rate_limits;
+mod redirects;
 mod request_set;
 mod routes;
+mod sessions;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod values;
 
-use crate::configuration::field;
+use crate::configuration::{self, field};
 use crate::exchange::{ExchangeRequest, shown};
+use crate::yaml::{Odd, Reading};
 use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
 use pointsman_core::index::RouteIndex;
@@ -78,12 +84,72 @@ impl Warning {
     }
 }
 
-/// Every warning, in the order of the file's sections: pools, rate limits, routes. `config` was
+/// Every warning: of the whole, then of pools, rate limits, routes. `config` was
 /// read from `tree`.
 pub fn warnings(tree: &Value, config: &Config) -> Vec<Warning> {
-    let mut warnings = pools::warnings(config);
+    let mut warnings = settings::warnings(config);
+    warnings.extend(pools::warnings(config));
     warnings.extend(routes::warnings(config, &Places(tree)));
     warnings
+}
+
+/// What is wrong with a file around Pointsman's part, and how its YAML is read. `refused`: the part
+/// has errors, which scalars that are read otherwise than written may explain.
+pub fn file_warnings(text: &str, refused: bool) -> Vec<Warning> {
+    /// A file that says `yes` throughout says so in many places.
+    const MAX_SHOWN: usize = 20;
+    let (reading, odd) = configuration::read_differently(text);
+    let is_told = |odd: &&Odd| match reading {
+        Reading::Core => true,
+        // What is read as text or as false is an error where it should not be; a number is not.
+        Reading::Envoy | Reading::Kubernetes => {
+            let numbers = [&odd.readings[0], &odd.readings[reading as usize]];
+            let [Value::Number(written), Value::Number(read)] = numbers else {
+                return refused;
+            };
+            refused || written != read
+        }
+    };
+    let mut warnings: Vec<_> = odd
+        .iter()
+        .filter(is_told)
+        .take(MAX_SHOWN)
+        .map(|odd| read_differently(odd, reading))
+        .collect();
+    if let Some(tree) = configuration::envoy_tree(text) {
+        warnings.extend(proxy_file::warnings(&tree));
+    }
+    warnings
+}
+
+fn read_differently(odd: &Odd, reading: Reading) -> Warning {
+    let shown = |value: &Value| match value {
+        Value::Text(_) => "a text".to_owned(),
+        Value::Null => "nothing".to_owned(),
+        other => configuration::to_json(other).to_string(),
+    };
+    let [core, envoy, kubernetes] = odd.readings.each_ref().map(shown);
+    let found = match reading {
+        Reading::Core => format!("is read as {core} here"),
+        Reading::Envoy => format!("is read as {envoy} by Envoy"),
+        Reading::Kubernetes => format!("is read as {kubernetes} by Kubernetes"),
+    };
+    let advice = match odd.readings[0] {
+        Value::Number(_) => {
+            "write the number with decimal digits only, or quote it where it is text"
+        }
+        _ => "quote it, or write true or false",
+    };
+    Warning::new(
+        "read_differently",
+        format!("line {}: {}", odd.line, odd.place),
+        format!("`{}` {found}", odd.text),
+        format!(
+            "readers of YAML differ: it is {core} by YAML 1.2, {envoy} in an Envoy configuration \
+             and {kubernetes} in a WasmPlugin"
+        ),
+        advice,
+    )
 }
 
 /// Something to know that is not wrong.

@@ -1,7 +1,7 @@
 //! Pools and rate limits: those that nothing uses, those that get no requests, and session cookies
 //! that collide.
 
-use super::{Warning, named, request_set};
+use super::{Warning, named, request_set, sessions};
 use pointsman_core::config::Config;
 use pointsman_core::index::PoolIndex;
 use pointsman_core::pool::Pool;
@@ -31,6 +31,7 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
         warnings.extend(takes_nothing_new(&place, pool));
         warnings.extend(never_ejects(&place, pool));
         warnings.extend(unused_failover(&place, pool, config));
+        warnings.extend(sessions::of_pool(config, pool));
     }
     warnings.extend(same_cookies(config, &used));
     for limit in &config.rate_limits {
@@ -62,12 +63,13 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
                 "give a part a weight above 0",
             ));
         }
+        warnings.extend(sessions::of_split(&format!("routes[{at}]"), route));
     }
     warnings
 }
 
 /// The pools that a route sends requests to.
-fn pools(route: &Route) -> impl Iterator<Item = &Pool> {
+pub(super) fn pools(route: &Route) -> impl Iterator<Item = &Pool> {
     let (one, parts) = match &route.action {
         RouteAction::Pool(pool) => (Some(&**pool), &[][..]),
         RouteAction::Split(parts) => (None, parts.as_slice()),

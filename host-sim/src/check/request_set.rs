@@ -258,6 +258,8 @@ impl<'c> Requirement<'c> {
 
     /// Why no request can meet it. None: one may.
     pub(super) fn why_never(&self) -> Option<&'static str> {
+        // (`connection` and `upgrade` stay where another protocol is asked for.)
+        const REMOVED: [&[u8]; 3] = [b"keep-alive", b"proxy-connection", b"transfer-encoding"];
         const PSEUDO: [&[u8]; 5] = [
             b":authority",
             b":method",
@@ -268,12 +270,23 @@ impl<'c> Requirement<'c> {
         if !self.some {
             return None;
         }
+        if self.source == ValueSource::Header && REMOVED.contains(&self.name) {
+            return Some("the proxy removes this header of a connection before any filter");
+        }
         if self.name.starts_with(b":") && !PSEUDO.contains(&self.name) {
             return Some("there is no such pseudo-header");
         }
         let condition = self.values()?.text()?;
         let text = condition.text()?;
+        let starts = matches!(condition, Text::Exact(_) | Text::Prefix(_));
+        let ends = matches!(condition, Text::Exact(_) | Text::Suffix(_));
+        let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
         match self.source {
+            ValueSource::Header
+                if starts && is_blank(text.first()) || ends && is_blank(text.last()) =>
+            {
+                Some("blanks around a header's value are no part of it")
+            }
             ValueSource::Header if !text.iter().all(|byte| is_in_headers(*byte)) => {
                 Some("no header has a line break or a NUL")
             }

@@ -2,7 +2,7 @@
 //! without effect.
 
 use super::request_set::{self, RequestSet, Requirement, ValueSource};
-use super::{Places, Warning, example};
+use super::{Places, Warning, example, patterns, redirects};
 use crate::exchange::ExchangeRequest;
 use pointsman_core::config::Config;
 use pointsman_core::index::RouteIndex;
@@ -32,9 +32,11 @@ pub(super) fn warnings(config: &Config, places: &Places) -> Vec<Warning> {
         for (number, block) in route.blocks.iter().enumerate() {
             let place = places.block(at, number);
             warnings.extend(repeated(&place, block));
+            warnings.extend(patterns::warnings(&place, block));
         }
         warnings.extend(without_effect(&places.route(at), route));
     }
+    warnings.extend(redirects::warnings(config, &earlier.index, places));
     warnings
 }
 

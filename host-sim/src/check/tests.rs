@@ -440,7 +440,7 @@ fn pools_limits_and_splits_that_do_nothing_are_found() {
             &[],
         ),
         (
-            "routes: [{ name: r, redirect: { host: h }, rate_limits: [l], request_headers: { remove: [x] } }], rate_limits: { l: { requests: 1, per: 1s, key: [path] } }",
+            "routes: [{ name: r, match: { hosts: [a] }, redirect: { host: h }, rate_limits: [l], request_headers: { remove: [x] } }], rate_limits: { l: { requests: 1, per: 1s, key: [path] } }",
             &[
                 "routes[0].request_headers no_effect",
                 "routes[0].rate_limits limit_on_redirect",
@@ -517,8 +517,8 @@ fn cookies_are_told_apart_where_a_client_sends_both() {
     ] {
         let text = format!(
             "{{ pools: {{ one: {}, two: {} }}, routes: [
-                {{ name: one, match: {{ hosts: [{}], path: {{ exact: /1 }} }}, pool: one }},
-                {{ name: two, match: {{ hosts: [{}], path: {{ exact: /2 }} }}, pool: two }} ] }}",
+                {{ name: one, match: {{ hosts: [{}], methods: [GET] }}, pool: one }},
+                {{ name: two, match: {{ hosts: [{}], methods: [POST] }}, pool: two }} ] }}",
             pool(one.0, one.1),
             pool(two.0, two.1),
             hosts.0,
@@ -532,6 +532,184 @@ fn cookies_are_told_apart_where_a_client_sends_both() {
         };
         assert_eq!(brief(&tree, &config), expected, "{text}");
     }
+}
+
+/// F9, F18 and S10: what is legal and certainly wrong, each with a neighbour that is not.
+#[test]
+fn what_is_certainly_wrong_is_told_and_its_neighbour_is_not() {
+    let route = |rest: &str| format!("routes: [{{ name: r, {rest} }}]");
+    let on = |conditions: &str| route(&format!("match: {{ {conditions} }}, pass: true"));
+    let pool = |pool: &str, routes: &str| {
+        format!(
+            "pools: {{ p: {{ targets: [{{ cluster: c }}, {{ cluster: d }}], {pool} }} }}, {routes}"
+        )
+    };
+    let sticky = "sticky: { cookie: { name: s } }";
+    let to_p = "routes: [{ name: r, pool: p }]";
+    let two = |one: &str, two: &str| {
+        format!(
+            "pools: {{ a: {{ targets: [{{ cluster: c }}], {one} }}, b: {{ targets: [{{ cluster: d }}], {two} }} }},
+             routes: [{{ name: r, split: [{{ pool: a, weight: 95 }}, {{ pool: b, weight: 5 }}] }}]"
+        )
+    };
+    let rows: Vec<(String, &[&str])> = vec![
+        // A28: circles of redirects.
+        (route("match: { path: { prefix: / } }, redirect: { path: /login }"), &["routes[0].redirect redirect_loop"]),
+        (route("match: { path: { prefix: /old } }, redirect: { path: /login }"), &[]),
+        (route("match: { hosts: [a.example] }, redirect: { host: a.example }"), &["routes[0].redirect redirect_loop"]),
+        (route("match: { hosts: [a.example] }, redirect: { host: www.a.example }"), &[]),
+        (route("match: { hosts: ['*.a.example'] }, redirect: { host: www.a.example }"), &["routes[0].redirect redirect_loop"]),
+        (
+            "routes: [{ name: a, match: { path: { exact: /a } }, redirect: { path: /b } }, { name: b, match: { path: { exact: /b } }, redirect: { path: /a } }]".to_owned(),
+            &["routes[0].redirect redirect_loop"],
+        ),
+        (
+            "routes: [{ name: a, match: { path: { exact: /a } }, redirect: { path: /b } }, { name: b, match: { path: { exact: /b } }, redirect: { path: /c } }]".to_owned(),
+            &[],
+        ),
+        (route("redirect: { scheme: https }"), &["routes[0].redirect redirect_loop"]),
+        (route("match: { scheme: http }, redirect: { scheme: https }"), &[]),
+        (route("match: { path: { prefix: /a } }, redirect: { path_regex: { pattern: '/a', substitution: '/a/a' } }"), &["routes[0].redirect redirect_loop"]),
+        // Another port is another listener, and a cookie that is set changes what is asked.
+        (route("redirect: { port: 8443 }"), &[]),
+        (route("redirect: { path: /x }, response_headers: { set: { set-cookie: a=b } }"), &[]),
+        (route("match: { headers: [{ name: x, exact: a }] }, redirect: { path: /x }"), &["routes[0].redirect redirect_loop"]),
+        // A29: a split that only one side holds.
+        (two("sticky: { cookie: { name: s } }", ""), &["routes[0].split[1] split_drifts"]),
+        (two("", "sticky: { cookie: { name: s } }"), &["routes[0].split[0] split_drifts"]),
+        (two("sticky: { cookie: { name: s } }", "sticky: { cookie: { name: t } }"), &[]),
+        (two("", ""), &[]),
+        (two("sticky: { header: x }", ""), &[]),
+        // A30: nothing frees a session.
+        (pool(sticky, to_p), &["pools.p.sticky sessions_never_freed"]),
+        (pool(&format!("{sticky}, health: {{ passive: {{}} }}"), to_p), &[]),
+        (pool(&format!("{sticky}, health: {{ active: {{ path: / }} }}"), to_p), &[]),
+        (pool("", to_p), &[]),
+        // A31: a cookie's path.
+        (
+            pool("sticky: { cookie: { name: s, path: /app } }, health: { passive: {} }", "routes: [{ name: r, match: { path: { prefix: /shop } }, pool: p }]"),
+            &["pools.p.sticky.cookie.path cookie_never_sent"],
+        ),
+        (
+            pool("sticky: { cookie: { name: s, path: /app } }, health: { passive: {} }", "routes: [{ name: r, match: { path: { regex: '/apple/.*' } }, pool: p }]"),
+            &["pools.p.sticky.cookie.path cookie_never_sent"],
+        ),
+        (
+            pool("sticky: { cookie: { name: s, path: /app } }, health: { passive: {} }", "routes: [{ name: r, match: { path: { template: '/{x}/cart' } }, pool: p }]"),
+            &[],
+        ),
+        (
+            pool("sticky: { cookie: { name: s, path: /app } }, health: { passive: {} }", "routes: [{ name: r, match: [{ path: { prefix: /shop } }, { path: { prefix: /app/x } }], pool: p }]"),
+            &[],
+        ),
+        // A32, A33: values that nobody sends.
+        (on("headers: [{ name: x, exact: ' a' }]"), &["routes[0].match.headers[0] contradiction"]),
+        (on("headers: [{ name: x, suffix: 'a ' }]"), &["routes[0].match.headers[0] contradiction"]),
+        (on("headers: [{ name: x, suffix: ' a' }]"), &[]),
+        (on("headers: [{ name: x, exact: ' a', invert: true }]"), &[]),
+        (on("headers: [{ name: keep-alive, present: true }]"), &["routes[0].match.headers[0] contradiction"]),
+        (on("headers: [{ name: upgrade, exact: websocket }]"), &[]),
+        (on("path: { exact: /café }"), &["routes[0].match.path contradiction"]),
+        (on("path: { prefix: /a/ü }"), &["routes[0].match.path contradiction"]),
+        (on("path: { exact: /caf%C3%A9 }"), &[]),
+        // A34: patterns that look anchored at one end.
+        (on("path: { regex: '^/api' }"), &["routes[0].match.path.regex half_anchored"]),
+        (on("headers: [{ name: user-agent, regex: 'bot$' }]"), &["routes[0].match.headers[0].regex half_anchored"]),
+        (on("cookies: [{ name: a, regex: '^(x|y)' }]"), &["routes[0].match.cookies[0].regex half_anchored"]),
+        (on("path: { regex: '^/api.*' }"), &[]),
+        (on("path: { regex: '^/api$' }"), &[]),
+        (on("headers: [{ name: user-agent, regex: '.*bot$' }]"), &[]),
+        (on("headers: [{ name: user-agent, regex: '.*bot.*' }]"), &[]),
+        // A35: wildcards of other programs.
+        (on("path: { prefix: '/api/*' }"), &["routes[0].match.path.prefix literal_wildcard"]),
+        (on("path: { exact: '/api/**' }"), &["routes[0].match.path.exact literal_wildcard"]),
+        (on("path: { exact: '/static*' }"), &["routes[0].match.path.exact literal_wildcard"]),
+        (on("path: { template: '/users/:id' }"), &["routes[0].match.path.template literal_wildcard"]),
+        (on("path: { template: '/users/*' }"), &["routes[0].match.path.template literal_wildcard"]),
+        (on("path: { template: '/users/{id}' }"), &[]),
+        (on("path: { exact: '/v1/users:batch' }"), &[]),
+        (on("path: { exact: '/10:30' }"), &[]),
+        // A36
+        ("client_ip: { header: Forwarded }".to_owned(), &["client_ip.header no_addresses"]),
+        ("client_ip: { header: x-forwarded-for }".to_owned(), &[]),
+        // A53: a hash cannot tell old clients from new ones.
+        (
+            "pools: { p: { targets: [{ cluster: c }, { cluster: d, state: draining }], sticky: { header: x } } }, routes: [{ name: r, pool: p }]".to_owned(),
+            &["pools.p.sticky.header header_sessions_move"],
+        ),
+        (
+            "pools: { p: { targets: [{ cluster: c }, { cluster: d, weight: 0 }], sticky: { header: x } } }, routes: [{ name: r, pool: p }]".to_owned(),
+            &["pools.p.sticky.header header_sessions_move"],
+        ),
+        (
+            "pools: { p: { targets: [{ cluster: c }, { cluster: d, state: down }], sticky: { header: x } } }, routes: [{ name: r, pool: p }]".to_owned(),
+            &[],
+        ),
+        // Sessions without keys are anybody's to make.
+        (
+            "pools: { p: { targets: [{ cluster: c }, { cluster: d, weight: 0 }], health: { passive: {} }, sticky: { cookie: { name: s } } } }, routes: [{ name: r, pool: p }]".to_owned(),
+            &["pools.p.sticky forgeable_session"],
+        ),
+        (
+            "pools: { p: { targets: [{ cluster: c }, { cluster: d, state: draining }], health: { passive: {} }, sticky: { cookie: { name: s }, keys: [c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0ISEhISE=] } } }, routes: [{ name: r, pool: p }]".to_owned(),
+            &[],
+        ),
+        (
+            "pools: { a: { targets: [{ cluster: c }], sticky: { cookie: { name: s } } }, b: { targets: [{ cluster: d }] } }, routes: [{ name: r, split: [{ pool: a, weight: 0 }, { pool: b }] }]".to_owned(),
+            &["routes[0].split[0] forgeable_session"],
+        ),
+        ("explain: { header: x-why, token: a }".to_owned(), &["explain.token short_token"]),
+        ("explain: { header: x-why, token: a-secret }".to_owned(), &[]),
+        (pool("health: { active: { path: /, interval: 10ms } }", to_p), &[]),
+        (
+            format!(
+                "pools: {{ p: {{ targets: [{}], health: {{ active: {{ path: /, interval: 10ms }} }} }} }}, {to_p}",
+                (0..30).map(|n| format!("{{ cluster: c{n} }}")).collect::<Vec<_>>().join(", ")
+            ),
+            &["pools.p.health.active.interval many_probes"],
+        ),
+        // Names that are one in metrics.
+        (
+            "pools: { a.target: { targets: [{ cluster: c }] }, a_target: { targets: [{ cluster: c }] } }, routes: [{ name: r, split: [{ pool: a.target }, { pool: a_target }] }]".to_owned(),
+            &["pools.a_target same_metrics"],
+        ),
+        (
+            "pools: { a.target: { targets: [{ cluster: c }] }, b_target: { targets: [{ cluster: c }] } }, routes: [{ name: r, split: [{ pool: a.target }, { pool: b_target }] }]".to_owned(),
+            &[],
+        ),
+    ];
+    for (text, expected) in rows {
+        let (tree, config) = load(&format!("{{ {text} }}"));
+        assert_eq!(brief(&tree, &config), expected, "{text}");
+    }
+}
+
+/// F6: scalars that others read otherwise, in a plain file and in those of proxies.
+#[test]
+fn what_readers_of_yaml_read_differently_is_told_where_it_matters() {
+    let told = |text: &str, refused: bool| -> Vec<String> {
+        file_warnings(text, refused)
+            .into_iter()
+            .filter(|warning| warning.kind == "read_differently")
+            .map(|warning| warning.place)
+            .collect()
+    };
+    let config = "rate_limits:\n  l: { requests: 010, per: 1s, key: [] }\nroutes:\n  - { name: no, pass: yes }\n";
+    let plain = [
+        "line 2: rate_limits.l.requests",
+        "line 4: routes[0].name",
+        "line 4: routes[0].pass",
+    ];
+    assert_eq!(told(config, false), plain);
+    let indented = config.replace('\n', "\n    ");
+    let plugin = format!("kind: WasmPlugin\nspec:\n  pluginConfig:\n    {indented}\n");
+    assert_eq!(told(&plugin, false), ["line 5: rate_limits.l.requests"]);
+    assert_eq!(told(&plugin, true).len(), 3);
+    let quoted = config
+        .replace("010", "10")
+        .replace("no", "'no'")
+        .replace("yes", "true");
+    assert_eq!(told(&quoted, true), [""; 0]);
 }
 
 /// What is warned of in the files that we ship and test with. All of it is meant to be as it is.
@@ -560,6 +738,11 @@ fn examples_raise_no_false_alarm() {
             false => configuration::read(file).unwrap(),
         };
         let config = Config::from_value(&tree).unwrap();
+        // Nor of the proxy's part of a file, nor of how it is read.
+        let text = std::fs::read_to_string(file).unwrap();
+        if file.starts_with(root.join("envoy-config")) {
+            assert!(file_warnings(&text, false).is_empty(), "{}", file.display());
+        }
         let name = file.file_stem().unwrap().to_string_lossy();
         found.extend(
             brief(&tree, &config)
@@ -574,6 +757,8 @@ const EXPECTED: &[&str] = &[
     "balance: pools.nobody.targets no_weight",
     "bytes: routes[2].rate_limits limit_on_redirect",
     "bytes: routes[3].rate_limits limit_on_redirect",
+    "bytes: routes[3].redirect redirect_loop",
+    "explain: explain.token short_token",
     "explain: pools.down.targets no_weight",
     "explain: pools.empty.targets no_weight",
     "failover: pools.also-circle.targets no_weight",
@@ -584,9 +769,26 @@ const EXPECTED: &[&str] = &[
     "failover: pools.down.targets no_weight",
     "failover: pools.far.targets no_weight",
     "failover: pools.leaving.targets no_weight",
+    "failover: pools.leaving.sticky forgeable_session",
+    "failover: pools.spare.sticky sessions_never_freed",
     "hash: pools.nobody.targets no_weight",
+    "hash: pools.sticky.sticky sessions_never_freed",
+    "hash: pools.sticky.sticky forgeable_session",
+    "hash: pools.sticky.sticky.header header_sessions_move",
     "hosts: routes[2] unreachable_route",
     "path: routes[13] unreachable_route",
+    "redirect: routes[5].redirect redirect_loop",
+    "redirect: routes[6].redirect redirect_loop",
+    "redirect: routes[14].redirect redirect_loop",
+    "region: pools.sticky.sticky sessions_never_freed",
+    "sticky: pools.by-header.sticky.header header_sessions_move",
+    "sticky: pools.plain.sticky sessions_never_freed",
+    "sticky: pools.plain.sticky forgeable_session",
+    "sticky: pools.rotated.sticky sessions_never_freed",
+    "sticky: pools.states.sticky sessions_never_freed",
+    "sticky: pools.web.sticky.cookie.path cookie_never_sent",
+    "sticky: pools.web.sticky sessions_never_freed",
+    "sticky: routes[6].split[2] split_drifts",
     "interface: rate_limits.login unused_rate_limit",
 ];
 

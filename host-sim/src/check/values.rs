@@ -112,15 +112,24 @@ impl<'c> ValueSet<'c> {
             PathKind::Regex(regex) => regex.literal_prefix().to_vec(),
             PathKind::Template(segments) => template_start(segments),
         };
-        if let Some(byte) = start.iter().find(|byte| !is_in_paths(**byte)) {
-            let byte = char::from(*byte);
-            return Some(match byte {
-                '?' => "paths are compared without the query: no path has a `?`".to_owned(),
-                _ => format!(
-                    "no path of a request has {byte:?}: clients encode it, and paths are compared \
-                     encoded"
-                ),
-            });
+        if let Some(at) = start.iter().position(|byte| !is_in_paths(*byte)) {
+            if start[at] == b'?' {
+                return Some("paths are compared without the query: no path has a `?`".to_owned());
+            }
+            let rest = String::from_utf8_lossy(&start[at..]);
+            let first = rest.chars().next().unwrap_or_default();
+            let encoded: String = match first.is_ascii() {
+                true => format!("%{:02X}", start[at]),
+                false => first
+                    .to_string()
+                    .bytes()
+                    .map(|byte| format!("%{byte:02X}"))
+                    .collect(),
+            };
+            return Some(format!(
+                "no path of a request has {first:?}: clients write {encoded}, and paths are \
+                 compared as they are written"
+            ));
         }
         let PathKind::Regex(regex) = &path.kind else {
             return None;
@@ -180,7 +189,7 @@ impl<'c> ValueSet<'c> {
 
 /// The bytes of paths: clients encode all others, and a query or a fragment is no part of a path.
 pub(super) fn is_in_paths(byte: u8) -> bool {
-    !matches!(byte, 0..=b' ' | 0x7f | b'?' | b'#')
+    !matches!(byte, 0..=b' ' | 0x7f.. | b'?' | b'#')
 }
 
 /// The bytes of header values.

@@ -9,6 +9,7 @@ use pointsman_core::config::Config;
 use pointsman_core::config::problem::Problem;
 use pointsman_core::config::value;
 use serde_json::{Value, json};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +31,7 @@ pub(crate) struct Arguments {
 /// Prints the findings to stdout. [`Outcome::Found`]: there are some.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = &arguments.config;
-    let findings = match configuration::read_parts(file) {
+    let mut findings = match configuration::read_parts(file) {
         Ok(parts) => of_all(&parts),
         Err(configuration::LoadError::Problems(problems)) => Findings {
             errors: problems.0,
@@ -40,6 +41,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
             return Err(error).with_context(|| format!("reading {}", file.display()));
         }
     };
+    if let Ok(text) = fs::read_to_string(file) {
+        let around = check::file_warnings(&text, !findings.errors.is_empty());
+        findings.warnings.splice(0..0, around);
+    }
     let mut out = anstream::stdout().lock();
     if arguments.json {
         writeln!(out, "{:#}", object(&findings, file))?;

@@ -2,6 +2,7 @@
 
 use super::{Outcome, style};
 use anyhow::{Context, Result, anyhow};
+use host_sim::connection_manager::ConnectionManager;
 use host_sim::exchange::{ExchangeRequest, Host};
 use host_sim::world::World;
 use host_sim::{configuration, explain};
@@ -24,7 +25,7 @@ pub(crate) struct Arguments {
     /// The URL.
     #[arg(long)]
     url: OsString,
-    /// A header; may be given several times.
+    /// A header; may be given several times. `Host` takes the place of the URL's.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<OsString>,
     /// Where the connection comes from. Default: 127.0.0.1.
@@ -43,11 +44,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = arguments.config.display();
     let tree = configuration::read(&arguments.config).with_context(|| format!("reading {file}"))?;
     let config = Config::from_value(&tree).with_context(|| file.to_string())?;
+    let text = std::fs::read_to_string(&arguments.config)?;
+    let manager = configuration::envoy_tree(&text)
+        .and_then(|tree| ConnectionManager::of(&tree))
+        .unwrap_or_default();
     let request = request(arguments)?;
+    let mut out = anstream::stdout().lock();
+    let request = match manager.admit(&request) {
+        Ok(request) => request,
+        Err(answer) => {
+            let object = explain::answered_by_proxy(&answer);
+            match arguments.json {
+                true => writeln!(out, "{:#}", Value::Object(object))?,
+                false => write_text(&mut out, &object)?,
+            }
+            return Ok(Outcome::Good);
+        }
+    };
     let mut world = World::of(&configuration::to_json(&tree), 1).map_err(|error| anyhow!(error))?;
     let result = world.exchange(&request).map_err(|error| anyhow!(error))?;
     let object = explain::object(&config, &request, &result).map_err(|error| anyhow!(error))?;
-    let mut out = anstream::stdout().lock();
     if arguments.json {
         writeln!(out, "{:#}", Value::Object(object))?;
     } else {
@@ -71,11 +87,11 @@ fn request(arguments: &Arguments) -> Result<ExchangeRequest> {
             )),
         }
     });
+    let headers = headers.collect::<Result<Vec<_>>>()?;
     Ok(ExchangeRequest {
-        headers: headers.collect::<Result<_>>()?,
         client_ip: arguments.client_ip,
         roll: arguments.roll,
-        ..request
+        ..request.with_headers(headers)
     })
 }
 
@@ -100,7 +116,7 @@ fn write_text(out: &mut impl Write, object: &Map<String, Value>) -> io::Result<(
             None => writeln!(out, "{good}✓ {name}{good:#}")?,
         }
     }
-    if object["route"].is_null() {
+    if object["route"].is_null() && object["action"] != "proxy" {
         writeln!(out, "{bad}✗ no route matches{bad:#}")?;
     }
     let action = text("action").unwrap_or_default();
@@ -109,6 +125,7 @@ fn write_text(out: &mut impl Write, object: &Map<String, Value>) -> io::Result<(
         "redirect" => "redirected",
         "respond" => "answered by the filter",
         "pass" => "left to the proxy's own routes",
+        "proxy" => "answered by the proxy before the filter",
         "rate_limited" => "refused by a limit",
         other => other,
     };
@@ -151,6 +168,7 @@ fn write_text(out: &mut impl Write, object: &Map<String, Value>) -> io::Result<(
 const REASONS: &[(&str, &str)] = &[
     ("route", "the route says so"),
     ("no_route", "no route matches"),
+    ("proxy", "its settings for paths and headers say so"),
     ("rate_limit", "the limit has no room for this client now"),
     ("balance", "a new choice by the pool's `balance`"),
     ("hash", "the hash of the pool's key"),

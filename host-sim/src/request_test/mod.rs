@@ -10,9 +10,9 @@
 //! - A matcher may stand in place of any expected value: `one_of: […]`, `not: …`, `present: true`,
 //!   `regex: …` (as in the configuration, on bytes and on the whole value) and `bytes: …`. In
 //!   `trace`, lists compare item by item, and of an object only the keys that are given.
-//! - `cookies: keep` sends the cookies that earlier steps of the test were given. The test's client
-//!   ignores when a cookie expires, so that it is the filter that judges an old one; only
-//!   `Max-Age=0` removes it.
+//! - `cookies: keep` sends the cookies that earlier steps of the test were given, where a browser
+//!   would send them (RFC 6265): by host, path and scheme. The test's client ignores when a cookie
+//!   expires, so that it is the filter that judges an old one; only `Max-Age=0` removes it.
 //! - `after` is waited for once, before the first of `repeat` requests.
 //! - `expect_counts` says how often each value of a key of explain's object occurs in all
 //!   repetitions together. A value that is not named must not occur.
@@ -23,6 +23,7 @@
 //! by the tests of a file, because they take seconds to start.)
 
 mod compare;
+mod cookies;
 mod coverage;
 mod parse;
 #[cfg(test)]
@@ -32,9 +33,10 @@ pub use compare::Difference;
 pub use coverage::{Coverage, Unreached};
 pub use parse::{File, MAX_REPEAT, Test, TestStep};
 
-use crate::exchange::{ExchangeResult, Host, Pairs, shown};
+use crate::exchange::{ExchangeResult, Host, shown};
 use crate::explain;
 use compare::count_differences;
+use cookies::CookieJar;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -152,15 +154,24 @@ fn run_test(
         for repetition in 0..step.repeat {
             let mut request = step.request.clone();
             if step.keep_cookies {
-                jar.add_to(&mut request.headers);
+                jar.add_to(&mut request);
             }
             let failed = |error| TestFailure::error(place(repetition), error);
-            let result = host.exchange(&request).map_err(failed)?;
-            jar.store(&result);
-            let object = explain::object(&file.loaded, &request, &result).map_err(failed)?;
-            explain::with_request(&file.loaded, &request, |request, client| {
-                coverage.note(&file.loaded, request, client);
-            });
+            let (object, result) = match file.manager.admit(&request) {
+                Ok(admitted) => {
+                    let result = host.exchange(&admitted).map_err(failed)?;
+                    let object = explain::object(&file.loaded, &admitted, &result);
+                    explain::with_request(&file.loaded, &admitted, |request, client| {
+                        coverage.note(&file.loaded, request, client);
+                    });
+                    (object.map_err(failed)?, result)
+                }
+                Err(answer) => {
+                    let object = explain::answered_by_proxy(&answer);
+                    (object, ExchangeResult::of_proxy(answer))
+                }
+            };
+            jar.store(&request, &result);
             let differences = step.expect.differences(&object, &result);
             if !differences.is_empty() {
                 return Err(TestFailure {
@@ -201,50 +212,4 @@ fn why_not(differences: &[Difference], object: &Map<String, Value>) -> Option<St
     let route = trace.find(|item| item["name"] == wanted)?;
     let (name, failed) = (route["name"].as_str()?, route["failed"].as_str()?);
     Some(format!("why not `{name}`: {failed}"))
-}
-
-/// The cookies that a test's client was given: values by name.
-#[derive(Default)]
-struct CookieJar(BTreeMap<Vec<u8>, Vec<u8>>);
-
-impl CookieJar {
-    /// Stores the cookies that a response sets, and removes those that it deletes.
-    fn store(&mut self, result: &ExchangeResult) {
-        for (name, value) in &result.response.headers {
-            if name != b"set-cookie" {
-                continue;
-            }
-            let mut parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let pair = parts.next().unwrap_or_default();
-            let Some(equals) = pair.iter().position(|byte| *byte == b'=') else {
-                continue;
-            };
-            let name = pair[..equals].to_vec();
-            if parts.any(|part| part.eq_ignore_ascii_case(b"max-age=0")) {
-                self.0.remove(&name);
-            } else {
-                self.0.insert(name, pair[equals + 1..].to_vec());
-            }
-        }
-    }
-
-    /// Adds the stored cookies to a request's `cookie` header.
-    fn add_to(&self, headers: &mut Pairs) {
-        if self.0.is_empty() {
-            return;
-        }
-        let cookies: Vec<_> = self
-            .0
-            .iter()
-            .map(|(name, value)| [name.as_slice(), value].join(&b'='))
-            .collect();
-        let cookies = cookies.join(&b"; "[..]);
-        match headers.iter_mut().find(|(name, _)| name == b"cookie") {
-            Some((_, value)) => {
-                value.extend_from_slice(b"; ");
-                value.extend_from_slice(&cookies);
-            }
-            None => headers.push((b"cookie".to_vec(), cookies)),
-        }
-    }
 }

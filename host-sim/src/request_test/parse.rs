@@ -3,6 +3,7 @@
 
 use super::compare::{Counts, Expect, Matcher};
 use crate::configuration::{self, LoadError, PATH_OR_CONFIGURATION};
+use crate::connection_manager::ConnectionManager;
 use crate::exchange::{ExchangeRequest, Pairs, Response};
 use crate::explain;
 use pointsman_core::config::Config;
@@ -11,6 +12,7 @@ use pointsman_core::config::reader::{Map, Node, Report};
 use pointsman_core::config::value::Value;
 use pointsman_core::http::regex::Regex;
 use pointsman_core::time::Nanos;
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -22,6 +24,9 @@ pub struct File {
     pub config: serde_json::Value,
     /// The same, loaded.
     pub loaded: Config,
+    /// What the proxy of the configuration's file does to requests first. Where the file is no
+    /// proxy's: nothing.
+    pub manager: ConnectionManager,
     /// The tests in the order of the file; at least one.
     pub tests: Vec<Test>,
 }
@@ -113,9 +118,17 @@ impl File {
     pub fn read(path: &Path) -> Result<File, LoadError> {
         let text = std::fs::read_to_string(path).map_err(LoadError::Unreadable)?;
         let beside = path.parent().unwrap_or(Path::new(""));
-        Ok(File::parse(&text, |config| {
-            configuration::read(&beside.join(config))
-        })?)
+        let manager = RefCell::default();
+        let mut file = File::parse(&text, |config| {
+            let path = beside.join(config);
+            let text = std::fs::read_to_string(&path).map_err(LoadError::Unreadable)?;
+            if let Some(tree) = configuration::envoy_tree(&text) {
+                manager.replace(ConnectionManager::of(&tree).unwrap_or_default());
+            }
+            configuration::read(&path)
+        })?;
+        file.manager = manager.into_inner();
+        Ok(file)
     }
 
     /// Reads a file's text; `read` reads the configuration that it names. An error has every
@@ -151,6 +164,7 @@ fn file(
     Some(File {
         config,
         loaded,
+        manager: ConnectionManager::default(),
         tests,
     })
 }
@@ -241,10 +255,9 @@ fn request(node: &Node<'_>, report: &mut Report) -> Option<ExchangeRequest> {
     let request = ExchangeRequest::new(method.unwrap_or("GET").as_bytes(), &url)
         .map_err(|found| report.note(&url_node, &found, "a URL"));
     Some(ExchangeRequest {
-        headers: headers.unwrap_or_default(),
         client_ip,
         roll,
-        ..request.ok()?
+        ..request.ok()?.with_headers(headers.unwrap_or_default())
     })
 }
 

@@ -1,10 +1,46 @@
 //! Header maps as Envoy keeps them: names in lower case, pseudo-headers first, otherwise in order.
+//! Of the headers that Envoy has a place of its own for there is one value: further ones are joined
+//! to it, with a comma between them.
 
 use crate::exchange::{Pairs, Response};
 
 /// A header map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderMap(Pairs);
+
+/// The request headers of which Envoy keeps one value, as the law
+/// `lines_of_one_header_are_joined_where_envoy_joins_them` finds them. In order.
+pub const JOINED: &[&[u8]] = &[
+    b":authority",
+    b"accept",
+    b"accept-encoding",
+    b"access-control-request-headers",
+    b"access-control-request-method",
+    b"authorization",
+    b"cache-control",
+    b"content-encoding",
+    b"content-type",
+    b"expect",
+    b"grpc-timeout",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+    b"origin",
+    b"pragma",
+    b"referer",
+    b"user-agent",
+    b"via",
+    b"x-client-trace-id",
+    b"x-forwarded-client-cert",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-port",
+    b"x-forwarded-proto",
+    b"x-ot-span-context",
+    b"x-request-id",
+];
 
 impl HeaderMap {
     /// A map of these pairs, whose names may be in any case.
@@ -54,8 +90,16 @@ impl HeaderMap {
         found.map(|(_, value)| &value[..])
     }
 
-    /// Adds a value to those of the name.
+    /// Adds a value to those of the name, or joins it to the one that is there.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        let lower = name.to_ascii_lowercase();
+        if JOINED.contains(&&*lower)
+            && let Some((_, known)) = self.0.iter_mut().find(|(other, _)| *other == lower)
+        {
+            known.push(b',');
+            known.extend_from_slice(value);
+            return;
+        }
         let pair = (name.to_ascii_lowercase(), value.to_vec());
         let is_pseudo = |name: &[u8]| name.starts_with(b":");
         let at = match is_pseudo(name) {
