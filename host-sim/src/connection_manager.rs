@@ -5,7 +5,6 @@
 use crate::configuration::field;
 use crate::exchange::{ExchangeRequest, Response};
 use pointsman_core::config::value::Value;
-use pointsman_core::http::request::without_port;
 
 /// The name of the message in an Envoy configuration.
 pub(crate) const TYPE: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -132,7 +131,7 @@ impl ConnectionManager {
             }
         }
         if self.normalize_path && path.starts_with(b"/") {
-            path = canonical(&path);
+            path = canonical(&without_dot_parameters(&path));
         }
         if self.merge_slashes {
             path.dedup_by(|later, earlier| *later == b'/' && *earlier == b'/');
@@ -145,6 +144,15 @@ impl ConnectionManager {
             }),
             false => Ok(admitted),
         }
+    }
+}
+
+/// `host:port` without the port; `[::1]:80` is `[::1]`.
+pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
+    let mut from_the_right = authority.iter().enumerate().rev();
+    match from_the_right.find(|(_, byte)| b":]".contains(byte)) {
+        Some((at, b':')) => &authority[..at],
+        _ => authority,
     }
 }
 
@@ -213,12 +221,27 @@ fn unescaped_slashes(path: &[u8]) -> Vec<u8> {
     out
 }
 
+/// A path without the parameters of the segments `.` and `..`: `/..;x=1/` is `/../` to backends that
+/// know parameters.
+fn without_dot_parameters(path: &[u8]) -> Vec<u8> {
+    let segments = path.split(|byte| *byte == b'/').map(|segment| {
+        let name = segment.split(|byte| *byte == b';').next();
+        match name {
+            Some(name @ (b"." | b"..")) => name,
+            _ => segment,
+        }
+    });
+    segments.collect::<Vec<_>>().join(&b'/')
+}
+
 /// A path as Chromium's URL library writes it, which Envoy uses: `.` and `..`, also escaped, are
 /// resolved, `\` is a slash, letters, digits, `-`, `_` and `~` are not escaped, and what may not
 /// stand in a path is.
 fn canonical(path: &[u8]) -> Vec<u8> {
     let mut out: Vec<u8> = Vec::with_capacity(path.len());
     let mut at = 0;
+    // Where the last `%` stands that begins no escape.
+    let mut lone = None;
     while let Some(byte) = path.get(at) {
         let dot = dot(path, at);
         if dot > 0 {
@@ -237,6 +260,7 @@ fn canonical(path: &[u8]) -> Vec<u8> {
                 let slash = out.iter().rposition(|byte| *byte == b'/');
                 out.truncate(slash.unwrap_or_default());
                 out.push(b'/');
+                lone = lone.filter(|at| *at < out.len());
                 at = after + second + 1;
             }
             continue;
@@ -249,12 +273,18 @@ fn canonical(path: &[u8]) -> Vec<u8> {
                     (Some(high), Some(low)) => {
                         let decoded = high << 4 | low;
                         match decoded.is_ascii_alphanumeric() || b"-_~".contains(&decoded) {
-                            true => out.push(decoded),
+                            true => {
+                                out.push(decoded);
+                                escape_lone(&mut out, lone, path.get(at + 3));
+                            }
                             false => out.extend_from_slice(&path[at..at + 3]),
                         }
                         at += 2;
                     }
-                    _ => out.push(b'%'),
+                    _ => {
+                        lone = Some(out.len());
+                        out.push(b'%');
+                    }
                 }
             }
             0..=b' ' | b'"' | b'#' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x7f.. => {
@@ -265,6 +295,23 @@ fn canonical(path: &[u8]) -> Vec<u8> {
         at += 1;
     }
     out
+}
+
+/// Escapes the lone `%` at this place if the letters that were decoded behind it, with the next one
+/// of the path, would make an escape of it.
+fn escape_lone(out: &mut Vec<u8>, lone: Option<usize>, next: Option<&u8>) {
+    let Some(behind) = lone.and_then(|at| out.get(at + 1..)) else {
+        return;
+    };
+    let digits = match (behind, next) {
+        ([first, second], _) => [*first, *second],
+        ([first], Some(second)) => [*first, *second],
+        _ => return,
+    };
+    if digits.iter().all(u8::is_ascii_hexdigit) {
+        let at = out.len() - behind.len();
+        out.splice(at..at, *b"25");
+    }
 }
 
 /// How many bytes a dot takes here: 1, or 3 as `%2e`. 0: there is none.
@@ -309,7 +356,14 @@ mod tests {
             ("/./a/.", "200 /a/"),
             ("/a/..", "200 /"),
             ("/a/%2e%2E/b", "200 /b"),
-            ("/..;/a", "200 /..;/a"),
+            ("/..;/a", "200 /a"),
+            ("/x/..;p=1/a", "200 /a"),
+            ("/x/.;a", "200 /x/"),
+            ("/x/%2e%2e;/a", "200 /x/..;/a"),
+            ("/x/..a;/b;c", "200 /x/..a;/b;c"),
+            ("/%4%31", "200 /%2541"),
+            ("/%%30%30", "200 /%2500"),
+            ("/a|b{c}^d`e", "200 /a%7Cb%7Bc%7D%5Ed%60e"),
             ("/a.b/..c/.d", "200 /a.b/..c/.d"),
             ("/%69nternal", "200 /internal"),
             ("/%7E%2D%5f%41", "200 /~-_A"),

@@ -3,8 +3,8 @@
 //! comes from a control plane is not known here.
 
 use super::{Warning, named};
-use crate::configuration::{self, field};
 use crate::configuration::type_url::WASM;
+use crate::configuration::{self, field};
 use crate::connection_manager::{ConnectionManager, EscapedSlashes, TYPE};
 use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
@@ -34,9 +34,8 @@ pub(super) fn warnings(tree: &Value) -> Vec<Warning> {
         found.extend(cluster_warnings(tree, &config));
         found.extend(stats_warning(tree, &config));
         for warning in found {
-            let is_same = |other: &Warning| {
-                (&other.place, &other.found) == (&warning.place, &warning.found)
-            };
+            let is_same =
+                |other: &Warning| (&other.place, &other.found) == (&warning.place, &warning.found);
             if !warnings.iter().any(is_same) {
                 warnings.push(warning);
             }

@@ -125,7 +125,7 @@ fn pair(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The request's host without its port, in lower case.
 fn host(request: &ExchangeRequest) -> Vec<u8> {
-    pointsman_core::http::request::without_port(&request.authority).to_ascii_lowercase()
+    crate::connection_manager::without_port(&request.authority).to_ascii_lowercase()
 }
 
 fn path(request: &ExchangeRequest) -> &[u8] {
