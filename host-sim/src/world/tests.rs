@@ -257,10 +257,9 @@ fn a_request_with_everything_returns_bytes_three_times_on_its_way_in_and_never_o
             "request {request}: {calls:?}"
         );
         for callback in [Callback::Response, Callback::End] {
-            assert_eq!(
-                calls[&callback].returned_bytes, 0,
-                "request {request}: {calls:?}"
-            );
+            // A callback that makes no call at all is not told of.
+            let returned = calls.get(&callback).map_or(0, |calls| calls.returned_bytes);
+            assert_eq!(returned, 0, "request {request}: {calls:?}");
         }
     }
 }
