@@ -328,6 +328,7 @@ const ROWS_OF_THE_CORE: &[&[&str]] = &[
     &["decision"],
     &["route"],
     &["pool", "rate_limit"],
+    &["generation"],
     &["http", "shared"],
     &["scope"],
     &["port"],

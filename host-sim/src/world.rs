@@ -37,6 +37,7 @@
 //! | `upstream.address` is the one that was tried last | `the_upstream_address_is_the_one_that_was_tried_last` |
 //! | The main thread's VM ticks as the workers' do; all share metrics | `workers_and_the_main_thread_tick_and_share_gauges` |
 //! | After a reload the root context before ticks until its last stream has ended | `the_ticks_of_a_root_context_go_on_while_it_has_streams` |
+//! | While it is drained it stays without streams too, and an old connection can ask it once more ([`Builder::drain`]) | `tests/reload_laws.rs` |
 //! | HTTP calls are routed to an endpoint by their headers, as requests are | `an_http_call_reaches_the_endpoint_that_its_header_names` |
 //! | HTTP calls: to an unknown cluster, a bad argument; without an answer in time, 504; without a connection, 503; broken off, a callback without headers | `an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers` |
 //!
@@ -133,6 +134,7 @@ pub struct Builder {
     failure_policy: FailurePolicy,
     guest: fn(),
     exchanges: Option<Exchanges>,
+    drains: bool,
 }
 
 /// The filter refused its configuration.
@@ -201,6 +203,7 @@ impl World {
             failure_policy: FailurePolicy::default(),
             guest: pointsman_shell::start,
             exchanges: None,
+            drains: false,
         }
     }
 
@@ -269,6 +272,11 @@ impl World {
         Ok(())
     }
 
+    /// The drain time of every configuration but the last is over.
+    pub fn drained(&self) {
+        self.vms().for_each(Vm::drained);
+    }
+
     /// The filter's own HTTP calls that have no answer yet: of the workers and of the main thread's
     /// VM.
     pub fn http_calls(&self) -> Vec<HttpCall> {
@@ -309,7 +317,12 @@ impl Worker {
 
     /// Begins a stream from this address.
     pub fn open_from(&self, headers: &Pairs, source: SocketAddr) -> Stream {
-        Stream::open(&self.0, headers, source)
+        Stream::open(&self.0, 0, headers, source)
+    }
+
+    /// Begins a stream on a connection from before the last `reloads` ([`Builder::drain`]).
+    pub fn open_before(&self, reloads: usize, headers: &Pairs) -> Stream {
+        Stream::open(&self.0, reloads, headers, CLIENT)
     }
 
     /// From now on refuses host calls of these kinds (those of [`HostCalls::of`]), and no others.
@@ -370,6 +383,13 @@ impl Builder {
     /// Sets what happens to requests while their worker's VM is dead. Default: reload.
     pub fn failure_policy(mut self, policy: FailurePolicy) -> Builder {
         self.failure_policy = policy;
+        self
+    }
+
+    /// After a reload the configuration before stays, as in an Envoy whose drain time is not over,
+    /// until [`World::drained`] is called. By default only its streams keep it.
+    pub fn drain(mut self) -> Builder {
+        self.drains = true;
         self
     }
 
@@ -436,7 +456,13 @@ impl Builder {
     }
 
     fn proxy(&self, scheduler: Option<Scheduler>) -> Arc<Proxy> {
-        let proxy = Proxy::new(self.seed, self.start, self.failure_policy, scheduler);
+        let proxy = Proxy::new(
+            self.seed,
+            self.start,
+            self.failure_policy,
+            self.drains,
+            scheduler,
+        );
         proxy.set_clusters(
             self.clusters
                 .clone()

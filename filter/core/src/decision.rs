@@ -1,12 +1,13 @@
 //! What was decided about one request, as the changes that a proxy has to make.
 
-use crate::http::edit::Edit;
+use crate::http::edit::{Edit, Edits};
 use crate::http::respond::Answer;
 use crate::index::RouteIndex;
 use crate::pool::flight::Flight;
 use crate::pool::{Pool, Target};
 use crate::route::Route;
 use std::borrow::Cow;
+use std::rc::Rc;
 
 /// What was decided about one request. `'c` is the configuration.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Decision<'c> {
     pub reason: Reason,
     /// The route that matched.
     pub route: Option<&'c Route>,
+    /// Its place in the configuration.
+    pub route_index: Option<RouteIndex>,
     /// The name of the rate limit that refused.
     pub limit: Option<&'c str>,
     /// The target that the request goes to, with its pool.
@@ -137,17 +140,18 @@ impl Change<'_> {
     }
 }
 
-/// What the response path does. The stream keeps it.
+/// What the response path does. The stream keeps it, and with it nothing else of the configuration:
+/// a request that waits for its response must not hold ten thousand routes in memory.
 #[derive(Debug, Default)]
 pub struct ResponsePlan {
-    /// The route that matched.
-    pub route: Option<RouteIndex>,
-    /// The part of the route's `split` that was chosen.
-    pub part: Option<usize>,
+    /// The `response_headers` of the route that matched.
+    pub route: Option<Rc<Edits>>,
+    /// Those of the part of its `split` that was chosen.
+    pub part: Option<Rc<Edits>>,
     /// A `set-cookie` value.
     pub set_cookie: Option<Vec<u8>>,
-    /// The decision, for a request that may know it.
-    pub explain: Option<Vec<u8>>,
+    /// The decision, for a request that may know it, with the header that tells it.
+    pub explain: Option<(Box<[u8]>, Vec<u8>)>,
 }
 
 impl<'c> Decision<'c> {
@@ -157,6 +161,7 @@ impl<'c> Decision<'c> {
             action,
             reason,
             route: None,
+            route_index: None,
             limit: None,
             target: None,
             disposition: Disposition::Continue,

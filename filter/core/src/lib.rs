@@ -48,6 +48,7 @@
 //!  decision          what to do with a request, and why
 //!  route             match, split, index, rewrite, redirect
 //!  pool              target · one file for each key · in_flight · outcome     │ rate_limit
+//!  generation        which configuration is the newest, and when one sleeps
 //!  http              request, client_ip, regex, edit, respond, key            │ shared
 //!  scope
 //!  port
@@ -85,6 +86,7 @@ pub mod config;
 pub mod decision;
 pub mod entropy;
 pub mod explain;
+pub mod generation;
 pub mod http;
 pub mod index;
 pub mod pool;

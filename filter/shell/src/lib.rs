@@ -5,6 +5,7 @@
 pub mod host;
 mod logger;
 mod metrics;
+mod packed;
 mod port;
 mod root;
 mod shared;

@@ -29,20 +29,53 @@ use pointsman_core::worker::Event;
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
+/// The counters that are needed whatever becomes of a configuration.
+#[derive(Clone, Copy)]
+pub(crate) struct Failures {
+    request_failed: Option<Counter>,
+    response_failed: Option<Counter>,
+    /// States that the code rules out.
+    bug: Option<Counter>,
+}
+
+impl Failures {
+    /// Defines them. `scope`: what their names begin with.
+    pub(crate) fn define(scope: &str) -> Failures {
+        Failures {
+            request_failed: define(scope, "request.failed"),
+            response_failed: define(scope, "response.failed"),
+            bug: define(scope, "bug"),
+        }
+    }
+
+    /// A request that could not be decided.
+    pub(crate) fn request_failed(&self) {
+        increment(self.request_failed);
+    }
+
+    /// A response that could not be edited.
+    pub(crate) fn response_failed(&self) {
+        increment(self.response_failed);
+    }
+
+    /// A state that the code rules out. The log line says which.
+    pub(crate) fn bug(&self, what: &str) {
+        increment(self.bug);
+        log::error!("a bug of Pointsman's own: {what}");
+    }
+}
+
 /// The metrics of one root context. Those that the host refused to define are not counted.
 pub(crate) struct Metrics {
     config: Rc<Config>,
     batch: Batch,
-    request_failed: Option<Counter>,
-    response_failed: Option<Counter>,
+    failures: Failures,
     no_route: Option<Batched>,
     /// Requests with a value that was too long for a condition.
     too_long: Option<Counter>,
     decision: Option<Histogram>,
     /// So many requests are decided until the next one that is timed.
     until_sample: Cell<u32>,
-    /// States that the code rules out.
-    bug: Option<Counter>,
     shared_retried: Option<Counter>,
     shared_failed: Option<Counter>,
     /// Workers that found no gauges, or no slot, and go by their own counts.
@@ -107,20 +140,18 @@ struct LimitMetrics {
 
 impl Metrics {
     /// Defines every metric that this configuration can raise, but those of routes and targets.
-    pub(crate) fn define(config: &Rc<Config>) -> Metrics {
+    pub(crate) fn define(config: &Rc<Config>, failures: Failures) -> Metrics {
         let scope = config.scope.metric();
         let whole = |what: &str| define(scope, what);
         let batch = Batch::default();
         let decision_us = [scope, ".decision_us"].concat();
         let decision = host::define_histogram(&decision_us);
         Metrics {
-            request_failed: whole("request.failed"),
-            response_failed: whole("response.failed"),
+            failures,
             no_route: define_batched(&batch, scope, "no_route.requests"),
             too_long: whole("match.too_long"),
             decision: defined(&decision_us, decision),
             until_sample: Cell::new(0),
-            bug: whole("bug"),
             shared_retried: whole("shared.retried"),
             shared_failed: whole("shared.failed"),
             in_flight_local: whole("in_flight.local"),
@@ -142,25 +173,37 @@ impl Metrics {
         }
     }
 
-    /// A request that could not be decided.
-    pub(crate) fn request_failed(&self) {
-        increment(self.request_failed);
+    /// Gives up all but the metrics of pools, and of those the targets that this configuration does
+    /// not have: it has only the pools with a request under way.
+    pub(crate) fn forget(&mut self, config: &Rc<Config>) {
+        self.flush();
+        self.rate_limits = Vec::new();
+        self.routes = Vec::new();
+        for (metrics, pool) in self.pools.iter_mut().zip(&config.pools) {
+            metrics.targets.truncate(pool.targets.len());
+            metrics.targets.shrink_to_fit();
+        }
+        self.config = config.clone();
     }
 
-    /// A response that could not be edited.
-    pub(crate) fn response_failed(&self) {
-        increment(self.response_failed);
-    }
-
-    /// A state that the code rules out. The log line says which.
-    pub(crate) fn bug(&self, what: &str) {
-        increment(self.bug);
-        log::error!("a bug of Pointsman's own: {what}");
+    /// All of them again, for the configuration that it was before.
+    pub(crate) fn recall(&mut self, config: &Rc<Config>) {
+        let (batch, scope) = (&self.batch, config.scope.metric());
+        let limits = config.rate_limits.iter();
+        self.rate_limits = limits
+            .map(|limit| LimitMetrics::define(batch, scope, limit.name()))
+            .collect();
+        self.routes = config.routes.iter().map(|_| OnceCell::new()).collect();
+        for (metrics, pool) in self.pools.iter_mut().zip(&config.pools) {
+            let targets = pool.targets.len();
+            metrics.targets.resize_with(targets, OnceCell::new);
+        }
+        self.config = config.clone();
     }
 
     /// A request that was decided.
     pub(crate) fn decided(&self, decision: &Decision<'_>) {
-        match decision.response.route.and_then(|at| self.route(at)) {
+        match decision.route_index.and_then(|at| self.route(at)) {
             Some(metrics) => {
                 self.batch(metrics.requests);
                 if decision.reason == Reason::RateLimit {
@@ -241,7 +284,7 @@ impl Metrics {
                 Event::InFlight(InFlightEvent::Rejoined) => increment(self.in_flight_revived),
                 Event::Bug(what)
                 | Event::Health(HealthEvent::Bug(what))
-                | Event::InFlight(InFlightEvent::Bug(what)) => self.bug(what),
+                | Event::InFlight(InFlightEvent::Bug(what)) => self.failures.bug(what),
             }
         }
     }

@@ -1,22 +1,18 @@
 //! The root context: one for each worker and configuration. Everything that outlives a request
 //! belongs to it.
 //!
-//! After a reload the root context of the configuration before lives on until the last of its
-//! streams is over, and gets its ticks: its requests are counted as in flight to their end.
+//! After a reload the root context of the configuration before lives on for as long as the proxy
+//! drains it, and gets its ticks: its requests are counted as in flight to their end, while its
+//! configuration sleeps ([`crate::shared`]).
 
 use crate::host::{self, HeaderMap};
-use crate::metrics::Metrics;
 use crate::port::Host;
 use crate::shared::Shared;
 use crate::stream::Stream;
 use core::time::Duration;
 use pointsman_core::config::Config;
-use pointsman_core::entropy::{Entropy, WorkerId};
 use pointsman_core::pool::health::Probe;
 use pointsman_core::scope::{Plugin, Scope};
-use pointsman_core::shared::seed;
-use pointsman_core::time::Nanos;
-use pointsman_core::worker::Worker;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use std::rc::Rc;
@@ -34,8 +30,11 @@ pub(crate) struct Root {
 impl Context for Root {
     /// No stream of this configuration is left, so nothing more will be counted.
     fn on_done(&mut self) -> bool {
-        if let Some(shared) = &self.shared {
-            shared.metrics.flush();
+        if let Some(shared) = &self.shared
+            && let Some(mut state) = shared.borrow("at the end the worker is borrowed")
+            && let Some(loaded) = state.in_memory()
+        {
+            loaded.metrics.flush();
         }
         true
     }
@@ -80,7 +79,8 @@ impl RootContext for Root {
                 return false;
             }
         };
-        let config = match Config::load_in(&bytes, &mut || Scope::of_plugin(&plugin(), &mut Host)) {
+        let plugin = plugin();
+        let config = match Config::load_in(&bytes, &mut || Scope::of_plugin(&plugin, &mut Host)) {
             Ok(config) => config,
             Err(problems) => {
                 for problem in &problems.0 {
@@ -91,36 +91,11 @@ impl RootContext for Root {
                 return false;
             }
         };
-        let fresh = randomness();
-        // Without shared data the limits hold for each worker by itself; the log says so, and each
-        // failure is counted.
-        let seed = seed::load_or_create(&mut Host, fresh).unwrap_or_else(|failed| {
-            log::error!("the workers share no seed: {failed:?}");
-            fresh
-        });
-        let config = Rc::new(config);
-        let metrics = Metrics::define(&config);
-        let rolls = u64::from_le_bytes(randomness());
-        let loaded = host::current_time().unwrap_or_default().to_seconds();
-        let entropy = Entropy {
-            seed,
-            rolls,
-            worker: WorkerId::new(loaded, u32::from_le_bytes(randomness())),
-        };
-        let worker = Worker::new(config, entropy);
-        let milliseconds = worker.tick_period() / Nanos::MILLISECOND;
-        let milliseconds = u32::try_from(milliseconds).unwrap_or(u32::MAX).max(1);
-        if let Err(status) = host::set_tick_period(milliseconds) {
-            log::error!("there are no ticks: {status}");
-        }
-        self.shared = Some(Rc::new(Shared::new(worker, metrics)));
+        self.shared = Some(Rc::new(Shared::new(&plugin, &bytes, config)));
         true
     }
 
     fn on_tick(&mut self) {
-        if let Some(shared) = &self.shared {
-            shared.metrics.flush();
-        }
         for probe in self.tick().unwrap_or_default() {
             match self.send_probe(&probe) {
                 Some(token) => self.probes.push((token, probe)),
@@ -142,19 +117,19 @@ impl RootContext for Root {
 impl Root {
     fn tick(&self) -> Option<Vec<Probe>> {
         let shared = self.shared.as_deref()?;
-        let mut worker = shared.borrow("at a tick the worker is borrowed")?;
-        let probes = worker.tick(&mut Host, host::current_time().ok()?);
-        shared.metrics.count(worker.take_events());
-        Some(probes)
+        let mut state = shared.borrow("at a tick the worker is borrowed")?;
+        Some(state.tick(&shared.failures))
     }
 
     fn on_probe_result(&self, probe: &Probe, status: Option<u16>) {
         if let Some(shared) = &self.shared
-            && let Some(mut worker) = shared.borrow("at a probe's answer the worker is borrowed")
+            && let Some(mut state) = shared.borrow("at a probe's answer the worker is borrowed")
+            && let Some(loaded) = state.in_memory()
             && let Ok(now) = host::current_time()
         {
+            let worker = &mut loaded.worker;
             worker.on_probe_result(probe, status, &mut Host, now);
-            shared.metrics.count(worker.take_events());
+            loaded.count();
         }
     }
 
@@ -165,6 +140,8 @@ impl Root {
             .shared
             .as_deref()?
             .borrow("at a probe the worker is borrowed")?
+            .in_memory()?
+            .worker
             .config()
             .clone();
         let (pool, target) = config.target(probe.target)?;
@@ -197,18 +174,4 @@ fn plugin() -> Plugin {
         root_id: property(b"plugin_root_id"),
         direction: property(b"listener_direction"),
     }
-}
-
-/// Random bytes. A host without randomness does not make the filter refuse its configuration: what
-/// is lost then is that clients cannot guess the numbers, so the log says so.
-fn randomness<const N: usize>() -> [u8; N] {
-    host::random().unwrap_or_else(|status| {
-        log::warn!("no randomness, the clock has to do: {status}");
-        let mut bytes = [0; N];
-        let time = host::current_time().unwrap_or_default();
-        for (byte, from) in bytes.iter_mut().zip(time.get().to_le_bytes()) {
-            *byte = from;
-        }
-        bytes
-    })
 }

@@ -2,9 +2,8 @@
 
 use crate::host::{self, HeaderMap, Status};
 use crate::port::Host;
-use crate::shared::Shared;
+use crate::shared::{Loaded, Shared};
 use pointsman_core::access_log;
-use pointsman_core::config::Config;
 use pointsman_core::decision::{Change, Decision, Disposition, ResponsePlan};
 use pointsman_core::http::edit::Edit;
 use pointsman_core::http::request::{Headers, Request, is_grpc_content_type};
@@ -17,11 +16,12 @@ use proxy_wasm::types::Action;
 use std::fmt;
 use std::rc::Rc;
 
-/// One stream. It keeps the configuration it was decided by: a reload does not change a request
-/// that is under way.
+/// One stream. It keeps what it was decided to do with its response: a reload does not change a
+/// request that is under way. It keeps no more than that of its configuration, so that requests
+/// that wait do not hold the configurations of a thousand reloads in memory.
 pub(crate) struct Stream {
     shared: Option<Rc<Shared>>,
-    decided: Option<(Rc<Config>, ResponsePlan)>,
+    decided: Option<ResponsePlan>,
     /// Of a request that went to a target, until the stream is over.
     flight: Option<Flight>,
     /// How far request and response have come.
@@ -37,7 +37,7 @@ impl HttpContext for Stream {
             Ok(action) => action,
             Err(failed) => {
                 if let Some(shared) = &self.shared {
-                    shared.metrics.request_failed();
+                    shared.failures.request_failed();
                 }
                 log::error!("a request cannot be decided: {failed}");
                 // If even this is refused, the request waits until the proxy gives it up. It never
@@ -72,10 +72,10 @@ impl HttpContext for Stream {
         if let Some(flight) = &mut self.flight {
             flight.on_response_headers(|| host::current_time().ok());
         }
-        let Some((config, plan)) = self.decided.take() else {
+        let Some(plan) = self.decided.take() else {
             return Action::Continue;
         };
-        let edited = worker::response_edits(&plan, &config).try_for_each(|edit| match edit {
+        let edited = worker::response_edits(&plan).try_for_each(|edit| match edit {
             Edit::Remove(name) => host::remove_header(HeaderMap::Response, name),
             Edit::Set(name, value) => host::set_header(HeaderMap::Response, name, value),
             Edit::Add(name, value) => host::add_header(HeaderMap::Response, name, value),
@@ -83,7 +83,7 @@ impl HttpContext for Stream {
         // A response without its edits is still the answer to the request.
         if let Err(status) = edited {
             if let Some(shared) = &self.shared {
-                shared.metrics.response_failed();
+                shared.failures.response_failed();
             }
             log::error!("a response cannot be edited: {status}");
         }
@@ -100,15 +100,20 @@ impl HttpContext for Stream {
             return;
         };
         // Without the worker the request would stay counted as in flight.
-        let Some(mut worker) = shared.borrow("at the end of a request the worker is borrowed")
+        let Some(mut state) = shared.borrow("at the end of a request the worker is borrowed")
         else {
             return;
+        };
+        let Some(Loaded { worker, metrics }) = state.in_memory() else {
+            return shared
+                .failures
+                .bug("a request ended in a configuration that had none in flight");
         };
         let clock = worker.looks_at_ends(&flight).then(host::current_time);
         let clock = clock.and_then(Result::ok);
         let now = clock.unwrap_or_else(|| worker.last_time());
         worker.on_request_complete(flight, &self.seen, &mut Host, &mut Host, now);
-        shared.metrics.count(worker.take_events());
+        metrics.count(worker.take_events());
     }
 }
 
@@ -127,20 +132,24 @@ impl Stream {
     /// and those that carry it out.
     fn decide(&mut self) -> Result<Action, DecideError> {
         let shared = self.shared.as_deref().ok_or(DecideError::NotConfigured)?;
-        let mut worker = shared
+        let mut state = shared
             .borrow("at a request the worker is borrowed")
             .ok_or(DecideError::WorkerBusy)?;
+        let loaded = state
+            .for_request(&shared.failures)
+            .ok_or(DecideError::NotConfigured)?;
+        let Loaded { worker, metrics } = loaded;
         let now = host::current_time()?;
         let headers = Headers::from_wire(host::headers(HeaderMap::Request)?)
             .map_err(|_| Status::MALFORMED)?;
         let config = worker.config().clone();
         let decision = worker.decide(&config, &Request::new(&headers), &mut Host, now);
-        shared.metrics.decided(&decision);
+        metrics.decided(&decision);
         if config.access_log {
             // Without it the request is no worse; only a log says less.
             let _ = host::set_property(ACCESS_LOG, access_log::line(&decision).as_bytes());
         }
-        shared.metrics.count(worker.take_events());
+        metrics.count(worker.take_events());
         let Decision {
             disposition,
             request_edits,
@@ -165,14 +174,14 @@ impl Stream {
             }
         };
         drop(request_edits);
-        self.decided = Some((config, response));
+        self.decided = Some(response);
         // A clock that was set back meanwhile says nothing.
-        if shared.metrics.is_timed()
+        if metrics.is_timed()
             && let Some(took) = host::current_time()
                 .ok()
                 .and_then(|after| after.checked_sub(now))
         {
-            shared.metrics.took(took);
+            metrics.took(took);
         }
         Ok(action)
     }

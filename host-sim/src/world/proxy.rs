@@ -15,6 +15,8 @@ pub struct Proxy {
     /// The shared data of the filter's `vm_id`.
     pub shared_data: SharedData,
     pub(super) failure_policy: FailurePolicy,
+    /// Whether a configuration stays after a reload, its streams apart.
+    pub(super) drains: bool,
     pub(super) scheduler: Option<Scheduler>,
     /// The monotonic clock: nanoseconds since the world began. Ticks, time-outs and back-offs use
     /// it.
@@ -58,11 +60,13 @@ impl Proxy {
         seed: u64,
         start: Duration,
         failure_policy: FailurePolicy,
+        drains: bool,
         scheduler: Option<Scheduler>,
     ) -> Proxy {
         Proxy {
             shared_data: SharedData::default(),
             failure_policy,
+            drains,
             scheduler,
             monotonic: AtomicU64::new(0),
             wall_offset: AtomicI64::new(start.as_nanos() as i64),

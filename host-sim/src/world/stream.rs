@@ -30,10 +30,10 @@ pub enum RequestOutcome {
 }
 
 impl Stream {
-    pub(super) fn open(vm: &Rc<Vm>, headers: &Pairs, source: SocketAddr) -> Stream {
+    pub(super) fn open(vm: &Rc<Vm>, reloads: usize, headers: &Pairs, source: SocketAddr) -> Stream {
         Stream {
             vm: vm.clone(),
-            context: vm.open(headers, source),
+            context: vm.open(reloads, headers, source),
             headers: match vm.proxy().failure_policy {
                 FailurePolicy::Open => headers.clone(),
                 FailurePolicy::Closed | FailurePolicy::Reload => Pairs::new(),

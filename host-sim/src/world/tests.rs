@@ -9,6 +9,7 @@ use serde_json::json;
 use std::net::IpAddr;
 
 mod naive;
+mod reload;
 
 fn pairs(pairs: &[(&str, &str)]) -> Pairs {
     pairs
@@ -600,6 +601,8 @@ fn a_trap_ends_the_streams_of_its_vm_and_the_next_request_has_a_fresh_one() {
 #[test]
 fn a_trap_leaves_shared_data_and_metrics_as_they_are() {
     let world = world(1);
+    // The first tick writes the configuration in as the newest.
+    world.advance(Duration::from_secs(1));
     world.proxy.shared_data.set(b"k", b"v", 0).unwrap();
     let keys = world.proxy.shared_data.len();
     world.kill(0);

@@ -68,6 +68,9 @@ struct VmState {
     /// How many streams each root context has. A root context that is no longer [`VmState::root`]
     /// ends with its last stream.
     roots: BTreeMap<u32, usize>,
+    /// Those that are being drained, in the order of their configurations: they stay without streams
+    /// too.
+    draining: Vec<u32>,
     streams: HashMap<u32, StreamState>,
     /// The ticks of each root context.
     ticks: BTreeMap<u32, Tick>,
@@ -187,6 +190,9 @@ impl Vm {
             return false;
         }
         let old = state.root.replace(root);
+        if self.proxy.drains {
+            state.draining.extend(old);
+        }
         drop(state);
         if let Some(old) = old {
             self.end_root_without_streams(old);
@@ -196,7 +202,8 @@ impl Vm {
 
     fn end_root_without_streams(self: &Rc<Vm>, root: u32) {
         let mut state = self.state.borrow_mut();
-        if state.root == Some(root) || state.roots.get(&root) != Some(&0) {
+        let stays = state.root == Some(root) || state.draining.contains(&root);
+        if stays || state.roots.get(&root) != Some(&0) {
             return;
         }
         state.forget_root(root);
@@ -207,11 +214,29 @@ impl Vm {
         });
     }
 
+    /// The drain time of every configuration but the last is over.
+    pub(super) fn drained(self: &Rc<Vm>) {
+        let drained = std::mem::take(&mut self.state.borrow_mut().draining);
+        for root in drained {
+            self.end_root_without_streams(root);
+        }
+    }
+
+    /// The root context of the configuration so many reloads ago, for a stream of a connection that
+    /// is as old; 0 is the last one. None: there is none, or the VM is dead.
+    fn root_before(self: &Rc<Vm>, reloads: usize) -> Option<u32> {
+        let Some(back) = reloads.checked_sub(1) else {
+            return self.living_root();
+        };
+        self.state.borrow().draining.iter().nth_back(back).copied()
+    }
+
     /// The VM traps, or ends with its proxy: no callback of its contexts runs any more. Natively
     /// the contexts belong to the thread and would stay as long as it, so they are dropped here.
     pub(super) fn kill(&self) {
         let state = &mut *self.state.borrow_mut();
         state.root = None;
+        state.draining.clear();
         state.ticks.clear();
         state.http_calls.clear();
         state.next_due = None;

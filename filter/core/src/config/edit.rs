@@ -6,6 +6,7 @@ use super::reader::{Names, Node, Report};
 use super::syntax;
 use crate::http::edit::Edits;
 use crate::http::upstream::Upstream;
+use std::rc::Rc;
 
 /// A header's values under its name.
 pub(super) type Values = (Box<[u8]>, Vec<Box<[u8]>>);
@@ -24,9 +25,11 @@ pub(super) fn request_headers(
     edits(node, Some(upstream), report)
 }
 
-/// Reads `response_headers`.
-pub(super) fn response_headers(node: Option<Node<'_>>, report: &mut Report) -> Edits {
-    edits(node, None, report)
+/// Reads `response_headers`. None: there are none, so that a route without them takes no memory for
+/// them.
+pub(super) fn response_headers(node: Option<Node<'_>>, report: &mut Report) -> Option<Rc<Edits>> {
+    let edits = edits(node, None, report);
+    (edits != Edits::default()).then(|| Rc::new(edits))
 }
 
 fn edits(node: Option<Node<'_>>, upstream: Option<&Upstream>, report: &mut Report) -> Edits {

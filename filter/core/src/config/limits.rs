@@ -62,6 +62,11 @@ pub fn size(bytes: u32) -> String {
     }
 }
 
+/// The longest configuration, in bytes. In a VM it takes up to ten times as much while it is loaded;
+/// a VM holds two that are awake, and has room for some 1,400 MiB. 100,000 routes with everything on
+/// are half of it.
+pub const MAX_CONFIGURATION: usize = 48 * 1024 * 1024;
+
 /// The longest name of a route, pool, target or limit, in bytes: names go into metrics, logs and
 /// headers.
 pub const MAX_NAME: usize = 128;

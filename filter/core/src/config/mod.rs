@@ -98,6 +98,29 @@ impl Config {
         self.routes.get(index.get())
     }
 
+    /// Only the pools that are to be `kept`, in their places; in the others' is one without targets.
+    /// What no end of a request needs is left out.
+    pub(crate) fn only_pools(&self, kept: impl Fn(PoolIndex) -> bool) -> Config {
+        let none = Rc::new(Pool::default());
+        let pool = |pool: &Rc<Pool>| match kept(pool.index) {
+            true => pool.clone(),
+            false => none.clone(),
+        };
+        Config {
+            upstream: self.upstream.clone(),
+            client_ip: None,
+            pools: self.pools.iter().map(pool).collect(),
+            rate_limits: Vec::new(),
+            rate_limit_table: self.rate_limit_table,
+            routes: Vec::new(),
+            no_route: NoRoute::Pass,
+            explain: None,
+            access_log: false,
+            max_value: self.max_value,
+            scope: self.scope.clone(),
+        }
+    }
+
     /// Loads JSON text, or a `google.protobuf.Struct` in binary, as the only configuration of its
     /// proxy; see [`Config::load_in`].
     ///
@@ -131,6 +154,13 @@ impl Config {
                 "",
                 "nothing",
                 "JSON text or a google.protobuf.Struct",
+            ));
+        }
+        if bytes.len() > limits::MAX_CONFIGURATION {
+            return Err(unreadable(
+                "",
+                &format!("{} bytes of configuration", bytes.len()),
+                &format!("at most {} bytes", limits::MAX_CONFIGURATION),
             ));
         }
         if protobuf::is_struct(bytes) {

@@ -20,7 +20,7 @@
 //! **A target without an average** counts as the median of the others. When the clock is set back,
 //! averages go on moving as if one [`SYNC_INTERVAL`] had passed.
 
-use crate::index::TargetIndex;
+use crate::index::{PoolIndex, TargetIndex};
 use crate::pool::balance::Balance;
 use crate::pool::{Pool, Target};
 use crate::port::Store;
@@ -122,6 +122,23 @@ impl ResponseTimes {
             .or_else(median)
             .unwrap_or(Nanos::new(1))
             .max(Nanos::new(1))
+    }
+
+    /// Forgets the pools that are not to be `kept`: those in whose place another one is now.
+    pub(crate) fn forget(&mut self, kept: impl Fn(PoolIndex) -> bool) {
+        self.cache = RecordCache::default();
+        for (place, known) in self.pools.iter_mut().enumerate() {
+            known.take_if(|_| !kept(PoolIndex::new(place)));
+        }
+    }
+
+    /// The response times of these pools again, those that were forgotten as nobody has read them
+    /// yet.
+    pub(crate) fn recall(&mut self, pools: &[Rc<Pool>]) {
+        let fresh = ResponseTimes::new(pools);
+        for (known, fresh) in self.pools.iter_mut().zip(fresh.pools) {
+            *known = known.take().or(fresh);
+        }
     }
 
     /// States that the code rules out, since this was last called; the worker reports them as its

@@ -34,8 +34,9 @@ pub struct Route {
     pub rate_limits: Vec<Rc<RateLimit>>,
     /// Edits of the request, for whatever action sends it on.
     pub request_headers: Edits,
-    /// Edits of the response, the filter's own answers included.
-    pub response_headers: Edits,
+    /// Edits of the response, the filter's own answers included; streams share them. None: there
+    /// are none.
+    pub response_headers: Option<Rc<Edits>>,
     /// What the upstream sees in place of the client's path and host.
     pub rewrite: Option<Rewrite>,
     /// What happens.

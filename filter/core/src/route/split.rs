@@ -17,6 +17,6 @@ pub struct SplitPart {
     pub weight: u32,
     /// Edits beside the route's own, applied after them.
     pub request_headers: Edits,
-    /// Edits beside the route's own, applied after them.
-    pub response_headers: Edits,
+    /// Edits beside the route's own, applied after them. None: there are none.
+    pub response_headers: Option<Rc<Edits>>,
 }

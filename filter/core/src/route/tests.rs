@@ -24,7 +24,7 @@ pub(crate) fn route(blocks: Vec<Match>) -> Route {
         blocks,
         rate_limits: vec![],
         request_headers: Edits::default(),
-        response_headers: Edits::default(),
+        response_headers: None,
         rewrite: None,
         action: RouteAction::Pass,
     }

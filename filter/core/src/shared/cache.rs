@@ -13,8 +13,9 @@ use crate::port::{Expected, SetFailed, Store, Version};
 const SLOTS: u64 = 64;
 
 /// A bounded number of values from shared data, each in the one slot that its key hashes to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RecordCache {
+    /// Empty until the first value is kept.
     slots: Vec<Option<Cached>>,
     cas_mismatches: u64,
 }
@@ -24,15 +25,6 @@ struct Cached {
     key: Box<[u8]>,
     value: Vec<u8>,
     version: Version,
-}
-
-impl Default for RecordCache {
-    fn default() -> RecordCache {
-        RecordCache {
-            slots: (0..SLOTS).map(|_| None).collect(),
-            cas_mismatches: 0,
-        }
-    }
 }
 
 impl RecordCache {
@@ -83,6 +75,9 @@ impl RecordCache {
     }
 
     fn insert(&mut self, cached: Cached) {
+        if self.slots.is_empty() {
+            self.slots = (0..SLOTS).map(|_| None).collect();
+        }
         if let Some(slot) = self.slot(&cached.key) {
             *slot = Some(cached);
         }

@@ -12,6 +12,7 @@
 //! | `pm1/seed` | | the secret of all hashes that clients must not predict, 16 bytes | the first worker, by compare-and-swap |
 //! | `pm3/slot` | scope, 8 bytes; record, 4 bytes | [rate limits](crate::rate_limit): the latest time that the record has seen, then up to 64 buckets of clients, and marks with the TATs that new buckets begin with | any worker that charges a client, by compare-and-swap |
 //! | `pm3/shad` | scope, 8 bytes; record, 4 bytes | the same of `shadow` limits | any worker that charges a client, by compare-and-swap |
+//! | `pm1/newest` | | [which configuration of each plugin is the newest](crate::generation) | any worker with a newer one, by compare-and-swap |
 //! | `pm1/hold` | | [requests in flight](crate::pool::in_flight): the table of worker slots | any worker, by compare-and-swap |
 //! | `pm1/ledg` | slot, 2 bytes; part, 4 bytes | requests in flight: what one worker has added to each gauge | the worker that holds the slot, without a check |
 //! | `pm1/name` | slot, 2 bytes; part, 4 bytes | requests in flight: the names of these gauges | the worker that holds the slot, without a check |
@@ -29,6 +30,9 @@ use crate::scope::ScopeKey;
 
 /// The secret seed.
 pub const SEED: &[u8] = b"pm1/seed";
+
+/// Which configuration of each plugin is the newest.
+pub const NEWEST: &[u8] = b"pm1/newest";
 
 /// The table of worker slots.
 pub const WORKER_SLOTS: &[u8] = b"pm1/hold";
@@ -132,8 +136,9 @@ mod tests {
     /// Workers of two versions share these when the module is updated.
     #[test]
     fn keys_are_these_bytes() {
-        let keys: [(&[u8], &[u8]); 11] = [
+        let keys: [(&[u8], &[u8]); 12] = [
             (SEED, b"pm1/seed"),
+            (NEWEST, b"pm1/newest"),
             (WORKER_SLOTS, b"pm1/hold"),
             (
                 &buckets(SCOPE, 0x0102_0304),

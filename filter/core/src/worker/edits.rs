@@ -59,21 +59,14 @@ pub(super) fn change_to<'c>(
 
 /// The changes of the response's headers, in the order in which they are applied: the route's,
 /// those of its split's part, then the filter's own, which no configured edit takes away.
-pub fn response_edits<'a>(
-    plan: &'a ResponsePlan,
-    config: &'a Config,
-) -> impl Iterator<Item = Edit<'a>> {
-    let route = plan.route.and_then(|route| config.route(route));
-    let part = route.zip(plan.part);
-    let part = part.and_then(|(route, part)| route.action.split_part(part));
+pub fn response_edits<'a>(plan: &'a ResponsePlan) -> impl Iterator<Item = Edit<'a>> {
     let cookie = plan.set_cookie.iter();
-    let explain = config.explain.iter().zip(&plan.explain);
-    let configured = route.map(|route| &route.response_headers).into_iter();
+    let explain = plan.explain.iter();
+    let configured = plan.route.iter().chain(&plan.part);
     configured
-        .chain(part.map(|part| &part.response_headers))
-        .flat_map(Edits::iter)
+        .flat_map(|edits| edits.iter())
         .chain(cookie.map(|value| Edit::Add(b"set-cookie", value)))
-        .chain(explain.map(|(explain, value)| Edit::Set(&explain.header, value)))
+        .chain(explain.map(|(header, value)| Edit::Set(header, value)))
 }
 
 /// Removes what a client must not send from a request that goes on: the headers that choose the

@@ -21,6 +21,7 @@
 //!                     response_edits                                                 edits.rs
 //! end of the stream   Worker::on_request_complete                                    complete.rs
 //! tick                Worker::tick, Worker::on_probe_result                          tick.rs
+//! after a reload      Worker::sleep, Worker::tick_asleep, Worker::wake               sleep.rs
 //! ```
 
 mod complete;
@@ -29,6 +30,7 @@ mod edits;
 mod event;
 mod failover;
 mod select;
+mod sleep;
 mod target;
 mod tick;
 
@@ -102,18 +104,9 @@ struct PoolState {
     sessions: Sessions,
 }
 
-/// The route that a request belongs to, and the first of its matches that the request meets.
-#[derive(Clone, Copy)]
-struct Matched<'c> {
-    index: RouteIndex,
-    route: &'c Route,
-    block: &'c Match,
-}
-
-impl Worker {
-    /// A worker that has decided nothing yet.
-    pub fn new(config: Rc<Config>, entropy: Entropy) -> Worker {
-        let mut random = SplitMix64(entropy.rolls);
+impl PoolState {
+    /// For each pool, as nothing was decided yet.
+    fn of(config: &Config, random: &mut SplitMix64) -> Vec<PoolState> {
         let pools = config.pools.iter().map(|pool| {
             let regions = Regions::new(pool);
             PoolState {
@@ -126,8 +119,24 @@ impl Worker {
                 sessions: Sessions::new(pool),
             }
         });
+        pools.collect()
+    }
+}
+
+/// The route that a request belongs to, and the first of its matches that the request meets.
+#[derive(Clone, Copy)]
+struct Matched<'c> {
+    index: RouteIndex,
+    route: &'c Route,
+    block: &'c Match,
+}
+
+impl Worker {
+    /// A worker that has decided nothing yet.
+    pub fn new(config: Rc<Config>, entropy: Entropy) -> Worker {
+        let mut random = SplitMix64(entropy.rolls);
         Worker {
-            pools: pools.collect(),
+            pools: PoolState::of(&config, &mut random),
             candidates: Candidates::default(),
             index: Index::new(&config.routes),
             limits: RateLimits::new(config.rate_limit_table, entropy.seed, config.scope.key()),
@@ -231,7 +240,10 @@ impl Worker {
         };
         let mut decision = self.process(&mut context);
         strip_reserved_headers(&mut decision, config, request);
-        decision.response.explain = asked.map(|_| Explanation(&decision).to_json());
+        if let Some(explain) = explain.filter(|_| asked.is_some()) {
+            let told = Explanation(&decision).to_json();
+            decision.response.explain = Some((explain.header.clone(), told));
+        }
         decision
     }
 
@@ -252,7 +264,8 @@ impl Worker {
             None => self.apply_route(context, matched),
         };
         decision.route = Some(matched.route);
-        decision.response.route = Some(matched.index);
+        decision.route_index = Some(matched.index);
+        decision.response.route = matched.route.response_headers.clone();
         decision
     }
 
@@ -365,7 +378,8 @@ impl Worker {
         }
         let mut decision = Decision::forward(Action::Forward, selection.reason, edits);
         decision.target = Some((pool, target));
-        decision.response.part = Some(selection.part);
+        let part = matched.route.action.split_part(selection.part);
+        decision.response.part = part.and_then(|part| part.response_headers.clone());
         if selection.new_cookie {
             let state = self.pools.get_mut(pool.index.get());
             let sessions = state.map(|state| &mut state.sessions);

@@ -12,9 +12,15 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 impl Vm {
-    /// Begins a stream, and returns its context. None: the VM is dead.
-    pub(crate) fn open(self: &Rc<Vm>, headers: &Pairs, source: SocketAddr) -> Option<u32> {
-        let root = self.living_root()?;
+    /// Begins a stream by the configuration so many `reloads` ago, and returns its context. None: the
+    /// VM is dead.
+    pub(crate) fn open(
+        self: &Rc<Vm>,
+        reloads: usize,
+        headers: &Pairs,
+        source: SocketAddr,
+    ) -> Option<u32> {
+        let root = self.root_before(reloads)?;
         let context = fresh_id();
         let stream = StreamState {
             root,

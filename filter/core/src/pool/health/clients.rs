@@ -213,7 +213,7 @@ impl Health {
     }
 
     /// Writes the clients that this worker saw and that are not in the record yet.
-    pub(super) fn write_clients(&mut self, port: &mut dyn Port, now: Nanos) {
+    pub(crate) fn write_clients(&mut self, port: &mut dyn Port, now: Nanos) {
         for known in self.pools.iter_mut().flatten() {
             let clients = &mut known.clients;
             if clients.is_written {

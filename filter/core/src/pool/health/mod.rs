@@ -34,7 +34,7 @@ pub use clients::Clients;
 pub use passive::Passive;
 
 use crate::entropy::WorkerId;
-use crate::index::{TargetIndex, TargetRef};
+use crate::index::{PoolIndex, TargetIndex, TargetRef};
 use crate::pool::Pool;
 use crate::pool::failover::WhenAllUnhealthy;
 use crate::pool::slow_start;
@@ -92,7 +92,7 @@ pub struct Health {
     worker: WorkerId,
     cache: RecordCache,
     /// One for each pool. None: its targets are always healthy and have their whole weight.
-    pools: Vec<Option<PoolHealth>>,
+    pools: Vec<Option<Box<PoolHealth>>>,
     events: Vec<HealthEvent>,
 }
 
@@ -108,7 +108,7 @@ impl Health {
             cache: RecordCache::default(),
             pools: pools
                 .iter()
-                .map(|pool| needs_record(pool).then(|| PoolHealth::new(pool)))
+                .map(|pool| needs_record(pool).then(|| Box::new(PoolHealth::new(pool))))
                 .collect(),
             events: Vec::new(),
         }
@@ -126,7 +126,7 @@ impl Health {
             return;
         }
         known.read_at = Some(now);
-        let PoolHealth { key, ids, .. } = &*known;
+        let PoolHealth { key, ids, .. } = known;
         let read = self.cache.update(port, key, &mut |bytes| {
             let mut entries = record::decode(bytes);
             match is_first && record::add_new_targets(&mut entries, ids, now) {
@@ -166,6 +166,22 @@ impl Health {
     /// What happened since this was last called. Only the worker that made a change reports it.
     pub fn take_events(&mut self) -> Vec<HealthEvent> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Forgets the pools that are not to be `kept`: those in whose place another one is now.
+    pub(crate) fn forget(&mut self, kept: impl Fn(PoolIndex) -> bool) {
+        self.cache = RecordCache::default();
+        for (place, known) in self.pools.iter_mut().enumerate() {
+            known.take_if(|_| !kept(PoolIndex::new(place)));
+        }
+    }
+
+    /// The health of these pools again, those that were forgotten as nobody has read them yet.
+    pub(crate) fn recall(&mut self, pools: &[Rc<Pool>]) {
+        let fresh = Health::new(pools, self.worker);
+        for (known, fresh) in self.pools.iter_mut().zip(fresh.pools) {
+            *known = known.take().or(fresh);
+        }
     }
 
     /// What this worker last read of a target. None: its pool has no record.
@@ -301,12 +317,12 @@ impl PoolHealth {
 /// What is known of a pool. None: it has no record. Each worker has one configuration, so that a
 /// pool that is not in the list at all is a bug.
 fn known_mut<'h>(
-    pools: &'h mut [Option<PoolHealth>],
+    pools: &'h mut [Option<Box<PoolHealth>>],
     events: &mut Vec<HealthEvent>,
     pool: &Pool,
 ) -> Option<&'h mut PoolHealth> {
     match pools.get_mut(pool.index.get()) {
-        Some(known) => known.as_mut(),
+        Some(known) => known.as_deref_mut(),
         None => {
             events.push(HealthEvent::Bug("health: no such pool"));
             None

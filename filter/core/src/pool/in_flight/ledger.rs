@@ -7,11 +7,12 @@
 
 use super::gauge_name::GaugeName;
 use super::lease::{LeaseId, SlotNumber};
-use crate::index::TargetRef;
+use crate::index::{PoolIndex, TargetRef};
 use crate::pool::Pool;
 use crate::port::{Expected, Gauge, Port, Store};
 use crate::shared::keys::{self, SlotKey};
 use crate::shared::record::FieldReader;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Counts in one record. What is written for a request stays at 264 bytes, which cost the host the
@@ -230,6 +231,17 @@ impl Ledger {
     /// The sum of all counts.
     pub(super) fn total(&self) -> u64 {
         self.total
+    }
+
+    /// The pools of which a request is counted.
+    pub(super) fn busy_pools(&self) -> BTreeSet<PoolIndex> {
+        let busy = self.targets.iter().filter(|counted| counted.own > 0);
+        busy.map(|counted| counted.target.pool).collect()
+    }
+
+    /// From now on the names are those of these pools.
+    pub(super) fn set_pools(&mut self, pools: &[Rc<Pool>]) {
+        self.pools = pools.to_vec();
     }
 
     /// How many counts there are.

@@ -99,7 +99,7 @@ mod reclaim;
 mod slots;
 
 use crate::entropy::WorkerId;
-use crate::index::{TargetIndex, TargetRef};
+use crate::index::{PoolIndex, TargetIndex, TargetRef};
 use crate::pool::Pool;
 use crate::pool::pace::Pace;
 use crate::port::{Gauge, Port};
@@ -110,6 +110,7 @@ use ledger::{CountIndex, Ledger, note_key, payload_if_owner};
 use penalty::Penalties;
 use reclaim::{ForeignGauges, MAX_RECLAIMED, reclaim};
 use slots::{HeartbeatWatch, Slots};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Penalties that are ended while one request is handled. Ticks end the rest.
@@ -292,6 +293,55 @@ impl InFlight {
             let (gauges, events) = (&mut self.foreign_gauges, &mut self.events);
             reclaim(port, &expired, gauges, events, now);
         }
+    }
+
+    /// The pools of which this worker counts a request.
+    pub(crate) fn busy_pools(&self) -> BTreeSet<PoolIndex> {
+        self.ledger.busy_pools()
+    }
+
+    /// Forgets the pools of which this worker counts no request; `pools` has others in their
+    /// places, or has all of them again.
+    pub(crate) fn set_pools(&mut self, pools: &[Rc<Pool>]) {
+        let busy = self.busy_pools();
+        for (place, targets) in self.targets.iter_mut().enumerate() {
+            if !busy.contains(&PoolIndex::new(place)) {
+                *targets = Vec::new();
+            }
+        }
+        self.ledger.set_pools(pools);
+        self.watch = HeartbeatWatch::default();
+        self.foreign_gauges = ForeignGauges::default();
+    }
+
+    /// Once a second, while the configuration sleeps: sends a heartbeat and ends penalties. Other
+    /// workers' counts are reclaimed by those that are awake. Returns whether the slot is given
+    /// back, or there never was one, because nothing is in flight any more.
+    pub(crate) fn tick_asleep(&mut self, port: &mut dyn Port, now: Nanos) -> bool {
+        self.refresh_lease(port, now, LeaseEvent::Tick);
+        self.end_penalties(now, usize::MAX);
+        self.share(port);
+        let is_empty = self.ledger.total() == 0 && !self.ledger.is_changed();
+        is_empty && self.give_back(port)
+    }
+
+    /// Gives back the slot of a worker that counts nothing. One that has expired keeps counting
+    /// until it has added again what was subtracted.
+    fn give_back(&mut self, port: &mut dyn Port) -> bool {
+        let (held, lease) = match self.lease {
+            Lease::Unclaimed | Lease::Unavailable => return true,
+            Lease::Expired(_) => return false,
+            Lease::Held(held) => (held, self.lease_id),
+        };
+        let mut given = false;
+        let slots = Slots::update(port, &mut |slots| {
+            given = slots.give_back(held, lease);
+            given
+        });
+        if slots.is_ok() && given {
+            self.lease = Lease::Unclaimed;
+        }
+        slots.is_ok() && given
     }
 
     /// What happened since this was last asked.

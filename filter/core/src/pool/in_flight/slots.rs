@@ -143,6 +143,18 @@ impl Slots {
         Some(SlotNumber::new(place))
     }
 
+    /// Gives back a slot that is held under this lease, with nothing in its ledger. Returns whether
+    /// it did. Its holder does not write there any more, so the slot is in no quarantine.
+    pub(super) fn give_back(&mut self, number: SlotNumber, lease: LeaseId) -> bool {
+        match self.0.get_mut(number.get()) {
+            Some(slot) if slot.lease == lease && matches!(slot.state, SlotState::Held(_)) => {
+                slot.state = SlotState::Freed(Nanos::ZERO);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Frees a slot. Returns whether it did: only if the slot is still exactly as it was `seen`.
     pub(super) fn free(&mut self, number: SlotNumber, seen: Slot, now: Nanos) -> bool {
         match self.0.get_mut(number.get()) {

@@ -97,10 +97,10 @@ impl TestWorker {
         Decided {
             upstream: status.is_none().then_some(upstream),
             status,
-            response: response_edits(&decision.response, &config)
+            response: response_edits(&decision.response)
                 .map(|edit| format!("{edit:?}"))
                 .collect(),
-            told: decision.response.explain.as_deref().map(text),
+            told: decision.response.explain.map(|(_, told)| text(&told)),
             cookie: decision.response.set_cookie.map(|cookie| text(&cookie)),
             flight: decision.flight,
         }
