@@ -96,8 +96,8 @@ fn followed(config: &Config, found: Found, asked: &ExchangeRequest) -> Option<Ex
     };
     // Another port is another listener, which may have another configuration; and a client that is
     // given a cookie asks for something else.
-    let edits = &route.response_headers;
-    let mut added = edits.set.iter().chain(&edits.add);
+    let edits = route.response_headers.iter();
+    let mut added = edits.flat_map(|edits| edits.set.iter().chain(&edits.add));
     if redirect.port.is_some() || added.any(|(name, _)| &**name == b"set-cookie") {
         return None;
     }
