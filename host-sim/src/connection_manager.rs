@@ -3,7 +3,8 @@
 //! `tests/against_envoy.rs` asks a real Envoy the same.
 
 use crate::configuration::field;
-use crate::exchange::{ExchangeRequest, Response};
+use crate::exchange::{ExchangeRequest, Pairs, Response};
+use crate::header_map::HeaderMap;
 use pointsman_core::config::value::Value;
 
 /// The name of the message in an Envoy configuration.
@@ -154,6 +155,38 @@ pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
         Some((at, b':')) => &authority[..at],
         _ => authority,
     }
+}
+
+/// A request's header map as it reaches the filter: pseudo-headers first, values joined where Envoy
+/// joins them, and without the headers of the connection, which Envoy removes.
+pub fn header_map(request: &ExchangeRequest) -> Pairs {
+    let pseudo = [
+        (&b":authority"[..], &request.authority),
+        (b":path", &request.target),
+        (b":method", &request.method),
+        (b":scheme", &request.scheme),
+    ];
+    let pseudo = pseudo.map(|(name, value)| (name.to_vec(), value.clone()));
+    let is_upgrade = is_upgrade(&request.headers);
+    let goes_on = |(name, value): &&(Vec<u8>, Vec<u8>)| match &**name {
+        b"connection" | b"upgrade" => is_upgrade,
+        b"te" => value.eq_ignore_ascii_case(b"trailers"),
+        b"keep-alive" | b"proxy-connection" | b"transfer-encoding" => false,
+        _ => true,
+    };
+    let headers = request.headers.iter().filter(goes_on).cloned();
+    let pairs: Pairs = pseudo.into_iter().chain(headers).collect();
+    HeaderMap::new(&pairs).pairs().clone()
+}
+
+/// Whether a request asks for another protocol on its connection.
+fn is_upgrade(headers: &Pairs) -> bool {
+    let mut of_connection = headers.iter().filter(|(name, _)| name == b"connection");
+    let names_upgrade = of_connection.any(|(_, value)| {
+        let mut options = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        options.any(|option| option.eq_ignore_ascii_case(b"upgrade"))
+    });
+    names_upgrade && headers.iter().any(|(name, _)| name == b"upgrade")
 }
 
 /// The first connection manager that has a Wasm filter.
@@ -385,6 +418,35 @@ mod tests {
             let same = ConnectionManager::default().admit(&request(&format!("http://h{path}")));
             assert_eq!(same.unwrap().target, path.as_bytes());
         }
+    }
+
+    /// A23.
+    #[test]
+    fn headers_of_the_connection_do_not_reach_the_filter() {
+        let names = |headers: &[(&str, &str)]| {
+            let mut asked = request("http://h/");
+            let pair = |(name, value): &(&str, &str)| {
+                (name.as_bytes().to_vec(), value.as_bytes().to_vec())
+            };
+            asked.headers = headers.iter().map(pair).collect();
+            let map = header_map(&asked).split_off(4).into_iter();
+            map.map(|(name, _)| String::from_utf8(name).unwrap())
+                .collect::<Vec<_>>()
+        };
+        let hop = [
+            ("connection", "close"),
+            ("keep-alive", "5"),
+            ("te", "gzip"),
+            ("x", "1"),
+        ];
+        assert_eq!(names(&hop), ["x"]);
+        let upgrade = [
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+        ];
+        assert_eq!(names(&upgrade), ["connection", "upgrade"]);
+        assert_eq!(names(&upgrade[1..]), [""; 0]);
+        assert_eq!(names(&[("te", "trailers")]), ["te"]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! Every host that we have (the simulator, a real Envoy) implements [`Host`], so that a test is
 //! written once and runs on each.
 
-use crate::world::header_map::HeaderMap;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -102,41 +101,6 @@ impl ExchangeRequest {
             }
         }
         self
-    }
-
-    /// The request's header map as it reaches the filter: pseudo-headers first, values joined where
-    /// Envoy joins them, and without the headers of the connection, which Envoy removes.
-    pub fn header_map(&self) -> Pairs {
-        let pseudo = [
-            (&b":authority"[..], &self.authority),
-            (b":path", &self.target),
-            (b":method", &self.method),
-            (b":scheme", &self.scheme),
-        ];
-        let pseudo = pseudo.map(|(name, value)| (name.to_vec(), value.clone()));
-        let is_upgrade = self.is_upgrade();
-        let goes_on = |(name, value): &&(Vec<u8>, Vec<u8>)| match &**name {
-            b"connection" | b"upgrade" => is_upgrade,
-            b"te" => value.eq_ignore_ascii_case(b"trailers"),
-            b"keep-alive" | b"proxy-connection" | b"transfer-encoding" => false,
-            _ => true,
-        };
-        let headers = self.headers.iter().filter(goes_on).cloned();
-        let pairs: Pairs = pseudo.into_iter().chain(headers).collect();
-        HeaderMap::new(&pairs).pairs().clone()
-    }
-
-    /// Whether it asks for another protocol on its connection.
-    fn is_upgrade(&self) -> bool {
-        let mut of_connection = self
-            .headers
-            .iter()
-            .filter(|(name, _)| name == b"connection");
-        let names_upgrade = of_connection.any(|(_, value)| {
-            let mut options = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-            options.any(|option| option.eq_ignore_ascii_case(b"upgrade"))
-        });
-        names_upgrade && self.headers.iter().any(|(name, _)| name == b"upgrade")
     }
 }
 

@@ -1,6 +1,7 @@
 //! The result of one exchange as one JSON object, which `explain --json` prints and a request test
 //! compares.
 
+use crate::connection_manager::header_map;
 use crate::exchange::{ExchangeRequest, ExchangeResult, Response, pairs_to_json};
 use pointsman_core::config::Config;
 use pointsman_core::http::client_ip::Client;
@@ -104,7 +105,7 @@ pub fn with_request<T>(
     request: &ExchangeRequest,
     body: impl FnOnce(&Request, &mut AskClient) -> T,
 ) -> T {
-    let headers = Headers::from_pairs(&request.header_map());
+    let headers = Headers::from_pairs(&header_map(request));
     let mut client = Client::new(config.client_ip.as_ref(), &headers);
     let source = request.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
     let mut connection = SourceAddress(source);

@@ -15,6 +15,7 @@
 //! | [`world`] | the simulated proxy, which runs the unmodified filter; an [`exchange::Host`] |
 //! | [`explain`], [`explain_header`] | what the filter did with a request, and why |
 //! | [`connection_manager`] | what an Envoy does to a request before any filter |
+//! | [`header_map`] | header maps as Envoy keeps them |
 //! | [`yaml`] | YAML as Envoy, Kubernetes and YAML 1.2 read it |
 //! | [`configuration`], [`schema`] | configurations: read from files; their JSON Schema for editors |
 //! | [`backend`], [`client`] | an HTTP server and an HTTP client on this machine |
@@ -36,6 +37,7 @@ pub mod exchange;
 pub mod explain;
 pub mod explain_header;
 pub mod faults;
+pub mod header_map;
 pub mod module;
 pub mod package;
 pub mod request_test;

@@ -50,7 +50,6 @@
 mod abi;
 mod exchange;
 mod guest;
-pub mod header_map;
 pub mod host_calls;
 pub mod http_call;
 mod local_reply;

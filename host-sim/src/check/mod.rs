@@ -23,6 +23,7 @@ mod sessions;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod uses;
 mod values;
 
 use crate::configuration::{self, field};

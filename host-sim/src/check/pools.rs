@@ -1,6 +1,7 @@
 //! Pools and rate limits: those that nothing uses, those that get no requests, and session cookies
 //! that collide.
 
+use super::uses::pools;
 use super::{Warning, named, request_set, sessions};
 use pointsman_core::config::Config;
 use pointsman_core::index::PoolIndex;
@@ -66,16 +67,6 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
         warnings.extend(sessions::of_split(&format!("routes[{at}]"), route));
     }
     warnings
-}
-
-/// The pools that a route sends requests to.
-pub(super) fn pools(route: &Route) -> impl Iterator<Item = &Pool> {
-    let (one, parts) = match &route.action {
-        RouteAction::Pool(pool) => (Some(&**pool), &[][..]),
-        RouteAction::Split(parts) => (None, parts.as_slice()),
-        RouteAction::Redirect(_) | RouteAction::Respond(_) | RouteAction::Pass => (None, &[][..]),
-    };
-    one.into_iter().chain(parts.iter().map(|part| &*part.pool))
 }
 
 /// The pools that routes use, and those that these fail over to.

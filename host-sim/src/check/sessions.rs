@@ -1,6 +1,6 @@
 //! Sessions that hold nobody, or whom they should not.
 
-use super::pools::pools;
+use super::uses::pools;
 use super::values::{ValueSet, is_in_paths};
 use super::{Warning, named};
 use pointsman_core::config::Config;

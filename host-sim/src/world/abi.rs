@@ -10,10 +10,10 @@
 )]
 
 use super::guest;
-use super::header_map::HeaderMap;
 use super::metrics::MetricKind;
 use super::status::Status;
 use super::vm::{self, Vm};
+use crate::header_map::HeaderMap;
 use pointsman_core::http::request::Headers;
 use std::ptr::null_mut;
 

@@ -2,6 +2,7 @@
 
 use super::World;
 use super::stream::{RequestOutcome, Stream, UpstreamFailure};
+use crate::connection_manager::header_map;
 use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs, first_value};
 use crate::explain_header::ExplainHeader;
 use serde_json::Value;
@@ -81,7 +82,7 @@ impl World {
         let exchanges = self.exchanges.as_ref().expect("built with `exchanges`");
         let address = request.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let source = SocketAddr::new(address, CLIENT_PORT);
-        let mut headers = request.header_map();
+        let mut headers = header_map(request);
         headers.push(exchanges.explain.request(request.roll));
         let mut stream = self.workers[worker].open_from(&headers, source);
         let result = self.exchange_in(exchanges, request, &mut stream);

@@ -1,7 +1,7 @@
 //! Local replies: responses that the proxy sends by itself.
 
-use super::header_map::HeaderMap;
 use crate::exchange::{Pairs, Response};
+use crate::header_map::HeaderMap;
 
 /// A local reply as the filter asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! One stream through one worker, step by step.
 
-use super::header_map::HeaderMap;
 use super::local_reply;
 use super::proxy::FailurePolicy;
 use super::stream_info::{StreamInfo, response_flags as flags};
 use super::vm::Vm;
 use crate::exchange::{Pairs, Response};
+use crate::header_map::HeaderMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 

@@ -1,6 +1,6 @@
 //! What the proxy notes of a stream, and tells the filter as properties: Envoy's `StreamInfo`.
 
-use super::header_map::HeaderMap;
+use crate::header_map::HeaderMap;
 
 /// What the proxy notes of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,12 +10,12 @@ mod streams;
 mod timers;
 
 use super::guest;
-use super::header_map::HeaderMap;
 use super::host_calls::{Callback, HostCallCounter, HostCalls};
 use super::http_call::HttpCall;
 use super::local_reply::LocalReply;
 use super::proxy::{FailurePolicy, Proxy};
 use super::stream_info::StreamInfo;
+use crate::header_map::HeaderMap;
 use pointsman_core::time::Nanos;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -1,6 +1,7 @@
 //! Reads the traffic of a scenario.
 
 use super::{MAX_ENTRIES, RatePoint, Traffic};
+use crate::connection_manager::header_map;
 use crate::exchange::{ExchangeRequest, Pairs};
 use crate::simulation::quantity::{number, time};
 use pointsman_core::config::reader::{Map, Node, Report};
@@ -103,5 +104,5 @@ fn request(node: &Node<'_>, report: &mut Report) -> Option<Pairs> {
             .headers
             .push((node.key().to_ascii_lowercase().into(), value.into()));
     }
-    Some(request.header_map())
+    Some(header_map(&request))
 }

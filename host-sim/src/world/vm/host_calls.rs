@@ -2,7 +2,7 @@
 
 use super::{Access, Tick, Vm, fresh_id};
 use crate::exchange::Pairs;
-use crate::world::header_map::HeaderMap;
+use crate::header_map::HeaderMap;
 use crate::world::http_call::HttpCall;
 use crate::world::local_reply::LocalReply;
 use crate::world::status::Status;

@@ -2,8 +2,8 @@
 
 use super::{Access, StreamState, Vm, fresh_id};
 use crate::exchange::Pairs;
+use crate::header_map::HeaderMap;
 use crate::world::guest;
-use crate::world::header_map::HeaderMap;
 use crate::world::host_calls::Callback;
 use crate::world::local_reply::LocalReply;
 use crate::world::stream_info::StreamInfo;

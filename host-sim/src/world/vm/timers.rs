@@ -1,7 +1,7 @@
 //! What happens in time, without a stream: ticks, and the answers to the filter's own HTTP calls.
 
 use super::Vm;
-use crate::world::header_map::HeaderMap;
+use crate::header_map::HeaderMap;
 use crate::world::host_calls::Callback;
 use crate::world::http_call::{HttpCall, HttpCallOutcome};
 use crate::world::{guest, local_reply};
