@@ -15,9 +15,9 @@
 //! | [`world`] | the simulated proxy, which runs the unmodified filter; an [`exchange::Host`] |
 //! | [`explain`], [`explain_header`] | what the filter did with a request, and why |
 //! | [`connection_manager`] | what an Envoy does to a request before any filter |
-//! | [`header_map`] | header maps as Envoy keeps them |
-//! | [`yaml`] | YAML as Envoy, Kubernetes and YAML 1.2 read it |
 //! | [`configuration`], [`schema`] | configurations: read from files; their JSON Schema for editors |
+//! | [`yaml`] | YAML as Envoy, Kubernetes and YAML 1.2 read it |
+//! | [`header_map`] | header maps as Envoy keeps them |
 //! | [`backend`], [`client`] | an HTTP server and an HTTP client on this machine |
 //! | [`exchange`] | what both hosts can do: carry out one request |
 //! | [`package`] | the filter's module as it ships |

@@ -25,7 +25,7 @@ pub(super) type Alphabet = fn(u8) -> bool;
 
 /// An end of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum PatternEnd {
     /// Its first byte.
     Start,
     /// Its last byte.
@@ -86,14 +86,17 @@ impl Language {
 
     /// At which of its ends a pattern is anchored, and the values that a search for it would find
     /// it in. None: at both or at none, or the automaton would be too large.
-    pub(super) fn beyond_anchor(pattern: &str, ignore_case: bool) -> Option<(End, Language)> {
+    pub(super) fn beyond_anchor(
+        pattern: &str,
+        ignore_case: bool,
+    ) -> Option<(PatternEnd, Language)> {
         let hir = parse(pattern, ignore_case)?;
         let properties = hir.properties();
         let starts = properties.look_set_prefix().contains(Look::Start);
         let ends = properties.look_set_suffix().contains(Look::End);
         let (end, found) = match (starts, ends) {
-            (true, false) => (End::Start, Hir::concat(vec![hir, anything()])),
-            (false, true) => (End::End, Hir::concat(vec![anything(), hir])),
+            (true, false) => (PatternEnd::Start, Hir::concat(vec![hir, anything()])),
+            (false, true) => (PatternEnd::End, Hir::concat(vec![anything(), hir])),
             _ => return None,
         };
         Some((end, Language::new(found)?))

@@ -1,6 +1,6 @@
 //! Patterns that look like those of other programs, and mean something else here.
 
-use super::language::{Alphabet, End, Language};
+use super::language::{Alphabet, Language, PatternEnd};
 use super::values::is_in_paths;
 use super::{Warning, values};
 use pointsman_core::route::condition::{Condition, Text};
@@ -106,8 +106,8 @@ fn half_anchored(
         return None;
     }
     let (anchor, missing) = match end {
-        End::Start => ("starts with `^`", "end it with `.*`"),
-        End::End => ("ends with `$`", "begin it with `.*`"),
+        PatternEnd::Start => ("starts with `^`", "end it with `.*`"),
+        PatternEnd::End => ("ends with `$`", "begin it with `.*`"),
     };
     Some(Warning::new(
         "half_anchored",
