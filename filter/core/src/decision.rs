@@ -4,6 +4,7 @@ use crate::http::edit::{Edit, Edits};
 use crate::http::respond::Answer;
 use crate::index::RouteIndex;
 use crate::pool::flight::Flight;
+use crate::pool::sticky::Origin;
 use crate::pool::{Pool, Target};
 use crate::route::Route;
 use std::borrow::Cow;
@@ -148,10 +149,23 @@ pub struct ResponsePlan {
     pub route: Option<Rc<Edits>>,
     /// Those of the part of its `split` that was chosen.
     pub part: Option<Rc<Edits>>,
-    /// A `set-cookie` value.
+    /// The session that the request belongs to, or will.
+    pub session: Option<SessionPlan>,
+    /// A `set-cookie` value. It names the target that answered, so
+    /// [`crate::worker::Worker::on_response_headers`] writes it.
     pub set_cookie: Option<Vec<u8>>,
     /// The decision, for a request that may know it, with the header that tells it.
     pub explain: Option<(Box<[u8]>, Vec<u8>)>,
+}
+
+/// The session of a request to a pool with `sticky.cookie`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionPlan {
+    /// Where it belongs.
+    pub origin: Origin,
+    /// Whether the client is to get a cookie, whoever answers. Otherwise it has one, of the target
+    /// that was chosen.
+    pub is_new: bool,
 }
 
 impl<'c> Decision<'c> {

@@ -29,7 +29,8 @@
 //!    cluster's name, or the endpoint's address followed by the next best for retries. The request
 //!    counts as in flight ([`pool::in_flight`]) from here to the end of its stream, whatever end
 //!    that is.
-//! 8. On the way back the response headers are edited and a new session's cookie is set.
+//! 8. On the way back it shows who answered: that target holds a new session, whose cookie is set,
+//!    and is counted. The response headers are edited.
 //! 9. When the stream is over, its outcome ([`pool::outcome`]) is told to health, and how long it
 //!    took to `least_response_time` ([`pool::least_response_time`]).
 //!

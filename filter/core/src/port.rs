@@ -78,7 +78,7 @@ pub trait Stats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gauge(pub u32);
 
-/// What the proxy knows of a stream that is over. Each question costs a call that returns bytes.
+/// What the proxy knows of a stream that is over, or whose response's headers came. Each question costs a call that returns bytes.
 pub trait StreamInfo {
     /// The status of the response; 0 where there was none.
     fn status(&mut self) -> Option<u16>;
@@ -88,6 +88,10 @@ pub trait StreamInfo {
 
     /// Envoy's response flags, as bits (`response.flags`).
     fn flags(&mut self) -> Option<u64>;
+
+    /// Whether the response came from an upstream, and not from the proxy or from another filter.
+    /// None: the proxy does not tell.
+    fn is_from_upstream(&mut self) -> Option<bool>;
 
     /// The address `ip:port` that was tried last. None: the request reached no upstream.
     fn upstream_address(&mut self) -> Option<Vec<u8>>;

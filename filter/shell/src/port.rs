@@ -42,10 +42,19 @@ impl StreamInfo for Host {
         number(b"response\0flags").map(i64::cast_unsigned)
     }
 
+    fn is_from_upstream(&mut self) -> Option<bool> {
+        let details = host::property(b"response\0code_details").ok()??;
+        Some(details == VIA_UPSTREAM)
+    }
+
     fn upstream_address(&mut self) -> Option<Vec<u8>> {
         host::property(b"upstream\0address").ok()?
     }
 }
+
+/// What the proxy's router says of a response that it passes on (`ResponseCodeDetails` in
+/// `envoy/stream_info/stream_info.h`).
+const VIA_UPSTREAM: &[u8] = b"via_upstream";
 
 /// A property that is a number: eight bytes, little-endian.
 fn number(path: &[u8]) -> Option<i64> {

@@ -62,7 +62,8 @@ impl HttpContext for Stream {
 
     /// The answers of the filter's own come here too: the proxy takes them through the response
     /// callbacks, so the response is edited here and nowhere else. No call here returns bytes, but
-    /// for one where the request was gRPC.
+    /// for one where the request was gRPC, and those that ask who answered
+    /// ([`worker::Worker::on_response_headers`]).
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         self.seen.response = match end_of_stream {
             true => ResponseSeen::End,
@@ -72,9 +73,18 @@ impl HttpContext for Stream {
         if let Some(flight) = &mut self.flight {
             flight.on_response_headers(|| host::current_time().ok());
         }
-        let Some(plan) = self.decided.take() else {
+        let Some(mut plan) = self.decided.take() else {
             return Action::Continue;
         };
+        if let (Some(flight), Some(shared)) = (&mut self.flight, self.shared.as_deref())
+            && (plan.session.is_some() || !flight.retries.is_empty())
+            && let Some(mut state) = shared.borrow("at a response the worker is borrowed")
+            && let Some(Loaded { worker, metrics }) = state.in_memory()
+        {
+            let clock = &mut || host::current_time().ok();
+            worker.on_response_headers(flight, &mut plan, &mut Host, &mut Host, clock);
+            metrics.count(worker.take_events());
+        }
         let edited = worker::response_edits(&plan).try_for_each(|edit| match edit {
             Edit::Remove(name) => host::remove_header(HeaderMap::Response, name),
             Edit::Set(name, value) => host::set_header(HeaderMap::Response, name, value),

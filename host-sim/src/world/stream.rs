@@ -63,7 +63,11 @@ impl Stream {
         };
         let continues = self.vm.request_headers(context);
         match self.vm.take_reply(context) {
-            Some(reply) => RequestOutcome::Reply(self.response(&reply.response())),
+            Some(reply) => {
+                let details = reply.details.clone();
+                self.note(|info| info.details = Some(details));
+                RequestOutcome::Reply(self.response(&reply.response()))
+            }
             None if continues => RequestOutcome::Forward(self.vm.request_pairs(context)),
             None => RequestOutcome::Wait,
         }
@@ -92,7 +96,10 @@ impl Stream {
                 FailurePolicy::Closed | FailurePolicy::Reload => local_reply::vm_is_dead(),
             };
         };
-        self.note(|info| info.code = Some(response.status));
+        self.note(|info| {
+            info.code = Some(response.status);
+            info.details.get_or_insert_with(|| VIA_UPSTREAM.to_vec());
+        });
         self.vm
             .response_headers(context, HeaderMap::of_response(response), end);
         // A local reply in the response phase replaces the response, and no filter sees it.
@@ -121,7 +128,10 @@ impl Stream {
 
     /// The proxy answers in place of the backend. Returns what the client gets.
     pub fn fails(&mut self, failure: UpstreamFailure) -> Response {
-        self.note(|info| info.flags |= failure.flags());
+        self.note(|info| {
+            info.flags |= failure.flags();
+            info.details = Some(failure.details().to_vec());
+        });
         self.response(&failure.response())
     }
 
@@ -157,6 +167,9 @@ impl Stream {
     }
 }
 
+/// `response.code_details` of a response that came from a backend.
+const VIA_UPSTREAM: &[u8] = b"via_upstream";
+
 /// Why the proxy answers in place of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamFailure {
@@ -186,6 +199,21 @@ impl UpstreamFailure {
             UpstreamFailure::TimedOut => flags::UPSTREAM_REQUEST_TIMEOUT,
             UpstreamFailure::Overflow => flags::UPSTREAM_OVERFLOW,
             UpstreamFailure::NoCluster => flags::NO_CLUSTER_FOUND,
+        }
+    }
+
+    /// `response.code_details` of the stream.
+    fn details(self) -> &'static [u8] {
+        match self {
+            UpstreamFailure::Unreachable => {
+                b"upstream_reset_before_response_started{connection_failure}"
+            }
+            UpstreamFailure::Closed => {
+                b"upstream_reset_before_response_started{connection_termination}"
+            }
+            UpstreamFailure::TimedOut => b"response_timeout",
+            UpstreamFailure::Overflow => b"upstream_reset_before_response_started{overflow}",
+            UpstreamFailure::NoCluster => b"cluster_not_found",
         }
     }
 

@@ -9,6 +9,8 @@ pub(super) struct StreamInfo {
     pub code: Option<u16>,
     /// `response.flags`: a union of the flags of [`response_flags`].
     pub flags: u64,
+    /// `response.code_details`. None: there was no response yet.
+    pub details: Option<Vec<u8>>,
     /// `upstream.address`: the address that was tried last. None: none was tried.
     pub upstream: Option<String>,
 }

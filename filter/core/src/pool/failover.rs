@@ -7,9 +7,10 @@
 //! 2. Where none of them has one either, `health.when_all_unhealthy` of the first pool decides
 //!    ([`WhenAllUnhealthy`]).
 //!
-//! When a target of the first pool is healthy again, requests return to it at once. A client
-//! returns to its old target if it still has that cookie; a cookie of the other pool replaces it if
-//! both have the same name.
+//! When a target of the first pool is healthy again, requests return to it at once, whatever the
+//! order of a split: a session that began in `failover` says so, and for which pool
+//! ([`crate::pool::sticky::Given`]). A client returns to its old target if it still has that cookie;
+//! a cookie of the other pool replaces it if both have the same name.
 //!
 //! **When it happens**, by what is known of the pool's targets. `passive` alone keeps
 //! `max_ejected_percent` of them in as long as one target answers, and lets go of all once all fail

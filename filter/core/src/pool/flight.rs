@@ -12,6 +12,11 @@ use std::net::IpAddr;
 pub struct Flight {
     /// The target that was chosen.
     pub target: TargetRef,
+    /// Where the request is counted as in flight: at the target that was chosen, or at the one that
+    /// answered.
+    pub counted: TargetIndex,
+    /// The address that answered. None: nobody looked.
+    pub address: Option<Vec<u8>>,
     /// The targets of the same pool that the proxy may try after it, in order. Only endpoints can
     /// be told to the proxy; in other pools there are none.
     pub retries: Vec<TargetIndex>,

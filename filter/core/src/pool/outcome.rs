@@ -120,7 +120,7 @@ pub fn attempts(pool: &Pool, flight: &Flight, seen: &Seen, info: &mut dyn Stream
     if !pool.endpoints && (is_targets || outcome.is_none()) {
         return outcome.map(at_target).unwrap_or_default();
     }
-    match info.upstream_address() {
+    match flight.address.clone().or_else(|| info.upstream_address()) {
         Some(address) if pool.endpoints => at_address(pool, flight, &address, outcome),
         Some(_) => outcome.map(at_target).unwrap_or_default(),
         // No host was tried: there was none, or another filter answered.
@@ -228,6 +228,10 @@ impl StreamInfo for WithStatus<'_> {
         self.info.flags()
     }
 
+    fn is_from_upstream(&mut self) -> Option<bool> {
+        self.info.is_from_upstream()
+    }
+
     fn upstream_address(&mut self) -> Option<Vec<u8>> {
         self.info.upstream_address()
     }
@@ -259,27 +263,30 @@ fn by_flags(flight: &Flight, seen: &Seen, flags: u64, own: Option<Outcome>) -> J
 
 /// The attempts where the address that was tried last is known.
 fn at_address(pool: &Pool, flight: &Flight, address: &[u8], outcome: Option<Outcome>) -> Attempts {
+    let (failed_before, last) = tried_last(pool, flight, address);
+    Attempts {
+        failed_before,
+        last: last.zip(outcome),
+    }
+}
+
+/// The target of a pool of endpoints that has the address that was tried last, and how many of the
+/// flight's list were tried before it. None: no target of the pool has it.
+pub fn tried_last(pool: &Pool, flight: &Flight, address: &[u8]) -> (usize, Option<TargetIndex>) {
     let has_address = |target: TargetIndex| {
         let endpoint = pool
             .target(target)
             .and_then(|target| target.endpoint.as_deref());
         endpoint.is_some_and(|endpoint| endpoint.as_bytes() == address)
     };
-    let tried = std::iter::once(flight.target.index).chain(flight.retries.iter().copied());
-    if let Some((failed_before, target)) =
-        tried.enumerate().find(|(_, target)| has_address(*target))
-    {
-        return Attempts {
-            failed_before,
-            last: outcome.map(|outcome| (target, outcome)),
-        };
-    }
-    // A host that is not in the list: the proxy's fallback. Which targets of the list it tried
-    // before is not known.
-    let other = pool.target_indices().find(|target| has_address(*target));
-    Attempts {
-        failed_before: 0,
-        last: other.zip(outcome),
+    let mut tried = std::iter::once(flight.target.index)
+        .chain(flight.retries.iter().copied())
+        .enumerate();
+    match tried.find(|(_, target)| has_address(*target)) {
+        Some((failed_before, target)) => (failed_before, Some(target)),
+        // A host that is not in the list: the proxy's fallback. Which targets of the list it tried
+        // before is not known.
+        None => (0, pool.target_indices().find(|target| has_address(*target))),
     }
 }
 

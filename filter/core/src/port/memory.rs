@@ -103,6 +103,8 @@ pub struct MemoryStreamInfo {
     pub flags: Option<u64>,
     /// The address that was tried last.
     pub upstream_address: Option<Vec<u8>>,
+    /// Whether the response came from an upstream.
+    pub from_upstream: Option<bool>,
 }
 
 impl StreamInfo for MemoryStreamInfo {
@@ -116,6 +118,10 @@ impl StreamInfo for MemoryStreamInfo {
 
     fn flags(&mut self) -> Option<u64> {
         self.flags
+    }
+
+    fn is_from_upstream(&mut self) -> Option<bool> {
+        self.from_upstream
     }
 
     fn upstream_address(&mut self) -> Option<Vec<u8>> {

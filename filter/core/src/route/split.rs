@@ -1,6 +1,6 @@
 //! `split`: a route that sends its requests to several pools by weight.
 //!
-//! A request with a valid session cookie goes to the part whose pool it is of, whatever the
+//! A request with a valid session cookie goes to the part that the session belongs to, whatever the
 //! weights, and one with a session header always to the same part. For all others the part is drawn
 //! ([`crate::pool::balance::random::pick_weighted`]).
 

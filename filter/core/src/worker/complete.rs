@@ -53,10 +53,11 @@ impl Worker {
         };
         let failed_last = attempts
             .last
-            .is_some_and(|(target, outcome)| target == flight.target.index && outcome.is_failure());
-        let failed = attempts.failed_before > 0 || failed_last;
-        self.in_flight
-            .end(port, pool, flight.target.index, failed, now);
+            .is_some_and(|(target, outcome)| target == flight.counted && outcome.is_failure());
+        // Where another target is counted, the chosen one has been told of its failure.
+        let is_chosen = flight.counted == flight.target.index;
+        let failed = (is_chosen && attempts.failed_before > 0) || failed_last;
+        self.in_flight.end(port, pool, flight.counted, failed, now);
         if pool.balance == Balance::LeastResponseTime {
             sample(&mut self.response_times, pool, &flight, &attempts, now);
         }
@@ -70,9 +71,13 @@ impl Worker {
             let mut address = || flight.client.or_else(|| port.source_address());
             *client.get_or_insert_with(|| Clients::of(address()))
         };
+        let mut looks = self.pools.get_mut(flight.target.pool.get());
         for (target, outcome) in before.chain(attempts.last) {
             if outcome.is_failure() {
                 self.looks.failed(pool, target, now);
+                if let Some(state) = &mut looks {
+                    state.answers.failed(target, flight.started);
+                }
                 self.events.push(Event::Failed(TargetRef {
                     index: target,
                     ..flight.target

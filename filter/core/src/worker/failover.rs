@@ -11,11 +11,12 @@
 use super::Worker;
 use super::context::RequestContext;
 use super::select::{Selection, Start};
-use crate::decision::Reason;
+use crate::decision::{Reason, SessionPlan};
 use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::pool::failover::WhenAllUnhealthy;
 use crate::pool::health::Health;
+use crate::pool::sticky::{Given, Origin};
 use crate::time::Nanos;
 
 /// Which targets can be chosen.
@@ -78,17 +79,36 @@ impl Worker {
             let Some(picked) = self.pick_target(context, pool, session, filter, random) else {
                 continue;
             };
+            let retries = self.pick_retries(context, pool, &picked, filter, random);
+            let origin = || match session {
+                // Whatever becomes of its target.
+                Some(session) => session.origin,
+                None => Origin {
+                    part: start.ordinal,
+                    given: match place {
+                        0 => Given::Route,
+                        _ => Given::Failover(Some(start.pool.index)),
+                    },
+                },
+            };
+            let has_cookie = pool
+                .sticky
+                .as_ref()
+                .is_some_and(|sticky| sticky.cookie.is_some());
             return Some(Selection {
                 part: start.part,
                 pool,
                 target: picked.target,
+                session: has_cookie.then(|| SessionPlan {
+                    origin: origin(),
+                    is_new: picked.new_cookie,
+                }),
                 reason: match (filter, place) {
                     (HealthFilter::Healthy, 0) => picked.reason,
                     (HealthFilter::Healthy, _) => Reason::Failover,
                     (HealthFilter::Any, _) => Reason::UseAll,
                 },
-                new_cookie: picked.new_cookie,
-                retries: self.pick_retries(context, pool, picked.target, filter, random),
+                retries,
             });
         }
         None

@@ -15,9 +15,10 @@
 //!                       │              ├─ select_with_failover: a pool               failover.rs
 //!                       │              │    └─ pick_target, pick_retries             target.rs
 //!                       │              ├─ none takes the request: 503
-//!                       │              └─ forward: upstream headers, cookie, in flight
+//!                       │              └─ forward: upstream headers, in flight
 //!                       └─ strip_reserved_headers                                    edits.rs
 //! response headers    Flight::on_response_headers                                   pool::flight
+//!                     Worker::on_response_headers: who answered, cookie            response.rs
 //!                     response_edits                                                 edits.rs
 //! end of the stream   Worker::on_request_complete                                    complete.rs
 //! tick                Worker::tick, Worker::on_probe_result                          tick.rs
@@ -29,6 +30,7 @@ mod context;
 mod edits;
 mod event;
 mod failover;
+mod response;
 mod select;
 mod sleep;
 mod target;
@@ -68,6 +70,7 @@ use crate::siphash::mixed;
 use crate::time::Nanos;
 use context::{RequestContext, RequestRandom};
 use edits::{change_to, request_edits, strip_reserved_headers};
+use response::Answers;
 use select::Selection;
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -102,13 +105,23 @@ struct PoolState {
     consistent_hash: ConsistentHash,
     least_connections: LeastConnections,
     sessions: Sessions,
+    answers: Answers,
 }
 
 impl PoolState {
     /// For each pool, as nothing was decided yet.
     fn of(config: &Config, random: &mut SplitMix64) -> Vec<PoolState> {
+        // For each pool those that it may stand in for.
+        let mut homes: Vec<Vec<&Pool>> = config.pools.iter().map(|_| Vec::new()).collect();
+        for pool in &config.pools {
+            for other in &pool.failover {
+                let homes = homes.get_mut(other.get()).into_iter();
+                homes.for_each(|homes| homes.push(pool));
+            }
+        }
         let pools = config.pools.iter().map(|pool| {
             let regions = Regions::new(pool);
+            let homes = homes.get(pool.index.get());
             PoolState {
                 round_robins: (0..regions.numbers())
                     .map(|_| RoundRobin::new(pool.targets.len(), random.next()))
@@ -116,7 +129,8 @@ impl PoolState {
                 regions,
                 consistent_hash: ConsistentHash::new(pool),
                 least_connections: LeastConnections::default(),
-                sessions: Sessions::new(pool),
+                sessions: Sessions::new(pool, homes.map_or(&[], |homes| homes)),
+                answers: Answers::new(pool),
             }
         });
         pools.collect()
@@ -380,12 +394,7 @@ impl Worker {
         decision.target = Some((pool, target));
         let part = matched.route.action.split_part(selection.part);
         decision.response.part = part.and_then(|part| part.response_headers.clone());
-        if selection.new_cookie {
-            let state = self.pools.get_mut(pool.index.get());
-            let sessions = state.map(|state| &mut state.sessions);
-            decision.response.set_cookie =
-                sessions.and_then(|sessions| sessions.set_cookie(pool, index, now.to_seconds()));
-        }
+        decision.response.session = selection.session;
         self.in_flight.begin(context.port, pool, index, now);
         let is_checked = pool.wants_outcomes();
         decision.flight = Some(Flight {
@@ -393,6 +402,8 @@ impl Worker {
                 pool: pool.index,
                 index,
             },
+            counted: index,
+            address: None,
             retries: selection.retries,
             grpc: is_checked && request.is_grpc(),
             grpc_timeout: is_checked && request.headers.first(b"grpc-timeout").is_some(),

@@ -1,17 +1,18 @@
 //! The choice of a target for a request that a route sends to a pool or a split.
 //!
-//! 1. A part of the split: the one whose valid session cookie the request has, whatever the
-//!    weights ([`sticky_part`](Worker::sticky_part)), otherwise one by weight ([`weighted_part`]).
+//! 1. A part of the split: the one that a valid session cookie of the request belongs to, whatever
+//!    the weights ([`sticky_part`](Worker::sticky_part)), otherwise one by weight
+//!    ([`weighted_part`]).
 //! 2. A pool: that of the part, or one that stands in for it ([`super::failover`]).
 //! 3. A target of the pool ([`super::target`]).
 
 use super::context::RequestContext;
 use super::{Event, Fallback, Worker};
-use crate::decision::Reason;
+use crate::decision::{Reason, SessionPlan};
 use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::pool::balance::random;
-use crate::pool::sticky::{self, Session};
+use crate::pool::sticky::{self, Given, Origin, Session};
 use crate::route::RouteAction;
 
 /// The target that a request goes to.
@@ -21,8 +22,8 @@ pub(super) struct Selection<'c> {
     pub pool: &'c Pool,
     pub target: TargetIndex,
     pub reason: Reason,
-    /// Whether the client is to be given a session cookie.
-    pub new_cookie: bool,
+    /// The session that the request belongs to, or will. None: the pool gives no cookies.
+    pub session: Option<SessionPlan>,
     /// The targets to try next; only in a pool of endpoints.
     pub retries: Vec<TargetIndex>,
 }
@@ -31,6 +32,8 @@ pub(super) struct Selection<'c> {
 #[derive(Clone, Copy)]
 pub(super) struct Start<'c> {
     pub part: usize,
+    /// Which of the parts that send to the same pool it is, from 0.
+    pub ordinal: u16,
     pub pool: &'c Pool,
     /// From a valid session cookie of the pool.
     pub session: Option<Session>,
@@ -46,9 +49,14 @@ impl Worker {
         action: &'c RouteAction,
     ) -> Result<Selection<'c>, Reason> {
         let start = self.sticky_part(context, action);
-        let start = start
-            .or_else(|| weighted_part(context, action))
-            .ok_or(Reason::NoTarget)?;
+        let start = match start {
+            Some(start) => start,
+            None => {
+                let mut start = weighted_part(context, action).ok_or(Reason::NoTarget)?;
+                start.session = self.adopted(context, &start);
+                start
+            }
+        };
         let selected = self.select_with_failover(context, start);
         let (Ok(Selection { reason, .. }) | Err(reason)) = &selected;
         match reason {
@@ -65,20 +73,72 @@ impl Worker {
         selected
     }
 
-    /// The first part with a pool of which the request has a valid session cookie.
+    /// The part that the request's session belongs to: the first that a session was given by, or
+    /// else the first whose pool one stood in for.
     fn sticky_part<'c>(
         &self,
         context: &RequestContext<'c, '_>,
         action: &'c RouteAction,
     ) -> Option<Start<'c>> {
-        action.parts().enumerate().find_map(|(part, (pool, _))| {
-            let session = self.session(context, pool)?;
-            Some(Start {
-                part,
+        let random = context.random.number;
+        let is_split = matches!(action, RouteAction::Split(_));
+        for (part, (pool, _)) in action.parts().enumerate() {
+            let Some(session) = self.session(context, pool) else {
+                continue;
+            };
+            // Without a split there is nothing to choose, so any session is kept as it is.
+            if session.origin.given == Given::Route || !is_split {
+                let ordinal = session.origin.part;
+                return Some(Start {
+                    part: part_of(action, pool, ordinal).unwrap_or(part),
+                    ordinal,
+                    pool,
+                    session: Some(session),
+                    random,
+                });
+            }
+        }
+        if !is_split || context.request.headers.first(b"cookie").is_none() {
+            return None;
+        }
+        // A client that came by `failover` goes home. It has no target there, so where nothing new
+        // is to go there it does not either.
+        for (part, (pool, weight)) in action.parts().enumerate() {
+            let others = pool.failover.iter().filter(|_| weight > 0);
+            let others = others.filter_map(|other| context.config.pool(*other));
+            let mut sessions = others.filter_map(|other| self.session(context, other));
+            let home = Given::Failover(Some(pool.index));
+            let Some(session) = sessions.find(|session| session.origin.given == home) else {
+                continue;
+            };
+            let ordinal = session.origin.part;
+            let told = part_of(action, pool, ordinal);
+            let takes_new = |part: &usize| {
+                let mut parts = action.parts();
+                parts.nth(*part).is_some_and(|(_, weight)| weight > 0)
+            };
+            return Some(Start {
+                part: told.filter(takes_new).unwrap_or(part),
+                ordinal,
                 pool,
-                session: Some(session),
-                random: context.random.number,
-            })
+                session: None,
+                random,
+            });
+        }
+        None
+    }
+
+    /// The session of a client that came to this pool by `failover` for a pool that the split does
+    /// not have, or not any more. From now on it belongs to the split's part.
+    fn adopted(&self, context: &RequestContext<'_, '_>, start: &Start<'_>) -> Option<Session> {
+        let session = self.session(context, start.pool)?;
+        Some(Session {
+            origin: Origin {
+                part: start.ordinal,
+                given: Given::Route,
+            },
+            renew: true,
+            ..session
         })
     }
 
@@ -115,12 +175,25 @@ fn weighted_part<'c>(
     let weights = action.parts().map(|(_, weight)| weight);
     let (part, random) = random::pick_weighted(weights, random)?;
     let (pool, _) = action.parts().nth(part)?;
+    let same = action.parts().take(part);
+    let same = same.filter(|(other, _)| other.index == pool.index);
     Some(Start {
         part,
+        ordinal: u16::try_from(same.count()).unwrap_or(u16::MAX),
         pool,
         session: None,
         random,
     })
+}
+
+/// The place of one of the parts that send to this pool; of the first, where there are not so many.
+fn part_of(action: &RouteAction, pool: &Pool, ordinal: u16) -> Option<usize> {
+    let parts = action.parts().enumerate();
+    let mut same = parts.filter(|(_, (other, _))| other.index == pool.index);
+    let (first, _) = same.next()?;
+    let wanted = usize::from(ordinal).checked_sub(1);
+    let told = wanted.and_then(|others| same.nth(others));
+    Some(told.map_or(first, |(part, _)| part))
 }
 
 /// What it costs to try a session cookie against one key, in steps: a MAC.

@@ -9,11 +9,12 @@ use crate::index::{TargetIndex, TargetRef};
 use crate::pool::Pool;
 use crate::pool::balance::least_connections::Load;
 use crate::pool::balance::{Balance, consistent_hash, random, retries};
+use crate::pool::candidates::Candidates;
 use crate::pool::in_flight::InFlight;
 use crate::pool::least_response_time::ResponseTimes;
 use crate::pool::sticky::{self, Session};
 use crate::port::Port;
-use crate::siphash::mixed;
+use crate::siphash::{SipWriter, mixed};
 use crate::time::Nanos;
 
 /// A target of one pool.
@@ -22,6 +23,9 @@ pub(super) struct Picked {
     pub reason: Reason,
     /// Whether the client is to be given a session cookie, if the pool has any.
     pub new_cookie: bool,
+    /// The hash by which this target was chosen, or by which another would be in its place. None:
+    /// none is to be preferred.
+    pub hash: Option<u64>,
 }
 
 impl Worker {
@@ -43,6 +47,7 @@ impl Worker {
                 target: session.target,
                 reason: Reason::Sticky,
                 new_cookie: session.renew,
+                hash: session_hash(context, pool, session),
             });
         }
         let state = self.pools.get_mut(pool.index.get())?;
@@ -54,7 +59,10 @@ impl Worker {
         }
         let is_slow = pool.slow_start > Nanos::ZERO
             && candidates.slow_down(|target| health.slow_start_factor(pool, target, now));
-        let hash = hash(context, pool);
+        let hash = match session.and_then(|session| session_hash(context, pool, session)) {
+            Some(hash) => Some((hash, Reason::Repin)),
+            None => hash(context, pool),
+        };
         let target = match (hash, &pool.balance) {
             (Some((hash, _)), _) => {
                 // A key must get the same target each time.
@@ -92,41 +100,77 @@ impl Worker {
                 None => hash.map_or(Reason::Balance, |(_, reason)| reason),
             },
             new_cookie: true,
+            hash: hash.map(|(hash, _)| hash),
         })
     }
 
-    /// The targets that the proxy tries after this one, those of the nearest region first. None
-    /// outside of a pool of endpoints: a proxy can be told nothing else.
+    /// The targets that the proxy tries after the one that was picked, those of the nearest region
+    /// first. None outside of a pool of endpoints: a proxy can be told nothing else.
     pub(super) fn pick_retries(
         &mut self,
         context: &RequestContext<'_, '_>,
         pool: &Pool,
-        target: TargetIndex,
+        picked: &Picked,
         filter: HealthFilter,
         random: u64,
     ) -> Vec<TargetIndex> {
         let Some(state) = self.pools.get(pool.index.get()).filter(|_| pool.endpoints) else {
             return Vec::new();
         };
-        let (health, candidates) = (&self.health, &mut self.candidates);
+        let (health, candidates, now) = (&self.health, &mut self.candidates, context.now);
         let is_other =
-            |other: TargetIndex| other != target && filter.admits(health, pool, other, context.now);
+            |other: TargetIndex| other != picked.target && filter.admits(health, pool, other, now);
         candidates.collect(pool, is_other);
         let Some(near) = state.regions.nearest(pool, context.request, candidates) else {
             return Vec::new();
         };
         let mut order = Vec::with_capacity(retries::RETRIES);
-        if near.is_whole_pool() {
-            retries::fill(&mut order, candidates, random);
-        } else {
+        let hashed = &state.consistent_hash;
+        let fill =
+            |order: &mut Vec<TargetIndex>, candidates: &mut Candidates, random| match picked.hash {
+                Some(hash) => retries::fill_by_hash(order, candidates, hashed, hash),
+                None => retries::fill(order, candidates, random),
+            };
+        if !near.is_whole_pool() {
             candidates.retain(|other| near.has(other));
-            retries::fill(&mut order, candidates, random);
+        }
+        // As the choice itself will be made, once this target is ejected.
+        if let Some(hash) = picked.hash
+            && pool.slow_start > Nanos::ZERO
+            && candidates.slow_down(|target| health.slow_start_factor(pool, target, now))
+        {
+            candidates.pass_slow_start(hash);
+            fill(&mut order, candidates, random);
+            candidates.collect(pool, |other| is_other(other) && near.has(other));
+            order.iter().for_each(|taken| candidates.remove(*taken));
+        }
+        fill(&mut order, candidates, random);
+        if !near.is_whole_pool() {
             candidates.collect(pool, |other| is_other(other) && !near.has(other));
             // Another draw than that of the near ones.
-            retries::fill(&mut order, candidates, mixed(random));
+            fill(&mut order, candidates, mixed(random));
         }
         order
     }
+}
+
+/// The hash of a session, by which its target's place is taken while the proxy tries others, and
+/// after that. Cookies alone do not tell all sessions apart, and their clients must not end on one
+/// target together. None: the proxy can be told of no other target, or there is but one.
+fn session_hash(context: &RequestContext<'_, '_>, pool: &Pool, session: Session) -> Option<u64> {
+    if !pool.endpoints || pool.targets.len() < 3 {
+        return None;
+    }
+    let mut hash = SipWriter::new(*b"pointsman moving");
+    hash.write_u64(session.number);
+    hash.write(
+        context
+            .request
+            .headers
+            .first(b"user-agent")
+            .unwrap_or_default(),
+    );
+    Some(hash.finish())
 }
 
 /// The hash that chooses the target, if something of the request does, with the reason that this

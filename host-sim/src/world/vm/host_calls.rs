@@ -104,6 +104,7 @@ impl Vm {
             b"source\0address" => Some(stream.source.to_string().into_bytes()),
             b"source\0port" => Some(number(stream.source.port())),
             b"response\0code" => stream.info.code.map(number),
+            b"response\0code_details" => stream.info.details.clone(),
             b"response\0flags" => Some(number(stream.info.flags.cast_signed())),
             b"response\0grpc_status" => {
                 grpc_status(&stream.trailers, &stream.response.0, stream.info.code).map(number)

@@ -1,6 +1,7 @@
 //! The endpoints that a request names beside its own, for the proxy's retries.
 
 use crate::index::TargetIndex;
+use crate::pool::balance::consistent_hash::ConsistentHash;
 use crate::pool::balance::random;
 use crate::pool::candidates::Candidates;
 
@@ -15,6 +16,24 @@ pub fn fill(retries: &mut Vec<TargetIndex>, candidates: &mut Candidates, mut ran
         retries.push(next);
         candidates.remove(next);
         random = rest;
+    }
+}
+
+/// The same by a hash: the targets that a key or a session belongs to one after the other, as those
+/// before are no candidates any more. So each key has one next target, and stays there when its
+/// own is ejected.
+pub fn fill_by_hash(
+    retries: &mut Vec<TargetIndex>,
+    candidates: &mut Candidates,
+    hashed: &ConsistentHash,
+    hash: u64,
+) {
+    while retries.len() < RETRIES {
+        let Some(next) = hashed.pick(candidates, hash) else {
+            break;
+        };
+        retries.push(next);
+        candidates.remove(next);
     }
 }
 

@@ -33,6 +33,10 @@ impl StreamInfo for Proxy {
         Some(self.flags)
     }
 
+    fn is_from_upstream(&mut self) -> Option<bool> {
+        panic!("the outcome does not depend on it")
+    }
+
     fn upstream_address(&mut self) -> Option<Vec<u8>> {
         self.questions += 1;
         self.address.map(Into::into)
@@ -68,6 +72,8 @@ fn flight(grpc: bool) -> Flight {
             pool: PoolIndex::new(0),
             index: TargetIndex::new(3),
         },
+        counted: TargetIndex::new(3),
+        address: None,
         retries: vec![TargetIndex::new(1), TargetIndex::new(0)],
         grpc,
         grpc_timeout: false,

@@ -13,13 +13,21 @@
 //! that is not as a fresh one would be (an older key, another `ttl`, more than half of its time
 //! gone) is renewed, so sessions in use never expire.
 //!
+//! The cookie names who answered ([`crate::worker::Worker::on_response_headers`]), and an answer of
+//! the proxy's own begins no session.
+//!
+//! A session belongs to a part of a split ([`Origin`]): to one of those that send to its pool, known
+//! by its place among them, so that parts of other pools come and go without a trace. A session that
+//! began in `failover` belongs to the pool that the other one stood in for, and ends there as soon
+//! as that one has a healthy target.
+//!
 //! A client without a cookie can be held by the hash of `sticky.header`, see [`header_hash`].
 
 mod cookie;
 
 use crate::http::key::header_values;
 use crate::http::request::Request;
-use crate::index::TargetIndex;
+use crate::index::{PoolIndex, TargetIndex};
 use crate::pool::Pool;
 use crate::siphash::SipWriter;
 use crate::time::Seconds;
@@ -80,38 +88,64 @@ impl std::fmt::Debug for Key {
 pub struct Session {
     /// The target. It may be unhealthy or down.
     pub target: TargetIndex,
+    /// Where the session belongs.
+    pub origin: Origin,
     /// Whether the client should get a fresh cookie for the same target.
     pub renew: bool,
+    /// A number that tells sessions apart, as far as their cookies do.
+    pub number: u64,
+}
+
+/// Where a session belongs. Default: to the first part of a split that sends to its pool, or to a
+/// route without a split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Which of the parts of a split that send to the same pool, from 0, in their order. That pool
+    /// is the session's own, or the one that its own stands in for.
+    pub part: u16,
+    /// Who gave it.
+    pub given: Given,
+}
+
+/// Who gave a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Given {
+    /// The route sent the client to the pool.
+    #[default]
+    Route,
+    /// The pool stood in for this one, by its `failover`. None: which one is not known any more.
+    Failover(Option<PoolIndex>),
 }
 
 /// The sessions of one pool: reads and writes their cookies. Each worker has one for each pool.
 pub struct Sessions {
     /// One for each of the pool's keys, in their order. Without keys: one that does not sign.
     signers: Vec<Signer>,
-    /// For each target the header that was written last. All new clients of a target within one
-    /// second get the same bytes, and a MAC is the dearest part of a request.
-    written: Vec<Option<SetCookie>>,
+    /// For each target the headers that were written last, one for each origin. All new clients of
+    /// a target within one second get the same bytes, and a MAC is the dearest part of a request.
+    written: Vec<Vec<SetCookie>>,
 }
 
 /// A `set-cookie` header.
 struct SetCookie {
+    origin: Origin,
     /// When its cookie expires; 0: never.
     expires: Seconds,
     value: Vec<u8>,
 }
 
 impl Sessions {
-    /// The sessions of a pool.
-    pub fn new(pool: &Pool) -> Sessions {
+    /// The sessions of a pool. `homes`: the pools that it may stand in for.
+    pub fn new(pool: &Pool, homes: &[&Pool]) -> Sessions {
         let keys = pool.sticky.as_ref().map_or(&[][..], |sticky| &sticky.keys);
         let signers = match keys {
-            [] => vec![Signer::unkeyed(pool)],
+            [] => vec![Signer::unkeyed(pool, homes)],
             keys => keys
                 .iter()
-                .filter_map(|key| Signer::keyed(pool, key))
+                .filter_map(|key| Signer::keyed(pool, key, homes))
                 .collect(),
         };
-        let written = pool.targets.iter().map(|_| None).collect();
+        let written = pool.targets.iter().map(|_| Vec::new()).collect();
         Sessions { signers, written }
     }
 
@@ -145,7 +179,9 @@ impl Sessions {
         let is_first_key = order == 0;
         Some(Session {
             target,
+            origin: signer.origin(&token),
             renew: !(is_first_key && cookie.is_fresh(token.expires, now)),
+            number: token.number(),
         })
     }
 
@@ -155,17 +191,31 @@ impl Sessions {
         &mut self,
         pool: &Pool,
         target: TargetIndex,
+        origin: Origin,
         now: Seconds,
     ) -> Option<Vec<u8>> {
         let cookie = pool.sticky.as_ref()?.cookie.as_ref()?;
         let signer = self.signers.first()?;
         let written = self.written.get_mut(target.get())?;
         let expires = cookie.ttl.map_or(Seconds::ZERO, |ttl| now + ttl);
-        if !matches!(written, Some(written) if written.expires == expires) {
-            let value = cookie.header(&signer.encode(target, expires)?);
-            *written = Some(SetCookie { expires, value });
+        let known = written.iter().position(|written| written.origin == origin);
+        if let Some(known) = known.and_then(|place| written.get(place))
+            && known.expires == expires
+        {
+            return Some(known.value.clone());
         }
-        written.as_ref().map(|written| written.value.clone())
+        let value = cookie.header(&signer.encode(target, origin, expires)?);
+        let fresh = SetCookie {
+            origin,
+            expires,
+            value: value.clone(),
+        };
+        if let Some(known) = known.and_then(|place| written.get_mut(place)) {
+            *known = fresh;
+        } else if written.len() < MAX_WRITTEN {
+            written.push(fresh);
+        }
+        Some(value)
     }
 }
 
@@ -220,6 +270,10 @@ fn hash_of(pool: &Pool, value: &[u8]) -> u64 {
     hash.write(value);
     hash.finish()
 }
+
+/// For how many origins the header of a target is remembered. A client chooses among those that the
+/// configuration has, and an older one may have had more.
+const MAX_WRITTEN: usize = 16;
 
 /// How many cookies of the name one request may offer. A client has one, two around a change of
 /// `path` or domain; each one costs a MAC for each key.

@@ -58,13 +58,22 @@ fn cookie_mut(pool: &mut Pool) -> &mut Cookie {
 /// The value of the cookie that a target's clients get.
 fn value(pool: &Pool, target: usize, now: Seconds) -> Vec<u8> {
     let target = TargetIndex::new(target);
-    let header = Sessions::new(pool).set_cookie(pool, target, now).unwrap();
+    let header = Sessions::new(pool, &[])
+        .set_cookie(pool, target, Origin::default(), now)
+        .unwrap();
     let value = header.strip_prefix(b"pm=").unwrap();
     value.split(|byte| *byte == b';').next().unwrap().to_vec()
 }
 
-fn read(pool: &Pool, value: &[u8], now: Seconds) -> Option<Session> {
-    Sessions::new(pool).find(pool, [value].into_iter(), now)
+/// The target, and whether the client should get a fresh cookie.
+fn read(pool: &Pool, value: &[u8], now: Seconds) -> Option<(usize, bool)> {
+    let session = found(pool, &[], value, now)?;
+    assert_eq!(session.origin, Origin::default());
+    Some((session.target.get(), session.renew))
+}
+
+fn found(pool: &Pool, homes: &[&Pool], value: &[u8], now: Seconds) -> Option<Session> {
+    Sessions::new(pool, homes).find(pool, [value].into_iter(), now)
 }
 
 const KEYS: [&[&[u8]]; 3] = [&[], &[NEW], &[NEW, OLD]];
@@ -72,7 +81,7 @@ const KEYS: [&[&[u8]]; 3] = [&[], &[NEW], &[NEW, OLD]];
 #[test]
 fn what_was_written_before_changes_no_cookie() {
     let pool = pool("web", &["a", "b"], &[NEW]);
-    let mut sessions = Sessions::new(&pool);
+    let mut sessions = Sessions::new(&pool, &[]);
     for (target, now) in [
         (0, NOW),
         (1, NOW),
@@ -83,9 +92,9 @@ fn what_was_written_before_changes_no_cookie() {
         (2, NOW),
     ] {
         let target = TargetIndex::new(target);
-        let fresh = Sessions::new(&pool).set_cookie(&pool, target, now);
+        let fresh = Sessions::new(&pool, &[]).set_cookie(&pool, target, Origin::default(), now);
         assert_eq!(
-            sessions.set_cookie(&pool, target, now),
+            sessions.set_cookie(&pool, target, Origin::default(), now),
             fresh,
             "{target:?} at {now:?}"
         );
@@ -98,13 +107,7 @@ fn a_cookie_leads_back_to_its_target() {
         let pool = pool("web", &["blue", "green", "red"], keys);
         for target in 0..3 {
             let session = read(&pool, &value(&pool, target, NOW), NOW);
-            assert_eq!(
-                session,
-                Some(Session {
-                    target: TargetIndex::new(target),
-                    renew: false
-                })
-            );
+            assert_eq!(session, Some((target, false)));
         }
     }
 }
@@ -154,8 +157,7 @@ fn keys_rotate_without_a_lost_session() {
     );
     let by_old = value(&old, 1, NOW);
     let by_new = value(&turned, 1, NOW);
-    let target = TargetIndex::new(1);
-    let kept = |renew| Some(Session { target, renew });
+    let kept = |renew| Some((1, renew));
     assert_eq!(read(&joined, &by_old, NOW), kept(false));
     assert_eq!(read(&joined, &by_new, NOW), kept(true));
     assert_eq!(read(&turned, &by_old, NOW), kept(true));
@@ -205,7 +207,7 @@ fn sessions_survive_targets_that_come_go_and_move() {
     for keys in KEYS {
         let cookie = value(&pool("web", &["blue", "green"], keys), 1, NOW);
         let target_in = |targets: &[&str]| {
-            read(&pool("web", targets, keys), &cookie, NOW).map(|s| s.target.get())
+            read(&pool("web", targets, keys), &cookie, NOW).map(|(target, _)| target)
         };
         assert_eq!(target_in(&["green", "blue"]), Some(0));
         assert_eq!(target_in(&["red", "blue", "black", "green"]), Some(3));
@@ -219,8 +221,7 @@ fn a_cookie_ends_at_the_second_and_is_renewed_from_half_time_on() {
     for keys in KEYS {
         let pool = pool("web", &["blue"], keys);
         let cookie = value(&pool, 0, NOW);
-        let renew =
-            |after| read(&pool, &cookie, NOW + Seconds::new(after)).map(|session| session.renew);
+        let renew = |after| read(&pool, &cookie, NOW + Seconds::new(after)).map(|(_, renew)| renew);
         assert_eq!(renew(0), Some(false));
         let ttl = TTL.get();
         assert_eq!(renew(ttl / 2), Some(false));
@@ -237,35 +238,11 @@ fn a_change_of_ttl_reaches_cookies_that_are_out() {
     let long = value(&pool, 0, NOW);
     cookie_mut(&mut pool).ttl = None;
     let endless = value(&pool, 0, NOW);
-    assert_eq!(
-        read(&pool, &endless, NOW * 2),
-        Some(Session {
-            target: TargetIndex::new(0),
-            renew: false
-        })
-    );
-    assert_eq!(
-        read(&pool, &long, NOW),
-        Some(Session {
-            target: TargetIndex::new(0),
-            renew: true
-        })
-    );
+    assert_eq!(read(&pool, &endless, NOW * 2), Some((0, false)));
+    assert_eq!(read(&pool, &long, NOW), Some((0, true)));
     cookie_mut(&mut pool).ttl = Some(Seconds::new(60));
-    assert_eq!(
-        read(&pool, &endless, NOW),
-        Some(Session {
-            target: TargetIndex::new(0),
-            renew: true
-        })
-    );
-    assert_eq!(
-        read(&pool, &long, NOW),
-        Some(Session {
-            target: TargetIndex::new(0),
-            renew: true
-        })
-    );
+    assert_eq!(read(&pool, &endless, NOW), Some((0, true)));
+    assert_eq!(read(&pool, &long, NOW), Some((0, true)));
 }
 
 #[test]
@@ -279,7 +256,7 @@ fn the_first_valid_cookie_of_the_name_wins_and_few_are_tried() {
             .collect();
         let headers = Headers::from_pairs(&pairs);
         let request = Request::new(&headers);
-        Sessions::new(&pool)
+        Sessions::new(&pool, &[])
             .find(&pool, request.cookie_values(b"pm"), NOW)
             .map(|session| session.target.get())
     };
@@ -302,8 +279,8 @@ fn the_first_valid_cookie_of_the_name_wins_and_few_are_tried() {
 fn attributes_are_written_as_configured() {
     let mut pool = pool("web", &["blue"], &[NEW]);
     let attributes = |pool: &Pool| {
-        let header = Sessions::new(pool)
-            .set_cookie(pool, TargetIndex::new(0), NOW)
+        let header = Sessions::new(pool, &[])
+            .set_cookie(pool, TargetIndex::new(0), Origin::default(), NOW)
             .unwrap();
         String::from_utf8(header)
             .unwrap()
@@ -329,7 +306,10 @@ fn attributes_are_written_as_configured() {
         );
     }
     let none = TargetIndex::new(1);
-    assert_eq!(Sessions::new(&pool).set_cookie(&pool, none, NOW), None);
+    assert_eq!(
+        Sessions::new(&pool, &[]).set_cookie(&pool, none, Origin::default(), NOW),
+        None
+    );
 }
 
 /// Cookies that are out must stay valid over releases. These were computed by Python's `hmac`
@@ -339,6 +319,71 @@ fn a_cookie_is_what_it_was_in_the_first_release() {
     let text = |keys| String::from_utf8(value(&pool("web", &["blue"], keys), 0, NOW)).unwrap();
     assert_eq!(text(&[NEW]), "AQBrSeAQdJer2lGdMxYwWcxzFn6aj8a5YGoqkYEM");
     assert_eq!(text(&[]), "AABrSeAQ1hNKiv2NdsU");
+}
+
+fn origin(part: u16, given: Given) -> Origin {
+    Origin { part, given }
+}
+
+#[test]
+fn a_cookie_tells_its_origin_and_no_bit_of_that_can_be_flipped() {
+    let at = |index: usize, mut pool: Pool| {
+        pool.index = PoolIndex::new(index);
+        pool
+    };
+    for keys in KEYS {
+        let green = at(0, pool("green", &["a", "b"], keys));
+        let (blue, red) = (
+            at(1, pool("blue", &["a"], &[])),
+            at(2, pool("red", &["a"], &[])),
+        );
+        let homes = [&blue, &red];
+        for origin in [
+            origin(1, Given::Route),
+            origin(u16::MAX, Given::Route),
+            origin(0, Given::Failover(Some(blue.index))),
+            origin(7, Given::Failover(Some(red.index))),
+            origin(0, Given::Failover(None)),
+        ] {
+            let target = TargetIndex::new(1);
+            let mut sessions = Sessions::new(&green, &homes);
+            // Before and after another one, for the same bytes are told twice.
+            let first = sessions.set_cookie(&green, target, origin, NOW).unwrap();
+            sessions.set_cookie(&green, target, Origin::default(), NOW);
+            let header = sessions.set_cookie(&green, target, origin, NOW).unwrap();
+            assert_eq!(first, header);
+            let value = header.strip_prefix(b"pm=").unwrap();
+            let value = value.split(|byte| *byte == b';').next().unwrap();
+            assert_eq!(value.len(), if keys.is_empty() { 27 } else { 48 });
+            let session = found(&green, &homes, value, NOW).unwrap();
+            assert_eq!((session.target, session.origin), (target, origin));
+            // Another list of pools, by place or by name, is no other home.
+            let turned = [&red, &blue];
+            assert_eq!(found(&green, &turned, value, NOW).unwrap().origin, origin);
+            if let Given::Failover(_) = origin.given {
+                let unknown = Given::Failover(None);
+                assert_eq!(
+                    found(&green, &[], value, NOW).unwrap().origin.given,
+                    unknown
+                );
+            }
+            if keys.is_empty() {
+                continue;
+            }
+            for bit in 0..8 * value.len() {
+                let mut bad = value.to_vec();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(found(&green, &homes, &bad, NOW), None, "bit {bit}");
+            }
+            for end in 0..value.len() {
+                assert_eq!(
+                    found(&green, &homes, &value[..end], NOW),
+                    None,
+                    "cut at {end}"
+                );
+            }
+        }
+    }
 }
 
 proptest! {

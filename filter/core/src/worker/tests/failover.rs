@@ -161,3 +161,130 @@ fn when_all_are_unhealthy_the_others_help_and_then_all_are_used_or_none() {
         }
     }
 }
+
+/// A split over blue, which has green to stand in for it, and green, in this order, with cookies of
+/// these names. Red fails over to green too, and has a route of its own.
+fn standby(order: [(&str, u32); 2], names: [&str; 2], state: &str) -> TestWorker {
+    let sticky = |name: &str| format!(r#", "sticky": {{"cookie": {{"name": "{name}"}}}}"#);
+    let blue = format!(r#"{}, "failover": ["green"]"#, sticky(names[0]));
+    let red = format!(r#"{}, "failover": ["green"]"#, sticky("pm_red"));
+    let part = |(pool, weight)| format!(r#"{{"pool": "{pool}", "weight": {weight}}}"#);
+    let [first, second] = order.map(part);
+    TestWorker::of(&format!(
+        r#"{{"pools": {{"blue": {}, "green": {}, "red": {}}}, "explain": {{"header": "x-why", "token": "t"}},
+            "routes": [
+                {{"name": "red", "match": {{"path": {{"exact": "/red"}}}}, "pool": "red"}},
+                {{"name": "green", "match": {{"path": {{"exact": "/green"}}}}, "pool": "green"}},
+                {{"name": "r", "split": [{first}, {second}]}}]}}"#,
+        clusters(&[("b1", state), ("b2", state)], &blue),
+        clusters(&[("g1", UP), ("g2", UP)], &sticky(names[1])),
+        clusters(&[("r1", state)], &red),
+    ))
+}
+
+/// With this random number, from 0 to below 1.
+fn rolled(roll: &str) -> [(&str, String); 1] {
+    [("x-why", format!("t;roll={roll}"))]
+}
+
+#[test]
+fn clients_come_home_when_the_first_pool_is_back_whatever_the_order_of_the_parts() {
+    let with = |roll: &str, cookies: &str, test: &mut TestWorker| {
+        let [(name, why)] = rolled(roll);
+        test.get("/", &[("cookie", cookies), (name, &why)])
+    };
+    for names in [["pm_blue", "pm_green"], ["pm", "pm"]] {
+        for weights in [(100, 0), (50, 50), (1, 99)] {
+            for order in [
+                [("blue", weights.0), ("green", weights.1)],
+                [("green", weights.1), ("blue", weights.0)],
+            ] {
+                let blue = if order[0].0 == "blue" { "0" } else { "0.9999" };
+                let other = if order[0].0 == "blue" { "0.9999" } else { "0" };
+                let mut down = standby(order, names, DOWN);
+                let mut up = standby(order, names, UP);
+                // A client that was new in the outage.
+                let away = with(blue, "", &mut down);
+                assert_eq!(away.reason(), "failover");
+                let mut cookies = vec![away.pair()];
+                // And one that has been there before.
+                let home = with(blue, "", &mut up);
+                if names[0] != names[1] {
+                    cookies.push(format!("{}; {}", home.pair(), away.pair()));
+                    cookies.push(format!("{}; {}", away.pair(), home.pair()));
+                }
+                for cookies in cookies {
+                    for roll in [blue, other] {
+                        let still = with(roll, &cookies, &mut down);
+                        assert_eq!(
+                            (still.cluster(), still.reason(), &still.cookie),
+                            (away.cluster(), "failover", &None)
+                        );
+                        let back = with(roll, &cookies, &mut up);
+                        assert!(
+                            back.cluster().unwrap().starts_with('b'),
+                            "{order:?} {cookies}"
+                        );
+                    }
+                }
+                // Who belongs to green stays there.
+                if weights.1 > 0 {
+                    let green = with(other, "", &mut down);
+                    assert_eq!(green.reason(), "balance");
+                    for test in [&mut down, &mut up] {
+                        let again = with(blue, &green.pair(), test);
+                        assert_eq!(
+                            (again.cluster(), again.reason()),
+                            (green.cluster(), "sticky")
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_session_of_a_failover_keeps_its_target_on_other_routes_and_belongs_to_no_part_there() {
+    let order = [("blue", 1), ("green", 1)];
+    let names = ["pm_blue", "pm_green"];
+    let (mut down, mut up) = (standby(order, names, DOWN), standby(order, names, UP));
+    let away = down.get("/red", &[WHY]);
+    assert_eq!(away.reason(), "failover");
+    // A route to the pool itself keeps the target, and changes nothing.
+    let direct = up.get("/green", &[("cookie", &away.pair()), WHY]);
+    assert_eq!(
+        (direct.cluster(), direct.reason(), &direct.cookie),
+        (away.cluster(), "sticky", &None)
+    );
+    // A split that does not have the first pool draws as for a new client. Drawn to the same pool,
+    // the client keeps its target, and belongs there from now on.
+    for (roll, pool) in [("0", 'b'), ("0.9", 'g')] {
+        let [(name, why)] = rolled(roll);
+        let drawn = up.get("/", &[("cookie", &away.pair()), (name, &why)]);
+        assert!(drawn.cluster().unwrap().starts_with(pool));
+        if pool == 'g' {
+            assert_eq!(
+                (drawn.cluster(), drawn.reason()),
+                (away.cluster(), "sticky")
+            );
+            let [(name, why)] = rolled("0");
+            let again = up.get("/", &[("cookie", &drawn.pair()), (name, &why)]);
+            assert_eq!((again.cluster(), &again.cookie), (away.cluster(), &None));
+        }
+    }
+}
+
+#[test]
+fn where_nothing_new_is_to_go_home_a_client_of_a_failover_stays() {
+    let order = [("blue", 1), ("green", 1)];
+    let away = standby(order, ["pm", "pm"], DOWN);
+    let away = { away }.get("/", &[("x-why", "t;roll=0")]);
+    assert_eq!(away.reason(), "failover");
+    let mut drained = standby([("blue", 0), ("green", 1)], ["pm", "pm"], UP);
+    let stays = drained.get("/", &[("cookie", &away.pair()), WHY]);
+    assert_eq!(
+        (stays.cluster(), stays.reason()),
+        (away.cluster(), "sticky")
+    );
+}

@@ -26,6 +26,10 @@ struct TestWorker {
     worker: Worker,
     port: MemoryPort,
     now: Nanos,
+    /// The endpoint that answers. None: the one that was chosen.
+    answers: Option<String>,
+    /// Whether the proxy answers in place of every target.
+    proxy_answers: bool,
 }
 
 /// What was decided about a request.
@@ -60,6 +64,8 @@ impl TestWorker {
                 ..MemoryPort::default()
             },
             now: NOW,
+            answers: None,
+            proxy_answers: false,
         }
     }
 
@@ -73,9 +79,23 @@ impl TestWorker {
         pairs.extend(headers);
         let map = Headers::from_pairs(&pairs);
         let config = self.worker.config().clone();
-        let decision = self
-            .worker
-            .decide(&config, &Request::new(&map), &mut self.port, self.now);
+        let mut decision =
+            self.worker
+                .decide(&config, &Request::new(&map), &mut self.port, self.now);
+        let chosen = decision
+            .target
+            .and_then(|(_, target)| target.endpoint.as_deref());
+        let answered = self.answers.as_deref().or(chosen);
+        let mut info = MemoryStreamInfo {
+            upstream_address: answered.map(|address| address.as_bytes().to_vec()),
+            from_upstream: Some(!self.proxy_answers),
+            ..MemoryStreamInfo::default()
+        };
+        if let Some(flight) = &mut decision.flight {
+            let (plan, now) = (&mut decision.response, self.now);
+            self.worker
+                .on_response_headers(flight, plan, &mut info, &mut self.port, &mut || Some(now));
+        }
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let status = match &decision.disposition {
             Disposition::Continue => None,
@@ -204,6 +224,8 @@ fn eject(test: &mut TestWorker, target: usize) {
                 pool: PoolIndex::new(0),
                 index: TargetIndex::new(target),
             },
+            counted: TargetIndex::new(target),
+            address: None,
             retries: Vec::new(),
             grpc: false,
             grpc_timeout: false,
