@@ -74,7 +74,7 @@ pub fn parse_file(text: &str) -> Result<Value, Problems> {
 
 /// A configuration in a file.
 #[derive(Debug)]
-pub struct Part {
+pub struct FilterConfiguration {
     /// Which filter of the file it is of: its plugin's name, and its number among ours. Empty where
     /// the file is the configuration itself.
     pub place: String,
@@ -85,23 +85,23 @@ pub struct Part {
     pub tree: Value,
 }
 
-impl Part {
+impl FilterConfiguration {
     /// Whether both are in one VM, and so see one map of shared data.
-    pub fn same_vm(&self, other: &Part) -> bool {
+    pub fn same_vm(&self, other: &FilterConfiguration) -> bool {
         self.plugin[0] == other.plugin[0]
     }
 }
 
 /// Reads every configuration in a file, at least one: the file itself, or in an Envoy configuration
 /// those of all Pointsman filters. Filters of others are left out.
-pub fn read_parts(path: &Path) -> Result<Vec<Part>, LoadError> {
+pub fn read_parts(path: &Path) -> Result<Vec<FilterConfiguration>, LoadError> {
     let text = fs::read_to_string(path).map_err(LoadError::Unreadable)?;
     Ok(parse_parts(&text)?)
 }
 
 /// Reads the text of a file, as its reader reads it: an Envoy configuration as Envoy does, a
 /// `WasmPlugin` as Kubernetes does, and any other as [`parse`].
-pub fn parse_parts(text: &str) -> Result<Vec<Part>, Problems> {
+pub fn parse_parts(text: &str) -> Result<Vec<FilterConfiguration>, Problems> {
     within_envoy(whole(text)?)
 }
 
@@ -281,9 +281,9 @@ pub(crate) fn finish(report: Report, file: &str) -> Result<(), Problems> {
 
 /// Takes Pointsman's parts out of an Envoy configuration. Any other tree is returned unchanged: it
 /// is Pointsman's configuration itself.
-fn within_envoy(tree: Value) -> Result<Vec<Part>, Problems> {
+fn within_envoy(tree: Value) -> Result<Vec<FilterConfiguration>, Problems> {
     if !is_envoy(&tree) {
-        return Ok(vec![Part {
+        return Ok(vec![FilterConfiguration {
             place: String::new(),
             plugin: Default::default(),
             tree,
@@ -322,7 +322,7 @@ fn is_ours(tree: &Value) -> bool {
         || matches!(field(tree, "pools"), Some(Value::Map(_)))
 }
 
-fn part(filter: &Value, direction: &str, number: usize, tree: Value) -> Part {
+fn part(filter: &Value, direction: &str, number: usize, tree: Value) -> FilterConfiguration {
     let config = field(filter, "config");
     let text = |value: Option<&Value>| match value {
         Some(Value::Text(text)) => text.clone(),
@@ -331,7 +331,7 @@ fn part(filter: &Value, direction: &str, number: usize, tree: Value) -> Part {
     let of = |key: &str| text(config.and_then(|config| field(config, key)));
     let vm = config.and_then(|config| field(config, "vm_config"));
     let name = of("name");
-    Part {
+    FilterConfiguration {
         place: format!("filter {} `{name}`", number + 1),
         plugin: [
             text(vm.and_then(|vm| field(vm, "vm_id"))),
@@ -554,8 +554,9 @@ mod tests {
         let waf = filter("waf", "{ rules: [a] }");
         let ours = ["a", "b"].map(|name| filter(name, "{ routes: [] }"));
         let [a, b] = ours;
-        let places =
-            |parts: Vec<Part>| parts.into_iter().map(|part| part.place).collect::<Vec<_>>();
+        let places = |parts: Vec<FilterConfiguration>| {
+            parts.into_iter().map(|part| part.place).collect::<Vec<_>>()
+        };
         assert_eq!(
             places(found(&[waf.clone(), a.clone()]).unwrap()),
             ["filter 1 `a`"]

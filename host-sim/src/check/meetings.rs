@@ -1,12 +1,12 @@
 //! Where the configurations of two filters in one Envoy meet.
 
 use super::{Note, Warning, named};
-use crate::configuration::Part;
+use crate::configuration::FilterConfiguration;
 use pointsman_core::config::Config;
 use pointsman_core::pool::sticky::Sticky;
 
 /// Filters that a proxy does not tell apart although their configurations differ.
-pub fn warnings(parts: &[(&Part, &Config)]) -> Vec<Warning> {
+pub fn warnings(parts: &[(&FilterConfiguration, &Config)]) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for ((one, config), (other, theirs)) in pairs(parts) {
         let is_given = config.scope.label().is_some() || theirs.scope.label().is_some();
@@ -33,7 +33,7 @@ pub fn warnings(parts: &[(&Part, &Config)]) -> Vec<Warning> {
 }
 
 /// What two filters share because their configurations say so.
-pub fn notes(parts: &[(&Part, &Config)]) -> Vec<Note> {
+pub fn notes(parts: &[(&FilterConfiguration, &Config)]) -> Vec<Note> {
     let mut notes = Vec::new();
     for ((one, config), (other, theirs)) in pairs(parts) {
         let mut note = |kind, found| {

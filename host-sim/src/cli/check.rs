@@ -3,7 +3,7 @@
 use super::{Outcome, style};
 use anyhow::{Context, Result};
 use host_sim::check::{self, Note, Warning};
-use host_sim::configuration::{self, Part};
+use host_sim::configuration::{self, FilterConfiguration};
 use host_sim::exchange::{pairs_to_json, shown};
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::Problem;
@@ -89,7 +89,7 @@ fn findings(tree: &value::Value) -> Findings {
 }
 
 /// What was found in every filter of a file, and between them.
-fn of_all(parts: &[Part]) -> Findings {
+fn of_all(parts: &[FilterConfiguration]) -> Findings {
     if let [part] = parts {
         return findings(&part.tree);
     }
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn filters_that_meet_are_told() {
         let part = |name: &str, scope: &str, cluster: &str| {
-            Part {
+            FilterConfiguration {
             place: format!("filter `{name}` of {cluster}"),
             plugin: ["vm", name, "", ""].map(String::from),
             tree: configuration::parse(&format!(
@@ -294,13 +294,13 @@ mod tests {
             .unwrap(),
         }
         };
-        let kinds = |one: &Part, other: Part| {
+        let kinds = |one: &FilterConfiguration, other: FilterConfiguration| {
             let Findings {
                 errors,
                 warnings,
                 notes,
             } = of_all(&[
-                Part {
+                FilterConfiguration {
                     tree: one.tree.clone(),
                     place: one.place.clone(),
                     plugin: one.plugin.clone(),

@@ -115,8 +115,7 @@ impl Headers {
     }
 
     /// How many pairs there are.
-    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.pairs.len()
     }
 

@@ -102,7 +102,7 @@ impl Match {
         }
         let steps = &request.steps;
         let fails = |header: &Condition| {
-            steps.count(request.headers.len());
+            steps.count(request.headers.count());
             !header.holds(request.headers.all(&header.name), steps)
         };
         if let Some(at) = self.headers.iter().position(fails) {

@@ -30,7 +30,7 @@ struct Bar {
 
 /// A bar and what was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Verdict {
+pub struct BarVerdict {
     /// What is measured.
     pub what: String,
     /// What is to be reached, with its direction.
@@ -46,7 +46,7 @@ pub struct Verdict {
 }
 
 impl Bar {
-    fn verdict(&self, measured: Option<f64>) -> Verdict {
+    fn verdict(&self, measured: Option<f64>) -> BarVerdict {
         let (bar, goal, gate) = match (self.at_most, self.at_least) {
             (None, Some(least)) => (format!("≥ {least}"), least, self.reached * (1.0 - MARGIN)),
             (Some(most), _) => (format!("≤ {most}"), most, self.reached * (1.0 + MARGIN)),
@@ -56,7 +56,7 @@ impl Bar {
             (None, Some(_)) => measured.is_some_and(|measured| measured >= bound),
             _ => measured.is_some_and(|measured| measured <= bound),
         };
-        Verdict {
+        BarVerdict {
             what: self.what.clone(),
             bar,
             gate,
@@ -76,7 +76,7 @@ impl Bars {
     }
 
     /// What a run makes of them, by its figures. Of one that is not whole: the bars that it measured.
-    pub fn verdicts(&self, figures: &[Figure], is_whole: bool) -> Vec<Verdict> {
+    pub fn verdicts(&self, figures: &[Figure], is_whole: bool) -> Vec<BarVerdict> {
         let measured = |what: &str| {
             let found = figures.iter().find(|(name, _)| name == what);
             found.map(|(_, value)| *value)
@@ -143,7 +143,7 @@ mod tests {
     const LISTED: &str = "Envoy's own list of 10000 routes ÷ everything on with as many";
 
     /// Of a whole run, or of another.
-    fn verdicts(bars: &Bars, is_whole: bool) -> Vec<Verdict> {
+    fn verdicts(bars: &Bars, is_whole: bool) -> Vec<BarVerdict> {
         bars.verdicts(&figures(), is_whole)
     }
 

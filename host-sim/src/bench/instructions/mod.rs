@@ -13,7 +13,7 @@ mod clock;
 mod report;
 mod rows;
 
-pub use bars::{Bars, Figure, Verdict};
+pub use bars::{BarVerdict, Bars, Figure};
 pub use report::{FeatureCalls, InstructionReport, RowCost};
 pub use rows::ModuleForm;
 
@@ -27,7 +27,7 @@ use crate::{module, package};
 use anyhow::{Context, Result, bail, ensure};
 use callgrind::ProfiledEnvoy;
 use clock::ClockLibrary;
-use rows::{FEW, Features, Modules, Row, Targets};
+use rows::{BenchRow, FEW, Features, ModulePaths, Targets};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -55,7 +55,7 @@ pub fn measure(
     let program = install::find(Wanted::Any)?.binary()?;
     let directory = tempfile::tempdir()?;
     let library = ClockLibrary::build(directory.path())?;
-    let modules = Modules {
+    let modules = ModulePaths {
         built: module::build()?,
         ships: package::module_as_it_ships()?,
         empty: module::build_package("pointsman-empty")?,
@@ -71,10 +71,10 @@ pub fn measure(
     }
     let others: Vec<_> = rows
         .iter()
-        .filter(|row| !matches!(row, Row::Bare(_)))
+        .filter(|row| !matches!(row, BenchRow::Bare(_)))
         .map(|row| row.targets())
         .collect();
-    rows.retain(|row| !matches!(row, Row::Bare(targets) if !others.contains(targets)));
+    rows.retain(|row| !matches!(row, BenchRow::Bare(targets) if !others.contains(targets)));
     let fleet = rows::backends()?;
     fleet
         .members()
@@ -114,14 +114,14 @@ pub fn measure(
 }
 
 /// The rows of each Envoy. Each has the bare ones that its other rows are compared with.
-fn groups(rows: &[Row]) -> Vec<Vec<Row>> {
+fn groups(rows: &[BenchRow]) -> Vec<Vec<BenchRow>> {
     let of_interest = rows
         .iter()
         .copied()
-        .filter(|row| !matches!(row, Row::Bare(_)));
-    let mut groups: Vec<Vec<Row>> = vec![Vec::new()];
+        .filter(|row| !matches!(row, BenchRow::Bare(_)));
+    let mut groups: Vec<Vec<BenchRow>> = vec![Vec::new()];
     for row in of_interest {
-        let vms = |group: &[Row]| group.iter().filter(|row| row.has_vm()).count();
+        let vms = |group: &[BenchRow]| group.iter().filter(|row| row.has_vm()).count();
         match groups.last_mut() {
             Some(last) if vms(last) + usize::from(row.has_vm()) <= VMS => last.push(row),
             _ => groups.push(vec![row]),
@@ -131,7 +131,7 @@ fn groups(rows: &[Row]) -> Vec<Vec<Row>> {
         let bare = [Targets::Clusters, Targets::Endpoints]
             .into_iter()
             .filter(|targets| group.iter().any(|row| row.targets() == *targets));
-        let bare: Vec<_> = bare.map(Row::Bare).collect();
+        let bare: Vec<_> = bare.map(BenchRow::Bare).collect();
         group.splice(0..0, bare);
     }
     groups
@@ -150,7 +150,7 @@ struct Stage<'s> {
     program: &'s Program,
     library: &'s ClockLibrary,
     fleet: &'s Fleet,
-    modules: &'s Modules,
+    modules: &'s ModulePaths,
     say: &'s (dyn Fn(&str) + Sync),
 }
 
@@ -158,7 +158,7 @@ impl Stage<'_> {
     /// Measures the groups, as many at a time as there are cores: counts do not depend on it.
     fn measure(
         &self,
-        groups: Vec<Vec<Row>>,
+        groups: Vec<Vec<BenchRow>>,
         cores: usize,
     ) -> Result<BTreeMap<String, Instructions>> {
         let count = groups.len();
@@ -193,7 +193,7 @@ impl Stage<'_> {
     }
 
     /// Measures the rows of one Envoy, the bare ones first.
-    fn measure_group(&self, rows: &[Row]) -> Result<Vec<(String, Instructions)>> {
+    fn measure_group(&self, rows: &[BenchRow]) -> Result<Vec<(String, Instructions)>> {
         let names: Vec<String> = (b'a'..)
             .map(|name| char::from(name).into())
             .take(rows.len())
@@ -221,7 +221,7 @@ impl Stage<'_> {
             let row = client.row;
             (self.say)(&row.name());
             let total = client.measure(&mut profiled).with_context(|| row.name())?;
-            if let Row::Bare(targets) = row {
+            if let BenchRow::Bare(targets) = row {
                 bare.push((targets, total));
             }
             let compared = bare.iter().find(|(targets, _)| *targets == row.targets());
@@ -240,7 +240,7 @@ impl Stage<'_> {
 
 /// The client of a row, and what it has seen.
 struct RowClient {
-    row: Row,
+    row: BenchRow,
     client: Client,
     paths: Vec<String>,
     cookies: String,
@@ -249,7 +249,7 @@ struct RowClient {
 
 impl RowClient {
     /// Gets the client's sessions.
-    fn start(row: Row, client: Client) -> Result<RowClient> {
+    fn start(row: BenchRow, client: Client) -> Result<RowClient> {
         let paths = row.paths();
         let mut client = RowClient {
             row,
@@ -301,7 +301,7 @@ impl RowClient {
             let session = self.ask(at)?;
             // Envoy's own does not: its cookie names an address, and weights choose the cluster.
             ensure!(
-                session.is_none() || self.row == Row::Filters,
+                session.is_none() || self.row == BenchRow::Filters,
                 "its session does not hold"
             );
         }
@@ -315,7 +315,7 @@ impl RowClient {
         let is_split = self.backends.len() > 1;
         ensure!(
             is_split == (self.row.is_split() && self.paths.len() > 1)
-                || self.row == Row::Bare(Targets::Endpoints),
+                || self.row == BenchRow::Bare(Targets::Endpoints),
             "its answers come from {:?}",
             self.backends
         );
@@ -335,7 +335,7 @@ mod tests {
         for group in &groups {
             assert!(group.iter().filter(|row| row.has_vm()).count() <= VMS);
             for row in group {
-                let bare = Row::Bare(row.targets());
+                let bare = BenchRow::Bare(row.targets());
                 let first = group.iter().position(|other| *other == bare).unwrap();
                 assert!(first <= group.iter().position(|other| other == row).unwrap());
                 seen.insert(row.name());

@@ -1,7 +1,7 @@
 //! What a run measured, as tables.
 
-use super::bars::{Figure, Verdict};
-use super::rows::{FEW, Features, MANY, ModuleForm, Row, Targets};
+use super::bars::{BarVerdict, Figure};
+use super::rows::{BenchRow, FEW, Features, MANY, ModuleForm, Targets};
 use super::{Instructions, REQUESTS};
 use crate::bench::native::{CallsPerRequest, RETURNING_BYTES};
 use crate::bench::processor::Machine;
@@ -53,8 +53,8 @@ pub struct FeatureCalls {
 const TENFOLD: &str = "everything on, 10000 routes ÷ 10 routes";
 const LISTED: &str = "Envoy's own list of 10000 routes ÷ everything on with as many";
 
-fn everything(routes: usize) -> Row {
-    Row::Pointsman(
+fn everything(routes: usize) -> BenchRow {
+    BenchRow::Pointsman(
         Features::Everything,
         Targets::Clusters,
         routes,
@@ -64,18 +64,18 @@ fn everything(routes: usize) -> Row {
 
 impl InstructionReport {
     pub(super) fn of(
-        rows: &[Row],
+        rows: &[BenchRow],
         measured: &BTreeMap<String, Instructions>,
         machine: Machine,
         envoy: String,
         command: String,
         calls: Vec<FeatureCalls>,
     ) -> Result<InstructionReport> {
-        let of = |row: &Row| {
+        let of = |row: &BenchRow| {
             let found = measured.get(&row.name()).copied();
             found.with_context(|| format!("{} was not measured", row.name()))
         };
-        let empty = of(&Row::Empty)?.added;
+        let empty = of(&BenchRow::Empty)?.added;
         let costs = rows.iter().map(|row| {
             let Instructions { total, added } = of(row)?;
             Ok(RowCost {
@@ -97,7 +97,7 @@ impl InstructionReport {
 
     /// What bars are set for: the ratio of each row, and two of rows to each other.
     pub fn figures(&self) -> Vec<Figure> {
-        let added = |row: Row| {
+        let added = |row: BenchRow| {
             let name = row.name();
             let found = self.rows.iter().find(|cost| cost.name == name);
             found.map(|cost| cost.added)
@@ -114,19 +114,19 @@ impl InstructionReport {
         };
         let many = added(everything(MANY));
         figure(TENFOLD, many, added(everything(FEW)));
-        figure(LISTED, added(Row::List), many);
+        figure(LISTED, added(BenchRow::List), many);
         figures
     }
 
     /// The tables, with what the bars make of it.
-    pub fn text(&self, verdicts: &[Verdict]) -> String {
+    pub fn text(&self, verdicts: &[BarVerdict]) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = self.write(verdicts, &mut text);
         text
     }
 
-    fn write(&self, verdicts: &[Verdict], out: &mut String) -> fmt::Result {
+    fn write(&self, verdicts: &[BarVerdict], out: &mut String) -> fmt::Result {
         let Machine {
             processor, kernel, ..
         } = &self.machine;
@@ -207,11 +207,11 @@ mod tests {
     /// Everything on is at 3.0, and the list at 12 times that with as many routes.
     fn report() -> InstructionReport {
         let added = [
-            (Row::Bare(Targets::Clusters), 0.0),
-            (Row::Empty, 20_000.0),
+            (BenchRow::Bare(Targets::Clusters), 0.0),
+            (BenchRow::Empty, 20_000.0),
             (everything(FEW), 60_000.0),
             (everything(MANY), 62_000.0),
-            (Row::List, 744_000.0),
+            (BenchRow::List, 744_000.0),
         ];
         let measured = added.map(|(row, added)| {
             let total = 170_000.0 + added;
@@ -268,7 +268,9 @@ mod tests {
     #[test]
     fn what_was_not_measured_gives_no_figure() {
         let mut report = report();
-        report.rows.retain(|cost| cost.name != Row::List.name());
+        report
+            .rows
+            .retain(|cost| cost.name != BenchRow::List.name());
         let figures = report.figures();
         assert!(figures.iter().all(|(name, _)| name != LISTED));
         assert!(figures.iter().any(|(name, _)| name == TENFOLD));

@@ -49,7 +49,7 @@ pub enum ModuleForm {
 
 /// One measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Row {
+pub(super) enum BenchRow {
     /// One route for everything and no filter: what everything else is compared with.
     Bare(Targets),
     /// A filter that does nothing, and is the unit of the bars.
@@ -64,11 +64,15 @@ pub(super) enum Row {
 }
 
 /// Every row, in the order of the table. The first three are what others are compared with.
-pub(super) fn all() -> Vec<Row> {
+pub(super) fn all() -> Vec<BenchRow> {
     use Features::*;
     use ModuleForm::*;
     use Targets::*;
-    let mut rows = vec![Row::Bare(Clusters), Row::Bare(Endpoints), Row::Empty];
+    let mut rows = vec![
+        BenchRow::Bare(Clusters),
+        BenchRow::Bare(Endpoints),
+        BenchRow::Empty,
+    ];
     for (features, targets) in [
         (Routing, Clusters),
         (Routing, Endpoints),
@@ -77,18 +81,18 @@ pub(super) fn all() -> Vec<Row> {
         (Everything, Clusters),
         (Everything, Endpoints),
     ] {
-        rows.extend([Built, Ships].map(|form| Row::Pointsman(features, targets, FEW, form)));
+        rows.extend([Built, Ships].map(|form| BenchRow::Pointsman(features, targets, FEW, form)));
     }
     rows.extend([
-        Row::Pointsman(Everything, Clusters, MANY, Built),
-        Row::List,
-        Row::Filters,
+        BenchRow::Pointsman(Everything, Clusters, MANY, Built),
+        BenchRow::List,
+        BenchRow::Filters,
     ]);
     rows
 }
 
 /// The modules of the filters.
-pub(super) struct Modules {
+pub(super) struct ModulePaths {
     /// Pointsman as Cargo builds it.
     pub built: PathBuf,
     /// Pointsman as it ships.
@@ -97,14 +101,14 @@ pub(super) struct Modules {
     pub empty: PathBuf,
 }
 
-impl Row {
+impl BenchRow {
     /// What the table calls it, and what `--only` looks at.
     pub(super) fn name(self) -> String {
         match self {
-            Row::Bare(Targets::Clusters) => "bare Envoy, clusters".into(),
-            Row::Bare(Targets::Endpoints) => "bare Envoy, endpoints".into(),
-            Row::Empty => "empty SDK filter".into(),
-            Row::Pointsman(features, targets, routes, form) => {
+            BenchRow::Bare(Targets::Clusters) => "bare Envoy, clusters".into(),
+            BenchRow::Bare(Targets::Endpoints) => "bare Envoy, endpoints".into(),
+            BenchRow::Empty => "empty SDK filter".into(),
+            BenchRow::Pointsman(features, targets, routes, form) => {
                 let features = match features {
                     Features::Routing => "routing and weights",
                     Features::Sticky => "routing, weights, sticky",
@@ -125,60 +129,67 @@ impl Row {
                 };
                 format!("{features}, {targets}{routes}{form}")
             }
-            Row::List => format!("Envoy's own list of {MANY} routes"),
-            Row::Filters => "Envoy's own limit, session and weights".into(),
+            BenchRow::List => format!("Envoy's own list of {MANY} routes"),
+            BenchRow::Filters => "Envoy's own limit, session and weights".into(),
         }
     }
 
     /// Which bare Envoy it is compared with.
     pub(super) fn targets(self) -> Targets {
         match self {
-            Row::Bare(targets) | Row::Pointsman(_, targets, ..) => targets,
-            Row::Empty | Row::List | Row::Filters => Targets::Clusters,
+            BenchRow::Bare(targets) | BenchRow::Pointsman(_, targets, ..) => targets,
+            BenchRow::Empty | BenchRow::List | BenchRow::Filters => Targets::Clusters,
         }
     }
 
     /// Whether other rows are compared with it.
     pub(super) fn is_compared_with(self) -> bool {
-        matches!(self, Row::Bare(_) | Row::Empty)
+        matches!(self, BenchRow::Bare(_) | BenchRow::Empty)
     }
 
     /// Whether it needs a VM.
     pub(super) fn has_vm(self) -> bool {
-        matches!(self, Row::Empty | Row::Pointsman(..))
+        matches!(self, BenchRow::Empty | BenchRow::Pointsman(..))
     }
 
     /// Whether clients have sessions.
     pub(super) fn is_sticky(self) -> bool {
         match self {
-            Row::Pointsman(features, ..) => features >= Features::Sticky,
-            Row::Filters => true,
-            Row::Bare(_) | Row::Empty | Row::List => false,
+            BenchRow::Pointsman(features, ..) => features >= Features::Sticky,
+            BenchRow::Filters => true,
+            BenchRow::Bare(_) | BenchRow::Empty | BenchRow::List => false,
         }
     }
 
     /// Whether its answers come from more than one backend.
     pub(super) fn is_split(self) -> bool {
-        matches!(self, Row::Pointsman(..) | Row::Filters)
+        matches!(self, BenchRow::Pointsman(..) | BenchRow::Filters)
     }
 
     /// The paths that are asked for, in turn.
     pub(super) fn paths(self) -> Vec<String> {
         match self {
-            Row::Pointsman(_, _, MANY, _) | Row::List => vec![MeasuredRoute(MANY - 1).path()],
+            BenchRow::Pointsman(_, _, MANY, _) | BenchRow::List => {
+                vec![MeasuredRoute(MANY - 1).path()]
+            }
             _ => routes::paths(FEW),
         }
     }
 
     /// Its listener, called `name`.
-    pub(super) fn listener(self, name: &str, fleet: &Fleet, modules: &Modules) -> Result<Value> {
+    pub(super) fn listener(
+        self,
+        name: &str,
+        fleet: &Fleet,
+        modules: &ModulePaths,
+    ) -> Result<Value> {
         let module = match self {
-            Row::Pointsman(_, _, _, ModuleForm::Built) => &modules.built,
-            Row::Pointsman(_, _, _, ModuleForm::Ships) => &modules.ships,
+            BenchRow::Pointsman(_, _, _, ModuleForm::Built) => &modules.built,
+            BenchRow::Pointsman(_, _, _, ModuleForm::Ships) => &modules.ships,
             _ => &modules.empty,
         };
         let mut deployment = fleet.deployment(module)?;
-        if let Row::Pointsman(features, targets, routes, _) = self {
+        if let BenchRow::Pointsman(features, targets, routes, _) = self {
             let configuration = configuration(features, targets, routes, name);
             let configuration = PluginConfiguration::Struct(fleet.moved(configuration));
             deployment = deployment.with_configuration(configuration);
@@ -189,20 +200,20 @@ impl Row {
         filter["typed_config"]["config"]["vm_config"]["vm_id"] = name.into();
         let first = MeasuredRoute(0).first_cluster();
         match self {
-            Row::Pointsman(..) => {}
-            Row::Bare(Targets::Endpoints) => {
+            BenchRow::Pointsman(..) => {}
+            BenchRow::Bare(Targets::Endpoints) => {
                 envoys_own::choose(manager, |own| ("routes", own.one(&cluster(0))))?;
             }
-            Row::Bare(Targets::Clusters) | Row::Empty => {
+            BenchRow::Bare(Targets::Clusters) | BenchRow::Empty => {
                 envoys_own::choose(manager, |own| ("routes", own.one(&first)))?;
             }
-            Row::List => envoys_own::choose(manager, |own| ("routes", own.list(MANY)))?,
-            Row::Filters => envoys_own::choose(manager, |own| ("routes", own.weighted(FEW)))?,
+            BenchRow::List => envoys_own::choose(manager, |own| ("routes", own.list(MANY)))?,
+            BenchRow::Filters => envoys_own::choose(manager, |own| ("routes", own.weighted(FEW)))?,
         }
         let mut filters = match self {
-            Row::Pointsman(..) | Row::Empty => vec![filter],
-            Row::Filters => envoys_own::filters().into(),
-            Row::Bare(_) | Row::List => vec![],
+            BenchRow::Pointsman(..) | BenchRow::Empty => vec![filter],
+            BenchRow::Filters => envoys_own::filters().into(),
+            BenchRow::Bare(_) | BenchRow::List => vec![],
         };
         filters.push(router);
         manager["http_filters"] = filters.into();
@@ -314,7 +325,7 @@ mod tests {
     #[test]
     fn the_configurations_are_good() {
         for row in all() {
-            if let Row::Pointsman(features, targets, routes, _) = row {
+            if let BenchRow::Pointsman(features, targets, routes, _) = row {
                 let text = configuration(features, targets, routes, "a").to_string();
                 Config::load(text.as_bytes()).unwrap();
             }
@@ -326,9 +337,9 @@ mod tests {
         let rows = all();
         let names: std::collections::BTreeSet<_> = rows.iter().map(|row| row.name()).collect();
         assert_eq!(names.len(), rows.len());
-        assert!(rows.contains(&Row::Empty));
+        assert!(rows.contains(&BenchRow::Empty));
         for row in &rows {
-            assert!(rows.contains(&Row::Bare(row.targets())));
+            assert!(rows.contains(&BenchRow::Bare(row.targets())));
         }
     }
 }

@@ -3,6 +3,8 @@
 use super::*;
 use crate::http::steps::{REQUEST, TIMES};
 use serde_json::{Value, json};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// The headers of a request at the shipped edge.
 const HEADERS: usize = 16 * 1024;
