@@ -173,7 +173,6 @@ fn trimmed(part: &[u8], at: u32) -> Range<u32> {
 }
 
 /// The place of a name among so many, which is a power of two.
-#[expect(clippy::cast_possible_truncation, reason = "it is masked")]
 fn place(name: &[u8], places: usize) -> usize {
     let mut hasher = FnvHasher::default();
     hasher.write(name);

@@ -26,14 +26,21 @@ struct Waiting {
 impl Batch {
     /// Takes a counter in.
     pub(super) fn take_in(&self, counter: Counter) -> Batched {
-        let counters = &mut self.0.borrow_mut().counters;
-        counters.push((counter, 0));
-        Batched(counters.len() - 1)
+        // Nothing is called while it is borrowed but a host call, and that calls nothing here. What
+        // has no place counts nothing.
+        let Ok(mut waiting) = self.0.try_borrow_mut() else {
+            return Batched(usize::MAX);
+        };
+        waiting.counters.push((counter, 0));
+        Batched(waiting.counters.len() - 1)
     }
 
     /// Counts one.
     pub(super) fn count(&self, counter: Batched) {
-        let Waiting { counters, counted } = &mut *self.0.borrow_mut();
+        let Ok(mut waiting) = self.0.try_borrow_mut() else {
+            return;
+        };
+        let Waiting { counters, counted } = &mut *waiting;
         if let Some((_, waiting)) = counters.get_mut(counter.0) {
             if *waiting == 0 {
                 counted.push(counter.0);
@@ -44,7 +51,10 @@ impl Batch {
 
     /// Hands over what waits, which then waits no more.
     pub(super) fn flush(&self, mut add: impl FnMut(Counter, u32)) {
-        let Waiting { counters, counted } = &mut *self.0.borrow_mut();
+        let Ok(mut waiting) = self.0.try_borrow_mut() else {
+            return;
+        };
+        let Waiting { counters, counted } = &mut *waiting;
         for place in counted.drain(..) {
             if let Some((counter, waiting)) = counters.get_mut(place) {
                 add(*counter, std::mem::take(waiting));
