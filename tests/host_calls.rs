@@ -364,8 +364,7 @@ fn a_busy_worker_makes_no_host_call_for_limits_and_counts_of_most_requests() {
         calls.filter_map(|calls| calls.of.get(kind)).sum()
     };
     // Of the limit by address each client has its own bucket, and has to become busy first.
-    let [reads, writes, looks] =
-        ["get_shared_data", "set_shared_data", "get_metric"].map(|kind| calls(kind));
+    let [reads, writes, looks] = ["get_shared_data", "set_shared_data", "get_metric"].map(calls);
     assert!(reads <= costs.requests / 10, "{reads}");
     assert!(writes <= costs.requests / 5, "{writes}");
     // One is for what health tells.

@@ -39,11 +39,11 @@ fn path_warning(place: &str, path: &PathMatch) -> Option<Warning> {
         PathKind::Exact(path) => ("exact", path.split(|byte| *byte == b'/').collect()),
         PathKind::Prefix(path) => ("prefix", path.split(|byte| *byte == b'/').collect()),
         PathKind::Template(segments) => {
-            let text = |segment| match segment {
-                &Segment::Text(ref text) => Some(&**text),
+            let texts = segments.iter().filter_map(|segment| match segment {
+                Segment::Text(text) => Some(&**text),
                 Segment::Name(_) | Segment::Rest(_) => None,
-            };
-            ("template", segments.iter().filter_map(text).collect())
+            });
+            ("template", texts.collect())
         }
     };
     let wildcard = segments.iter().find_map(|segment| Wildcard::of(segment))?;
