@@ -28,13 +28,20 @@ impl ClientIp {
     /// entries left out, counted from the right. Ports and brackets are tolerated. None: there is
     /// no such entry, or it is no address.
     fn reported(&self, headers: &Headers) -> Option<IpAddr> {
-        let mut from_the_right = headers
-            .all(&self.header)
-            .rev()
-            .flat_map(|line| line.rsplit(|byte| *byte == b','))
-            .map(|entry| entry.trim_ascii())
-            .filter(|entry| !entry.is_empty());
-        parse_address(from_the_right.nth(usize::from(self.trusted_hops).saturating_sub(1))?)
+        let mut left = self.trusted_hops;
+        for line in headers.all(&self.header).rev() {
+            for entry in line.rsplit(|byte| *byte == b',') {
+                let entry = entry.trim_ascii();
+                if entry.is_empty() {
+                    continue;
+                }
+                if left <= 1 {
+                    return parse_address(entry);
+                }
+                left -= 1;
+            }
+        }
+        None
     }
 }
 
@@ -161,6 +168,40 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
 /// Reads an address as proxies write it: `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]`, `[::1]:5`, and
 /// Envoy's `source.address`. A zone (`fe80::1%eth0`) is dropped.
 pub fn parse_address(text: &[u8]) -> Option<IpAddr> {
+    match parse_plain_ipv4(text) {
+        Some(address) => Some(address.into()),
+        None => parse_any_address(text),
+    }
+}
+
+/// `1.2.3.4` and nothing around it, in one pass. None: it is another spelling, or no address.
+fn parse_plain_ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+    let (mut address, mut part) = (0_u32, 0_u32);
+    let (mut dots, mut digits) = (0, 0);
+    for byte in text {
+        match byte {
+            // No zero in front: some readers take such a part for octal.
+            b'0'..=b'9' if digits == 0 || part > 0 => {
+                part = part * 10 + u32::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' if digits > 0 && dots < 3 => {
+                address = address << 8 | part;
+                (part, digits) = (0, 0);
+                dots += 1;
+            }
+            _ => return None,
+        }
+        if part > 255 {
+            return None;
+        }
+    }
+    (dots == 3 && digits > 0).then(|| Ipv4Addr::from_bits(address << 8 | part))
+}
+
+#[cold]
+#[inline(never)]
+fn parse_any_address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim_ascii();
     let address = match text.strip_prefix('[') {
         Some(bracketed) => bracketed.split_once(']')?.0,
@@ -189,6 +230,16 @@ mod tests {
     fn addresses_are_read_as_proxies_write_them() {
         for (text, address) in [
             (&b"1.2.3.4"[..], Some("1.2.3.4")),
+            (b"255.0.10.200", Some("255.0.10.200")),
+            (b"256.0.0.1", None),
+            (b"1.2.3.04", None),
+            (b"1.2.3.", None),
+            (b"1.2.3", None),
+            (b"1..2.3", None),
+            (b".1.2.3", None),
+            (b"1.2.3.4.", None),
+            (b"1.2.3.4.5", None),
+            (b"99999999999.2.3.4", None),
             (b"1.2.3.4:5", Some("1.2.3.4")),
             (b" 1.2.3.4 ", Some("1.2.3.4")),
             (b"::1", Some("::1")),

@@ -33,15 +33,27 @@ impl Pairs {
         headers: impl Iterator<Item = Range<u32>>,
         steps: &Steps,
     ) -> Pairs {
-        let mut pairs = Vec::new();
+        let mut pairs = Vec::with_capacity(FEW);
         for header in headers {
             steps.count(STEPS_PER_BYTE * header.len());
-            for part in split(text, header, b';') {
-                let bytes = slice(text, &part);
-                if let (name, Some(value)) = split_at_byte(bytes, b'=') {
-                    let behind = part.start + length(name) + 1;
-                    pairs.push(Pair::new(trimmed(name, part.start), trimmed(value, behind)));
+            let (mut rest, mut start) = (slice(text, &header), header.start);
+            loop {
+                let end = rest.iter().position(|byte| *byte == b';');
+                let (part, behind) = rest
+                    .split_at_checked(end.unwrap_or(rest.len()))
+                    .unwrap_or_default();
+                if let Some(at) = part.iter().position(|byte| *byte == b'=')
+                    && let Some((name, value)) = part.split_at_checked(at)
+                {
+                    let value = value.get(1..).unwrap_or_default();
+                    let behind_name = start + length(name) + 1;
+                    pairs.push(Pair::new(trimmed(name, start), trimmed(value, behind_name)));
                 }
+                let Some(next) = behind.get(1..) else {
+                    break;
+                };
+                start += length(part) + 1;
+                rest = next;
             }
         }
         Pairs::new(text, None, pairs)

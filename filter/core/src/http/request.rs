@@ -7,14 +7,42 @@ use std::cell::OnceCell;
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
-/// A header map. Names are lower case, as every host hands them over.
+/// A header map. Names are lower case, as every host hands them over. It is kept as it came: what
+/// was read of it are where the lines that every request has lie, and which names there may be.
 #[derive(Clone, Debug, Default)]
 pub struct Headers {
+    /// The serialised map: a count, the sizes of each name and value, then these.
     bytes: Vec<u8>,
-    pairs: Vec<(Range<u32>, Range<u32>)>,
     /// The bits of all names ([`bit`]). Most names that are asked for are not there, which the bits
     /// say without a search.
     names: u64,
+    pseudo: PseudoHeaders,
+    /// Where the last value ends, with its NUL.
+    end: usize,
+    count: usize,
+}
+
+/// Where in [`Headers::text`] the values of the pseudo-headers lie. Empty: there is none.
+#[derive(Clone, Debug, Default)]
+struct PseudoHeaders {
+    method: Range<u32>,
+    scheme: Range<u32>,
+    authority: Range<u32>,
+    path: Range<u32>,
+}
+
+/// Where the name and the value of one line lie.
+struct Line {
+    name: Range<u32>,
+    value: Range<u32>,
+}
+
+/// The lines of a map that was read, by their sizes.
+struct Lines<'a> {
+    sizes: std::slice::Iter<'a, [u8; 8]>,
+    /// Where the next line begins, and where the last one ends.
+    front: usize,
+    back: usize,
 }
 
 /// The bytes are not a serialised map: the host's fault, never the client's.
@@ -23,10 +51,11 @@ pub struct MalformedMap;
 
 impl Headers {
     /// Reads proxy-wasm's serialised map: a count, then the sizes of each name and value, then each
-    /// name and value with a NUL after it; all numbers are little-endian `u32`.
+    /// name and value with a NUL after it; all numbers are little-endian `u32`. One pass, which
+    /// copies nothing.
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "an end is at most u32::MAX, and a size is half of 8 bytes"
+        reason = "an end is at most u32::MAX, and what the bytes hold has a size"
     )]
     pub fn from_wire(bytes: Vec<u8>) -> Result<Headers, MalformedMap> {
         // No map at all (null, 0) is how a host says "empty".
@@ -35,31 +64,34 @@ impl Headers {
         }
         let (count, rest) = bytes.split_first_chunk().ok_or(MalformedMap)?;
         let count = u32::from_le_bytes(*count) as usize;
-        // A count that the bytes cannot hold must not become an allocation.
         let (sizes, _) = rest.as_chunks();
+        // The bytes may not hold as many.
         let sizes: &[[u8; 8]] = sizes.get(..count).ok_or(MalformedMap)?;
-        let mut headers = Headers {
-            pairs: Vec::with_capacity(count),
-            ..Headers::default()
-        };
+        let longest = (bytes.len() as u64).min(u32::MAX.into());
+        let (mut names, mut pseudo) = (0, PseudoHeaders::default());
         let mut at = 4 + 8 * count as u64;
-        let mut take = |size: u32| -> Result<Range<u32>, MalformedMap> {
-            let end = at + u64::from(size);
-            if end >= bytes.len() as u64 || end > u64::from(u32::MAX) {
+        for both in sizes {
+            let [name_size, value_size] = both_sizes(*both);
+            let name_end = at + u64::from(name_size);
+            let value_end = name_end + 1 + u64::from(value_size);
+            if value_end >= longest {
                 return Err(MalformedMap);
             }
-            let range = at as u32..end as u32;
-            at = end + 1;
-            Ok(range)
-        };
-        for both in sizes {
-            let both = u64::from_le_bytes(*both);
-            let (name, value) = (take(both as u32)?, take((both >> 32) as u32)?);
-            headers.names |= bit(slice(&bytes, &name));
-            headers.pairs.push((name, value));
+            let name = bytes.get(at as usize..name_end as usize);
+            let name = name.unwrap_or_default();
+            names |= bit(name);
+            if let [b':', name @ ..] = name {
+                pseudo.note(name, name_end as u32 + 1..value_end as u32);
+            }
+            at = value_end + 1;
         }
-        headers.bytes = bytes;
-        Ok(headers)
+        Ok(Headers {
+            bytes,
+            names,
+            pseudo,
+            end: at as usize,
+            count,
+        })
     }
 
     /// Writes proxy-wasm's serialised map.
@@ -91,32 +123,22 @@ impl Headers {
 
     /// Every pair, in the order of the message.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> {
-        self.pairs
-            .iter()
-            .map(|(name, value)| (slice(&self.bytes, name), slice(&self.bytes, value)))
+        self.lines().map(|line| {
+            (
+                slice(&self.bytes, &line.name),
+                slice(&self.bytes, &line.value),
+            )
+        })
     }
 
     /// Every value of a name. Most names differ in length already, so their bytes are not compared.
     pub fn all<'a>(&'a self, name: &[u8]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
-        self.named(name).map(|(_, value)| slice(&self.bytes, value))
-    }
-
-    fn named<'a>(
-        &'a self,
-        name: &[u8],
-    ) -> impl DoubleEndedIterator<Item = &'a (Range<u32>, Range<u32>)> {
-        let pairs = match self.names & bit(name) {
-            0 => &[],
-            _ => &self.pairs[..],
-        };
-        pairs
-            .iter()
-            .filter(move |(n, _)| n.len() == name.len() && slice(&self.bytes, n) == name)
+        self.ranges(name).map(|value| slice(&self.bytes, &value))
     }
 
     /// How many pairs there are.
     pub fn count(&self) -> usize {
-        self.pairs.len()
+        self.count
     }
 
     /// All bytes, names and values of all pairs among them.
@@ -125,14 +147,86 @@ impl Headers {
     }
 
     /// Where in [`Headers::text`] every value of a name lies.
-    pub(super) fn ranges(&self, name: &[u8]) -> impl Iterator<Item = Range<u32>> {
-        self.named(name).map(|(_, value)| value.clone())
+    pub(super) fn ranges(&self, name: &[u8]) -> impl DoubleEndedIterator<Item = Range<u32>> {
+        let mut lines = self.lines();
+        if self.names & bit(name) == 0 {
+            lines.sizes = [].iter();
+        }
+        let of_name = move |line: Line| {
+            let is_it = line.name.len() == name.len() && slice(&self.bytes, &line.name) == name;
+            is_it.then_some(line.value)
+        };
+        lines.filter_map(of_name)
+    }
+
+    fn lines(&self) -> Lines<'_> {
+        let (sizes, _) = self.bytes.get(4..).unwrap_or_default().as_chunks();
+        Lines {
+            sizes: sizes.get(..self.count).unwrap_or_default().iter(),
+            front: 4 + 8 * self.count,
+            back: self.end,
+        }
     }
 
     /// The first value of a name.
     pub fn first<'a>(&'a self, name: &[u8]) -> Option<&'a [u8]> {
-        self.all(name).next()
+        match self.names & bit(name) {
+            0 => None,
+            _ => self.all(name).next(),
+        }
     }
+}
+
+impl PseudoHeaders {
+    /// Notes a line by its name without the colon. Of several the last one counts.
+    fn note(&mut self, name: &[u8], value: Range<u32>) {
+        match name {
+            b"method" => self.method = value,
+            b"scheme" => self.scheme = value,
+            b"authority" => self.authority = value,
+            b"path" => self.path = value,
+            _ => {}
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "`Headers::from_wire` refuses what ends behind u32::MAX"
+)]
+impl Iterator for Lines<'_> {
+    type Item = Line;
+
+    fn next(&mut self) -> Option<Line> {
+        let [name_size, value_size] = both_sizes(*self.sizes.next()?);
+        let name = self.front as u32..self.front as u32 + name_size;
+        let value = name.end + 1..name.end + 1 + value_size;
+        self.front = value.end as usize + 1;
+        Some(Line { name, value })
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "`Headers::from_wire` refuses what ends behind u32::MAX"
+)]
+impl DoubleEndedIterator for Lines<'_> {
+    fn next_back(&mut self) -> Option<Line> {
+        let [name_size, value_size] = both_sizes(*self.sizes.next_back()?);
+        let value_end = self.back as u32 - 1;
+        let value = value_end - value_size..value_end;
+        let name_end = value.start - 1;
+        let name = name_end - name_size..name_end;
+        self.back = name.start as usize;
+        Some(Line { name, value })
+    }
+}
+
+/// The sizes of a name and of its value.
+#[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+fn both_sizes(both: [u8; 8]) -> [u32; 2] {
+    let both = u64::from_le_bytes(both);
+    [both as u32, (both >> 32) as u32]
 }
 
 /// The bit of a name, by its length and its first byte: few names of a request have the same.
@@ -174,23 +268,21 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// The request of a header map.
     pub fn new(headers: &'a Headers) -> Request<'a> {
-        let [mut method, mut scheme, mut authority, mut target] = [&[][..]; 4];
-        for (name, value) in headers.iter().filter(|(name, _)| name.starts_with(b":")) {
-            match name {
-                b":method" => method = value,
-                b":scheme" => scheme = value,
-                b":authority" => authority = value,
-                b":path" => target = value,
-                _ => {}
-            }
-        }
-        let (path, query) = split_at_byte(target, b'?');
+        let of = |value: &Range<u32>| slice(&headers.bytes, value);
+        let PseudoHeaders {
+            method,
+            scheme,
+            authority,
+            path,
+        } = &headers.pseudo;
+        let authority = of(authority);
+        let (path, query) = split_at_byte(of(path), b'?');
         let steps = Steps::default();
         steps.count(authority.len());
         Request {
             headers,
-            method,
-            scheme,
+            method: of(method),
+            scheme: of(scheme),
             authority,
             host: host_of(authority),
             path,
@@ -269,6 +361,32 @@ pub fn is_grpc_content_type(kind: &[u8]) -> bool {
 /// So the host is labels of letters, digits, `-` and `_`, none of them empty, or an IPv6 address in
 /// brackets, as it can stand in a configuration.
 pub fn host_of(authority: &[u8]) -> &[u8] {
+    match is_plain_host(authority) {
+        true => authority,
+        false => host_of_unusual(authority),
+    }
+}
+
+/// Whether an authority is its host: labels between dots, and nothing else. That is one pass over
+/// what nearly all requests have.
+fn is_plain_host(authority: &[u8]) -> bool {
+    let mut before = b'.';
+    for byte in authority {
+        let is_good = match byte {
+            b'.' => before != b'.',
+            byte => is_in_labels(*byte),
+        };
+        if !is_good {
+            return false;
+        }
+        before = *byte;
+    }
+    before != b'.'
+}
+
+#[cold]
+#[inline(never)]
+fn host_of_unusual(authority: &[u8]) -> &[u8] {
     let end = match authority {
         [b'[', ..] => authority
             .iter()
@@ -294,9 +412,23 @@ pub fn host_of(authority: &[u8]) -> &[u8] {
 }
 
 fn is_label(label: &[u8]) -> bool {
-    let is_in_labels = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    !label.is_empty() && label.iter().all(is_in_labels)
+    !label.is_empty() && label.iter().all(|byte| is_in_labels(*byte))
 }
+
+fn is_in_labels(byte: u8) -> bool {
+    IN_LABELS.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+/// Which bytes labels have: letters, digits, `-` and `_`.
+const IN_LABELS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        byte += 1;
+    }
+    table
+};
 
 fn is_ipv6(address: Option<&[u8]>) -> bool {
     let text = address.and_then(|address| std::str::from_utf8(address).ok());
@@ -319,6 +451,23 @@ mod tests {
         let headers = Headers::from_pairs(&pairs);
         assert_eq!(headers.iter().collect::<Vec<_>>(), pairs);
         assert_eq!(headers.all(b"x").count(), 2);
+        let backwards: Vec<_> = headers.iter().rev().collect();
+        assert_eq!(backwards, [pairs[2], pairs[1], pairs[0]]);
+        assert_eq!(headers.all(b"x").next_back(), Some(&b"\xff\x80"[..]));
+        // From both ends they meet.
+        let mut both = headers.iter();
+        assert_eq!(
+            (both.next_back(), both.next()),
+            (Some(pairs[2]), Some(pairs[0]))
+        );
+        assert_eq!((both.next(), both.next_back()), (Some(pairs[1]), None));
+    }
+
+    #[test]
+    fn of_several_pseudo_headers_the_last_counts() {
+        let headers =
+            Headers::from_pairs(&[(":path", "/a"), ("x", "1"), (":path", "/b"), (":p", "/c")]);
+        assert_eq!(Request::new(&headers).path, b"/b");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use fnv::FnvHasher;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::{Deref, DerefMut};
 
 /// The compiled routes. About 50 bytes for each block and each of its hosts.
 #[derive(Debug, Default)]
@@ -184,7 +185,7 @@ impl Index {
     }
 
     /// Every block that may match, in lists that are each in order.
-    fn lists(&self, request: &Request) -> Vec<&[Candidate]> {
+    fn lists(&self, request: &Request) -> Lists<'_> {
         let named = self.groups(request.host);
         request
             .steps
@@ -192,15 +193,14 @@ impl Index {
         request
             .steps
             .count(request.path.len().min(self.longest_path));
-        let mut lists = Vec::with_capacity(FEW_LISTS);
+        let mut lists = Lists::default();
         let mut look_up = |key: Key| {
             request.steps.count(STEPS_PER_LOOK_UP * (1 + named.len()));
             for group in [ANY_HOST].iter().chain(&named) {
-                lists.extend(
-                    self.paths
-                        .get(&key.of(*group))
-                        .and_then(|list| self.list(*list as usize)),
-                );
+                let list = self.paths.get(&key.of(*group));
+                if let Some(list) = list.and_then(|list| self.list(*list as usize)) {
+                    lists.push(list);
+                }
             }
         };
         look_up(Key::Any);
@@ -307,6 +307,56 @@ const STEPS_PER_BLOCK: usize = 16;
 
 /// What a look-up in the map of paths costs, in steps.
 const STEPS_PER_LOOK_UP: usize = 8;
+
+/// Lists of candidates: few of them without an allocation.
+#[derive(Default)]
+struct Lists<'i> {
+    few: [&'i [Candidate]; FEW_LISTS],
+    count: usize,
+    /// All of them, once they are more.
+    many: Vec<&'i [Candidate]>,
+}
+
+impl<'i> Lists<'i> {
+    fn push(&mut self, list: &'i [Candidate]) {
+        match self.few.get_mut(self.count) {
+            Some(place) => {
+                *place = list;
+                self.count += 1;
+            }
+            None => self.push_many(list),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_many(&mut self, list: &'i [Candidate]) {
+        if self.many.is_empty() {
+            self.many.extend(self.few);
+        }
+        self.many.push(list);
+    }
+}
+
+impl<'i> Deref for Lists<'i> {
+    type Target = [&'i [Candidate]];
+
+    fn deref(&self) -> &[&'i [Candidate]] {
+        match self.many.is_empty() {
+            true => self.few.get(..self.count).unwrap_or_default(),
+            false => &self.many,
+        }
+    }
+}
+
+impl<'i> DerefMut for Lists<'i> {
+    fn deref_mut(&mut self) -> &mut [&'i [Candidate]] {
+        match self.many.is_empty() {
+            true => self.few.get_mut(..self.count).unwrap_or_default(),
+            false => &mut self.many,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -469,13 +469,15 @@ fn no_target<'c>(reason: Reason) -> Decision<'c> {
 /// The value of the endpoint header: the target's address, then those of the retries. None: the
 /// target is no endpoint.
 fn endpoints(pool: &Pool, target: &Target, selection: &Selection<'_>) -> Option<Vec<u8>> {
-    let mut list = target.endpoint.as_ref()?.as_bytes().to_vec();
-    for retry in &selection.retries {
-        let retry = pool.target(*retry);
-        if let Some(endpoint) = retry.and_then(|retry| retry.endpoint.as_ref()) {
-            list.push(b',');
-            list.extend_from_slice(endpoint.as_bytes());
-        }
+    let first = target.endpoint.as_ref()?.as_bytes();
+    let retries = selection.retries.iter();
+    let retries = retries.filter_map(|retry| pool.target(*retry)?.endpoint.as_ref());
+    let length = retries.clone().map(|retry| 1 + retry.len()).sum::<usize>();
+    let mut list = Vec::with_capacity(first.len() + length);
+    list.extend_from_slice(first);
+    for retry in retries {
+        list.push(b',');
+        list.extend_from_slice(retry.as_bytes());
     }
     Some(list)
 }
