@@ -58,7 +58,7 @@ use crate::pool::in_flight::{InFlight, InFlightEvent};
 use crate::pool::least_response_time::ResponseTimes;
 use crate::pool::look::Looks;
 use crate::pool::prefer_region::Regions;
-use crate::pool::sticky::Sessions;
+use crate::pool::sticky::{Sessions, VerifiedCookies};
 use crate::pool::{Pool, Target};
 use crate::port::Port;
 use crate::rate_limit::{RateLimitEvent, RateLimits, Verdict, refusal_headers};
@@ -119,9 +119,10 @@ impl PoolState {
                 homes.for_each(|homes| homes.push(pool));
             }
         }
+        let verified = Rc::<VerifiedCookies>::default();
         let pools = config.pools.iter().map(|pool| {
             let regions = Regions::new(pool);
-            let homes = homes.get(pool.index.get());
+            let homes = homes.get(pool.index.get()).map_or(&[][..], |homes| homes);
             PoolState {
                 round_robins: (0..regions.numbers())
                     .map(|_| RoundRobin::new(pool.targets.len(), random.next()))
@@ -129,7 +130,7 @@ impl PoolState {
                 regions,
                 consistent_hash: ConsistentHash::new(pool),
                 least_connections: LeastConnections::default(),
-                sessions: Sessions::new(pool, homes.map_or(&[], |homes| homes)),
+                sessions: Sessions::new(pool, homes).remembering(&verified),
                 answers: Answers::new(pool),
             }
         });

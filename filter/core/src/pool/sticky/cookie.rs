@@ -60,15 +60,15 @@ impl Token {
         })
     }
 
-    /// Whether its time is over.
-    pub(super) fn has_expired(&self, now: Seconds) -> bool {
-        self.expires != Seconds::ZERO && self.expires <= now
-    }
-
     /// A number that tells sessions apart, as far as their tokens do.
     pub(super) fn number(&self) -> u64 {
         u64::from_le_bytes(self.target) ^ self.expires.get().rotate_left(32)
     }
+}
+
+/// Whether the time of a token is over.
+pub(super) fn has_expired(expires: Seconds, now: Seconds) -> bool {
+    expires != Seconds::ZERO && expires <= now
 }
 
 /// What one key of a pool signs and verifies.
@@ -250,7 +250,7 @@ const ORIGIN: usize = 2 + 4;
 const MAC: usize = 16;
 
 /// The longest value of a cookie: that of a token with an origin and a MAC, in base64.
-const MAX_VALUE: usize = (BODY + ORIGIN + MAC).div_ceil(3) * 4;
+pub(super) const MAX_VALUE: usize = (BODY + ORIGIN + MAC).div_ceil(3) * 4;
 
 const TARGET_LABEL: &[u8] = b"pointsman sticky target";
 const COOKIE_LABEL: &[u8] = b"pointsman sticky cookie";

@@ -24,6 +24,9 @@
 //! A client without a cookie can be held by the hash of `sticky.header`, see [`header_hash`].
 
 mod cookie;
+mod verified;
+
+pub(crate) use verified::VerifiedCookies;
 
 use crate::http::key::header_values;
 use crate::http::request::Request;
@@ -31,7 +34,8 @@ use crate::index::{PoolIndex, TargetIndex};
 use crate::pool::Pool;
 use crate::siphash::SipWriter;
 use crate::time::Seconds;
-use cookie::{Signer, Token};
+use cookie::{Signer, Token, has_expired};
+use std::rc::Rc;
 
 /// `sticky` of a pool: at least one of `cookie` and `header` is given.
 #[derive(Debug)]
@@ -119,11 +123,26 @@ pub enum Given {
 
 /// The sessions of one pool: reads and writes their cookies. Each worker has one for each pool.
 pub struct Sessions {
+    pool: PoolIndex,
+    /// What was verified lately.
+    verified: Rc<VerifiedCookies>,
     /// One for each of the pool's keys, in their order. Without keys: one that does not sign.
     signers: Vec<Signer>,
     /// For each target the headers that were written last, one for each origin. All new clients of
     /// a target within one second get the same bytes, and a MAC is the dearest part of a request.
     written: Vec<Vec<SetCookie>>,
+}
+
+/// What a cookie says whose MAC is right, whatever the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Verified {
+    target: TargetIndex,
+    origin: Origin,
+    /// 0: never.
+    expires: Seconds,
+    number: u64,
+    /// Whether it was signed with the key that signs now.
+    is_first_key: bool,
 }
 
 /// A `set-cookie` header.
@@ -146,7 +165,20 @@ impl Sessions {
                 .collect(),
         };
         let written = pool.targets.iter().map(|_| Vec::new()).collect();
-        Sessions { signers, written }
+        Sessions {
+            pool: pool.index,
+            verified: Rc::default(),
+            signers,
+            written,
+        }
+    }
+
+    /// The same, which remembers in common with those of other pools what it verified.
+    pub(crate) fn remembering(self, verified: &Rc<VerifiedCookies>) -> Sessions {
+        Sessions {
+            verified: Rc::clone(verified),
+            ..self
+        }
     }
 
     /// The session that these values of the configured cookie carry: that of the first valid one
@@ -168,21 +200,39 @@ impl Sessions {
 
     /// The session of one cookie's value.
     fn session(&self, cookie: &Cookie, value: &[u8], now: Seconds) -> Option<Session> {
+        let verified = match self.verified.get(self.pool, value) {
+            Some(verified) if has_expired(verified.expires, now) => return None,
+            Some(verified) => verified,
+            None => self.verify(value, now)?,
+        };
+        Some(Session {
+            target: verified.target,
+            origin: verified.origin,
+            renew: !(verified.is_first_key && cookie.is_fresh(verified.expires, now)),
+            number: verified.number,
+        })
+    }
+
+    /// What a cookie says that was not seen lately.
+    #[cold]
+    #[inline(never)]
+    fn verify(&self, value: &[u8], now: Seconds) -> Option<Verified> {
         let token = Token::decode(value)?;
         // Before the MAC, because it costs less. A client knows the time already.
-        if token.has_expired(now) {
+        if has_expired(token.expires, now) {
             return None;
         }
         let mut signers = self.signers.iter().enumerate();
         let (order, signer) = signers.find(|(_, signer)| signer.verifies(&token))?;
-        let target = signer.target(token.target)?;
-        let is_first_key = order == 0;
-        Some(Session {
-            target,
+        let verified = Verified {
+            target: signer.target(token.target)?,
             origin: signer.origin(&token),
-            renew: !(is_first_key && cookie.is_fresh(token.expires, now)),
+            expires: token.expires,
             number: token.number(),
-        })
+            is_first_key: order == 0,
+        };
+        self.verified.put(self.pool, value, verified);
+        Some(verified)
     }
 
     /// The value of a `set-cookie` header that holds the client to this target from `now` on. None:
