@@ -416,19 +416,8 @@ fn is_label(label: &[u8]) -> bool {
 }
 
 fn is_in_labels(byte: u8) -> bool {
-    IN_LABELS.get(usize::from(byte)).copied().unwrap_or(false)
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
-
-/// Which bytes labels have: letters, digits, `-` and `_`.
-const IN_LABELS: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        table[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        byte += 1;
-    }
-    table
-};
 
 fn is_ipv6(address: Option<&[u8]>) -> bool {
     let text = address.and_then(|address| std::str::from_utf8(address).ok());
