@@ -27,23 +27,27 @@ struct Place {
 
 /// The value of a cookie, filled up with zeros, its length, and its pool.
 #[derive(Clone, Copy, Debug)]
-struct Cookie([u64; WORDS + 1]);
+struct Cookie {
+    value: [u64; WORDS],
+    pool_and_length: u64,
+}
 
 impl VerifiedCookies {
     /// What this value of a pool's cookie says, if it was verified lately.
     pub(super) fn get(&self, pool: PoolIndex, value: &[u8]) -> Option<Verified> {
         let cookie = Cookie::new(pool, value)?;
-        let places = self.places.borrow();
+        let places = self.places.try_borrow().ok()?;
         let place = places.get(cookie.place())?.as_ref()?;
         place.cookie.is(&cookie).then_some(place.verified)
     }
 
     /// Keeps what a valid one says.
     pub(super) fn put(&self, pool: PoolIndex, value: &[u8], verified: Verified) {
-        let Some(cookie) = Cookie::new(pool, value) else {
+        let (Some(cookie), Ok(mut places)) =
+            (Cookie::new(pool, value), self.places.try_borrow_mut())
+        else {
             return;
         };
-        let mut places = self.places.borrow_mut();
         places.resize(PLACES, None);
         if let Some(place) = places.get_mut(cookie.place()) {
             *place = Some(Place { cookie, verified });
@@ -54,14 +58,22 @@ impl VerifiedCookies {
 impl Cookie {
     /// None: it is too long for one.
     fn new(pool: PoolIndex, value: &[u8]) -> Option<Cookie> {
-        let mut bytes = [0; 8 * WORDS];
-        bytes.get_mut(..value.len())?.copy_from_slice(value);
-        let (words, _) = bytes.as_chunks();
-        let mut cookie = [(pool.get() as u64) << 8 | value.len() as u64; WORDS + 1];
-        for (word, bytes) in cookie.iter_mut().zip(words) {
+        if value.len() > MAX_VALUE {
+            return None;
+        }
+        let mut cookie = Cookie {
+            value: [0; WORDS],
+            pool_and_length: (pool.get() as u64) << 8 | value.len() as u64,
+        };
+        let (whole, rest) = value.as_chunks();
+        for (word, bytes) in cookie.value.iter_mut().zip(whole) {
             *word = u64::from_le_bytes(*bytes);
         }
-        Some(Cookie(cookie))
+        if let Some(word) = cookie.value.get_mut(whole.len()) {
+            let bytes = rest.iter().rev();
+            *word = bytes.fold(0, |word, byte| word << 8 | u64::from(*byte));
+        }
+        Some(cookie)
     }
 
     #[expect(
@@ -69,17 +81,16 @@ impl Cookie {
         reason = "the number of places is small"
     )]
     fn place(&self) -> usize {
-        let all = self
-            .0
-            .iter()
-            .fold(0, |all: u64, word| all.rotate_left(7) ^ word);
+        let words = self.value.iter();
+        let all = words.fold(self.pool_and_length, |all, word| all.rotate_left(7) ^ word);
         mixed(all) as usize % PLACES
     }
 
     /// Whether they are equal, in a time that does not depend on where they differ.
     fn is(&self, other: &Cookie) -> bool {
-        let differences = self.0.iter().zip(&other.0);
-        differences.fold(0, |all, (ours, theirs)| all | (ours ^ theirs)) == 0
+        let words = self.value.iter().zip(&other.value);
+        let differences = words.fold(0, |all, (ours, theirs)| all | (ours ^ theirs));
+        differences | (self.pool_and_length ^ other.pool_and_length) == 0
     }
 }
 
@@ -142,6 +153,6 @@ mod tests {
         for number in 100..10_000 {
             cookies.put(POOL, value(number).as_bytes(), verified(number));
         }
-        assert_eq!(cookies.places.borrow().len(), PLACES);
+        assert_eq!(cookies.places.into_inner().len(), PLACES);
     }
 }
