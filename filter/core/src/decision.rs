@@ -122,12 +122,12 @@ pub enum Change<'c> {
     Add(&'c [u8], Cow<'c, [u8]>),
 }
 
-impl<'c> From<Edit<'c>> for Change<'c> {
-    fn from(edit: Edit<'c>) -> Change<'c> {
+impl<'c> From<Edit<'c, Cow<'c, [u8]>>> for Change<'c> {
+    fn from(edit: Edit<'c, Cow<'c, [u8]>>) -> Change<'c> {
         match edit {
             Edit::Remove(name) => Change::Remove(name),
-            Edit::Set(name, value) => Change::Set(name, Cow::Borrowed(value)),
-            Edit::Add(name, value) => Change::Add(name, Cow::Borrowed(value)),
+            Edit::Set(name, value) => Change::Set(name, value),
+            Edit::Add(name, value) => Change::Add(name, value),
         }
     }
 }
@@ -149,6 +149,8 @@ pub struct ResponsePlan {
     pub route: Option<Rc<Edits>>,
     /// Those of the part of its `split` that was chosen.
     pub part: Option<Rc<Edits>>,
+    /// Values of these edits that were built of the request, in the order of the edits.
+    pub built: Vec<Vec<u8>>,
     /// The session that the request belongs to, or will.
     pub session: Option<SessionPlan>,
     /// A `set-cookie` value. It names the target that answered, so

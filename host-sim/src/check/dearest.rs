@@ -10,6 +10,7 @@ use pointsman_core::http::steps;
 use pointsman_core::route::condition::{Condition, Text};
 use pointsman_core::route::index::Index;
 use pointsman_core::route::r#match::Match;
+use pointsman_core::route::parts::Parts;
 use pointsman_core::route::path::PathKind;
 use pointsman_core::route::rewrite::PathRewrite;
 use pointsman_core::route::{Route, RouteAction};
@@ -249,11 +250,25 @@ fn cost(config: &Config, index: &Index, request: &ExchangeRequest) -> u64 {
             for part in route.rate_limits.iter().flat_map(|limit| limit.key()) {
                 part.feed(request, None, &mut SipWriter::new(Seed::default()));
             }
+            let mut parts = Parts {
+                request,
+                block,
+                route: &route.name,
+                pool: "",
+                target: "",
+                client,
+            };
             if let Some(rewrite) = &route.rewrite {
-                rewrite.apply(request, block);
+                rewrite.apply(&mut parts);
             }
             if let RouteAction::Redirect(redirect) = &route.action {
-                redirect.location(request, block);
+                redirect.location(&mut parts);
+            }
+            let edits = std::iter::once(&route.request_headers);
+            for edits in edits.chain(route.response_headers.as_deref()) {
+                for edit in edits.iter() {
+                    edit.map(|value| parts.header(value));
+                }
             }
         }
         steps::REQUEST + request.steps.taken()

@@ -6,6 +6,7 @@ use crate::explain;
 use pointsman_core::config::Config;
 use pointsman_core::index::RouteIndex;
 use pointsman_core::route::index::Index;
+use pointsman_core::route::parts::Parts;
 use pointsman_core::route::{Found, Route, RouteAction};
 
 /// How many redirects browsers follow.
@@ -102,8 +103,15 @@ fn followed(config: &Config, found: Found, asked: &ExchangeRequest) -> Option<Ex
         return None;
     }
     let block = route.blocks.get(found.block)?;
-    let location = explain::with_request(config, asked, |request, _| {
-        redirect.location(request, block)
+    let location = explain::with_request(config, asked, |request, client| {
+        redirect.location(&mut Parts {
+            request,
+            block,
+            route: &route.name,
+            pool: "",
+            target: "",
+            client,
+        })
     });
     let method = match (redirect.status, &asked.method[..]) {
         (301..=303, b"GET" | b"HEAD") | (307 | 308, _) => &asked.method[..],

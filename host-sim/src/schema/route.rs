@@ -23,7 +23,7 @@ pub(super) struct Route {
     request_headers: Option<Edits>,
     /// Edits of the response, the filter's own answers included.
     response_headers: Option<Edits>,
-    /// What the upstream sees; the query stays.
+    /// What the upstream sees; the query stays, unless it is edited.
     rewrite: Option<Rewrite>,
     /// Action: send the request to this pool.
     pool: Option<String>,
@@ -151,7 +151,10 @@ pub(super) struct Condition {
     invert: Option<bool>,
 }
 
-/// Edits of headers: remove, then set, then add.
+/// Edits of headers: remove, then set, then add. Values may hold parts of the request: `{client_ip}`,
+/// `{host}`, `{path}`, `{query}`, `{method}`, `{scheme}`, `{header.x}`, `{cookie.x}`, `{query.x}`,
+/// `{label}` (what the wildcard of `hosts` stood for), `{route}`, `{pool}`, `{target}`, and the names
+/// of the path's template. What is absent is empty; `{{` is a brace.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Edits {
@@ -166,18 +169,49 @@ pub(super) struct Edits {
     add: Option<BTreeMap<String, OneOrMore>>,
 }
 
-/// One of path_prefix, path and path_regex; and `host`.
+/// One of path_prefix, path and path_regex; `host`; and `query`.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rewrite {
     /// Replaces the prefix that matched: every block of the match must have one.
     path_prefix: Option<NewPath>,
-    /// The whole path; `{id}` is what the template of every block took.
+    /// The whole path; `{id}` is what the template of every block took. It may hold the parts of the
+    /// request that header edits may.
     path: Option<NewPath>,
     /// Searches, and replaces every match.
     path_regex: Option<PathRegex>,
-    /// The new host, with a port if one is wanted.
+    /// The new host, with a port if one is wanted. It may hold the parts of the request that header
+    /// edits may; where what they make is no host, the request's stays.
     host: Option<String>,
+    /// Edits of the query. Without it the query stays.
+    query: Option<Query>,
+}
+
+/// `drop`, or edits of the query.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Query {
+    Word(DropQuery),
+    Edits(QueryEdits),
+}
+
+/// `drop`: nothing of the query stays.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum DropQuery {
+    Drop,
+}
+
+/// Edits of the query: remove, then set. All other parameters stay as they are.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueryEdits {
+    /// Names; all parameters of each go. Names compare after percent-decoding.
+    #[schemars(length(min = 1, max = limits::MAX_HEADERS))]
+    remove: Option<Vec<String>>,
+    /// Parameters that stand at the end, in place of those of the same names.
+    #[schemars(extend("maxProperties" = limits::MAX_HEADERS))]
+    set: Option<BTreeMap<String, String>>,
 }
 
 /// Searches, and replaces every match.
@@ -211,17 +245,21 @@ pub(super) struct Part {
 pub(super) struct Redirect {
     /// A new one drops the request's port.
     scheme: Option<Scheme>,
-    /// Without a port. A new one drops the request's port.
+    /// Without a port. A new one drops the request's port. It may hold the parts of the request that
+    /// header edits may; where what they make is no host, the request's stays.
     host: Option<String>,
     /// The scheme's own is not written.
     #[schemars(range(min = limits::PORT.least, max = limits::PORT.most))]
     port: Option<u32>,
-    /// The whole path; `{id}` is what the template of every block took.
+    /// The whole path; `{id}` is what the template of every block took. It may hold the parts of the
+    /// request that header edits may.
     path: Option<NewPath>,
     /// Replaces the prefix that matched: every block of the match must have one.
     path_prefix: Option<NewPath>,
     /// Searches, and replaces every match.
     path_regex: Option<PathRegex>,
+    /// Edits of the query. Without it the query stays.
+    query: Option<Query>,
     /// Default: 302. A permanent one should be asked for.
     #[schemars(extend("enum" = limits::REDIRECT_STATUSES), extend("default" = limits::DEFAULT_REDIRECT_STATUS))]
     status: Option<u32>,

@@ -1,8 +1,10 @@
 //! The action `redirect`.
 
 use super::limits;
+use super::parts::{self, Matched};
+use super::query::query;
 use super::reader::{Node, Report, one_of};
-use super::rewrite::{Matched, new_path};
+use super::rewrite::new_path;
 use super::syntax;
 use crate::route::redirect::Redirect;
 
@@ -20,6 +22,7 @@ pub(super) fn redirect(
         "path",
         "path_prefix",
         "path_regex",
+        "query",
         "status",
     ];
     let map = node.map(report, KEYS)?;
@@ -27,7 +30,7 @@ pub(super) fn redirect(
         report.note(
             node,
             "a redirect to where the request already is",
-            "a scheme, host, port or path",
+            "a scheme, host, port, path or query",
         );
     }
     let scheme = map
@@ -35,16 +38,17 @@ pub(super) fn redirect(
         .and_then(|node| node.choice(report, limits::SCHEMES));
     let host = map
         .get("host")
-        .and_then(|node| node.text_that(report, syntax::is_host, HOST));
+        .and_then(|node| parts::value(&node, syntax::is_host, HOST, matched, report));
     let port = map
         .get("port")
         .and_then(|node| node.whole_within(report, limits::PORT));
     let status = map.get("status").and_then(|node| status(&node, report));
     Some(Redirect {
         scheme: scheme.map(syntax::bytes),
-        host: host.map(syntax::bytes),
+        host,
         port: port.and_then(|port| u16::try_from(port).ok()),
         path: new_path(&map, matched, report),
+        query: map.get("query").and_then(|node| query(&node, report)),
         status: status.unwrap_or(limits::DEFAULT_REDIRECT_STATUS),
     })
 }

@@ -22,9 +22,11 @@ pub(super) fn respond(node: &Node<'_>, report: &mut Report) -> Option<Respond> {
         .unwrap_or_default();
     let given = map
         .get("headers")
-        .map(|node| headers(&node, None, report))
+        .map(|node| headers(&node, report))
         .unwrap_or_default();
-    let each = |(name, values): Values| values.into_iter().map(move |value| (name.clone(), value));
+    let each = |(name, values): Values<Box<[u8]>>| {
+        values.into_iter().map(move |value| (name.clone(), value))
+    };
     let mut headers: Vec<_> = given.into_iter().flat_map(each).collect();
     if !body.is_empty() && !headers.iter().any(|(name, _)| &**name == b"content-type") {
         headers.push((syntax::bytes("content-type"), syntax::bytes("text/plain")));

@@ -1,37 +1,19 @@
 //! The key `rewrite` of a route, and the new paths that it shares with redirects.
 
-use super::reader::{Map, Node, Report, quoted};
+use super::parts::{self, Matched};
+use super::query::query;
+use super::reader::{Map, Node, Report};
 use super::regex::regex;
 use super::syntax;
 use crate::http::regex::Search;
 use crate::http::regex::SubstitutionPart;
-use crate::route::r#match::Match;
-use crate::route::path::{PathKind, Segment};
-use crate::route::rewrite::{PathRewrite, Piece, Rewrite};
+use crate::http::value::{Piece, Value};
+use crate::route::path::PathKind;
+use crate::route::rewrite::{PathRewrite, Rewrite};
 
 /// The keys of a new path.
 pub(super) const PATH_KEYS: &[&str] = &["path_prefix", "path", "path_regex"];
 const PATH: &str = "a path that starts with `/`, without query, fragment and blanks";
-
-/// The blocks of the route that is being read.
-pub(super) struct Matched<'n> {
-    /// `match`, or the route where it has none.
-    pub node: Node<'n>,
-    /// None: they could not be read, which has been noted.
-    pub blocks: Option<&'n [Match]>,
-}
-
-impl Matched<'_> {
-    /// The first block that is not as it should be, by its place.
-    fn first_that_is_not(&self, good: &dyn Fn(Option<&PathKind>) -> bool) -> Option<String> {
-        let bad = |block: &Match| !good(block.path.as_ref().map(|path| &path.kind));
-        let at = self.blocks?.iter().position(bad)?;
-        Some(match self.node.is_list() {
-            true => format!("{}[{at}]", self.node.place()),
-            false => self.node.place(),
-        })
-    }
-}
 
 /// Reads `rewrite`.
 pub(super) fn rewrite(
@@ -39,7 +21,7 @@ pub(super) fn rewrite(
     matched: &Matched<'_>,
     report: &mut Report,
 ) -> Option<Rewrite> {
-    const KEYS: &[&str] = &["path_prefix", "path", "path_regex", "host"];
+    const KEYS: &[&str] = &["path_prefix", "path", "path_regex", "host", "query"];
     const HOST: &str = "a host, or `host:port`";
     let map = node.map(report, KEYS)?;
     if KEYS.iter().all(|key| map.get(key).is_none()) {
@@ -47,10 +29,11 @@ pub(super) fn rewrite(
     }
     let host = map
         .get("host")
-        .and_then(|node| node.text_that(report, syntax::is_authority, HOST));
+        .and_then(|node| parts::value(&node, syntax::is_authority, HOST, matched, report));
     Some(Rewrite {
         path: new_path(&map, matched, report),
-        host: host.map(syntax::bytes),
+        host,
+        query: map.get("query").and_then(|node| query(&node, report)),
     })
 }
 
@@ -63,9 +46,10 @@ pub(super) fn new_path(
     let node = map.at_most_one(report, PATH_KEYS)?;
     match node.key() {
         "path_prefix" => {
-            if let Some(place) =
-                matched.first_that_is_not(&|path| matches!(path, Some(PathKind::Prefix(_))))
-            {
+            if let Some(place) = matched.first_that_is_not(&|block| {
+                let path = block.path.as_ref().map(|path| &path.kind);
+                matches!(path, Some(PathKind::Prefix(_)))
+            }) {
                 let found = format!("{place} matches without `prefix`");
                 report.note(
                     &node,
@@ -77,73 +61,14 @@ pub(super) fn new_path(
             Some(PathRewrite::Prefix(syntax::bytes(prefix)))
         }
         "path" => {
-            let text = node.text_that(report, syntax::is_path, PATH)?;
-            whole(&node, text, matched, report).map(PathRewrite::Whole)
+            let value = parts::value(&node, syntax::is_path, PATH, matched, report)?;
+            Some(PathRewrite::Whole(match value {
+                Value::Text(text) => vec![Piece::Text(text)],
+                Value::Built(pieces) => pieces,
+            }))
         }
         _ => searched(&node, report),
     }
-}
-
-/// `/new/{id}`
-fn whole(
-    node: &Node<'_>,
-    text: &str,
-    matched: &Matched<'_>,
-    report: &mut Report,
-) -> Option<Vec<Piece>> {
-    const EXPECTED: &str = "a path with `{name}` for what the route's template took";
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    while let Some((before, from)) = rest.split_once('{') {
-        let Some((name, after)) = from.split_once('}') else {
-            report.note(node, "a `{` without its `}`", EXPECTED);
-            return None;
-        };
-        if !before.is_empty() {
-            pieces.push(Piece::Text(syntax::bytes(before)));
-        }
-        known_name(node, name, matched, report);
-        pieces.push(Piece::Name(name.into()));
-        rest = after;
-    }
-    if !rest.is_empty() {
-        pieces.push(Piece::Text(syntax::bytes(rest)));
-    }
-    Some(pieces)
-}
-
-/// The names of a template.
-fn template_names(path: Option<&PathKind>) -> impl Iterator<Item = &str> {
-    let segments = match path {
-        Some(PathKind::Template(segments)) => segments.as_slice(),
-        _ => &[],
-    };
-    segments.iter().filter_map(|segment| match segment {
-        Segment::Name(name) | Segment::Rest(name) => Some(&**name),
-        Segment::Text(_) => None,
-    })
-}
-
-fn known_name(node: &Node<'_>, name: &str, matched: &Matched<'_>, report: &mut Report) {
-    let Some(place) =
-        matched.first_that_is_not(&|path| template_names(path).any(|known| known == name))
-    else {
-        return;
-    };
-    let blocks = matched.blocks.unwrap_or_default();
-    let known: Vec<&str> = blocks
-        .iter()
-        .flat_map(|block| template_names(block.path.as_ref().map(|path| &path.kind)))
-        .filter(|known| *known != name)
-        .collect();
-    let near = report.nearest(name, &mut known.into_iter());
-    let found = format!("{} is not in a template of {place}", quoted(name));
-    report.note_near(
-        node,
-        &found,
-        "names that the template of every block has",
-        near,
-    );
 }
 
 /// `path_regex: { pattern, substitution }`

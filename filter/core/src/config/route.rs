@@ -4,12 +4,13 @@ use super::edit::{request_headers, response_headers};
 use super::known::Known;
 use super::limits;
 use super::r#match::blocks;
+use super::parts::Matched;
 use super::pass::pass;
 use super::problem::Problems;
 use super::reader::{Map, Node, Report};
 use super::redirect::redirect;
 use super::respond::respond;
-use super::rewrite::{Matched, rewrite};
+use super::rewrite::rewrite;
 use super::split::split;
 use super::syntax;
 use super::value::Value;
@@ -105,11 +106,14 @@ fn route(
     let action = map
         .exactly_one(report, ACTIONS)
         .and_then(|node| action(&node, &matched, known, report));
+    let edits = map.get("request_headers");
+    let request_headers = request_headers(edits, known.upstream, &matched, report);
+    let response_headers = response_headers(map.get("response_headers"), &matched, report);
     Some(Route {
         name: name?.into(),
         rate_limits: rate_limits.unwrap_or_default(),
-        request_headers: request_headers(map.get("request_headers"), known.upstream, report),
-        response_headers: response_headers(map.get("response_headers"), report),
+        request_headers,
+        response_headers,
         rewrite,
         action: action?,
         blocks,
@@ -157,7 +161,7 @@ fn action(
             .pools
             .named(node, "pool", report)
             .map(RouteAction::Pool),
-        "split" => Some(RouteAction::Split(split(node, known, report))),
+        "split" => Some(RouteAction::Split(split(node, matched, known, report))),
         "redirect" => redirect(node, matched, report).map(RouteAction::Redirect),
         "respond" => respond(node, report).map(RouteAction::Respond),
         _ => pass(node, report).map(|()| RouteAction::Pass),

@@ -4,6 +4,7 @@ use super::value::{MAX_DEPTH, Value};
 use super::{Config, Problems, protobuf};
 use crate::http::key::KeyPart;
 use crate::http::regex::SubstitutionPart;
+use crate::http::value::{Part, Piece};
 use crate::index::PoolIndex;
 use crate::pool::State;
 use crate::pool::balance::Balance;
@@ -16,7 +17,7 @@ use crate::route::RouteAction;
 use crate::route::r#match::HostMatch;
 use crate::route::no_route::NoRoute;
 use crate::route::path::{PathKind, Segment};
-use crate::route::rewrite::{PathRewrite, Piece};
+use crate::route::rewrite::PathRewrite;
 use crate::time::{Nanos, Seconds};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -504,9 +505,9 @@ fn paths_are_read_into_their_parts() {
         *pieces,
         [
             slash,
-            Piece::Name("rest".into()),
+            Piece::Part(Part::Name("rest".into())),
             slash_x,
-            Piece::Name("id".into())
+            Piece::Part(Part::Name("id".into()))
         ]
     );
     let PathRewrite::Regex { substitution, .. } = rewrite(3) else {

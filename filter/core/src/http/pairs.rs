@@ -208,7 +208,7 @@ fn slice<'a>(bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
 
 /// Appends the bytes of an encoded query name or value: `%41` is `A`, `+` is a blank; a `%` without
 /// two hex digits is itself.
-fn decode(encoded: &[u8], decoded: &mut Vec<u8>) {
+pub(super) fn decode(encoded: &[u8], decoded: &mut Vec<u8>) {
     let mut rest = encoded;
     while let Some((byte, mut after)) = rest.split_first() {
         decoded.push(match (byte, after) {

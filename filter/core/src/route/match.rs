@@ -222,6 +222,23 @@ impl HostMatch {
             HostMatch::Any => true,
         }
     }
+
+    /// Whether it has a wildcard.
+    pub fn is_wild(&self) -> bool {
+        !matches!(self, HostMatch::Exact(_))
+    }
+
+    /// What the wildcard stands for in a host that matches: labels without the dot behind them;
+    /// nothing where there is no wildcard. None: the host does not match.
+    pub fn label<'h>(&self, host: &'h [u8]) -> Option<&'h [u8]> {
+        let behind = match self {
+            HostMatch::Exact(_) => host.len(),
+            HostMatch::Suffix(suffix) => suffix.len(),
+            HostMatch::Any => 0,
+        };
+        let label = host.get(..host.len().checked_sub(behind)?);
+        label.filter(|_| self.matches(host))
+    }
 }
 
 /// As it stands in the configuration.

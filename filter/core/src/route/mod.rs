@@ -6,6 +6,7 @@ mod escaped;
 pub mod index;
 pub mod r#match;
 pub mod no_route;
+pub mod parts;
 pub mod path;
 pub mod redirect;
 pub mod rewrite;

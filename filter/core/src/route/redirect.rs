@@ -1,40 +1,51 @@
 //! The action `redirect`: an absolute `location`. Parts of it that the configuration does not give
 //! are those of the request.
 
-use crate::http::request::Request;
-use crate::route::r#match::Match;
+use super::parts::Parts;
+use crate::http::query::QueryEdit;
+use crate::http::request::{Request, host_of};
+use crate::http::value::Value;
 use crate::route::rewrite::PathRewrite;
 use std::borrow::Cow;
 
-/// `redirect: { scheme, host, port, path | path_prefix | path_regex, status }`.
+/// `redirect: { scheme, host, port, path | path_prefix | path_regex, query, status }`.
 #[derive(Debug)]
 pub struct Redirect {
     /// `http` or `https`.
     pub scheme: Option<Box<[u8]>>,
-    /// The new host.
-    pub host: Option<Box<[u8]>>,
+    /// The new host. A port in what is built is dropped; if it is no host, the request's stays, as
+    /// if this were not given.
+    pub host: Option<Value>,
     /// The new port. A port that is the scheme's default is not written.
     pub port: Option<u16>,
     /// The new path.
     pub path: Option<PathRewrite>,
+    /// What becomes of the request's query. None: it stays.
+    pub query: Option<QueryEdit>,
     /// 301, 302, 303, 307 or 308. Default 302: a permanent one should be asked for.
     pub status: u16,
 }
 
 impl Redirect {
-    /// The `location` for a request that this block matched. A path that has a query of its own
-    /// replaces the request's. Bytes that may not stand in a URI are percent-encoded. A request
+    /// The `location` for a request. A path that has a query of its own replaces the request's,
+    /// whatever `query` says. Bytes that may not stand in a URI are percent-encoded. A request
     /// without any host (HTTP/1.0, or an authority that is none) is sent to a path, as there is
     /// nothing to make it absolute with.
-    pub fn location(&self, request: &Request, block: &Match) -> Vec<u8> {
+    pub fn location(&self, parts: &mut Parts<'_>) -> Vec<u8> {
+        let request = parts.request;
         let scheme = match (&self.scheme, request.scheme) {
             (Some(scheme), _) => scheme,
             (None, b"") => &b"http"[..],
             (None, scheme) => scheme,
         };
-        let host = self.host.as_deref().unwrap_or(request.host);
+        let new_host = self.host.as_ref().and_then(|host| parts.host(host));
+        let host = match (&self.host, &new_host) {
+            (Some(Value::Built(_)), Some(built)) => host_of(built),
+            (_, Some(host)) => host,
+            (_, None) => request.host,
+        };
         // A new host or scheme drops the port: it belonged to the old ones.
-        let port = self.port.or_else(|| match (&self.scheme, &self.host) {
+        let port = self.port.or_else(|| match (&self.scheme, &new_host) {
             (None, None) => port(request),
             _ => None,
         });
@@ -51,7 +62,7 @@ impl Redirect {
             }
         }
         let path = match &self.path {
-            Some(rewrite) => Cow::Owned(rewrite.path(request, block)),
+            Some(rewrite) => Cow::Owned(rewrite.path(parts)),
             None => Cow::Borrowed(request.path),
         };
         if !path.starts_with(b"/") {
@@ -62,9 +73,13 @@ impl Redirect {
             location.extend_from_slice(b"/.");
         }
         encode(&mut location, &path);
-        if let Some(query) = request.query.filter(|_| !path.contains(&b'?')) {
+        let query = match &self.query {
+            Some(edit) => edit.apply(request.query),
+            None => request.query.map(Cow::Borrowed),
+        };
+        if let Some(query) = query.filter(|_| !path.contains(&b'?')) {
             location.push(b'?');
-            encode(&mut location, query);
+            encode(&mut location, &query);
         }
         location
     }
@@ -110,25 +125,30 @@ fn encode(location: &mut Vec<u8>, bytes: &[u8]) {
 mod tests {
     use super::*;
     use crate::http::request::Headers;
+    use crate::route::r#match::Match;
+    use crate::route::parts::tests::parts;
     use crate::route::path::tests::path;
     use crate::route::rewrite::tests::rewrite;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    /// A redirect as it is written: `scheme=https host=h port=1 prefix=/a whole=/b regex=a>b`.
+    /// A redirect as it is written: `scheme=https host=h port=1 prefix=/a whole=/b regex=a>b
+    /// query=drop`.
     fn redirect(text: &str) -> Redirect {
         let mut redirect = Redirect {
             scheme: None,
             host: None,
             port: None,
             path: None,
+            query: None,
             status: 302,
         };
         for (key, value) in text.split(' ').filter_map(|part| part.split_once('=')) {
             match key {
                 "scheme" => redirect.scheme = Some(value.as_bytes().into()),
-                "host" => redirect.host = Some(value.as_bytes().into()),
+                "host" => redirect.host = Some(Value::Text(value.as_bytes().into())),
                 "port" => redirect.port = Some(value.parse().unwrap()),
+                "query" => redirect.query = Some(QueryEdit::Drop),
                 kind => redirect.path = Some(rewrite(kind, value)),
             }
         }
@@ -142,7 +162,8 @@ mod tests {
             path: Some(path(kind, on)),
             ..Match::default()
         };
-        let location = redirect(text).location(&Request::new(&headers), &block);
+        let location =
+            redirect(text).location(&mut parts(&Request::new(&headers), &block, &mut || None));
         String::from_utf8(location).unwrap()
     }
 
@@ -245,6 +266,18 @@ mod tests {
                 "template /users/{id}",
                 ("http", "H", "/users/7"),
                 "http://H/u/7",
+            ),
+            (
+                "whole=/new query=drop",
+                "exact /old",
+                ("http", "h", "/old?x"),
+                "http://h/new",
+            ),
+            (
+                "scheme=https query=drop",
+                "exact /old",
+                ("http", "h", "/old?"),
+                "https://h/old",
             ),
             ("prefix=/", "prefix /a", ("http", "h", "/a"), "http://h/"),
             (

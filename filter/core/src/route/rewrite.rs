@@ -1,18 +1,23 @@
-//! Rewrites: what the upstream sees in place of the client's path and host. The query stays.
+//! Rewrites: what the upstream sees in place of the client's path and host. The query stays, unless
+//! it is edited.
 
+use super::parts::Parts;
+use crate::http::query::QueryEdit;
 use crate::http::regex::Search;
 use crate::http::regex::SubstitutionPart;
-use crate::http::request::Request;
-use crate::route::r#match::Match;
-use crate::route::path::PathMatch;
+use crate::http::value::{Piece, Value};
+use std::borrow::Cow;
 
-/// `rewrite: { path_prefix | path | path_regex, host }`.
+/// `rewrite: { path_prefix | path | path_regex, host, query }`.
 #[derive(Debug, Default)]
 pub struct Rewrite {
     /// How the path changes.
     pub path: Option<PathRewrite>,
-    /// The new host, with a port if one is wanted.
-    pub host: Option<Box<[u8]>>,
+    /// The new host, with a port if one is wanted. If what is built is no host, the request's
+    /// stays.
+    pub host: Option<Value>,
+    /// What becomes of the query. None: it stays.
+    pub query: Option<QueryEdit>,
 }
 
 /// How a path changes. Redirects use it too.
@@ -21,7 +26,8 @@ pub enum PathRewrite {
     /// Replaces the prefix that matched. The configuration makes sure that every block of the route
     /// matches by prefix.
     Prefix(Box<[u8]>),
-    /// The whole path: literal text and names of the template that matched.
+    /// The whole path. It may hold parts of the request, such as names of the template that
+    /// matched.
     Whole(Vec<Piece>),
     /// Searches, and replaces every match.
     Regex {
@@ -32,39 +38,38 @@ pub enum PathRewrite {
     },
 }
 
-/// A piece of `rewrite.path` or `redirect.path`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// As it stands.
-    Text(Box<[u8]>),
-    /// The segment (or rest) that this name of the route's template took.
-    Name(Box<str>),
-}
-
 /// What a rewrite makes of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten<'a> {
     /// The new `:path`, with the query. None: it stays.
     pub path: Option<Vec<u8>>,
     /// The new `:authority`. None: it stays.
-    pub authority: Option<&'a [u8]>,
+    pub authority: Option<Cow<'a, [u8]>>,
 }
 
 impl Rewrite {
-    /// What the rewrite makes of a request that this block matched. If the new path has a `?` of
-    /// its own, the request's query follows after an `&`.
-    pub fn apply(&self, request: &Request, block: &Match) -> Rewritten<'_> {
-        let path = self.path.as_ref().map(|rewrite| {
-            let mut path = rewrite.path(request, block);
-            if let Some(query) = request.query {
-                path.push(if path.contains(&b'?') { b'&' } else { b'?' });
-                path.extend_from_slice(query);
+    /// What the rewrite makes of a request. If the new path has a `?` of its own, the request's
+    /// query follows after an `&`.
+    pub fn apply(&self, parts: &mut Parts<'_>) -> Rewritten<'_> {
+        let request = parts.request;
+        let query = match &self.query {
+            Some(edit) => {
+                request.steps.count(request.query.map_or(0, <[u8]>::len));
+                edit.apply(request.query)
             }
-            path
-        });
+            None => request.query.map(Cow::Borrowed),
+        };
+        let mut path = self.path.as_ref().map(|rewrite| rewrite.path(parts));
+        if path.is_none() && query.as_deref() != request.query {
+            path = Some(request.path.to_vec());
+        }
+        if let (Some(path), Some(query)) = (&mut path, query) {
+            path.push(if path.contains(&b'?') { b'&' } else { b'?' });
+            path.extend_from_slice(&query);
+        }
         Rewritten {
             path,
-            authority: self.host.as_deref(),
+            authority: self.host.as_ref().and_then(|host| parts.host(host)),
         }
     }
 }
@@ -72,8 +77,9 @@ impl Rewrite {
 impl PathRewrite {
     /// The new path of a request, without the query. It always starts with a `/`, which is put
     /// before a result that does not: an empty one is `/`.
-    pub(crate) fn path(&self, request: &Request<'_>, block: &Match) -> Vec<u8> {
-        let (path, matched) = (request.path, block.path.as_ref());
+    pub(crate) fn path(&self, parts: &mut Parts<'_>) -> Vec<u8> {
+        let (request, matched) = (parts.request, parts.block.path.as_ref());
+        let path = request.path;
         let mut new = match self {
             PathRewrite::Prefix(prefix) => {
                 match matched.and_then(|matched| matched.after_prefix(path)) {
@@ -85,7 +91,7 @@ impl PathRewrite {
                     None => path.to_vec(),
                 }
             }
-            PathRewrite::Whole(pieces) => whole(pieces, path, matched),
+            PathRewrite::Whole(pieces) => parts.path(pieces),
             PathRewrite::Regex {
                 pattern,
                 substitution,
@@ -106,23 +112,13 @@ impl PathRewrite {
 /// What a state costs that a search tries, in steps.
 const STEPS_PER_STATE: usize = 4;
 
-fn whole(pieces: &[Piece], path: &[u8], matched: Option<&PathMatch>) -> Vec<u8> {
-    let mut new = Vec::new();
-    for piece in pieces {
-        new.extend_from_slice(match piece {
-            Piece::Text(text) => text,
-            Piece::Name(name) => matched
-                .and_then(|matched| matched.captured(path, name))
-                .unwrap_or_default(),
-        });
-    }
-    new
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::http::request::Headers;
+    use crate::http::request::{Headers, Request};
+    use crate::http::value::Part;
+    use crate::route::r#match::Match;
+    use crate::route::parts::tests::parts;
     use crate::route::path::tests::path;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -137,7 +133,7 @@ pub(crate) mod tests {
                         match run.strip_suffix('}').and_then(|run| run.split_once('{')) {
                             Some((text, name)) => vec![
                                 Piece::Text(text.as_bytes().into()),
-                                Piece::Name(name.into()),
+                                Piece::Part(Part::Name(name.into())),
                             ],
                             None => vec![Piece::Text(run.as_bytes().into())],
                         }
@@ -256,9 +252,10 @@ pub(crate) mod tests {
             );
             let rewrite = Rewrite {
                 path: Some(rewrite(kind, text)),
-                host: None,
+                ..Rewrite::default()
             };
-            let rewritten = rewrite.apply(&request, &block);
+            let client = &mut || None;
+            let rewritten = rewrite.apply(&mut parts(&request, &block, client));
             let path = String::from_utf8(rewritten.path.unwrap()).unwrap();
             assert_eq!(path, to, "{kind} {text} on {from}");
             assert_eq!(rewritten.authority, None);
@@ -269,11 +266,54 @@ pub(crate) mod tests {
     fn what_is_not_rewritten_stays() {
         let headers = Headers::from_pairs(&[(":path", "/a?b"), (":authority", "h")]);
         let rewrite = Rewrite {
-            path: None,
-            host: Some(b"internal.example:81"[..].into()),
+            host: Some(Value::Text(b"internal.example:81"[..].into())),
+            ..Rewrite::default()
         };
-        let rewritten = rewrite.apply(&Request::new(&headers), &Match::default());
+        let (request, block, client) = (Request::new(&headers), Match::default(), &mut || None);
+        let rewritten = rewrite.apply(&mut parts(&request, &block, client));
         assert_eq!(rewritten.path, None);
-        assert_eq!(rewritten.authority, Some(&b"internal.example:81"[..]));
+        assert_eq!(
+            rewritten.authority.as_deref(),
+            Some(&b"internal.example:81"[..])
+        );
+    }
+
+    #[test]
+    fn a_query_is_edited_with_the_path_and_alone() {
+        let remove = |name: &str| QueryEdit::Parameters {
+            remove: vec![name.as_bytes().into()],
+            set: Box::default(),
+        };
+        let set = || QueryEdit::Parameters {
+            remove: vec![b"v"[..].into()],
+            set: b"v=2"[..].into(),
+        };
+        for (query, new, from, to) in [
+            (QueryEdit::Drop, None, "/a?b=1", Some("/a")),
+            (QueryEdit::Drop, None, "/a?", Some("/a")),
+            (QueryEdit::Drop, None, "/a", None),
+            (QueryEdit::Drop, Some("/new"), "/a?b=1", Some("/new")),
+            (remove("b"), None, "/a?b=1", Some("/a")),
+            (remove("b"), None, "/a?b=1&c=%20", Some("/a?c=%20")),
+            (remove("x"), None, "/a?b=1", None),
+            (remove("x"), None, "/a", None),
+            (remove("b"), Some("/new"), "/a?b=1&c", Some("/new?c")),
+            (remove("b"), Some("/new"), "/a?b=1", Some("/new")),
+            (set(), None, "/a", Some("/a?v=2")),
+            (set(), None, "/a?v=1&w", Some("/a?w&v=2")),
+            (set(), Some("/new"), "/a", Some("/new?v=2")),
+            (set(), Some("/new?y"), "/a?b", Some("/new?y&b&v=2")),
+        ] {
+            let headers = Headers::from_pairs(&[(":path", from)]);
+            let name = format!("{query:?} {new:?} on {from}");
+            let rewrite = Rewrite {
+                path: new.map(|new| rewrite("whole", new)),
+                query: Some(query),
+                ..Rewrite::default()
+            };
+            let (request, block, client) = (Request::new(&headers), Match::default(), &mut || None);
+            let rewritten = rewrite.apply(&mut parts(&request, &block, client));
+            assert_eq!(rewritten.path.as_deref(), to.map(str::as_bytes), "{name}");
+        }
     }
 }

@@ -6,6 +6,8 @@ use crate::decision::{Change, Decision, Disposition, ResponsePlan};
 use crate::http::edit::{Edit, Edits};
 use crate::http::request::Request;
 use crate::http::upstream::Upstream;
+use crate::http::value::Value;
+use crate::route::parts::Parts;
 use std::borrow::Cow;
 
 /// The changes of the request's headers that the configuration asks for, in the order in which they
@@ -13,15 +15,15 @@ use std::borrow::Cow;
 pub(super) fn request_edits<'c>(
     matched: Matched<'c>,
     part: Option<usize>,
-    request: &Request<'_>,
+    parts: &mut Parts<'_>,
 ) -> Vec<Change<'c>> {
-    let route = matched.route;
+    let (route, request) = (matched.route, parts.request);
     let mut edits = Vec::with_capacity(FEW_EDITS);
     if let Some(rewrite) = &route.rewrite {
-        let rewritten = rewrite.apply(request, matched.block);
+        let rewritten = rewrite.apply(parts);
         let path = rewritten.path.map(Cow::Owned);
         edits.extend(path.map(|path| Change::Set(b":path", path)));
-        let host = rewritten.authority.map(Cow::Borrowed);
+        let host = rewritten.authority;
         edits.extend(host.map(|host| Change::Set(b":authority", host)));
     }
     let part = part.and_then(|part| route.action.split_part(part));
@@ -36,9 +38,9 @@ pub(super) fn request_edits<'c>(
             // To remove what is not there costs a host call.
             Edit::Remove(name) if !is_there(name) => {}
             Edit::Set(name, value) if !is_there(name) => {
-                edits.push(Change::Add(name, Cow::Borrowed(value)));
+                edits.push(Change::Add(name, parts.header(value)));
             }
-            edit => edits.push(Change::from(edit)),
+            edit => edits.push(Change::from(edit.map(|value| parts.header(value)))),
         }
     }
     edits
@@ -60,13 +62,35 @@ pub(super) fn change_to<'c>(
 /// The changes of the response's headers, in the order in which they are applied: the route's,
 /// those of its split's part, then the filter's own, which no configured edit takes away.
 pub fn response_edits<'a>(plan: &'a ResponsePlan) -> impl Iterator<Item = Edit<'a>> {
+    let mut built = plan.built.iter();
     let cookie = plan.set_cookie.iter();
     let explain = plan.explain.iter();
     let configured = plan.route.iter().chain(&plan.part);
     configured
         .flat_map(|edits| edits.iter())
-        .chain(cookie.map(|value| Edit::Add(b"set-cookie", value)))
-        .chain(explain.map(|(header, value)| Edit::Set(header, value)))
+        .map(move |edit| {
+            edit.map(|value| match value {
+                Value::Text(text) => text,
+                Value::Built(_) => built.next().map_or(&[][..], Vec::as_slice),
+            })
+        })
+        .chain(cookie.map(|value| Edit::Add(&b"set-cookie"[..], &**value)))
+        .chain(explain.map(|(header, value)| Edit::Set(&**header, &**value)))
+}
+
+/// The values of [`response_edits`] that hold parts of the request: there is no request any more
+/// where the response is edited.
+pub(super) fn built_values(plan: &ResponsePlan, parts: &mut Parts<'_>) -> Vec<Vec<u8>> {
+    let configured = plan.route.iter().chain(&plan.part);
+    let built = configured.filter(|edits| edits.is_built);
+    let mut values = Vec::new();
+    for edit in built.flat_map(|edits| edits.iter()) {
+        if let Edit::Set(_, value @ Value::Built(_)) | Edit::Add(_, value @ Value::Built(_)) = edit
+        {
+            values.push(parts.header(value).into_owned());
+        }
+    }
+    values
 }
 
 /// Removes what a client must not send from a request that goes on: the headers that choose the

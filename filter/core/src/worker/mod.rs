@@ -63,13 +63,14 @@ use crate::pool::{Pool, Target};
 use crate::port::Port;
 use crate::rate_limit::{RateLimitEvent, RateLimits, Verdict, refusal_headers};
 use crate::route::index::Index;
-use crate::route::r#match::Match;
+use crate::route::r#match::{AskClient, Match};
 use crate::route::no_route::NoRoute;
+use crate::route::parts::Parts;
 use crate::route::{Found, Route, RouteAction};
 use crate::siphash::mixed;
 use crate::time::Nanos;
 use context::{RequestContext, RequestRandom};
-use edits::{change_to, request_edits, strip_reserved_headers};
+use edits::{built_values, change_to, request_edits, strip_reserved_headers};
 use response::Answers;
 use select::Selection;
 use std::borrow::Cow;
@@ -281,6 +282,11 @@ impl Worker {
         decision.route = Some(matched.route);
         decision.route_index = Some(matched.index);
         decision.response.route = matched.route.response_headers.clone();
+        let chosen = decision.target;
+        decision.response.built = built_values(
+            &decision.response,
+            &mut parts(matched, chosen, request, &mut || context.client_address()),
+        );
         decision
     }
 
@@ -349,7 +355,8 @@ impl Worker {
                 Decision::answer(Action::Respond, Reason::Route, respond.answer())
             }
             RouteAction::Redirect(redirect) => {
-                let location = redirect.location(request, matched.block);
+                let client = &mut || context.client_address();
+                let location = redirect.location(&mut parts(matched, None, request, client));
                 let answer = Answer {
                     headers: vec![(b"location".to_vec(), location)],
                     ..Answer::of(redirect.status)
@@ -357,7 +364,9 @@ impl Worker {
                 Decision::answer(Action::Redirect, Reason::Route, answer)
             }
             RouteAction::Pass => {
-                let edits = request_edits(matched, None, request);
+                let client = &mut || context.client_address();
+                let edits =
+                    request_edits(matched, None, &mut parts(matched, None, request, client));
                 Decision::forward(Action::Pass, Reason::Route, edits)
             }
             action @ (RouteAction::Pool(_) | RouteAction::Split(_)) => {
@@ -382,7 +391,13 @@ impl Worker {
             self.events.push(Event::Bug("a target is not of its pool"));
             return no_target(Reason::NoTarget);
         };
-        let mut edits = request_edits(matched, Some(selection.part), request);
+        let mut edits = request_edits(
+            matched,
+            Some(selection.part),
+            &mut parts(matched, Some((pool, target)), request, &mut || {
+                context.client_address()
+            }),
+        );
         // Last, so that no configured edit changes the choice.
         let upstream = &config.upstream;
         let cluster = Cow::Borrowed(target.cluster.as_bytes());
@@ -449,6 +464,24 @@ impl<'c> Matched<'c> {
             route,
             block: route.blocks.get(found.block)?,
         })
+    }
+}
+
+/// What values may hold of a request that this route matched, and of the target that it goes to.
+fn parts<'a>(
+    matched: Matched<'a>,
+    chosen: Option<(&'a Pool, &'a Target)>,
+    request: &'a Request<'a>,
+    client: &'a mut AskClient<'a>,
+) -> Parts<'a> {
+    let (pool, target) = chosen.unzip();
+    Parts {
+        request,
+        block: matched.block,
+        route: &matched.route.name,
+        pool: pool.map_or("", |pool| &pool.name),
+        target: target.map_or("", |target| &target.name),
+        client,
     }
 }
 
