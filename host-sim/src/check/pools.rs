@@ -197,11 +197,19 @@ fn covers(cookie: &[u8], path: &[u8]) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || cookie.ends_with(b"/"))
 }
 
-/// Whether a client may send both pools' cookies to one host: the filter gives them no `Domain`, so
-/// they go back to the same host only.
+/// Whether a client may send both pools' cookies to one host: without a `domain` they go back to the
+/// same host only.
 fn share_a_host(config: &Config, one: &Pool, other: &Pool) -> bool {
     let hosts = |pool: &Pool| {
         let mut hosts = Vec::new();
+        let cookie = pool
+            .sticky
+            .as_ref()
+            .and_then(|sticky| sticky.cookie.as_ref());
+        if let Some(domain) = cookie.and_then(|cookie| cookie.domain.as_ref()) {
+            hosts.push(HostMatch::Exact(domain.clone()));
+            hosts.push(HostMatch::Suffix([b".", &**domain].concat().into()));
+        }
         for route in &config.routes {
             if pools(route)
                 .any(|used| used.index == pool.index || used.failover.contains(&pool.index))

@@ -160,6 +160,9 @@ pub(super) struct StickyCookie {
     /// Default: `/`.
     #[schemars(extend("default" = limits::DEFAULT_COOKIE_PATH))]
     path: Option<NewPath>,
+    /// Whose hosts all get the cookie, such as `example.com`. Default: the host that set it alone.
+    #[schemars(length(min = 1))]
+    domain: Option<String>,
     /// Over https only. Default: false.
     #[schemars(extend("default" = false))]
     secure: Option<bool>,
@@ -168,6 +171,9 @@ pub(super) struct StickyCookie {
     http_only: Option<bool>,
     /// Default: not said. `none` only with `secure`.
     same_site: Option<SameSite>,
+    /// One cookie for each site that embeds the host (CHIPS). Only with `secure`. Default: false.
+    #[schemars(extend("default" = false))]
+    partitioned: Option<bool>,
 }
 
 #[derive(JsonSchema)]

@@ -48,6 +48,7 @@ fn key(node: &Node<'_>, report: &mut Report) -> Option<Key> {
 fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Cookie> {
     const NAME: &str = "a cookie name: letters, digits and !#$%&'*+-.^_`|~";
     const PATH: &str = "a path in ASCII that starts with `/` and has no `;`, `?`, `#` or blank";
+    const DOMAIN: &str = "a domain such as example.com, without a dot at its ends; no address";
     const SAME_SITE: &[(&str, SameSite)] = &[
         ("strict", SameSite::Strict),
         ("lax", SameSite::Lax),
@@ -55,7 +56,16 @@ fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Cookie> {
     ];
     let map = node.map(
         report,
-        &["name", "ttl", "path", "secure", "http_only", "same_site"],
+        &[
+            "name",
+            "ttl",
+            "path",
+            "domain",
+            "secure",
+            "http_only",
+            "same_site",
+            "partitioned",
+        ],
     )?;
     let name_node = map.need(report, "name", NAME);
     let name = name_node.and_then(|node| node.text_that(report, syntax::is_token, NAME));
@@ -63,6 +73,11 @@ fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Cookie> {
     let path = map
         .get("path")
         .and_then(|node| node.text_that(report, syntax::is_cookie_path, PATH));
+    let domain_node = map.get("domain");
+    let domain =
+        domain_node.and_then(|node| node.text_that(report, syntax::is_cookie_domain, DOMAIN));
+    let partitioned_node = map.get("partitioned");
+    let partitioned = partitioned_node.and_then(|node| node.yes(report));
     let secure = map.get("secure").and_then(|node| node.yes(report));
     let http_only = map.get("http_only").and_then(|node| node.yes(report));
     let same_site_node = map.get("same_site");
@@ -76,6 +91,18 @@ fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Cookie> {
             "none on a cookie that is not secure",
             "`secure: true` beside it",
         );
+    }
+    if let (Some(node), Some(true), false) = (partitioned_node, partitioned, secure) {
+        report.note(
+            &node,
+            "a partitioned cookie that is not secure",
+            "`secure: true` beside it",
+        );
+    }
+    if let (Some(node), Some(name)) = (domain_node, name)
+        && name.starts_with("__Host-")
+    {
+        report.note(&node, "a domain of a __Host- cookie", "no `domain`");
     }
     if let (Some(node), Some(name)) = (name_node, name) {
         if name.starts_with("__Host-") && !(secure && path == "/") {
@@ -92,9 +119,11 @@ fn cookie(node: &Node<'_>, report: &mut Report) -> Option<Cookie> {
         name: syntax::bytes(name?),
         ttl,
         path: syntax::bytes(path),
+        domain: domain.map(syntax::lower),
         secure,
         http_only: http_only.unwrap_or(true),
         same_site,
+        partitioned: partitioned.unwrap_or_default(),
     })
 }
 

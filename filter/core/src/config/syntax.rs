@@ -95,6 +95,15 @@ pub fn is_cookie_path(text: &str) -> bool {
     is_path(text) && text.is_ascii() && !text.contains(';')
 }
 
+/// A cookie's `Domain` attribute: a host name, and no address.
+pub fn is_cookie_domain(text: &str) -> bool {
+    let last = text.rsplit('.').next().unwrap_or_default();
+    is_host(text)
+        && !text.ends_with('.')
+        && !last.bytes().all(|byte| byte.is_ascii_digit())
+        && !text.starts_with('[')
+}
+
 /// A host without a port: labels of letters, digits, `-` and `_`, or an IPv6 address in brackets.
 pub fn is_host(text: &str) -> bool {
     if let Some(address) = text

@@ -58,12 +58,17 @@ pub struct Cookie {
     pub ttl: Option<Seconds>,
     /// Default `/`.
     pub path: Box<[u8]>,
+    /// The domain whose hosts all get the cookie. Lower case. None: the host that set it alone.
+    pub domain: Option<Box<[u8]>>,
     /// Default false.
     pub secure: bool,
     /// Default true.
     pub http_only: bool,
     /// Default: not written.
     pub same_site: Option<SameSite>,
+    /// One cookie for each site that embeds the host (CHIPS). The configuration makes sure that the
+    /// cookie is `secure`. Default false.
+    pub partitioned: bool,
 }
 
 /// `same_site` of a cookie.
@@ -289,6 +294,10 @@ impl Cookie {
         }
         header.extend_from_slice(b"; Path=");
         header.extend_from_slice(&self.path);
+        if let Some(domain) = &self.domain {
+            header.extend_from_slice(b"; Domain=");
+            header.extend_from_slice(domain);
+        }
         if self.secure {
             header.extend_from_slice(b"; Secure");
         }
@@ -301,6 +310,9 @@ impl Cookie {
             Some(SameSite::Lax) => b"; SameSite=Lax",
             Some(SameSite::None) => b"; SameSite=None",
         });
+        if self.partitioned {
+            header.extend_from_slice(b"; Partitioned");
+        }
         header
     }
 }

@@ -43,6 +43,8 @@ fn pool(name: &str, targets: &[&str], keys: &[&[u8]]) -> Pool {
                 secure: false,
                 http_only: true,
                 same_site: None,
+                domain: None,
+                partitioned: false,
             }),
             header: None,
             keys: keys.iter().map(|key| Key((*key).into())).collect(),
@@ -305,6 +307,12 @@ fn attributes_are_written_as_configured() {
             format!(" Path=/shop; Secure; SameSite={text}")
         );
     }
+    let cookie = cookie_mut(&mut pool);
+    (cookie.domain, cookie.partitioned) = (Some(b"example.com"[..].into()), true);
+    assert_eq!(
+        attributes(&pool),
+        " Path=/shop; Domain=example.com; Secure; SameSite=None; Partitioned"
+    );
     let none = TargetIndex::new(1);
     assert_eq!(
         Sessions::new(&pool, &[]).set_cookie(&pool, none, Origin::default(), NOW),
