@@ -244,6 +244,14 @@ struct RateLimit {
     /// Count, never refuse. Default: false.
     #[schemars(extend("default" = false))]
     shadow: Option<bool>,
+    /// What it answers where it refuses. Default: 429 without a body. `retry-after`,
+    /// `ratelimit-policy` and `ratelimit` are added, unless they stand here. A gRPC client gets
+    /// RESOURCE_EXHAUSTED, with the body as its message.
+    respond: Option<Respond>,
+    /// Tell admitted requests the limit's state too, in `ratelimit-policy` and `ratelimit` of the
+    /// answer. Each request is then charged by itself, never many at a time. Default: false.
+    #[schemars(extend("default" = false))]
+    tell: Option<bool>,
 }
 
 /// A hard bound on the memory of all limits together.

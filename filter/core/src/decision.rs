@@ -151,6 +151,8 @@ pub struct ResponsePlan {
     pub part: Option<Rc<Edits>>,
     /// Values of these edits that were built of the request, in the order of the edits.
     pub built: Vec<Vec<u8>>,
+    /// Headers that tell the states of limits.
+    pub limits: Vec<(&'static [u8], Vec<u8>)>,
     /// The session that the request belongs to, or will.
     pub session: Option<SessionPlan>,
     /// A `set-cookie` value. It names the target that answered, so

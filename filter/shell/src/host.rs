@@ -69,7 +69,7 @@ const COUNTER: u32 = 0;
 const GAUGE: u32 = 1;
 /// proxy-wasm's number of the metric type "histogram".
 const HISTOGRAM: u32 = 2;
-/// The gRPC status of a local reply that is not an answer to gRPC.
+/// The gRPC status of a local reply that says none: the host makes one of the HTTP status.
 const NO_GRPC_STATUS: i32 = -1;
 /// A `cas` that no stored value has in practice, and that a host ignores where the key does not
 /// exist: together that is "create if absent".
@@ -319,14 +319,17 @@ pub fn set_shared_data(key: &[u8], value: &[u8], expected: Expected) -> Result<(
 
 /// Answers the request. `headers` is a serialised map
 /// (`pointsman_core::http::request::Headers::to_wire`); `details` is what `response.code_details`
-/// says in the proxy's access log. The host copies everything, sends the answer after the callback,
+/// says in the proxy's access log. `grpc_status` is for clients that speak gRPC, and none for others.
+/// The host copies everything, sends the answer after the callback,
 /// and takes it through the response callbacks. Plain.
 pub fn send_local_response(
     status: u16,
     details: &[u8],
     body: &[u8],
     headers: &[u8],
+    grpc_status: Option<u32>,
 ) -> Result<(), Status> {
+    let grpc_status = grpc_status.and_then(|status| i32::try_from(status).ok());
     // SAFETY: the host reads `details`, `body` and `headers` during the call.
     checked(unsafe {
         import::proxy_send_local_response(
@@ -337,7 +340,7 @@ pub fn send_local_response(
             body.len(),
             headers.as_ptr(),
             headers.len(),
-            NO_GRPC_STATUS,
+            grpc_status.unwrap_or(NO_GRPC_STATUS),
         )
     })
 }

@@ -42,7 +42,7 @@ impl HttpContext for Stream {
                 log::error!("a request cannot be decided: {failed}");
                 // If even this is refused, the request waits until the proxy gives it up. It never
                 // goes on.
-                let _ = host::send_local_response(UNAVAILABLE, b"pointsman_failed", b"", &[]);
+                let _ = host::send_local_response(UNAVAILABLE, b"pointsman_failed", b"", &[], None);
                 Action::Pause
             }
         }
@@ -205,7 +205,8 @@ fn is_grpc() -> bool {
 
 fn send(answer: &Answer) -> Result<(), Status> {
     let headers = Headers::to_wire(&answer.headers);
-    host::send_local_response(answer.status, b"pointsman", &answer.body, &headers)
+    let (body, grpc_status) = (&answer.body, answer.grpc_status);
+    host::send_local_response(answer.status, b"pointsman", body, &headers, grpc_status)
 }
 
 /// Why a request could not be decided. The host's fault, or the machine's; never the client's.

@@ -287,7 +287,7 @@ extern "C" fn proxy_send_local_response(
     body_size: usize,
     headers: *const u8,
     headers_size: usize,
-    _grpc_status: i32,
+    grpc_status: i32,
 ) -> u32 {
     call("send_local_response", |vm| {
         // SAFETY: the ABI's promise about what is passed.
@@ -298,7 +298,7 @@ extern "C" fn proxy_send_local_response(
                 passed(headers, headers_size),
             )
         };
-        vm.send_local_response(status, details, body, pairs(headers))
+        vm.send_local_response(status, details, body, pairs(headers), grpc_status)
     })
 }
 

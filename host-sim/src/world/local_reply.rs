@@ -14,6 +14,8 @@ pub(super) struct LocalReply {
     pub headers: Pairs,
     /// The body; may be empty.
     pub body: Vec<u8>,
+    /// For a client that speaks gRPC. Negative: none is given.
+    pub grpc_status: i32,
 }
 
 impl LocalReply {
@@ -35,6 +37,47 @@ impl LocalReply {
             body: self.body,
         }
     }
+}
+
+impl LocalReply {
+    /// The response to a request that is gRPC (`prepareLocalReply` and `httpToGrpcStatus`): HTTP's
+    /// status is 200, and the body is the message.
+    pub(super) fn grpc_response(self) -> Response {
+        let mut headers = HeaderMap::new(&self.headers);
+        headers.remove(b"content-type");
+        headers.remove(b"content-length");
+        headers.add(b"content-type", b"application/grpc");
+        let status = match (self.grpc_status, self.status) {
+            (0.., _) => self.grpc_status,
+            (_, 400) => 13,
+            (_, 401) => 16,
+            (_, 403) => 7,
+            (_, 404) => 12,
+            (_, 429 | 502 | 503 | 504) => 14,
+            _ => 2,
+        };
+        headers.add(b"grpc-status", status.to_string().as_bytes());
+        if !self.body.is_empty() {
+            headers.add(b"grpc-message", &percent_encoded(&self.body));
+        }
+        Response {
+            status: 200,
+            headers: headers.pairs().clone(),
+            body: Vec::new(),
+        }
+    }
+}
+
+/// Envoy's `PercentEncoding::encode`.
+fn percent_encoded(text: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    for byte in text {
+        match byte {
+            b'%' | 0..b' ' | b'~'.. => encoded.extend(format!("%{byte:02X}").into_bytes()),
+            byte => encoded.push(*byte),
+        }
+    }
+    encoded
 }
 
 /// Envoy's response for a stream whose VM is dead.
@@ -74,6 +117,7 @@ fn plain(status: u16, body: &str) -> Response {
         details: Vec::new(),
         headers: Pairs::new(),
         body: body.into(),
+        grpc_status: -1,
     };
     reply.response()
 }

@@ -6,6 +6,7 @@ use super::stream_info::{StreamInfo, response_flags as flags};
 use super::vm::Vm;
 use crate::exchange::{Pairs, Response};
 use crate::header_map::HeaderMap;
+use pointsman_core::http::request::is_grpc_content_type;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -51,6 +52,14 @@ impl Stream {
         self.context.filter(|context| self.vm.lives(*context))
     }
 
+    fn is_grpc(&self, context: u32) -> bool {
+        let headers = self.vm.request_pairs(context);
+        let mut kinds = headers.iter().filter(|(name, _)| name == b"content-type");
+        kinds
+            .next()
+            .is_some_and(|(_, kind)| is_grpc_content_type(kind))
+    }
+
     /// The request's headers arrive.
     pub fn request(&mut self) -> RequestOutcome {
         let Some(context) = self.living() else {
@@ -66,7 +75,11 @@ impl Stream {
             Some(reply) => {
                 let details = reply.details.clone();
                 self.note(|info| info.details = Some(details));
-                RequestOutcome::Reply(self.response(&reply.response()))
+                let reply = match self.is_grpc(context) {
+                    true => reply.grpc_response(),
+                    false => reply.response(),
+                };
+                RequestOutcome::Reply(self.response(&reply))
             }
             None if continues => RequestOutcome::Forward(self.vm.request_pairs(context)),
             None => RequestOutcome::Wait,

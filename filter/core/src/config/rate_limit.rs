@@ -4,6 +4,7 @@ use super::defined::Defined;
 use super::key::{KEY, key_parts};
 use super::limits;
 use super::reader::{Map, Node, Report};
+use super::respond::respond;
 use super::syntax;
 use crate::rate_limit::{Quota, RateLimit, Table};
 use std::rc::Rc;
@@ -27,7 +28,12 @@ pub(super) fn rate_limits<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n,
 fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<RateLimit> {
     const REQUESTS: &str = "how many requests `per` time, a whole number from 1";
     const PER: &str = "a duration such as 1s";
-    let map = node.map(report, &["requests", "per", "burst", "key", "shadow"])?;
+    let map = node.map(
+        report,
+        &[
+            "requests", "per", "burst", "key", "shadow", "respond", "tell",
+        ],
+    )?;
     let requests = map
         .need(report, "requests", REQUESTS)
         .and_then(|node| node.whole_within(report, limits::REQUESTS));
@@ -40,6 +46,8 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
         .need(report, "key", KEY)
         .map(|node| key_parts(&node, report));
     let shadow = map.get("shadow").and_then(|node| node.yes(report));
+    let respond = map.get("respond").and_then(|node| respond(&node, report));
+    let tell = map.get("tell").and_then(|node| node.yes(report));
 
     let (requests, per) = (requests?, per?);
     let burst = burst.unwrap_or(requests);
@@ -64,7 +72,8 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
         burst,
     };
     let shadow = shadow.unwrap_or_default();
-    Some(RateLimit::new(index, node.key(), quota, key?, shadow))
+    let limit = RateLimit::new(index, node.key(), quota, key?, shadow);
+    Some(limit.answering(respond, tell.unwrap_or_default()))
 }
 
 /// Reads `rate_limit_table`, or its default.

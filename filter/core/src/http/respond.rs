@@ -20,6 +20,9 @@ pub struct Answer {
     pub headers: Vec<(Vec<u8>, Vec<u8>)>,
     /// The body; may be empty.
     pub body: Vec<u8>,
+    /// What a gRPC client gets in place of the HTTP status, which is then 200; the body is its
+    /// `grpc-message`. None: what the proxy makes of the HTTP status.
+    pub grpc_status: Option<u32>,
 }
 
 impl Respond {
@@ -33,6 +36,7 @@ impl Respond {
                 .map(|(name, value)| (name.to_vec(), value.to_vec()))
                 .collect(),
             body: self.body.to_vec(),
+            grpc_status: None,
         }
     }
 }
@@ -44,6 +48,7 @@ impl Answer {
             status,
             headers: Vec::new(),
             body: Vec::new(),
+            grpc_status: None,
         }
     }
 }

@@ -74,6 +74,14 @@ impl Quota {
         (requests > 0).then_some((next, u32::try_from(requests).ok()?))
     }
 
+    /// How many requests a bucket has left at `now` that will be full at this instant.
+    pub(super) fn left(&self, full_at: Nanos, now: Nanos) -> u32 {
+        let ahead = u128::from(full_at.checked_sub(now).unwrap_or_default().get());
+        let used = (ahead * u128::from(self.parts())).div_ceil(u128::from(self.per.get().max(1)));
+        let used = u32::try_from(used).unwrap_or(u32::MAX);
+        self.burst.saturating_sub(used)
+    }
+
     /// The parts of a nanosecond. A configuration never has 0 requests; this does not divide by 0
     /// even then.
     fn parts(&self) -> u64 {

@@ -1,4 +1,5 @@
-//! The headers of a refusal's response.
+//! The headers in which a response tells the state of a limit: `ratelimit-policy` and `ratelimit` as
+//! draft-ietf-httpapi-ratelimit-headers-10 has them.
 
 use super::RateLimit;
 use super::gcra::Quota;
@@ -7,10 +8,29 @@ use crate::time::Nanos;
 /// The largest integer of Structured Fields (RFC 9651 section 3.3.1).
 const LARGEST: u64 = 999_999_999_999_999;
 
-/// `retry-after`, and `ratelimit-policy` and `ratelimit` as draft-ietf-httpapi-ratelimit-headers-10
-/// has them. All three name whole seconds, rounded up: after these the limit admits.
-pub fn refusal_headers(limit: &RateLimit, retry_after: Nanos) -> [(&'static [u8], Vec<u8>); 3] {
-    let seconds = retry_after.div_ceil(Nanos::SECOND).max(1).to_string();
+/// A header.
+type Pair = (&'static [u8], Vec<u8>);
+
+/// Those of a refusal: `retry-after`, `ratelimit-policy` and `ratelimit`. All name whole seconds,
+/// rounded up: after these the limit admits.
+pub fn refusal_headers(limit: &RateLimit, retry_after: Nanos) -> [Pair; 3] {
+    let seconds = seconds(retry_after);
+    let [policy, state] = headers(limit, 0, &seconds);
+    [(b"retry-after", seconds.into_bytes()), policy, state]
+}
+
+/// Those of an admitted request's answer: `ratelimit-policy` and `ratelimit`, with the requests that
+/// are left, and the whole seconds, rounded up, until the bucket is full again.
+pub fn state_headers(limit: &RateLimit, full_at: Nanos, now: Nanos) -> [Pair; 2] {
+    let until = full_at.checked_sub(now).unwrap_or_default();
+    headers(limit, limit.quota.left(full_at, now), &seconds(until))
+}
+
+fn seconds(time: Nanos) -> String {
+    time.div_ceil(Nanos::SECOND).max(1).to_string()
+}
+
+fn headers(limit: &RateLimit, left: u32, seconds: &str) -> [Pair; 2] {
     let mut policy = quoted(&limit.name);
     let mut state = policy.clone();
     let (requests, window) = limit.quota.per_whole_seconds();
@@ -20,10 +40,11 @@ pub fn refusal_headers(limit: &RateLimit, retry_after: Nanos) -> [(&'static [u8]
         policy.push_str(";w=");
         policy.push_str(&window.to_string());
     }
-    state.push_str(";r=0;t=");
-    state.push_str(&seconds);
+    state.push_str(";r=");
+    state.push_str(&left.to_string());
+    state.push_str(";t=");
+    state.push_str(seconds);
     [
-        (b"retry-after", seconds.into_bytes()),
         (b"ratelimit-policy", policy.into_bytes()),
         (b"ratelimit", state.into_bytes()),
     ]

@@ -25,10 +25,11 @@ mod record;
 mod table;
 
 pub use gcra::Quota;
-pub use headers::refusal_headers;
+pub use headers::{refusal_headers, state_headers};
 
 use crate::http::key::{KeyPart, MAX_VALUES};
 use crate::http::request::Request;
+use crate::http::respond::Respond;
 use crate::port::Store;
 use crate::scope::ScopeKey;
 use crate::shared::{RecordCache, UpdateError};
@@ -71,6 +72,8 @@ pub struct RateLimit {
     identity: u64,
     /// How long requests can be used that were charged ahead of time. None: none are.
     lease: Option<Nanos>,
+    respond: Option<Respond>,
+    tell: bool,
 }
 
 impl RateLimit {
@@ -102,7 +105,26 @@ impl RateLimit {
             shadow,
             identity: identity.finish(),
             lease: lease::length(&quota),
+            respond: None,
+            tell: false,
         }
+    }
+
+    /// The same limit with these answers. `respond`: what it answers where it refuses; None: 429
+    /// without a body. `tell`: whether admitted requests are told its state as well, which is known
+    /// exactly only without leases.
+    pub fn answering(self, respond: Option<Respond>, tell: bool) -> RateLimit {
+        RateLimit {
+            respond,
+            tell,
+            lease: self.lease.filter(|_| !tell),
+            ..self
+        }
+    }
+
+    /// What it answers where it refuses. None: 429 without a body.
+    pub fn respond(&self) -> Option<&Respond> {
+        self.respond.as_ref()
     }
 
     /// Its place in [`crate::config::Config::rate_limits`].
@@ -193,6 +215,15 @@ pub enum Verdict {
     },
 }
 
+/// The state of a client's bucket after an admitted request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitState {
+    /// The limit: its place in [`crate::config::Config::rate_limits`].
+    pub limit: usize,
+    /// When the bucket is full again.
+    pub full_at: Nanos,
+}
+
 /// A client's bucket of one limit.
 #[derive(Clone, Debug)]
 pub struct BucketRef<'a> {
@@ -226,6 +257,8 @@ pub struct RateLimits {
     scope: ScopeKey,
     cache: RecordCache,
     leases: Leases,
+    /// Of the limits that tell, after the last check.
+    states: Vec<LimitState>,
 }
 
 impl RateLimits {
@@ -239,6 +272,7 @@ impl RateLimits {
             scope,
             cache: RecordCache::default(),
             leases: Leases::default(),
+            states: Vec::new(),
         }
     }
 
@@ -317,10 +351,17 @@ impl RateLimits {
         events: &mut Vec<RateLimitEvent>,
     ) -> Verdict {
         let mut context = CheckContext { store, now, events };
+        self.states.clear();
         let verdict = self.check_all(buckets, &mut context);
         let retries = self.cache.take_cas_mismatches();
         events.extend((0..retries).map(|_| RateLimitEvent::Retry));
         verdict
+    }
+
+    /// The states of the limits that tell, after a check that admitted: of several buckets of a
+    /// limit, the one that is emptiest.
+    pub fn states(&self) -> &[LimitState] {
+        &self.states
     }
 
     fn check_all(&mut self, buckets: &[BucketRef<'_>], context: &mut CheckContext<'_>) -> Verdict {
@@ -363,6 +404,16 @@ impl RateLimits {
         Verdict::Admitted
     }
 
+    fn tell(&mut self, limit: usize, charge: &Charge) {
+        let Charge::Bucket { full_at, .. } = *charge else {
+            return;
+        };
+        match self.states.iter_mut().find(|state| state.limit == limit) {
+            Some(state) => state.full_at = state.full_at.max(full_at),
+            None => self.states.push(LimitState { limit, full_at }),
+        }
+    }
+
     /// Checks one limit, and applies what shadows and failures change. The charge, or None where
     /// the request is admitted without one; or for how long it is refused.
     fn check_one(
@@ -384,7 +435,12 @@ impl RateLimits {
             }
         }
         let (event, until) = match verdict.map(|verdict| verdict.result) {
-            Ok(Ok(charge)) => return Ok(Some(charge)),
+            Ok(Ok(charge)) => {
+                if bucket.limit.tell && matches!(mode, Mode::Charge) {
+                    self.tell(index, &charge);
+                }
+                return Ok(Some(charge));
+            }
             Err(UpdateError::Store) => {
                 context.events.push(RateLimitEvent::StoreFailed);
                 return Ok(None);

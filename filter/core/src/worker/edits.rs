@@ -63,6 +63,8 @@ pub(super) fn change_to<'c>(
 /// those of its split's part, then the filter's own, which no configured edit takes away.
 pub fn response_edits<'a>(plan: &'a ResponsePlan) -> impl Iterator<Item = Edit<'a>> {
     let mut built = plan.built.iter();
+    let limits = plan.limits.iter();
+    let limits = limits.map(|(name, value)| Edit::Add(*name, &**value));
     let cookie = plan.set_cookie.iter();
     let explain = plan.explain.iter();
     let configured = plan.route.iter().chain(&plan.part);
@@ -74,6 +76,7 @@ pub fn response_edits<'a>(plan: &'a ResponsePlan) -> impl Iterator<Item = Edit<'
                 Value::Built(_) => built.next().map_or(&[][..], Vec::as_slice),
             })
         })
+        .chain(limits)
         .chain(cookie.map(|value| Edit::Add(&b"set-cookie"[..], &**value)))
         .chain(explain.map(|(header, value)| Edit::Set(&**header, &**value)))
 }

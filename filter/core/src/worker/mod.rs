@@ -61,7 +61,9 @@ use crate::pool::prefer_region::Regions;
 use crate::pool::sticky::{Sessions, VerifiedCookies};
 use crate::pool::{Pool, Target};
 use crate::port::Port;
-use crate::rate_limit::{RateLimitEvent, RateLimits, Verdict, refusal_headers};
+use crate::rate_limit::{
+    RateLimit, RateLimitEvent, RateLimits, Verdict, refusal_headers, state_headers,
+};
 use crate::route::index::Index;
 use crate::route::r#match::{AskClient, Match};
 use crate::route::no_route::NoRoute;
@@ -287,6 +289,10 @@ impl Worker {
             &decision.response,
             &mut parts(matched, chosen, request, &mut || context.client_address()),
         );
+        // Without limits nothing was checked.
+        if !matched.route.rate_limits.is_empty() && decision.action != Action::RateLimited {
+            decision.response.limits = self.limit_states(context.now);
+        }
         decision
     }
 
@@ -329,11 +335,7 @@ impl Worker {
             Verdict::Admitted => None,
             Verdict::Refused { limit, retry_after } => {
                 let limit = buckets.get(limit)?.limit();
-                let headers = refusal_headers(limit, retry_after);
-                let answer = Answer {
-                    headers: headers.map(|(name, value)| (name.to_vec(), value)).into(),
-                    ..Answer::of(TOO_MANY_REQUESTS)
-                };
+                let answer = refusal(limit, retry_after);
                 let refusal = Decision::answer(Action::RateLimited, Reason::RateLimit, answer);
                 Some(Decision {
                     limit: Some(limit.name()),
@@ -341,6 +343,16 @@ impl Worker {
                 })
             }
         }
+    }
+
+    /// The headers that tell an admitted request the states of its limits.
+    fn limit_states(&self, now: Nanos) -> Vec<(&'static [u8], Vec<u8>)> {
+        let limit = |place: usize| self.config.rate_limits.get(place);
+        let states = self.limits.states().iter();
+        states
+            .filter_map(|state| Some(state_headers(limit(state.limit)?, state.full_at, now)))
+            .flatten()
+            .collect()
     }
 
     /// The action of the route of a request that its rate limits admit.
@@ -495,6 +507,22 @@ fn no_route(no_route: &NoRoute) -> Decision<'_> {
     }
 }
 
+/// The answer of a limit that refuses. What its own `respond` says goes before what every refusal
+/// has.
+fn refusal(limit: &RateLimit, retry_after: Nanos) -> Answer {
+    let mut answer = match limit.respond() {
+        Some(respond) => respond.answer(),
+        None => Answer::of(TOO_MANY_REQUESTS),
+    };
+    for (name, value) in refusal_headers(limit, retry_after) {
+        if !answer.headers.iter().any(|(own, _)| own == name) {
+            answer.headers.push((name.to_vec(), value));
+        }
+    }
+    answer.grpc_status = Some(RESOURCE_EXHAUSTED);
+    answer
+}
+
 /// The decision about a request that no target takes.
 fn no_target<'c>(reason: Reason) -> Decision<'c> {
     Decision::answer(Action::Respond, reason, Answer::of(NO_TARGET))
@@ -528,6 +556,10 @@ impl SplitMix64 {
 
 /// The status of the answer where a rate limit refuses.
 const TOO_MANY_REQUESTS: u16 = 429;
+
+/// gRPC's status of an answer where a rate limit refuses. From the HTTP status 429 a proxy would
+/// make UNAVAILABLE, after which clients try again at once.
+const RESOURCE_EXHAUSTED: u32 = 8;
 
 /// The status of the answer where no target takes the request.
 const NO_TARGET: u16 = 503;

@@ -132,6 +132,7 @@ impl Vm {
         details: &[u8],
         body: &[u8],
         headers: Pairs,
+        grpc_status: i32,
     ) -> Result<(), Status> {
         let state = &mut *self.state.borrow_mut();
         let stream = state
@@ -146,6 +147,7 @@ impl Vm {
             details: details.to_vec(),
             headers,
             body: body.to_vec(),
+            grpc_status,
         });
         Ok(())
     }

@@ -27,6 +27,48 @@ fn refusals_say_when_to_come_back_in_whole_seconds() {
 }
 
 #[test]
+fn admitted_requests_are_told_what_is_left() {
+    let told = |quota: (u32, Nanos, u32), ahead: Nanos| {
+        let limit = limit(quota.0, quota.1, quota.2);
+        let [(name, policy), (_, state)] = state_headers(&limit, NOW + ahead, NOW);
+        assert_eq!((name, policy.is_empty()), (&b"ratelimit-policy"[..], false));
+        String::from_utf8(state).unwrap()
+    };
+    for (quota, ahead, expected) in [
+        ((5, 60 * SECOND, 9), 12 * SECOND, r#""limit";r=8;t=12"#),
+        ((5, 60 * SECOND, 9), 12 * SECOND + NS, r#""limit";r=7;t=13"#),
+        ((5, 60 * SECOND, 9), 108 * SECOND, r#""limit";r=0;t=108"#),
+        ((5, 60 * SECOND, 9), 109 * SECOND, r#""limit";r=0;t=109"#),
+        ((5, 60 * SECOND, 9), Nanos::ZERO, r#""limit";r=9;t=1"#),
+        // A third of a second is no whole number of nanoseconds.
+        ((3, SECOND, 3), SECOND / 3, r#""limit";r=2;t=1"#),
+    ] {
+        assert_eq!(told(quota, ahead), expected, "{quota:?} {ahead:?}");
+    }
+}
+
+#[test]
+fn a_limit_that_tells_knows_its_state_after_each_request() {
+    let telling = limit(1000, SECOND, 1000).answering(None, true);
+    let quiet = RateLimit {
+        index: 1,
+        ..limit(5000, SECOND, 5000)
+    };
+    let (mut worker, mut store) = (Worker::new(64), MemoryPort::default());
+    for count in 1..=1000 {
+        let verdict = worker.check(&[&telling, &quiet], &mut store, 1, NOW);
+        assert_eq!(verdict, Verdict::Admitted);
+        let [state] = worker.limits.states() else {
+            panic!("{:?}", worker.limits.states());
+        };
+        assert_eq!(state.limit, 0);
+        let [_, (_, value)] = state_headers(&telling, state.full_at, NOW);
+        let expected = format!("\"limit\";r={};t=1", 1000 - count);
+        assert_eq!(String::from_utf8(value).unwrap(), expected);
+    }
+}
+
+#[test]
 fn policies_are_structured_fields_with_the_exact_rate() {
     let policy = |name: &str, requests, per| {
         let limit = RateLimit {
