@@ -64,7 +64,7 @@ pub(super) fn change_to<'c>(
 pub fn response_edits<'a>(plan: &'a ResponsePlan) -> impl Iterator<Item = Edit<'a>> {
     let mut built = plan.built.iter();
     let limits = plan.limits.iter();
-    let limits = limits.map(|(name, value)| Edit::Add(*name, &**value));
+    let limits = limits.map(|(name, value)| Edit::Add(name, &**value));
     let cookie = plan.set_cookie.iter();
     let explain = plan.explain.iter();
     let configured = plan.route.iter().chain(&plan.part);
@@ -78,7 +78,7 @@ pub fn response_edits<'a>(plan: &'a ResponsePlan) -> impl Iterator<Item = Edit<'
         })
         .chain(limits)
         .chain(cookie.map(|value| Edit::Add(&b"set-cookie"[..], &**value)))
-        .chain(explain.map(|(header, value)| Edit::Set(&**header, &**value)))
+        .chain(explain.map(|(header, value)| Edit::Set(header, &**value)))
 }
 
 /// The values of [`response_edits`] that hold parts of the request: there is no request any more
