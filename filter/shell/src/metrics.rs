@@ -25,7 +25,7 @@ use pointsman_core::pool::{Pool, Target};
 use pointsman_core::rate_limit::RateLimitEvent;
 use pointsman_core::route::Route;
 use pointsman_core::time::Nanos;
-use pointsman_core::worker::Event;
+use pointsman_core::worker::{Event, Worker};
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
@@ -249,8 +249,16 @@ impl Metrics {
         });
     }
 
-    /// What happened.
-    pub(crate) fn count(&self, events: impl Iterator<Item = Event>) {
+    /// Counts what happened. Mostly nothing did.
+    pub(crate) fn count_events(&self, worker: &mut Worker) {
+        if worker.has_events() {
+            self.count(worker.take_events());
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn count(&self, events: impl Iterator<Item = Event>) {
         for event in events {
             match event {
                 Event::RateLimit(event) => self.count_limit(event),

@@ -57,7 +57,7 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Counts what happened.
     pub(crate) fn count(&mut self) {
-        self.metrics.count(self.worker.take_events());
+        self.metrics.count_events(&mut self.worker);
     }
 }
 

@@ -83,7 +83,7 @@ impl HttpContext for Stream {
         {
             let clock = &mut || host::current_time().ok();
             worker.on_response_headers(flight, &mut plan, &mut Host, &mut Host, clock);
-            metrics.count(worker.take_events());
+            metrics.count_events(worker);
         }
         let edited = worker::response_edits(&plan).try_for_each(|edit| match edit {
             Edit::Remove(name) => host::remove_header(HeaderMap::Response, name),
@@ -123,7 +123,7 @@ impl HttpContext for Stream {
         let clock = clock.and_then(Result::ok);
         let now = clock.unwrap_or_else(|| worker.last_time());
         worker.on_request_complete(flight, &self.seen, &mut Host, &mut Host, now);
-        metrics.count(worker.take_events());
+        metrics.count_events(worker);
     }
 }
 
@@ -159,7 +159,7 @@ impl Stream {
             // Without it the request is no worse; only a log says less.
             let _ = host::set_property(ACCESS_LOG, access_log::line(&decision).as_bytes());
         }
-        metrics.count(worker.take_events());
+        metrics.count_events(worker);
         let Decision {
             disposition,
             request_edits,

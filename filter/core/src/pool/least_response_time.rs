@@ -141,6 +141,11 @@ impl ResponseTimes {
         }
     }
 
+    /// Whether there are some of these.
+    pub(crate) fn has_bugs(&self) -> bool {
+        !self.bugs.is_empty()
+    }
+
     /// States that the code rules out, since this was last called; the worker reports them as its
     /// own.
     pub fn take_bugs(&mut self) -> Vec<&'static str> {

@@ -445,6 +445,16 @@ impl Worker {
         decision
     }
 
+    /// Whether something happened since [`Worker::take_events`] was last called. With most requests
+    /// nothing does.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+            || !self.limit_events.is_empty()
+            || self.health.has_events()
+            || self.response_times.has_bugs()
+            || self.in_flight.has_events()
+    }
+
     /// What happened since this was last asked.
     pub fn take_events(&mut self) -> impl Iterator<Item = Event> + '_ {
         let limits = self.limit_events.drain(..).map(Event::RateLimit);

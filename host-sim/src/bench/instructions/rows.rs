@@ -286,6 +286,8 @@ pub(super) fn configuration(
     });
     let mut configuration = json!({ "pools": pools, "routes": routes.collect::<Vec<_>>() });
     if features >= Features::Limit {
+        // As the shipped configuration has it: Envoy appends the client's address there.
+        configuration["client_ip"] = json!({ "header": "x-forwarded-for" });
         // It never refuses, although the whole load comes from one address.
         configuration["rate_limits"] =
             json!({ "per-client": { "requests": 1_000_000, "per": "1s", "key": ["client_ip"] } });

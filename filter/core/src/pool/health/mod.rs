@@ -163,6 +163,11 @@ impl Health {
         slow_start::factor(pool.slow_start, begun, now)
     }
 
+    /// Whether something happened since then.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// What happened since this was last called. Only the worker that made a change reports it.
     pub fn take_events(&mut self) -> Vec<HealthEvent> {
         std::mem::take(&mut self.events)

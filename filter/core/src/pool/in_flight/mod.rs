@@ -344,6 +344,11 @@ impl InFlight {
         slots.is_ok() && given
     }
 
+    /// Whether something happened since then.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// What happened since this was last asked.
     pub fn take_events(&mut self) -> Vec<InFlightEvent> {
         std::mem::take(&mut self.events)
@@ -352,7 +357,13 @@ impl InFlight {
     /// What each request does beside its own count: nothing in the steady state.
     fn before_request(&mut self, port: &mut dyn Port, now: Nanos) {
         let heartbeat_age = now.abs_diff(self.last_heartbeat);
-        self.refresh_lease(port, now, LeaseEvent::Request { heartbeat_age });
+        let event = LeaseEvent::Request { heartbeat_age };
+        match self.lease.step(event) {
+            (lease, LeaseAction::Done) => self.lease = lease,
+            _ => {
+                self.refresh_lease(port, now, event);
+            }
+        }
         self.end_penalties(now, PENALTIES_PER_REQUEST);
     }
 
@@ -447,6 +458,8 @@ impl InFlight {
 
     /// Does what the state machine of the lease asks for, until it is done. Returns the slots as
     /// the heartbeat left them, if there was one.
+    #[cold]
+    #[inline(never)]
     fn refresh_lease(
         &mut self,
         port: &mut dyn Port,
