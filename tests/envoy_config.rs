@@ -12,6 +12,7 @@ use hyper::Response;
 use hyper::body::Bytes;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Instant;
 use tempfile::TempDir;
@@ -68,7 +69,13 @@ fn value_of<'a>(received: &'a Received, name: &str) -> Option<&'a [u8]> {
 /// the addresses that proxies appended, count from the right. What a client writes does not.
 #[test]
 fn the_client_is_in_x_forwarded_for_where_use_remote_address_appends_the_peer() {
-    for (proxies, trusted_hops, client) in [(0, 1, "127.0.0.1"), (1, 2, "1.2.3.4")] {
+    // In place of a peer on the loopback network Envoy appends the machine's own address.
+    let own = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    let own = own.map_or("127.0.0.1".to_owned(), |own| own.ip().to_string());
+    for (proxies, trusted_hops, client) in [(0, 1, &*own), (1, 2, "1.2.3.4")] {
         let route = |name: &str, client: &str, status: u16| json!({ "name": name, "match": { "client_ip": [client] }, "respond": { "status": status } });
         let configuration = json!({
             "client_ip": { "header": "x-forwarded-for", "trusted_hops": trusted_hops },

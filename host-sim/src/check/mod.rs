@@ -166,7 +166,9 @@ pub struct Note {
 
 /// Every note, in the order of the file.
 pub fn notes(config: &Config) -> Vec<Note> {
-    rate_limits::notes(config)
+    let mut notes = settings::notes(config);
+    notes.extend(rate_limits::notes(config));
+    notes
 }
 
 /// The dearest request of a configuration, where it is dear: a warning where it costs more than is

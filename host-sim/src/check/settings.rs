@@ -1,8 +1,9 @@
 //! Settings of the whole: the client's address, the token of `explain`, how much is probed, and
 //! names that are one in the metrics.
 
-use super::{Warning, named};
+use super::{Note, Warning, named};
 use pointsman_core::config::Config;
+use pointsman_core::pool::balance::Balance;
 use std::collections::BTreeMap;
 
 /// The shortest token that is no warning, in bytes: guesses are not counted, and about 1,000 can be
@@ -41,6 +42,43 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
     warnings.extend(many_probes(config));
     warnings.extend(same_metrics(config));
     warnings
+}
+
+/// What the client's address costs where no header tells it.
+pub(super) fn notes(config: &Config) -> Vec<Note> {
+    let in_limit = config.rate_limits.iter().find_map(|limit| {
+        let asks = limit.key().iter().any(|part| part.prefixes().is_some());
+        asks.then(|| named("rate_limits", limit.name()))
+    });
+    let in_pool = || {
+        config.pools.iter().find_map(|pool| {
+            let asks = matches!(&pool.balance, Balance::Hash(part) if part.prefixes().is_some());
+            asks.then(|| named("pools", &pool.name))
+        })
+    };
+    let in_match = || {
+        config
+            .routes
+            .iter()
+            .enumerate()
+            .find_map(|(number, route)| {
+                let asks = route.blocks.iter().any(|block| !block.client_ip.is_empty());
+                asks.then(|| format!("routes[{number}]"))
+            })
+    };
+    if config.client_ip.is_some() {
+        return Vec::new();
+    }
+    let asks = in_limit.or_else(in_pool).or_else(in_match);
+    let note = asks.map(|place| Note {
+        place,
+        kind: "source_address",
+        found: "the client's address is asked of the proxy, which costs each such request a call \
+                that returns bytes; where the proxy writes it into a header, `client_ip: { header: \
+                x-forwarded-for }` costs none"
+            .to_owned(),
+    });
+    note.into_iter().collect()
 }
 
 fn many_probes(config: &Config) -> Option<Warning> {
@@ -93,4 +131,53 @@ fn same_metrics(config: &Config) -> Vec<Warning> {
         }
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::configuration;
+
+    #[test]
+    fn an_address_that_no_header_tells_is_noted_once() {
+        let notes = |text: &str| -> Vec<String> {
+            let tree = configuration::parse(text).unwrap();
+            let config = Config::from_value(&tree).unwrap();
+            let notes = super::notes(&config).into_iter();
+            notes
+                .map(|note| format!("{} {}", note.place, note.kind))
+                .collect()
+        };
+        const LIMIT: &str = "rate_limits: { l: { requests: 1, per: 1s, key: [KEY] } }, \
+                             routes: [{ name: r, rate_limits: [l], pass: true }]";
+        const POOL: &str = "pools: { p: { balance: KEY, targets: [{ cluster: c }] } }, \
+                            routes: [{ name: r, pool: p }]";
+        const MATCH: &str = "routes: [{ name: r, match: { KEY }, pass: true }]";
+        let header = "client_ip: { header: x-forwarded-for },";
+        for (configuration, key, other, place) in [
+            (LIMIT, "client_ip", "path", "rate_limits.l"),
+            (
+                LIMIT,
+                "{ client_ip: { v4: 24 } }",
+                "{ header: x-a }",
+                "rate_limits.l",
+            ),
+            (POOL, "ip_hash", "random", "pools.p"),
+            (
+                MATCH,
+                "client_ip: [10.0.0.0/8]",
+                "scheme: http",
+                "routes[0]",
+            ),
+        ] {
+            let asks = configuration.replace("KEY", key);
+            assert_eq!(
+                notes(&format!("{{ {asks} }}")),
+                [format!("{place} source_address")]
+            );
+            assert!(notes(&format!("{{ {header} {asks} }}")).is_empty(), "{key}");
+            let asks_not = configuration.replace("KEY", other);
+            assert!(notes(&format!("{{ {asks_not} }}")).is_empty(), "{other}");
+        }
+    }
 }

@@ -12,6 +12,10 @@ use std::time::Duration;
 const HEADER_MUTATION: &str = "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation";
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 
+/// The two upstream headers as the files of `envoy-config/` name them.
+const CLUSTER_HEADER: &str = "x-pointsman-cluster";
+const ENDPOINT_HEADER: &str = "x-pointsman-endpoint";
+
 /// Workers, where nothing else is said: two show whatever one worker alone could hide.
 const WORKERS: u32 = 2;
 
@@ -286,7 +290,14 @@ impl Deployment {
     /// The names of the two upstream headers, wherever the proxy has to know them.
     pub fn with_upstream_headers(mut self, cluster: &str, endpoint: &str) -> Self {
         each_of_type(&mut self.bootstrap, HEADER_MUTATION, &mut |mutation| {
-            mutation["mutations"] = json!([{ "remove": cluster }, { "remove": endpoint }]);
+            let mutations = mutation["mutations"].as_array_mut().into_iter().flatten();
+            for mutation in mutations {
+                match mutation["remove"].as_str() {
+                    Some(CLUSTER_HEADER) => mutation["remove"] = cluster.into(),
+                    Some(ENDPOINT_HEADER) => mutation["remove"] = endpoint.into(),
+                    _ => {}
+                }
+            }
         });
         each_object(&mut self.bootstrap, &mut |object| {
             let routes = object.get_mut("route_config").into_iter();
@@ -294,6 +305,13 @@ impl Deployment {
                 each_object(routes, &mut |object| {
                     if let Some(header) = object.get_mut("cluster_header") {
                         *header = cluster.into();
+                    }
+                    // A condition on one of them.
+                    if object
+                        .get("name")
+                        .is_some_and(|name| *name == *ENDPOINT_HEADER)
+                    {
+                        object.insert("name".to_owned(), endpoint.into());
                     }
                 });
             });

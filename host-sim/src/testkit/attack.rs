@@ -121,15 +121,30 @@ pub const ATTACKS: &[Attack] = &[
 impl Attack {
     /// Does it so often, all at once, from this address of the loopback network.
     pub fn play(&self, to: SocketAddr, from: Ipv4Addr, times: usize) -> Result<()> {
-        let once = |_: usize| self.once(to, from);
+        self.play_as("", "", to, from, times)
+    }
+
+    /// The same with paths that begin with this prefix, and with these lines of headers, each with
+    /// its end.
+    pub fn play_as(
+        &self,
+        prefix: &str,
+        headers: &str,
+        to: SocketAddr,
+        from: Ipv4Addr,
+        times: usize,
+    ) -> Result<()> {
+        let request = self.request.replacen(" /", &format!(" {prefix}/"), 1);
+        let request = request.replacen("\r\n", &format!("\r\n{headers}"), 1);
+        let once = |_: usize| self.once(&request, to, from);
         load::run(times, once).into_iter().collect()
     }
 
-    fn once(&self, to: SocketAddr, from: Ipv4Addr) -> Result<()> {
+    fn once(&self, request: &str, to: SocketAddr, from: Ipv4Addr) -> Result<()> {
         let mut stream = connect(to, from)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(self.request.as_bytes())?;
+        stream.write_all(request.as_bytes())?;
         match self.then {
             Then::Stay => {
                 sleep(READS_NOTHING_FOR);
@@ -194,7 +209,9 @@ pub fn server() -> SocketAddr {
 fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     while let Some(head) = read_head(&mut stream)? {
+        // Routes of a prefix of their own need not rewrite it.
         let path = head.split(' ').nth(1).unwrap_or_default();
+        let path = path.rfind('/').map_or(path, |last| &path[last..]);
         let answer = |status: &str, headers: &str, body: &str| {
             let length = body.len();
             format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\n\r\n{body}")

@@ -22,9 +22,19 @@ pub(super) fn request_edits<'c>(
     if let Some(rewrite) = &route.rewrite {
         let rewritten = rewrite.apply(parts);
         let path = rewritten.path.map(Cow::Owned);
-        edits.extend(path.map(|path| Change::Set(b":path", path)));
         let host = rewritten.authority;
-        edits.extend(host.map(|host| Change::Set(b":authority", host)));
+        for (name, original, value) in [
+            (&b":path"[..], &b"x-envoy-original-path"[..], path),
+            (b":authority", b"x-envoy-original-host", host),
+        ] {
+            let Some(value) = value else { continue };
+            // As after a rewrite by one of Envoy's own routes: access logs and backends find what
+            // the client asked for.
+            if let Some(asked) = request.headers.first(name) {
+                edits.push(change_to(original, Cow::Owned(asked.to_vec()), request));
+            }
+            edits.push(Change::Set(name, value));
+        }
     }
     let part = part.and_then(|part| route.action.split_part(part));
     let configured = std::iter::once(&route.request_headers);
@@ -126,6 +136,6 @@ pub(super) fn strip_reserved_headers<'c>(
     }
 }
 
-/// Most requests have no more changes of their headers than cluster, endpoint, path and one that
-/// the route configures.
-const FEW_EDITS: usize = 4;
+/// Most requests have no more changes of their headers than cluster, endpoint, path with what it
+/// was, and one that the route configures.
+const FEW_EDITS: usize = 5;

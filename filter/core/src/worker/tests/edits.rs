@@ -68,10 +68,17 @@ fn edits_come_in_order_and_the_choice_is_last() {
         }]
     }"#,
     );
-    let decided = test.get("/a/1?q", &[("x-gone", "1"), ("x-set", "client")]);
+    let headers = [
+        ("x-gone", "1"),
+        ("x-set", "client"),
+        ("x-envoy-original-path", "/forged"),
+    ];
+    let decided = test.get("/a/1?q", &headers);
     for (name, value) in [
         (":path", Some("/b/1?q")),
         (":authority", Some("inner")),
+        ("x-envoy-original-path", Some("/a/1?q")),
+        ("x-envoy-original-host", Some("h")),
         ("x-gone", None),
         ("x-set", Some("part")),
         ("x-add", None),

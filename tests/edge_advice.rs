@@ -1,0 +1,427 @@
+//! The advice in the comments of `envoy-config/envoy.yaml`, followed to the letter on a real Envoy:
+//! proxies in front, TLS that ends there, parameters of paths, WebSockets, streams, slow answers,
+//! and what the access log says after a rewrite. Where it is about seconds the file's own are made
+//! shorter.
+
+use host_sim::backend::Answer;
+use host_sim::client::{Client, header};
+use host_sim::envoy::fleet::Fleet;
+use host_sim::envoy::{Deployment, Wanted, install};
+use host_sim::exchange::Response;
+use host_sim::module;
+use host_sim::testkit::attack::{self, ATTACKS};
+use host_sim::testkit::raw_server::{self, CHUNK, SWITCHED, Then, read_until};
+use host_sim::testkit::{Site, load};
+use host_sim::wait::until;
+use serde_json::{Value, json};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// `timeout` and `per_try_timeout` in place of the file's 15 s and 8 s: more than half of it, too.
+const ROUTE: Duration = Duration::from_millis(3000);
+const TRY: Duration = Duration::from_millis(1600);
+
+/// The shipped file with a backend at each endpoint.
+fn site(adjust: impl FnOnce(&mut Deployment)) -> Site {
+    let mut deployment = Deployment::file("envoy.yaml", &module::build().unwrap())
+        .unwrap()
+        .on_free_ports();
+    adjust(&mut deployment);
+    let (fleet, deployment) = Fleet::in_place_of_endpoints(deployment).unwrap();
+    Site::of(&install::find(Wanted::Any).unwrap(), fleet, deployment).unwrap()
+}
+
+/// Another server at each endpoint of the pool `shop`.
+fn shop_at(deployment: &mut Deployment, server: SocketAddr) {
+    for port in [9001, 9002] {
+        let from = SocketAddr::from(([127, 0, 0, 1], port));
+        *deployment = deployment.clone().move_endpoint(from, server);
+    }
+}
+
+fn configuration(deployment: &mut Deployment) -> &mut Value {
+    let filter = &mut deployment.connection_manager_mut()["http_filters"][0]["typed_config"];
+    &mut filter["config"]["configuration"]["value"]
+}
+
+/// The route of Pointsman with this name.
+fn route<'d>(deployment: &'d mut Deployment, name: &str) -> &'d mut Value {
+    let routes = configuration(deployment)["routes"].as_array_mut().unwrap();
+    routes
+        .iter_mut()
+        .find(|route| route["name"] == name)
+        .unwrap()
+}
+
+/// The routes of Envoy with shorter times.
+fn hurry(deployment: &mut Deployment) {
+    let seconds = |time: Duration| json!(format!("{}s", time.as_secs_f64()));
+    let hosts = &mut deployment.connection_manager_mut()["route_config"]["virtual_hosts"];
+    let routes = hosts[0]["routes"].as_array_mut().unwrap();
+    let mut tries = 0;
+    for route in routes {
+        assert_eq!(route["route"]["timeout"], "15s");
+        route["route"]["timeout"] = seconds(ROUTE);
+        if let Some(limit) = route["route"]["retry_policy"].get_mut("per_try_timeout") {
+            assert_eq!(*limit, "8s");
+            *limit = seconds(TRY);
+            tries += 1;
+        }
+    }
+    assert_eq!(tries, 1);
+}
+
+fn status(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> u16 {
+    let answer = client.get_with("shop.example.com", path, headers).unwrap();
+    answer.status().as_u16()
+}
+
+fn after(time: Duration) -> Answer {
+    let answer = Response {
+        status: 200,
+        headers: Vec::new(),
+        body: Vec::new(),
+    };
+    Answer::After(time, answer)
+}
+
+/// A connection with this request on it, whose answer has begun: these bytes have come.
+fn open(site: &Site, request: &str, begin: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(site.envoy.address().unwrap()).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    read_until(&mut stream, begin);
+    stream
+}
+
+/// Whether nothing ends the stream for longer than the routes' time.
+fn goes_on(stream: &mut TcpStream) -> bool {
+    let end = Instant::now() + ROUTE + ROUTE / 2;
+    let mut bytes = [0; 4096];
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        let left = left.max(Duration::from_millis(1));
+        stream.set_read_timeout(Some(left)).unwrap();
+        match stream.read(&mut bytes) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
+                _ => return false,
+            },
+        }
+    }
+    true
+}
+
+const SOCKET: &str = "GET / HTTP/1.1\r\nhost: shop.example.com\r\nconnection: upgrade\r\n\
+                      upgrade: websocket\r\n\r\n";
+
+/// Three clients behind a balancer that appends each one's address to x-forwarded-for.
+#[test]
+fn clients_behind_proxies_have_a_bucket_each() {
+    // Proxies, `use_remote_address`, what stands at `client_ip`, and whether it is right.
+    let hops = |hops: u8| json!({ "header": "x-forwarded-for", "trusted_hops": hops });
+    let rows = [
+        (1, true, Some(hops(2)), true),
+        (2, true, Some(hops(3)), true),
+        (1, true, None, true),
+        (2, true, None, true),
+        (1, false, Some(hops(1)), true),
+        (2, false, Some(hops(2)), true),
+        // What one would write who forgets that Envoy appends the last proxy itself.
+        (1, true, Some(hops(1)), false),
+    ];
+    for (proxies, appends, client_ip, right) in rows {
+        let site = site(|deployment| {
+            let shown = configuration(deployment).as_object_mut().unwrap();
+            assert_eq!(shown.remove("client_ip"), Some(hops(1)), "as shipped");
+            if let Some(client_ip) = &client_ip {
+                shown.insert("client_ip".to_owned(), client_ip.clone());
+            }
+            shown["rate_limits"]["login"] =
+                json!({ "requests": 1, "per": "1h", "key": ["client_ip"] });
+            let manager = deployment.connection_manager_mut();
+            assert_eq!(manager["use_remote_address"], true);
+            manager["use_remote_address"] = appends.into();
+            if appends {
+                manager["xff_num_trusted_hops"] = proxies.into();
+            }
+        });
+        let mut client = site.client().unwrap();
+        let between = if proxies == 2 { ", 192.0.2.9" } else { "" };
+        let mut round = || {
+            [9, 10, 11].map(|number| {
+                // The first address is one that the client made up.
+                let list = format!("198.51.100.1, 203.0.113.{number}{between}");
+                status(&mut client, "/login", &[("x-forwarded-for", &list)])
+            })
+        };
+        let shown = format!("{proxies} {appends} {client_ip:?}");
+        let admitted = if right { [200; 3] } else { [200, 429, 429] };
+        assert_eq!(round(), admitted, "{shown}");
+        assert_eq!(round(), [429; 3], "{shown}");
+    }
+}
+
+#[test]
+fn a_redirect_to_https_ends_where_the_terminator_is_trusted() {
+    for (hops, redirected) in [(1, 200), (0, 302)] {
+        let site = site(|deployment| {
+            let routes = configuration(deployment)["routes"].as_array_mut().unwrap();
+            routes.insert(
+                0,
+                json!({ "name": "tls", "match": { "scheme": "http" }, "redirect": { "scheme": "https" } }),
+            );
+            deployment.connection_manager_mut()["xff_num_trusted_hops"] = hops.into();
+        });
+        let mut client = site.client().unwrap();
+        let terminated = |scheme| {
+            [
+                ("x-forwarded-proto", scheme),
+                ("x-forwarded-for", "203.0.113.9"),
+            ]
+        };
+        let answer = client
+            .get_with("shop.example.com", "/a", &terminated("http"))
+            .unwrap();
+        assert_eq!(answer.status(), 302);
+        assert_eq!(header(&answer, "location"), "https://shop.example.com/a");
+        assert_eq!(
+            status(&mut client, "/a", &terminated("https")),
+            redirected,
+            "{hops}"
+        );
+    }
+}
+
+#[test]
+fn parameters_of_segments_are_no_way_round_a_refusal() {
+    const CLOSED: [&str; 8] = [
+        "/internal;x=1",
+        "/internal;/a",
+        "/internal;x=1/a;y",
+        "/internal/a;x=1",
+        "/;x/internal",
+        "/;/;x=1/internal;y",
+        "/public/..;/internal",
+        "/public/..;x=1/internal;y",
+    ];
+    const OPEN: [&str; 4] = ["/internals", "/a/internal", "/internals;x", "/public;x=1"];
+    let shipped = site(|_| {});
+    let mut client = shipped.client().unwrap();
+    for (paths, expected) in [(&CLOSED[..], 403), (&OPEN[..], 200), (&["/internal"], 403)] {
+        for path in paths {
+            assert_eq!(status(&mut client, path, &[]), expected, "{path}");
+        }
+    }
+    // A prefix is not enough, and a route that takes no `;` is.
+    let only = |path: Value| site(|deployment| route(deployment, "closed")["match"]["path"] = path);
+    let prefix = only(json!({ "prefix": "/internal" }));
+    assert_eq!(
+        status(&mut prefix.client().unwrap(), "/internal;x=1", &[]),
+        200
+    );
+    let none = only(json!({ "regex": ".*;.*" }));
+    let mut client = none.client().unwrap();
+    let with = CLOSED
+        .iter()
+        .filter(|path| !path.starts_with("/public/..;/"));
+    for path in with {
+        assert_eq!(status(&mut client, path, &[]), 403, "{path}");
+    }
+    assert_eq!(status(&mut client, "/internals", &[]), 200);
+}
+
+#[test]
+fn a_websocket_is_let_through_and_no_timeout_ends_it() {
+    let server = raw_server::start(SWITCHED, Then::Wait);
+    let site = site(|deployment| {
+        hurry(deployment);
+        shop_at(deployment, server);
+    });
+    let mut socket = open(&site, SOCKET, "half");
+    assert!(goes_on(&mut socket));
+
+    // That this can go wrong.
+    let without = self::site(|deployment| {
+        let manager = deployment.connection_manager_mut().as_object_mut().unwrap();
+        manager.remove("upgrade_configs").unwrap();
+        shop_at(deployment, server);
+    });
+    open(&without, SOCKET, "HTTP/1.1 403 Forbidden");
+}
+
+#[test]
+fn a_stream_of_events_goes_on_where_its_route_has_no_timeout() {
+    let server = raw_server::start(CHUNK, Then::Wait);
+    let site = site(|deployment| {
+        hurry(deployment);
+        shop_at(deployment, server);
+    });
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: shop.example.com\r\n\r\n");
+    assert!(goes_on(&mut open(&site, &get("/events/1"), "half")));
+    assert!(!goes_on(&mut open(&site, &get("/"), "half")));
+}
+
+#[test]
+fn a_slow_answer_is_waited_for_and_asked_for_at_most_twice() {
+    let site = site(|deployment| {
+        hurry(deployment);
+        // "For answers that are only slow, write how long they may take."
+        let set = json!({ "set": { "x-envoy-upstream-rq-timeout-ms": "10000" } });
+        route(deployment, "events")["request_headers"] = set;
+    });
+    let mut client = site.client().unwrap();
+    // Quicker than a try may be, slower than that, and slower than the route's time.
+    for (path, time, expected, most) in [
+        ("/", TRY / 2, 200, 1),
+        ("/api", TRY / 2, 200, 1),
+        ("/", (TRY + ROUTE) / 2, 200, 1),
+        ("/api", (TRY + ROUTE) / 2, 200, 2),
+        ("/", ROUTE * 2, 504, 1),
+        ("/api", ROUTE * 2, 504, 2),
+        ("/events", ROUTE * 2, 200, 1),
+    ] {
+        site.fleet.answer(&after(time));
+        site.fleet.take_received();
+        assert_eq!(status(&mut client, path, &[]), expected, "{path} {time:?}");
+        let mut asked = site.fleet.take_received();
+        // Probes.
+        asked.retain(|request| request.headers[1].1 != b"/health");
+        assert_eq!(asked.len(), most, "{path} {time:?}");
+    }
+}
+
+/// "An endpoint that has not begun to answer by then may hang."
+#[test]
+fn an_endpoint_that_hangs_is_followed_by_the_next_of_the_choice() {
+    for quick in [false, true] {
+        let site = site(|deployment| {
+            hurry(deployment);
+            if quick {
+                let set = json!({ "set": { "x-envoy-upstream-rq-per-try-timeout-ms": "200" } });
+                route(deployment, "api")["request_headers"] = set;
+            }
+        });
+        site.backend("9101")
+            .unwrap()
+            .answer(after(Duration::from_secs(3600)));
+        let mut client = site.client().unwrap();
+        let mut slowest = Duration::ZERO;
+        for _ in 0..4 {
+            let start = Instant::now();
+            let answer = client.get("shop.example.com", "/api").unwrap();
+            slowest = slowest.max(start.elapsed());
+            assert_eq!(answer.status(), 200);
+            assert_ne!(header(&answer, "x-backend"), "9101");
+        }
+        assert_eq!(slowest < TRY, quick, "{slowest:?}");
+    }
+}
+
+#[test]
+fn the_access_log_has_the_clients_path_and_host_after_a_rewrite() {
+    let site = site(|deployment| {
+        route(deployment, "api")["rewrite"]["host"] = "internal.example".into();
+    });
+    let mut client = site.client().unwrap();
+    let forged = [
+        ("x-envoy-original-path", "/forged"),
+        ("x-envoy-original-host", "forged"),
+    ];
+    assert_eq!(status(&mut client, "/api/users?secret", &forged), 200);
+    let received = site.fleet.take_received();
+    let asked = received
+        .iter()
+        .find(|request| request.headers[1].1 == b"/users?secret")
+        .unwrap();
+    let value = |name: &str| {
+        let mut headers = asked.headers.iter();
+        let found = headers.find(|(key, _)| key == name.as_bytes());
+        String::from_utf8_lossy(&found.unwrap().1).into_owned()
+    };
+    assert_eq!(value(":authority"), "internal.example");
+    assert_eq!(value("x-envoy-original-path"), "/api/users?secret");
+    assert_eq!(value("x-envoy-original-host"), "shop.example.com");
+    assert_eq!(status(&mut client, "/untouched", &forged), 200);
+    let lines = || -> Vec<Value> {
+        let log = site.envoy.log();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        lines
+            .filter(|line: &Value| line["path"].is_string())
+            .collect()
+    };
+    until("both lines", || lines().len() == 2);
+    for (line, path) in lines().iter().zip(["/api/users", "/untouched"]) {
+        assert_eq!(
+            (&line["path"], &line["host"]),
+            (&json!(path), &json!("shop.example.com"))
+        );
+    }
+}
+
+/// How long the attack on the shipped file goes on, in seconds; `ATTACK_SECONDS` says another time.
+const ATTACK_SECONDS: u64 = 10;
+
+/// Everything that an attacker of [`ATTACKS`] can do, over and over and all at once, on each kind of
+/// pool of the shipped file, beside honest clients: nobody is ejected, and nobody is disturbed.
+#[test]
+fn an_attacker_of_the_shipped_file_ejects_nobody() {
+    // Behind a balancer: of peers on the loopback network Envoy says that all are one client.
+    const ATTACKER: &str = "x-forwarded-for: 203.0.113.66\r\n";
+    const HONEST: [(&str, &str); 1] = [("x-forwarded-for", "203.0.113.9")];
+    const TIMES: usize = 12;
+    let seconds =
+        std::env::var("ATTACK_SECONDS").map_or(ATTACK_SECONDS, |seconds| seconds.parse().unwrap());
+    let mut deployment = Deployment::file("envoy.yaml", &module::build().unwrap())
+        .unwrap()
+        .on_free_ports()
+        .without_access_log();
+    for (_, from) in deployment.endpoints() {
+        // An endpoint of a cluster is known by its address, so each has its own.
+        deployment = deployment.move_endpoint(from, attack::server());
+    }
+    configuration(&mut deployment)["client_ip"]["trusted_hops"] = 2.into();
+    deployment.connection_manager_mut()["xff_num_trusted_hops"] = 1.into();
+    attack::expose(deployment.connection_manager_mut());
+    let fleet = Fleet::start(&json!({})).unwrap();
+    let site = Site::of(&install::find(Wanted::Any).unwrap(), fleet, deployment).unwrap();
+    let address = site.envoy.address().unwrap();
+    let failed = AtomicUsize::new(0);
+    let honest = |client: &mut Client| {
+        for path in ["/", "/api", "/account"] {
+            let status = status(client, path, &HONEST);
+            failed.fetch_add(usize::from(status != 200), Ordering::Relaxed);
+        }
+        sleep(Duration::from_millis(25));
+    };
+    let mut rounds = 0;
+    load::repeat_while(address, 4, honest, |load| {
+        // Both workers know by then that there is an honest client.
+        load.wait_for_jobs(100);
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < end {
+            load::run(ATTACKS.len(), |number| {
+                for prefix in ["", "/api", "/account"] {
+                    let attack = ATTACKS[number];
+                    let done =
+                        attack.play_as(prefix, ATTACKER, address, Ipv4Addr::LOCALHOST, TIMES);
+                    done.unwrap();
+                }
+            });
+            rounds += 1;
+        }
+        load.wait_for_every_client();
+    });
+    let ejected = site
+        .envoy
+        .filter_sum("pointsman.pool.", ".ejected")
+        .unwrap();
+    let failed = failed.into_inner();
+    println!("{rounds} rounds, {ejected:?} ejected, {failed} honest requests failed");
+    assert_eq!((ejected.unwrap_or(0), failed), (0, 0));
+}
