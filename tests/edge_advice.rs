@@ -26,21 +26,26 @@ const TRY: Duration = Duration::from_millis(1600);
 
 /// The shipped file with a backend at each endpoint.
 fn site(adjust: impl FnOnce(&mut Deployment)) -> Site {
-    let mut deployment = Deployment::file("envoy.yaml", &module::build().unwrap())
-        .unwrap()
-        .on_free_ports();
-    adjust(&mut deployment);
-    let (fleet, deployment) = Fleet::in_place_of_endpoints(deployment).unwrap();
+    site_of("envoy.yaml", |_, deployment| adjust(deployment))
+}
+
+fn site_of(file: &str, adjust: impl FnOnce(&Fleet, &mut Deployment)) -> Site {
+    let deployment = Deployment::file(file, &module::build().unwrap()).unwrap();
+    let (fleet, mut deployment) = Fleet::in_place_of_endpoints(deployment.on_free_ports()).unwrap();
+    adjust(&fleet, &mut deployment);
     Site::of(&install::find(Wanted::Any).unwrap(), fleet, deployment).unwrap()
 }
 
-/// Another server at each endpoint of the pool `shop`.
-fn shop_at(deployment: &mut Deployment, server: SocketAddr) {
-    for port in [9001, 9002] {
-        let from = SocketAddr::from(([127, 0, 0, 1], port));
-        *deployment = deployment.clone().move_endpoint(from, server);
+/// Another server in place of these backends.
+fn move_to(server: SocketAddr, ports: &[&str], fleet: &Fleet, deployment: &mut Deployment) {
+    let backends = fleet.members().iter().map(|member| &member.backend);
+    for backend in backends.filter(|backend| ports.contains(&backend.name())) {
+        *deployment = deployment.clone().move_endpoint(backend.address(), server);
     }
 }
+
+/// Those of the pool `shop`.
+const SHOP: [&str; 2] = ["9001", "9002"];
 
 fn configuration(deployment: &mut Deployment) -> &mut Value {
     let filter = &mut deployment.connection_manager_mut()["http_filters"][0]["typed_config"];
@@ -237,9 +242,9 @@ fn parameters_of_segments_are_no_way_round_a_refusal() {
 #[test]
 fn a_websocket_is_let_through_and_no_timeout_ends_it() {
     let server = raw_server::start(SWITCHED, Then::Wait);
-    let site = site(|deployment| {
+    let site = site_of("envoy.yaml", |fleet, deployment| {
         hurry(deployment);
-        shop_at(deployment, server);
+        move_to(server, &SHOP, fleet, deployment);
     });
     let mut socket = open(&site, SOCKET, "half");
     assert!(goes_on(&mut socket));
@@ -248,17 +253,25 @@ fn a_websocket_is_let_through_and_no_timeout_ends_it() {
     let without = self::site(|deployment| {
         let manager = deployment.connection_manager_mut().as_object_mut().unwrap();
         manager.remove("upgrade_configs").unwrap();
-        shop_at(deployment, server);
     });
     open(&without, SOCKET, "HTTP/1.1 403 Forbidden");
+
+    // In the sidecar, decided by Pointsman and passed on by it.
+    for (host, ports) in [("reviews", &["9201", "9202"][..]), ("ratings", &["9301"])] {
+        let sidecar = site_of("sidecar.yaml", |fleet, deployment| {
+            move_to(server, ports, fleet, deployment);
+        });
+        let request = SOCKET.replace("shop.example.com", host);
+        assert!(goes_on(&mut open(&sidecar, &request, "half")), "{host}");
+    }
 }
 
 #[test]
 fn a_stream_of_events_goes_on_where_its_route_has_no_timeout() {
     let server = raw_server::start(CHUNK, Then::Wait);
-    let site = site(|deployment| {
+    let site = site_of("envoy.yaml", |fleet, deployment| {
         hurry(deployment);
-        shop_at(deployment, server);
+        move_to(server, &SHOP, fleet, deployment);
     });
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: shop.example.com\r\n\r\n");
     assert!(goes_on(&mut open(&site, &get("/events/1"), "half")));
