@@ -12,6 +12,7 @@ mod backends;
 mod clients;
 mod clock;
 mod load;
+mod neighbours;
 mod proxy;
 mod report;
 mod stage;
@@ -55,6 +56,10 @@ pub enum Fault {
     ForgedCookies,
     /// A client does all that can make a target look ill which is well.
     HealthAttacked,
+    /// Another configuration in the same VM, of the same names, has all of its targets killed.
+    NeighbourDown,
+    /// All targets of a pool are killed that has a `failover`.
+    PoolKilled,
 }
 
 impl Fault {
@@ -160,6 +165,8 @@ pub fn play(
             Fault::SlowHeaders => clients::slow_headers(&stage, plan),
             Fault::ForgedCookies => clients::forged_cookies(&stage, plan),
             Fault::HealthAttacked => clients::health_attacked(&stage, plan),
+            Fault::NeighbourDown => neighbours::neighbour_down(&stage, plan),
+            Fault::PoolKilled => neighbours::pool_killed(&stage, plan),
         }
     };
     let rows = faults.iter().map(play).collect::<Result<_>>()?;
