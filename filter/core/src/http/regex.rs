@@ -113,14 +113,18 @@ impl std::fmt::Debug for Regex {
 pub struct Search {
     pattern: Box<str>,
     nfa: NFA,
+    /// The states that a search has to remember.
+    joins: Box<[bool]>,
 }
 
 impl Search {
     /// Compiles. The error says what is wrong, and where in the pattern.
     pub fn new(pattern: &str) -> Result<Search, String> {
+        let nfa = compile(&parse(pattern, false)?, WhichCaptures::All)?;
         Ok(Search {
             pattern: pattern.into(),
-            nfa: compile(&parse(pattern, false)?, WhichCaptures::All)?,
+            joins: search::joins(&nfa),
+            nfa,
         })
     }
 
@@ -151,7 +155,7 @@ impl Search {
         substitution: &[SubstitutionPart],
         steps: &mut usize,
     ) -> Vec<u8> {
-        let Some(mut searches) = Searches::new(&self.nfa, input) else {
+        let Some(mut searches) = Searches::new(&self.nfa, &self.joins, input) else {
             return input.to_vec();
         };
         let mut replaced = Vec::with_capacity(input.len());

@@ -8,9 +8,35 @@ use super::assertion::holds;
 use regex_automata::nfa::thompson::{NFA, State};
 use regex_automata::util::primitives::StateID;
 
+/// Of each state of an NFA, whether more than one way leads to it. A state that has one only is
+/// tried again just when the state before it is, so it is enough to remember these: a way that comes
+/// back to where it was goes through one of them.
+pub(super) fn joins(nfa: &NFA) -> Box<[bool]> {
+    let mut ways = vec![0_usize; nfa.states().len()];
+    let mut lead_to = |state: StateID| {
+        if let Some(ways) = ways.get_mut(state.as_usize()) {
+            *ways += 1;
+        }
+    };
+    for state in nfa.states() {
+        match state {
+            State::ByteRange { trans } => lead_to(trans.next),
+            State::Sparse(sparse) => sparse.transitions.iter().for_each(|to| lead_to(to.next)),
+            State::Dense(dense) => dense.transitions.iter().for_each(|to| lead_to(*to)),
+            State::Look { next, .. } | State::Capture { next, .. } => lead_to(*next),
+            State::Union { alternates } => alternates.iter().for_each(|to| lead_to(*to)),
+            State::BinaryUnion { alt1, alt2 } => [*alt1, *alt2].into_iter().for_each(&mut lead_to),
+            State::Fail | State::Match { .. } => {}
+        }
+    }
+    ways.iter().map(|ways| *ways > 1).collect()
+}
+
 /// The searches of one input.
 pub(super) struct Searches<'n, 'i> {
     nfa: &'n NFA,
+    /// What [`joins`] says of it.
+    joins: &'n [bool],
     input: &'i [u8],
     /// A bit for each state at each byte that was tried.
     tried: Vec<u64>,
@@ -30,10 +56,15 @@ enum Frame {
 
 impl<'n, 'i> Searches<'n, 'i> {
     /// None: what was tried would take more than [`TRIED_LIMIT`].
-    pub(super) fn new(nfa: &'n NFA, input: &'i [u8]) -> Option<Searches<'n, 'i>> {
+    pub(super) fn new(
+        nfa: &'n NFA,
+        joins: &'n [bool],
+        input: &'i [u8],
+    ) -> Option<Searches<'n, 'i>> {
         let bits = (input.len() + 1).checked_mul(nfa.states().len())?;
         (bits <= TRIED_LIMIT).then(|| Searches {
             nfa,
+            joins,
             input,
             tried: vec![0; bits.div_ceil(64)],
             stack: Vec::new(),
@@ -154,8 +185,11 @@ impl<'n, 'i> Searches<'n, 'i> {
         }
     }
 
-    /// Whether the state was tried at this byte. From now on it was.
+    /// Whether the state was tried at this byte, as far as that has to be known. From now on it was.
     fn try_again(&mut self, state: StateID, at: usize) -> bool {
+        if self.joins.get(state.as_usize()) == Some(&false) {
+            return false;
+        }
         let bit = at * self.nfa.states().len() + state.as_usize();
         match self.tried.get_mut(bit / 64) {
             Some(word) => {
