@@ -22,13 +22,13 @@ use std::rc::Rc;
 pub(crate) struct Shared {
     /// Borrowed for one callback at a time: a VM has one thread, and no callback runs inside
     /// another.
-    state: RefCell<State>,
+    state: RefCell<ConfigurationState>,
     /// What is counted whatever becomes of the configuration.
     pub failures: Failures,
 }
 
 /// A configuration, awake or asleep.
-pub(crate) struct State {
+pub(crate) struct ConfigurationState {
     generation: Generation,
     packed: Packed,
     /// When the configuration was loaded first.
@@ -67,7 +67,7 @@ impl Shared {
         let loaded = host::current_time().unwrap_or_default().to_seconds();
         let config = Rc::new(config);
         let failures = Failures::define(config.scope.metric());
-        let state = State {
+        let state = ConfigurationState {
             generation: Generation::new(plugin, bytes),
             packed: Packed::new(bytes),
             loaded,
@@ -86,7 +86,7 @@ impl Shared {
     }
 
     /// The configuration. None, which is counted as the bug `what`: another callback holds it.
-    pub(crate) fn borrow(&self, what: &'static str) -> Option<RefMut<'_, State>> {
+    pub(crate) fn borrow(&self, what: &'static str) -> Option<RefMut<'_, ConfigurationState>> {
         let state = self.state.try_borrow_mut().ok();
         if state.is_none() {
             self.failures.bug(what);
@@ -95,7 +95,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl ConfigurationState {
     /// The configuration for a request: in memory, whatever it was before. None, which is counted as
     /// a bug: it could not be loaded again.
     #[inline]
