@@ -7,7 +7,7 @@ use super::reader::{Names, Node, Report};
 use super::syntax;
 use crate::http::edit::Edits;
 use crate::http::upstream::Upstream;
-use crate::http::value::Value;
+use crate::http::value::ValueWithParts;
 use std::rc::Rc;
 
 /// A header's values under its name.
@@ -57,7 +57,7 @@ fn edits(
     let mut is_built = false;
     let mut value = |node: &Node<'_>, report: &mut Report| {
         let value = parts::value(node, syntax::is_header_value, VALUE, matched, report);
-        is_built |= matches!(value, Some(Value::Built(_)));
+        is_built |= matches!(value, Some(ValueWithParts::Built(_)));
         value
     };
     let set = map

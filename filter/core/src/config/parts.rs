@@ -4,7 +4,7 @@
 use super::header::not_host;
 use super::reader::{Node, Report, quoted};
 use super::syntax;
-use crate::http::value::{Part, Piece, Value, WORDS};
+use crate::http::value::{Part, Piece, ValueWithParts, WORDS};
 use crate::route::r#match::{HostMatch, Match};
 use crate::route::path::{PathKind, Segment};
 
@@ -39,7 +39,7 @@ pub(super) fn value(
     expected: &str,
     matched: &Matched<'_>,
     report: &mut Report,
-) -> Option<Value> {
+) -> Option<ValueWithParts> {
     let text = node.text(report, expected)?;
     let mut pieces = Vec::new();
     let mut example = String::new();
@@ -79,12 +79,12 @@ pub(super) fn value(
         return None;
     }
     if pieces.is_empty() {
-        return Some(Value::Text(syntax::bytes(&literal)));
+        return Some(ValueWithParts::Text(syntax::bytes(&literal)));
     }
     if !literal.is_empty() {
         pieces.push(Piece::Text(syntax::bytes(&literal)));
     }
-    Some(Value::Built(pieces))
+    Some(ValueWithParts::Built(pieces))
 }
 
 fn part(node: &Node<'_>, name: &str, matched: &Matched<'_>, report: &mut Report) -> Option<Part> {

@@ -7,7 +7,7 @@ use super::regex::regex;
 use super::syntax;
 use crate::http::regex::Search;
 use crate::http::regex::SubstitutionPart;
-use crate::http::value::{Piece, Value};
+use crate::http::value::{Piece, ValueWithParts};
 use crate::route::path::PathKind;
 use crate::route::rewrite::{PathRewrite, Rewrite};
 
@@ -63,8 +63,8 @@ pub(super) fn new_path(
         "path" => {
             let value = parts::value(&node, syntax::is_path, PATH, matched, report)?;
             Some(PathRewrite::Whole(match value {
-                Value::Text(text) => vec![Piece::Text(text)],
-                Value::Built(pieces) => pieces,
+                ValueWithParts::Text(text) => vec![Piece::Text(text)],
+                ValueWithParts::Built(pieces) => pieces,
             }))
         }
         _ => searched(&node, report),

@@ -1,10 +1,10 @@
 //! Header edits: remove, then set, then add, on requests and on responses. They may stand on a
 //! route and on each part of a `split`.
 
-use super::value::Value;
+use super::value::ValueWithParts;
 
 /// Names, each with its values in their order.
-pub type NamedValues = Vec<(Box<[u8]>, Vec<Value>)>;
+pub type NamedValues = Vec<(Box<[u8]>, Vec<ValueWithParts>)>;
 
 /// The edits of one `request_headers` or `response_headers` block. Names are lower case, values any
 /// bytes that HTTP lets into a header.
@@ -45,7 +45,7 @@ impl<'a, V> Edit<'a, V> {
 impl Edits {
     /// The changes in their order: remove, set, add. The first of several values to set replaces,
     /// the others add.
-    pub fn iter(&self) -> impl Iterator<Item = Edit<'_, &Value>> {
+    pub fn iter(&self) -> impl Iterator<Item = Edit<'_, &ValueWithParts>> {
         let remove = self.remove.iter().map(|name| Edit::Remove(name));
         let set = self.set.iter().flat_map(|(name, values)| {
             values.iter().enumerate().map(move |(i, value)| match i {

@@ -3,7 +3,7 @@
 
 /// A value as the configuration has it. It is taken apart when the configuration is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum ValueWithParts {
     /// The same for every request.
     Text(Box<[u8]>),
     /// Built for each request. At least one piece is a part of it.

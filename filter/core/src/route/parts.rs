@@ -1,13 +1,13 @@
 //! The parts of one request, and of the decision about it, that values may hold
 //! ([`crate::http::value`]).
 //!
-//! What a client sent is only ever a part of one value: bytes that would end a header are left out
-//! of headers and percent-encoded in paths, what is no host never becomes one, and in a path what is
+//! What a client sent is only ever a part of one value: control characters, which would end a header
+//! or make a receiver refuse it, are left out of headers and percent-encoded in paths, what is no host never becomes one, and in a path what is
 //! not of the request's own path is at most one segment.
 
 use super::r#match::{AskClient, Match};
 use crate::http::request::{Request, host_of};
-use crate::http::value::{MAX_PARTS, Part, Piece, Value};
+use crate::http::value::{MAX_PARTS, Part, Piece, ValueWithParts};
 use std::borrow::Cow;
 
 /// What values may hold.
@@ -30,14 +30,18 @@ pub struct Parts<'a> {
 type Append = fn(&Part, &[u8], &mut Vec<u8>);
 
 impl Parts<'_> {
-    /// A header's value. CR, LF and NUL are left out.
-    pub fn header<'v>(&mut self, value: &'v Value) -> Cow<'v, [u8]> {
+    /// A header's value. Of what is built, control characters but for the tab are left out, and
+    /// blanks at its ends: a target that refuses a request for them has not failed.
+    pub fn header<'v>(&mut self, value: &'v ValueWithParts) -> Cow<'v, [u8]> {
         match value {
-            Value::Text(text) => Cow::Borrowed(text),
-            Value::Built(pieces) => Cow::Owned(self.build(pieces, |_, bytes, built| {
-                let stay = |byte: &&u8| !matches!(byte, b'\r' | b'\n' | 0);
-                built.extend(bytes.iter().filter(stay));
-            })),
+            ValueWithParts::Text(text) => Cow::Borrowed(text),
+            ValueWithParts::Built(pieces) => {
+                let built = self.build(pieces, |_, bytes, built| {
+                    let stay = |byte: &&u8| **byte == b'\t' || !byte.is_ascii_control();
+                    built.extend(bytes.iter().filter(stay));
+                });
+                Cow::Owned(built.trim_ascii().to_vec())
+            }
         }
     }
 
@@ -68,10 +72,10 @@ impl Parts<'_> {
 
     /// A host, with a port if it has one. Dots before it, which absent parts leave, are dropped.
     /// None: what was built is no host.
-    pub fn host<'v>(&mut self, value: &'v Value) -> Option<Cow<'v, [u8]>> {
+    pub fn host<'v>(&mut self, value: &'v ValueWithParts) -> Option<Cow<'v, [u8]>> {
         let pieces = match value {
-            Value::Text(text) => return Some(Cow::Borrowed(text)),
-            Value::Built(pieces) => pieces,
+            ValueWithParts::Text(text) => return Some(Cow::Borrowed(text)),
+            ValueWithParts::Built(pieces) => pieces,
         };
         let built = self.build(pieces, |_, bytes, built| built.extend_from_slice(bytes));
         let dots = built.iter().take_while(|byte| **byte == b'.').count();
@@ -196,7 +200,7 @@ pub(crate) mod tests {
             (":authority", b"A.b.Shop.test:8443"),
             (
                 ":path",
-                b"/u/7%2F8/x//y?q=%41%2F&q=2&e=%0d%0aset-cookie:+x%00&up=..",
+                b"/u/7%2F8/x//y?q=%41%2F&q=2&e=%0d%0aset-cookie:+x%00&up=..&c=+%01a%7f%09b+",
             ),
         ];
         let headers = Headers::from_pairs(&[&own[..], headers].concat());
@@ -252,6 +256,7 @@ pub(crate) mod tests {
                 b"set-cookie: x",
                 b"%0D%0Aset-cookie:%20x%00",
             ),
+            (Part::Parameter(name("c")), b"a\tb", b"%20%01a%7F%09b%20"),
             (Part::Label, b"A.b", b"A.b"),
             (Part::Route, b"a route/1", b"a%20route%2F1"),
             (Part::Pool, b"web", b"web"),
@@ -262,7 +267,7 @@ pub(crate) mod tests {
         ] {
             let shown = format!("{part:?}");
             let built = with_parts(&headers, |parts| {
-                let value = Value::Built(of(part.clone()));
+                let value = ValueWithParts::Built(of(part.clone()));
                 (parts.header(&value).into_owned(), parts.path(&of(part)))
             });
             assert_eq!(built, (header.to_vec(), path.to_vec()), "{shown}");
@@ -293,7 +298,7 @@ pub(crate) mod tests {
         ] {
             let headers = [("x", x.as_bytes())];
             let built = with_parts(&headers, |parts| {
-                let value = Value::Built(pieces.clone());
+                let value = ValueWithParts::Built(pieces.clone());
                 parts.host(&value).map(Cow::into_owned)
             });
             assert_eq!(
@@ -311,9 +316,9 @@ pub(crate) mod tests {
         let headers = [("fits", &long[..]), ("one", b"1"), ("encoded", &longer[..])];
         let header = |name: &str| Piece::Part(Part::Header(name.as_bytes().into()));
         with_parts(&headers, |parts| {
-            let value = Value::Built(vec![header("fits"), Piece::Text(b"-"[..].into())]);
+            let value = ValueWithParts::Built(vec![header("fits"), Piece::Text(b"-"[..].into())]);
             assert_eq!(parts.header(&value).len(), MAX_PARTS + 1);
-            let value = Value::Built(vec![header("one"), header("fits"), header("one")]);
+            let value = ValueWithParts::Built(vec![header("one"), header("fits"), header("one")]);
             assert_eq!(*parts.header(&value), *b"11");
             assert_eq!(parts.path(&[header("encoded"), header("one")]), b"1");
         });

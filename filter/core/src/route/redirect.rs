@@ -4,7 +4,7 @@
 use super::parts::Parts;
 use crate::http::query::QueryEdit;
 use crate::http::request::{Request, host_of};
-use crate::http::value::Value;
+use crate::http::value::ValueWithParts;
 use crate::route::rewrite::PathRewrite;
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ pub struct Redirect {
     pub scheme: Option<Box<[u8]>>,
     /// The new host. A port in what is built is dropped; if it is no host, the request's stays, as
     /// if this were not given.
-    pub host: Option<Value>,
+    pub host: Option<ValueWithParts>,
     /// The new port. A port that is the scheme's default is not written.
     pub port: Option<u16>,
     /// The new path.
@@ -40,7 +40,7 @@ impl Redirect {
         };
         let new_host = self.host.as_ref().and_then(|host| parts.host(host));
         let host = match (&self.host, &new_host) {
-            (Some(Value::Built(_)), Some(built)) => host_of(built),
+            (Some(ValueWithParts::Built(_)), Some(built)) => host_of(built),
             (_, Some(host)) => host,
             (_, None) => request.host,
         };
@@ -146,7 +146,7 @@ mod tests {
         for (key, value) in text.split(' ').filter_map(|part| part.split_once('=')) {
             match key {
                 "scheme" => redirect.scheme = Some(value.as_bytes().into()),
-                "host" => redirect.host = Some(Value::Text(value.as_bytes().into())),
+                "host" => redirect.host = Some(ValueWithParts::Text(value.as_bytes().into())),
                 "port" => redirect.port = Some(value.parse().unwrap()),
                 "query" => redirect.query = Some(QueryEdit::Drop),
                 kind => redirect.path = Some(rewrite(kind, value)),

@@ -5,7 +5,7 @@ use super::parts::Parts;
 use crate::http::query::QueryEdit;
 use crate::http::regex::Search;
 use crate::http::regex::SubstitutionPart;
-use crate::http::value::{Piece, Value};
+use crate::http::value::{Piece, ValueWithParts};
 use std::borrow::Cow;
 
 /// `rewrite: { path_prefix | path | path_regex, host, query }`.
@@ -15,7 +15,7 @@ pub struct Rewrite {
     pub path: Option<PathRewrite>,
     /// The new host, with a port if one is wanted. If what is built is no host, the request's
     /// stays.
-    pub host: Option<Value>,
+    pub host: Option<ValueWithParts>,
     /// What becomes of the query. None: it stays.
     pub query: Option<QueryEdit>,
 }
@@ -266,7 +266,7 @@ pub(crate) mod tests {
     fn what_is_not_rewritten_stays() {
         let headers = Headers::from_pairs(&[(":path", "/a?b"), (":authority", "h")]);
         let rewrite = Rewrite {
-            host: Some(Value::Text(b"internal.example:81"[..].into())),
+            host: Some(ValueWithParts::Text(b"internal.example:81"[..].into())),
             ..Rewrite::default()
         };
         let (request, block, client) = (Request::new(&headers), Match::default(), &mut || None);

@@ -6,7 +6,7 @@ use crate::decision::{Change, Decision, Disposition, ResponsePlan};
 use crate::http::edit::{Edit, Edits};
 use crate::http::request::Request;
 use crate::http::upstream::Upstream;
-use crate::http::value::Value;
+use crate::http::value::ValueWithParts;
 use crate::route::parts::Parts;
 use std::borrow::Cow;
 
@@ -82,8 +82,8 @@ pub fn response_edits<'a>(plan: &'a ResponsePlan) -> impl Iterator<Item = Edit<'
         .flat_map(|edits| edits.iter())
         .map(move |edit| {
             edit.map(|value| match value {
-                Value::Text(text) => text,
-                Value::Built(_) => built.next().map_or(&[][..], Vec::as_slice),
+                ValueWithParts::Text(text) => text,
+                ValueWithParts::Built(_) => built.next().map_or(&[][..], Vec::as_slice),
             })
         })
         .chain(limits)
@@ -98,7 +98,8 @@ pub(super) fn built_values(plan: &ResponsePlan, parts: &mut Parts<'_>) -> Vec<Ve
     let built = configured.filter(|edits| edits.is_built);
     let mut values = Vec::new();
     for edit in built.flat_map(|edits| edits.iter()) {
-        if let Edit::Set(_, value @ Value::Built(_)) | Edit::Add(_, value @ Value::Built(_)) = edit
+        if let Edit::Set(_, value @ ValueWithParts::Built(_))
+        | Edit::Add(_, value @ ValueWithParts::Built(_)) = edit
         {
             values.push(parts.header(value).into_owned());
         }
