@@ -352,7 +352,7 @@ fn filter(krate: &str, known: &[(&str, &str)]) -> Imports {
 fn core() -> Imports {
     let known = [
         ("worker::target", "pool::balance::consistent_hash"),
-        ("route::rewrite", "route::match"),
+        ("route::rewrite", "route::parts"),
         ("decision", "pool::flight"),
     ];
     filter("core", &known)
