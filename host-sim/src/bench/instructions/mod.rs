@@ -62,7 +62,8 @@ pub fn measure(
     };
     let mut rows = rows::all();
     rows.retain(|row| row.is_compared_with() || only.is_none_or(|only| row.name().contains(only)));
-    if only.is_some() && rows.iter().all(|row| row.is_compared_with()) {
+    let is_named = |only| rows::all().iter().any(|row| row.name().contains(only));
+    if only.is_some_and(|only| !is_named(only)) {
         let names: Vec<_> = rows::all().iter().map(|row| row.name()).collect();
         bail!(
             "no row is called like that; there are:\n{}",
