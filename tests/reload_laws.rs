@@ -6,10 +6,13 @@ use host_sim::backend::Answer;
 use host_sim::client::{Client, header};
 use host_sim::envoy::{Deployment, PluginConfiguration};
 use host_sim::exchange::Response;
+use host_sim::module;
 use host_sim::testkit::Site;
 use host_sim::wait::until;
+use host_sim::world::World;
 use pointsman_core::config::limits;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
@@ -92,9 +95,60 @@ fn held(site: &Site) -> JoinHandle<usize> {
     spawn(move || told(&mut client, "/slow"))
 }
 
+/// How configurations come.
+enum Way {
+    /// With their listener. Until the drain time is over Envoy keeps four copies of each text.
+    Listener,
+    /// Alone, in this file: nothing drains.
+    Filter(PathBuf),
+}
+
+impl Way {
+    fn start(&self) -> Site {
+        let configuration = version(0, ROUTES);
+        match self {
+            Way::Listener => site(&configuration, |deployment| deployment),
+            Way::Filter(file) => site(&configuration, |deployment| {
+                deployment.discover_filter(file).unwrap()
+            }),
+        }
+    }
+
+    fn update(&self, site: &mut Site, configuration: &Value) {
+        match self {
+            Way::Listener => update(site, configuration).unwrap(),
+            Way::Filter(file) => {
+                let deployment = site.fleet.deployment(&module::build().unwrap()).unwrap();
+                let deployment = deployment.with_configuration(text(configuration));
+                deployment.discover_filter(file).unwrap();
+            }
+        }
+    }
+
+    /// Memory in MiB: all that the process has, without Envoy's copies of texts where there are any.
+    fn memory(&self, site: &Site) -> u64 {
+        let resident = site.envoy.resident_memory().unwrap();
+        let copies = match self {
+            Way::Listener => site.envoy.allocated_memory().unwrap(),
+            Way::Filter(_) => 0,
+        };
+        resident.saturating_sub(copies) >> 20
+    }
+}
+
 #[test]
 fn many_reloads_of_a_large_configuration_take_down_nothing() {
-    let mut site = site(&version(0, ROUTES), |deployment| deployment);
+    many_reloads(&Way::Listener);
+}
+
+#[test]
+fn many_reloads_of_the_filter_alone_take_down_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    many_reloads(&Way::Filter(directory.path().join("filter.json")));
+}
+
+fn many_reloads(way: &Way) {
+    let mut site = way.start();
     let slow = Response {
         status: 200,
         headers: Vec::new(),
@@ -113,17 +167,21 @@ fn many_reloads_of_a_large_configuration_take_down_nothing() {
             let in_flight = || site.envoy.requests_in_flight().is_ok_and(|count| count > 0);
             until("the request is in flight", in_flight);
         }
-        update(&mut site, &version(number, ROUTES)).unwrap();
+        way.update(&mut site, &version(number, ROUTES));
         until("the new configuration serves", || {
             told(&mut site.client().unwrap(), "/") == number
         });
-        let memory = site.envoy.resident_memory().unwrap() >> 20;
+        let memory = way.memory(&site);
         if number <= 3 {
             first = first.max(memory);
         }
         most = most.max(memory);
         if number % 10 == 0 {
-            println!("{number} reloads in {:.0?}: {memory} MiB", begun.elapsed());
+            let all = site.envoy.resident_memory().unwrap() >> 20;
+            println!(
+                "{number} reloads in {:.0?}: {memory} of {all} MiB",
+                begun.elapsed()
+            );
         }
     }
     println!("at most {most} MiB, {first} MiB in the first three");
@@ -159,33 +217,64 @@ fn many_reloads_of_a_large_configuration_take_down_nothing() {
     assert!((6..=18).contains(&probes), "{probes} probes in 6 s");
 
     let last = reloads() + 1;
-    update(&mut site, &version(last, 2)).unwrap();
+    way.update(&mut site, &version(last, 2));
     until("the last configuration serves", || {
         told(&mut site.client().unwrap(), "/") == last
     });
 }
 
-#[test]
-fn a_configuration_without_room_is_refused_and_the_next_good_one_loads() {
-    let mut site = site(&version(1, 2), |deployment| deployment);
-    let mut large = version(2, 2);
+/// Configurations for which there is no room, each with what says so: by its bytes, and by what
+/// would become of them.
+fn without_room() -> [(Value, &'static str); 2] {
     let filler = "x".repeat(60_000);
     let body = |number: usize| json!({ "name": format!("page-{number}"), "respond": { "status": 200, "body": filler } });
     let pages = 0..limits::MAX_CONFIGURATION / filler.len() + 1;
-    large["routes"]
-        .as_array_mut()
-        .unwrap()
-        .extend(pages.map(body));
-    let refused = update(&mut site, &large).unwrap_err();
-    assert!(refused.contains("bytes of configuration"), "{refused}");
-    for number in 3..5 {
-        assert_ne!(told(&mut site.client().unwrap(), "/"), 2);
-        update(&mut site, &version(number, 2)).unwrap();
-        until("the next one serves", || {
-            told(&mut site.client().unwrap(), "/") == number
-        });
+    let blocks = vec![json!({}); limits::MAX_ITEMS];
+    let block = |number: usize| json!({ "name": format!("blocks-{number}"), "match": blocks, "pool": "slow" });
+    let many = 0..limits::MAX_MEMORY / limits::BLOCK_MEMORY / limits::MAX_ITEMS + 1;
+    let with = |routes: Vec<Value>| {
+        let mut large = version(2, 2);
+        large["routes"].as_array_mut().unwrap().extend(routes);
+        large
+    };
+    [
+        (with(pages.map(body).collect()), "bytes of configuration"),
+        (
+            with(many.map(block).collect()),
+            "bytes of memory up to here, by estimate",
+        ),
+    ]
+}
+
+#[test]
+fn a_configuration_without_room_is_refused_and_the_next_good_one_loads() {
+    let mut site = site(&version(1, 2), |deployment| deployment);
+    let mut number = 2;
+    for (large, why) in without_room() {
+        let refused = update(&mut site, &large).unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+        for _ in 0..2 {
+            assert_ne!(told(&mut site.client().unwrap(), "/"), 2);
+            number += 1;
+            update(&mut site, &version(number, 2)).unwrap();
+            until("the next one serves", || {
+                told(&mut site.client().unwrap(), "/") == number
+            });
+        }
     }
     assert!(!site.has_trapped());
+}
+
+#[test]
+fn a_configuration_without_room_is_refused_on_the_simulator_with_its_reason() {
+    let good = version(1, 2).to_string();
+    let world = World::builder().config(good.as_bytes()).start().unwrap();
+    for (large, why) in without_room() {
+        let refused = world.reload(large.to_string().as_bytes()).unwrap_err();
+        let refused = format!("{refused:?}");
+        assert!(refused.contains(why), "{refused}");
+    }
+    world.reload(version(3, 2).to_string().as_bytes()).unwrap();
 }
 
 /// With `--drain-strategy immediate` a connection that was open is answered by the configuration
@@ -206,4 +295,28 @@ fn an_open_connection_gets_at_most_one_more_answer_by_the_configuration_before()
         told(client, "/");
         assert_eq!(told(client, "/"), 2);
     }
+}
+
+/// Over ECDS a configuration holds from the next request on, on the connections that are open.
+#[test]
+fn an_open_connection_gets_its_next_answer_by_a_filter_that_came_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let way = Way::Filter(directory.path().join("filter.json"));
+    let mut site = way.start();
+    let mut clients: Vec<_> = (0..20).map(|_| site.client().unwrap()).collect();
+    for client in &mut clients {
+        assert_eq!(told(client, "/"), 0);
+    }
+    for number in 1..4 {
+        way.update(&mut site, &version(number, 2));
+        // On every worker.
+        until("the new configuration serves", || {
+            (0..20).all(|_| told(&mut site.client().unwrap(), "/") == number)
+        });
+        for client in &mut clients {
+            assert_eq!(told(client, "/"), number);
+        }
+    }
+    let closed = site.envoy.stat("http.edge.downstream_cx_destroy_local");
+    assert_eq!(closed.unwrap(), 0);
 }

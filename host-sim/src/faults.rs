@@ -39,6 +39,8 @@ pub enum Fault {
     VmTrapped,
     /// Other configurations come, one after the other.
     ConfigurationReloaded,
+    /// Large configurations come, one after the other, within one drain time.
+    LargeConfigurationReloaded,
     /// A configuration comes that is wrong.
     BadConfiguration,
     /// An Envoy with twice as many workers takes over, in a hot restart.
@@ -157,6 +159,7 @@ pub fn play(
             Fault::AllBackendsDown => backends::all_down(&stage, plan),
             Fault::VmTrapped => proxy::trapped(&stage, plan),
             Fault::ConfigurationReloaded => proxy::reloaded(&stage, plan),
+            Fault::LargeConfigurationReloaded => proxy::large_reloaded(&stage, plan),
             Fault::BadConfiguration => proxy::bad_configuration(&stage, plan),
             Fault::WorkersDoubled => proxy::workers_doubled(&stage, plan),
             Fault::ClockJumped => clock::jumped(),

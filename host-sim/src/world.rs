@@ -37,7 +37,7 @@
 //! | `upstream.address` is the one that was tried last | `the_upstream_address_is_the_one_that_was_tried_last` |
 //! | The main thread's VM ticks as the workers' do; all share metrics | `workers_and_the_main_thread_tick_and_share_gauges` |
 //! | After a reload the root context before ticks until its last stream has ended | `the_ticks_of_a_root_context_go_on_while_it_has_streams` |
-//! | While it is drained it stays without streams too, and an old connection can ask it once more ([`Builder::drain`]) | `tests/reload_laws.rs` |
+//! | While it is drained it stays without streams too, and an old connection can ask it once more ([`Builder::drain`]) | `an_old_configuration_that_nobody_asks_sleeps_and_wakes_as_it_was`, and `tests/reload_laws.rs` on Envoy |
 //! | HTTP calls are routed to an endpoint by their headers, as requests are | `an_http_call_reaches_the_endpoint_that_its_header_names` |
 //! | HTTP calls: to an unknown cluster, a bad argument; without an answer in time, 504; without a connection, 503; broken off, a callback without headers | `an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers` |
 //!

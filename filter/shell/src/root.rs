@@ -6,6 +6,7 @@
 //! configuration sleeps ([`crate::shared`]).
 
 use crate::host::{self, HeaderMap};
+use crate::packed::Packed;
 use crate::port::Host;
 use crate::shared::Shared;
 use crate::stream::Stream;
@@ -80,6 +81,8 @@ impl RootContext for Root {
             }
         };
         let plugin = plugin();
+        // First, so that the memory that it takes meanwhile is what the configuration fills next.
+        let packed = Packed::new(&bytes);
         let config = match Config::load_in(&bytes, &mut || Scope::of_plugin(&plugin, &mut Host)) {
             Ok(config) => config,
             Err(problems) => {
@@ -91,7 +94,7 @@ impl RootContext for Root {
                 return false;
             }
         };
-        self.shared = Some(Rc::new(Shared::new(&plugin, &bytes, config)));
+        self.shared = Some(Rc::new(Shared::new(&plugin, &bytes, packed, config)));
         true
     }
 

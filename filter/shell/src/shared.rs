@@ -38,6 +38,8 @@ pub(crate) struct ConfigurationState {
     life: Life,
     /// Ticks until a second has passed.
     ticks_left: u64,
+    /// Whether there was no tick yet.
+    is_new: bool,
 }
 
 enum Life {
@@ -62,14 +64,15 @@ impl Loaded {
 }
 
 impl Shared {
-    /// For a root context of this `plugin`, that has loaded `config` from `bytes`.
-    pub(crate) fn new(plugin: &Plugin, bytes: &[u8], config: Config) -> Shared {
+    /// For a root context of this `plugin`, that has loaded `config` from `bytes`; `packed` holds
+    /// them too.
+    pub(crate) fn new(plugin: &Plugin, bytes: &[u8], packed: Packed, config: Config) -> Shared {
         let loaded = host::current_time().unwrap_or_default().to_seconds();
         let config = Rc::new(config);
         let failures = Failures::define(config.scope.metric());
         let state = ConfigurationState {
             generation: Generation::new(plugin, bytes),
-            packed: Packed::new(bytes),
+            packed,
             loaded,
             scope: config.scope.clone(),
             life: Life::Awake(Box::new(Loaded {
@@ -77,6 +80,7 @@ impl Shared {
                 worker: Worker::new(config, entropy(loaded)),
             })),
             ticks_left: 0,
+            is_new: true,
         };
         state.set_tick_period();
         Shared {
@@ -122,6 +126,9 @@ impl ConfigurationState {
 
     /// A tick of the root context. Returns the probes to send.
     pub(crate) fn tick(&mut self, failures: &Failures) -> Vec<Probe> {
+        if std::mem::take(&mut self.is_new) {
+            self.set_tick_period();
+        }
         match self.ticks_left.checked_sub(1) {
             Some(left) => self.ticks_left = left,
             // Ticks are counted and not timed: a clock that jumps must wake nobody.
@@ -163,7 +170,7 @@ impl ConfigurationState {
     fn sleep(&mut self) {
         let life = std::mem::replace(&mut self.life, Life::Asleep(None));
         if let Life::Awake(mut loaded) = life {
-            loaded.worker.sleep();
+            loaded.worker.sleep(&mut Host);
             loaded.metrics.forget(loaded.worker.config());
             self.life = Life::Asleep(Some(loaded));
         }
@@ -207,7 +214,11 @@ impl ConfigurationState {
     }
 
     fn set_tick_period(&self) {
-        let milliseconds = self.tick_period() / Nanos::MILLISECOND;
+        let period = match self.is_new {
+            true => FIRST_TICK,
+            false => self.tick_period(),
+        };
+        let milliseconds = period / Nanos::MILLISECOND;
         let milliseconds = u32::try_from(milliseconds).unwrap_or(u32::MAX);
         if let Err(status) = host::set_tick_period(milliseconds) {
             log::error!("there are no ticks: {status}");
@@ -244,6 +255,10 @@ fn randomness<const N: usize>() -> [u8; N] {
         bytes
     })
 }
+
+/// From the start to the first tick, which says that this configuration is the newest: the one before
+/// then sleeps the sooner, and few are awake at once where reloads follow each other fast.
+const FIRST_TICK: Nanos = Nanos::from_millis(100);
 
 /// From one tick to the next of a configuration that sleeps and has nothing in flight: it looks
 /// whether it is the newest again.

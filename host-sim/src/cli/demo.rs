@@ -11,11 +11,13 @@ use host_sim::envoy::{Deployment, Envoy, Wanted, install};
 use host_sim::package;
 use report::DemoReport;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use steps::DemoSite;
 
 /// The demo's configuration, in `envoy-config/`.
 const FILE: &str = "envoy.yaml";
+/// What the file's own command has.
+const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// The cluster whose endpoints the filter chooses.
 const ENDPOINT_CLUSTER: &str = "api";
 
@@ -62,6 +64,7 @@ fn set_up() -> Result<DemoSite> {
             .collect();
         Ok((names.join(", "), (backends, deployment)))
     })?;
+    let deployment = deployment.with_drain_time(DRAIN_TIME);
     let (deployment, taken) = deployment.around_taken_ports();
     taken
         .iter()

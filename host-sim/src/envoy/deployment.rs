@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 const HEADER_MUTATION: &str = "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation";
+const EXTENSION: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 
 /// The two upstream headers as the files of `envoy-config/` name them.
@@ -144,6 +145,31 @@ impl Deployment {
     pub fn updatable(mut self) -> Self {
         self.updatable = true;
         self
+    }
+
+    /// The filter, with its present configuration, is written to this file, and the listeners have
+    /// it from there (ECDS). To update it, do this again with another configuration.
+    pub fn discover_filter(mut self, file: &Path) -> Result<Self> {
+        let mut resources = Vec::new();
+        each_object(&mut self.bootstrap, &mut |object| {
+            let config = object.get("typed_config");
+            if config.is_none_or(|config| config["@type"] != WASM) {
+                return;
+            }
+            resources.push(json!({
+                "@type": EXTENSION,
+                "name": object.get("name"),
+                "typed_config": object.remove("typed_config"),
+            }));
+            let source = json!({
+                "path_config_source": { "path": file.display().to_string() },
+                "resource_api_version": "V3",
+            });
+            let discovery = json!({ "config_source": source, "type_urls": [WASM] });
+            object.insert("config_discovery".to_owned(), discovery);
+        });
+        super::write_atomically(file, &json!({ "resources": resources }))?;
+        Ok(self)
     }
 
     /// Another Envoy can take over: [`super::Envoy::hand_over`]. The listeners get ports that are

@@ -6,7 +6,7 @@ use super::stage::{Stage, WORKERS, played, shown, survived, under_load};
 use super::{FaultPlan, FaultResult};
 use crate::backend::Answer;
 use crate::client::{Client, header, session_cookie};
-use crate::envoy::Deployment;
+use crate::envoy::{Deployment, PluginConfiguration};
 use crate::exchange::Response;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -116,6 +116,71 @@ pub(super) fn reloaded(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     );
     let fault = format!("configuration reloaded {} times", plan.reloads);
     survived(site, fault, log, "none fails", seen)
+}
+
+/// Routes of a large configuration.
+const ROUTES: usize = 10_000;
+/// How long connections go on after its reloads: what is shipped.
+const SHIPPED_DRAIN_TIME: Duration = Duration::from_secs(30);
+/// From one of its reloads to the next, at least: a thousand in ten minutes.
+const PACE: Duration = Duration::from_millis(600);
+/// After so many reloads the memory is what the later ones are held to.
+const FIRST: usize = 3;
+
+/// [`revision`] with as many routes, as text: what Envoy itself keeps of it is then the least.
+fn large_revision(number: usize) -> PluginConfiguration {
+    let mut revision = revision(number);
+    let route = |route: usize| {
+        let path = json!({ "prefix": format!("/service-{route}") });
+        json!({ "name": format!("route-{route}"), "match": { "path": path }, "pool": "web" })
+    };
+    if let Some(routes) = revision["routes"].as_array_mut() {
+        routes.splice(0..0, (1..ROUTES).map(route));
+    }
+    PluginConfiguration::Text(revision.to_string())
+}
+
+pub(super) fn large_reloaded(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
+    let adjust = |deployment: Deployment| {
+        let deployment = deployment.with_drain_time(SHIPPED_DRAIN_TIME);
+        Ok(deployment.with_configuration(large_revision(0)))
+    };
+    let mut site = stage.site_with(&revision(0), adjust)?;
+    let (mut log, (took, first, most)) = under_load(&mut site, plan, |site, watch| {
+        let start = Instant::now();
+        let (mut first, mut most) = (0, 0);
+        for number in 1..=plan.reloads {
+            sleep((PACE * u32::try_from(number)?).saturating_sub(start.elapsed()));
+            let deployment = site.envoy.deployment().clone();
+            let deployment = deployment.with_configuration(large_revision(number));
+            site.envoy.update(deployment)?;
+            let serves = is_revision(&mut site.envoy.client()?, number);
+            if serves != Ending::Good {
+                watch.broken(format!("after reload {number}: {serves:?}"));
+            }
+            most = most.max(site.envoy.resident_memory()? >> 20);
+            if number <= FIRST {
+                first = most;
+            }
+        }
+        Ok((start.elapsed(), first, most))
+    })?;
+    log.at_most(0);
+    if most > 2 * first {
+        log.broken.push(format!(
+            "{most} MiB of memory, and {first} MiB in the first {FIRST}"
+        ));
+    }
+    let seen = format!(
+        "all in {}; at most {most} MiB of memory, and {first} MiB in the first {FIRST}",
+        shown(took)
+    );
+    let fault = format!(
+        "configuration of {ROUTES} routes reloaded {} times",
+        plan.reloads
+    );
+    let promised = format!("none fails, memory is at most twice that of the first {FIRST}");
+    survived(site, fault, log, &promised, seen)
 }
 
 /// Configurations that are wrong, each in another way. Envoy does not ask the filter again about

@@ -78,7 +78,8 @@ fn text(node: &Node<'_>, report: &mut Report) -> Option<Text> {
     match node.key() {
         "present" => return node.yes(report).map(Text::Present),
         "regex" => {
-            return regex(node, |pattern| Regex::new(pattern, false), report).map(Text::Regex);
+            let compile = |pattern: &str| Regex::new(pattern, false);
+            return regex(node, compile, Regex::memory, report).map(Text::Regex);
         }
         _ => {}
     }
@@ -87,6 +88,10 @@ fn text(node: &Node<'_>, report: &mut Report) -> Option<Text> {
         "exact" => Text::Exact(text),
         "prefix" => Text::Prefix(text),
         "suffix" => Text::Suffix(text),
-        _ => Text::Contains(Contained::new(&text)),
+        _ => {
+            let contained = Contained::new(&text);
+            report.has_room(node, contained.memory());
+            Text::Contains(contained)
+        }
     })
 }

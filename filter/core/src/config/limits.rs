@@ -62,10 +62,28 @@ pub fn size(bytes: u32) -> String {
     }
 }
 
-/// The longest configuration, in bytes. In a VM it takes up to ten times as much while it is loaded;
-/// a VM holds two that are awake, and has room for some 1,400 MiB. 100,000 routes with everything on
-/// are half of it.
+/// The longest configuration, in bytes. 100,000 routes with everything on are half of it.
 pub const MAX_CONFIGURATION: usize = 48 * 1024 * 1024;
+
+/// The most memory that a configuration may take in each worker, in bytes, by an estimate from above
+/// that depends on nothing but what is configured. A VM has room for some 1,400 MiB, and holds two
+/// configurations that are awake and the text of a third while it is loaded. 100,000 routes with
+/// everything on are half of it.
+pub const MAX_MEMORY: usize = 400 * 1024 * 1024;
+
+/// What an item of a list, or an entry of a map whose keys are names, takes at most besides its
+/// texts, in bytes: a condition takes most, and a host with its place in the index.
+pub const ITEM_MEMORY: usize = 112;
+/// What a block of conditions takes besides its items and its own place in a list.
+pub const BLOCK_MEMORY: usize = 96;
+/// What a route takes besides what its lists hold.
+pub const ROUTE_MEMORY: usize = 400;
+/// What a pool takes besides its targets, with what a worker keeps for it.
+pub const POOL_MEMORY: usize = 1024;
+/// The same of a target.
+pub const TARGET_MEMORY: usize = 320;
+/// What a worker keeps of a target for each region of its pool, which have turns of their own.
+pub const TURN_MEMORY: usize = 40;
 
 /// The longest name of a route, pool, target or limit, in bytes: names go into metrics, logs and
 /// headers.

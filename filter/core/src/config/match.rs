@@ -25,16 +25,18 @@ pub(super) fn blocks(node: &Node<'_>, report: &mut Report) -> Vec<Match> {
     if !node.is_list() {
         return vec![block(node, report)];
     }
-    node.filled_list(
+    let nodes = node.filled_list(
         report,
         "a block of conditions, or a list of blocks",
         limits::MAX_ITEMS,
-    )
-    .map(|node| block(&node, report))
-    .collect()
+    );
+    let mut blocks: Vec<Match> = nodes.map(|node| block(&node, report)).collect();
+    blocks.shrink_to_fit();
+    blocks
 }
 
 fn block(node: &Node<'_>, report: &mut Report) -> Match {
+    report.has_room(node, limits::BLOCK_MEMORY);
     let Some(map) = node.map(report, BLOCK_KEYS) else {
         return Match::default();
     };
@@ -84,9 +86,11 @@ fn items<T>(
     read: fn(&Node<'_>, &mut Report) -> Option<T>,
     report: &mut Report,
 ) -> Vec<T> {
-    list.filled_list(report, expected, limits::MAX_ITEMS)
-        .filter_map(|node| read(&node, report))
-        .collect()
+    let items = list.filled_list(report, expected, limits::MAX_ITEMS);
+    let mut items: Vec<T> = items.filter_map(|node| read(&node, report)).collect();
+    // Nearly all lists have one item, and a vector that grows has room for four.
+    items.shrink_to_fit();
+    items
 }
 
 fn host(node: &Node<'_>, report: &mut Report) -> Option<HostMatch> {

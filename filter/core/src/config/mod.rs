@@ -81,6 +81,8 @@ pub struct Config {
     pub explain: Option<Explain>,
     /// Whether the proxy's access log is told of each decision: [`crate::access_log`].
     pub access_log: bool,
+    /// What it takes in a worker, in bytes: estimated from above, the same on every host.
+    pub memory: usize,
 }
 
 impl Config {
@@ -120,6 +122,7 @@ impl Config {
             access_log: false,
             max_value: self.max_value,
             scope: self.scope.clone(),
+            memory: self.memory,
         }
     }
 
@@ -296,13 +299,15 @@ fn read(
         .get("max_value")
         .and_then(|node| node.size_within(report, limits::MAX_VALUE));
     let no_route = no_route::no_route(map.get("no_route"), report);
+    let rate_limit_table = rate_limit::table(map.get("rate_limit_table"), report);
     let (pools, rate_limits) = (known.pools.all, known.rate_limits.all);
     Ok(Some(Config {
         scope,
         client_ip,
         pools: pools.into_iter().flatten().collect(),
         rate_limits: rate_limits.into_iter().flatten().collect(),
-        rate_limit_table: rate_limit::table(map.get("rate_limit_table"), report),
+        rate_limit_table,
+        memory: report.memory(),
         max_value: max_value.unwrap_or(limits::DEFAULT_MAX_VALUE),
         routes,
         no_route,

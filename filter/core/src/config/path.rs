@@ -35,6 +35,7 @@ pub(super) fn path(
         let kind = PathKind::Regex(regex(
             &kind_node,
             |pattern| Regex::new(pattern, ignore_case),
+            Regex::memory,
             report,
         )?);
         return Some(PathMatch { kind, ignore_case });

@@ -14,6 +14,7 @@ use crate::index::PoolIndex;
 use crate::pool::Pool;
 use crate::scope::Scope;
 use crate::time::Nanos;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Reads `pools`.
@@ -77,6 +78,13 @@ fn pool(node: &Node<'_>, index: PoolIndex, pools: &Names<'_>, report: &mut Repor
     let prefer_region = map
         .get("prefer_region")
         .and_then(|node| prefer_region(&node, &targets, report));
+    let regions: BTreeSet<_> = match &prefer_region {
+        Some(_) => targets.iter().flat_map(|target| &target.region).collect(),
+        None => BTreeSet::new(),
+    };
+    let turns = limits::TURN_MEMORY * (1 + regions.len());
+    let memory = (limits::TARGET_MEMORY + turns).saturating_mul(targets.len());
+    report.has_room(node, limits::POOL_MEMORY.saturating_add(memory));
     Some(Pool {
         scope: Scope::default(),
         index,

@@ -78,7 +78,7 @@ fn searched(node: &Node<'_>, report: &mut Report) -> Option<PathRewrite> {
     let map = node.map(report, &["pattern", "substitution"])?;
     let pattern = map
         .need(report, "pattern", "a regular expression")
-        .and_then(|node| regex(&node, Search::new, report));
+        .and_then(|node| regex(&node, Search::new, Search::memory, report));
     let substitution_node = map.need(report, "substitution", SUBSTITUTION);
     let text = substitution_node
         .and_then(|node| node.text_that(report, syntax::is_header_value, SUBSTITUTION));

@@ -45,7 +45,8 @@ pub(super) fn read_routes(
     report: &mut Report,
 ) -> Result<Vec<Route>, Problems> {
     let mut routes = Vec::new();
-    if list.are_few(count, limits::MAX_ROUTES, report) {
+    let memory = limits::ITEM_MEMORY.saturating_mul(count);
+    if list.are_few(count, limits::MAX_ROUTES, report) && report.has_room(list, memory) {
         let mut names = Names::default();
         let mut position = 0;
         routes.reserve_exact(count);
@@ -86,6 +87,7 @@ fn route(
             "pass",
         ],
     )?;
+    report.has_room(node, limits::ROUTE_MEMORY);
     let name = name(&map, names, report);
     let problems = report.len();
     let match_node = map.get("match");

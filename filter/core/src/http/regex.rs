@@ -15,7 +15,7 @@ mod search;
 mod states;
 
 use super::steps::Allowed;
-use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
+use regex_automata::nfa::thompson::{self, NFA, State, WhichCaptures};
 use regex_syntax::ast::{self, Ast, Flag, Span};
 use regex_syntax::hir::translate::TranslatorBuilder;
 use regex_syntax::hir::{self, Hir, HirKind, Look};
@@ -75,6 +75,16 @@ impl Regex {
         &self.0.literal
     }
 
+    /// What it takes, in bytes: estimated from above, the same on every host.
+    pub fn memory(&self) -> usize {
+        let engine = match &self.0.engine {
+            Engine::Table(table) => table.memory(),
+            Engine::Sets(nfa) => memory(nfa),
+        };
+        // The texts are counted with the configuration's.
+        REGEX_MEMORY + engine
+    }
+
     /// Whether a byte of a value costs one step. Otherwise it may cost some hundred.
     pub fn is_table(&self) -> bool {
         matches!(self.0.engine, Engine::Table(_))
@@ -131,6 +141,11 @@ impl Search {
     /// The pattern as it was written.
     pub fn pattern(&self) -> &str {
         &self.pattern
+    }
+
+    /// What it takes, in bytes: estimated from above, the same on every host.
+    pub fn memory(&self) -> usize {
+        REGEX_MEMORY + memory(&self.nfa)
     }
 
     /// How many groups the pattern has: `\1` to `\groups` name them, `\0` is the whole match.
@@ -252,6 +267,19 @@ fn compile(hir: &Hir, captures: WhichCaptures) -> Result<NFA, String> {
     })
 }
 
+/// What an NFA takes. Not what it says itself, because that depends on the host's pointers.
+fn memory(nfa: &NFA) -> usize {
+    let state = |state: &State| match state {
+        State::Sparse(sparse) => 12 * sparse.transitions.len(),
+        State::Dense(_) => 4 * 256,
+        State::Union { alternates } => 4 * alternates.len(),
+        _ => 0,
+    };
+    let states = nfa.states().iter();
+    // A vector that grows may have room for twice as many.
+    1024 + states.map(|each| 2 * 24 + state(each)).sum::<usize>()
+}
+
 fn one_line(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -278,6 +306,9 @@ fn push_literal(hir: &Hir, literal: &mut Vec<u8>) -> bool {
         HirKind::Class(_) | HirKind::Repetition(_) | HirKind::Alternation(_) => false,
     }
 }
+
+/// What every pattern takes.
+const REGEX_MEMORY: usize = 128;
 
 /// The largest NFA of one pattern in bytes: two thousand characters and classes.
 const NFA_LIMIT: usize = 128 * 1024;

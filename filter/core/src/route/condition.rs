@@ -48,6 +48,11 @@ pub struct Contained {
 }
 
 impl Contained {
+    /// What it takes besides its text, in bytes.
+    pub fn memory(&self) -> usize {
+        4 * self.again.len()
+    }
+
     /// A text to look for.
     pub fn new(text: &[u8]) -> Contained {
         let mut again: Vec<u32> = vec![0; text.len()];

@@ -26,9 +26,30 @@ const MAX_SHOWN: usize = 60;
 pub struct Report {
     /// Each with its position in the file, in that order.
     problems: Vec<(Vec<u32>, Problem)>,
+    /// What was read so far takes in a worker, in bytes, by estimate.
+    memory: usize,
 }
 
 impl Report {
+    /// Adds what stands at this node to the estimate of memory. Returns whether there is room; that
+    /// there is none is noted once.
+    pub(in crate::config) fn has_room(&mut self, node: &Node<'_>, bytes: usize) -> bool {
+        let had_room = self.memory <= limits::MAX_MEMORY;
+        self.memory = self.memory.saturating_add(bytes);
+        let has_room = self.memory <= limits::MAX_MEMORY;
+        if had_room && !has_room {
+            let found = format!("{} bytes of memory up to here, by estimate", self.memory);
+            let expected = format!("at most {} bytes in all", limits::MAX_MEMORY);
+            self.note(node, &found, &expected);
+        }
+        has_room
+    }
+
+    /// The estimate so far.
+    pub(in crate::config) fn memory(&self) -> usize {
+        self.memory
+    }
+
     /// How many problems there are so far.
     pub(in crate::config) fn len(&self) -> usize {
         self.problems.len()
@@ -245,6 +266,9 @@ impl<'a> Node<'a> {
             keys: &[],
         };
         self.are_few(entries.len(), most, report);
+        let texts = entries.iter().map(|(key, _)| TEXT_COPIES * key.len()).sum();
+        report.has_room(self, texts);
+        report.has_room(self, limits::ITEM_MEMORY.saturating_mul(entries.len()));
         let mut seen = Names::default();
         for node in map.iter() {
             if seen.add(node.key(), 0).is_err() {
@@ -263,11 +287,9 @@ impl<'a> Node<'a> {
                 &[]
             }
         };
-        let items = if self.are_few(items.len(), most, report) {
-            items
-        } else {
-            &[]
-        };
+        let memory = limits::ITEM_MEMORY.saturating_mul(items.len());
+        let is_taken = self.are_few(items.len(), most, report) && report.has_room(self, memory);
+        let items = if is_taken { items } else { &[] };
         Nodes {
             parent: self,
             items: items.iter(),
@@ -314,10 +336,13 @@ impl<'a> Node<'a> {
 
     /// A string.
     pub fn text(&self, report: &mut Report, expected: &str) -> Option<&'a str> {
-        if self.as_text().is_none() {
+        let Some(text) = self.as_text() else {
             self.wrong(report, expected);
-        }
-        self.as_text()
+            return None;
+        };
+        report
+            .has_room(self, TEXT_COPIES * text.len())
+            .then_some(text)
     }
 
     /// A string that is not to be shown, whatever it is.
@@ -471,6 +496,8 @@ impl<'a> Node<'a> {
     }
 }
 
+/// A text stands in the configuration, and as long again in the compressed bytes at worst.
+const TEXT_COPIES: usize = 2;
 const GIVEN_TWICE: &str = "given twice";
 const ONCE: &str = "each key at most once";
 

@@ -230,6 +230,11 @@ impl Table {
         })
     }
 
+    /// What it takes, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.classes.len() + 2 * self.next.len() + self.ends.len()
+    }
+
     /// Whether the pattern matches the whole value.
     pub(super) fn matches(&self, value: &[u8]) -> bool {
         let mut at = self.stride;
