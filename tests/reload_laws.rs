@@ -6,12 +6,12 @@ use host_sim::backend::Answer;
 use host_sim::client::{Client, header};
 use host_sim::envoy::{Deployment, PluginConfiguration};
 use host_sim::exchange::Response;
-use host_sim::module;
 use host_sim::testkit::Site;
 use host_sim::wait::until;
 use host_sim::world::World;
 use pointsman_core::config::limits;
 use serde_json::{Value, json};
+use std::fs;
 use std::path::PathBuf;
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
@@ -118,9 +118,12 @@ impl Way {
         match self {
             Way::Listener => update(site, configuration).unwrap(),
             Way::Filter(file) => {
-                let deployment = site.fleet.deployment(&module::build().unwrap()).unwrap();
-                let deployment = deployment.with_configuration(text(configuration));
-                deployment.discover_filter(file).unwrap();
+                let mut filter: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+                let config = &mut filter["resources"][0]["typed_config"]["config"];
+                config["configuration"]["value"] = configuration.to_string().into();
+                let next = file.with_extension("next");
+                fs::write(&next, filter.to_string()).unwrap();
+                fs::rename(next, file).unwrap();
             }
         }
     }

@@ -148,7 +148,7 @@ impl Deployment {
     }
 
     /// The filter, with its present configuration, is written to this file, and the listeners have
-    /// it from there (ECDS). To update it, do this again with another configuration.
+    /// it from there (ECDS): its `resources` can be changed, if the file is replaced as a whole.
     pub fn discover_filter(mut self, file: &Path) -> Result<Self> {
         let mut resources = Vec::new();
         each_object(&mut self.bootstrap, &mut |object| {

@@ -68,7 +68,7 @@ pub const MAX_CONFIGURATION: usize = 48 * 1024 * 1024;
 /// The most memory that a configuration may take in each worker, in bytes, by an estimate from above
 /// that depends on nothing but what is configured. A VM has room for some 1,400 MiB, and holds two
 /// configurations that are awake and the text of a third while it is loaded. 100,000 routes with
-/// everything on are half of it.
+/// everything on are less than a third of it.
 pub const MAX_MEMORY: usize = 400 * 1024 * 1024;
 
 /// What an item of a list, or an entry of a map whose keys are names, takes at most besides its
