@@ -195,16 +195,20 @@ fn apart(told: Told) {
     // Whoever is first has the names that a configuration alone has.
     let plain = "pointsman.route.web.requests";
     assert_eq!(answered(&site, 0, "/web", 1).len(), 1);
-    assert_eq!(site.envoy.filter_stat(plain).unwrap(), 1);
+    // What requests count waits for the tick.
+    until("the first request is counted", || {
+        site.envoy.filter_stat(plain).unwrap() == 1
+    });
     answered(&site, 1, "/web", 2);
-    let expected = if told.differs() { 1 } else { 3 };
-    assert_eq!(site.envoy.filter_stat(plain).unwrap(), expected);
-    let scoped = format!("pointsman.scope.{}-", told.names[1]);
-    let scoped = site
-        .envoy
-        .filter_sum(&scoped, ".route.web.requests")
-        .unwrap();
-    assert_eq!(scoped, told.differs().then_some(2));
+    let prefix = format!("pointsman.scope.{}-", told.names[1]);
+    let expected = match told.differs() {
+        true => (1, Some(2)),
+        false => (3, None),
+    };
+    until("each request is counted where it belongs", || {
+        let scoped = site.envoy.filter_sum(&prefix, ".route.web.requests");
+        (site.envoy.filter_stat(plain).unwrap(), scoped.unwrap()) == expected
+    });
 
     health_is_apart(&mut site);
     counts_are_apart(&site);
@@ -259,10 +263,12 @@ fn a_scope_of_one_name_is_shared_on_purpose_and_still_no_target_is_another() {
         println!("{told:?}");
         let mut site = start(told);
         (0..2).for_each(|team| drop(answered(&site, team, "/web", 2)));
-        let counted = site
-            .envoy
-            .filter_stat("pointsman.scope.edge.route.web.requests");
-        assert_eq!(counted.unwrap(), 4);
+        until("the requests of both are counted in one place", || {
+            let counted = site
+                .envoy
+                .filter_stat("pointsman.scope.edge.route.web.requests");
+            counted.unwrap() == 4
+        });
         health_is_apart(&mut site);
         counts_are_apart(&site);
         // Shared data is a VM's.
