@@ -51,6 +51,8 @@ pub enum HeaderMap {
     Response = 2,
     /// Of the answer to an HTTP call of the filter's own, only during its callback.
     CallResponse = 6,
+    /// Its trailers, only during the same callback.
+    CallTrailers = 7,
 }
 
 /// A counter that was defined.
@@ -61,6 +63,8 @@ pub struct Counter(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Histogram(u32);
 
+/// proxy-wasm's number of the buffer that holds the body of the answer to an HTTP call.
+const CALL_RESPONSE_BODY: u32 = 4;
 /// proxy-wasm's number of the buffer that holds the plugin's configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
 /// proxy-wasm's number of the metric type "counter".
@@ -222,6 +226,15 @@ pub fn plugin_configuration() -> Result<Vec<u8>, Status> {
     // SAFETY: the host writes one pointer and one size during the call.
     returned(|data, size| unsafe {
         import::proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size)
+    })
+}
+
+/// The first `most` bytes of the body of the answer to an HTTP call of the filter's own. Only during
+/// its callback. Bytes.
+pub fn call_response_body(most: usize) -> Result<Vec<u8>, Status> {
+    // SAFETY: the host writes one pointer and one size during the call.
+    returned(|data, size| unsafe {
+        import::proxy_get_buffer_bytes(CALL_RESPONSE_BODY, 0, most, data, size)
     })
 }
 

@@ -12,7 +12,7 @@ use crate::shared::Shared;
 use crate::stream::Stream;
 use core::time::Duration;
 use pointsman_core::config::Config;
-use pointsman_core::pool::health::Probe;
+use pointsman_core::pool::health::{Probe, ProbeAnswer};
 use pointsman_core::scope::{Plugin, Scope};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
@@ -42,25 +42,38 @@ impl Context for Root {
 
     /// The response to a probe. Without headers: the connection broke. Where there was none in time
     /// it is the proxy's own.
-    fn on_http_call_response(
-        &mut self,
-        token: u32,
-        headers: usize,
-        _body: usize,
-        _trailers: usize,
-    ) {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, trailers: usize) {
         let Some(place) = self.probes.iter().position(|(other, _)| *other == token) else {
             return;
         };
         let (_, probe) = self.probes.remove(place);
+        let of = |map, name| host::header(map, name).ok().flatten();
         let status = match headers {
             0 => None,
-            _ => host::header(HeaderMap::CallResponse, b":status")
-                .ok()
-                .flatten(),
+            _ => of(HeaderMap::CallResponse, b":status"),
         };
-        let status = status.and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
-        self.on_probe_result(&probe, status);
+        let status: Option<u16> =
+            status.and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
+        if !self.is_grpc(&probe) {
+            self.on_probe_result(&probe, status.map(ProbeAnswer::from));
+            return;
+        }
+        // An answer without a body has it among its headers.
+        let grpc_status = match trailers {
+            0 => of(HeaderMap::CallResponse, b"grpc-status"),
+            _ => of(HeaderMap::CallTrailers, b"grpc-status"),
+        };
+        // What is longer is no answer of the health service.
+        let body = match body {
+            1..=MAX_GRPC_ANSWER => host::call_response_body(body).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let answer = status.map(|status| ProbeAnswer {
+            status,
+            grpc_status: grpc_status.as_deref(),
+            body: &body,
+        });
+        self.on_probe_result(&probe, answer);
     }
 }
 
@@ -124,14 +137,25 @@ impl Root {
         Some(state.tick(&shared.failures))
     }
 
-    fn on_probe_result(&self, probe: &Probe, status: Option<u16>) {
+    /// Whether a probe asks the gRPC health service.
+    fn is_grpc(&self, probe: &Probe) -> bool {
+        let of = |shared: &Shared| {
+            let mut state = shared.borrow("at a probe's answer the worker is borrowed")?;
+            let config = state.in_memory()?.worker.config().clone();
+            let active = config.pool(probe.target.pool)?.health.active.as_ref()?;
+            Some(active.grpc.is_some())
+        };
+        self.shared.as_deref().and_then(of).unwrap_or_default()
+    }
+
+    fn on_probe_result(&self, probe: &Probe, answer: Option<ProbeAnswer<'_>>) {
         if let Some(shared) = &self.shared
             && let Some(mut state) = shared.borrow("at a probe's answer the worker is borrowed")
             && let Some(loaded) = state.in_memory()
             && let Ok(now) = host::current_time()
         {
             let worker = &mut loaded.worker;
-            worker.on_probe_result(probe, status, &mut Host, now);
+            worker.on_probe_result(probe, answer, &mut Host, now);
             loaded.count();
         }
     }
@@ -151,22 +175,27 @@ impl Root {
         let active = pool.health.active.as_ref()?;
         let text = |bytes| std::str::from_utf8(bytes).ok();
         let host = active.host.as_deref().unwrap_or(target.cluster.as_bytes());
-        let mut headers = vec![
-            (":method", "GET"),
-            (":path", text(&active.path)?),
-            (":authority", text(host)?),
-            ("user-agent", "pointsman-health"),
-        ];
+        let mut headers = active.request(text(host)?)?;
+        let body = active.body();
         if let Some(endpoint) = &target.endpoint {
             headers.push((text(&config.upstream.endpoint_header)?, endpoint));
         }
         let timeout = Duration::from_nanos(active.timeout.get());
         // Of the SDK's host calls the one that must be: only the SDK can hand the answer to this
         // context.
-        self.dispatch_http_call(&target.cluster, headers, None, Vec::new(), timeout)
-            .ok()
+        self.dispatch_http_call(
+            &target.cluster,
+            headers,
+            body.as_deref(),
+            Vec::new(),
+            timeout,
+        )
+        .ok()
     }
 }
+
+/// The longest answer of the gRPC health service that is looked at, in bytes: it is one small number.
+const MAX_GRPC_ANSWER: usize = 1024;
 
 /// What the proxy tells of this plugin. It is asked once for each configuration.
 fn plugin() -> Plugin {

@@ -3,7 +3,7 @@
 
 use super::uses::pools;
 use super::{Warning, named, request_set, sessions};
-use pointsman_core::config::Config;
+use pointsman_core::config::{Config, limits};
 use pointsman_core::index::PoolIndex;
 use pointsman_core::pool::Pool;
 use pointsman_core::pool::failover::WhenAllUnhealthy;
@@ -31,6 +31,7 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
         }
         warnings.extend(takes_nothing_new(&place, pool));
         warnings.extend(never_ejects(&place, pool));
+        warnings.extend(unused_method(&place, pool));
         warnings.extend(unused_failover(&place, pool, config));
         warnings.extend(sessions::of_pool(config, pool));
     }
@@ -144,6 +145,22 @@ fn never_ejects(place: &str, pool: &Pool) -> Option<Warning> {
             100usize.div_ceil(count.max(1))
         ),
     ))
+}
+
+/// A probe's method beside `grpc`, which is another one.
+fn unused_method(place: &str, pool: &Pool) -> Option<Warning> {
+    let active = pool.health.active.as_ref()?;
+    active.grpc.as_ref()?;
+    let is_given = *active.method != *limits::DEFAULT_PROBE_METHOD && *active.method != *"POST";
+    is_given.then(|| {
+        Warning::new(
+            "unused_method",
+            format!("{place}.health.active.method"),
+            "is not the method of any probe",
+            "a gRPC call is a POST, and `grpc` makes each probe one",
+            "remove it",
+        )
+    })
 }
 
 /// A `failover` without effect: that of a pool which is itself only failed over to is not followed.

@@ -464,6 +464,18 @@ fn pools_limits_and_splits_that_do_nothing_are_found() {
             &["pools.a.health.passive never_ejects"],
         ),
         (
+            "pools: { a: { targets: [{ cluster: c }], health: { active: { grpc: s, method: HEAD } } } }, routes: [{ name: r, pool: a }]",
+            &["pools.a.health.active.method unused_method"],
+        ),
+        (
+            "pools: { a: { targets: [{ cluster: c }], health: { active: { grpc: s, method: POST } } } }, routes: [{ name: r, pool: a }]",
+            &[],
+        ),
+        (
+            "pools: { a: { targets: [{ cluster: c }], health: { active: { path: /, method: HEAD } } } }, routes: [{ name: r, pool: a }]",
+            &[],
+        ),
+        (
             "pools: { a: { targets: [{ cluster: c }, { cluster: d }, { cluster: e }], health: { passive: { max_ejected_percent: 33 } } } }, routes: [{ name: r, pool: a }]",
             &["pools.a.health.passive never_ejects"],
         ),

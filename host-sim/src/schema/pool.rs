@@ -230,10 +230,20 @@ fn default_statuses() -> serde_json::Value {
 /// By probes.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["path"] }, { "required": ["grpc"] }]))]
 pub(super) struct Active {
-    /// What is asked for, with GET.
+    /// What is asked for. Needed, but not with `grpc`.
     #[schemars(regex(pattern = "^/"))]
-    path: String,
+    path: Option<String>,
+    /// Any but CONNECT. Default: GET. With `grpc` always POST.
+    #[schemars(extend("default" = limits::DEFAULT_PROBE_METHOD))]
+    method: Option<HeaderName>,
+    /// Further headers of the probe, each with one value.
+    #[schemars(extend("maxProperties" = limits::MAX_HEADERS))]
+    headers: Option<BTreeMap<String, String>>,
+    /// In place of `path` and `expect`: the standard gRPC health service is asked for this service;
+    /// empty: for the server as a whole. Good is SERVING.
+    grpc: Option<String>,
     /// The probe's host. Default: the cluster's name.
     host: Option<String>,
     /// From one probe of a target to the next, 10ms to 1h. Default: 10s.
@@ -251,6 +261,18 @@ pub(super) struct Active {
     /// The statuses of good answers. Default: 200.
     #[schemars(length(min = 1, max = limits::MAX_EXPECTED), extend("default" = [limits::DEFAULT_EXPECT]))]
     expect: Option<Vec<Statuses>>,
+    /// What a new target is until its first good probe. Default: healthy.
+    #[schemars(extend("default" = "healthy"))]
+    initial: Option<Initial>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Initial {
+    /// It gets requests at once.
+    Healthy,
+    /// It gets none, unless no target is healthy.
+    Unhealthy,
 }
 
 /// A status, or a range of them.

@@ -1,13 +1,15 @@
 //! The key `health` of a pool.
 
+use super::header::{not_host, not_of_the_connection, not_upstream};
 use super::limits;
 use super::reader::{Map, Node, Report};
 use super::syntax;
+use crate::http::upstream::Upstream;
 use crate::pool::failover::WhenAllUnhealthy;
-use crate::pool::health::{Active, Checks, Passive};
+use crate::pool::health::{Active, Checks, Initial, Passive, grpc};
 
 /// Reads `health`.
-pub(super) fn checks(node: &Node<'_>, report: &mut Report) -> Option<Checks> {
+pub(super) fn checks(node: &Node<'_>, upstream: &Upstream, report: &mut Report) -> Option<Checks> {
     const WHEN: &[(&str, WhenAllUnhealthy)] = &[
         ("use_all", WhenAllUnhealthy::UseAll),
         ("respond_503", WhenAllUnhealthy::Respond503),
@@ -19,7 +21,9 @@ pub(super) fn checks(node: &Node<'_>, report: &mut Report) -> Option<Checks> {
         .and_then(|node| node.choice(report, WHEN));
     Some(Checks {
         passive: map.get("passive").and_then(|node| passive(&node, report)),
-        active: map.get("active").and_then(|node| active(&node, report)),
+        active: map
+            .get("active")
+            .and_then(|node| active(&node, upstream, report)),
         when_all_unhealthy: when.unwrap_or_default(),
     })
 }
@@ -66,18 +70,51 @@ fn passive(node: &Node<'_>, report: &mut Report) -> Option<Passive> {
     })
 }
 
-fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
+fn active(node: &Node<'_>, upstream: &Upstream, report: &mut Report) -> Option<Active> {
     const PATH: &str = "a path in ASCII that starts with `/`, with a query if there is one, without blanks and `#`";
     const HOST: &str = "a host, with a port if there is one";
+    const METHOD: &str = "a method such as `GET` or `HEAD`, but not `CONNECT`";
+    const SERVICE: &str = "a gRPC service such as `shop.Checkout`, or \"\" for the whole server";
+    const INITIAL: &[(&str, Initial)] = &[
+        ("healthy", Initial::Healthy),
+        ("unhealthy", Initial::Unhealthy),
+    ];
     let map = node.map(
         report,
         &[
-            "path", "host", "interval", "timeout", "rise", "fall", "expect",
+            "path", "method", "headers", "grpc", "host", "interval", "timeout", "rise", "fall",
+            "expect", "initial",
         ],
     )?;
-    let path = map
-        .need(report, "path", PATH)
-        .and_then(|node| node.text_that(report, syntax::is_request_target, PATH));
+    let grpc_node = map.get("grpc");
+    let is_service = |text: &str| text.is_empty() || syntax::is_name(text);
+    let service = grpc_node
+        .as_ref()
+        .and_then(|node| node.text_that(report, is_service, SERVICE));
+    let path = match &grpc_node {
+        None => map
+            .need(report, "path", PATH)
+            .and_then(|node| node.text_that(report, syntax::is_request_target, PATH)),
+        Some(_) => {
+            // What a gRPC call asks for, and what a good answer is, is the service's matter.
+            for key in ["path", "expect"] {
+                if let Some(node) = map.get(key) {
+                    report.note(&node, "stands beside `grpc`", "one of the two");
+                }
+            }
+            Some(grpc::PATH)
+        }
+    };
+    let is_method = |text: &str| syntax::is_token(text) && text != "CONNECT";
+    let method = map
+        .get("method")
+        .and_then(|node| node.text_that(report, is_method, METHOD));
+    let headers = map
+        .get("headers")
+        .map(|node| probe_headers(&node, grpc_node.is_some(), upstream, report));
+    let initial = map
+        .get("initial")
+        .and_then(|node| node.choice(report, INITIAL));
     let host = map
         .get("host")
         .and_then(|node| node.text_that(report, syntax::is_authority, HOST));
@@ -105,6 +142,10 @@ fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
     );
     let expect = map.get("expect").map(|node| status_list(&node, report));
     Some(Active {
+        method: method.unwrap_or(limits::DEFAULT_PROBE_METHOD).into(),
+        headers: headers.unwrap_or_default(),
+        grpc: service.map(Into::into),
+        initial: initial.unwrap_or_default(),
         path: syntax::bytes(path?),
         host: host.map(syntax::bytes),
         interval,
@@ -113,6 +154,46 @@ fn active(node: &Node<'_>, report: &mut Report) -> Option<Active> {
         fall,
         expect: expect.unwrap_or(vec![(limits::DEFAULT_EXPECT, limits::DEFAULT_EXPECT)]),
     })
+}
+
+/// `active.headers`: names in lower case, each with one value.
+fn probe_headers(
+    node: &Node<'_>,
+    is_grpc: bool,
+    upstream: &Upstream,
+    report: &mut Report,
+) -> Vec<(Box<str>, Box<str>)> {
+    const VALUE: &str = "a string without line breaks and NUL";
+    let map = node.names(report, "a map of headers", limits::MAX_HEADERS);
+    let mut headers: Vec<(Box<str>, Box<str>)> = Vec::new();
+    for node in map.iter().flat_map(|map| map.iter()) {
+        if !syntax::is_token(node.key()) {
+            report.note(
+                &node,
+                "not a header name",
+                "letters, digits and !#$%&'*+-.^_`|~",
+            );
+        }
+        let name = node.key().to_ascii_lowercase();
+        not_host(&node, name.as_bytes(), "`host` beside `headers`", report);
+        not_of_the_connection(&node, name.as_bytes(), report);
+        not_upstream(&node, name.as_bytes(), upstream, report);
+        if is_grpc && name == "content-type" {
+            report.note(&node, "a header that `grpc` writes", "another header");
+        }
+        // The same letters twice are a key given twice, which has been noted.
+        if headers.iter().any(|(other, _)| **other == *name) {
+            report.note(
+                &node,
+                "given twice: header names compare without case",
+                "each header at most once",
+            );
+        }
+        if let Some(value) = node.text_that(report, syntax::is_header_value, VALUE) {
+            headers.push((name.into(), value.into()));
+        }
+    }
+    headers
 }
 
 /// How many in a row it takes.

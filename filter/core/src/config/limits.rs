@@ -156,6 +156,8 @@ pub const MAX_EJECTED_PERCENT: Bounds<u32> = Bounds::new(0, 100);
 pub const DEFAULT_MAX_EJECTED_PERCENT: u32 = 50;
 /// `passive.statuses`, where it is not given.
 pub const DEFAULT_STATUSES: [(u16, u16); 2] = outcome::DEFAULT_STATUSES;
+/// `active.method`, where it is not given.
+pub const DEFAULT_PROBE_METHOD: &str = "GET";
 /// `active.interval`. Every worker wakes up at least that often.
 pub const INTERVAL: Bounds<Nanos> = Bounds::new(Nanos::from_millis(10), Nanos::from_secs(3600));
 /// `active.interval`, where it is not given.

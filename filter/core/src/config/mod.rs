@@ -284,7 +284,7 @@ fn read(
     let known = known::Known {
         upstream: &upstream,
         pools: pools_map
-            .map(|map| pool::pools(&map, &scope, report))
+            .map(|map| pool::pools(&map, &upstream, &scope, report))
             .unwrap_or_default(),
         rate_limits: limits_map
             .map(|map| rate_limit::rate_limits(&map, report))

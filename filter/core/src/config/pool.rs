@@ -10,6 +10,7 @@ use super::reader::{Map, Names, Node, Report};
 use super::sticky::sticky;
 use super::syntax;
 use super::target::{CLUSTER, Of, TARGETS, targets};
+use crate::http::upstream::Upstream;
 use crate::index::PoolIndex;
 use crate::pool::Pool;
 use crate::scope::Scope;
@@ -18,7 +19,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Reads `pools`.
-pub(super) fn pools<'n>(map: &Map<'n>, scope: &Scope, report: &mut Report) -> Defined<'n, Pool> {
+pub(super) fn pools<'n>(
+    map: &Map<'n>,
+    upstream: &Upstream,
+    scope: &Scope,
+    report: &mut Report,
+) -> Defined<'n, Pool> {
     let mut defined = Defined::default();
     for (index, node) in map.iter().enumerate() {
         check_name(&node, report);
@@ -26,7 +32,13 @@ pub(super) fn pools<'n>(map: &Map<'n>, scope: &Scope, report: &mut Report) -> De
         let _ = defined.names.add(node.key(), index);
     }
     for (index, node) in map.iter().enumerate() {
-        let pool = pool(&node, PoolIndex::new(index), &defined.names, report);
+        let pool = pool(
+            &node,
+            PoolIndex::new(index),
+            &defined.names,
+            upstream,
+            report,
+        );
         let pool = pool.map(|pool| Pool {
             scope: scope.clone(),
             ..pool
@@ -53,7 +65,13 @@ const KEYS: &[&str] = &[
     "slow_start",
 ];
 
-fn pool(node: &Node<'_>, index: PoolIndex, pools: &Names<'_>, report: &mut Report) -> Option<Pool> {
+fn pool(
+    node: &Node<'_>,
+    index: PoolIndex,
+    pools: &Names<'_>,
+    upstream: &Upstream,
+    report: &mut Report,
+) -> Option<Pool> {
     let map = node.map(report, KEYS)?;
     let cluster_node = map.get("cluster");
     let cluster = cluster_node
@@ -62,7 +80,9 @@ fn pool(node: &Node<'_>, index: PoolIndex, pools: &Names<'_>, report: &mut Repor
     let balance = map.get("balance").and_then(|node| balance(&node, report));
     let balance = balance.unwrap_or_default();
     let sticky = map.get("sticky").and_then(|node| sticky(&node, report));
-    let health = map.get("health").and_then(|node| checks(&node, report));
+    let health = map
+        .get("health")
+        .and_then(|node| checks(&node, upstream, report));
     let failover = map
         .get("failover")
         .map(|node| failover(&node, index, pools, report));

@@ -9,7 +9,7 @@ use crate::index::PoolIndex;
 use crate::pool::State;
 use crate::pool::balance::Balance;
 use crate::pool::failover::WhenAllUnhealthy;
-use crate::pool::health::{Active, Checks, Passive};
+use crate::pool::health::{Active, Checks, Initial, Passive};
 use crate::pool::prefer_region::PreferRegion;
 use crate::pool::sticky::SameSite;
 use crate::rate_limit::Table;
@@ -366,6 +366,10 @@ fn health_is_read_with_its_defaults() {
         statuses: vec![(500, 500), (502, 504)],
     };
     let active = Active {
+        method: "GET".into(),
+        headers: Vec::new(),
+        grpc: None,
+        initial: Initial::Healthy,
         path: (*b"/h").into(),
         host: None,
         interval: 10 * SECOND,
@@ -407,8 +411,66 @@ fn health_is_read_with_its_defaults() {
             interval: SECOND / 2,
             timeout: SECOND / 2,
             expect: vec![(204, 204), (300, 399)],
+            ..active.clone()
+        })
+    );
+    assert_eq!(
+        of("health: { active: { path: /h, method: HEAD, headers: { X-Probe: '1' }, initial: unhealthy } }").active,
+        Some(Active {
+            method: "HEAD".into(),
+            headers: vec![("x-probe".into(), "1".into())],
+            initial: Initial::Unhealthy,
+            ..active.clone()
+        })
+    );
+    assert_eq!(
+        of("health: { active: { method: HEAD, headers: { x-probe: '1' }, grpc: shop.Checkout } }")
+            .active,
+        Some(Active {
+            method: "HEAD".into(),
+            path: (*b"/grpc.health.v1.Health/Check").into(),
+            headers: vec![("x-probe".into(), "1".into())],
+            grpc: Some("shop.Checkout".into()),
             ..active
         })
+    );
+}
+
+#[test]
+fn a_probe_is_these_headers() {
+    let of = |text: &str| {
+        let config = loaded(&format!(
+            "{{ pools: {{ p: {{ targets: [ {{ cluster: c }} ], health: {{ active: {text} }} }} }} }}"
+        ));
+        let active = config.pools[0].health.active.clone().unwrap();
+        let headers = active.request("h").unwrap();
+        let headers = headers
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        (headers.collect::<Vec<_>>().join(" "), active.body())
+    };
+    assert_eq!(
+        of("{ path: /h }"),
+        (
+            ":method=GET :path=/h :authority=h user-agent=pointsman-health".to_owned(),
+            None
+        )
+    );
+    assert_eq!(
+        of("{ path: /h, method: HEAD, headers: { User-Agent: me, x-probe: '1' } }"),
+        (
+            ":method=HEAD :path=/h :authority=h user-agent=me x-probe=1".to_owned(),
+            None
+        )
+    );
+    assert_eq!(
+        of("{ grpc: '', method: HEAD }"),
+        (
+            ":method=POST :path=/grpc.health.v1.Health/Check :authority=h \
+             content-type=application/grpc te=trailers user-agent=pointsman-health"
+                .to_owned(),
+            Some(vec![0; 5])
+        )
     );
 }
 

@@ -2,7 +2,7 @@
 //! probes targets.
 
 use super::Worker;
-use crate::pool::health::Probe;
+use crate::pool::health::{Probe, ProbeAnswer};
 use crate::port::Port;
 use crate::time::Nanos;
 
@@ -31,16 +31,16 @@ impl Worker {
         self.health.tick(port, &self.config.pools, now)
     }
 
-    /// The result of a probe. `status`: of the response; None: there was none in time.
+    /// The result of a probe. None: there was no answer in time.
     pub fn on_probe_result(
         &mut self,
         probe: &Probe,
-        status: Option<u16>,
+        answer: Option<ProbeAnswer<'_>>,
         port: &mut dyn Port,
         now: Nanos,
     ) {
         self.health
-            .on_probe_result(port, &self.config.pools, probe, status, now);
+            .on_probe_result(port, &self.config.pools, probe, answer, now);
     }
 }
 

@@ -97,7 +97,7 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
             Step::Tick { worker, status } => {
                 let worker = &mut workers[usize::from(worker) % WORKERS];
                 for probe in worker.tick(&mut port, now) {
-                    worker.on_probe_result(&probe, status, &mut port, now);
+                    worker.on_probe_result(&probe, status.map(u16::into), &mut port, now);
                 }
             }
             Step::Clock(milliseconds) => {

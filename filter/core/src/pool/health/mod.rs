@@ -29,7 +29,7 @@ mod record;
 mod state;
 mod votes;
 
-pub use active::{Active, Probe};
+pub use active::{Active, Initial, Probe, ProbeAnswer, grpc};
 pub use clients::Clients;
 pub use passive::Passive;
 
@@ -59,6 +59,14 @@ pub struct Checks {
     /// What happens when neither the pool nor any pool of its `failover` has a healthy target for
     /// a request. Default [`WhenAllUnhealthy::UseAll`].
     pub when_all_unhealthy: WhenAllUnhealthy,
+}
+
+impl Checks {
+    /// What a target is that nothing is known of.
+    fn initial(&self) -> Initial {
+        let active = self.active.as_ref();
+        active.map(|active| active.initial).unwrap_or_default()
+    }
 }
 
 /// Something that an operator can count.
@@ -127,9 +135,10 @@ impl Health {
         }
         known.read_at = Some(now);
         let PoolHealth { key, ids, .. } = known;
+        let initial = pool.health.initial();
         let read = self.cache.update(port, key, &mut |bytes| {
             let mut entries = record::decode(bytes);
-            match is_first && record::add_new_targets(&mut entries, ids, now) {
+            match is_first && record::add_new_targets(&mut entries, ids, initial, now) {
                 false => Update::Keep(entries),
                 true => {
                     record::tidy(&mut entries, ids, now);
@@ -272,7 +281,10 @@ impl PoolHealth {
         let entries: Vec<HealthEntry> = pool
             .targets
             .iter()
-            .map(|target| HealthEntry::new(record::target_id(pool, target)))
+            .map(|target| HealthEntry {
+                health: TargetHealth::new(pool.health.initial()),
+                ..HealthEntry::new(record::target_id(pool, target))
+            })
             .collect();
         PoolHealth {
             key: record::key(pool),
@@ -305,7 +317,8 @@ impl PoolHealth {
         }
     }
 
-    /// Takes over the record. A target that it does not have is healthy.
+    /// Takes over the record. A target that it does not have is healthy: its entry was there, and
+    /// made room for its age.
     fn replace(&mut self, record: &[HealthEntry]) {
         for entry in &mut self.entries {
             *entry = HealthEntry::new(entry.id);

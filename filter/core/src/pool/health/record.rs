@@ -14,7 +14,7 @@
 //! | 4 | passive ejections in a row | 0 |
 //! | 4 | good probes in a row | 0 |
 //! | 4 | bad probes in a row | 0 |
-//! | 4 | whether it is ejected by probes | 0 |
+//! | 4 | 1: it is ejected by probes; 2: it is new and waits for its first good one | 0 |
 //! | 4 | of the failed requests in a row, those without a connection | 0 |
 //! | 8 | the clients of the others, as a set of 64 bits | 0 |
 //! | 8 | when the first of the row failed | 0 |
@@ -24,10 +24,10 @@
 //! Entries of targets that are in no configuration any more make room when they are old, see
 //! [`tidy`]: a thousand reloads do not make a record grow.
 
-use super::Passive;
 use super::clients::Clients;
 use super::state::TargetHealth;
 use super::votes::FailureRow;
+use super::{Initial, Passive};
 use crate::entropy::WorkerId;
 use crate::index::TargetIndex;
 use crate::pool::{Pool, Target};
@@ -152,7 +152,15 @@ pub(super) fn lease_id(pool: &Pool) -> u64 {
     let active = pool.health.active.as_ref();
     let path = active.map_or(&[][..], |active| &active.path);
     let host = active.and_then(|active| active.host.as_deref());
-    hash(b"lease", pool, &[&targets, path, host.unwrap_or_default()])
+    let mut what = vec![&targets[..], path, host.unwrap_or_default()];
+    // What is not given leaves the id as it was in releases that did not have it.
+    if let Some(active) = active {
+        what.extend((*active.method != *"GET").then_some(active.method.as_bytes()));
+        what.extend(active.grpc.as_deref().map(str::as_bytes));
+        let headers = active.headers.iter();
+        what.extend(headers.flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
+    }
+    hash(b"lease", pool, &what)
 }
 
 fn target_ids(pool: &Pool) -> impl Iterator<Item = u64> + '_ {
@@ -241,9 +249,14 @@ impl OtherTargets<'_> {
     }
 }
 
-/// Adds the targets that a record does not have. They are new, and begin their slow start, if it
-/// has others of their pool. Whether there were any.
-pub(super) fn add_new_targets(entries: &mut Vec<HealthEntry>, ids: &TargetIds, now: Nanos) -> bool {
+/// Adds the targets that a record does not have, as `initial` says. They are new, and begin their
+/// slow start, if it has others of their pool. Whether there were any.
+pub(super) fn add_new_targets(
+    entries: &mut Vec<HealthEntry>,
+    ids: &TargetIds,
+    initial: Initial,
+    now: Nanos,
+) -> bool {
     let mut missing = ids.clone();
     entries.iter().for_each(|entry| {
         missing.remove(&entry.id);
@@ -258,7 +271,7 @@ pub(super) fn add_new_targets(entries: &mut Vec<HealthEntry>, ids: &TargetIds, n
         changed_at: now,
         health: TargetHealth {
             slow_start_at,
-            ..TargetHealth::default()
+            ..TargetHealth::new(initial)
         },
     }));
     is_changed

@@ -14,11 +14,12 @@
 //! Probes eject a target after `fall` bad ones in a row, and make it healthy after `rise` good
 //! ones: also a target that failed requests had ejected, and before its time is over (Envoy's
 //! `successful_active_health_check_uneject_host`). With probes a passive ejection does not end by
-//! time alone: not while the last probe was bad.
+//! time alone: not while the last probe was bad. A target that is new, where `initial` is
+//! `unhealthy`, waits for one good probe ([`WAITING`]).
 
 use super::clients::Clients;
 use super::votes::{Failed, FailureRow};
-use super::{Active, Checks, HealthChange, Passive, is_pending};
+use super::{Active, Checks, HealthChange, Initial, Passive, is_pending};
 use crate::time::Nanos;
 
 /// The state of one target.
@@ -36,8 +37,8 @@ pub(super) struct TargetHealth {
     pub good_probes: u32,
     /// Bad probes in a row.
     pub bad_probes: u32,
-    /// Not 0: ejected by probes. Kept as a number, so that an entry of another pool in the same
-    /// record is written as it was read.
+    /// Not 0: ejected by probes; [`WAITING`]: new, and without a good probe. Kept as a number, so
+    /// that an entry of another pool in the same record is written as it was read.
     pub fallen: u32,
 }
 
@@ -53,9 +54,26 @@ pub(super) enum Transition {
 }
 
 impl TargetHealth {
+    /// The state of a target that nothing is known of.
+    pub(super) fn new(initial: Initial) -> TargetHealth {
+        TargetHealth {
+            fallen: match initial {
+                Initial::Healthy => 0,
+                Initial::Unhealthy => WAITING,
+            },
+            ..TargetHealth::default()
+        }
+    }
+
+    /// Whether it is new and waits for its first good probe.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.fallen == WAITING
+    }
+
     /// Whether it can be sent requests.
     pub(super) fn is_healthy(&self, checks: &Checks, now: Nanos) -> bool {
-        if self.fallen != 0 {
+        // A configuration without probes has none that could end it.
+        if self.fallen != 0 && checks.active.is_some() {
             return false;
         }
         let Some(passive) = &checks.passive else {
@@ -155,7 +173,7 @@ impl TargetHealth {
         }
         self.bad_probes = 0;
         self.good_probes = self.good_probes.saturating_add(1);
-        if !(is_out && self.good_probes >= active.rise) {
+        if !(is_out && (self.is_waiting() || self.good_probes >= active.rise)) {
             return Transition::Count;
         }
         *self = TargetHealth {
@@ -195,3 +213,6 @@ impl TargetHealth {
         self.ejections.saturating_sub(healthy)
     }
 }
+
+/// In place of the 1 of a target that fell: it is new, and waits for its first good probe.
+pub(super) const WAITING: u32 = 2;

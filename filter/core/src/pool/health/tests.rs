@@ -111,7 +111,7 @@ impl Worker {
                 port,
                 &config.pools,
                 probe,
-                answer(probe.target.index.get()),
+                answer(probe.target.index.get()).map(ProbeAnswer::from),
                 now,
             );
         }
@@ -356,18 +356,121 @@ fn probe_that_is_never_answered_is_a_bad_one_and_an_answer_that_is_late_is_none(
     let writes = port.writes;
     worker
         .health
-        .on_probe_result(&mut port, &config.pools, &sent[0], Some(200), now);
+        .on_probe_result(&mut port, &config.pools, &sent[0], Some(200.into()), now);
     assert_eq!(port.writes, writes, "late");
     let last = sent.last().unwrap().clone();
     worker
         .health
-        .on_probe_result(&mut port, &config.pools, &last, Some(200), now);
+        .on_probe_result(&mut port, &config.pools, &last, Some(200.into()), now);
     assert!(port.writes > writes, "in time");
     let writes = port.writes;
     worker
         .health
-        .on_probe_result(&mut port, &config.pools, &last, Some(200), now);
+        .on_probe_result(&mut port, &config.pools, &last, Some(200.into()), now);
     assert_eq!(port.writes, writes, "once");
+}
+
+/// [`ACTIVE`], with targets that are unhealthy at first.
+fn initial() -> String {
+    ACTIVE.replace("{", r#"{"initial": "unhealthy", "#)
+}
+
+#[test]
+fn new_target_waits_for_its_first_good_probe_and_those_that_were_there_do_not() {
+    let (mut port, mut worker, mut other) = two(&initial());
+    let healthy = |worker: &mut Worker, port: &mut MemoryPort| -> Vec<bool> {
+        let targets = 0..worker.pool().targets.len();
+        targets
+            .map(|target| worker.healthy(port, target, NOW))
+            .collect()
+    };
+    // Before anything is read, and after it, in whichever worker.
+    let pool = worker.pool();
+    assert!(!worker.health.is_healthy(&pool, TargetIndex::new(0), NOW));
+    assert_eq!(healthy(&mut worker, &mut port), [false; 4]);
+    assert_eq!(healthy(&mut other, &mut port), [false; 4]);
+    // All are probed at once, and one good probe is enough, although `rise` is 2.
+    let up = |target: usize| (target != 3).then_some(200);
+    assert_eq!(worker.tick(&mut port, NOW, &up), 4);
+    for worker in [&mut worker, &mut other] {
+        assert_eq!(healthy(worker, &mut port), [true, true, true, false]);
+    }
+    assert_eq!(worker.changes(), vec![HealthChange::Recovered; 3]);
+    // A reload with one more target, by the next generation of workers: only that one is new.
+    let config = config(&initial(), &["a", "b", "c", "d", "e"]);
+    let mut next = Worker::loaded_at(Seconds::new(9), &config, 3);
+    let expected = [true, true, true, false, false];
+    assert_eq!(healthy(&mut next, &mut port), expected);
+    // Bad probes are not the first good one; after them one is still enough.
+    let mut now = NOW;
+    for _ in 0..10 {
+        now += SECOND;
+        next.tick(&mut port, now, &|target| (target < 3).then_some(200));
+    }
+    assert_eq!(healthy(&mut next, &mut port), expected);
+    assert_eq!(next.changes(), vec![]);
+    for _ in 0..2 {
+        now += SECOND;
+        next.tick(&mut port, now, &|_| Some(200));
+    }
+    assert_eq!(healthy(&mut next, &mut port), [true; 5]);
+    // One that fell later is no new one: it takes `rise` good ones.
+    for _ in 0..6 {
+        now += SECOND;
+        next.tick(&mut port, now, &|target| (target != 4).then_some(200));
+    }
+    assert!(!next.healthy(&mut port, 4, now));
+    for _ in 0..2 {
+        now += SECOND;
+        next.tick(&mut port, now, &|_| Some(200));
+    }
+    assert!(!next.healthy(&mut port, 4, now));
+}
+
+#[test]
+fn worker_that_takes_over_the_probes_goes_on_with_those_that_wait() {
+    let (mut port, mut worker, mut other) = two(&initial());
+    // It leads, and dies with its probes under way.
+    let config = worker.config.clone();
+    assert_eq!(worker.health.tick(&mut port, &config.pools, NOW).len(), 4);
+    drop(worker);
+    assert_eq!(other.tick(&mut port, NOW, &|_| Some(200)), 0);
+    let now = NOW + 4 * SECOND;
+    assert_eq!(other.tick(&mut port, now, &|_| Some(200)), 4);
+    assert!((0..4).all(|target| other.healthy(&mut port, target, now)));
+}
+
+#[test]
+fn configuration_without_probes_holds_nothing_against_a_target_that_waits_or_fell() {
+    let (mut port, mut worker, _) = two(&initial());
+    assert!(!worker.healthy(&mut port, 0, NOW));
+    let config = config(PASSIVE, &["a", "b", "c", "d"]);
+    let mut next = Worker::loaded_at(Seconds::new(9), &config, 3);
+    assert!(next.healthy(&mut port, 0, NOW));
+}
+
+#[test]
+fn grpc_probe_is_good_if_the_service_is_serving() {
+    let active = r#""active": {"grpc": "shop.Cart", "interval": "2s", "timeout": "1s", "fall": 1}"#;
+    let (mut port, mut worker, _) = two(active);
+    let config = worker.config.clone();
+    let mut now = NOW;
+    for (status, body, expected) in [
+        (&b"0"[..], &b"\0\0\0\0\x02\x08\x01"[..], true),
+        (b"0", b"\0\0\0\0\x02\x08\x02", false),
+    ] {
+        now += 2 * SECOND;
+        for probe in worker.health.tick(&mut port, &config.pools, now) {
+            let answer = ProbeAnswer {
+                status: 200,
+                grpc_status: Some(status),
+                body,
+            };
+            let (health, pools) = (&mut worker.health, &config.pools);
+            health.on_probe_result(&mut port, pools, &probe, Some(answer), now);
+        }
+        assert_eq!(worker.healthy(&mut port, 0, now), expected);
+    }
 }
 
 #[test]

@@ -50,7 +50,8 @@ impl Health {
         match lease {
             Ok(Ok(())) => {
                 if !prober.is_leader {
-                    prober.lead(known.entries.len(), active.interval, now);
+                    let waits = known.entries.iter().map(|entry| entry.health.is_waiting());
+                    prober.lead(waits, active.interval, now);
                 }
                 prober.lease_due = now + active.interval;
             }

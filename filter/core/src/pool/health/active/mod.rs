@@ -1,9 +1,15 @@
 //! `health.active`: checks by probes.
 //!
-//! Each target is sent a `GET` each `interval`, by one worker at a time: the one that holds the
+//! Each target is sent a request each `interval`, by one worker at a time: the one that holds the
 //! pool's [`lease`]. `fall` bad answers in a row eject a target, `rise` good ones make it healthy.
 //! A probe that is not answered in time is bad.
+//!
+//! With `initial: unhealthy` a target that is not in the pool's record yet waits there for its first
+//! good probe. Whoever leads probes the targets that wait at once. The record decides, so a target
+//! that is in it neither waits after a reload, nor in a new worker, nor because the worker that
+//! probed has died; one that waits goes on waiting through all of these.
 
+pub mod grpc;
 pub(super) mod lease;
 pub(super) mod prober;
 
@@ -19,8 +25,15 @@ use std::rc::Rc;
 /// `health.active`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Active {
-    /// What is asked for, with `GET`.
+    /// The probe's method. Default `GET`. With [`Active::grpc`] it is always `POST`.
+    pub method: Box<str>,
+    /// What is asked for; with [`Active::grpc`] its method, [`grpc::PATH`].
     pub path: Box<[u8]>,
+    /// Further headers of the probe, their names in lower case. Default: none.
+    pub headers: Vec<(Box<str>, Box<str>)>,
+    /// The service that the standard gRPC health service is asked for; empty: the server as a whole.
+    /// Default: probes are plain requests.
+    pub grpc: Option<Box<str>>,
     /// The probe's authority. Default: the target's cluster.
     pub host: Option<Box<[u8]>>,
     /// From one probe of a target to the next. From 10 ms, default 10 s.
@@ -34,14 +47,78 @@ pub struct Active {
     pub fall: u32,
     /// The statuses of good answers, as ranges with both ends. Default 200.
     pub expect: Vec<(u16, u16)>,
+    /// What a new target is until its first good probe. Default [`Initial::Healthy`].
+    pub initial: Initial,
+}
+
+/// `health.active.initial`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Initial {
+    /// It gets requests at once, and no more after `fall` bad probes.
+    #[default]
+    Healthy,
+    /// It gets none before its first good probe, unless no target is healthy and
+    /// `when_all_unhealthy` is `use_all`: so it is at the start of a proxy, for the time of a probe.
+    Unhealthy,
+}
+
+/// The answer to a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeAnswer<'a> {
+    /// Its status.
+    pub status: u16,
+    /// Its `grpc-status`, of the trailers or the headers. Only of a probe with [`Active::grpc`].
+    pub grpc_status: Option<&'a [u8]>,
+    /// Its body. Only of a probe with [`Active::grpc`].
+    pub body: &'a [u8],
+}
+
+impl From<u16> for ProbeAnswer<'_> {
+    fn from(status: u16) -> Self {
+        ProbeAnswer {
+            status,
+            grpc_status: None,
+            body: &[],
+        }
+    }
 }
 
 impl Active {
-    /// Whether an answer with this status is good. None: there was no answer.
-    fn expects(&self, status: Option<u16>) -> bool {
-        status.is_some_and(|status| {
-            let mut ranges = self.expect.iter();
-            ranges.any(|(from, to)| (*from..=*to).contains(&status))
+    /// The headers of a probe with this authority; they may be ones of the configuration only.
+    pub fn request<'a>(&'a self, authority: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
+        let method = match self.grpc {
+            Some(_) => "POST",
+            None => &self.method,
+        };
+        let mut headers = vec![
+            (":method", method),
+            (":path", std::str::from_utf8(&self.path).ok()?),
+            (":authority", authority),
+        ];
+        if self.grpc.is_some() {
+            headers.extend([("content-type", "application/grpc"), ("te", "trailers")]);
+        }
+        if self.headers.iter().all(|(name, _)| **name != *USER_AGENT) {
+            headers.push((USER_AGENT, "pointsman-health"));
+        }
+        let own = self.headers.iter();
+        headers.extend(own.map(|(name, value)| (&**name, &**value)));
+        Some(headers)
+    }
+
+    /// The body of a probe. None: it has none.
+    pub fn body(&self) -> Option<Vec<u8>> {
+        self.grpc.as_deref().map(grpc::body)
+    }
+
+    /// Whether an answer is good. None: there was no answer.
+    fn expects(&self, answer: Option<ProbeAnswer<'_>>) -> bool {
+        answer.is_some_and(|answer| match self.grpc {
+            Some(_) => grpc::is_serving(&answer),
+            None => {
+                let mut ranges = self.expect.iter();
+                ranges.any(|(from, to)| (*from..=*to).contains(&answer.status))
+            }
         })
     }
 }
@@ -72,6 +149,10 @@ impl Health {
             let Some(active) = &pool.health.active else {
                 continue;
             };
+            if active.initial == Initial::Unhealthy {
+                // Which targets wait says when they are probed.
+                self.refresh(port, pool, now);
+            }
             self.renew_or_acquire_lease(port, pool, active, now);
             let Some(known) = known_mut(&mut self.pools, &mut self.events, pool) else {
                 continue;
@@ -91,14 +172,14 @@ impl Health {
         probes
     }
 
-    /// The answer to a probe: its status, None if there was no answer. An answer that comes after
-    /// the probe was given up, or when another worker probes, counts for nothing.
+    /// The answer to a probe, None if there was none. An answer that comes after the probe was given
+    /// up, or when another worker probes, counts for nothing.
     pub fn on_probe_result(
         &mut self,
         port: &mut dyn Port,
         pools: &[Rc<Pool>],
         probe: &Probe,
-        status: Option<u16>,
+        answer: Option<ProbeAnswer<'_>>,
         now: Nanos,
     ) {
         let Some(pool) = pools.get(probe.target.pool.get()) else {
@@ -113,7 +194,7 @@ impl Health {
             return;
         };
         if known.prober.take_awaited(probe) {
-            let is_good = active.expects(status);
+            let is_good = active.expects(answer);
             self.record_probe(port, pool, active, probe.target.index, is_good, now);
         }
     }
@@ -139,6 +220,8 @@ impl Health {
         }
     }
 }
+
+const USER_AGENT: &str = "user-agent";
 
 /// The bounds of the time from one tick to the next; between them it is a quarter of the shortest
 /// interval.

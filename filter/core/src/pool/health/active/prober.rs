@@ -35,12 +35,22 @@ pub(in crate::pool::health) struct Turns {
 }
 
 impl Prober {
-    /// Begins to lead. The probes of so many targets are spread over the interval.
-    pub(crate) fn lead(&mut self, targets: usize, interval: Nanos, now: Nanos) {
+    /// Begins to lead. The probes of the targets are spread over the interval, but for those that
+    /// wait for their first good one: these are probed at once. Otherwise the first of them would
+    /// get all requests until the next is probed.
+    pub(crate) fn lead(
+        &mut self,
+        waits: impl ExactSizeIterator<Item = bool>,
+        interval: Nanos,
+        now: Nanos,
+    ) {
         self.is_leader = true;
-        let step = interval / (targets as u64).max(1);
-        let turns = (0..targets as u64).map(|place| Turn {
-            due: now + step * place,
+        let step = interval / (waits.len() as u64).max(1);
+        let turns = waits.zip(0..).map(|(waits, place)| Turn {
+            due: match waits {
+                true => now,
+                false => now + step * place,
+            },
             sent: None,
         });
         self.turns = turns.collect();
