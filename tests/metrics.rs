@@ -1,9 +1,11 @@
 //! Pointsman's metrics and its place in the access log, as an Envoy shows them that is started with
 //! `envoy-config/envoy.yaml`.
 
+use host_sim::backend::Answer;
 use host_sim::client::{Client, session_cookie};
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Envoy, PluginConfiguration, Wanted, install};
+use host_sim::exchange::Response;
 use host_sim::module;
 use host_sim::testkit::Site;
 use host_sim::wait::until;
@@ -43,9 +45,10 @@ fn configuration() -> Value {
             },
         },
     });
-    // A first client goes to the one that fails, and then to the other.
+    // A first client goes to the one that fails, by an answer of its own: one of the proxy's begins
+    // no session. Then it goes to the other.
     pools["moves"] = json!({
-        "targets": [{ "cluster": "absent", "name": "absent", "weight": 1_000_000 }, { "cluster": "blue" }],
+        "targets": [{ "cluster": "failing", "weight": 1_000_000 }, { "cluster": "blue" }],
         "sticky": { "cookie": { "name": "pm_moves" }, "keys": ["YS1rZXktb2YtYXQtbGVhc3QtMTYtYnl0ZXM="] },
         "health": { "passive": { "consecutive_failures": 1, "eject": "1h" } },
     });
@@ -83,6 +86,10 @@ fn configuration() -> Value {
 /// An Envoy as it is shipped, but for Pointsman's configuration and the clusters that belong to it.
 fn start() -> Site {
     let fleet = Fleet::start(&configuration()).unwrap();
+    let members = fleet.members().iter();
+    for failing in members.filter(|member| member.cluster == "failing") {
+        failing.backend.answer(Answer::With(Response::bare(503)));
+    }
     let mut deployment = Deployment::file("envoy.yaml", &module::build().unwrap())
         .unwrap()
         .on_free_ports()

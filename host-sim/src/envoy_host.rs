@@ -32,7 +32,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-/// What Envoy, or a backend by being a real one, adds to messages; a `*` stands for any rest.
+/// What Envoy, or a backend by being a real one, adds to messages; a `*` stands for any rest, but
+/// for what the filter writes ([`WRITTEN`]).
 pub const ADDED_BY_PROXY: [&str; 9] = [
     "connection",
     "content-length",
@@ -44,6 +45,10 @@ pub const ADDED_BY_PROXY: [&str; 9] = [
     "x-forwarded-proto",
     "x-request-id",
 ];
+
+/// What the filter writes after a rewrite, as Envoy's own routes do. These Envoys have none that
+/// rewrite.
+const WRITTEN: &[u8] = b"x-envoy-original-";
 
 /// The settings of Envoy's connection manager that change a path before any filter sees it.
 pub const PATH_NORMALISATION: [&str; 3] = [
@@ -324,7 +329,7 @@ fn added_by_proxy(name: &[u8]) -> bool {
     ADDED_BY_PROXY
         .iter()
         .any(|added| match added.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix.as_bytes()),
+            Some(prefix) => name.starts_with(prefix.as_bytes()) && !name.starts_with(WRITTEN),
             None => name == added.as_bytes(),
         })
 }

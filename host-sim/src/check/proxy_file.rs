@@ -567,6 +567,7 @@ mod tests {
                 &[
                     ("cluster_header: x-pointsman-cluster", "cluster: beta"),
                     ("cluster_header: x-pointsman-cluster", "cluster: beta"),
+                    ("cluster_header: x-pointsman-cluster", "cluster: beta"),
                 ],
                 &[manager("route_config choice_not_obeyed")],
             ),

@@ -287,7 +287,7 @@ mod tests {
             plugin: ["vm", name, "", ""].map(String::from),
             tree: configuration::parse(&format!(
                 "{{ {scope} pools: {{ web: {{ targets: [{{ cluster: {cluster}, name: v1 }}, {{ cluster: same }}],
-                    sticky: {{ cookie: {{ name: pm }} }} }} }},
+                    health: {{ passive: {{}} }}, sticky: {{ cookie: {{ name: pm }} }} }} }},
                     rate_limits: {{ all: {{ requests: 1, per: 1s, key: [] }} }},
                     routes: [{{ name: r, pool: web, rate_limits: [all] }}] }}"
             ))

@@ -348,7 +348,13 @@ fn defaults_of_the_schema_are_the_parsers() {
                 continue;
             }
             let id = format!("{key}: {property}");
-            let load = |value| Config::from_value(&with(tree, &at, &key, value));
+            // But for the estimate of its memory, which goes by what is written.
+            let load = |value| {
+                Config::from_value(&with(tree, &at, &key, value)).map(|config| Config {
+                    memory: 0,
+                    ..config
+                })
+            };
             let (written, absent) = (load(Some(from_json(default))), load(None));
             if let (Ok(written), Ok(absent)) = (&written, &absent) {
                 assert_eq!(format!("{written:?}"), format!("{absent:?}"), "{id}");
@@ -471,7 +477,8 @@ fn comments_of_the_example_tell_the_defaults_and_ranges_of_the_schema() {
                 .unwrap_or_default()
                 .trim_end_matches('.');
             assert!(
-                any(key, &|property| shown(&property["default"]) == told),
+                any(key, &|property| shown(&property["default"])
+                    .eq_ignore_ascii_case(told)),
                 "{line}"
             );
             defaults += 1;

@@ -2,8 +2,9 @@
 //! ([`crate::http::value`]).
 //!
 //! What a client sent is only ever a part of one value: control characters, which would end a header
-//! or make a receiver refuse it, are left out of headers and percent-encoded in paths, what is no host never becomes one, and in a path what is
-//! not of the request's own path is at most one segment.
+//! or make a receiver refuse it, are left out of headers and percent-encoded in paths, what is no
+//! host never becomes one, and in a path what is not of the request's own path is at most one
+//! segment.
 
 use super::r#match::{AskClient, Match};
 use crate::http::request::{Request, host_of};
@@ -29,6 +30,13 @@ pub struct Parts<'a> {
 /// Appends a part as it may stand in a value.
 type Append = fn(&Part, &[u8], &mut Vec<u8>);
 
+/// What of a client's bytes may stand in a header that the filter writes: all but control
+/// characters, of which the tab may.
+pub fn in_header(bytes: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let stays = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
+    bytes.iter().copied().filter(stays)
+}
+
 impl Parts<'_> {
     /// A header's value. Of what is built, control characters but for the tab are left out, and
     /// blanks at its ends: a target that refuses a request for them has not failed.
@@ -36,10 +44,7 @@ impl Parts<'_> {
         match value {
             ValueWithParts::Text(text) => Cow::Borrowed(text),
             ValueWithParts::Built(pieces) => {
-                let built = self.build(pieces, |_, bytes, built| {
-                    let stay = |byte: &&u8| **byte == b'\t' || !byte.is_ascii_control();
-                    built.extend(bytes.iter().filter(stay));
-                });
+                let built = self.build(pieces, |_, bytes, built| built.extend(in_header(bytes)));
                 Cow::Owned(built.trim_ascii().to_vec())
             }
         }

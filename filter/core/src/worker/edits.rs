@@ -7,7 +7,7 @@ use crate::http::edit::{Edit, Edits};
 use crate::http::request::Request;
 use crate::http::upstream::Upstream;
 use crate::http::value::ValueWithParts;
-use crate::route::parts::Parts;
+use crate::route::parts::{Parts, in_header};
 use std::borrow::Cow;
 
 /// The changes of the request's headers that the configuration asks for, in the order in which they
@@ -31,7 +31,8 @@ pub(super) fn request_edits<'c>(
             // As after a rewrite by one of Envoy's own routes: access logs and backends find what
             // the client asked for.
             if let Some(asked) = request.headers.first(name) {
-                edits.push(change_to(original, Cow::Owned(asked.to_vec()), request));
+                let asked = in_header(asked).collect();
+                edits.push(change_to(original, Cow::Owned(asked), request));
             }
             edits.push(Change::Set(name, value));
         }

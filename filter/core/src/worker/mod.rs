@@ -86,6 +86,8 @@ pub struct Worker {
     limits: RateLimits,
     /// For each pool, in the order of [`Config::pools`].
     pools: Vec<PoolState>,
+    /// The session cookies of all pools.
+    verified: VerifiedCookies,
     /// Of the choice that is being made. It is kept for its memory.
     candidates: Candidates,
     in_flight: InFlight,
@@ -122,7 +124,6 @@ impl PoolState {
                 homes.for_each(|homes| homes.push(pool));
             }
         }
-        let verified = Rc::<VerifiedCookies>::default();
         let pools = config.pools.iter().map(|pool| {
             let regions = Regions::new(pool);
             let homes = homes.get(pool.index.get()).map_or(&[][..], |homes| homes);
@@ -133,7 +134,7 @@ impl PoolState {
                 regions,
                 consistent_hash: ConsistentHash::new(pool),
                 least_connections: LeastConnections::default(),
-                sessions: Sessions::new(pool, homes).remembering(&verified),
+                sessions: Sessions::new(pool, homes),
                 answers: Answers::new(pool),
             }
         });
@@ -155,6 +156,7 @@ impl Worker {
         let mut random = SplitMix64(entropy.rolls);
         Worker {
             pools: PoolState::of(&config, &mut random),
+            verified: VerifiedCookies::default(),
             candidates: Candidates::default(),
             index: Index::new(&config.routes),
             limits: RateLimits::new(config.rate_limit_table, entropy.seed, config.scope.key()),

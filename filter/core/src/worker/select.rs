@@ -76,7 +76,7 @@ impl Worker {
     /// The part that the request's session belongs to: the first that a session was given by, or
     /// else the first whose pool one stood in for.
     fn sticky_part<'c>(
-        &self,
+        &mut self,
         context: &RequestContext<'c, '_>,
         action: &'c RouteAction,
     ) -> Option<Start<'c>> {
@@ -130,7 +130,7 @@ impl Worker {
 
     /// The session of a client that came to this pool by `failover` for a pool that the split does
     /// not have, or not any more. From now on it belongs to the split's part.
-    fn adopted(&self, context: &RequestContext<'_, '_>, start: &Start<'_>) -> Option<Session> {
+    fn adopted(&mut self, context: &RequestContext<'_, '_>, start: &Start<'_>) -> Option<Session> {
         let session = self.session(context, start.pool)?;
         Some(Session {
             origin: Origin {
@@ -143,7 +143,11 @@ impl Worker {
     }
 
     /// What a valid session cookie of a pool says.
-    pub(super) fn session(&self, context: &RequestContext<'_, '_>, pool: &Pool) -> Option<Session> {
+    pub(super) fn session(
+        &mut self,
+        context: &RequestContext<'_, '_>,
+        pool: &Pool,
+    ) -> Option<Session> {
         let sticky = pool.sticky.as_ref()?;
         let cookie = sticky.cookie.as_ref()?;
         let request = context.request;
@@ -157,7 +161,8 @@ impl Worker {
             .take_while(|(at, _)| *at == 0 || allowed.take(cost))
             .map(|(_, value)| value);
         let sessions = &self.pools.get(pool.index.get())?.sessions;
-        sessions.find(pool, values, context.now.to_seconds())
+        let now = context.now.to_seconds();
+        sessions.find(pool, values, now, &mut self.verified)
     }
 }
 

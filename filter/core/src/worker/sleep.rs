@@ -5,6 +5,7 @@ use super::{PoolState, SplitMix64, Worker};
 use crate::config::Config;
 use crate::entropy::Entropy;
 use crate::pool::candidates::Candidates;
+use crate::pool::sticky::VerifiedCookies;
 use crate::port::Port;
 use crate::rate_limit::RateLimits;
 use crate::route::index::Index;
@@ -28,6 +29,7 @@ impl Worker {
             self.config.scope.key(),
         );
         self.pools = Vec::new();
+        self.verified = VerifiedCookies::default();
         self.candidates = Candidates::default();
         self.in_flight.set_pools(&self.config.pools);
         self.health.forget(|pool| busy.contains(&pool));

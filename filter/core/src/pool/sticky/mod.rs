@@ -26,7 +26,7 @@
 mod cookie;
 mod verified;
 
-pub(crate) use verified::VerifiedCookies;
+pub use verified::VerifiedCookies;
 
 use crate::http::key::header_values;
 use crate::http::request::Request;
@@ -35,7 +35,6 @@ use crate::pool::Pool;
 use crate::siphash::SipWriter;
 use crate::time::Seconds;
 use cookie::{Signer, Token, has_expired};
-use std::rc::Rc;
 
 /// `sticky` of a pool: at least one of `cookie` and `header` is given.
 #[derive(Debug)]
@@ -129,8 +128,6 @@ pub enum Given {
 /// The sessions of one pool: reads and writes their cookies. Each worker has one for each pool.
 pub struct Sessions {
     pool: PoolIndex,
-    /// What was verified lately.
-    verified: Rc<VerifiedCookies>,
     /// One for each of the pool's keys, in their order. Without keys: one that does not sign.
     signers: Vec<Signer>,
     /// For each target the headers that were written last, one for each origin. All new clients of
@@ -172,17 +169,8 @@ impl Sessions {
         let written = pool.targets.iter().map(|_| Vec::new()).collect();
         Sessions {
             pool: pool.index,
-            verified: Rc::default(),
             signers,
             written,
-        }
-    }
-
-    /// The same, which remembers in common with those of other pools what it verified.
-    pub(crate) fn remembering(self, verified: &Rc<VerifiedCookies>) -> Sessions {
-        Sessions {
-            verified: Rc::clone(verified),
-            ..self
         }
     }
 
@@ -190,25 +178,36 @@ impl Sessions {
     /// among the first [`MAX_TRIED`], in their order. A cookie is not valid if it is forged,
     /// cut, expired, of another pool, or for a target that is gone. One for a target that is down
     /// is valid, and keeps a client in its part of a split. A cookie expires exactly `ttl` after it
-    /// was set.
+    /// was set. What is verified here, `verified` remembers.
     pub fn find<'a>(
         &self,
         pool: &Pool,
         values: impl Iterator<Item = &'a [u8]>,
         now: Seconds,
+        verified: &mut VerifiedCookies,
     ) -> Option<Session> {
         let cookie = pool.sticky.as_ref()?.cookie.as_ref()?;
         values
             .take(MAX_TRIED)
-            .find_map(|value| self.session(cookie, value, now))
+            .find_map(|value| self.session(cookie, value, now, verified))
     }
 
     /// The session of one cookie's value.
-    fn session(&self, cookie: &Cookie, value: &[u8], now: Seconds) -> Option<Session> {
-        let verified = match self.verified.get(self.pool, value) {
+    fn session(
+        &self,
+        cookie: &Cookie,
+        value: &[u8],
+        now: Seconds,
+        known: &mut VerifiedCookies,
+    ) -> Option<Session> {
+        let verified = match known.get(self.pool, value) {
             Some(verified) if has_expired(verified.expires, now) => return None,
             Some(verified) => verified,
-            None => self.verify(value, now)?,
+            None => {
+                let verified = self.verify(value, now)?;
+                known.put(self.pool, value, verified);
+                verified
+            }
         };
         Some(Session {
             target: verified.target,
@@ -229,15 +228,13 @@ impl Sessions {
         }
         let mut signers = self.signers.iter().enumerate();
         let (order, signer) = signers.find(|(_, signer)| signer.verifies(&token))?;
-        let verified = Verified {
+        Some(Verified {
             target: signer.target(token.target)?,
             origin: signer.origin(&token),
             expires: token.expires,
             number: token.number(),
             is_first_key: order == 0,
-        };
-        self.verified.put(self.pool, value, verified);
-        Some(verified)
+        })
     }
 
     /// The value of a `set-cookie` header that holds the client to this target from `now` on. None:

@@ -75,7 +75,8 @@ fn read(pool: &Pool, value: &[u8], now: Seconds) -> Option<(usize, bool)> {
 }
 
 fn found(pool: &Pool, homes: &[&Pool], value: &[u8], now: Seconds) -> Option<Session> {
-    Sessions::new(pool, homes).find(pool, [value].into_iter(), now)
+    let verified = &mut VerifiedCookies::default();
+    Sessions::new(pool, homes).find(pool, [value].into_iter(), now, verified)
 }
 
 const KEYS: [&[&[u8]]; 3] = [&[], &[NEW], &[NEW, OLD]];
@@ -259,7 +260,12 @@ fn the_first_valid_cookie_of_the_name_wins_and_few_are_tried() {
         let headers = Headers::from_pairs(&pairs);
         let request = Request::new(&headers);
         Sessions::new(&pool, &[])
-            .find(&pool, request.cookie_values(b"pm"), NOW)
+            .find(
+                &pool,
+                request.cookie_values(b"pm"),
+                NOW,
+                &mut VerifiedCookies::default(),
+            )
             .map(|session| session.target.get())
     };
     assert_eq!(

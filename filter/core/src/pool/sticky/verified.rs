@@ -9,14 +9,13 @@ use super::Verified;
 use super::cookie::MAX_VALUE;
 use crate::index::PoolIndex;
 use crate::siphash::mixed;
-use std::cell::RefCell;
 
 /// The cookies of all pools of one worker that were verified lately. Each has one place, which it
 /// takes from the one before.
 #[derive(Debug, Default)]
-pub(crate) struct VerifiedCookies {
+pub struct VerifiedCookies {
     /// Empty until the first one: workers without sessions need no memory for them.
-    places: RefCell<Vec<Option<Place>>>,
+    places: Vec<Option<Place>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,20 +35,17 @@ impl VerifiedCookies {
     /// What this value of a pool's cookie says, if it was verified lately.
     pub(super) fn get(&self, pool: PoolIndex, value: &[u8]) -> Option<Verified> {
         let cookie = Cookie::new(pool, value)?;
-        let places = self.places.try_borrow().ok()?;
-        let place = places.get(cookie.place())?.as_ref()?;
+        let place = self.places.get(cookie.place())?.as_ref()?;
         place.cookie.is(&cookie).then_some(place.verified)
     }
 
     /// Keeps what a valid one says.
-    pub(super) fn put(&self, pool: PoolIndex, value: &[u8], verified: Verified) {
-        let (Some(cookie), Ok(mut places)) =
-            (Cookie::new(pool, value), self.places.try_borrow_mut())
-        else {
+    pub(super) fn put(&mut self, pool: PoolIndex, value: &[u8], verified: Verified) {
+        let Some(cookie) = Cookie::new(pool, value) else {
             return;
         };
-        places.resize(PLACES, None);
-        if let Some(place) = places.get_mut(cookie.place()) {
+        self.places.resize(PLACES, None);
+        if let Some(place) = self.places.get_mut(cookie.place()) {
             *place = Some(Place { cookie, verified });
         }
     }
@@ -118,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_cookie_is_known_in_its_pool_and_as_it_was() {
-        let cookies = VerifiedCookies::default();
+        let mut cookies = VerifiedCookies::default();
         let value = [b'A'; 40];
         assert_eq!(cookies.get(POOL, &value), None);
         cookies.put(POOL, &value, verified(1));
@@ -140,7 +136,7 @@ mod tests {
 
     #[test]
     fn most_of_few_cookies_are_kept_and_no_more_than_there_is_room_for() {
-        let cookies = VerifiedCookies::default();
+        let mut cookies = VerifiedCookies::default();
         let value = |number: usize| format!("AQBrSeAQUGnm76l00UBo50pg3kY7_hgJlKU{number:05}");
         for number in 0..100 {
             cookies.put(POOL, value(number).as_bytes(), verified(number));
@@ -153,6 +149,6 @@ mod tests {
         for number in 100..10_000 {
             cookies.put(POOL, value(number).as_bytes(), verified(number));
         }
-        assert_eq!(cookies.places.into_inner().len(), PLACES);
+        assert_eq!(cookies.places.len(), PLACES);
     }
 }

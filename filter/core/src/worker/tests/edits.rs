@@ -90,6 +90,9 @@ fn edits_come_in_order_and_the_choice_is_last() {
         decided.upstream.unwrap().last().unwrap().0,
         "x-pointsman-cluster"
     );
+    // A control character of the client's stays out of a header that the filter writes.
+    let decided = test.get("/a/\0\r\n1\x7f", &headers);
+    assert_eq!(decided.header("x-envoy-original-path"), Some("/a/1"));
 }
 
 #[test]
