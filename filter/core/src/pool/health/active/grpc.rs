@@ -19,7 +19,8 @@ pub fn body(service: &str) -> Vec<u8> {
     }
     let mut body = vec![0];
     // Names have at most a few hundred bytes.
-    body.extend((message.len() as u32).to_be_bytes());
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    body.extend(length.to_be_bytes());
     body.append(&mut message);
     body
 }
@@ -67,11 +68,16 @@ fn status(mut message: &[u8]) -> Option<u64> {
 }
 
 fn push_varint(bytes: &mut Vec<u8>, mut number: usize) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
+    loop {
+        // Seven bits, of the last byte without the eighth.
+        let [low, ..] = number.to_le_bytes();
         number >>= 7;
+        if number == 0 {
+            bytes.push(low & 0x7f);
+            return;
+        }
+        bytes.push(low | 0x80);
     }
-    bytes.push(number as u8);
 }
 
 fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
