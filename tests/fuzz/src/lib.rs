@@ -17,6 +17,7 @@ pub fn answered(status: u16) -> MemoryStreamInfo {
         grpc_status: Some(status.into()),
         flags: Some(0),
         upstream_address: Some(b"127.0.0.1:1".to_vec()),
+        from_upstream: Some(true),
     }
 }
 
