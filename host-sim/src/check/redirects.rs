@@ -104,14 +104,12 @@ fn followed(config: &Config, found: Found, asked: &ExchangeRequest) -> Option<Ex
     }
     let block = route.blocks.get(found.block)?;
     let location = explain::with_request(config, asked, |request, client| {
-        redirect.location(&mut Parts {
+        redirect.location(&mut Parts::without_target(
             request,
             block,
-            route: &route.name,
-            pool: "",
-            target: "",
+            &route.name,
             client,
-        })
+        ))
     });
     let method = match (redirect.status, &asked.method[..]) {
         (301..=303, b"GET" | b"HEAD") | (307 | 308, _) => &asked.method[..],

@@ -37,6 +37,25 @@ pub fn in_header(bytes: &[u8]) -> impl Iterator<Item = u8> + '_ {
     bytes.iter().copied().filter(stays)
 }
 
+impl<'a> Parts<'a> {
+    /// Those of a request that goes to no target, or to none yet.
+    pub fn without_target(
+        request: &'a Request<'a>,
+        block: &'a Match,
+        route: &'a str,
+        client: &'a mut AskClient<'a>,
+    ) -> Parts<'a> {
+        Parts {
+            request,
+            block,
+            route,
+            pool: "",
+            target: "",
+            client,
+        }
+    }
+}
+
 impl Parts<'_> {
     /// A header's value. Of what is built, control characters but for the tab are left out, and
     /// blanks at its ends: a target that refuses a request for them has not failed.
@@ -183,14 +202,7 @@ pub(crate) mod tests {
         block: &'a Match,
         client: &'a mut AskClient<'_>,
     ) -> Parts<'a> {
-        Parts {
-            request,
-            block,
-            route: "",
-            pool: "",
-            target: "",
-            client,
-        }
+        Parts::without_target(request, block, "", client)
     }
 
     fn of(part: Part) -> Vec<Piece> {

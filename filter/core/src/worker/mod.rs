@@ -500,12 +500,9 @@ fn parts<'a>(
 ) -> Parts<'a> {
     let (pool, target) = chosen.unzip();
     Parts {
-        request,
-        block: matched.block,
-        route: &matched.route.name,
         pool: pool.map_or("", |pool| &pool.name),
         target: target.map_or("", |target| &target.name),
-        client,
+        ..Parts::without_target(request, matched.block, &matched.route.name, client)
     }
 }
 
