@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod explain;
 pub(crate) mod faults;
+pub(crate) mod import;
 pub(crate) mod package;
 mod page;
 pub(crate) mod run;
