@@ -10,6 +10,7 @@ use host_sim::module;
 use host_sim::testkit::Site;
 use hyper::Response;
 use hyper::body::Bytes;
+use pointsman_tests::tls;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
@@ -402,6 +403,14 @@ fn every_file_starts_in_an_older_envoy_too() {
     }))
     .unwrap();
     let module = module::build().unwrap();
+    let certificates = tls::Certificates::make().unwrap();
+    let deployment = certificates.deployment("edge.yaml", &module).unwrap();
+    envoy::validate(&old, &deployment).unwrap();
+    let site = start(&old, deployment);
+    let config = certificates.client(tls::PUBLIC, None, &["h2"]).unwrap();
+    let host = "shop.example.com";
+    let mut client = tls::Client::connect(site.envoy.address().unwrap(), host, &config).unwrap();
+    assert_eq!(client.get(host, "/static/a", &[]).unwrap().status(), 200);
     for file in ["envoy.yaml", "sidecar.yaml"] {
         let deployment = Deployment::file(file, &module).unwrap();
         envoy::validate(&old, &deployment).unwrap();

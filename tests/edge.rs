@@ -1,0 +1,441 @@
+//! `envoy-config/edge.yaml` as a client sees it that comes over TLS: each part that the file has
+//! beside those of `envoy.yaml`, by its letter. Where it is about seconds the file's own are made
+//! shorter.
+
+use host_sim::backend::Answer;
+use host_sim::client::header;
+use host_sim::envoy::fleet::Fleet;
+use host_sim::envoy::{Deployment, Wanted, install};
+use host_sim::exchange::Response;
+use host_sim::module;
+use host_sim::testkit::{Site, load};
+use host_sim::wait::until;
+use hyper::body::Bytes;
+use pointsman_tests::tls::{Certificates, Client, PUBLIC, Raw, Terminator};
+use rustls::ClientConfig;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::spawn;
+use std::time::Duration;
+
+const SHOP: &str = "shop.example.com";
+const API: &str = "api.example.com";
+const HSTS: &str = "max-age=31536000; includeSubDomains";
+const BOTH: [&str; 2] = ["h2", "http/1.1"];
+
+/// The shipped file, with a backend at each endpoint, and certificates.
+struct Edge {
+    site: Site,
+    certificates: Certificates,
+    /// Before the backend of `payments`.
+    payments: Terminator,
+}
+
+impl Edge {
+    fn start(payments: &str, adjust: impl FnOnce(&mut Deployment)) -> Edge {
+        let certificates = Certificates::make().unwrap();
+        let deployment = certificates
+            .deployment("edge.yaml", &module::build().unwrap())
+            .unwrap()
+            .on_free_ports();
+        let (fleet, mut deployment) = Fleet::in_place_of_endpoints(deployment).unwrap();
+        let behind = fleet.members().iter().map(|member| &member.backend);
+        let behind = behind.clone().find(|it| it.name() == "9401").unwrap();
+        let payments = certificates.serve(payments, behind.address()).unwrap();
+        deployment = deployment.move_endpoint(behind.address(), payments.address);
+        adjust(&mut deployment);
+        Edge {
+            site: Site::of(&install::find(Wanted::Any).unwrap(), fleet, deployment).unwrap(),
+            certificates,
+            payments,
+        }
+    }
+
+    fn https(&self) -> SocketAddr {
+        self.site.envoy.address().unwrap()
+    }
+
+    fn config(&self, protocols: &[&str]) -> Arc<ClientConfig> {
+        self.certificates.client(PUBLIC, None, protocols).unwrap()
+    }
+
+    fn client(&self, host: &str) -> Client {
+        Client::connect(self.https(), host, &self.config(&BOTH)).unwrap()
+    }
+
+    fn stat(&self, name: &str) -> u64 {
+        self.site.envoy.stat(name).unwrap()
+    }
+
+    /// What all backends answer from now on.
+    fn answers(&self, headers: &[(&str, &str)], body: &[u8]) {
+        self.site.fleet.answer(&Answer::With(answer(headers, body)));
+    }
+}
+
+fn answer(headers: &[(&str, &str)], body: &[u8]) -> Response {
+    let bytes = |(name, value): &(&str, &str)| (name.as_bytes().to_vec(), value.as_bytes().into());
+    Response {
+        status: 200,
+        headers: headers.iter().map(bytes).collect(),
+        body: body.to_vec(),
+    }
+}
+
+/// `GET path` of the shop: the status, and the port of the backend that answered.
+fn get(client: &mut Client, path: &str) -> (u16, String) {
+    let answer = client.get(SHOP, path, &[]).unwrap();
+    (
+        answer.status().as_u16(),
+        header(&answer, "x-backend").to_owned(),
+    )
+}
+
+#[test]
+fn a_client_over_tls_sees_each_part_of_the_edge() {
+    let edge = Edge::start("payments", |deployment| {
+        let hosts = &mut deployment.connection_manager_mut()["route_config"]["virtual_hosts"];
+        for route in hosts[0]["routes"].as_array_mut().unwrap() {
+            assert_eq!(route["route"]["timeout"], "15s");
+            route["route"]["timeout"] = "2s".into();
+        }
+    });
+    protocols_ciphers_and_certificates(&edge);
+    redirect_and_hsts(&edge);
+    what_envoy_yaml_has_holds_here_too(&edge);
+    mutual_tls_to_a_backend(&edge);
+    upstream_limits_and_keep_alive(&edge);
+    compression(&edge);
+    cache(&edge);
+    times(&edge);
+    web_sockets(edge);
+}
+
+/// (A), (B)
+fn protocols_ciphers_and_certificates(edge: &Edge) {
+    for (offered, is_http2) in [(&BOTH[..], true), (&["http/1.1"], false), (&[], false)] {
+        let mut client = Client::connect(edge.https(), SHOP, &edge.config(offered)).unwrap();
+        assert_eq!(client.is_http2(), is_http2, "{offered:?}");
+        assert_eq!(get(&mut client, "/").0, 200, "{offered:?}");
+    }
+    let shown = |host: &str| edge.client(host).certificate;
+    let certificate = |name: &str| edge.certificates.certificate(name).unwrap();
+    assert_eq!(shown(SHOP), certificate(SHOP));
+    assert_eq!(shown("eu.shop.example.com"), certificate(SHOP));
+    assert_eq!(shown(API), certificate(API));
+    // The name of another host gets the first, which is not its own.
+    assert!(Client::connect(edge.https(), "elsewhere.example.com", &edge.config(&BOTH)).is_err());
+    let mut client = edge.client(API);
+    let answer = client.get(API, "/", &[]).unwrap();
+    assert!(["9101", "9102", "9103"].contains(&header(&answer, "x-backend")));
+    // What openssl says that it can do with the ports that offer less.
+    let refused = |version: &str, cipher: &str| {
+        let output = std::process::Command::new("openssl")
+            .args(["s_client", "-connect", &edge.https().to_string(), version])
+            .args(["-cipher", cipher, "-servername", SHOP])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        !output.status.success()
+    };
+    assert!(!refused("-tls1_2", "ECDHE+AESGCM"));
+    assert!(refused("-tls1_1", "ALL:@SECLEVEL=0"));
+    assert!(refused("-tls1_2", "ECDHE-ECDSA-AES128-SHA"));
+}
+
+/// (E), (H)
+fn redirect_and_hsts(edge: &Edge) {
+    let http = edge.site.envoy.listener("http").unwrap();
+    let mut plain = host_sim::client::Client::new(http).unwrap();
+    let sent = plain.get(SHOP, "/a?b=c").unwrap();
+    assert_eq!(
+        (sent.status().as_u16(), header(&sent, "location")),
+        (308, "https://shop.example.com:10443/a?b=c")
+    );
+    assert_eq!(header(&sent, "strict-transport-security"), "");
+    // In a backend's answer, in Pointsman's, and in Envoy's own; a backend's takes no precedence.
+    edge.answers(&[("strict-transport-security", "max-age=0")], b"");
+    let mut client = edge.client(SHOP);
+    for (host, path, status) in [
+        (SHOP, "/", 200),
+        (SHOP, "/internal", 403),
+        ("a.org", "/", 404),
+    ] {
+        let answer = client.get(host, path, &[]).unwrap();
+        assert_eq!(answer.status(), status, "{host}{path}");
+        assert_eq!(header(&answer, "strict-transport-security"), HSTS, "{path}");
+    }
+    edge.site.fleet.answer(&Answer::Name);
+}
+
+/// (1), (2), (4), (5), the path, the client's address: `tests/edge_advice.rs` asks more of each.
+fn what_envoy_yaml_has_holds_here_too(edge: &Edge) {
+    let mut client = edge.client(SHOP);
+    for path in [
+        "/internal",
+        "/a/../internal",
+        "//internal",
+        "/;x/internal;y",
+    ] {
+        assert_eq!(get(&mut client, path).0, 403, "{path}");
+    }
+    assert_eq!(get(&mut client, "/x%2f..%2finternal").0, 307);
+    let forged = [
+        ("x-pointsman-cluster", "payments"),
+        ("x-pointsman-endpoint", "127.0.0.1:1"),
+    ];
+    let answer = client.get(SHOP, "/", &forged).unwrap();
+    assert!(["9001", "9002"].contains(&header(&answer, "x-backend")));
+    let mut http1 = Client::connect(edge.https(), SHOP, &edge.config(&[])).unwrap();
+    assert_eq!(http1.get(SHOP, "/", &[("x_a", "b")]).unwrap().status(), 400);
+    // A session: the cookie that only this host, over TLS, gets to see.
+    let mut client = edge.client(SHOP);
+    let first = client.get(SHOP, "/", &[]).unwrap();
+    let cookie = host_sim::client::session_cookie(&first).unwrap();
+    assert!(cookie.starts_with("__Host-pm="), "{cookie}");
+    for _ in 0..5 {
+        let next = client.get(SHOP, "/", &[("cookie", &cookie)]).unwrap();
+        assert_eq!(header(&next, "x-backend"), header(&first, "x-backend"));
+    }
+    // The peer is who it is, whatever it says.
+    let statuses: Vec<_> = (0..8)
+        .map(|number| format!("203.0.113.{number}"))
+        .map(|list| {
+            client
+                .get(SHOP, "/login", &[("x-forwarded-for", &list)])
+                .unwrap()
+        })
+        .map(|answer| answer.status().as_u16())
+        .collect();
+    assert!(
+        statuses.starts_with(&[200, 200, 200]) && statuses.contains(&429),
+        "{statuses:?}"
+    );
+}
+
+/// (K)
+fn mutual_tls_to_a_backend(edge: &Edge) {
+    let mut client = edge.client(SHOP);
+    assert_eq!(get(&mut client, "/pay/1"), (200, "9401".to_owned()));
+    let seen = edge.payments.seen();
+    assert_eq!(seen, [edge.certificates.certificate("edge").unwrap()]);
+}
+
+/// (I), (J)
+fn upstream_limits_and_keep_alive(edge: &Edge) {
+    for (what, most) in [
+        ("cx", 1024),
+        ("rq", 4096),
+        ("pending", 1024),
+        ("retries", 100),
+    ] {
+        let left = edge.stat(&format!(
+            "cluster.api.circuit_breakers.default.remaining_{what}"
+        ));
+        assert!(
+            (most - 10..=most).contains(&left),
+            "{what}: {left} of {most}"
+        );
+    }
+    let before = edge.stat("cluster.api.upstream_cx_total");
+    let mut client = edge.client(API);
+    for _ in 0..40 {
+        assert_eq!(client.get(API, "/", &[]).unwrap().status(), 200);
+    }
+    // One connection comes to one worker: at most one to each of the three endpoints.
+    assert!(edge.stat("cluster.api.upstream_cx_total") <= before + 3);
+    // Kept for 4 s.
+    let open = || edge.stat("cluster.api.upstream_cx_active");
+    assert!(open() > 0);
+    until("they are closed before the backend would", || open() == 0);
+}
+
+/// (F)
+fn compression(edge: &Edge) {
+    let text = "all work and no play ".repeat(200);
+    let mut client = edge.client(SHOP);
+    let mut length = |kind: &str, accepts: &str, control: &str| {
+        edge.answers(
+            &[("content-type", kind), ("cache-control", control)],
+            text.as_bytes(),
+        );
+        let answer = client
+            .get(SHOP, "/text", &[("accept-encoding", accepts)])
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+        let body: &Bytes = answer.body();
+        (header(&answer, "content-encoding").to_owned(), body.len())
+    };
+    let (coding, size) = length("text/html", "gzip, br", "");
+    assert!(
+        coding == "gzip" && size < text.len() / 10,
+        "{coding} {size}"
+    );
+    let plain = (String::new(), text.len());
+    assert_eq!(length("text/html", "identity", ""), plain);
+    assert_eq!(length("image/png", "gzip", ""), plain);
+    assert_eq!(length("text/html", "gzip", "no-transform"), plain);
+    edge.site.fleet.answer(&Answer::Name);
+}
+
+/// (G)
+fn cache(edge: &Edge) {
+    let asked = || edge.site.fleet.take_received().len();
+    let mut client = edge.client(SHOP);
+    edge.answers(
+        &[
+            ("cache-control", "max-age=600"),
+            ("content-type", "text/css"),
+        ],
+        &[b'a'; 4000],
+    );
+    let accepts = [("accept-encoding", "gzip")];
+    let first = client.get(SHOP, "/static/a.css", &accepts).unwrap();
+    assert_eq!((first.status().as_u16(), header(&first, "age")), (200, ""));
+    edge.answers(&[("cache-control", "max-age=600")], b"new");
+    // It is written by another thread.
+    let mut kept = None;
+    until("an answer is kept", || {
+        let answer = client.get(SHOP, "/static/a.css", &accepts).unwrap();
+        let is_kept = !header(&answer, "age").is_empty();
+        kept = is_kept.then_some(answer);
+        is_kept
+    });
+    // Where the first was not yet kept, the backend was asked again, and gave another.
+    let kept = kept.unwrap();
+    assert_eq!(kept.status(), 200);
+    assert_eq!(header(&kept, "strict-transport-security"), HSTS);
+    asked();
+    let again = client.get(SHOP, "/static/a.css", &[]).unwrap();
+    assert!(!header(&again, "age").is_empty());
+    let asked_for_it = |path: &[u8]| {
+        let received = edge.site.fleet.take_received();
+        received.iter().filter(|it| it.headers[1].1 == path).count()
+    };
+    assert_eq!(asked_for_it(b"/static/a.css"), 0, "nobody was asked");
+    // Not what the backend does not allow, and not elsewhere.
+    for (control, path) in [("no-store", "/static/b.css"), ("max-age=600", "/c.css")] {
+        edge.answers(&[("cache-control", control)], b"");
+        for _ in 0..3 {
+            let answer = client.get(SHOP, path, &[]).unwrap();
+            assert_eq!(
+                (answer.status().as_u16(), header(&answer, "age")),
+                (200, ""),
+                "{path}"
+            );
+        }
+        assert_eq!(asked_for_it(path.as_bytes()), 3, "{path}");
+    }
+    edge.site.fleet.answer(&Answer::Name);
+}
+
+/// Time-outs by route, and retries that follow the choice.
+fn times(edge: &Edge) {
+    let late = Answer::After(Duration::from_secs(3), answer(&[], b""));
+    edge.site.fleet.answer(&late);
+    let statuses = load::run(2, |number| {
+        get(&mut edge.client(SHOP), ["/slow", "/events"][number]).0
+    });
+    assert_eq!(statuses, [504, 200]);
+    edge.site.fleet.answer(&Answer::Name);
+    edge.site.backend("9101").unwrap().answer(Answer::Close);
+    let mut client = edge.client(API);
+    for _ in 0..10 {
+        assert_eq!(client.get(API, "/", &[]).unwrap().status(), 200);
+    }
+    assert!(edge.stat("cluster.api.upstream_rq_retry_success") > 0);
+}
+
+/// (D)
+fn web_sockets(mut edge: Edge) {
+    for port in ["9001", "9002"] {
+        let backend = edge.site.backend_mut(port).unwrap();
+        backend.stop();
+        let listener = TcpListener::bind(backend.address()).unwrap();
+        spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                spawn(move || {
+                    let mut bytes = [0; 4096];
+                    let _ = stream.read(&mut bytes);
+                    let switch = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                                   upgrade: websocket\r\n\r\n";
+                    let _ = stream.write_all(switch);
+                    while let Ok(read @ 1..) = stream.read(&mut bytes) {
+                        let _ = stream.write_all(&bytes[..read]);
+                    }
+                });
+            }
+        });
+    }
+    let config = edge.config(&["http/1.1"]);
+    let mut socket = Raw::connect(edge.https(), SHOP, &config).unwrap();
+    let ask = "GET /chat HTTP/1.1\r\nhost: shop.example.com\r\nconnection: upgrade\r\n\
+               upgrade: websocket\r\n\r\n";
+    socket.send(ask.as_bytes()).unwrap();
+    let head = socket.read_until("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    for word in ["ping", "pong"] {
+        socket.send(word.as_bytes()).unwrap();
+        assert_eq!(socket.read_until(word).unwrap(), word);
+    }
+}
+
+/// (K): a certificate of the same authority, for another service.
+#[test]
+fn a_backend_that_is_not_who_it_should_be_gets_nothing() {
+    let edge = Edge::start("guest", |_| {});
+    assert_eq!(get(&mut edge.client(SHOP), "/pay/1").0, 503);
+    assert!(edge.stat("cluster.payments.ssl.fail_verify_san") > 0);
+    let backend = edge.site.backend("9401").unwrap();
+    assert_eq!(backend.count(), 0);
+}
+
+/// (C)
+#[test]
+fn certificates_are_renewed_under_load_and_no_request_fails() {
+    let edge = Edge::start("payments", |_| {});
+    let (before, done) = (
+        edge.certificates.certificate(SHOP).unwrap(),
+        AtomicUsize::new(0),
+    );
+    let config = edge.config(&BOTH);
+    let client = |jobs: load::Jobs<'_>| {
+        // One connection that stays, and another for each request.
+        let mut kept = edge.client(SHOP);
+        let mut shown = BTreeSet::new();
+        for number in jobs {
+            let mut new = Client::connect(edge.https(), SHOP, &config).unwrap();
+            shown.insert(new.certificate.to_vec());
+            let path = ["/", "/pay/1"][number % 2];
+            for client in [&mut kept, &mut new] {
+                assert_eq!(get(client, path).0, 200, "{path} of job {number}");
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        (kept.certificate.clone(), shown)
+    };
+    let (clients, after) = load::run_while(4, client, |load| {
+        load.wait_for_jobs(50);
+        edge.certificates.renew().unwrap();
+        let after = edge.certificates.certificate(SHOP).unwrap();
+        until("the new certificate is shown", || {
+            load.has_ended() || edge.client(SHOP).certificate == after
+        });
+        let own = edge.certificates.certificate("edge").unwrap();
+        until("the backend sees the edge's new one", || {
+            load.has_ended() || edge.payments.seen().contains(&own)
+        });
+        load.wait_for_every_client();
+        load.wait_for_jobs(50);
+        after
+    });
+    assert_ne!(before, after);
+    for (kept, shown) in clients {
+        assert_eq!(kept, before, "a connection that stays");
+        assert_eq!(shown, BTreeSet::from([before.to_vec(), after.to_vec()]));
+    }
+    println!("{} requests, none of which failed", done.into_inner());
+}
