@@ -33,6 +33,8 @@ pub struct Options {
     /// service and `{route_namespace}`, `{route}`, `{rule}`, `{backend}` (numbers from 0) of where
     /// it is named. None: `{namespace}/{name}/{port}`.
     pub cluster_template: Option<String>,
+    /// envoy: which of several route configurations is read. None: the first.
+    pub route_configuration: Option<String>,
 }
 
 /// Imports the routes of files.

@@ -30,6 +30,10 @@ pub(crate) struct Arguments {
         default_value = "{namespace}/{name}/{port}"
     )]
     cluster_template: String,
+    /// envoy: which of the input's route configurations is read, by its name. Default: the first;
+    /// a filter has one, as its connection manager has.
+    #[arg(long, value_name = "NAME")]
+    route_config: Option<String>,
     /// Print one JSON object: `configuration`, and `not_carried`, each with `path` and `why`.
     #[arg(long)]
     json: bool,
@@ -68,6 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let options = Options {
         gateway: arguments.gateway.clone(),
         cluster_template: Some(arguments.cluster_template.clone()),
+        route_configuration: arguments.route_config.clone(),
     };
     let output = pointsman_import::import(kind, &files, &options)?;
     let mut out = io::stdout().lock();
