@@ -58,8 +58,8 @@ impl Edits<'_> {
     }
 }
 
-/// The keys of a route, or: the request has to go to Envoy's own routes, and what was in the way has
-/// been reported.
+/// The keys of a route. None: the request has to go to Envoy's own routes, and what was in the way
+/// has been reported.
 pub(super) type Keys = Option<Map<String, Value>>;
 
 /// Reads a `RouteAction`.
@@ -371,7 +371,8 @@ fn rewrite(
 
 /// What is said of a path that holds parts of the request.
 const PATH_PARTS: Option<&str> = Some(
-    "carried over, with one difference: what the parts hold is percent-encoded, at most one segment",
+    "carried over, with one difference: what the parts hold is percent-encoded, at most one \
+     segment",
 );
 
 /// A format string as a value with parts. None: it has parts that the filter does not have.
