@@ -8,6 +8,7 @@ use host_sim::envoy::{
 };
 use host_sim::module;
 use host_sim::testkit::Site;
+use host_sim::wait::until;
 use hyper::Response;
 use hyper::body::Bytes;
 use pointsman_tests::tls;
@@ -170,6 +171,65 @@ fn envoy_yaml_routes_as_it_says() {
         value_of(&site.fleet.take_received()[0], ":path"),
         Some(&b"/users?x=1"[..])
     );
+}
+
+/// The two files of the recommended way of reloading say what `envoy.yaml` says.
+#[test]
+fn envoy_ecds_yaml_and_ecds_yaml_are_envoy_yaml_in_two_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("filter.json");
+    let module = module::build().unwrap();
+    let shipped = |name: &str| Deployment::file(name, &module).unwrap();
+    let whole = shipped("envoy.yaml").discover_filter(&file).unwrap();
+    let mut edge = shipped("envoy-ecds.yaml");
+    let discovery = &mut edge.connection_manager_mut()["http_filters"][0]["config_discovery"];
+    let path = &mut discovery["config_source"]["path_config_source"]["path"];
+    assert_eq!(*path, "envoy-config/ecds.yaml");
+    *path = json!(file);
+    assert_eq!(edge, whole);
+    assert_eq!(shipped("ecds.yaml"), Deployment::read(&file).unwrap());
+}
+
+/// What the comments of `envoy-ecds.yaml` and `ecds.yaml` say of a reload.
+#[test]
+fn a_filter_that_is_moved_to_its_place_holds_from_the_next_request_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ecds.yaml");
+    let deployment = Deployment::file("envoy.yaml", &module::build().unwrap()).unwrap();
+    let (fleet, deployment) = Fleet::in_place_of_endpoints(deployment.on_free_ports()).unwrap();
+    let deployment = deployment.discover_filter(&file).unwrap();
+    let site = Site::of(&envoy(), fleet, deployment).unwrap();
+    let first = std::fs::read_to_string(&file).unwrap();
+    let changed = |text: &str, [from, to]: [&str; 2]| {
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text, "{from}");
+        changed
+    };
+    let served_by = |name: &str| {
+        let of = |name: &str| format!("\"x-served-by\": \"{name}\"");
+        changed(&first, [&of("pointsman"), &of(name)])
+    };
+    let move_there = |text: String| {
+        let next = file.with_extension("next");
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(&next, &file).unwrap();
+    };
+    let mut client = site.client().unwrap();
+    let mut told = || header(&get(&mut client, "/", &[]), "x-served-by").to_owned();
+    assert_eq!(told(), "pointsman");
+    move_there(served_by("second"));
+    until("it holds on the open connection", || told() == "second");
+    let pool = ["\"pool\": \"gold\"", "\"pool\": \"golden\""];
+    let wrong = changed(&served_by("wrong"), pool);
+    move_there(wrong);
+    until("it is refused", || site.envoy.log().contains("golden"));
+    assert_eq!(told(), "second");
+    move_there(served_by("third"));
+    until("the next good one holds", || told() == "third");
+    let closed = site.envoy.stat("http.edge.downstream_cx_destroy_local");
+    assert_eq!(closed.unwrap(), 0);
+    assert_eq!(site.envoy.stat("http.edge.downstream_cx_total").unwrap(), 1);
+    assert!(!site.has_trapped());
 }
 
 #[test]

@@ -4,15 +4,14 @@
 
 use host_sim::backend::Answer;
 use host_sim::client::{Client, header};
-use host_sim::envoy::{Deployment, PluginConfiguration};
+use host_sim::envoy::{Deployment, FilterFile, PluginConfiguration};
 use host_sim::exchange::Response;
 use host_sim::testkit::Site;
 use host_sim::wait::until;
 use host_sim::world::World;
 use pointsman_core::config::limits;
 use serde_json::{Value, json};
-use std::fs;
-use std::path::PathBuf;
+use std::cell::OnceCell;
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
@@ -99,8 +98,8 @@ fn held(site: &Site) -> JoinHandle<usize> {
 enum Way {
     /// With their listener. Until the drain time is over Envoy keeps four copies of each text.
     Listener,
-    /// Alone, in this file: nothing drains.
-    Filter(PathBuf),
+    /// Alone, in a file: nothing drains. Empty before the start.
+    Filter(OnceCell<FilterFile>),
 }
 
 impl Way {
@@ -108,8 +107,10 @@ impl Way {
         let configuration = version(0, ROUTES);
         match self {
             Way::Listener => site(&configuration, |deployment| deployment),
-            Way::Filter(file) => site(&configuration, |deployment| {
-                deployment.discover_filter(file).unwrap()
+            Way::Filter(cell) => site(&configuration, |deployment| {
+                let (deployment, file) = FilterFile::of(deployment).unwrap();
+                assert!(cell.set(file).is_ok());
+                deployment
             }),
         }
     }
@@ -118,12 +119,8 @@ impl Way {
         match self {
             Way::Listener => update(site, configuration).unwrap(),
             Way::Filter(file) => {
-                let mut filter: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-                let config = &mut filter["resources"][0]["typed_config"]["config"];
-                config["configuration"]["value"] = configuration.to_string().into();
-                let next = file.with_extension("next");
-                fs::write(&next, filter.to_string()).unwrap();
-                fs::rename(next, file).unwrap();
+                let file = file.get().unwrap();
+                file.configure(text(configuration)).unwrap();
             }
         }
     }
@@ -146,8 +143,7 @@ fn many_reloads_of_a_large_configuration_take_down_nothing() {
 
 #[test]
 fn many_reloads_of_the_filter_alone_take_down_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    many_reloads(&Way::Filter(directory.path().join("filter.json")));
+    many_reloads(&Way::Filter(OnceCell::new()));
 }
 
 fn many_reloads(way: &Way) {
@@ -303,8 +299,7 @@ fn an_open_connection_gets_at_most_one_more_answer_by_the_configuration_before()
 /// Over ECDS a configuration holds from the next request on, on the connections that are open.
 #[test]
 fn an_open_connection_gets_its_next_answer_by_a_filter_that_came_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    let way = Way::Filter(directory.path().join("filter.json"));
+    let way = Way::Filter(OnceCell::new());
     let mut site = way.start();
     let mut clients: Vec<_> = (0..20).map(|_| site.client().unwrap()).collect();
     for client in &mut clients {

@@ -1,6 +1,8 @@
 //! Reading configurations from files: YAML or JSON, by itself or inside an Envoy configuration.
 //! Files of tests and of scenarios are read with the same functions.
 
+mod discovery;
+
 use crate::yaml::{self, Odd, Reading};
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::{Problem, Problems};
@@ -55,13 +57,15 @@ pub fn load(path: &Path) -> Result<Config, LoadError> {
 /// Reads a file into a tree. Of an Envoy configuration this is the plugin configuration of its one
 /// Pointsman filter.
 pub fn read(path: &Path) -> Result<Value, LoadError> {
-    let text = fs::read_to_string(path).map_err(LoadError::Unreadable)?;
-    Ok(parse_file(&text)?)
+    Ok(the_one(read_parts(path)?)?)
 }
 
 /// Reads the text of a file with one configuration, as [`parse_parts`].
 pub fn parse_file(text: &str) -> Result<Value, Problems> {
-    let mut parts = parse_parts(text)?;
+    the_one(parse_parts(text)?)
+}
+
+fn the_one(mut parts: Vec<FilterConfiguration>) -> Result<Value, Problems> {
     match parts.len() {
         1 => Ok(parts.remove(0).tree),
         count => Err(one_problem(
@@ -93,10 +97,15 @@ impl FilterConfiguration {
 }
 
 /// Reads every configuration in a file, at least one: the file itself, or in an Envoy configuration
-/// those of all Pointsman filters. Filters of others are left out.
+/// those of all Pointsman filters, also where the file names others that have them (ECDS). Filters
+/// of others are left out.
 pub fn read_parts(path: &Path) -> Result<Vec<FilterConfiguration>, LoadError> {
     let text = fs::read_to_string(path).map_err(LoadError::Unreadable)?;
-    Ok(parse_parts(&text)?)
+    let mut tree = whole(&text)?;
+    if is_envoy(&tree) {
+        discovery::fill(&mut tree, path)?;
+    }
+    Ok(within_envoy(tree)?)
 }
 
 /// Reads the text of a file, as its reader reads it: an Envoy configuration as Envoy does, a
@@ -158,13 +167,17 @@ fn plugin_config(tree: &Value) -> Option<&Value> {
     (is_wasm_plugin(tree) && is_ours).then_some(config)
 }
 
-/// The whole tree of an Envoy configuration. None: the text is no such configuration.
-pub fn envoy_tree(text: &str) -> Option<Value> {
+/// The whole tree of an Envoy configuration, with the filters that it names other files for, if
+/// there are such files. `path`: where the text was read. None: it is no such configuration.
+pub fn envoy_tree(text: &str, path: &Path) -> Option<Value> {
     if reader(text) != Reading::Envoy {
         return None;
     }
     let (mut documents, _) = yaml::documents(text, Reading::Envoy).ok()?;
-    Some(documents.swap_remove(0))
+    let mut tree = documents.swap_remove(0);
+    // What is wrong with the other file is an error of `read_parts`.
+    drop(discovery::fill(&mut tree, path));
+    Some(tree)
 }
 
 /// Who reads a file, and the plain scalars of Pointsman's part of it that readers read differently;

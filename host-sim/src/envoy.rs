@@ -4,10 +4,12 @@
 //! starts it.
 
 mod deployment;
+mod filter_file;
 pub mod fleet;
 pub mod install;
 
 pub use deployment::{Deployment, PluginConfiguration};
+pub use filter_file::FilterFile;
 pub use install::{Program, Version, Wanted};
 
 use crate::client::Client;

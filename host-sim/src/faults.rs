@@ -11,6 +11,7 @@
 mod backends;
 mod clients;
 mod clock;
+mod dear;
 mod load;
 mod neighbours;
 mod proxy;
@@ -56,6 +57,8 @@ pub enum Fault {
     SlowHeaders,
     /// Session cookies that are forged.
     ForgedCookies,
+    /// Requests that bring as much as the edge lets in, to routes that look at it.
+    DearRequests,
     /// A client does all that can make a target look ill which is well.
     HealthAttacked,
     /// Another configuration in the same VM, of the same names, has all of its targets killed.
@@ -167,6 +170,7 @@ pub fn play(
             Fault::SlowLimitFlooded => clients::slow_limit_flooded(&stage, plan),
             Fault::SlowHeaders => clients::slow_headers(&stage, plan),
             Fault::ForgedCookies => clients::forged_cookies(&stage, plan),
+            Fault::DearRequests => dear::dear_requests(&stage, plan),
             Fault::HealthAttacked => clients::health_attacked(&stage, plan),
             Fault::NeighbourDown => neighbours::neighbour_down(&stage, plan),
             Fault::PoolKilled => neighbours::pool_killed(&stage, plan),

@@ -1,11 +1,10 @@
 //! Examples: requests that a block matches, to show people what a warning is about.
 
+use super::candidates::{Candidates, TakenBy};
 use super::request_set::{RequestSet, Requirement, ValueSource};
 use crate::exchange::{ExchangeRequest, Response, shown};
 use crate::explain;
 use pointsman_core::config::Config;
-use pointsman_core::route::Found;
-use pointsman_core::route::index::Index;
 use pointsman_core::route::r#match::{HostMatch, Match};
 use std::collections::BTreeMap;
 
@@ -143,9 +142,13 @@ pub(super) fn command(request: &ExchangeRequest, file: &str) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// The route and the block that match the request. None: none does.
-pub(super) fn taken_by(config: &Config, index: &Index, request: &ExchangeRequest) -> Option<Found> {
+/// The route and the block that match the request.
+pub(super) fn taken_by(
+    config: &Config,
+    candidates: &Candidates,
+    request: &ExchangeRequest,
+) -> TakenBy {
     explain::with_request(config, request, |request, client| {
-        index.find(&config.routes, request, client)
+        candidates.find(request, client)
     })
 }

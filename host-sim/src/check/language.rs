@@ -9,7 +9,7 @@ use regex_automata::util::primitives::StateID;
 use regex_automata::{Anchored, Input};
 use regex_syntax::ast;
 use regex_syntax::hir::translate::TranslatorBuilder;
-use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, Look, Repetition};
+use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, HirKind, Look, Repetition};
 use std::collections::{BTreeSet, VecDeque};
 
 /// The largest automaton in bytes, and the most memory for building it.
@@ -221,6 +221,99 @@ fn parse(pattern: &str, ignore_case: bool) -> Option<Hir> {
     translator.translate(pattern, &ast).ok()
 }
 
+/// Texts in lower case of which every value that a pattern matches has at least one somewhere, in
+/// whatever case. None: there are none, or too many.
+pub(super) fn required(pattern: &str, ignore_case: bool) -> Option<Vec<Vec<u8>>> {
+    required_of(&parse(pattern, ignore_case)?)
+}
+
+/// The most texts of an alternation, and the most repetitions that are written out.
+const MAX_TEXTS: usize = 64;
+const MAX_WRITTEN_OUT: u32 = 8;
+
+fn required_of(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+    if let Some(texts) = every_text(hir) {
+        return texts.iter().all(|text| !text.is_empty()).then_some(texts);
+    }
+    match hir.kind() {
+        HirKind::Capture(capture) => required_of(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min > 0 => required_of(&repetition.sub),
+        HirKind::Alternation(parts) => {
+            let texts: Option<Vec<_>> = parts.iter().map(required_of).collect();
+            let texts = texts?.concat();
+            (texts.len() <= MAX_TEXTS).then_some(texts)
+        }
+        HirKind::Concat(parts) => {
+            let (mut best, mut run) = (None, vec![Vec::new()]);
+            let length = |texts: &[Vec<u8>]| texts.iter().map(Vec::len).min().unwrap_or(0);
+            let mut offer = |texts: Vec<Vec<u8>>| {
+                let is_better = best
+                    .as_ref()
+                    .is_none_or(|best: &Vec<_>| length(best) < length(&texts));
+                if length(&texts) > 0 && is_better {
+                    best = Some(texts);
+                }
+            };
+            for part in parts {
+                let next = every_text(part);
+                let longer = next.as_ref().and_then(|next| joined(&run, next));
+                match longer {
+                    Some(longer) => run = longer,
+                    None => {
+                        let begun = next.unwrap_or_else(|| vec![Vec::new()]);
+                        offer(std::mem::replace(&mut run, begun));
+                        required_of(part).into_iter().for_each(&mut offer);
+                    }
+                }
+            }
+            offer(run);
+            best
+        }
+        _ => None,
+    }
+}
+
+/// Every text that it matches, in lower case. None: there are too many.
+fn every_text(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => Some(vec![Vec::new()]),
+        HirKind::Literal(literal) => Some(vec![literal.0.to_ascii_lowercase()]),
+        HirKind::Class(Class::Bytes(class)) => {
+            let ranges = class.ranges().iter();
+            let bytes = ranges.flat_map(|range| range.start()..=range.end());
+            let bytes: BTreeSet<u8> = bytes.map(|byte| byte.to_ascii_lowercase()).collect();
+            (bytes.len() <= MAX_WRITTEN_OUT as usize)
+                .then(|| bytes.into_iter().map(|byte| vec![byte]).collect())
+        }
+        HirKind::Class(Class::Unicode(_)) => None,
+        HirKind::Repetition(Repetition { min, max, sub, .. }) => {
+            let is_fixed = Some(*min) == *max && *min <= MAX_WRITTEN_OUT;
+            let once = is_fixed.then(|| every_text(sub))??;
+            (0..*min).try_fold(vec![Vec::new()], |texts, _| joined(&texts, &once))
+        }
+        HirKind::Capture(capture) => every_text(&capture.sub),
+        HirKind::Concat(parts) => parts.iter().try_fold(vec![Vec::new()], |texts, part| {
+            joined(&texts, &every_text(part)?)
+        }),
+        HirKind::Alternation(parts) => {
+            let texts: Option<Vec<_>> = parts.iter().map(every_text).collect();
+            let texts = texts?.concat();
+            (texts.len() <= MAX_TEXTS).then_some(texts)
+        }
+    }
+}
+
+/// Each of these with each of those behind it. None: there are too many.
+fn joined(texts: &[Vec<u8>], next: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    (texts.len() * next.len() <= MAX_TEXTS).then(|| {
+        let both = texts.iter().flat_map(|text| {
+            let join = move |next: &Vec<u8>| [&text[..], next].concat();
+            next.iter().map(join)
+        });
+        both.collect()
+    })
+}
+
 fn literal(text: &[u8], ignore_case: bool) -> Hir {
     if !ignore_case {
         return Hir::literal(text);
@@ -284,6 +377,35 @@ mod tests {
         }
         for none in [r"[\x80-\xff]", "a{999}{999}"] {
             assert_eq!(sample(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn every_value_has_one_of_the_required_texts() {
+        let rows: [(&str, &[&str]); 12] = [
+            (
+                "/(en|de)/shop-1/[0-9]+(/.*)?",
+                &["/en/shop-1/", "/de/shop-1/"],
+            ),
+            (".*(foo|ba[rz]).*", &["foo", "bar", "baz"]),
+            ("(?i)/Ab+", &["/a"]),
+            ("/a?bc*", &["/"]),
+            ("[0-9]+-x.*", &["-x"]),
+            ("(ab){2}", &["abab"]),
+            ("(ab)+c", &["ab"]),
+            ("(a|.)b?", &[]),
+            (".*", &[]),
+            ("(foo)?", &[]),
+            ("foo|.*", &[]),
+            (".*/[a-z]+/needle/x.*", &["/needle/x"]),
+        ];
+        for (pattern, expected) in rows {
+            let texts = required(pattern, false).unwrap_or_default();
+            let shown: Vec<_> = texts
+                .iter()
+                .map(|text| String::from_utf8_lossy(text))
+                .collect();
+            assert_eq!(shown, expected, "{pattern}");
         }
     }
 

@@ -8,6 +8,7 @@
 //! Blocks are sets of requests (`request_set`), conditions are sets of values (`values`), and
 //! sets of values are compared as automata (`language`).
 
+mod candidates;
 mod dearest;
 mod example;
 mod language;
@@ -32,6 +33,7 @@ use crate::yaml::{Odd, Reading};
 use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
 use pointsman_core::index::RouteIndex;
+use std::path::Path;
 
 /// One thing that is legal, and wrong.
 #[derive(Debug)]
@@ -88,15 +90,25 @@ impl Warning {
 /// Every warning: of the whole, then of pools, rate limits, routes. `config` was
 /// read from `tree`.
 pub fn warnings(tree: &Value, config: &Config) -> Vec<Warning> {
+    warnings_and_notes(tree, config).0
+}
+
+/// The same, and every note, in the order of the file.
+pub fn warnings_and_notes(tree: &Value, config: &Config) -> (Vec<Warning>, Vec<Note>) {
     let mut warnings = settings::warnings(config);
     warnings.extend(pools::warnings(config));
-    warnings.extend(routes::warnings(config, &Places(tree)));
-    warnings
+    let (of_routes, note) = routes::warnings(config, &Places(tree));
+    warnings.extend(of_routes);
+    let mut notes = settings::notes(config);
+    notes.extend(rate_limits::notes(config));
+    notes.extend(note);
+    (warnings, notes)
 }
 
 /// What is wrong with a file around Pointsman's part, and how its YAML is read. `refused`: the part
 /// has errors, which scalars that are read otherwise than written may explain.
-pub fn file_warnings(text: &str, refused: bool) -> Vec<Warning> {
+/// `path`: where the text was read.
+pub fn file_warnings(text: &str, path: &Path, refused: bool) -> Vec<Warning> {
     /// A file that says `yes` throughout says so in many places.
     const MAX_SHOWN: usize = 20;
     let (reading, odd) = configuration::read_differently(text);
@@ -117,7 +129,7 @@ pub fn file_warnings(text: &str, refused: bool) -> Vec<Warning> {
         .take(MAX_SHOWN)
         .map(|odd| read_differently(odd, reading))
         .collect();
-    if let Some(tree) = configuration::envoy_tree(text) {
+    if let Some(tree) = configuration::envoy_tree(text, path) {
         warnings.extend(proxy_file::warnings(&tree));
     }
     warnings
@@ -162,13 +174,6 @@ pub struct Note {
     pub kind: &'static str,
     /// What holds: a sentence that goes on after the place.
     pub found: String,
-}
-
-/// Every note, in the order of the file.
-pub fn notes(config: &Config) -> Vec<Note> {
-    let mut notes = settings::notes(config);
-    notes.extend(rate_limits::notes(config));
-    notes
 }
 
 /// The dearest request of a configuration, where it is dear: a warning where it costs more than is

@@ -1,11 +1,11 @@
 //! Redirects that lead back to themselves.
 
+use super::candidates::{Candidates, TakenBy};
 use super::{Places, Warning, example};
 use crate::exchange::{ExchangeRequest, shown};
 use crate::explain;
 use pointsman_core::config::Config;
 use pointsman_core::index::RouteIndex;
-use pointsman_core::route::index::Index;
 use pointsman_core::route::parts::Parts;
 use pointsman_core::route::{Found, Route, RouteAction};
 
@@ -13,7 +13,7 @@ use pointsman_core::route::{Found, Route, RouteAction};
 const MAX_HOPS: usize = 20;
 
 /// Redirects that a client which follows them never leaves, each circle once.
-pub(super) fn warnings(config: &Config, index: &Index, places: &Places) -> Vec<Warning> {
+pub(super) fn warnings(config: &Config, candidates: &Candidates, places: &Places) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut in_circles: Vec<RouteIndex> = Vec::new();
     for (at, route) in config.routes.iter().enumerate() {
@@ -21,9 +21,9 @@ pub(super) fn warnings(config: &Config, index: &Index, places: &Places) -> Vec<W
         if in_circles.contains(&at) || !matches!(route.action, RouteAction::Redirect(_)) {
             continue;
         }
-        let circle = requests(config, index, at, route)
+        let circle = requests(config, candidates, at, route)
             .into_iter()
-            .find_map(|request| circle(config, index, at, request));
+            .find_map(|request| circle(config, candidates, at, request));
         let Some(circle) = circle else { continue };
         in_circles.extend(&circle.routes);
         warnings.push(circle.warning(config, places, at, route));
@@ -32,7 +32,12 @@ pub(super) fn warnings(config: &Config, index: &Index, places: &Places) -> Vec<W
 }
 
 /// Requests that the route takes: of each block one, in each scheme.
-fn requests(config: &Config, index: &Index, at: RouteIndex, route: &Route) -> Vec<ExchangeRequest> {
+fn requests(
+    config: &Config,
+    candidates: &Candidates,
+    at: RouteIndex,
+    route: &Route,
+) -> Vec<ExchangeRequest> {
     let examples = route
         .blocks
         .iter()
@@ -44,7 +49,8 @@ fn requests(config: &Config, index: &Index, at: RouteIndex, route: &Route) -> Ve
         })
     });
     let is_taken = |request: &ExchangeRequest| {
-        example::taken_by(config, index, request).is_some_and(|found| found.route == at)
+        let taken_by = example::taken_by(config, candidates, request);
+        matches!(taken_by, TakenBy::Known(Some(found)) if found.route == at)
     };
     schemes.filter(is_taken).collect()
 }
@@ -61,7 +67,7 @@ struct Circle {
 /// The circle that this request begins. None: it ends somewhere, or that cannot be told.
 fn circle(
     config: &Config,
-    index: &Index,
+    candidates: &Candidates,
     start: RouteIndex,
     request: ExchangeRequest,
 ) -> Option<Circle> {
@@ -72,7 +78,9 @@ fn circle(
     };
     let mut asked = circle.request.clone();
     while circle.urls.len() <= MAX_HOPS {
-        let found = example::taken_by(config, index, &asked)?;
+        let TakenBy::Known(Some(found)) = example::taken_by(config, candidates, &asked) else {
+            return None;
+        };
         let next = followed(config, found, &asked)?;
         circle.routes.push(found.route);
         let url = next.url();

@@ -1,12 +1,12 @@
 //! Routes that can never match, with those that take their requests, and conditions and keys
 //! without effect.
 
+use super::candidates::{Candidates, TakenBy};
 use super::request_set::{self, RequestSet, Requirement, ValueSource};
-use super::{Places, Warning, example, patterns, redirects};
+use super::{Note, Places, Warning, example, patterns, redirects};
 use crate::exchange::ExchangeRequest;
 use pointsman_core::config::Config;
 use pointsman_core::index::RouteIndex;
-use pointsman_core::route::index::Index;
 use pointsman_core::route::r#match::{HostMatch, Match};
 use pointsman_core::route::{Route, RouteAction};
 use std::collections::BTreeSet;
@@ -19,8 +19,8 @@ const MAX_COMPARISONS: usize = 5_000_000;
 /// How often a set of requests is cut in two at a requirement.
 const MAX_CUTS: usize = 3;
 
-/// Every warning about routes, in their order.
-pub(super) fn warnings(config: &Config, places: &Places) -> Vec<Warning> {
+/// Every warning about routes, in their order, and a note where some were not looked for.
+pub(super) fn warnings(config: &Config, places: &Places) -> (Vec<Warning>, Option<Note>) {
     let mut earlier = EarlierBlocks::new(config);
     let mut warnings = Vec::new();
     for (at, route) in config.routes.iter().enumerate() {
@@ -36,8 +36,17 @@ pub(super) fn warnings(config: &Config, places: &Places) -> Vec<Warning> {
         }
         warnings.extend(without_effect(&places.route(at), route));
     }
-    warnings.extend(redirects::warnings(config, &earlier.index, places));
-    warnings
+    warnings.extend(redirects::warnings(config, &earlier.candidates, places));
+    let note = (earlier.left_out > 0).then(|| Note {
+        place: "routes".to_owned(),
+        kind: "not_compared",
+        found: format!(
+            "of {} blocks was not looked for earlier ones that take all of their requests: there \
+             are too many that differ in no host, path or header",
+            earlier.left_out
+        ),
+    });
+    (warnings, note)
 }
 
 /// Why a block never matches.
@@ -58,20 +67,23 @@ enum Unreachable {
 /// The blocks that a block is compared with.
 struct EarlierBlocks<'c> {
     config: &'c Config,
-    index: Index,
+    candidates: Candidates<'c>,
     /// The blocks in order, each with its route and the requests that it matches.
     blocks: Vec<(RouteIndex, RequestSet<'c>)>,
     /// How many pairs of blocks have been compared.
     comparisons: usize,
+    /// Of how many blocks it is not known whether others take their requests.
+    left_out: usize,
 }
 
 impl<'c> EarlierBlocks<'c> {
     fn new(config: &'c Config) -> EarlierBlocks<'c> {
         EarlierBlocks {
             config,
-            index: Index::new(&config.routes),
+            candidates: Candidates::new(&config.routes),
             blocks: Vec::new(),
             comparisons: 0,
+            left_out: 0,
         }
     }
 
@@ -92,12 +104,24 @@ impl<'c> EarlierBlocks<'c> {
         set: &RequestSet<'c>,
     ) -> Option<Unreachable> {
         let example = example::of(self.config, block)?;
-        let found = example::taken_by(self.config, &self.index, &example)?;
+        let found = match example::taken_by(self.config, &self.candidates, &example) {
+            TakenBy::Known(found) => found?,
+            TakenBy::Unknown => {
+                self.left_out += 1;
+                return None;
+            }
+        };
         // For nearly all blocks the example shows that they are reached.
         if (found.route, found.block) == (route, number) {
             return None;
         }
-        let mut by = self.covering(set, MAX_CUTS)?;
+        let mut by = match self.covering(set, MAX_CUTS) {
+            Some(by) => by,
+            None => {
+                self.left_out += usize::from(self.comparisons > MAX_COMPARISONS);
+                return None;
+            }
+        };
         if by.remove(&route) || found.route == route {
             return Some(Unreachable::Repeated);
         }
@@ -111,12 +135,14 @@ impl<'c> EarlierBlocks<'c> {
 
     /// The routes of blocks that together match every request of a set. None: none are found.
     fn covering(&mut self, set: &RequestSet<'c>, cuts: usize) -> Option<BTreeSet<RouteIndex>> {
-        if let Some((route, _)) = self.blocks.iter().find(|(_, block)| set.is_within(block)) {
-            return Some(BTreeSet::from([*route]));
-        }
-        self.comparisons += self.blocks.len();
         if self.comparisons > MAX_COMPARISONS {
             return None;
+        }
+        let covers = |(_, block): &(RouteIndex, RequestSet<'c>)| set.is_within(block);
+        let at = self.blocks.iter().position(covers);
+        self.comparisons += at.unwrap_or(self.blocks.len());
+        if let Some((route, _)) = at.and_then(|at| self.blocks.get(at)) {
+            return Some(BTreeSet::from([*route]));
         }
         if let Some(parts) = set.parts() {
             let mut all = BTreeSet::new();
@@ -376,5 +402,28 @@ fn listed(names: &[String]) -> String {
         Some((last, [])) => last.clone(),
         Some((last, others)) => format!("{} and {last}", others.join(", ")),
         None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::configuration;
+
+    #[test]
+    fn what_is_not_compared_is_told() {
+        let text = "routes: [{ name: a, pass: true }, { name: b, pass: true }]";
+        let tree = configuration::parse(text).unwrap();
+        let config = Config::from_value(&tree).unwrap();
+        let found = |tests: Option<usize>| {
+            let mut earlier = EarlierBlocks::new(&config);
+            if let Some(tests) = tests {
+                earlier.candidates.tests_left.set(tests);
+            }
+            let blocks = [0, 1].map(|route| earlier.add(RouteIndex::new(route), 0).is_some());
+            (blocks, earlier.left_out)
+        };
+        assert_eq!(found(None), ([false, true], 0));
+        assert_eq!(found(Some(1)), ([false, false], 1));
     }
 }

@@ -700,7 +700,7 @@ fn what_is_certainly_wrong_is_told_and_its_neighbour_is_not() {
 #[test]
 fn what_readers_of_yaml_read_differently_is_told_where_it_matters() {
     let told = |text: &str, refused: bool| -> Vec<String> {
-        file_warnings(text, refused)
+        file_warnings(text, Path::new(""), refused)
             .into_iter()
             .filter(|warning| warning.kind == "read_differently")
             .map(|warning| warning.place)
@@ -753,7 +753,11 @@ fn examples_raise_no_false_alarm() {
         // Nor of the proxy's part of a file, nor of how it is read.
         let text = std::fs::read_to_string(file).unwrap();
         if file.starts_with(root.join("envoy-config")) {
-            assert!(file_warnings(&text, false).is_empty(), "{}", file.display());
+            assert!(
+                file_warnings(&text, file, false).is_empty(),
+                "{}",
+                file.display()
+            );
         }
         let name = file.file_stem().unwrap().to_string_lossy();
         found.extend(
@@ -982,6 +986,11 @@ fn what_is_said_never_to_match_matches_no_request() {
                 .filter_map(|part| part.parse().ok())
                 .collect()
         };
+        let taken_by = |request: &ExchangeRequest| {
+            crate::explain::with_request(&config, request, |request, client| {
+                index.find(&config.routes, request, client)
+            })
+        };
         let mut dead_routes = Vec::new();
         let mut dead_blocks: Vec<Found> = Vec::new();
         for warning in &warnings {
@@ -1001,7 +1010,7 @@ fn what_is_said_never_to_match_matches_no_request() {
                 _ => continue,
             }
             if let Some((request, name)) = &warning.example {
-                let found = example::taken_by(&config, &index, request).unwrap();
+                let found = taken_by(request).unwrap();
                 assert_eq!(
                     &*config.routes[found.route.get()].name,
                     name,
@@ -1029,7 +1038,7 @@ fn what_is_said_never_to_match_matches_no_request() {
         }
         for _ in 0..400 {
             let request = request(&mut random);
-            if let Some(found) = example::taken_by(&config, &index, &request) {
+            if let Some(found) = taken_by(&request) {
                 assert!(
                     !dead_routes.contains(&found.route) && !dead_blocks.contains(&found),
                     "seed {SEED}, table {number}: {found:?} takes {request:?}\n{warnings:#?}\n{text}"

@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         }
     };
     if let Ok(text) = fs::read_to_string(file) {
-        let around = check::file_warnings(&text, !findings.errors.is_empty());
+        let around = check::file_warnings(&text, file, !findings.errors.is_empty());
         findings.warnings.splice(0..0, around);
     }
     let mut out = anstream::stdout().lock();
@@ -71,8 +71,7 @@ fn findings(tree: &value::Value) -> Findings {
     match Config::from_value(tree) {
         Ok(config) => {
             let (too_dear, dearest) = check::dearest_request(&config);
-            let mut warnings = check::warnings(tree, &config);
-            let mut notes = check::notes(&config);
+            let (mut warnings, mut notes) = check::warnings_and_notes(tree, &config);
             warnings.extend(too_dear);
             notes.extend(dearest);
             Findings {

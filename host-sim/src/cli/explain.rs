@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let tree = configuration::read(&arguments.config).with_context(|| format!("reading {file}"))?;
     let config = Config::from_value(&tree).with_context(|| file.to_string())?;
     let text = std::fs::read_to_string(&arguments.config)?;
-    let manager = configuration::envoy_tree(&text)
+    let manager = configuration::envoy_tree(&text, &arguments.config)
         .and_then(|tree| ConnectionManager::of(&tree))
         .unwrap_or_default();
     let request = request(arguments)?;

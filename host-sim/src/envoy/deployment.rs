@@ -40,6 +40,16 @@ pub enum PluginConfiguration {
     Text(String),
 }
 
+impl PluginConfiguration {
+    /// As it stands in an Envoy configuration.
+    pub(super) fn into_any(self) -> Value {
+        match self {
+            PluginConfiguration::Struct(value) => json!({ "@type": STRUCT, "value": value }),
+            PluginConfiguration::Text(text) => json!({ "@type": STRING, "value": text }),
+        }
+    }
+}
+
 impl Deployment {
     /// The file `name` of `envoy-config/`, with the module that `cargo build` makes there replaced
     /// by `module`, and nothing else changed.
@@ -90,10 +100,7 @@ impl Deployment {
 
     /// The filter's configuration.
     pub fn with_configuration(mut self, configuration: PluginConfiguration) -> Self {
-        let any = match configuration {
-            PluginConfiguration::Struct(value) => json!({ "@type": STRUCT, "value": value }),
-            PluginConfiguration::Text(text) => json!({ "@type": STRING, "value": text }),
-        };
+        let any = configuration.into_any();
         each_of_type(&mut self.bootstrap, WASM, &mut |filter| {
             filter["config"]["configuration"] = any.clone()
         });
@@ -168,6 +175,8 @@ impl Deployment {
             let discovery = json!({ "config_source": source, "type_urls": [WASM] });
             object.insert("config_discovery".to_owned(), discovery);
         });
+        // Envoy wants to be called something where a part of its configuration comes later.
+        self.bootstrap["node"] = json!({ "id": "edge", "cluster": "edge" });
         super::write_atomically(file, &json!({ "resources": resources }))?;
         Ok(self)
     }
