@@ -478,6 +478,12 @@ fn every_file_starts_in_an_older_envoy_too() {
         let status = answer_of(&mut site.client().unwrap(), "/", &[("host", "reviews")]).0;
         assert_eq!(status, 200, "{file}");
     }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ecds.yaml");
+    let deployment = Deployment::file("envoy.yaml", &module).unwrap();
+    let site = start(&old, deployment.discover_filter(&file).unwrap());
+    let status = answer_of(&mut site.client().unwrap(), "/", &[]).0;
+    assert_eq!(status, 200, "by ECDS");
 }
 
 #[test]
