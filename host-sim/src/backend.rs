@@ -2,8 +2,8 @@
 //! they are told to.
 
 use crate::exchange::{Pairs, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::{HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
@@ -12,7 +12,9 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -51,6 +53,8 @@ pub enum Answer {
     With(Response),
     /// The same after this time.
     After(Duration, Response),
+    /// Begins to answer with this response, and does not end it.
+    Begin(Response),
     /// Closes the connection without an answer.
     Close,
 }
@@ -200,7 +204,7 @@ async fn handle(
     name: &str,
     state: &Mutex<BackendState>,
     request: hyper::Request<Incoming>,
-) -> Result<hyper::Response<Full<Bytes>>, io::Error> {
+) -> Result<hyper::Response<Body>, io::Error> {
     let (head, body) = request.into_parts();
     let body = body
         .collect()
@@ -222,6 +226,7 @@ async fn handle(
         }
         state.answer.clone()
     };
+    let ends = !matches!(answer, Answer::Begin(_));
     let response = match answer {
         Answer::Close => return Err(io::ErrorKind::ConnectionReset.into()),
         Answer::Name => Response {
@@ -229,7 +234,7 @@ async fn handle(
             headers: Vec::new(),
             body: format!("{name}\n").into_bytes(),
         },
-        Answer::With(response) => response,
+        Answer::With(response) | Answer::Begin(response) => response,
         Answer::After(delay, response) => {
             tokio::time::sleep(delay).await;
             response
@@ -245,8 +250,31 @@ async fn handle(
         );
     }
     built
-        .body(Full::new(response.body.into()))
+        .body(match ends {
+            true => Either::Left(Full::new(response.body.into())),
+            false => Either::Right(Endless(Some(response.body.into()))),
+        })
         .map_err(io::Error::other)
+}
+
+type Body = Either<Full<Bytes>, Endless>;
+
+/// A body that begins with these bytes, and does not end.
+struct Endless(Option<Bytes>);
+
+impl hyper::body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.0.take() {
+            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            None => Poll::Pending,
+        }
+    }
 }
 
 fn headers_of(head: &Parts) -> Pairs {

@@ -24,6 +24,7 @@ use crate::envoy::{Envoy, Program};
 use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs, Response};
 use crate::explain_header::ExplainHeader;
 use crate::testkit::Site;
+use crate::wait::until;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -80,6 +81,16 @@ pub struct EnvoyHost {
 pub struct EnvoyClient<'e> {
     host: &'e EnvoyHost,
     connections: BTreeMap<(bool, Option<IpAddr>), Connection>,
+    /// Those of requests that are held.
+    held: Vec<Connection>,
+}
+
+impl Drop for EnvoyClient<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.release();
+        }
+    }
 }
 
 impl EnvoyHost {
@@ -122,6 +133,7 @@ impl EnvoyHost {
         EnvoyClient {
             host: self,
             connections: BTreeMap::new(),
+            held: Vec::new(),
         }
     }
 
@@ -198,26 +210,50 @@ impl EnvoyHost {
 }
 
 impl EnvoyClient<'_> {
-    fn try_exchange(&mut self, ask: &ExchangeRequest) -> Result<ExchangeResult> {
+    /// Ends the requests that are held, and waits until the filter knows it.
+    fn release(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        self.held.clear();
+        until("the requests that were held are over", || {
+            self.host.site.envoy.requests_in_flight().unwrap_or(1) == 0
+        });
+    }
+
+    fn try_exchange(&mut self, ask: &ExchangeRequest, holds: bool) -> Result<ExchangeResult> {
         let host = self.host;
-        host.site.fleet.answer(&Answer::With(ask.upstream.clone()));
-        host.own.answer(Answer::With(ask.upstream.clone()));
+        let answer = match holds {
+            true => Answer::Begin(ask.upstream.clone()),
+            false => Answer::With(ask.upstream.clone()),
+        };
+        host.site.fleet.answer(&answer);
+        host.own.answer(answer);
         // Of an exchange that broke off.
         host.take_received();
 
         let secure = ask.scheme == b"https";
         let key = (secure, ask.client_ip);
-        let mut connection = match self.connections.remove(&key) {
+        let kept = match holds {
+            true => None,
+            false => self.connections.remove(&key),
+        };
+        let mut connection = match kept {
             Some(connection) => connection,
             None => Connection::open(host.listeners[usize::from(secure)], ask.client_ip)?,
         };
-        let response = connection.exchange(&host.request(ask), ask.method == b"HEAD")?;
+        let has_no_body = holds || ask.method == b"HEAD";
+        let response = connection.exchange(&host.request(ask), has_no_body)?;
         let closes = response
             .headers
             .iter()
             .any(|(name, value)| name == b"connection" && value == b"close");
-        if !closes {
-            self.connections.insert(key, connection);
+        match closes {
+            _ if holds => self.held.push(connection),
+            true => {}
+            false => {
+                self.connections.insert(key, connection);
+            }
         }
 
         let mut asked = host.take_received();
@@ -249,7 +285,13 @@ impl EnvoyClient<'_> {
 
 impl Host for EnvoyClient<'_> {
     fn exchange(&mut self, ask: &ExchangeRequest) -> Result<ExchangeResult, String> {
-        self.try_exchange(ask).map_err(|error| format!("{error:#}"))
+        self.try_exchange(ask, false)
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    fn hold(&mut self, ask: &ExchangeRequest) -> Result<ExchangeResult, String> {
+        self.try_exchange(ask, true)
+            .map_err(|error| format!("{error:#}"))
     }
 
     fn advance(&mut self, by: Duration) {
@@ -258,6 +300,7 @@ impl Host for EnvoyClient<'_> {
 
     fn reconnect(&mut self) {
         self.connections.clear();
+        self.release();
     }
 
     fn name(&self) -> String {

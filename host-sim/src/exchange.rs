@@ -11,11 +11,14 @@ pub trait Host {
     /// Sends one request and waits for its end. An error says that the host could not carry the
     /// exchange out, never that the filter decided wrongly.
     fn exchange(&mut self, request: &ExchangeRequest) -> Result<ExchangeResult, String>;
+    /// Sends one request whose response begins and does not end: it is in flight until
+    /// [`Host::reconnect`], or the end of the host. It has a connection of its own.
+    fn hold(&mut self, request: &ExchangeRequest) -> Result<ExchangeResult, String>;
     /// Lets time pass: virtual time in the simulator, real time in an Envoy.
     fn advance(&mut self, by: Duration);
-    /// Drops the connections that the client kept, so that another worker may get the next request.
-    /// By default nothing, for hosts that keep none.
-    fn reconnect(&mut self) {}
+    /// Drops the connections that the client kept, so that another worker may get the next request,
+    /// and ends the requests that are held.
+    fn reconnect(&mut self);
     /// The host's name for messages: `host-sim`, `envoy 1.40.0`.
     fn name(&self) -> String;
 }

@@ -96,6 +96,8 @@ pub struct World {
     /// The clusters that the builder was given. None: the configuration names them.
     clusters: Option<Clusters>,
     exchanges: Option<Exchanges>,
+    /// The streams of requests that are held ([`crate::exchange::Host::hold`]).
+    held: Vec<Stream>,
 }
 
 impl Drop for World {
@@ -410,6 +412,7 @@ impl Builder {
             clusters: self.clusters,
             guest: self.guest,
             exchanges: self.exchanges,
+            held: Vec::new(),
             proxy,
         })
     }

@@ -72,8 +72,11 @@ pub enum Reason {
     StickyHeader,
     /// `repin`: the target of a valid session is unhealthy or down, so the client has a new one.
     Repin,
-    /// `failover`: the pool has no healthy target, one of its `failover` has.
+    /// `failover`: the pool has no healthy target with room, one of its `failover` has.
     Failover,
+    /// `full`: the target that the request belongs to has as many requests as it may have, so another
+    /// one; or no target that it may go to has room.
+    Full,
     /// `use_all`: no target is healthy, so all are treated as if they were.
     UseAll,
     /// `unhealthy`: no target is healthy, and `when_all_unhealthy` wants 503.
@@ -95,6 +98,7 @@ impl Reason {
             Reason::StickyHeader => "sticky_header",
             Reason::Repin => "repin",
             Reason::Failover => "failover",
+            Reason::Full => "full",
             Reason::UseAll => "use_all",
             Reason::Unhealthy => "unhealthy",
             Reason::NoTarget => "no_target",

@@ -105,6 +105,8 @@ struct PoolMetrics {
     repin: Option<Batched>,
     /// Requests for this pool that went to one of its `failover`.
     failover: Option<Batched>,
+    /// Requests that went to another target than the one that they belong to, which is full.
+    full: Option<Batched>,
     /// Requests that went to an unhealthy target, because all are.
     use_all: Option<Batched>,
     /// Requests answered with 503, because no target takes them.
@@ -279,6 +281,7 @@ impl Metrics {
                         self.batch(match fallback.reason {
                             Reason::Failover => pool.failover,
                             Reason::Repin => pool.repin,
+                            Reason::Full => pool.full,
                             Reason::UseAll => pool.use_all,
                             _ => pool.no_target,
                         });
@@ -356,6 +359,7 @@ impl PoolMetrics {
             sticky: define(cookie, "sticky"),
             repin: define(cookie, "repin"),
             failover: define(!pool.failover.is_empty(), "failover"),
+            full: define(pool.turns_away(), "full"),
             use_all: define(checked || !pool.failover.is_empty(), "use_all"),
             no_target: define(true, "no_target"),
             targets: pool.targets.iter().map(|_| OnceCell::new()).collect(),

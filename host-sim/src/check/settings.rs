@@ -52,7 +52,7 @@ pub(super) fn notes(config: &Config) -> Vec<Note> {
     });
     let in_pool = || {
         config.pools.iter().find_map(|pool| {
-            let asks = matches!(&pool.balance, Balance::Hash(part) if part.prefixes().is_some());
+            let asks = matches!(&pool.balance, Balance::Hash(by) if by.keys().any(|part| part.prefixes().is_some()));
             asks.then(|| named("pools", &pool.name))
         })
     };

@@ -174,7 +174,14 @@ const REASONS: &[(&str, &str)] = &[
     ("hash", "the hash of the pool's key"),
     ("sticky", "a valid session cookie"),
     ("sticky_header", "the hash of the pool's `sticky.header`"),
-    ("failover", "no target of the route's own pool is healthy"),
+    (
+        "failover",
+        "no target of the route's own pool is healthy and has room",
+    ),
+    (
+        "full",
+        "the request's own target, or each that it may go to, has all requests that it may have",
+    ),
     ("use_all", "no target is healthy, so all are used"),
     ("no_target", "no target takes the request"),
     (

@@ -17,7 +17,10 @@
 //! - `expect_counts` says how often each value of a key of explain's object occurs in all
 //!   repetitions together. A value that is not named must not occur.
 //! - `connection: new` drops the connections that the client kept, so that another worker may get
-//!   the request.
+//!   the request, and ends the requests that are held.
+//! - `connection: hold` has the response begin and not end: the request stays in flight, on a
+//!   connection of its own, until a step with `connection: new` or the end of the test. The body is
+//!   not compared.
 //!
 //! Each test runs on a host of its own, so that no test depends on another. (Real Envoys are shared
 //! by the tests of a file, because they take seconds to start.)
@@ -159,7 +162,11 @@ fn run_test(
             let failed = |error| TestFailure::error(place(repetition), error);
             let (object, result) = match file.manager.admit(&request) {
                 Ok(admitted) => {
-                    let result = host.exchange(&admitted).map_err(failed)?;
+                    let result = match step.holds {
+                        true => host.hold(&admitted),
+                        false => host.exchange(&admitted),
+                    };
+                    let result = result.map_err(failed)?;
                     let object = explain::object(&file.loaded, &admitted, &result);
                     explain::with_request(&file.loaded, &admitted, |request, client| {
                         coverage.note(&file.loaded, request, client);

@@ -53,6 +53,8 @@ pub struct TestStep {
     pub keep_cookies: bool,
     /// Whether connections that were kept are dropped first. Default false.
     pub new_connection: bool,
+    /// Whether its requests stay in flight. Default false.
+    pub holds: bool,
     /// What must become of every repetition.
     pub expect: Expect,
     /// What must become of all repetitions together.
@@ -207,11 +209,11 @@ fn step(map: &Map<'_>, report: &mut Report) -> Option<TestStep> {
     let after = map
         .get("after")
         .and_then(|node| node.duration(report, Nanos::ZERO, MAX_AFTER, "at most a year"));
-    let mut keyword = |key: &str, word: &'static str| {
-        let node = map.get(key);
-        node.is_some_and(|node| node.choice(report, &[(word, ())]).is_some())
-    };
-    let (keep_cookies, new_connection) = (keyword("cookies", "keep"), keyword("connection", "new"));
+    let cookies = map.get("cookies");
+    let keep_cookies = cookies.is_some_and(|node| node.choice(report, &[("keep", ())]).is_some());
+    let connection = map
+        .get("connection")
+        .and_then(|node| node.choice(report, &[("new", false), ("hold", true)]));
     map.need_any(report, &["expect", "expect_counts"]);
     let expect = map.get("expect").and_then(|node| expect(&node, report));
     let counts = map
@@ -224,7 +226,8 @@ fn step(map: &Map<'_>, report: &mut Report) -> Option<TestStep> {
         repeat: repeat.unwrap_or(1),
         after: Duration::from_nanos(after.unwrap_or(Nanos::ZERO).get()),
         keep_cookies,
-        new_connection,
+        new_connection: connection == Some(false),
+        holds: connection == Some(true),
         expect: expect.unwrap_or_default(),
         counts: counts.unwrap_or_default(),
     })

@@ -33,6 +33,10 @@ impl Host for Rc<RefCell<Scripted>> {
         "scripted".to_owned()
     }
 
+    fn hold(&mut self, request: &ExchangeRequest) -> Result<ExchangeResult, String> {
+        self.exchange(request)
+    }
+
     fn reconnect(&mut self) {
         self.borrow_mut().reconnected += 1;
     }

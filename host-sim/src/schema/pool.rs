@@ -67,8 +67,32 @@ pub(super) struct BalanceHash {
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ConsistentHash {
-    /// What is hashed. A request without it is balanced as by round_robin.
-    key: KeyPart,
+    /// What is hashed: one part of the request, or a list of which the first is taken that the
+    /// request has. A request without any is balanced as by round_robin.
+    key: HashKey,
+    /// How much more than its share of the requests in flight a target may have; what is too much
+    /// goes to the next target of its key. Default: no bound.
+    #[schemars(schema_with = "load_factor")]
+    bounded_load: Option<f64>,
+}
+
+fn load_factor(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let limits::Bounds { least, most } = limits::BOUNDED_LOAD_PERCENT;
+    schemars::json_schema!({
+        "type": "number",
+        "minimum": f64::from(least) / 100.0,
+        "maximum": most / 100,
+    })
+}
+
+/// What `consistent_hash` hashes.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+pub(super) enum HashKey {
+    /// A part of the request.
+    One(KeyPart),
+    /// The first of them that a request has.
+    FirstOf(#[schemars(length(min = 1, max = limits::MAX_KEY_PARTS))] Vec<KeyPart>),
 }
 
 /// A part of a request.
@@ -122,6 +146,10 @@ pub(super) struct Target {
     state: Option<State>,
     /// A label, for `prefer_region`.
     region: Option<String>,
+    /// The most requests in flight, over all workers. A full target is passed over. Default: no
+    /// bound.
+    #[schemars(range(min = limits::MAX_IN_FLIGHT.least, max = limits::MAX_IN_FLIGHT.most))]
+    max_in_flight: Option<u32>,
 }
 
 #[derive(JsonSchema)]

@@ -3,7 +3,7 @@
 use super::World;
 use super::stream::{RequestOutcome, Stream, UpstreamFailure};
 use crate::connection_manager::header_map;
-use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs, first_value};
+use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs, Response, first_value};
 use crate::explain_header::ExplainHeader;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -79,15 +79,26 @@ impl World {
         worker: usize,
         request: &ExchangeRequest,
     ) -> Result<ExchangeResult, String> {
+        let (result, stream) = self.open_exchange(worker, request, &Stream::response);
+        stream.close();
+        result
+    }
+
+    /// An exchange whose stream is still open. `respond`: how the backend answers.
+    fn open_exchange(
+        &self,
+        worker: usize,
+        request: &ExchangeRequest,
+        respond: Respond<'_>,
+    ) -> (Result<ExchangeResult, String>, Stream) {
         let exchanges = self.exchanges.as_ref().expect("built with `exchanges`");
         let address = request.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let source = SocketAddr::new(address, CLIENT_PORT);
         let mut headers = header_map(request);
         headers.push(exchanges.explain.request(request.roll));
         let mut stream = self.workers[worker].open_from(&headers, source);
-        let result = self.exchange_in(exchanges, request, &mut stream);
-        stream.close();
-        result
+        let result = self.exchange_in(exchanges, request, &mut stream, respond);
+        (result, stream)
     }
 
     fn exchange_in(
@@ -95,6 +106,7 @@ impl World {
         exchanges: &Exchanges,
         request: &ExchangeRequest,
         stream: &mut Stream,
+        respond: Respond<'_>,
     ) -> Result<ExchangeResult, String> {
         let mut result = ExchangeResult {
             response: request.upstream.clone(),
@@ -112,14 +124,14 @@ impl World {
                 Routed::Nowhere => stream.fails(UpstreamFailure::NoCluster),
                 Routed::Own => {
                     result.upstream_headers = Some(exchanges.without_explain(headers));
-                    stream.response(&request.upstream)
+                    respond(stream, &request.upstream)
                 }
                 Routed::Cluster(cluster, endpoint) => {
                     result.upstream_headers = Some(exchanges.without_explain(headers));
                     result.upstream_cluster = Some(cluster);
                     stream.tries(endpoint.as_deref().unwrap_or(BACKEND));
                     result.upstream_endpoint = endpoint;
-                    stream.response(&request.upstream)
+                    respond(stream, &request.upstream)
                 }
             },
         };
@@ -158,6 +170,9 @@ impl World {
     }
 }
 
+/// How a backend answers: what the client gets.
+type Respond<'r> = &'r dyn Fn(&mut Stream, &Response) -> Response;
+
 impl Host for World {
     /// A client keeps one connection for each scheme and address, and a connection stays on its
     /// worker; connections are assigned to the workers in turn.
@@ -172,6 +187,24 @@ impl Host for World {
         self.exchange_on(worker, request)
     }
 
+    /// The connection of each such request is assigned to the workers in turn too.
+    fn hold(&mut self, request: &ExchangeRequest) -> Result<ExchangeResult, String> {
+        let exchanges = self.exchanges.as_mut().expect("built with `exchanges`");
+        exchanges.opened += 1;
+        let worker = (exchanges.opened - 1) % self.workers.len();
+        let begins =
+            |stream: &mut Stream, response: &Response| stream.response_headers(response, false);
+        let (result, stream) = self.open_exchange(worker, request, &begins);
+        match &result {
+            Ok(ExchangeResult {
+                upstream_headers: Some(_),
+                ..
+            }) => self.held.push(stream),
+            _ => stream.close(),
+        }
+        result
+    }
+
     fn advance(&mut self, by: Duration) {
         World::advance(self, by);
     }
@@ -180,6 +213,7 @@ impl Host for World {
         if let Some(exchanges) = &mut self.exchanges {
             exchanges.connections.clear();
         }
+        self.held.drain(..).for_each(Stream::leaves);
     }
 
     fn name(&self) -> String {

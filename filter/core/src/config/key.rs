@@ -15,6 +15,9 @@ pub(super) const LIMIT_PART: &str = "one of client_ip, { client_ip: { v4: 24, v6
 /// What the key of `consistent_hash` looks like.
 pub(super) const KEY_PART: &str =
     "one of client_ip, path, { header: … }, { cookie: … }, { query: … }";
+/// What the `key` of `consistent_hash` is: one, or several to try.
+pub(super) const HASH_KEY: &str = "one of client_ip, path, { header: … }, { cookie: … }, { query: … }, or a list of \
+     them, of which the first is taken that a request has";
 /// What `{ client_ip: … }` looks like.
 const NETWORK: &str = "a map of v4 and v6, the lengths of a network's prefix";
 

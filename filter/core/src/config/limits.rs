@@ -115,6 +115,11 @@ pub const DEFAULT_TRUSTED_HOPS: u32 = 1;
 pub const MAX_POOLS: usize = 10_000;
 /// The most targets of a pool: a choice looks at each.
 pub const MAX_TARGETS: usize = 10_000;
+/// `max_in_flight` of a target.
+pub const MAX_IN_FLIGHT: Bounds<u32> = Bounds::new(1, 1_000_000);
+/// `bounded_load` of `consistent_hash`, times 100: Envoy's `hash_balance_factor`. With 100, no key
+/// would keep its target as soon as two are busy.
+pub const BOUNDED_LOAD_PERCENT: Bounds<u32> = Bounds::new(101, 10_000);
 /// The most pools of `failover`: a request may look at each.
 pub const MAX_FAILOVER: usize = 16;
 /// `weight` of a target, and of a part of a split. Their sum has the same bound, as in Envoy.

@@ -114,6 +114,7 @@ fn pool(
             false => Nanos::ZERO,
         }),
         balance,
+        is_limited: targets.iter().any(|target| target.max_in_flight.is_some()),
         targets,
         sticky,
         endpoints: cluster_node.is_some(),

@@ -53,7 +53,15 @@ fn target<'n>(node: &'n Node<'n>, of: &Of<'_>, report: &mut Report) -> Option<(&
     ];
     let map = node.map(
         report,
-        &["cluster", "endpoint", "name", "weight", "state", "region"],
+        &[
+            "cluster",
+            "endpoint",
+            "name",
+            "weight",
+            "state",
+            "region",
+            "max_in_flight",
+        ],
     )?;
     let (own, other, expected) = match of.cluster_node {
         Some(_) => ("endpoint", "cluster", ENDPOINT),
@@ -94,6 +102,9 @@ fn target<'n>(node: &'n Node<'n>, of: &Of<'_>, report: &mut Report) -> Option<(&
     let region = map
         .get("region")
         .and_then(|node| node.text_that(report, syntax::is_name, syntax::NAME));
+    let max_in_flight = map
+        .get("max_in_flight")
+        .and_then(|node| node.whole_within(report, limits::MAX_IN_FLIGHT));
     let own = own?;
     let name = name.unwrap_or(Some(own))?;
     let target = Target {
@@ -111,6 +122,7 @@ fn target<'n>(node: &'n Node<'n>, of: &Of<'_>, report: &mut Report) -> Option<(&
         weight,
         state: state.unwrap_or_default(),
         region: region.map(Into::into),
+        max_in_flight,
     };
     Some((name, target))
 }

@@ -7,7 +7,7 @@ use crate::http::regex::SubstitutionPart;
 use crate::http::value::{Part, Piece};
 use crate::index::PoolIndex;
 use crate::pool::State;
-use crate::pool::balance::Balance;
+use crate::pool::balance::{Balance, HashBy};
 use crate::pool::failover::WhenAllUnhealthy;
 use crate::pool::health::{Active, Checks, Initial, Passive};
 use crate::pool::prefer_region::PreferRegion;
@@ -262,26 +262,26 @@ fn balance_says_what_is_hashed() {
         ("random", Balance::Random),
         ("least_connections", Balance::LeastConnections),
         ("least_response_time", Balance::LeastResponseTime),
-        ("ip_hash", Balance::Hash(KeyPart::ClientIp)),
+        ("ip_hash", Balance::Hash(HashBy::key(KeyPart::ClientIp))),
         (
             "{ consistent_hash: { key: client_ip } }",
-            Balance::Hash(KeyPart::ClientIp),
+            Balance::Hash(HashBy::key(KeyPart::ClientIp)),
         ),
         (
             "{ consistent_hash: { key: path } }",
-            Balance::Hash(KeyPart::Path),
+            Balance::Hash(HashBy::key(KeyPart::Path)),
         ),
         (
             "{ consistent_hash: { key: { header: X-Tenant } } }",
-            Balance::Hash(KeyPart::Header(name(b"x-tenant"))),
+            Balance::Hash(HashBy::key(KeyPart::Header(name(b"x-tenant")))),
         ),
         (
             "{ consistent_hash: { key: { cookie: Id } } }",
-            Balance::Hash(KeyPart::Cookie(name(b"Id"))),
+            Balance::Hash(HashBy::key(KeyPart::Cookie(name(b"Id")))),
         ),
         (
             "{ consistent_hash: { key: { query: q } } }",
-            Balance::Hash(KeyPart::Query(name(b"q"))),
+            Balance::Hash(HashBy::key(KeyPart::Query(name(b"q")))),
         ),
     ] {
         let config = loaded(&format!(

@@ -126,6 +126,7 @@ pub(crate) mod tests {
             weight: *weight,
             state: *state,
             region: None,
+            max_in_flight: None,
         };
         Pool {
             targets: targets.iter().map(target).collect(),

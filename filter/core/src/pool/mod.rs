@@ -8,6 +8,7 @@ pub mod health;
 pub mod in_flight;
 pub mod least_response_time;
 pub mod look;
+pub mod max_in_flight;
 pub mod outcome;
 pub mod pace;
 pub mod prefer_region;
@@ -51,6 +52,8 @@ pub struct Pool {
     /// How long a new or recovered target takes to get its whole weight; 0: at once. Default: 10 s
     /// with `least_connections` and `least_response_time`, which would flood it, 0 with all others.
     pub slow_start: Nanos,
+    /// Whether one of its targets has [`Target::max_in_flight`].
+    pub is_limited: bool,
 }
 
 /// One place where requests can go.
@@ -69,6 +72,9 @@ pub struct Target {
     pub state: State,
     /// A label.
     pub region: Option<Box<str>>,
+    /// How many requests it has in flight at most, from 1, over all workers ([`max_in_flight`]).
+    /// None: as many as come.
+    pub max_in_flight: Option<u32>,
 }
 
 /// What an operator says of a target.
@@ -97,6 +103,20 @@ impl Pool {
     /// All targets with their places.
     pub fn indexed_targets(&self) -> impl Iterator<Item = (TargetIndex, &Target)> + Clone {
         self.target_indices().zip(&self.targets)
+    }
+
+    /// How many requests a target has in flight at most. None: as many as come.
+    pub fn max_in_flight(&self, target: TargetIndex) -> Option<u32> {
+        match self.is_limited {
+            true => self.target(target)?.max_in_flight,
+            false => None,
+        }
+    }
+
+    /// Whether a request may have to go to another target than the one that it belongs to.
+    pub fn turns_away(&self) -> bool {
+        let is_bounded = matches!(&self.balance, Balance::Hash(by) if by.bounded_load.is_some());
+        is_bounded || self.is_limited
     }
 
     /// Whether it matters how requests to its targets end.
@@ -157,6 +177,7 @@ mod tests {
             weight: 1,
             state: State::Up,
             region: None,
+            max_in_flight: None,
         };
         for (pool, told) in [
             ("web", "web"),

@@ -171,6 +171,7 @@ mod tests {
             weight: 1,
             state: State::Up,
             region: region.map(Into::into),
+            max_in_flight: None,
         };
         let prefer_region = PreferRegion {
             header: b"x-geo"[..].into(),

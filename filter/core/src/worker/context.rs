@@ -15,6 +15,9 @@ pub(super) struct RequestContext<'c, 'r> {
     pub port: &'r mut dyn Port,
     pub now: Nanos,
     pub random: RequestRandom,
+    /// Whether the target of the request's session was passed over because it is full: then the
+    /// response brings no cookie.
+    pub is_session_full: bool,
 }
 
 impl RequestContext<'_, '_> {

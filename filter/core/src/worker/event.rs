@@ -33,7 +33,7 @@ pub enum Event {
 pub struct Fallback {
     /// The pool that the request was for.
     pub pool: PoolIndex,
-    /// [`Reason::Repin`], [`Reason::Failover`], [`Reason::UseAll`], [`Reason::Unhealthy`] or
-    /// [`Reason::NoTarget`].
+    /// [`Reason::Repin`], [`Reason::Failover`], [`Reason::Full`] or [`Reason::UseAll`];
+    /// [`Reason::NoTarget`] where it was answered, whatever for.
     pub reason: Reason,
 }

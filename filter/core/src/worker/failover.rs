@@ -6,11 +6,13 @@
 //! | the target of a session is unhealthy or down | the client moves within the pool and gets a new cookie; in a split it keeps its part |
 //! | no target of the pool takes the request | the pools of its `failover`, in order |
 //! | none of theirs does either | `when_all_unhealthy` of the first pool |
+//! | all healthy targets of the pool are full ([`crate::pool::max_in_flight`]) | the pools of its `failover`, in order; then 503 |
 //! | a target is `draining` or has the weight 0 | it takes the requests of its sessions and no others, as long as it is healthy |
 
 use super::Worker;
 use super::context::RequestContext;
 use super::select::{Selection, Start};
+use super::target::NotPicked;
 use crate::decision::{Reason, SessionPlan};
 use crate::index::TargetIndex;
 use crate::pool::Pool;
@@ -47,13 +49,22 @@ impl Worker {
         context: &mut RequestContext<'c, '_>,
         start: Start<'c>,
     ) -> Result<Selection<'c>, Reason> {
-        if let Some(healthy) = self.select_among(context, start, HealthFilter::Healthy) {
-            return Ok(healthy);
+        let full = match self.select_among(context, start, HealthFilter::Healthy) {
+            Ok(healthy) => return Ok(healthy),
+            Err(full) => full,
+        };
+        // What is too much for the healthy targets does not go to the others.
+        if full.first {
+            return Err(Reason::Full);
         }
-        let any = self.select_among(context, start, HealthFilter::Any);
-        match start.pool.health.when_all_unhealthy {
-            WhenAllUnhealthy::Respond503 if any.is_some() => Err(Reason::Unhealthy),
-            WhenAllUnhealthy::UseAll | WhenAllUnhealthy::Respond503 => any.ok_or(Reason::NoTarget),
+        match self.select_among(context, start, HealthFilter::Any) {
+            Ok(any) if start.pool.health.when_all_unhealthy == WhenAllUnhealthy::Respond503 => {
+                self.give_up(context, &any);
+                Err(Reason::Unhealthy)
+            }
+            Ok(any) => Ok(any),
+            Err(more) if full.any || more.any => Err(Reason::Full),
+            Err(_) => Err(Reason::NoTarget),
         }
     }
 
@@ -64,7 +75,8 @@ impl Worker {
         context: &mut RequestContext<'c, '_>,
         start: Start<'c>,
         filter: HealthFilter,
-    ) -> Option<Selection<'c>> {
+    ) -> Result<Selection<'c>, FullPools> {
+        let mut full = FullPools::default();
         let config = context.config;
         let others = start.pool.failover.iter();
         let others = others.filter_map(|other| config.pool(*other));
@@ -76,8 +88,14 @@ impl Worker {
                 _ => self.session(context, pool),
             };
             let random = start.random;
-            let Some(picked) = self.pick_target(context, pool, session, filter, random) else {
-                continue;
+            let picked = match self.pick_target(context, pool, session, filter, random) {
+                Ok(picked) => picked,
+                Err(NotPicked::NoTarget) => continue,
+                Err(NotPicked::Full) => {
+                    full.first |= place == 0;
+                    full.any = true;
+                    continue;
+                }
             };
             let retries = self.pick_retries(context, pool, &picked, filter, random);
             let origin = || match session {
@@ -95,7 +113,9 @@ impl Worker {
                 .sticky
                 .as_ref()
                 .is_some_and(|sticky| sticky.cookie.is_some());
-            return Some(Selection {
+            // A session whose target is full for now is kept.
+            let has_cookie = has_cookie && !context.is_session_full;
+            return Ok(Selection {
                 part: start.part,
                 pool,
                 target: picked.target,
@@ -111,6 +131,14 @@ impl Worker {
                 retries,
             });
         }
-        None
+        Err(full)
     }
+}
+
+/// Which pools had targets for a request, all of which were full.
+#[derive(Clone, Copy, Default)]
+struct FullPools {
+    /// The one where the choice began.
+    first: bool,
+    any: bool,
 }

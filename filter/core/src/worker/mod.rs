@@ -14,6 +14,7 @@
 //!                       │              ├─ sticky_part or weighted_part
 //!                       │              ├─ select_with_failover: a pool               failover.rs
 //!                       │              │    └─ pick_target, pick_retries             target.rs
+//!                       │              │         └─ choose_unless_full                full.rs
 //!                       │              ├─ none takes the request: 503
 //!                       │              └─ forward: upstream headers, in flight
 //!                       └─ strip_reserved_headers                                    edits.rs
@@ -30,6 +31,7 @@ mod context;
 mod edits;
 mod event;
 mod failover;
+mod full;
 mod response;
 mod select;
 mod sleep;
@@ -48,6 +50,7 @@ use crate::http::request::Request;
 use crate::http::respond::Answer;
 use crate::index::{RouteIndex, TargetRef};
 use crate::pool::balance::Balance;
+use crate::pool::balance::bounded_load::BoundedLoad;
 use crate::pool::balance::consistent_hash::ConsistentHash;
 use crate::pool::balance::least_connections::LeastConnections;
 use crate::pool::balance::round_robin::RoundRobin;
@@ -108,6 +111,7 @@ struct PoolState {
     /// One for each of [`Regions::numbers`], so that regions do not disturb each other's turns.
     round_robins: Vec<RoundRobin>,
     consistent_hash: ConsistentHash,
+    bounded_load: BoundedLoad,
     least_connections: LeastConnections,
     sessions: Sessions,
     answers: Answers,
@@ -133,6 +137,7 @@ impl PoolState {
                     .collect(),
                 regions,
                 consistent_hash: ConsistentHash::new(pool),
+                bounded_load: BoundedLoad::default(),
                 least_connections: LeastConnections::default(),
                 sessions: Sessions::new(pool, homes),
                 answers: Answers::new(pool),
@@ -257,6 +262,7 @@ impl Worker {
                 number: fixed.unwrap_or(drawn),
                 is_fixed: fixed.is_some(),
             },
+            is_session_full: false,
         };
         let mut decision = self.process(&mut context);
         strip_reserved_headers(&mut decision, config, request);
@@ -425,7 +431,10 @@ impl Worker {
         let part = matched.route.action.split_part(selection.part);
         decision.response.part = part.and_then(|part| part.response_headers.clone());
         decision.response.session = selection.session;
-        self.in_flight.begin(context.port, pool, index, now);
+        // Where it is bounded, it was counted as it was chosen.
+        if pool.max_in_flight(index).is_none() {
+            self.in_flight.begin(context.port, pool, index, now);
+        }
         let is_checked = pool.wants_outcomes();
         decision.flight = Some(Flight {
             target: TargetRef {

@@ -58,16 +58,18 @@ impl Worker {
             }
         };
         let selected = self.select_with_failover(context, start);
-        let (Ok(Selection { reason, .. }) | Err(reason)) = &selected;
+        let reason = match &selected {
+            Ok(Selection { reason, .. }) => *reason,
+            // An answer of 503, whatever for.
+            Err(_) => Reason::NoTarget,
+        };
         match reason {
-            Reason::Repin
-            | Reason::Failover
-            | Reason::UseAll
-            | Reason::Unhealthy
-            | Reason::NoTarget => self.events.push(Event::Fallback(Fallback {
-                pool: start.pool.index,
-                reason: *reason,
-            })),
+            Reason::Repin | Reason::Failover | Reason::Full | Reason::UseAll | Reason::NoTarget => {
+                self.events.push(Event::Fallback(Fallback {
+                    pool: start.pool.index,
+                    reason,
+                }))
+            }
             _ => {}
         }
         selected

@@ -8,10 +8,11 @@ use crate::decision::Reason;
 use crate::index::{TargetIndex, TargetRef};
 use crate::pool::Pool;
 use crate::pool::balance::least_connections::Load;
-use crate::pool::balance::{Balance, consistent_hash, random, retries};
+use crate::pool::balance::{Balance, HashBy, consistent_hash, random, retries};
 use crate::pool::candidates::Candidates;
 use crate::pool::in_flight::InFlight;
 use crate::pool::least_response_time::ResponseTimes;
+use crate::pool::max_in_flight::MAX_LOOKED_AT;
 use crate::pool::sticky::{self, Session};
 use crate::port::Port;
 use crate::siphash::{SipWriter, mixed};
@@ -28,8 +29,28 @@ pub(super) struct Picked {
     pub hash: Option<u64>,
 }
 
+/// Why no target of a pool is picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotPicked {
+    /// None that the filter admits takes the request.
+    NoTarget,
+    /// All of those are full.
+    Full,
+}
+
+/// What a target is chosen by.
+#[derive(Clone, Copy)]
+pub(super) struct Choice {
+    pub session: Option<Session>,
+    pub filter: HealthFilter,
+    /// The hash that chooses, with the reason that this makes. None: the pool's balance chooses.
+    pub hash: Option<(u64, Reason)>,
+    pub random: u64,
+}
+
 impl Worker {
-    /// The target in one pool for a request. None: no target that the filter admits takes it.
+    /// The target in one pool for a request. Where it has `max_in_flight`, the request is counted as
+    /// in flight there.
     pub(super) fn pick_target(
         &mut self,
         context: &mut RequestContext<'_, '_>,
@@ -37,40 +58,98 @@ impl Worker {
         session: Option<Session>,
         filter: HealthFilter,
         random: u64,
+    ) -> Result<Picked, NotPicked> {
+        if let Some(session) = session
+            && let Some(target) = pool.target(session.target)
+            && target.keeps_sessions()
+            && filter.admits(&self.health, pool, session.target, context.now)
+        {
+            if !pool.is_limited || self.admit(context, pool, session.target) {
+                return Ok(Picked {
+                    target: session.target,
+                    reason: Reason::Sticky,
+                    new_cookie: session.renew,
+                    hash: session_hash(context, pool, session),
+                });
+            }
+            context.is_session_full = true;
+        }
+        let hash = match session.and_then(|session| session_hash(context, pool, session)) {
+            Some(hash) => Some((hash, Reason::Repin)),
+            None => hash(context, pool),
+        };
+        let choice = Choice {
+            session,
+            filter,
+            hash,
+            random,
+        };
+        let picked = match pool.is_limited {
+            false => self.choose(context, pool, &choice, &[]),
+            true => return self.choose_unless_full(context, pool, &choice),
+        };
+        picked.ok_or(NotPicked::NoTarget)
+    }
+
+    /// A target by the balance of the pool, or by a hash. `full`: which targets are passed over; may
+    /// be empty. None: no target takes the request.
+    pub(super) fn choose(
+        &mut self,
+        context: &mut RequestContext<'_, '_>,
+        pool: &Pool,
+        choice: &Choice,
+        full: &[bool],
     ) -> Option<Picked> {
         let (health, now) = (&self.health, context.now);
-        if let Some(session) = session
-            && pool.target(session.target)?.keeps_sessions()
-            && filter.admits(health, pool, session.target, now)
-        {
-            return Some(Picked {
-                target: session.target,
-                reason: Reason::Sticky,
-                new_cookie: session.renew,
-                hash: session_hash(context, pool, session),
-            });
-        }
+        let Choice {
+            session,
+            filter,
+            hash,
+            random,
+        } = *choice;
         let state = self.pools.get_mut(pool.index.get())?;
         let candidates = &mut self.candidates;
         candidates.collect(pool, |target| filter.admits(health, pool, target, now));
+        if !full.is_empty() {
+            candidates.retain(|target| full.get(target.get()) != Some(&true));
+        }
         let near = state.regions.nearest(pool, context.request, candidates)?;
         if !near.is_whole_pool() {
             candidates.retain(|target| near.has(target));
         }
         let is_slow = pool.slow_start > Nanos::ZERO
             && candidates.slow_down(|target| health.slow_start_factor(pool, target, now));
-        let hash = match session.and_then(|session| session_hash(context, pool, session)) {
-            Some(hash) => Some((hash, Reason::Repin)),
-            None => hash(context, pool),
-        };
+        let by_time = pool.balance == Balance::LeastResponseTime;
+        let mut reason = hash.map_or(Reason::Balance, |(_, reason)| reason);
         let target = match (hash, &pool.balance) {
+            (
+                Some((hash, Reason::Hash)),
+                Balance::Hash(HashBy {
+                    bounded_load: Some(factor),
+                    ..
+                }),
+            ) => {
+                candidates.pass_slow_start(hash);
+                let mut load = PoolLoad {
+                    pool,
+                    in_flight: &mut self.in_flight,
+                    port: context.port,
+                    response_times: None,
+                    now,
+                };
+                let (bounded, hashed) = (&mut state.bounded_load, &state.consistent_hash);
+                let picked = bounded.pick(*factor, hashed, candidates, hash, &mut load, now)?;
+                if picked.is_moved {
+                    reason = Reason::Full;
+                }
+                picked.target
+            }
             (Some((hash, _)), _) => {
                 // A key must get the same target each time.
                 candidates.pass_slow_start(hash);
                 state.consistent_hash.pick(candidates, hash)?
             }
             (None, Balance::LeastConnections | Balance::LeastResponseTime) => {
-                let by_time = pool.balance == Balance::LeastResponseTime;
                 if by_time {
                     self.response_times.sync(context.port, pool, now);
                 }
@@ -97,7 +176,7 @@ impl Worker {
             target,
             reason: match session {
                 Some(_) => Reason::Repin,
-                None => hash.map_or(Reason::Balance, |(_, reason)| reason),
+                None => reason,
             },
             new_cookie: true,
             hash: hash.map(|(hash, _)| hash),
@@ -108,7 +187,7 @@ impl Worker {
     /// first. None outside of a pool of endpoints: a proxy can be told nothing else.
     pub(super) fn pick_retries(
         &mut self,
-        context: &RequestContext<'_, '_>,
+        context: &mut RequestContext<'_, '_>,
         pool: &Pool,
         picked: &Picked,
         filter: HealthFilter,
@@ -118,8 +197,15 @@ impl Worker {
             return Vec::new();
         };
         let (health, candidates, now) = (&self.health, &mut self.candidates, context.now);
-        let is_other =
-            |other: TargetIndex| other != picked.target && filter.admits(health, pool, other, now);
+        let full = match pool.is_limited {
+            true => full_targets(&mut self.in_flight, context.port, pool),
+            false => Vec::new(),
+        };
+        let is_other = |other: TargetIndex| {
+            other != picked.target
+                && full.get(other.get()) != Some(&true)
+                && filter.admits(health, pool, other, now)
+        };
         candidates.collect(pool, is_other);
         let Some(near) = state.regions.nearest(pool, context.request, candidates) else {
             return Vec::new();
@@ -180,11 +266,26 @@ fn hash(context: &mut RequestContext<'_, '_>, pool: &Pool) -> Option<(u64, Reaso
     if let Some(hash) = sticky::header_hash(pool, request) {
         return Some((hash, Reason::StickyHeader));
     }
-    let Balance::Hash(key) = &pool.balance else {
+    let Balance::Hash(by) = &pool.balance else {
         return None;
     };
-    let hash = consistent_hash::key_hash(pool, key, request, &mut || context.client_address());
+    let hash = by.keys().find_map(|key| {
+        consistent_hash::key_hash(pool, key, request, &mut || context.client_address())
+    });
     hash.map(|hash| (hash, Reason::Hash))
+}
+
+/// Which targets of a pool are full, for a list of retries. Of a pool that is too large to look at
+/// all of them nobody knows.
+fn full_targets(in_flight: &mut InFlight, port: &mut dyn Port, pool: &Pool) -> Vec<bool> {
+    let targets = pool.target_indices();
+    let targets = targets.take(match pool.targets.len() {
+        few @ ..=MAX_LOOKED_AT => few,
+        _ => 0,
+    });
+    targets
+        .map(|target| in_flight.is_full(port, pool, target))
+        .collect()
 }
 
 /// What the targets of a pool have to do, by what all workers know.

@@ -16,6 +16,7 @@ pub(super) fn pool(weights: &[u32]) -> Pool {
         weight: *weight,
         state: State::Up,
         region: None,
+        max_in_flight: None,
     };
     Pool {
         index: PoolIndex::default(),

@@ -79,7 +79,8 @@
 //! alone. [`InFlightEvent`]s say so.
 //!
 //! **Penalty.** A request that failed stays counted for a second longer, so that a target that
-//! fails fast does not look idle.
+//! fails fast does not look idle. Not at a target with [`max_in_flight`](super::max_in_flight),
+//! whose counts are also shared at each begin and end, however busy the worker is.
 //!
 //! **Records**, all under keys of [`crate::shared::keys`]. Numbers are little-endian; ids of leases
 //! have 8 bytes, and counts 4.
@@ -214,12 +215,59 @@ impl InFlight {
         if self.ledger.len() > known {
             self.share(port);
             self.verify_gauge(port, index);
+        } else if pool.max_in_flight(target).is_some() {
+            self.share(port);
         } else {
             self.share_at_pace(port, now);
         }
     }
 
-    /// A request is over: exactly once for each [`InFlight::begin`]. One that `failed` stays
+    /// A request goes to a target, unless that has as many as it may have by all that workers have
+    /// shared. Returns whether it does. It is counted first and looked at then, so that of several
+    /// workers that come at once no two can take the last place
+    /// ([`max_in_flight`](super::max_in_flight)). Two reads of a gauge more than
+    /// [`InFlight::begin`], and where the target is full one.
+    pub fn begin_within(
+        &mut self,
+        port: &mut dyn Port,
+        pool: &Pool,
+        target: TargetIndex,
+        most: u32,
+        now: Nanos,
+    ) -> bool {
+        if self.all(port, pool, target) >= most {
+            return false;
+        }
+        self.begin(port, pool, target, now);
+        if self.all(port, pool, target) <= most {
+            return true;
+        }
+        self.end(port, pool, target, false, now);
+        false
+    }
+
+    /// How many requests all workers have in flight at a target.
+    fn all(&mut self, port: &mut dyn Port, pool: &Pool, target: TargetIndex) -> u32 {
+        let others = self.others(port, pool, target);
+        let own = self.own(TargetRef {
+            pool: pool.index,
+            index: target,
+        });
+        own.saturating_add(others)
+    }
+
+    /// Whether a target has as many requests as it may have. No host call where it may have any
+    /// number, or where this worker alone has as many; otherwise one read of a gauge.
+    pub fn is_full(&mut self, port: &mut dyn Port, pool: &Pool, target: TargetIndex) -> bool {
+        let own = self.own(TargetRef {
+            pool: pool.index,
+            index: target,
+        });
+        let most = pool.max_in_flight(target);
+        most.is_some_and(|most| own >= most || self.all(port, pool, target) >= most)
+    }
+
+    /// A request is over: exactly once for each that began. One that `failed` stays
     /// counted for a second longer. It costs as much.
     pub fn end(
         &mut self,
@@ -235,11 +283,16 @@ impl InFlight {
         let Some(index) = state.and_then(|state| state.count) else {
             return self.report_bug("a request ended at a target where none began");
         };
-        match failed {
+        // A penalty is no request, so it must not take the place of one.
+        let is_limited = pool.max_in_flight(target).is_some();
+        match failed && !is_limited {
             true => self.penalties.add(index, now),
             false => self.count(index, -1),
         }
-        self.share_at_pace(port, now);
+        match is_limited {
+            true => self.share(port),
+            false => self.share_at_pace(port, now),
+        }
     }
 
     /// How many requests this worker has in flight at a target. Exact, and no host call.

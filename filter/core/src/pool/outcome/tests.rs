@@ -58,6 +58,7 @@ fn pool(endpoints: bool) -> Pool {
         weight: 1,
         state: State::Up,
         region: None,
+        max_in_flight: None,
     };
     Pool {
         targets: [THIRD, SECOND, OTHER, FIRST].map(target).into(),

@@ -29,6 +29,7 @@ fn pool(name: &str, targets: &[&str], keys: &[&[u8]]) -> Pool {
         weight: 1,
         state: State::Up,
         region: None,
+        max_in_flight: None,
     };
     Pool {
         index: PoolIndex::default(),

@@ -4,6 +4,7 @@ mod balance;
 mod dear;
 mod edits;
 mod failover;
+mod max_in_flight;
 mod prefer_region;
 mod slow_start;
 mod sticky;
