@@ -65,6 +65,18 @@ struct BackendState {
     most_remembered: usize,
     received: VecDeque<Received>,
     count: usize,
+    /// The requests that are being answered, and the most that there ever were.
+    at_once: usize,
+    most_at_once: usize,
+}
+
+/// A request that is being answered.
+struct Answering<'s>(&'s Mutex<BackendState>);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        lock(self.0).at_once -= 1;
+    }
 }
 
 impl Backend {
@@ -83,6 +95,8 @@ impl Backend {
             most_remembered: REMEMBERED_REQUESTS,
             received: VecDeque::new(),
             count: 0,
+            at_once: 0,
+            most_at_once: 0,
         }));
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -134,6 +148,12 @@ impl Backend {
     /// How many requests it got since it was started.
     pub fn count(&self) -> usize {
         self.state().count
+    }
+
+    /// How many requests it answered at once, at most, since it was started. (One that it begins to
+    /// answer and does not end is answered as soon as it began.)
+    pub fn most_at_once(&self) -> usize {
+        self.state().most_at_once
     }
 
     /// The requests since the last call, oldest first; at most [`REMEMBERED_REQUESTS`], and none
@@ -215,6 +235,8 @@ async fn handle(
     let answer = {
         let mut state = lock(state);
         state.count += 1;
+        state.at_once += 1;
+        state.most_at_once = state.most_at_once.max(state.at_once);
         if state.most_remembered > 0 {
             if state.received.len() == state.most_remembered {
                 state.received.pop_front();
@@ -226,6 +248,7 @@ async fn handle(
         }
         state.answer.clone()
     };
+    let _answering = Answering(state);
     let ends = !matches!(answer, Answer::Begin(_));
     let response = match answer {
         Answer::Close => return Err(io::ErrorKind::ConnectionReset.into()),

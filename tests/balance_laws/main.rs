@@ -7,6 +7,7 @@ mod consistent_hash;
 mod health;
 mod in_flight;
 mod least;
+mod max_in_flight;
 mod retry;
 mod target_state;
 

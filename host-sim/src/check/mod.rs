@@ -20,6 +20,7 @@ mod rate_limits;
 mod redirects;
 mod request_set;
 mod routes;
+mod secrets;
 mod sessions;
 mod settings;
 #[cfg(test)]
@@ -97,6 +98,7 @@ pub fn warnings(tree: &Value, config: &Config) -> Vec<Warning> {
 pub fn warnings_and_notes(tree: &Value, config: &Config) -> (Vec<Warning>, Vec<Note>) {
     let mut warnings = settings::warnings(config);
     warnings.extend(pools::warnings(config));
+    warnings.extend(secrets::warnings(config));
     let (of_routes, note) = routes::warnings(config, &Places(tree));
     warnings.extend(of_routes);
     let mut notes = settings::notes(config);
@@ -123,9 +125,13 @@ pub fn file_warnings(text: &str, path: &Path, refused: bool) -> Vec<Warning> {
             refused || written != read
         }
     };
+    // The one number with a point; a text is taken for one.
+    let is_taken = |odd: &&Odd| {
+        odd.place.ends_with(".bounded_load") && matches!(odd.readings[0], Value::Number(_))
+    };
     let mut warnings: Vec<_> = odd
         .iter()
-        .filter(is_told)
+        .filter(|odd| is_told(odd) && !is_taken(odd))
         .take(MAX_SHOWN)
         .map(|odd| read_differently(odd, reading))
         .collect();

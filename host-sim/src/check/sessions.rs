@@ -2,11 +2,13 @@
 
 use super::uses::pools;
 use super::values::{ValueSet, is_in_paths};
-use super::{Warning, named};
+use super::{Warning, named, request_set};
+use crate::exchange::shown;
 use pointsman_core::config::Config;
 use pointsman_core::pool::sticky::Cookie;
 use pointsman_core::pool::{Pool, State};
 use pointsman_core::route::condition::Text;
+use pointsman_core::route::r#match::HostMatch;
 use pointsman_core::route::path::{PathKind, PathMatch};
 use pointsman_core::route::{Route, RouteAction};
 
@@ -19,6 +21,7 @@ pub(super) fn of_pool(config: &Config, pool: &Pool) -> Vec<Warning> {
     let mut warnings = Vec::new();
     if let Some(cookie) = &sticky.cookie {
         warnings.extend(never_sent(config, &place, pool, cookie));
+        warnings.extend(never_taken(config, &place, pool, cookie));
         warnings.extend(never_freed(&place, pool));
         if sticky.keys.is_empty()
             && let Some(target) = pool.targets.iter().find(|target| is_closed_to_new(target))
@@ -134,6 +137,43 @@ fn never_sent(config: &Config, place: &str, pool: &Pool, cookie: &Cookie) -> Opt
         "a browser sends the cookie only there, and the pool's routes are elsewhere: it holds \
          nobody",
         "make it a path that all of the pool's routes lie below, or leave it out",
+    ))
+}
+
+/// A cookie with a `domain` that a host of the pool's routes is not in: RFC 6265, section 5.3, 6.
+fn never_taken(config: &Config, place: &str, pool: &Pool, cookie: &Cookie) -> Option<Warning> {
+    let domain = cookie.domain.as_ref()?;
+    let covered = [
+        HostMatch::Exact(domain.clone()),
+        HostMatch::Suffix([b".", &**domain].concat().into()),
+    ];
+    let is_outside = |host: &&HostMatch| {
+        let mut covered = covered.iter();
+        !covered.any(|covered| request_set::hosts_overlap(host, covered))
+    };
+    let mut routes = config.routes.iter();
+    let (route, host) = routes.find_map(|route| {
+        let mut pools = pools(route);
+        let leads_here =
+            pools.any(|used| used.index == pool.index || used.failover.contains(&pool.index));
+        let mut hosts = route.blocks.iter().flat_map(|block| &block.hosts);
+        let outside = hosts.find(is_outside).filter(|_| leads_here)?;
+        Some((route, outside))
+    })?;
+    let host = match host {
+        HostMatch::Any => "*".to_owned(),
+        HostMatch::Exact(host) => shown(host),
+        HostMatch::Suffix(suffix) => format!("*{}", shown(suffix)),
+    };
+    Some(Warning::new(
+        "cookie_never_taken",
+        format!("{place}.sticky.cookie.domain"),
+        format!(
+            "holds no client of `{host}`, a host of the route `{}`",
+            route.name
+        ),
+        "a browser refuses a cookie for a domain that the host which sets it is not in",
+        "make it a domain that all of the pool's hosts are in, or leave it out",
     ))
 }
 

@@ -614,6 +614,57 @@ fn what_is_certainly_wrong_is_told_and_its_neighbour_is_not() {
             pool("sticky: { cookie: { name: s, path: /app } }, health: { passive: {} }", "routes: [{ name: r, match: [{ path: { prefix: /shop } }, { path: { prefix: /app/x } }], pool: p }]"),
             &[],
         ),
+        // A cookie's domain.
+        (
+            pool("sticky: { cookie: { name: s, domain: b.example } }, health: { passive: {} }", "routes: [{ name: r, match: { hosts: [x.b.example, a.example] }, pool: p }]"),
+            &["pools.p.sticky.cookie.domain cookie_never_taken"],
+        ),
+        (
+            pool("sticky: { cookie: { name: s, domain: b.example } }, health: { passive: {} }", "routes: [{ name: r, match: { hosts: ['*.ab.example'] }, pool: p }]"),
+            &["pools.p.sticky.cookie.domain cookie_never_taken"],
+        ),
+        (
+            pool("sticky: { cookie: { name: s, domain: b.example } }, health: { passive: {} }", "routes: [{ name: r, match: { hosts: [b.example, x.b.example, '*.b.example', '*.example'] }, pool: p }]"),
+            &[],
+        ),
+        (
+            pool("sticky: { cookie: { name: s, domain: b.example } }, health: { passive: {} }", to_p),
+            &[],
+        ),
+        // What a value tells.
+        (
+            "explain: { header: x-why, token: 0123456789abcdef }, ".to_owned() + &route("pass: true, request_headers: { set: { x-a: '{header.X-Why}' } }"),
+            &["routes[0].request_headers secret_told"],
+        ),
+        (
+            "explain: { header: x-why, token: 0123456789abcdef }, ".to_owned() + &route("pass: true, request_headers: { set: { x-a: '{header.x-other}', x-b: 'x-why' } }"),
+            &[],
+        ),
+        (
+            "explain: { header: x-why, token: 0123456789abcdef }, ".to_owned() + &route("redirect: { host: 'a.{header.x-why}.example' }"),
+            &["routes[0].redirect secret_told"],
+        ),
+        (
+            pool("sticky: { cookie: { name: s } }, health: { passive: {} }", "routes: [{ name: r, pool: p, response_headers: { add: { x-s: '{cookie.s}' } } }]"),
+            &["routes[0].response_headers secret_told"],
+        ),
+        (
+            pool("sticky: { cookie: { name: s, http_only: false } }, health: { passive: {} }", "routes: [{ name: r, pool: p, response_headers: { add: { x-s: '{cookie.s}' } } }]"),
+            &[],
+        ),
+        (
+            pool("sticky: { cookie: { name: s } }, health: { passive: {} }", "routes: [{ name: r, pool: p, request_headers: { add: { x-s: '{cookie.s}' } } }]"),
+            &[],
+        ),
+        // A key behind one that every request has.
+        (
+            pool("balance: { consistent_hash: { key: [{ header: x }, path, { cookie: c }] } }", to_p),
+            &["pools.p.balance.consistent_hash.key[2] unused_key"],
+        ),
+        (
+            pool("balance: { consistent_hash: { key: [{ header: x }, { cookie: c }, path] } }", to_p),
+            &[],
+        ),
         // A32, A33: values that nobody sends.
         (on("headers: [{ name: x, exact: ' a' }]"), &["routes[0].match.headers[0] contradiction"]),
         (on("headers: [{ name: x, suffix: 'a ' }]"), &["routes[0].match.headers[0] contradiction"]),

@@ -79,7 +79,8 @@ pub(super) struct ConsistentHash {
 fn load_factor(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     let limits::Bounds { least, most } = limits::BOUNDED_LOAD_PERCENT;
     schemars::json_schema!({
-        "type": "number",
+        "type": ["number", "string"],
+        "pattern": "^[0-9]+(\\.[0-9]{1,2})?$",
         "minimum": f64::from(least) / 100.0,
         "maximum": most / 100,
     })

@@ -47,7 +47,7 @@ fn keys(node: &Node<'_>, report: &mut Report) -> Vec<KeyPart> {
     nodes.filter_map(|node| key_part(&node, report)).collect()
 }
 
-/// Reads `bounded_load`.
+/// Reads `bounded_load`, which may also be a text: that is what Envoy makes of a number with a point.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -55,18 +55,23 @@ fn keys(node: &Node<'_>, report: &mut Report) -> Vec<KeyPart> {
 )]
 fn load_factor(node: &Node<'_>, report: &mut Report) -> Option<LoadFactor> {
     let bounds = limits::BOUNDED_LOAD_PERCENT;
-    let percent = node.number().map(|number| (number * 100.0).round());
-    let percent = percent.filter(|percent| {
-        let written = node.number().unwrap_or_default() * 100.0;
-        (written - percent).abs() < 1e-6
-            && (f64::from(bounds.least)..=f64::from(bounds.most)).contains(percent)
+    let decimal = |text: &str| {
+        let is_plain = text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+        text.parse().ok().filter(|_| is_plain)
+    };
+    let written = node.number().or_else(|| node.as_text().and_then(decimal));
+    let percent = written.and_then(|written: f64| {
+        let percent = (written * 100.0).round();
+        let is_exact = (written * 100.0 - percent).abs() < 1e-6;
+        let range = f64::from(bounds.least)..=f64::from(bounds.most);
+        (is_exact && range.contains(&percent)).then_some(percent as u32)
     });
     if percent.is_none() {
         node.wrong(report, BOUNDED_LOAD);
     }
-    percent.map(|percent| LoadFactor {
-        percent: percent as u32,
-    })
+    percent.map(|percent| LoadFactor { percent })
 }
 
 /// What `bounded_load` is.

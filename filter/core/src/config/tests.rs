@@ -7,6 +7,7 @@ use crate::http::regex::SubstitutionPart;
 use crate::http::value::{Part, Piece};
 use crate::index::PoolIndex;
 use crate::pool::State;
+use crate::pool::balance::bounded_load::LoadFactor;
 use crate::pool::balance::{Balance, HashBy};
 use crate::pool::failover::WhenAllUnhealthy;
 use crate::pool::health::{Active, Checks, Initial, Passive};
@@ -282,6 +283,22 @@ fn balance_says_what_is_hashed() {
         (
             "{ consistent_hash: { key: { query: q } } }",
             Balance::Hash(HashBy::key(KeyPart::Query(name(b"q")))),
+        ),
+        (
+            "{ consistent_hash: { key: [ { header: A }, { cookie: b }, path ], bounded_load: 1.25 } }",
+            Balance::Hash(HashBy {
+                key: KeyPart::Header(name(b"a")),
+                otherwise: vec![KeyPart::Cookie(name(b"b")), KeyPart::Path],
+                bounded_load: Some(LoadFactor { percent: 125 }),
+            }),
+        ),
+        (
+            // As Envoy reads a number with a point.
+            r#"{ consistent_hash: { key: [path], bounded_load: "1.07" } }"#,
+            Balance::Hash(HashBy {
+                bounded_load: Some(LoadFactor { percent: 107 }),
+                ..HashBy::key(KeyPart::Path)
+            }),
         ),
     ] {
         let config = loaded(&format!(

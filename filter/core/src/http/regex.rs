@@ -256,15 +256,32 @@ fn compile(hir: &Hir, captures: WhichCaptures) -> Result<NFA, String> {
     let config = thompson::Config::new()
         .utf8(false)
         .shrink(false)
-        .nfa_size_limit(Some(NFA_LIMIT))
+        .nfa_size_limit(Some(WORK_LIMIT))
         .which_captures(captures);
     let compiled = thompson::Compiler::new()
         .configure(config)
         .build_from_hir(hir);
-    compiled.map_err(|error| match error.size_limit() {
-        Some(limit) => format!("compiles to more than {limit} bytes"),
-        None => one_line(error),
-    })
+    let too_large = || format!("compiles to more than {NFA_LIMIT} bytes");
+    match compiled {
+        Ok(nfa) if size(&nfa) > NFA_LIMIT => Err(too_large()),
+        Ok(nfa) => Ok(nfa),
+        Err(error) if error.size_limit().is_some() => Err(too_large()),
+        Err(error) => Err(one_line(error)),
+    }
+}
+
+/// The size of an NFA as it is in the module, whatever the host's pointers: what the proxy takes
+/// `host-sim` takes too, and nothing else.
+fn size(nfa: &NFA) -> usize {
+    let states = nfa.states().iter().map(|state| {
+        16 + match state {
+            State::Sparse(sparse) => 8 * sparse.transitions.len(),
+            State::Dense(_) => 4 * 256,
+            State::Union { alternates } => 4 * alternates.len(),
+            _ => 0,
+        }
+    });
+    states.sum()
 }
 
 /// What an NFA takes. Not what it says itself, because that depends on the host's pointers.
@@ -310,8 +327,12 @@ fn push_literal(hir: &Hir, literal: &mut Vec<u8>) -> bool {
 /// What every pattern takes.
 const REGEX_MEMORY: usize = 128;
 
-/// The largest NFA of one pattern in bytes: two thousand characters and classes.
+/// The largest NFA of one pattern in bytes: eight thousand characters, or some thousand classes.
 const NFA_LIMIT: usize = 128 * 1024;
+
+/// The most bytes while it is compiled. They depend on the host's pointers, so it is so much that
+/// [`NFA_LIMIT`] decides of every pattern that anybody would write.
+const WORK_LIMIT: usize = 16 * NFA_LIMIT;
 
 /// How many bytes longer than its input a replacement may get: as much as a proxy takes for all
 /// headers.
@@ -588,6 +609,10 @@ mod tests {
             assert_eq!(Regex::new(pattern, false).unwrap_err(), error, "{pattern}");
             assert_eq!(Search::new(pattern).unwrap_err(), error, "{pattern}");
         }
+        // The same on every host: 16 bytes for each character, and a few states around them.
+        let literal = |length| Regex::new(&"a".repeat(length), false);
+        assert!(literal(4_500).is_ok() && literal(8_100).is_ok());
+        assert!(literal(8_192).is_err());
         let error = Regex::new(r"(\w{100}){100}", false).unwrap_err();
         assert!(
             error.starts_with("compiles to more than 131072 bytes") && !error.contains('\n'),
