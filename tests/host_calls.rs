@@ -371,6 +371,34 @@ fn a_busy_worker_makes_no_host_call_for_limits_and_counts_of_most_requests() {
     assert!(looks <= costs.requests * 6 / 5, "{looks}");
 }
 
+/// Counts that are shared at once, and looked at before and after: no call returns bytes for that.
+#[test]
+fn a_bound_of_requests_in_flight_is_kept_without_a_call_that_returns_bytes() {
+    let configuration = json!({
+        "pools": { "p": { "targets": [
+            { "cluster": "blue-a", "max_in_flight": 10 }, { "cluster": "blue-b", "max_in_flight": 10 },
+        ] } },
+        "routes": [{ "name": "all", "pool": "p" }],
+    });
+    let any = |step: &RequestOutcome| matches!(step, RequestOutcome::Forward(_));
+    for gap in [GAP, BUSY_GAP] {
+        let costs = costs_at(gap, "max_in_flight", &configuration, "/", "", any);
+        assert_eq!(costs.most(Callback::Request), 1);
+        assert_eq!(costs.most_out, 0);
+        let calls = |kind: &str| -> u32 {
+            let calls = costs.calls.values();
+            calls.filter_map(|calls| calls.of.get(kind)).sum()
+        };
+        // To find what is full each of two, and the one that was chosen before and after.
+        assert!(
+            calls("get_metric") <= costs.requests * 9 / 2,
+            "{}",
+            calls("get_metric")
+        );
+        assert!(calls("set_shared_data") <= costs.requests * 9 / 4);
+    }
+}
+
 /// A pool of endpoints with sessions, and nothing else.
 fn endpoints_with_sessions() -> Value {
     json!({

@@ -12,7 +12,6 @@
 use super::Worker;
 use super::context::RequestContext;
 use super::select::{Selection, Start};
-use super::target::NotPicked;
 use crate::decision::{Reason, SessionPlan};
 use crate::index::TargetIndex;
 use crate::pool::Pool;
@@ -27,6 +26,15 @@ pub(super) enum HealthFilter {
     Healthy,
     /// All, as if they were healthy.
     Any,
+}
+
+/// Why no target of a pool is picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotPicked {
+    /// None that the filter admits takes the request.
+    NoTarget,
+    /// All of those are full.
+    Full,
 }
 
 impl HealthFilter {

@@ -3,8 +3,9 @@
 
 use super::Worker;
 use super::context::RequestContext;
+use super::failover::NotPicked;
 use super::select::Selection;
-use super::target::{Choice, NotPicked, Picked};
+use super::target::{Choice, Picked};
 use crate::decision::Reason;
 use crate::index::TargetIndex;
 use crate::pool::Pool;

@@ -3,7 +3,7 @@
 
 use super::Worker;
 use super::context::RequestContext;
-use super::failover::HealthFilter;
+use super::failover::{HealthFilter, NotPicked};
 use crate::decision::Reason;
 use crate::index::{TargetIndex, TargetRef};
 use crate::pool::Pool;
@@ -27,15 +27,6 @@ pub(super) struct Picked {
     /// The hash by which this target was chosen, or by which another would be in its place. None:
     /// none is to be preferred.
     pub hash: Option<u64>,
-}
-
-/// Why no target of a pool is picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotPicked {
-    /// None that the filter admits takes the request.
-    NoTarget,
-    /// All of those are full.
-    Full,
 }
 
 /// What a target is chosen by.
