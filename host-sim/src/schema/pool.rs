@@ -2,7 +2,8 @@
 
 use super::{Duration, HeaderName, NewPath};
 use pointsman_core::config::limits;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A pool of Envoy clusters, or, with `cluster`, of the endpoints of one.
@@ -72,18 +73,27 @@ pub(super) struct ConsistentHash {
     key: HashKey,
     /// How much more than its share of the requests in flight a target may have; what is too much
     /// goes to the next target of its key. Default: no bound.
-    #[schemars(schema_with = "load_factor")]
-    bounded_load: Option<f64>,
+    bounded_load: Option<LoadFactor>,
 }
 
-fn load_factor(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    let limits::Bounds { least, most } = limits::BOUNDED_LOAD_PERCENT;
-    schemars::json_schema!({
-        "type": ["number", "string"],
-        "pattern": "^[0-9]+(\\.[0-9]{1,2})?$",
-        "minimum": f64::from(least) / 100.0,
-        "maximum": most / 100,
-    })
+/// A number from 1.01 to 100, also as a text.
+struct LoadFactor;
+
+impl JsonSchema for LoadFactor {
+    fn schema_name() -> Cow<'static, str> {
+        "LoadFactor".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let limits::Bounds { least, most } = limits::BOUNDED_LOAD_PERCENT;
+        json_schema!({
+            "type": ["number", "string"],
+            "description": "A number with at most two decimals; as a text too, which Envoy makes of it.",
+            "minimum": f64::from(least) / 100.0,
+            "maximum": most / 100,
+            "pattern": "^[0-9]+([.][0-9]{1,2})?$",
+        })
+    }
 }
 
 /// What `consistent_hash` hashes.
