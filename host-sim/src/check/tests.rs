@@ -641,7 +641,7 @@ fn what_is_certainly_wrong_is_told_and_its_neighbour_is_not() {
             &[],
         ),
         (
-            "explain: { header: x-why, token: 0123456789abcdef }, ".to_owned() + &route("redirect: { host: 'a.{header.x-why}.example' }"),
+            "explain: { header: x-why, token: 0123456789abcdef }, ".to_owned() + &route("match: { path: { exact: /x } }, redirect: { path: '/y{header.x-why}' }"),
             &["routes[0].redirect secret_told"],
         ),
         (
