@@ -16,6 +16,7 @@ use host_sim::module;
 use host_sim::testkit::Site;
 use http_body_util::Full;
 use hyper::Request;
+use pointsman_import::{InputFile, Kind, Options};
 use serde_json::{Value, json};
 
 /// Tables in one Envoy: each is two listeners.
@@ -73,6 +74,8 @@ struct Difference {
 #[derive(Debug, PartialEq)]
 struct Observed {
     status: u16,
+    /// What header edits made of the request and of the response: of each `name: value`, by name.
+    edited: [Vec<String>; 2],
     /// Empty where there is none.
     location: String,
     body: String,
@@ -86,32 +89,28 @@ struct Tables(Site);
 
 impl Tables {
     fn start(tables: &[Vec<Route>]) -> Tables {
-        let pools = (0..CLUSTERS).map(|i| {
-            (
-                format!("c{i}"),
-                json!({ "targets": [{ "cluster": format!("c{i}") }] }),
-            )
+        let both = tables.iter().map(|table| {
+            let routes: Vec<Value> = table.iter().map(|route| route.ours.clone()).collect();
+            let ours = json!({ "pools": pools(), "routes": routes });
+            (route_configuration(table), ours)
         });
-        let pools = Value::Object(pools.collect());
+        Tables::of(&both.collect::<Vec<_>>())
+    }
+
+    /// Of Envoy's route configurations, and Pointsman's configurations.
+    fn of(tables: &[(Value, Value)]) -> Tables {
         let module = module::build().unwrap();
-        let site = Site::start_with(&json!({ "pools": pools }), |fleet, mut deployment| {
+        let site = Site::start_with(&json!({ "pools": pools() }), |fleet, mut deployment| {
             let shipped = deployment.bootstrap_mut()["static_resources"]["listeners"][0].clone();
             let mut listeners = Vec::new();
-            for (number, table) in tables.iter().enumerate() {
-                let mut routes: Vec<Value> =
-                    table.iter().map(|route| route.envoy.clone()).collect();
-                routes.push(
-                    json!({ "match": { "prefix": "/" }, "direct_response": { "status": 404 } }),
-                );
+            for (number, (table, configuration)) in tables.iter().enumerate() {
                 let mut own = shipped.clone();
                 own["name"] = format!("envoy-{number}").into();
                 let manager = manager(&mut own);
                 manager["http_filters"].as_array_mut().unwrap().remove(0);
-                manager["route_config"]["virtual_hosts"][0]["routes"] = routes.into();
+                manager["route_config"] = table.clone();
                 listeners.push(own);
 
-                let routes: Vec<Value> = table.iter().map(|route| route.ours.clone()).collect();
-                let configuration = json!({ "pools": pools, "routes": routes });
                 let mut ours = fleet
                     .deployment(&module)?
                     .with_configuration(PluginConfiguration::Text(configuration.to_string()));
@@ -148,6 +147,7 @@ impl Tables {
         }
         let response = client.send(request.body(Full::default()).unwrap()).unwrap();
         let mut upstream = None;
+        let mut edited = [Vec::new(), Vec::new()];
         for member in self.0.fleet.members() {
             for received in member.backend.take_received() {
                 assert!(upstream.is_none(), "two backends got {ask:?}");
@@ -155,6 +155,12 @@ impl Tables {
                     let found = received.headers.iter().find(|(known, _)| known == name);
                     String::from_utf8(found.unwrap().1.clone()).unwrap()
                 };
+                edited[0] = edits(
+                    received
+                        .headers
+                        .iter()
+                        .map(|(name, value)| (str::from_utf8(name).unwrap(), value.as_slice())),
+                );
                 upstream = Some([
                     member.backend.name().to_owned(),
                     header(b":path"),
@@ -162,13 +168,42 @@ impl Tables {
                 ]);
             }
         }
+        let headers = response.headers().iter();
+        edited[1] = edits(headers.map(|(name, value)| (name.as_str(), value.as_bytes())));
         Observed {
+            edited,
             status: response.status().as_u16(),
             location: header(&response, "location").to_owned(),
             body: String::from_utf8(response.body().to_vec()).unwrap(),
             upstream,
         }
     }
+}
+
+/// The headers that only edits write, by name and in the order of each name's values.
+fn edits<'h>(headers: impl Iterator<Item = (&'h str, &'h [u8])>) -> Vec<String> {
+    let mut found: Vec<_> = headers
+        .filter(|(name, _)| name.starts_with("x-edit"))
+        .collect();
+    found.sort_by_key(|(name, _)| *name);
+    let each = |(name, value)| format!("{name}: {}", String::from_utf8_lossy(value));
+    found.into_iter().map(each).collect()
+}
+
+/// A pool for each cluster.
+fn pools() -> Value {
+    let each = |i| {
+        let targets = json!([{ "cluster": format!("c{i}") }]);
+        (format!("c{i}"), json!({ "targets": targets }))
+    };
+    Value::Object((0..CLUSTERS).map(each).collect())
+}
+
+/// Envoy's side of a table, with a 404 at its end.
+fn route_configuration(table: &[Route]) -> Value {
+    let mut routes: Vec<Value> = table.iter().map(|route| route.envoy.clone()).collect();
+    routes.push(json!({ "match": { "prefix": "/" }, "direct_response": { "status": 404 } }));
+    json!({ "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": routes }] })
 }
 
 fn manager(listener: &mut Value) -> &mut Value {
@@ -642,4 +677,226 @@ fn random_tables_mean_the_same_in_both_languages() {
     // `table` sees to both.
     let least = TABLES * requests / 50;
     assert!(found > least && lost > least, "{found} and {lost}");
+}
+
+/// The words of Envoy that a table of ours never has: what an import has to make something of.
+mod foreign {
+    use super::*;
+
+    /// Domains of virtual hosts that share hosts with each other.
+    const DOMAINS: [&[&[&str]]; 4] = [
+        &[&["*"], &["a.test"]],
+        &[&["*.a.test", "other.test"], &["*"], &["*.b.a.test"]],
+        &[&["a.*"], &["*-a.test"], &["*.test"], &["a.test"]],
+        // No order of the whole virtual hosts is right.
+        &[&["a.test", "*"], &["*.test"]],
+    ];
+    const PREFIXES: [&str; 5] = ["/a", "/a/", "/A", "/ab/", "/b"];
+    /// Paths in RE2's syntax, some of which are not Rust's.
+    const PATTERNS: [&str; 6] = [
+        "/[a[b&&]+(/.*)?",
+        "\\Q/x.y\\E.*",
+        "/(?i:AB)/[\\w.]{1,2}",
+        "/\\x61\\C?(/\\142)*",
+        "(?U)/.*\\/42\\z",
+        "/[^/{]{1,}/[[:alpha:]]{x}?|/42",
+    ];
+
+    fn edit(rng: &mut Rng) -> Value {
+        let action = one(
+            rng,
+            &["APPEND_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS_OR_ADD"],
+        );
+        let value = one(
+            rng,
+            &["v{1}", "100%%", "%REQ(:method)%", "%REQ(:path)%", "w"],
+        );
+        let key = one(rng, &["x-edit-a", "x-edit-b"]);
+        json!({
+            "header": { "key": key, "value": value },
+            "append_action": action,
+            // Without it Envoy drops a header whose value is empty, and we write it.
+            "keep_empty_value": true,
+        })
+    }
+
+    /// Adds edits to what may have them.
+    fn edited(rng: &mut Rng, mut to: Value) -> Value {
+        for of in ["request", "response"] {
+            let add: Vec<Value> = (0..rng.usize(..3)).map(|_| edit(rng)).collect();
+            // Parts of the request only.
+            let add: Vec<Value> = add
+                .into_iter()
+                .filter(|it| of == "request" || !it.to_string().contains("REQ("))
+                .collect();
+            if !add.is_empty() {
+                to[format!("{of}_headers_to_add")] = add.into();
+            }
+            if rng.u8(..4) == 0 {
+                to[format!("{of}_headers_to_remove")] = json!(["x-edit-a"]);
+            }
+        }
+        to
+    }
+
+    fn header(rng: &mut Rng) -> Value {
+        let name = one(rng, &HEADERS);
+        let mut matcher = match rng.u8(..8) {
+            0 => json!({ "exact_match": one(rng, &VALUES) }),
+            1 => json!({ "prefix_match": "go" }),
+            2 => json!({ "suffix_match": "old" }),
+            3 => json!({ "contains_match": "ol" }),
+            4 => json!({ "range_match": { "start": -1, "end": 2 } }),
+            5 => json!({ "string_match": { "prefix": "GO", "ignore_case": true } }),
+            6 => json!({ "safe_regex_match": { "regex": "g?o?l?d?" } }),
+            _ => json!({}),
+        };
+        let is_presence = matcher == json!({});
+        matcher["name"] = name.into();
+        if rng.u8(..3) == 0 {
+            matcher["invert_match"] = true.into();
+        }
+        if !is_presence && rng.u8(..3) == 0 {
+            matcher["treat_missing_header_as_empty"] = true.into();
+        }
+        matcher
+    }
+
+    fn route(rng: &mut Rng, number: usize) -> Value {
+        let mut route = super::route(rng, number).envoy;
+        let is_plain = route["route"]["prefix_rewrite"].is_null()
+            && route["redirect"]["prefix_rewrite"].is_null();
+        let other = if is_plain { rng.u8(..4) } else { 3 };
+        if other == 0 && rng.bool() {
+            route["route"]["prefix_rewrite"] = "/p/".into();
+        }
+        let matched = route["match"].as_object_mut().unwrap();
+        if other < 2 {
+            let paths = [
+                "path",
+                "path_separated_prefix",
+                "safe_regex",
+                "path_match_policy",
+            ];
+            for path in paths {
+                matched.remove(path);
+            }
+            matched.remove("prefix");
+        }
+        match other {
+            0 => drop(matched.insert("prefix".into(), one(rng, &PREFIXES).into())),
+            1 => {
+                let regex = json!({ "regex": one(rng, &PATTERNS) });
+                matched.insert("safe_regex".into(), regex);
+            }
+            _ => {}
+        }
+        if rng.u8(..3) == 0 {
+            matched.insert("headers".into(), json!([header(rng)]));
+        }
+        if rng.u8(..6) == 0 {
+            let present = json!([{ "name": "q", "present_match": rng.bool() }]);
+            matched.insert("query_parameters".into(), present);
+        }
+        if rng.u8(..6) == 0 {
+            let not =
+                json!([{ "name": "beta", "string_match": { "exact": "1" }, "invert_match": true }]);
+            matched.insert("cookies".into(), not);
+        }
+        // A `route` that the rewrite above made where there is another action.
+        if route["route"]["cluster"].is_null() {
+            route.as_object_mut().unwrap().remove("route");
+        } else if route["route"]["regex_rewrite"].is_object()
+            && route["route"]["prefix_rewrite"].is_string()
+        {
+            route["route"]
+                .as_object_mut()
+                .unwrap()
+                .remove("regex_rewrite");
+        }
+        if route["route"].is_object() && rng.u8(..4) == 0 {
+            let cluster = route["route"]["cluster"].take();
+            route["route"].as_object_mut().unwrap().remove("cluster");
+            let part = edited(rng, json!({ "name": cluster, "weight": 7 }));
+            let none = json!({ "name": "c0", "weight": 0 });
+            route["route"]["weighted_clusters"] = json!({ "clusters": [part, none] });
+        }
+        edited(rng, route)
+    }
+
+    /// A route configuration, and what it becomes.
+    pub(super) fn table(rng: &mut Rng) -> Value {
+        let domains = one(rng, &DOMAINS);
+        let mut number = 0;
+        let hosts = domains.iter().enumerate().map(|(at, domains)| {
+            let routes: Vec<Value> = (0..6)
+                .map(|_| {
+                    number += 1;
+                    route(rng, number)
+                })
+                .collect();
+            let name = format!("v{at}");
+            let mut host = json!({ "name": name, "domains": domains, "routes": routes });
+            if rng.u8(..6) == 0 {
+                host["require_tls"] = "EXTERNAL_ONLY".into();
+            }
+            edited(rng, host)
+        });
+        let hosts: Vec<Value> = hosts.collect();
+        let mut table = edited(rng, json!({ "virtual_hosts": hosts }));
+        table["most_specific_header_mutations_wins"] = rng.bool().into();
+        table
+    }
+}
+
+/// What an import makes of a route configuration, all of which can be carried over.
+fn imported(table: &Value) -> Value {
+    let file = InputFile {
+        name: "table".into(),
+        text: table.to_string(),
+    };
+    let output = pointsman_import::import(Kind::Envoy, &[file], &Options::default()).unwrap();
+    assert!(
+        output.not_carried.is_empty(),
+        "{:?} of {table}",
+        output.not_carried
+    );
+    output.to_json()
+}
+
+#[test]
+fn an_imported_table_means_the_same_as_the_original() {
+    let seed = std::env::var("SEED").map_or(3, |seed| seed.parse().unwrap());
+    println!("SEED={seed}");
+    let mut rng = Rng::with_seed(seed);
+    let originals: Vec<Value> = (0..TABLES)
+        .map(|number| match number.is_multiple_of(2) {
+            true => route_configuration(&table(&mut rng, number)),
+            false => foreign::table(&mut rng),
+        })
+        .collect();
+    let tables: Vec<(Value, Value)> = originals
+        .iter()
+        .map(|original| (original.clone(), imported(original)))
+        .collect();
+    let both = Tables::of(&tables);
+    let mut found = 0;
+    let mut edited = 0;
+    for (number, (original, imported)) in tables.iter().enumerate() {
+        let mut envoy = both.client(&format!("envoy-{number}"));
+        let mut ours = both.client(&format!("ours-{number}"));
+        for _ in 0..REQUESTS {
+            let ask = ask(&mut rng);
+            let (theirs, ours_seen) = (both.ask(&mut envoy, &ask), both.ask(&mut ours, &ask));
+            found += usize::from(theirs.status != 404);
+            edited += usize::from(!theirs.edited.iter().all(Vec::is_empty));
+            assert_eq!(
+                ours_seen, theirs,
+                "left is the imported table's; table {number}, {ask:?}\n{original}\n{imported}"
+            );
+        }
+    }
+    println!("{found} requests found a route, {edited} were edited");
+    let least = TABLES * REQUESTS / 20;
+    assert!(found > least && edited > least, "{found} and {edited}");
 }

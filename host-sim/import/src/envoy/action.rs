@@ -34,8 +34,6 @@ pub(super) struct Mirror {
 pub(super) struct Edits<'e> {
     pub(super) request: Vec<&'e Level>,
     pub(super) response: Vec<&'e Level>,
-    /// Whether what is more specific comes last.
-    pub(super) specific_last: bool,
 }
 
 impl Edits<'_> {
@@ -44,9 +42,9 @@ impl Edits<'_> {
         let mut keys = Map::new();
         let mut put = |key: &str, outer: &[&Level], own: Option<&Level>| {
             let mut levels = outer.to_vec();
+            // Envoy makes those of a part first, whatever the order of the others.
             if let Some(own) = own {
-                let at = if self.specific_last { levels.len() } else { 0 };
-                levels.insert(at, own);
+                levels.insert(0, own);
             }
             if let Some(edits) = headers::edits(&levels) {
                 keys.insert(key.into(), edits);

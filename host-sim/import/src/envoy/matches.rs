@@ -270,7 +270,11 @@ fn header(mut from: Message) -> Option<Vec<Vec<Value>>> {
             let key = ["exact", "prefix", "suffix", "contains"]
                 .into_iter()
                 .find(|key| older.starts_with(key))?;
-            strings::text(key, from.text(older)?, false)
+            match from.text(older)? {
+                // Envoy takes an empty `exact_match` for any value.
+                value if value.is_empty() => Text::regex(".*".to_owned()),
+                value => strings::text(key, value, false),
+            }
         }
     };
     let condition = text.condition(&name, invert);

@@ -51,8 +51,20 @@ pub fn import(documents: Vec<Document>, options: &Options) -> Result<Output, Unr
             })?;
         file = document.place;
     }
-    let chosen =
-        choose(&mut found, options, &report).map_err(|why| UnreadableFile { file, why })?;
+    finish(found, &file, options, &report)
+}
+
+/// Makes routes of what was found. `file`: the last one that was read.
+fn finish(
+    mut found: Found,
+    file: &str,
+    options: &Options,
+    report: &Report,
+) -> Result<Output, UnreadableFile> {
+    let chosen = choose(&mut found, options, report).map_err(|why| UnreadableFile {
+        file: file.to_owned(),
+        why,
+    })?;
 
     let mut pools = Pools::new(std::mem::take(&mut found.endpoints));
     let mut notes = vec![
@@ -67,7 +79,7 @@ pub fn import(documents: Vec<Document>, options: &Options) -> Result<Output, Unr
         pools: pools.into_entries(),
         ..Configuration::default()
     };
-    configuration.routes = accepted(&configuration, made, &report);
+    configuration.routes = accepted(&configuration, made, report);
     let is_passed = |entry: &crate::output::Entry| entry.value.contains_key("pass");
     if configuration.routes.iter().any(is_passed) {
         notes.push(

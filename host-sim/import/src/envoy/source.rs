@@ -113,6 +113,12 @@ impl Found {
         Ok(())
     }
 
+    /// A table that was read already.
+    #[cfg(test)]
+    pub(super) fn push_message(&mut self, place: &str, message: DynamicMessage) {
+        self.push(Message::new(place, message, &self.report), None);
+    }
+
     fn push(&mut self, message: Message, session: Option<(Affinity, String)>) {
         self.tables.push(Table {
             name: message.peek("name"),

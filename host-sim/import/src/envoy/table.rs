@@ -257,7 +257,6 @@ fn draft(
     let mut edits = Edits {
         request: vec![&own.0, host_request, &shared.request],
         response: vec![&own.1, host_response, &shared.response],
-        specific_last: shared.specific_last,
     };
     if shared.specific_last {
         edits.request.reverse();
