@@ -897,6 +897,7 @@ fn an_imported_table_means_the_same_as_the_original() {
         }
     }
     println!("{found} requests found a route, {edited} were edited");
-    let least = TABLES * REQUESTS / 20;
+    // Half of the tables have edits, and many requests find no route there.
+    let least = TABLES * REQUESTS / 50;
     assert!(found > least && edited > least, "{found} and {edited}");
 }
