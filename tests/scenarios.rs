@@ -1,5 +1,6 @@
-//! Every file of `scenarios/` on every host: the simulator, and real Envoys with two workers and the
-//! module as it ships. (All other tests have it as Cargo builds it.)
+//! Every file of `scenarios/` on every host: the simulator, the simulator with the module as it ships
+//! in a second engine, and real Envoys with two workers and the same module. (All other tests have it
+//! as Cargo builds it.)
 //!
 //! `cargo test -p pointsman-tests --test scenarios -- sticky` runs one feature. Which Envoys:
 //! `ENVOY_VERSIONS=1.40.0,1.36.4`; by default [`DEFAULT_VERSIONS`].
@@ -9,7 +10,7 @@ use host_sim::envoy_host::EnvoyHost;
 use host_sim::exchange::Host;
 use host_sim::package;
 use host_sim::request_test::{self, File};
-use host_sim::world::World;
+use host_sim::world::{Code, World};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
         .iter()
         .map(|path| trial(path, "host-sim", on_simulator))
         .collect();
+    let in_engine = |path: &PathBuf| trial(path, "wasmi", on_second_engine);
+    trials.extend(files.iter().map(in_engine));
     for text in versions
         .split(',')
         .map(str::trim)
@@ -76,12 +79,31 @@ fn on_simulator(file: &File) -> Result<(), Failed> {
     judge(file, || Ok(Box::new(World::of(&file.config, WORKERS)?)))
 }
 
-fn on_envoy(file: &File, version: Version) -> Result<(), Failed> {
+/// The bytes that ship, where addresses are not this machine's and each VM has its own memory.
+fn on_second_engine(file: &File) -> Result<(), Failed> {
+    static CODE: OnceLock<Result<Code, String>> = OnceLock::new();
+    let read = || Code::read(module()?).map_err(|error| format!("{error:#}"));
+    let code = CODE.get_or_init(read).clone()?;
+    judge(file, || {
+        let world = World::builder()
+            .workers(WORKERS)
+            .exchanges(&file.config)
+            .code(code.clone());
+        Ok(Box::new(world.start()?))
+    })
+}
+
+/// The module as it ships.
+fn module() -> Result<&'static Path, String> {
     static MODULE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let build = || package::module_as_it_ships().map_err(|error| format!("{error:#}"));
-    let module = MODULE.get_or_init(build);
+    let module = MODULE.get_or_init(build).as_ref();
+    module.map(PathBuf::as_path).map_err(Clone::clone)
+}
+
+fn on_envoy(file: &File, version: Version) -> Result<(), Failed> {
     let program = install::find(Wanted::Exactly(version))?;
-    let envoy = EnvoyHost::start(&program, module.as_ref()?, &file.config)?;
+    let envoy = EnvoyHost::start(&program, module()?, &file.config)?;
     let outcome = judge(file, || Ok(Box::new(envoy.client())));
     // A VM that traps answers 503 and is replaced; a scenario might not notice.
     let log = envoy.envoy().log();

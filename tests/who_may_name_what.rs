@@ -341,7 +341,11 @@ fn whatever_runs_in_a_proxy_is_denied_to_panic() {
         assert_eq!(lints, ["workspace = true"], "{guest}");
     }
     // The native programs have the same, but for what is denied.
-    for native in ["host-sim/Cargo.toml", "tests/Cargo.toml"] {
+    for native in [
+        "host-sim/Cargo.toml",
+        "host-sim/release/Cargo.toml",
+        "tests/Cargo.toml",
+    ] {
         for tool in ["rust", "rustdoc", "clippy"] {
             let mut expected = table("Cargo.toml", &format!("workspace.lints.{tool}"));
             expected.retain(|lint| !denied.contains(lint));

@@ -9,6 +9,7 @@ pub(crate) mod faults;
 pub(crate) mod import;
 pub(crate) mod package;
 mod page;
+mod prebuilt;
 pub(crate) mod run;
 pub(crate) mod schema;
 mod style;

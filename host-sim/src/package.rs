@@ -1,13 +1,16 @@
 //! The module as it ships: without the exports that the filter has no use for. A proxy does not call
 //! a callback that a module does not export, and each call into a VM costs a request 1,200 to 1,900
-//! instructions.
+//! instructions. Beside it: the same as an OCI image, the list of its crates, and checksums. The same
+//! tree gives the same bytes, wherever it is and whoever builds it.
 
 use crate::module;
 use anyhow::{Context, Result, ensure};
-use sha2::{Digest, Sha256};
-use std::borrow::Cow;
+use pointsman_release::archive::{ArchivedFile, tar};
+use pointsman_release::image::{About, Image};
+use pointsman_release::{sbom, sha256};
+use std::env;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use wasm_encoder::{ExportKind, ExportSection, Module, RawSection};
 use wasmparser::{ExternalKind, Parser, Payload};
@@ -121,8 +124,8 @@ fn kind(kind: ExternalKind) -> Result<ExportKind> {
 /// A file of the package.
 #[derive(Clone, Debug)]
 pub struct PackagedFile {
-    /// Its name in the package's directory.
-    pub name: &'static str,
+    /// Its path in the package's directory.
+    pub path: String,
     /// Its size in bytes.
     pub size: usize,
     /// Of its bytes, in hexadecimal.
@@ -134,14 +137,35 @@ pub struct PackagedFile {
 pub struct Package {
     /// Where it is.
     pub directory: PathBuf,
-    /// What is in it, but for the list of checksums.
+    /// What is in it, but for the list of checksums; the module first.
     pub files: Vec<PackagedFile>,
+    /// The version of the module, which is the image's tag too.
+    pub version: String,
+    /// The image's digest, with `sha256:`: that of its manifest.
+    pub image_digest: String,
+    /// How much of the image a proxy's agent fetches, in bytes.
+    pub layer_size: usize,
+    /// How many crates are in the module.
+    pub crates: usize,
     /// The exports that the module no longer has.
     pub removed: Vec<String>,
 }
 
+/// What the image says of where the module comes from. It is part of the digest.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// Where the source is: an URL.
+    pub source: Option<String>,
+    /// The commit.
+    pub revision: Option<String>,
+}
+
 /// The name of the module in a package.
 pub const MODULE: &str = "pointsman.wasm";
+/// The name of the list of the module's crates in a package.
+pub const SBOM: &str = "pointsman.cdx.json";
+/// The directory of the image in a package.
+pub const IMAGE: &str = "oci";
 /// The name of the checksums in a package, as `sha256sum --check` reads them.
 pub const CHECKSUMS: &str = "SHA256SUMS";
 
@@ -150,41 +174,171 @@ pub fn default_directory() -> Result<PathBuf> {
     Ok(module::target_directory()?.join("package"))
 }
 
-/// Builds the module and writes it into `directory` as it ships, with its checksum.
-pub fn write(directory: &Path) -> Result<Package> {
-    let built = module::build()?;
-    let built = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
-    let Trimmed { module, removed } = trim(&built)?;
-    fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-    let contents: [(&str, Cow<'_, [u8]>); 1] = [(MODULE, module.into())];
+/// Builds the module and writes it into `directory` as it ships: the module, the list of its
+/// crates, the OCI image, and the checksums of all of them.
+pub fn write(directory: &Path, origin: &Origin) -> Result<Package> {
+    const PACKAGE: &str = "pointsman";
+    let built = module::build_with_crates(PACKAGE)?;
+    let bytes = fs::read(&built.path).with_context(|| built.path.display().to_string())?;
+    let Trimmed { module, removed } = trim(&bytes)?;
+    let lock = module::repository()?.join("Cargo.lock");
+    let lock = fs::read_to_string(&lock).with_context(|| lock.display().to_string())?;
+    let (crates, metadata) = (&built.crates, &built.metadata);
+    let sbom = sbom::cyclonedx(crates, metadata, &lock, PACKAGE, &sha256(&module))?;
+    let mut packages = metadata["packages"].as_array().into_iter().flatten();
+    let ours = packages.find(|package| package["name"] == PACKAGE && package["source"].is_null());
+    let ours = ours.context("cargo metadata does not name the module's package")?;
+    let about = About {
+        version: ours["version"].as_str().unwrap_or_default().to_owned(),
+        license: ours["license"].as_str().unwrap_or_default().to_owned(),
+        source: origin.source.clone(),
+        revision: origin.revision.clone(),
+    };
+    let image = Image::of(&module, &about)?;
+
+    let mut contents = vec![(MODULE.to_owned(), module), (SBOM.to_owned(), sbom)];
+    let in_image = image.files.into_iter();
+    contents.extend(in_image.map(|(path, content)| (format!("{IMAGE}/{path}"), content)));
+    remove_others(&directory.join(IMAGE), directory, &contents)?;
     let mut files = Vec::new();
-    for (name, content) in contents {
-        put(&directory.join(name), &content)?;
-        let sha256 = Sha256::digest(&content);
+    for (path, content) in &contents {
+        put(&directory.join(path), content)?;
         files.push(PackagedFile {
-            name,
+            path: path.clone(),
             size: content.len(),
-            sha256: sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: sha256(content),
         });
     }
     let sums = files
         .iter()
-        .map(|file| format!("{}  {}\n", file.sha256, file.name));
-    put(
-        &directory.join(CHECKSUMS),
-        sums.collect::<String>().as_bytes(),
-    )?;
+        .map(|file| format!("{}  {}\n", file.sha256, file.path));
+    let sums: String = sums.collect();
+    put(&directory.join(CHECKSUMS), sums.as_bytes())?;
     Ok(Package {
         directory: directory.to_owned(),
         files,
+        version: about.version,
+        image_digest: image.digest,
+        layer_size: image.layer_size,
+        crates: crates.len(),
         removed,
     })
 }
 
-/// Builds the module, and returns the path of the one that ships, in the default directory.
+/// Builds the module, and returns the path of the one that ships, in the default directory. In an
+/// unpacked release it is there already.
 pub fn module_as_it_ships() -> Result<PathBuf> {
-    let package = write(&default_directory()?)?;
+    let root = module::repository()?;
+    if !module::is_source(&root) {
+        return Ok(root.join(MODULE));
+    }
+    let package = write(&default_directory()?, &Origin::default())?;
     Ok(package.directory.join(MODULE))
+}
+
+/// Writes, into the directory of a package, an archive with which nobody needs Rust: the package's
+/// files, the command line `program`, and the files of `envoy-config` and the examples. It unpacks
+/// into one directory. Returns its path.
+pub fn archive(package: &Package, program: &Path) -> Result<PathBuf> {
+    let root = module::repository()?;
+    let version = &package.version;
+    let name = format!("pointsman-{version}-linux-{}", env::consts::ARCH);
+    let mut files = Vec::new();
+    let mut add = |path: &str, from: &Path, is_program: bool| -> Result<()> {
+        let content = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+        let path = path.to_owned();
+        files.push(ArchivedFile {
+            path,
+            content,
+            is_program,
+        });
+        Ok(())
+    };
+    for file in &package.files {
+        add(&file.path, &package.directory.join(&file.path), false)?;
+    }
+    add("host-sim", program, true)?;
+    for (path, from) in [
+        ("README.md", "host-sim/release/START.md"),
+        ("LICENSE", "LICENSE"),
+        ("CHANGELOG.md", "CHANGELOG.md"),
+    ] {
+        add(path, &root.join(from), false)?;
+    }
+    for folder in ["envoy-config", "host-sim/examples", "host-sim/scenarios"] {
+        for path in files_below(&root.join(folder))? {
+            let name = path.strip_prefix(&root)?.display().to_string();
+            // `host-sim` is the program there.
+            let name = name.trim_start_matches("host-sim/").to_owned();
+            // What `make-certificates` makes is this machine's.
+            if !name.starts_with("envoy-config/tls/certificates/") {
+                let is_script = fs::read(&path).is_ok_and(|text| text.starts_with(b"#!"));
+                add(&name, &path, is_script)?;
+            }
+        }
+    }
+    for file in &mut files {
+        // The module lies in the archive's directory.
+        if let Ok(text) = str::from_utf8(&file.content)
+            && file.path.starts_with("envoy-config/")
+        {
+            file.content = text.replace(BUILT, MODULE).into_bytes();
+        }
+    }
+    let sums = files
+        .iter()
+        .map(|file| format!("{}  {}\n", sha256(&file.content), file.path));
+    let sums: String = sums.collect();
+    files.push(ArchivedFile {
+        path: CHECKSUMS.to_owned(),
+        content: sums.into_bytes(),
+        is_program: false,
+    });
+    for file in &mut files {
+        file.path = format!("{name}/{}", file.path);
+    }
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    let path = package.directory.join(format!("{name}.tar.gz"));
+    put(&path, &pointsman_release::archive::gzip(&tar(&files)?)?)?;
+    Ok(path)
+}
+
+/// Where Cargo builds the module, as the files of `envoy-config` name it.
+const BUILT: &str = "target/wasm32-wasip1/release/pointsman.wasm";
+
+fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory).with_context(|| directory.display().to_string())?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => found.extend(files_below(&path)?),
+            false => found.push(path),
+        }
+    }
+    Ok(found)
+}
+
+/// Removes the files below a directory that are not among those that are to be in the package: the
+/// blobs of an image that was there before.
+fn remove_others(below: &Path, package: &Path, contents: &[(String, Vec<u8>)]) -> Result<()> {
+    let Ok(entries) = fs::read_dir(below) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let wanted = |name: &str| package.join(name) == path;
+        if path.is_dir() {
+            remove_others(&path, package, contents)?;
+        } else if !contents.iter().any(|(name, _)| wanted(name)) {
+            match fs::remove_file(&path) {
+                // By another process that writes the same package.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed.with_context(|| format!("removing {}", path.display()))?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Replaces a file at once: a proxy may be reading it, and another process may write the same.
@@ -194,6 +348,7 @@ fn put(path: &Path, content: &[u8]) -> Result<()> {
             return Ok(());
         }
         let directory = path.parent().context("it has no directory")?;
+        fs::create_dir_all(directory)?;
         // With the rights that a file usually has.
         let mut file =
             tempfile::Builder::new().make_in(directory, |path| File::create_new(path))?;
@@ -207,6 +362,7 @@ fn put(path: &Path, content: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::borrow::Cow;
 
     /// A module with exactly these exports, all of one function but for the memory.
     fn exporting(names: &[&str]) -> Vec<u8> {

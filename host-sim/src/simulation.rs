@@ -36,7 +36,7 @@ pub mod summary;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{Chooser, run};
+pub use engine::{Chooser, run, run_code};
 use expectation::Verdict;
 use record::Run;
 use scenario::Scenario;

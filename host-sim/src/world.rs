@@ -45,13 +45,16 @@
 //! [`World::kill`] takes the place of a trap.
 //!
 //! The host calls stand in `abi`, the filter's callbacks in `guest`; `vm` keeps the state of a
-//! worker, [`proxy`] what the workers share.
+//! worker, [`proxy`] what the workers share. The filter is linked natively, or its `.wasm` file runs
+//! in an [`engine`]: [`Code`].
 
 mod abi;
+pub mod engine;
 mod exchange;
 mod guest;
 pub mod host_calls;
 pub mod http_call;
+mod imports;
 mod local_reply;
 pub mod metrics;
 pub mod proxy;
@@ -62,6 +65,7 @@ mod stream_info;
 mod vm;
 
 use crate::exchange::Pairs;
+use anyhow::Context as _;
 use exchange::Exchanges;
 use pointsman_core::time::Nanos;
 use pointsman_interleave::Scheduler;
@@ -69,7 +73,9 @@ use proxy::{Clusters, FailurePolicy, LogLine, Proxy};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +95,7 @@ const MAIN: usize = usize::MAX;
 /// A proxy with virtual workers.
 pub struct World {
     proxy: Arc<Proxy>,
-    guest: fn(),
+    code: Code,
     /// The main thread's VM, which has no streams.
     main: Rc<Vm>,
     workers: Vec<Worker>,
@@ -124,6 +130,34 @@ fn assert_no_bugs(proxy: &Proxy) {
     }
 }
 
+/// The filter's code.
+#[derive(Clone)]
+pub enum Code {
+    /// Linked into this program. The function starts it, and runs for each root context.
+    Linked(fn()),
+    /// A `.wasm` file, in an engine.
+    Module(engine::Module),
+}
+
+impl Code {
+    /// A module from its `.wasm` file. Error: the file cannot be read, it is no module, or one that
+    /// this host cannot run.
+    pub fn read(path: &Path) -> anyhow::Result<Code> {
+        let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        let module = engine::Module::new(&bytes, imports::linker);
+        Ok(Code::Module(
+            module.with_context(|| path.display().to_string())?,
+        ))
+    }
+}
+
+impl Default for Code {
+    /// Pointsman, linked.
+    fn default() -> Code {
+        Code::Linked(pointsman_shell::start)
+    }
+}
+
 /// Builds a world.
 #[derive(Clone)]
 pub struct Builder {
@@ -133,7 +167,7 @@ pub struct Builder {
     seed: u64,
     start: Duration,
     failure_policy: FailurePolicy,
-    guest: fn(),
+    code: Code,
     exchanges: Option<Exchanges>,
     drains: bool,
 }
@@ -202,7 +236,7 @@ impl World {
             seed: 0,
             start: START,
             failure_policy: FailurePolicy::default(),
-            guest: pointsman_shell::start,
+            code: Code::default(),
             exchanges: None,
             drains: false,
         }
@@ -258,7 +292,7 @@ impl World {
     /// accepted there, on the workers. Open streams keep the configuration that they began with.
     pub fn reload(&self, configuration: &[u8]) -> Result<(), ConfigureFailed> {
         let configuration: Arc<[u8]> = configuration.into();
-        try_out(&self.proxy, self.guest, &configuration)?;
+        try_out(&self.proxy, &self.code, &configuration)?;
         if !self.main.configure(&configuration) {
             return Err(refused(&self.proxy));
         }
@@ -395,22 +429,27 @@ impl Builder {
     }
 
     /// Sets the filter's start function, which runs for each VM. Default: Pointsman's.
-    pub fn guest(mut self, guest: fn()) -> Builder {
-        self.guest = guest;
+    pub fn guest(self, guest: fn()) -> Builder {
+        self.code(Code::Linked(guest))
+    }
+
+    /// Sets the filter's code. Default: Pointsman's, linked.
+    pub fn code(mut self, code: Code) -> Builder {
+        self.code = code;
         self
     }
 
     /// Starts the main thread's VM and the workers', all on this thread.
     pub fn start(self) -> Result<World, ConfigureFailed> {
         let proxy = self.proxy(None);
-        try_out(&proxy, self.guest, &self.configuration)?;
+        try_out(&proxy, &self.code, &self.configuration)?;
         let Worker(main) = self.worker(&proxy, MAIN)?;
         let workers = (0..self.workers).map(|worker| self.worker(&proxy, worker));
         Ok(World {
             workers: workers.collect::<Result<_, _>>()?,
             main,
             clusters: self.clusters,
-            guest: self.guest,
+            code: self.code,
             exchanges: self.exchanges,
             held: Vec::new(),
             proxy,
@@ -474,7 +513,7 @@ impl Builder {
     }
 
     fn worker(&self, proxy: &Arc<Proxy>, number: usize) -> Result<Worker, ConfigureFailed> {
-        let vm = Vm::new(proxy.clone(), number, self.guest);
+        let vm = Vm::new(proxy.clone(), number, self.code.clone());
         match vm.configure(&self.configuration) {
             true => Ok(Worker(vm)),
             false => Err(refused(proxy)),
@@ -486,10 +525,10 @@ impl Builder {
 /// other VM gets the configuration.
 fn try_out(
     proxy: &Arc<Proxy>,
-    guest: fn(),
+    code: &Code,
     configuration: &Arc<[u8]>,
 ) -> Result<(), ConfigureFailed> {
-    let canary = Vm::new(proxy.clone(), MAIN, guest);
+    let canary = Vm::new(proxy.clone(), MAIN, code.clone());
     let accepted = canary.configure(configuration);
     canary.kill();
     match accepted {

@@ -5,10 +5,10 @@ mod report;
 mod steps;
 
 use super::Outcome;
+use super::prebuilt::Prebuilt;
 use anyhow::{Context, Result};
 use host_sim::backend::Backend;
 use host_sim::envoy::{Deployment, Envoy, Wanted, install};
-use host_sim::package;
 use report::DemoReport;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -27,11 +27,13 @@ pub(crate) struct Arguments {
     /// Leave everything up afterwards, with URLs and curl lines to try.
     #[arg(long)]
     keep: bool,
+    #[command(flatten)]
+    prebuilt: Prebuilt,
 }
 
 /// Prints what happened to stdout. [`Outcome::Found`]: something is not as the configuration says.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
-    let mut site = set_up()?;
+    let mut site = set_up(&arguments.prebuilt)?;
     let started = Instant::now();
     let mut report = DemoReport::default();
     steps::play(&mut site, &mut report)?;
@@ -42,10 +44,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     Ok(if good { Outcome::Good } else { Outcome::Found })
 }
 
-fn set_up() -> Result<DemoSite> {
+fn set_up(prebuilt: &Prebuilt) -> Result<DemoSite> {
     println!("Setting up");
     let module = report::step("module", || {
-        let path = package::module_as_it_ships()?;
+        let path = prebuilt.path()?;
         let size = path.metadata()?.len() / 1024;
         Ok((format!("{}, {size} KiB", path.display()), path))
     })?;

@@ -1,5 +1,6 @@
 //! `host-sim explain`: what happens to one request, and why not the earlier routes.
 
+use super::prebuilt::Prebuilt;
 use super::{Outcome, style};
 use anyhow::{Context, Result, anyhow};
 use host_sim::connection_manager::ConnectionManager;
@@ -37,6 +38,8 @@ pub(crate) struct Arguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    prebuilt: Prebuilt,
 }
 
 /// Prints the explanation to stdout.
@@ -61,7 +64,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
             return Ok(Outcome::Good);
         }
     };
-    let mut world = World::of(&configuration::to_json(&tree), 1).map_err(|error| anyhow!(error))?;
+    let world = World::builder()
+        .exchanges(&configuration::to_json(&tree))
+        .code(arguments.prebuilt.code()?)
+        .start();
+    let mut world = world.map_err(|error| anyhow!(error))?;
     let result = world.exchange(&request).map_err(|error| anyhow!(error))?;
     let object = explain::object(&config, &request, &result).map_err(|error| anyhow!(error))?;
     if arguments.json {

@@ -1,6 +1,7 @@
 //! `host-sim run`: plays traffic over virtual time, with faults, and reports.
 
 use super::Outcome;
+use super::prebuilt::Prebuilt;
 use anyhow::{Context, Result};
 use host_sim::simulation::scenario::Scenario;
 use host_sim::simulation::{self, Chooser, report, summary};
@@ -23,13 +24,15 @@ pub(crate) struct Arguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    prebuilt: Prebuilt,
 }
 
 /// Prints the summary to stdout. [`Outcome::Found`]: an expectation of the scenario does not hold.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut scenario = Scenario::read(&arguments.scenario)?;
     scenario.seed = arguments.seed.unwrap_or(scenario.seed);
-    let run = simulation::run(&scenario, Chooser::Filter)?;
+    let run = simulation::run_code(&scenario, Chooser::Filter, arguments.prebuilt.code()?)?;
     let verdicts = simulation::judge(&scenario, &run);
     let default = || (!arguments.json).then(|| PathBuf::from(format!("{}.html", scenario.name)));
     let path = arguments.report.clone().or_else(default);

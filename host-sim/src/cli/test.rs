@@ -1,9 +1,10 @@
 //! `host-sim test`: runs request tests on the simulator.
 
+use super::prebuilt::Prebuilt;
 use super::{Outcome, style};
 use anyhow::{Context, Result};
 use host_sim::request_test::{self, Coverage, File, TestFailure, TestReport};
-use host_sim::world::World;
+use host_sim::world::{Code, World};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 use std::fs;
@@ -30,6 +31,8 @@ pub(crate) struct Arguments {
     /// Print one JSON object: `files` with their `tests`, `passed`, `failed`, and `coverage`.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    prebuilt: Prebuilt,
 }
 
 /// The results of all files.
@@ -48,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         Ok((path.as_path(), file))
     });
     let files = files.collect::<Result<Vec<_>>>()?;
-    let results = Results::of(&files);
+    let results = Results::of(&files, &arguments.prebuilt.code()?);
     let mut out = anstream::stdout().lock();
     match arguments.json {
         true => writeln!(out, "{:#}", results.object())?,
@@ -67,15 +70,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
 }
 
 impl<'f> Results<'f> {
-    fn of(files: &[(&'f Path, File)]) -> Results<'f> {
+    fn of(files: &[(&'f Path, File)], code: &Code) -> Results<'f> {
         let mut results = Results {
             files: Vec::new(),
             coverage: Vec::new(),
         };
         let mut configs: Vec<&Value> = Vec::new();
         for (path, file) in files {
-            let report =
-                request_test::run(file, || Ok(Box::new(World::of(&file.config, WORKERS)?)));
+            let report = request_test::run(file, || {
+                let world = World::builder()
+                    .workers(WORKERS)
+                    .exchanges(&file.config)
+                    .code(code.clone());
+                Ok(Box::new(world.start()?))
+            });
             match configs.iter().position(|config| **config == file.config) {
                 Some(same) => results.coverage[same].merge(&report.coverage),
                 None => {
@@ -276,7 +284,9 @@ tests:
 
     fn results(files: &[(&'static Path, File)]) -> String {
         let mut out = anstream::StripStream::new(Vec::new());
-        Results::of(files).write(&mut out, Some(30)).unwrap();
+        Results::of(files, &Code::default())
+            .write(&mut out, Some(30))
+            .unwrap();
         String::from_utf8(out.into_inner()).unwrap()
     }
 
@@ -308,7 +318,7 @@ tests:
                 { request: { method: PUT, url: "http://h/" }, expect: { route: c } },
                 { request: { url: "http://h/", client_ip: 10.0.0.1 }, expect: { route: c } } ] } ]"#;
         let files = [file(FILE), file(&more)];
-        let results = Results::of(&files);
+        let results = Results::of(&files, &Code::default());
         assert_eq!((results.reached(), results.percent()), ((7, 7), 100));
         assert!(!results.is_under(Some(100)));
     }
@@ -316,7 +326,7 @@ tests:
     #[test]
     fn json_and_junit_say_what_the_text_says() {
         let files = [file(FILE)];
-        let results = Results::of(&files);
+        let results = Results::of(&files, &Code::default());
         let object = results.object();
         assert_eq!(
             (&object["passed"], &object["failed"]),

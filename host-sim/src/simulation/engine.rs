@@ -12,7 +12,7 @@ use super::scenario::{Scenario, SimulatedTarget};
 use super::server::{Server, Started};
 use crate::exchange::Response;
 use crate::world::metrics::MetricValue;
-use crate::world::{HttpCallOutcome, World};
+use crate::world::{Code, HttpCallOutcome, World};
 use anyhow::{Result, anyhow};
 use pointsman_core::siphash::mixed;
 use pointsman_core::time::Nanos;
@@ -42,7 +42,12 @@ pub enum Chooser {
 
 /// Plays a scenario. An error says why the filter does not start.
 pub fn run(scenario: &Scenario, chooser: Chooser) -> Result<Run> {
-    let mut engine = Engine::new(scenario, chooser)?;
+    run_code(scenario, chooser, Code::default())
+}
+
+/// Plays a scenario with this code of the filter's. An error says why it does not start.
+pub fn run_code(scenario: &Scenario, chooser: Chooser, code: Code) -> Result<Run> {
+    let mut engine = Engine::new(scenario, chooser, code)?;
     engine.play();
     Ok(engine.into_run())
 }
@@ -87,12 +92,13 @@ struct Engine<'s> {
 }
 
 impl<'s> Engine<'s> {
-    fn new(scenario: &'s Scenario, chooser: Chooser) -> Result<Engine<'s>> {
+    fn new(scenario: &'s Scenario, chooser: Chooser, code: Code) -> Result<Engine<'s>> {
         let world = World::builder()
             .workers(scenario.workers)
             .seed(scenario.seed)
             .failure_policy(scenario.proxy.failure_policy)
             .config(scenario.config.to_string().as_bytes())
+            .code(code)
             .start()
             .map_err(|error| anyhow!(error))?;
         let arrivals =

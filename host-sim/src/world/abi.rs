@@ -18,12 +18,12 @@ use pointsman_core::http::request::Headers;
 use std::ptr::null_mut;
 
 /// The most that `random_get` gives at once (`PROXY_WASM_HOST_WASI_RANDOM_GET_MAX_SIZE_BYTES`).
-const RANDOM_GET_MAX: usize = 64 * 1024;
+pub(super) const RANDOM_GET_MAX: usize = 64 * 1024;
 /// The status of a call that a test has refused. No version of the ABI has it; neither would the
 /// filter know a status of a newer host.
-const REFUSED: u32 = 4711;
+pub(super) const REFUSED: u32 = 4711;
 /// WASI's `EINVAL`.
-const WASI_EINVAL: u16 = 28;
+pub(super) const WASI_EINVAL: u16 = 28;
 
 /// Runs one host call: waits for the worker's next turn, counts the call, and turns its result into
 /// a status.
@@ -75,7 +75,7 @@ unsafe fn give(vm: &Vm, bytes: &[u8], data: *mut *mut u8, size: *mut usize) {
 }
 
 /// Reads a serialised map. Bytes that are none read as an empty map, as in `PairsUtil::toPairs`.
-fn pairs(wire: &[u8]) -> crate::exchange::Pairs {
+pub(super) fn pairs(wire: &[u8]) -> crate::exchange::Pairs {
     let headers = Headers::from_wire(wire.to_vec()).unwrap_or_default();
     headers
         .iter()
@@ -339,12 +339,7 @@ extern "C" fn proxy_define_metric(
     id: *mut u32,
 ) -> u32 {
     call("define_metric", |vm| {
-        let kind = match kind {
-            0 => MetricKind::Counter,
-            1 => MetricKind::Gauge,
-            2 => MetricKind::Histogram,
-            _ => return Err(Status::BadArgument),
-        };
+        let kind = MetricKind::of(kind).ok_or(Status::BadArgument)?;
         // SAFETY: the ABI's promise about what is passed.
         let name = String::from_utf8_lossy(unsafe { passed(name, name_size) });
         // SAFETY: the ABI's promise about what is returned into.

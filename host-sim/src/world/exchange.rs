@@ -1,7 +1,7 @@
 //! The simulator as a [`Host`]: whole exchanges, with a backend that answers as the request says.
 
-use super::World;
 use super::stream::{RequestOutcome, Stream, UpstreamFailure};
+use super::{Code, World};
 use crate::connection_manager::header_map;
 use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs, Response, first_value};
 use crate::explain_header::ExplainHeader;
@@ -217,6 +217,9 @@ impl Host for World {
     }
 
     fn name(&self) -> String {
-        "host-sim".to_owned()
+        match self.code {
+            Code::Linked(_) => "host-sim".to_owned(),
+            Code::Module(_) => "host-sim with the module".to_owned(),
+        }
     }
 }

@@ -32,6 +32,18 @@ pub enum MetricKind {
     Histogram,
 }
 
+impl MetricKind {
+    /// By its number in the ABI.
+    pub(super) fn of(number: u32) -> Option<MetricKind> {
+        match number {
+            0 => Some(MetricKind::Counter),
+            1 => Some(MetricKind::Gauge),
+            2 => Some(MetricKind::Histogram),
+            _ => None,
+        }
+    }
+}
+
 /// The value of a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetricValue {

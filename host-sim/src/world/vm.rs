@@ -9,12 +9,13 @@ mod host_calls;
 mod streams;
 mod timers;
 
-use super::guest;
+use super::engine::Instance;
 use super::host_calls::{Callback, HostCallCounter, HostCalls};
 use super::http_call::HttpCall;
 use super::local_reply::LocalReply;
 use super::proxy::{FailurePolicy, Proxy};
 use super::stream_info::StreamInfo;
+use super::{Code, guest};
 use crate::header_map::HeaderMap;
 use pointsman_core::time::Nanos;
 use std::cell::{Cell, RefCell};
@@ -49,7 +50,9 @@ fn fresh_id() -> u32 {
 pub(super) struct Vm {
     proxy: Arc<Proxy>,
     worker: usize,
-    guest: fn(),
+    code: Code,
+    /// Where the code is a module: what the VM has of it. None: it is not loaded.
+    instance: RefCell<Option<Rc<Instance>>>,
     /// The context whose callback is running, or the one that the filter has put in its place
     /// (`proxy_set_effective_context`).
     context: Cell<u32>,
@@ -135,11 +138,12 @@ enum Access {
 
 impl Vm {
     /// A VM of this worker that is not loaded: [`Vm::configure`] loads it.
-    pub(super) fn new(proxy: Arc<Proxy>, worker: usize, guest: fn()) -> Rc<Vm> {
+    pub(super) fn new(proxy: Arc<Proxy>, worker: usize, code: Code) -> Rc<Vm> {
         Rc::new(Vm {
             proxy,
             worker,
-            guest,
+            code,
+            instance: RefCell::default(),
             context: Cell::new(0),
             callback: Cell::new(Callback::Configure),
             state: RefCell::default(),
@@ -159,7 +163,8 @@ impl Vm {
             assert!(current.is_none(), "a callback inside a callback");
             *current = Some(self.clone());
         });
-        let result = body();
+        let instance = self.instance.borrow().clone();
+        let result = guest::of(instance, body);
         CURRENT.set(None);
         result
     }
@@ -168,7 +173,7 @@ impl Vm {
     /// False: the filter refuses the configuration, and the root context before stays in place.
     pub(super) fn configure(self: &Rc<Vm>, configuration: &Arc<[u8]>) -> bool {
         let root = fresh_id();
-        (self.guest)();
+        let fresh = self.load();
         let before = {
             let state = &mut *self.state.borrow_mut();
             state.configuring = true;
@@ -177,6 +182,9 @@ impl Vm {
             std::mem::replace(&mut state.configuration, configuration.clone())
         };
         let accepted = self.enter(root, Callback::Configure, || {
+            if let Some(instance) = fresh {
+                instance.initialize();
+            }
             guest::proxy_on_context_create(root, 0);
             guest::proxy_on_vm_start(root, 0)
                 && guest::proxy_on_configure(root, configuration.len())
@@ -186,7 +194,8 @@ impl Vm {
         if !accepted {
             state.configuration = before;
             state.forget_root(root);
-            guest::proxy_on_delete(root);
+            drop(state);
+            self.enter(root, Callback::End, || guest::proxy_on_delete(root));
             return false;
         }
         let old = state.root.replace(root);
@@ -198,6 +207,25 @@ impl Vm {
             self.end_root_without_streams(old);
         }
         true
+    }
+
+    /// Makes the code ready for another root context. Returns a module's instance that is new and has
+    /// to be initialized.
+    fn load(&self) -> Option<Rc<Instance>> {
+        match &self.code {
+            Code::Linked(start) => {
+                start();
+                None
+            }
+            Code::Module(module) => {
+                let instance = &mut *self.instance.borrow_mut();
+                if instance.is_some() {
+                    return None;
+                }
+                *instance = Some(Rc::new(Instance::of(module)));
+                instance.clone()
+            }
+        }
     }
 
     fn end_root_without_streams(self: &Rc<Vm>, root: u32) {
@@ -243,6 +271,10 @@ impl Vm {
         let streams = state.streams.drain().filter(|(_, stream)| stream.created);
         let streams = streams.map(|(context, _)| context);
         let roots = std::mem::take(&mut state.roots).into_keys();
+        // A module's contexts are in its memory, and go with it.
+        if self.instance.take().is_some() {
+            return;
+        }
         streams
             .chain(roots)
             .for_each(|context| guest::proxy_on_delete(context));
