@@ -283,8 +283,7 @@ fn a_slow_answer_is_waited_for_and_asked_for_at_most_twice() {
     let site = site(|deployment| {
         hurry(deployment);
         // "For answers that are only slow, write how long they may take."
-        let set = json!({ "set": { "x-envoy-upstream-rq-timeout-ms": "10000" } });
-        route(deployment, "events")["request_headers"] = set;
+        route(deployment, "events")["timeout"] = "10s".into();
     });
     let mut client = site.client().unwrap();
     // Quicker than a try may be, slower than that, and slower than the route's time.
@@ -314,8 +313,8 @@ fn an_endpoint_that_hangs_is_followed_by_the_next_of_the_choice() {
         let site = site(|deployment| {
             hurry(deployment);
             if quick {
-                let set = json!({ "set": { "x-envoy-upstream-rq-per-try-timeout-ms": "200" } });
-                route(deployment, "api")["request_headers"] = set;
+                let retry = json!({ "attempts": 2, "per_try_timeout": "200ms" });
+                route(deployment, "api")["retry"] = retry;
             }
         });
         site.backend("9101")

@@ -120,7 +120,7 @@ struct Configuration {
     /// Whose its records and metrics are: those of all configurations of the proxy that say the
     /// same. Default: its own.
     scope: Option<ScopeName>,
-    /// The two request headers that tell the proxy what was chosen.
+    /// The request headers that tell the proxy what was chosen.
     upstream: Option<Upstream>,
     /// Who the client is. Default: the connection's source address.
     client_ip: Option<ClientIp>,
@@ -151,7 +151,7 @@ struct Configuration {
     access_log: Option<bool>,
 }
 
-/// The two request headers that tell the proxy what was chosen.
+/// The request headers that tell the proxy what was chosen.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Upstream {
@@ -161,6 +161,9 @@ struct Upstream {
     /// For the cluster's `override_host` policy. Default: `x-pointsman-endpoint`.
     #[schemars(extend("default" = limits::DEFAULT_ENDPOINT_HEADER))]
     endpoint_header: Option<HeaderName>,
+    /// For the `cluster_header` of a route's mirror policy. Default: `x-pointsman-mirror`.
+    #[schemars(extend("default" = limits::DEFAULT_MIRROR_HEADER))]
+    mirror_header: Option<HeaderName>,
 }
 
 /// Who the client is.

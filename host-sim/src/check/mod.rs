@@ -19,6 +19,7 @@ mod proxy_file;
 mod rate_limits;
 mod redirects;
 mod request_set;
+mod router_options;
 mod routes;
 mod secrets;
 mod sessions;
@@ -101,6 +102,7 @@ pub fn warnings_and_notes(tree: &Value, config: &Config) -> (Vec<Warning>, Vec<N
     warnings.extend(secrets::warnings(config));
     let (of_routes, note) = routes::warnings(config, &Places(tree));
     warnings.extend(of_routes);
+    warnings.extend(router_options::warnings(config));
     let mut notes = settings::notes(config);
     notes.extend(rate_limits::notes(config));
     notes.extend(note);

@@ -24,7 +24,8 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
                 "unused_pool",
                 place,
                 "nothing uses the pool",
-                "no route sends requests to it, and no pool that is used has it in its `failover`",
+                "no route sends requests to it, or copies of them, and no pool that is used has it in its \
+                 `failover`",
                 "name it in a route, or remove it",
             ));
             continue;
@@ -70,15 +71,20 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
     warnings
 }
 
-/// The pools that routes use, and those that these fail over to.
+/// The pools that routes use, those that these fail over to, and those of copies.
 fn used(config: &Config) -> BTreeSet<PoolIndex> {
     let sent = config.routes.iter().flat_map(pools);
-    sent.flat_map(|pool| {
+    let sent = sent.flat_map(|pool| {
         [pool.index]
             .into_iter()
             .chain(pool.failover.iter().copied())
-    })
-    .collect()
+    });
+    // A copy that no target takes goes nowhere else.
+    let copied = config.routes.iter().filter_map(|route| {
+        let mirror = route.mirror.as_ref()?;
+        Some(mirror.pool.index)
+    });
+    sent.chain(copied).collect()
 }
 
 fn takes_nothing_new(place: &str, pool: &Pool) -> Option<Warning> {

@@ -29,6 +29,7 @@ pub(super) fn warnings(tree: &Value) -> Vec<Warning> {
             found.extend(header_warnings(manager, &config));
             found.extend(order_warnings(manager, filter));
             found.extend(route_warnings(manager, &config));
+            found.extend(mirror_warning(manager, &config));
         }
         found.extend(filter_warnings(filter));
         found.extend(cluster_warnings(tree, &config));
@@ -145,22 +146,28 @@ fn path_warnings(manager: &Value, config: &Config) -> Vec<Warning> {
     warnings
 }
 
-/// The two headers that carry the choice.
+/// The headers that carry the choice.
 fn header_warnings(manager: &Value, config: &Config) -> Vec<Warning> {
     let settings = ConnectionManager::read(manager);
     let upstream = &config.upstream;
     let mut warnings = Vec::new();
-    for name in [&upstream.cluster_header, &upstream.endpoint_header] {
-        let name = &**name;
+    let mirror = [&*upstream.mirror_header].into_iter();
+    let mirror = mirror.filter(|_| obeys_mirrors(manager, &upstream.mirror_header));
+    let choice = [&*upstream.cluster_header, &*upstream.endpoint_header].into_iter();
+    for name in choice.chain(mirror) {
         if settings.removed.iter().any(|removed| removed == name) {
             continue;
         }
         let shown = String::from_utf8_lossy(name);
+        let what = match *name == *upstream.mirror_header {
+            true => "has requests copied",
+            false => "chooses the upstream",
+        };
         warnings.push(Warning::new(
             "upstream_header_kept",
             format!("{MANAGER}: early_header_mutation_extensions"),
             format!("does not remove `{shown}`"),
-            "a client that sends it chooses the upstream itself while the filter's VM is dead",
+            format!("a client that sends it {what} itself while the filter's VM is dead"),
             &format!(
                 "add the mutation `remove: {shown}` of \
                  envoy.http.early_header_mutation.header_mutation, as envoy-config/envoy.yaml has \
@@ -222,6 +229,49 @@ fn route_warnings(manager: &Value, config: &Config) -> Option<Warning> {
             &format!("add a route with `route: {{ cluster_header: {header} }}`"),
         )
     })
+}
+
+/// Whether some route of the file copies requests by this header.
+fn obeys_mirrors(manager: &Value, header: &[u8]) -> bool {
+    fn names(tree: &Value, header: &[u8]) -> bool {
+        match tree {
+            Value::Map(map) => map.iter().any(|(key, value)| match (&**key, value) {
+                ("request_mirror_policies", Value::List(policies)) => policies.iter().any(|it| {
+                    let name = text(it, "cluster_header").unwrap_or_default();
+                    name.as_bytes().eq_ignore_ascii_case(header)
+                }),
+                _ => names(value, header),
+            }),
+            Value::List(list) => list.iter().any(|value| names(value, header)),
+            _ => false,
+        }
+    }
+    field(manager, "route_config").is_some_and(|routes| names(routes, header))
+}
+
+/// Whether some route makes the copies that a route of ours asks for.
+fn mirror_warning(manager: &Value, config: &Config) -> Option<Warning> {
+    let route = config.routes.iter().find(|route| route.mirror.is_some())?;
+    let header = &config.upstream.mirror_header;
+    let routes = field(manager, "route_config")?;
+    if obeys_mirrors(manager, header) || field(routes, "vhds").is_some() {
+        return None;
+    }
+    let shown = String::from_utf8_lossy(header);
+    Some(Warning::new(
+        "mirror_not_obeyed",
+        format!("{MANAGER}: route_config"),
+        format!("has no mirror policy by the header `{shown}`"),
+        format!(
+            "the copies that the route `{}` asks for are made by the proxy's route",
+            route.name
+        ),
+        &format!(
+            "add, before the others, a route for requests with that header and \
+             `request_mirror_policies: [{{ cluster_header: {shown} }}]`, as envoy-config/envoy.yaml \
+             has it at (4)"
+        ),
+    ))
 }
 
 /// What becomes of requests while the filter's VM is dead, and whose its shared data is.
@@ -498,6 +548,11 @@ mod tests {
             .collect()
     }
 
+    const COPIES: &str = "request_mirror_policies: [{ cluster_header: x-pointsman-mirror }]";
+    const GOLD: &str = "pool: gold\n";
+    const GOLD_COPIED: &str =
+        "pool: gold\n                                mirror: { pool: beta, percent: 5 }\n";
+
     #[test]
     fn what_the_proxy_s_file_lacks_is_found_and_nothing_in_the_shipped_ones() {
         for file in ["envoy.yaml", "edge.yaml", "sidecar.yaml"] {
@@ -537,11 +592,38 @@ mod tests {
                 &[],
             ),
             (
+                &[("- remove: x-pointsman-mirror", "- remove: x-other")],
+                &[manager(
+                    "early_header_mutation_extensions upstream_header_kept",
+                )],
+            ),
+            // Without a policy by it the header is any other header.
+            (
+                &[
+                    ("- remove: x-pointsman-mirror", "- remove: x-other"),
+                    (COPIES, ""),
+                ],
+                &[],
+            ),
+            (&[(GOLD, GOLD_COPIED)], &[]),
+            (
+                &[(GOLD, GOLD_COPIED), (COPIES, "")],
+                &[manager("route_config mirror_not_obeyed")],
+            ),
+            (
+                &[
+                    (GOLD, GOLD_COPIED),
+                    (COPIES, "request_mirror_policies: [{ cluster: beta }]"),
+                ],
+                &[manager("route_config mirror_not_obeyed")],
+            ),
+            (
                 &[(
                     "early_header_mutation_extensions",
                     "late_header_mutation_extensions",
                 )],
                 &[
+                    manager("early_header_mutation_extensions upstream_header_kept"),
                     manager("early_header_mutation_extensions upstream_header_kept"),
                     manager("early_header_mutation_extensions upstream_header_kept"),
                 ],
@@ -565,6 +647,7 @@ mod tests {
             (&[("vm_id: pointsman", "vm_id: other")], &[]),
             (
                 &[
+                    ("cluster_header: x-pointsman-cluster", "cluster: beta"),
                     ("cluster_header: x-pointsman-cluster", "cluster: beta"),
                     ("cluster_header: x-pointsman-cluster", "cluster: beta"),
                     ("cluster_header: x-pointsman-cluster", "cluster: beta"),

@@ -383,6 +383,17 @@ fn without_effect(place: &str, route: &Route) -> Vec<Warning> {
     if route.request_headers.iter().next().is_some() {
         note("request_headers");
     }
+    if let Some(options) = &route.router_options {
+        if options.timeout().is_some() {
+            note("timeout");
+        }
+        if options.retry().is_some() {
+            note("retry");
+        }
+    }
+    if route.mirror.is_some() {
+        note("mirror");
+    }
     if !route.rate_limits.is_empty() && matches!(route.action, RouteAction::Redirect(_)) {
         warnings.push(Warning::new(
             "limit_on_redirect",

@@ -450,6 +450,10 @@ fn pools_limits_and_splits_that_do_nothing_are_found() {
             "routes: [{ name: r, respond: { status: 200 }, rate_limits: [l], rewrite: { host: h }, response_headers: { remove: [x] } }], rate_limits: { l: { requests: 1, per: 1s, key: [path] } }",
             &["routes[0].rewrite no_effect"],
         ),
+        (
+            "pools: { a: { targets: [{ cluster: c }] }, b: { targets: [{ cluster: c }] } }, routes: [{ name: r, pool: a, mirror: { pool: b } }]",
+            &[],
+        ),
         // The list of a pool that is failed over to is not followed.
         (
             "pools: { a: { targets: [{ cluster: c }], failover: [b] }, b: { targets: [{ cluster: c }], failover: [d] }, d: { targets: [{ cluster: c }] } }, routes: [{ name: r, pool: a }]",
@@ -505,6 +509,127 @@ fn pools_limits_and_splits_that_do_nothing_are_found() {
         ),
     ] {
         let (tree, config) = load(&format!("{{ {text} }}"));
+        assert_eq!(brief(&tree, &config), expected, "{text}");
+    }
+}
+
+#[test]
+fn timeouts_retries_and_copies_without_effect_are_found() {
+    // The keys of the pools `a`, of clusters, and `e`, of five endpoints, then those of a route with
+    // its action.
+    for (a, e, route, expected) in [
+        (
+            "timeout: 5s, retry: { attempts: 2, per_try_timeout: 1s }",
+            "",
+            "pool: a",
+            &[][..],
+        ),
+        (
+            "timeout: 1s, retry: { attempts: 2, per_try_timeout: 1s }",
+            "",
+            "pool: a",
+            &["pools.a.retry.per_try_timeout try_no_shorter"],
+        ),
+        (
+            "timeout: 0s, retry: { attempts: 2, per_try_timeout: 1s }",
+            "",
+            "pool: a",
+            &[],
+        ),
+        (
+            "timeout: 1s",
+            "",
+            "pool: a, retry: { attempts: 2, per_try_timeout: 2s }",
+            &["routes[0].retry.per_try_timeout try_no_shorter"],
+        ),
+        (
+            "timeout: 1s",
+            "",
+            "pool: a, timeout: 3s, retry: { attempts: 2, per_try_timeout: 2s }",
+            &[],
+        ),
+        // One part has no timeout of ours.
+        (
+            "timeout: 1s",
+            "",
+            "split: [{ pool: a }, { pool: e }], retry: { attempts: 2, per_try_timeout: 2s }",
+            &[],
+        ),
+        ("retry: { attempts: 10 }", "", "pool: a", &[]),
+        (
+            "retry: { attempts: 11 }",
+            "",
+            "pool: a",
+            &["pools.a.retry.attempts many_attempts"],
+        ),
+        ("", "retry: { attempts: 3 }", "pool: e", &[]),
+        (
+            "",
+            "retry: { attempts: 4 }",
+            "pool: e",
+            &["pools.e.retry.attempts more_attempts_than_endpoints"],
+        ),
+        (
+            "",
+            "",
+            "pool: e, retry: { attempts: 4 }",
+            &["routes[0].retry.attempts more_attempts_than_endpoints"],
+        ),
+        (
+            "",
+            "",
+            "redirect: { path: /x }, timeout: 1s, retry: { attempts: 1 }, mirror: { pool: a }",
+            &[
+                "routes[0].timeout no_effect",
+                "routes[0].retry no_effect",
+                "routes[0].mirror no_effect",
+            ],
+        ),
+        (
+            "",
+            "",
+            "pass: true, timeout: 1s, retry: { attempts: 1 }, mirror: { pool: a }",
+            &[],
+        ),
+        (
+            "",
+            "",
+            "pool: a, timeout: 1s, request_headers: { set: { X-Envoy-Upstream-Rq-Timeout-Ms: '1' } }",
+            &["routes[0].request_headers edit_replaced"],
+        ),
+        (
+            "",
+            "",
+            "pool: a, timeout: 1s, request_headers: { set: { x-envoy-max-retries: '1' } }",
+            &[],
+        ),
+        ("", "", "pool: e, mirror: { pool: a, percent: 0.0001 }", &[]),
+        (
+            "",
+            "",
+            "pool: a, mirror: { pool: a }",
+            &["routes[0].mirror.pool mirror_of_itself"],
+        ),
+        (
+            "",
+            "",
+            "split: [{ pool: e }, { pool: a }], mirror: { pool: a, percent: 0 }",
+            &[
+                "routes[0].mirror.percent copies_nothing",
+                "routes[0].mirror.pool mirror_of_itself",
+            ],
+        ),
+    ] {
+        let endpoints = [1, 2, 3, 4, 5].map(|port| format!("{{ endpoint: '127.0.0.1:{port}' }}"));
+        let text = format!(
+            "{{ pools: {{ a: {{ targets: [{{ cluster: c }}], {a} }},
+                          e: {{ cluster: e, targets: [{}], {e} }} }},
+                routes: [ {{ name: r, match: {{ path: {{ prefix: /r }} }}, {route} }},
+                          {{ name: a, match: {{ path: {{ prefix: /a }} }}, pool: a }},
+                          {{ name: e, match: {{ path: {{ prefix: /e }} }}, pool: e }} ] }}",
+            endpoints.join(", ")
+        );
+        let (tree, config) = load(&text);
         assert_eq!(brief(&tree, &config), expected, "{text}");
     }
 }

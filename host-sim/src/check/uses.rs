@@ -3,7 +3,7 @@
 use pointsman_core::pool::Pool;
 use pointsman_core::route::{Route, RouteAction};
 
-/// The pools that a route sends requests to.
+/// The pools that a route sends requests to. Those of copies are not among them.
 pub(super) fn pools(route: &Route) -> impl Iterator<Item = &Pool> {
     let (one, parts) = match &route.action {
         RouteAction::Pool(pool) => (Some(&**pool), &[][..]),

@@ -13,9 +13,10 @@ const HEADER_MUTATION: &str = "type.googleapis.com/envoy.extensions.http.early_h
 const EXTENSION: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 
-/// The two upstream headers as the files of `envoy-config/` name them.
+/// The upstream headers as the files of `envoy-config/` name them.
 const CLUSTER_HEADER: &str = "x-pointsman-cluster";
 const ENDPOINT_HEADER: &str = "x-pointsman-endpoint";
+const MIRROR_HEADER: &str = "x-pointsman-mirror";
 
 /// Workers, where nothing else is said: two show whatever one worker alone could hide.
 const WORKERS: u32 = 2;
@@ -322,14 +323,15 @@ impl Deployment {
             .flatten()
     }
 
-    /// The names of the two upstream headers, wherever the proxy has to know them.
-    pub fn with_upstream_headers(mut self, cluster: &str, endpoint: &str) -> Self {
+    /// The names of the upstream headers, wherever the proxy has to know them.
+    pub fn with_upstream_headers(mut self, cluster: &str, endpoint: &str, mirror: &str) -> Self {
         each_of_type(&mut self.bootstrap, HEADER_MUTATION, &mut |mutation| {
             let mutations = mutation["mutations"].as_array_mut().into_iter().flatten();
             for mutation in mutations {
                 match mutation["remove"].as_str() {
                     Some(CLUSTER_HEADER) => mutation["remove"] = cluster.into(),
                     Some(ENDPOINT_HEADER) => mutation["remove"] = endpoint.into(),
+                    Some(MIRROR_HEADER) => mutation["remove"] = mirror.into(),
                     _ => {}
                 }
             }
@@ -339,7 +341,10 @@ impl Deployment {
             routes.for_each(|routes| {
                 each_object(routes, &mut |object| {
                     if let Some(header) = object.get_mut("cluster_header") {
-                        *header = cluster.into();
+                        *header = match *header == *MIRROR_HEADER {
+                            true => mirror.into(),
+                            false => cluster.into(),
+                        };
                     }
                     // A condition on one of them.
                     if object

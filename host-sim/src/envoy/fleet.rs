@@ -60,7 +60,11 @@ impl Fleet {
             .on_free_ports()
             .with_configuration(configuration)
             .with_clusters(self.clusters())
-            .with_upstream_headers(self.cluster_header(), self.endpoint_header())
+            .with_upstream_headers(
+                self.cluster_header(),
+                self.endpoint_header(),
+                self.mirror_header(),
+            )
             .without_access_log())
     }
 
@@ -197,6 +201,13 @@ impl Fleet {
         self.configuration["upstream"]["endpoint_header"]
             .as_str()
             .unwrap_or("x-pointsman-endpoint")
+    }
+
+    /// `upstream.mirror_header`
+    pub fn mirror_header(&self) -> &str {
+        self.configuration["upstream"]["mirror_header"]
+            .as_str()
+            .unwrap_or("x-pointsman-mirror")
     }
 }
 

@@ -31,6 +31,50 @@ pub(super) struct Pool {
     /// How long a new or recovered target takes to get its full share, 0s to 1h. Default: 10s with
     /// least_connections and least_response_time, else 0s.
     slow_start: Option<Duration>,
+    /// Of a request with its retries, 0s to 24h; 0s: none. A route's own wins. Default: the proxy's.
+    timeout: Option<Duration>,
+    /// What is tried again. A route's own wins. Default: as the proxy has it.
+    retry: Option<Retry>,
+}
+
+/// What is tried again. The conditions of the proxy's own route are added to `on`.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retry {
+    /// So often at most; 0: never.
+    #[schemars(range(min = limits::ATTEMPTS.least, max = limits::ATTEMPTS.most))]
+    attempts: u32,
+    /// Envoy's words. Default: connect-failure and refused-stream, which suit any request.
+    #[schemars(length(min = 1, max = limits::RETRY_ON.len()), extend("default" = default_on()))]
+    on: Option<Vec<RetryOn>>,
+    /// Of one try, 1ms to 24h. Default: none but that of the whole.
+    per_try_timeout: Option<Duration>,
+}
+
+fn default_on() -> [&'static str; 2] {
+    limits::DEFAULT_RETRY_ON.map(|on| on.word)
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RetryOn {
+    #[serde(rename = "5xx")]
+    ServerError,
+    GatewayError,
+    Reset,
+    ResetBeforeRequest,
+    ConnectFailure,
+    RefusedStream,
+    #[serde(rename = "retriable-4xx")]
+    Retriable4xx,
+    EnvoyRatelimited,
+    #[serde(rename = "http3-post-connect-failure")]
+    Http3PostConnectFailure,
+    Cancelled,
+    DeadlineExceeded,
+    Internal,
+    ResourceExhausted,
+    Unavailable,
 }
 
 /// How new requests are spread.

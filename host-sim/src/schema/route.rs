@@ -1,7 +1,7 @@
 //! The section `routes`.
 
-use super::pool::OneOrMore;
-use super::{HeaderName, HeaderOrPseudo, MatchedPath, NewPath};
+use super::pool::{OneOrMore, Retry};
+use super::{Duration, HeaderName, HeaderOrPseudo, MatchedPath, NewPath};
 use pointsman_core::config::limits;
 use schemars::JsonSchema;
 use std::collections::BTreeMap;
@@ -25,6 +25,12 @@ pub(super) struct Route {
     response_headers: Option<Edits>,
     /// What the upstream sees; the query stays, unless it is edited.
     rewrite: Option<Rewrite>,
+    /// Of a request with its retries, 0s to 24h; 0s: none. Default: the pool's.
+    timeout: Option<Duration>,
+    /// What is tried again. Default: the pool's.
+    retry: Option<Retry>,
+    /// Copies of a part of the requests go to another pool.
+    mirror: Option<Mirror>,
     /// Action: send the request to this pool.
     pool: Option<String>,
     /// Action: send the request to one of several pools, by weight.
@@ -37,6 +43,17 @@ pub(super) struct Route {
     /// Action: leave the request to the proxy's own routes, untouched.
     #[schemars(extend("const" = true))]
     pass: Option<bool>,
+}
+
+/// Copies of a part of the requests, whose answers are dropped.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mirror {
+    /// Where they go: a pool of clusters.
+    pool: String,
+    /// How many requests are copied, with four decimals at most. Default: all.
+    #[schemars(range(min = limits::MIRROR_PERCENT.least, max = limits::MIRROR_PERCENT.most), extend("default" = limits::DEFAULT_MIRROR_PERCENT))]
+    percent: Option<f64>,
 }
 
 /// A block of conditions, or a list of blocks: any of them.

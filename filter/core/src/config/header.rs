@@ -61,13 +61,13 @@ pub(super) fn not_of_the_connection(node: &Node<'_>, name: &[u8], report: &mut R
     }
 }
 
-/// The two upstream headers are the filter's: whatever else writes them would choose an upstream.
+/// The upstream headers are the filter's: whatever else writes them would choose an upstream.
 pub(super) fn not_upstream(node: &Node<'_>, name: &[u8], upstream: &Upstream, report: &mut Report) {
-    if name == &*upstream.cluster_header || name == &*upstream.endpoint_header {
+    if upstream.headers().contains(&name) {
         report.note(
             node,
-            "one of the two upstream headers",
-            "another header: these two are written by the filter alone",
+            "one of the upstream headers",
+            "another header: these are written by the filter alone",
         );
     }
 }

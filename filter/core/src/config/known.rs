@@ -7,7 +7,7 @@ use crate::rate_limit::RateLimit;
 
 /// What routes refer to.
 pub(super) struct Known<'n> {
-    /// The two headers that no edit may touch.
+    /// The headers that no edit may touch.
     pub upstream: &'n Upstream,
     /// The section `pools`.
     pub pools: Defined<'n, Pool>,

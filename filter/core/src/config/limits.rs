@@ -2,6 +2,7 @@
 //! them, the JSON schema (`host-sim schema`) is generated from them, and tests hold the comments of
 //! `envoy-config/pointsman.yaml` to them.
 
+use crate::http::router_options::RetryOn;
 use crate::http::{steps, value};
 use crate::pool::outcome;
 use crate::time::Nanos;
@@ -104,6 +105,8 @@ pub const MAX_SCOPE: usize = 64;
 pub const DEFAULT_CLUSTER_HEADER: &str = "x-pointsman-cluster";
 /// `upstream.endpoint_header`, where it is not given.
 pub const DEFAULT_ENDPOINT_HEADER: &str = "x-pointsman-endpoint";
+/// `upstream.mirror_header`, where it is not given.
+pub const DEFAULT_MIRROR_HEADER: &str = "x-pointsman-mirror";
 /// `client_ip.trusted_hops`.
 pub const TRUSTED_HOPS: Bounds<u32> = Bounds::new(1, u8::MAX as u32);
 /// `client_ip.trusted_hops`, where it is not given.
@@ -181,6 +184,53 @@ pub const MAX_EXPECTED: usize = 32;
 pub const DEFAULT_EXPECT: u16 = 200;
 /// A status that ends an exchange.
 pub const STATUS: Bounds<u32> = Bounds::new(200, 599);
+
+// `timeout`, `retry` and `mirror`.
+
+/// `timeout`. 0: none.
+pub const REQUEST_TIMEOUT: Bounds<Nanos> = Bounds::new(Nanos::ZERO, Nanos::from_secs(24 * 3600));
+/// `retry.attempts`.
+pub const ATTEMPTS: Bounds<u32> = Bounds::new(0, 100);
+/// `retry.per_try_timeout`.
+pub const PER_TRY_TIMEOUT: Bounds<Nanos> =
+    Bounds::new(Nanos::MILLISECOND, Nanos::from_secs(24 * 3600));
+/// The words of `retry.on`: Envoy's, without those that need a list of statuses or headers besides.
+pub const RETRY_ON: &[(&str, RetryOn)] = &[
+    ("5xx", RetryOn::http("5xx")),
+    ("gateway-error", RetryOn::http("gateway-error")),
+    ("reset", RetryOn::http("reset")),
+    (
+        "reset-before-request",
+        RetryOn::http("reset-before-request"),
+    ),
+    ("connect-failure", RetryOn::http("connect-failure")),
+    ("refused-stream", RetryOn::http("refused-stream")),
+    ("retriable-4xx", RetryOn::http("retriable-4xx")),
+    ("envoy-ratelimited", RetryOn::http("envoy-ratelimited")),
+    (
+        "http3-post-connect-failure",
+        RetryOn::http("http3-post-connect-failure"),
+    ),
+    ("cancelled", RetryOn::grpc("cancelled")),
+    ("deadline-exceeded", RetryOn::grpc("deadline-exceeded")),
+    ("internal", RetryOn::grpc("internal")),
+    ("resource-exhausted", RetryOn::grpc("resource-exhausted")),
+    ("unavailable", RetryOn::grpc("unavailable")),
+];
+/// `retry.on`, where it is not given: the target has not begun to work on the request, so that any
+/// request can be tried again.
+pub const DEFAULT_RETRY_ON: [RetryOn; 2] = [
+    RetryOn::http("connect-failure"),
+    RetryOn::http("refused-stream"),
+];
+/// What a route or a pool with `timeout` or `retry` takes for it.
+pub const ROUTER_OPTIONS_MEMORY: usize = 1024;
+/// `mirror.percent`.
+pub const MIRROR_PERCENT: Bounds<u32> = Bounds::new(0, 100);
+/// `mirror.percent`, where it is not given: every request.
+pub const DEFAULT_MIRROR_PERCENT: u32 = 100;
+/// Shares are kept in millionths.
+pub const MILLIONTHS_OF_PERCENT: u32 = 10_000;
 
 // `prefer_region`.
 

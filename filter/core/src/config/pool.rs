@@ -7,6 +7,7 @@ use super::health::checks;
 use super::limits;
 use super::prefer_region::prefer_region;
 use super::reader::{Map, Names, Node, Report};
+use super::router_options::router_options;
 use super::sticky::sticky;
 use super::syntax;
 use super::target::{CLUSTER, Of, TARGETS, targets};
@@ -63,6 +64,8 @@ const KEYS: &[&str] = &[
     "failover",
     "prefer_region",
     "slow_start",
+    "timeout",
+    "retry",
 ];
 
 fn pool(
@@ -89,6 +92,7 @@ fn pool(
     let slow_start = map
         .get("slow_start")
         .and_then(|node| node.duration_within(report, limits::SLOW_START));
+    let router_options = router_options(&map, report);
     let targets_node = map.need(report, "targets", TARGETS)?;
     let of = Of {
         cluster_node,
@@ -121,5 +125,6 @@ fn pool(
         health: health.unwrap_or_default(),
         failover: failover.unwrap_or_default(),
         prefer_region,
+        router_options,
     })
 }

@@ -4,6 +4,7 @@ use super::edit::{request_headers, response_headers};
 use super::known::Known;
 use super::limits;
 use super::r#match::blocks;
+use super::mirror::mirror;
 use super::parts::Matched;
 use super::pass::pass;
 use super::problem::Problems;
@@ -11,6 +12,7 @@ use super::reader::{Map, Node, Report};
 use super::redirect::redirect;
 use super::respond::respond;
 use super::rewrite::rewrite;
+use super::router_options::router_options;
 use super::split::split;
 use super::syntax;
 use super::value::Value;
@@ -80,6 +82,9 @@ fn route(
             "request_headers",
             "response_headers",
             "rewrite",
+            "timeout",
+            "retry",
+            "mirror",
             "pool",
             "split",
             "redirect",
@@ -105,6 +110,10 @@ fn route(
     let rewrite = map
         .get("rewrite")
         .and_then(|node| rewrite(&node, &matched, report));
+    let router_options = router_options(&map, report);
+    let mirror = map
+        .get("mirror")
+        .and_then(|node| mirror(&node, known, report));
     let action = map
         .exactly_one(report, ACTIONS)
         .and_then(|node| action(&node, &matched, known, report));
@@ -117,6 +126,8 @@ fn route(
         request_headers,
         response_headers,
         rewrite,
+        router_options,
+        mirror,
         action: action?,
         blocks,
     })

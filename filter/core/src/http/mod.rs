@@ -8,6 +8,7 @@ pub mod query;
 pub mod regex;
 pub mod request;
 pub mod respond;
+pub mod router_options;
 pub mod steps;
 pub mod upstream;
 pub mod value;

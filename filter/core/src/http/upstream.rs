@@ -7,4 +7,17 @@ pub struct Upstream {
     pub cluster_header: Box<[u8]>,
     /// Default `x-pointsman-endpoint`.
     pub endpoint_header: Box<[u8]>,
+    /// Default `x-pointsman-mirror`.
+    pub mirror_header: Box<[u8]>,
+}
+
+impl Upstream {
+    /// All of them. What a client sends in one never goes on.
+    pub fn headers(&self) -> [&[u8]; 3] {
+        [
+            &self.cluster_header,
+            &self.endpoint_header,
+            &self.mirror_header,
+        ]
+    }
 }

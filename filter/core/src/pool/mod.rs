@@ -15,6 +15,7 @@ pub mod prefer_region;
 pub mod slow_start;
 pub mod sticky;
 
+use crate::http::router_options::RouterOptions;
 use crate::index::{PoolIndex, TargetIndex};
 use crate::pool::balance::Balance;
 use crate::pool::health::Checks;
@@ -54,6 +55,8 @@ pub struct Pool {
     pub slow_start: Nanos,
     /// Whether one of its targets has [`Target::max_in_flight`].
     pub is_limited: bool,
+    /// `timeout` and `retry` of its requests. None: as the proxy has them.
+    pub router_options: Option<Box<RouterOptions>>,
 }
 
 /// One place where requests can go.

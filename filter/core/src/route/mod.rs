@@ -5,6 +5,7 @@ pub mod condition;
 mod escaped;
 pub mod index;
 pub mod r#match;
+pub mod mirror;
 pub mod no_route;
 pub mod parts;
 pub mod path;
@@ -15,10 +16,12 @@ pub mod split;
 
 use crate::http::edit::Edits;
 use crate::http::respond::Respond;
+use crate::http::router_options::RouterOptions;
 use crate::index::RouteIndex;
 use crate::pool::Pool;
 use crate::rate_limit::RateLimit;
 use r#match::Match;
+use mirror::Mirror;
 use redirect::Redirect;
 use rewrite::Rewrite;
 use split::SplitPart;
@@ -40,6 +43,10 @@ pub struct Route {
     pub response_headers: Option<Rc<Edits>>,
     /// What the upstream sees in place of the client's path and host.
     pub rewrite: Option<Rewrite>,
+    /// `timeout` and `retry`, which win over those of the pool. None: it has none.
+    pub router_options: Option<Box<RouterOptions>>,
+    /// Where copies go. None: there are none.
+    pub mirror: Option<Box<Mirror>>,
     /// What happens.
     pub action: RouteAction,
 }

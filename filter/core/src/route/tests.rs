@@ -26,6 +26,8 @@ pub(crate) fn route(blocks: Vec<Match>) -> Route {
         request_headers: Edits::default(),
         response_headers: None,
         rewrite: None,
+        router_options: None,
+        mirror: None,
         action: RouteAction::Pass,
     }
 }

@@ -5,8 +5,10 @@ use crate::config::Config;
 use crate::decision::{Change, Decision, Disposition, ResponsePlan};
 use crate::http::edit::{Edit, Edits};
 use crate::http::request::Request;
-use crate::http::upstream::Upstream;
+use crate::http::router_options::RouterOptions;
 use crate::http::value::ValueWithParts;
+use crate::pool::Pool;
+use crate::route::Route;
 use crate::route::parts::{Parts, in_header};
 use std::borrow::Cow;
 
@@ -55,6 +57,29 @@ pub(super) fn request_edits<'c>(
         }
     }
     edits
+}
+
+/// Adds what the route and the pool ask the proxy's router for. Most ask for nothing.
+pub(super) fn router_edits<'c>(
+    edits: &mut Vec<Change<'c>>,
+    route: &'c Route,
+    pool: Option<&'c Pool>,
+    request: &Request<'_>,
+) {
+    let route = route.router_options.as_deref();
+    let pool = pool.and_then(|pool| pool.router_options.as_deref());
+    for (name, value) in RouterOptions::headers(route, pool) {
+        let is_edited = edits.iter().any(|earlier| earlier.name() == *name);
+        match value {
+            Some(value) if is_edited => edits.push(Change::Set(name, Cow::Borrowed(value))),
+            Some(value) => edits.push(change_to(name, Cow::Borrowed(value), request)),
+            // What an edit of the configuration wrote stays.
+            None if !is_edited && request.headers.first(name).is_some() => {
+                edits.push(Change::Remove(name));
+            }
+            None => {}
+        }
+    }
 }
 
 /// The change that gives a header this value and no other. To add a header where there is none is
@@ -119,17 +144,13 @@ pub(super) fn strip_reserved_headers<'c>(
     if decision.disposition != Disposition::Continue {
         return;
     }
-    let Upstream {
-        cluster_header,
-        endpoint_header,
-    } = &config.upstream;
-    let token = config.explain.as_ref().map(|explain| &explain.header);
-    for name in [cluster_header, endpoint_header].into_iter().chain(token) {
+    let token = config.explain.as_ref().map(|explain| &*explain.header);
+    for name in config.upstream.headers().into_iter().chain(token) {
         let decided = || {
             decision
                 .request_edits
                 .iter()
-                .any(|change| change.name() == &**name)
+                .any(|change| change.name() == name)
         };
         // Hardly ever is one there, and `Headers` knows that without comparing every name.
         if request.headers.first(name).is_some() && !decided() {

@@ -16,7 +16,7 @@
 //!                       │              │    └─ pick_target, pick_retries             target.rs
 //!                       │              │         └─ choose_unless_full                full.rs
 //!                       │              ├─ none takes the request: 503
-//!                       │              └─ forward: upstream headers, in flight
+//!                       │              └─ forward: upstream headers, mirror.rs, in flight
 //!                       └─ strip_reserved_headers                                    edits.rs
 //! response headers    Flight::on_response_headers                                   pool::flight
 //!                     Worker::on_response_headers: who answered, cookie            response.rs
@@ -32,6 +32,7 @@ mod edits;
 mod event;
 mod failover;
 mod full;
+mod mirror;
 mod response;
 mod select;
 mod sleep;
@@ -75,7 +76,7 @@ use crate::route::{Found, Route, RouteAction};
 use crate::siphash::mixed;
 use crate::time::Nanos;
 use context::{RequestContext, RequestRandom};
-use edits::{built_values, change_to, request_edits, strip_reserved_headers};
+use edits::{built_values, change_to, request_edits, router_edits, strip_reserved_headers};
 use response::Answers;
 use select::Selection;
 use std::borrow::Cow;
@@ -385,8 +386,10 @@ impl Worker {
             }
             RouteAction::Pass => {
                 let client = &mut || context.client_address();
-                let edits =
+                let mut edits =
                     request_edits(matched, None, &mut parts(matched, None, request, client));
+                router_edits(&mut edits, matched.route, None, request);
+                self.mirror_edit(&mut edits, context, matched);
                 Decision::forward(Action::Pass, Reason::Route, edits)
             }
             action @ (RouteAction::Pool(_) | RouteAction::Split(_)) => {
@@ -418,6 +421,7 @@ impl Worker {
                 context.client_address()
             }),
         );
+        router_edits(&mut edits, matched.route, Some(pool), request);
         // Last, so that no configured edit changes the choice.
         let upstream = &config.upstream;
         let cluster = Cow::Borrowed(target.cluster.as_bytes());
@@ -426,6 +430,7 @@ impl Worker {
             let endpoints = Cow::Owned(endpoints);
             edits.push(change_to(&upstream.endpoint_header, endpoints, request));
         }
+        self.mirror_edit(&mut edits, context, matched);
         let mut decision = Decision::forward(Action::Forward, selection.reason, edits);
         decision.target = Some((pool, target));
         let part = matched.route.action.split_part(selection.part);

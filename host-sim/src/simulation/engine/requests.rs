@@ -83,6 +83,7 @@ impl Engine<'_> {
             failed_tries: 0,
             random,
         };
+        let mut timeout = Some(self.scenario.proxy.timeout);
         request.tries = match self.chooser {
             Chooser::Oracle => vec![self.fastest_target(&request)],
             Chooser::Filter => {
@@ -93,6 +94,7 @@ impl Engine<'_> {
                 let mut stream = self.world.workers()[worker].open_from(headers, client.address);
                 let tries = match stream.request() {
                     RequestOutcome::Forward(headers) => {
+                        timeout = self.router.timeout(&headers);
                         self.router.tries(&headers, &mut self.random)
                     }
                     RequestOutcome::Reply(response) => {
@@ -120,8 +122,9 @@ impl Engine<'_> {
         if let Some(patience) = traffic.patience {
             self.after(patience, Event::ClientGivesUp(id));
         }
-        let time_out = self.now + self.scenario.proxy.timeout;
-        self.schedule.time_out_at(time_out, id);
+        if let Some(timeout) = timeout {
+            self.schedule.time_out_at(self.now + timeout, id);
+        }
         self.try_target(id);
     }
 

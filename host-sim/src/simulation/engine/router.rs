@@ -3,6 +3,7 @@
 use crate::exchange::{Pairs, first_value};
 use crate::simulation::scenario::Scenario;
 use crate::world::HttpCall;
+use pointsman_core::time::Nanos;
 use std::collections::BTreeMap;
 
 /// The router. Targets are positions in the scenario.
@@ -45,7 +46,8 @@ impl<'s> Router<'s> {
     /// there is no such cluster.
     pub(super) fn tries(&self, headers: &Pairs, random: &mut fastrand::Rng) -> Vec<u16> {
         let upstream = &self.scenario.loaded.upstream;
-        let tries = self.scenario.proxy.retries + 1;
+        let attempts = number(headers, b"x-envoy-max-retries");
+        let tries = 1 + attempts.map_or(self.scenario.proxy.retries, |attempts| attempts as usize);
         let cluster = first_value(headers, &upstream.cluster_header);
         match cluster.and_then(|name| self.clusters.get(name)) {
             None => Vec::new(),
@@ -64,6 +66,15 @@ impl<'s> Router<'s> {
         }
     }
 
+    /// How long a request may take with all its tries. None: as long as it takes.
+    pub(super) fn timeout(&self, headers: &Pairs) -> Option<Nanos> {
+        match number(headers, b"x-envoy-upstream-rq-timeout-ms") {
+            None => Some(self.scenario.proxy.timeout),
+            Some(0) => None,
+            Some(time) => Some(Nanos::from_millis(time)),
+        }
+    }
+
     /// The target of an HTTP call of the filter's own. None: there is no such cluster.
     pub(super) fn call_target(&self, call: &HttpCall) -> Option<u16> {
         match self.clusters.get(call.cluster.as_bytes())? {
@@ -79,4 +90,12 @@ impl<'s> Router<'s> {
             }
         }
     }
+}
+
+/// What one of the filter's headers for the router says.
+fn number(headers: &Pairs, name: &[u8]) -> Option<u64> {
+    std::str::from_utf8(first_value(headers, name)?)
+        .ok()?
+        .parse()
+        .ok()
 }

@@ -68,8 +68,8 @@ libfuzzer_sys::fuzz_target!(|sent: Vec<Sent>| {
         let headers = Headers::from_wire(Headers::to_wire(&pairs)).expect("our own writing is read");
         let mut decision = worker.decide(&config, &Request::new(&headers), &mut port, now);
         if decision.disposition == Disposition::Continue {
-            for upstream in [&config.upstream.cluster_header, &config.upstream.endpoint_header] {
-                let edits = || decision.request_edits.iter().filter(|edit| edit.name() == &**upstream);
+            for upstream in config.upstream.headers() {
+                let edits = || decision.request_edits.iter().filter(|edit| edit.name() == upstream);
                 let decided = edits().any(|edit| matches!(edit, Change::Set(..) | Change::Remove(_)));
                 assert!(
                     decided || headers.first(upstream).is_none(),

@@ -6,6 +6,7 @@ mod edits;
 mod failover;
 mod max_in_flight;
 mod prefer_region;
+mod router_options;
 mod slow_start;
 mod sticky;
 
