@@ -399,6 +399,36 @@ fn a_bound_of_requests_in_flight_is_kept_without_a_call_that_returns_bytes() {
     }
 }
 
+/// What `timeout`, `retry` and `mirror` cost: a call for each header, and no other.
+#[test]
+fn what_the_router_is_asked_for_costs_the_headers_that_ask_for_it() {
+    let plain = json!({
+        "pools": {
+            "p": { "targets": [{ "cluster": "blue" }, { "cluster": "green" }] },
+            "shadow": { "targets": [{ "cluster": "shadow" }] },
+        },
+        "routes": [{ "name": "all", "pool": "p" }, { "name": "never", "pool": "shadow" }],
+    });
+    let mut asking = plain.clone();
+    asking["pools"]["p"]["timeout"] = "5s".into();
+    asking["routes"][0]["retry"] =
+        json!({ "attempts": 2, "on": ["5xx", "unavailable"], "per_try_timeout": "1s" });
+    asking["routes"][0]["mirror"] = json!({ "pool": "shadow" });
+    let is_forwarded = |step: &RequestOutcome| matches!(step, RequestOutcome::Forward(_));
+    let calls = |title: &str, configuration: &Value| {
+        let costs = costs(title, configuration, "/", "", is_forwarded);
+        let mut calls = BTreeMap::new();
+        for (kind, count) in costs.calls.values().flat_map(|calls| &calls.of) {
+            *calls.entry(*kind).or_insert(0) += count;
+        }
+        (costs.requests, calls)
+    };
+    let (requests, mut expected) = calls("only routed", &plain);
+    let (_, asked) = calls("with time-outs, retries and a mirror", &asking);
+    *expected.get_mut("add_header").unwrap() += 6 * requests;
+    assert_eq!(asked, expected);
+}
+
 /// A pool of endpoints with sessions, and nothing else.
 fn endpoints_with_sessions() -> Value {
     json!({

@@ -7,7 +7,7 @@
 //!
 //! [`worker::Worker`] is one worker of a proxy, and [`worker`] can be read from top to bottom:
 //!
-//! 1. The proxy strips the two upstream headers that a client may have sent before any filter runs,
+//! 1. The proxy strips the upstream headers that a client may have sent before any filter runs,
 //!    so that they choose nothing even when the filter's VM is dead. The filter takes them off
 //!    again.
 //! 2. The filter reads the header map once ([`http::request`]). Everything else it needs is asked

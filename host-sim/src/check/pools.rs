@@ -15,7 +15,9 @@ use std::rc::Rc;
 
 /// Every warning about pools, rate limits, and splits over pools.
 pub(super) fn warnings(config: &Config) -> Vec<Warning> {
-    let used = used(config);
+    let sent_to = sent_to(config);
+    let mut used = sent_to.clone();
+    used.extend(copied_to(config));
     let mut warnings = Vec::new();
     for pool in &config.pools {
         let place = named("pools", &pool.name);
@@ -30,7 +32,8 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
             ));
             continue;
         }
-        warnings.extend(takes_nothing_new(&place, pool));
+        let is_sent_to = sent_to.contains(&pool.index);
+        warnings.extend(takes_nothing_new(&place, pool, is_sent_to));
         warnings.extend(never_ejects(&place, pool));
         warnings.extend(unused_method(&place, pool));
         warnings.extend(unused_failover(&place, pool, config));
@@ -71,27 +74,32 @@ pub(super) fn warnings(config: &Config) -> Vec<Warning> {
     warnings
 }
 
-/// The pools that routes use, those that these fail over to, and those of copies.
-fn used(config: &Config) -> BTreeSet<PoolIndex> {
+/// The pools that routes send requests to, and those that these fail over to.
+fn sent_to(config: &Config) -> BTreeSet<PoolIndex> {
     let sent = config.routes.iter().flat_map(pools);
-    let sent = sent.flat_map(|pool| {
-        [pool.index]
-            .into_iter()
-            .chain(pool.failover.iter().copied())
-    });
-    // A copy that no target takes goes nowhere else.
-    let copied = config.routes.iter().filter_map(|route| {
-        let mirror = route.mirror.as_ref()?;
-        Some(mirror.pool.index)
-    });
-    sent.chain(copied).collect()
+    sent.flat_map(|pool| {
+        let others = pool.failover.iter().copied();
+        [pool.index].into_iter().chain(others)
+    })
+    .collect()
 }
 
-fn takes_nothing_new(place: &str, pool: &Pool) -> Option<Warning> {
+/// The pools that routes send copies of requests to. A copy that no target takes goes nowhere else.
+fn copied_to(config: &Config) -> impl Iterator<Item = PoolIndex> {
+    let mirrors = config
+        .routes
+        .iter()
+        .filter_map(|route| route.mirror.as_ref());
+    mirrors.map(|mirror| mirror.pool.index)
+}
+
+/// `is_sent_to`: it gets more than copies of requests.
+fn takes_nothing_new(place: &str, pool: &Pool, is_sent_to: bool) -> Option<Warning> {
     if pool.targets.iter().any(|target| target.takes_new()) {
         return None;
     }
     let found = match pool.failover.is_empty() {
+        _ if !is_sent_to => "takes no copies of requests",
         true => "takes no new requests: they are answered 503",
         false => "takes no new requests: they all go to its `failover`",
     };

@@ -970,6 +970,7 @@ const EXPECTED: &[&str] = &[
     "hash: pools.sticky.sticky forgeable_session",
     "hash: pools.sticky.sticky.header header_sessions_move",
     "hosts: routes[2] unreachable_route",
+    "mirror: pools.gone.targets no_weight",
     "path: routes[13] unreachable_route",
     "query_edit: routes[5].redirect redirect_loop",
     "redirect: routes[5].redirect redirect_loop",

@@ -26,8 +26,11 @@ traffic: [{ name: t, rate: 200, request: { url: "http://h/PATH" } }]
 
 /// The scenario with this path and more keys, played.
 fn play(path: &str, more: &str) -> (Scenario, Run) {
-    let text = SCENARIO.replace("PATH", path) + more;
-    let scenario = Scenario::parse("test", &text, Path::new("")).unwrap();
+    play_text(&(SCENARIO.replace("PATH", path) + more))
+}
+
+fn play_text(text: &str) -> (Scenario, Run) {
+    let scenario = Scenario::parse("test", text, Path::new("")).unwrap();
     let run = run(&scenario, Chooser::Filter).unwrap();
     (scenario, run)
 }
@@ -97,6 +100,37 @@ fn a_cluster_that_is_down_has_no_other_to_try() {
     );
     let failed = count(&run, |record| record.status == 503 && record.retries == 2);
     assert!((650..950).contains(&failed), "half of 1600: {failed}");
+}
+
+#[test]
+fn a_routes_own_time_and_attempts_take_the_place_of_the_proxys() {
+    let own = "timeout: 200ms, retry: { attempts: 1 }, pool: web }\n    - { name: limited";
+    let text = SCENARIO.replace("PATH", "clusters");
+    let text = text.replace("pool: web }\n    - { name: limited", own);
+    for (fault, status, retries, latency) in [
+        ("hang: true", 504, 0, Some(Nanos::from_millis(200))),
+        ("down: refused", 503, 1, None),
+    ] {
+        let (_, run) = play_text(&format!(
+            "{text}faults: [{{ at: 2s, target: green, {fault} }}]"
+        ));
+        let failed = run.records.iter();
+        let failed =
+            failed.filter(|record| record.is_error() && record.start > Nanos::from_secs(2));
+        let failed: Vec<_> = failed.collect();
+        assert!(failed.len() > 300, "{fault}: {}", failed.len());
+        for record in failed {
+            assert_eq!(
+                (record.status, record.retries),
+                (status, retries),
+                "{fault}"
+            );
+            assert!(
+                latency.is_none_or(|latency| record.latency == latency),
+                "{fault}"
+            );
+        }
+    }
 }
 
 #[test]
