@@ -1,0 +1,345 @@
+//! `envoy-config/two-tiers`: clients of an Envoy that hands on TCP, behind which two Envoys with
+//! Pointsman lead to the same backends. What each thing costs that happens to one of them: the
+//! death of a proxy of the second tier, its drain, and a backend that is deployed anew.
+
+use host_sim::backend::Backend;
+use host_sim::client::{Client, header, session_cookie};
+use host_sim::envoy::fleet::Fleet;
+use host_sim::envoy::{Deployment, Envoy, Wanted, install};
+use host_sim::module;
+use host_sim::testkit::load::{self, Jobs};
+use host_sim::wait::until;
+use http_body_util::Full;
+use hyper::Request;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use tempfile::TempDir;
+
+const CLIENTS: usize = 8;
+
+/// The gauge and the counter of a proxy's public listener.
+const CONNECTIONS: &str = "http.http.downstream_cx_active";
+const REQUESTS: &str = "http.http.downstream_rq_total";
+
+struct Tiers {
+    first: Envoy,
+    /// None: it was killed.
+    second: [Option<Envoy>; 2],
+    fleet: Fleet,
+    /// Where the second tier has its filter from.
+    filter: TempDir,
+}
+
+impl Tiers {
+    fn start() -> Tiers {
+        let program = install::find(Wanted::Any).unwrap();
+        let module = module::build().unwrap();
+        let filter = tempfile::tempdir().unwrap();
+        let file = |name: &str| Deployment::file(name, &module).unwrap().on_free_ports();
+        let (fleet, deployment) = Fleet::in_place_of_endpoints(file("two-tiers/l7.yaml")).unwrap();
+        let deployment = deployment
+            .discover_filter(&filter.path().join("filter.json"))
+            .unwrap();
+        let second = [(); 2].map(|()| Envoy::start(&program, deployment.clone()).unwrap());
+        let mut first = file("two-tiers/l4.yaml");
+        let clusters = &mut first.bootstrap_mut()["static_resources"]["clusters"];
+        let endpoints = &mut clusters[0]["load_assignment"]["endpoints"][0]["lb_endpoints"];
+        for (endpoint, envoy) in endpoints.as_array_mut().unwrap().iter_mut().zip(&second) {
+            let endpoint = &mut endpoint["endpoint"];
+            endpoint["address"]["socket_address"]["port_value"] =
+                envoy.address().unwrap().port().into();
+            endpoint["health_check_config"]["port_value"] =
+                envoy.listener("health").unwrap().port().into();
+        }
+        let first = Envoy::start(&program, first).unwrap();
+        let tiers = Tiers {
+            first,
+            second: second.map(Some),
+            fleet,
+            filter,
+        };
+        until("the first tier has found the second", || {
+            tiers.healthy() == 2
+        });
+        tiers
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.first.address().unwrap()
+    }
+
+    /// How many of the second tier the first one sends to.
+    fn healthy(&self) -> u64 {
+        self.first.stat("cluster.l7.membership_healthy").unwrap()
+    }
+
+    fn living(&self) -> impl Iterator<Item = &Envoy> {
+        self.second.iter().flatten()
+    }
+
+    /// A value of each one's.
+    fn each(&self, stat: &str) -> Vec<u64> {
+        self.living()
+            .map(|envoy| envoy.stat(stat).unwrap())
+            .collect()
+    }
+
+    /// The same change in the filter's configuration of both, over ECDS.
+    fn change(&self, change: impl Fn(&mut Value)) {
+        let reloads = || -> Vec<u64> {
+            let of = |envoy: &Envoy| {
+                let stats = envoy.stats("extension_config_discovery.").unwrap();
+                let mut reloads = stats
+                    .iter()
+                    .filter(|(name, _)| name.ends_with(".config_reload"));
+                reloads.next().expect("it has its filter over ECDS").1
+            };
+            self.living().map(of).collect()
+        };
+        let before = reloads();
+        let path = self.filter.path().join("filter.json");
+        let mut file: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let filter = &mut file["resources"][0]["typed_config"];
+        change(&mut filter["config"]["configuration"]["value"]);
+        let next = self.filter.path().join("next");
+        fs::write(&next, file.to_string()).unwrap();
+        fs::rename(next, path).unwrap();
+        until("both have taken it", || {
+            reloads()
+                .iter()
+                .zip(&before)
+                .all(|(now, before)| now > before)
+        });
+    }
+
+    fn set_state(&self, target: &str, state: &str) {
+        self.change(|configuration| {
+            let pools = configuration["pools"].as_object_mut().unwrap();
+            for pool in pools.values_mut() {
+                for item in pool["targets"].as_array_mut().unwrap() {
+                    if item["name"] == target {
+                        item["state"] = json!(state);
+                    }
+                }
+            }
+        });
+    }
+
+    fn backend(&mut self, name: &str) -> &mut Backend {
+        let members = self.fleet.members_mut().iter_mut();
+        let mut backends = members.map(|member| &mut member.backend);
+        backends.find(|backend| backend.name() == name).unwrap()
+    }
+}
+
+impl Drop for Tiers {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert!(self.living().all(|envoy| envoy.filter_bugs().unwrap() == 0));
+        }
+    }
+}
+
+/// What became of one client's requests.
+#[derive(Default)]
+struct Seen {
+    requests: usize,
+    failed: usize,
+    /// The backends of its session, and those of its hash.
+    session: Vec<String>,
+    hash: BTreeSet<String>,
+}
+
+/// A client with a session that asks again and again, half of the time on a new connection where
+/// `reconnects`.
+fn visit(to: SocketAddr, jobs: Jobs<'_>, reconnects: bool) -> Seen {
+    let mut client = Client::new(to).unwrap();
+    let user = format!("user-{}", jobs.client());
+    let mut cookie = String::new();
+    let mut seen = Seen::default();
+    for number in jobs {
+        if reconnects && number % 2 == 0 {
+            client.disconnect();
+        }
+        let path = ["/", "/api"][number / 2 % 2];
+        let headers = [("cookie", cookie.as_str()), ("x-user", user.as_str())];
+        let answer = client.get_with("a.example.com", path, &headers);
+        seen.requests += 1;
+        let answer = match answer {
+            Ok(answer) if answer.status() == 200 => answer,
+            _ => {
+                seen.failed += 1;
+                client.disconnect();
+                continue;
+            }
+        };
+        if let Some(set) = session_cookie(&answer) {
+            cookie = set;
+        }
+        let backend = header(&answer, "x-backend").to_owned();
+        match path {
+            "/" if seen.session.last() != Some(&backend) => seen.session.push(backend),
+            "/" => {}
+            _ => drop(seen.hash.insert(backend)),
+        }
+    }
+    seen
+}
+
+fn sum(clients: &[Seen]) -> (usize, usize) {
+    let requests = clients.iter().map(|seen| seen.requests).sum();
+    (requests, clients.iter().map(|seen| seen.failed).sum())
+}
+
+#[test]
+fn a_client_comes_to_the_same_backend_whichever_proxy_it_passes() {
+    let tiers = Tiers::start();
+    let client = |jobs: Jobs<'_>| visit(tiers.address(), jobs, true);
+    let (clients, ()) = load::run_while(CLIENTS, client, |load| {
+        load.wait_for_jobs(CLIENTS * 20);
+        load.wait_for_every_client();
+    });
+    let passed = tiers.each(REQUESTS);
+    assert!(passed.iter().all(|requests| *requests >= 20), "{passed:?}");
+    assert_eq!(sum(&clients).1, 0);
+    for seen in &clients {
+        assert_eq!((seen.session.len(), seen.hash.len()), (1, 1));
+    }
+    let all: BTreeSet<_> = clients.iter().map(|seen| &seen.session).collect();
+    assert!(all.len() > 1, "not all of them the same: {all:?}");
+    // Who the client is, is what the first tier says, and not what the client does.
+    let mut client = Client::new(tiers.address()).unwrap();
+    tiers.fleet.take_received();
+    client
+        .get_with("a.example.com", "/", &[("x-forwarded-for", "203.0.113.9")])
+        .unwrap();
+    let received = tiers.fleet.take_received();
+    let list = received[0]
+        .headers
+        .iter()
+        .find(|(name, _)| name == b"x-forwarded-for");
+    let list = String::from_utf8_lossy(&list.unwrap().1).into_owned();
+    assert!(
+        list.starts_with("203.0.113.9,") && list.matches(',').count() == 1,
+        "{list}"
+    );
+    // And nobody else tells the second tier anything.
+    let past = tiers.living().next().unwrap().address().unwrap();
+    assert!(
+        Client::new(past)
+            .unwrap()
+            .get("a.example.com", "/")
+            .is_err()
+    );
+}
+
+#[test]
+fn a_proxy_that_is_killed_costs_what_it_held_and_a_drained_one_nothing() {
+    let mut tiers = Tiers::start();
+    let address = tiers.address();
+    let client = |jobs: Jobs<'_>| visit(address, jobs, true);
+    // Drained first, then back, then killed.
+    let (clients, ()) = load::run_while(CLIENTS, client, |load| {
+        load.wait_for_jobs(CLIENTS * 10);
+        let [drained, _] = &tiers.second;
+        let drained = drained.as_ref().unwrap();
+        let tell = |path: &str| {
+            let mut admin = Client::new(drained.admin_address()).unwrap();
+            let request = Request::post(path).header("host", "admin");
+            admin.send(request.body(Full::default()).unwrap()).unwrap();
+        };
+        tell("/healthcheck/fail");
+        until("the first tier knows", || {
+            load.has_ended() || tiers.healthy() == 1
+        });
+        load.wait_for_every_client();
+        until("nobody is left on it", || {
+            load.has_ended() || drained.stat(CONNECTIONS).unwrap() == 0
+        });
+        let before = drained.stat(REQUESTS).unwrap();
+        load.wait_for_jobs(CLIENTS * 10);
+        assert_eq!(
+            drained.stat(REQUESTS).unwrap(),
+            before,
+            "nobody comes again"
+        );
+        tell("/healthcheck/ok");
+        until("it is back", || load.has_ended() || tiers.healthy() == 2);
+        until("it is asked again", || {
+            load.has_ended() || drained.stat(REQUESTS).unwrap() > before
+        });
+    });
+    let (requests, failed) = sum(&clients);
+    println!("drained: {failed} of {requests} requests failed");
+    assert_eq!(failed, 0);
+    for seen in &clients {
+        assert_eq!((seen.session.len(), seen.hash.len()), (1, 1));
+    }
+
+    let (clients, held) = load::run_while(CLIENTS, client, |load| {
+        load.wait_for_jobs(CLIENTS * 10);
+        let killed = tiers.second[0].take().unwrap();
+        let held = killed.stat(CONNECTIONS).unwrap();
+        drop(killed);
+        load.wait_for_every_client();
+        load.wait_for_jobs(CLIENTS * 20);
+        until("it is known to be dead", || {
+            load.has_ended() || tiers.healthy() == 1
+        });
+        load.wait_for_jobs(CLIENTS * 10);
+        held
+    });
+    let (requests, failed) = sum(&clients);
+    println!("killed with {held} connections: {failed} of {requests} requests failed");
+    assert!(failed <= CLIENTS, "{failed}");
+    for seen in &clients {
+        // The one that it had under way, and no other.
+        assert!(seen.failed <= 1, "{}", seen.failed);
+        assert_eq!(
+            (seen.session.len(), seen.hash.len()),
+            (1, 1),
+            "nobody moves"
+        );
+    }
+}
+
+#[test]
+fn a_backend_is_deployed_anew_and_no_request_fails() {
+    let mut tiers = Tiers::start();
+    let address = tiers.address();
+    let client = |jobs: Jobs<'_>| visit(address, jobs, true);
+    let (clients, ()) = load::run_while(CLIENTS, client, |load| {
+        load.wait_for_jobs(CLIENTS * 10);
+        // Nothing new comes to it; sessions stay.
+        tiers.set_state("two", "draining");
+        load.wait_for_every_client();
+        // Nor do they.
+        tiers.set_state("two", "down");
+        let gauge = "pointsman.pool.web.target.two.in_flight";
+        until("nothing is under way at it", || {
+            load.has_ended()
+                || tiers.living().all(|envoy| {
+                    let pools = [gauge, &gauge.replace(".web.", ".api.")];
+                    let value = |name| envoy.filter_stat_if_defined(name).unwrap();
+                    pools.into_iter().all(|name| value(name).unwrap_or(0) == 0)
+                })
+        });
+        load.wait_for_every_client();
+        let backend = tiers.backend("9002");
+        let before = backend.count();
+        assert!(before > 0, "it had something to do");
+        backend.stop();
+        load.wait_for_every_client();
+        tiers.backend("9002").start_again().unwrap();
+        tiers.set_state("two", "up");
+        until("the new one is asked", || {
+            load.has_ended() || tiers.backend("9002").count() > 0
+        });
+        load.wait_for_every_client();
+    });
+    let (requests, failed) = sum(&clients);
+    println!("{failed} of {requests} requests failed");
+    assert_eq!(failed, 0);
+}
