@@ -471,8 +471,13 @@ fn every_file_starts_in_an_older_envoy_too() {
     let host = "shop.example.com";
     let mut client = tls::Client::connect(site.envoy.address().unwrap(), host, &config).unwrap();
     assert_eq!(client.get(host, "/static/a", &[]).unwrap().status(), 200);
-    for file in ["two-tiers/l4.yaml", "two-tiers/l7.yaml"] {
-        envoy::validate(&old, &Deployment::file(file, &module).unwrap()).unwrap();
+    for file in [
+        "two-tiers/l4.yaml",
+        "two-tiers/l7.yaml",
+        "sidecar-mtls/inbound.yaml",
+        "sidecar-mtls/outbound.yaml",
+    ] {
+        envoy::validate(&old, &certificates.deployment(file, &module).unwrap()).unwrap();
     }
     for file in ["envoy.yaml", "sidecar.yaml"] {
         let deployment = Deployment::file(file, &module).unwrap();

@@ -22,11 +22,11 @@ use crate::backend::{Answer, Backend, Received};
 use crate::client::RESPONSE_TIMEOUT;
 use crate::envoy::fleet::{Fleet, Member};
 use crate::envoy::{Envoy, Program};
-use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs, Response};
+use crate::exchange::{ClientTls, ExchangeRequest, ExchangeResult, Host, Pairs, Response};
 use crate::explain_header::ExplainHeader;
 use crate::testkit::Site;
 use crate::wait::until;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -224,6 +224,10 @@ impl EnvoyClient<'_> {
 
     fn try_exchange(&mut self, ask: &ExchangeRequest, holds: bool) -> Result<ExchangeResult> {
         let host = self.host;
+        ensure!(
+            ask.tls == ClientTls::default(),
+            "tests/match_tls.rs has the requests that come over TLS"
+        );
         let answer = match holds {
             true => Answer::Begin(ask.upstream.clone()),
             false => Answer::With(ask.upstream.clone()),

@@ -41,10 +41,21 @@ pub struct ExchangeRequest {
     pub headers: Pairs,
     /// The address that the connection comes from. None: 127.0.0.1.
     pub client_ip: Option<IpAddr>,
+    /// What the connection's TLS says of the client.
+    pub tls: ClientTls,
     /// Fixes the decision's random number, from 0 to below 1. None: the host draws it.
     pub roll: Option<f64>,
     /// The backend's answer, whichever backend is chosen.
     pub upstream: Response,
+}
+
+/// What a connection's TLS says of the client. Default: there is no TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientTls {
+    /// The name that it asked for in the handshake. None: it named none.
+    pub sni: Option<String>,
+    /// The first URI of its certificate. None: it showed none.
+    pub peer: Option<String>,
 }
 
 impl ExchangeRequest {
@@ -85,6 +96,7 @@ impl ExchangeRequest {
             },
             headers: Pairs::new(),
             client_ip: None,
+            tls: ClientTls::default(),
             roll: None,
             upstream: Response::bare(200),
         })

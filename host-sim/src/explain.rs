@@ -2,14 +2,14 @@
 //! compares.
 
 use crate::connection_manager::header_map;
-use crate::exchange::{ExchangeRequest, ExchangeResult, Response, pairs_to_json};
+use crate::exchange::{ClientTls, ExchangeRequest, ExchangeResult, Response, pairs_to_json};
 use pointsman_core::config::Config;
 use pointsman_core::http::client_ip::Client;
 use pointsman_core::http::request::{Headers, Request};
 use pointsman_core::index::RouteIndex;
 use pointsman_core::port::Connection;
 use pointsman_core::route;
-use pointsman_core::route::r#match::AskClient;
+use pointsman_core::route::r#match::AskConnection;
 use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -99,21 +99,43 @@ fn trace(config: &Config, request: &ExchangeRequest) -> (Value, Value) {
     )
 }
 
-/// Calls `body` with the request as the filter reads it, and with its client.
+/// Calls `body` with the request as the filter reads it, and with its connection.
 pub fn with_request<T>(
     config: &Config,
     request: &ExchangeRequest,
-    body: impl FnOnce(&Request, &mut AskClient) -> T,
+    body: impl FnOnce(&Request, &mut dyn AskConnection) -> T,
 ) -> T {
     let headers = Headers::from_pairs(&header_map(request));
-    let mut client = Client::new(config.client_ip.as_ref(), &headers);
     let source = request.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
-    let mut connection = SourceAddress(source);
+    let mut connection = KnownConnection {
+        client: Client::new(config.client_ip.as_ref(), &headers),
+        source: SourceAddress(source),
+        tls: &request.tls,
+    };
     let request = Request::new(&headers);
     request.steps.set_max_value(config.max_value);
-    body(&request, &mut || {
-        client.address_for_networks(&mut connection)
-    })
+    body(&request, &mut connection)
+}
+
+/// A connection of which all is known.
+struct KnownConnection<'r> {
+    client: Client<'r>,
+    source: SourceAddress,
+    tls: &'r ClientTls,
+}
+
+impl AskConnection for KnownConnection<'_> {
+    fn address(&mut self) -> Option<IpAddr> {
+        self.client.address_for_networks(&mut self.source)
+    }
+
+    fn server_name(&mut self) -> Option<&[u8]> {
+        self.tls.sni.as_deref().map(str::as_bytes)
+    }
+
+    fn peer(&mut self) -> Option<&[u8]> {
+        self.tls.peer.as_deref().map(str::as_bytes)
+    }
 }
 
 /// A connection of which only the source address can be asked for.

@@ -56,6 +56,7 @@ impl ProbeHost for Simulated {
                 .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
                 .collect(),
             client_ip: None,
+            tls: Default::default(),
             roll: None,
             upstream: fine(),
         });

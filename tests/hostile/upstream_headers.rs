@@ -76,6 +76,7 @@ fn upstream_headers_never_take_effect(host: &mut dyn Host) {
                     ]
                     .concat(),
                     client_ip: None,
+                    tls: Default::default(),
                     roll: None,
                     upstream: Response {
                         status: 200,

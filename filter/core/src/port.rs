@@ -15,6 +15,18 @@ impl<T: Connection + Store + Stats> Port for T {}
 pub trait Connection {
     /// Its source address. None where the connection has none (a Unix socket).
     fn source_address(&mut self) -> Option<IpAddr>;
+
+    /// The host's name that its client asked for in the TLS handshake (SNI). None: it named none, or
+    /// the connection has no TLS. Default: the proxy does not tell.
+    fn server_name(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The first URI among the names of the client's certificate, which a mesh has its identities
+    /// in. None: it has none, or showed no certificate. Default: the proxy does not tell.
+    fn peer(&mut self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// Shared data: the one map that all workers of a proxy see.

@@ -27,6 +27,14 @@ impl Connection for Host {
     fn source_address(&mut self) -> Option<IpAddr> {
         client_ip::parse_address(&host::property(b"source\0address").ok()??)
     }
+
+    fn server_name(&mut self) -> Option<Vec<u8>> {
+        host::property(b"connection\0requested_server_name").ok()?
+    }
+
+    fn peer(&mut self) -> Option<Vec<u8>> {
+        host::property(b"connection\0uri_san_peer_certificate").ok()?
+    }
 }
 
 impl StreamInfo for Host {

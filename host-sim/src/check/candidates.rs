@@ -12,7 +12,7 @@ use super::language;
 use pointsman_core::http::request::Request;
 use pointsman_core::index::RouteIndex;
 use pointsman_core::route::condition::Text;
-use pointsman_core::route::r#match::{AskClient, HostMatch, Match};
+use pointsman_core::route::r#match::{AskConnection, HostMatch, Match};
 use pointsman_core::route::path::{PathKind, PathMatch, Segment};
 use pointsman_core::route::{Found, Route};
 use std::cell::Cell;
@@ -97,7 +97,7 @@ impl<'c> Candidates<'c> {
     }
 
     /// The first block that matches.
-    pub(super) fn find(&self, request: &Request, client: &mut AskClient) -> TakenBy {
+    pub(super) fn find(&self, request: &Request, client: &mut dyn AskConnection) -> TakenBy {
         let mut found: Vec<Place> = Vec::new();
         let mut look_up = |feature: Feature| {
             found.extend(self.by_feature.get(&feature).into_iter().flatten());

@@ -250,6 +250,7 @@ fn cost(config: &Config, index: &Index, request: &ExchangeRequest) -> u64 {
             for part in route.rate_limits.iter().flat_map(|limit| limit.key()) {
                 part.feed(request, None, &mut SipWriter::new(Seed::default()));
             }
+            let client = &mut || client.address();
             let mut parts = Parts::without_target(request, block, &route.name, client);
             if let Some(rewrite) = &route.rewrite {
                 rewrite.apply(&mut parts);

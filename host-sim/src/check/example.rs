@@ -2,10 +2,10 @@
 
 use super::candidates::{Candidates, TakenBy};
 use super::request_set::{RequestSet, Requirement, ValueSource};
-use crate::exchange::{ExchangeRequest, Response, shown};
+use crate::exchange::{ClientTls, ExchangeRequest, Response, shown};
 use crate::explain;
 use pointsman_core::config::Config;
-use pointsman_core::route::r#match::{HostMatch, Match};
+use pointsman_core::route::r#match::{HostMatch, Match, PeerMatch, TlsMatch};
 use std::collections::BTreeMap;
 
 /// A request that the block matches. None: none was found, though there may be one.
@@ -63,6 +63,7 @@ pub(super) fn of(config: &Config, block: &Match) -> Option<ExchangeRequest> {
         target,
         headers: pairs.collect(),
         client_ip: set.client_ip.first().map(|network| network.address),
+        tls: set.tls.map(tls).unwrap_or_default(),
         roll: None,
         upstream: Response::bare(200),
     };
@@ -70,6 +71,24 @@ pub(super) fn of(config: &Config, block: &Match) -> Option<ExchangeRequest> {
         block.matches(request, client)
     });
     (matches && can_be_typed(&request)).then_some(request)
+}
+
+/// A connection as the conditions want it.
+fn tls(wanted: &TlsMatch) -> ClientTls {
+    let text = |bytes: Vec<u8>| shown(&bytes);
+    let name = |host: &HostMatch| match host {
+        HostMatch::Exact(host) => host.to_vec(),
+        HostMatch::Suffix(suffix) => [b"www", &suffix[..]].concat(),
+        HostMatch::Any => b"example.com".to_vec(),
+    };
+    let uri = |peer: &PeerMatch| match peer {
+        PeerMatch::Exact(uri) => uri.to_vec(),
+        PeerMatch::Prefix(start) => [&start[..], b"a"].concat(),
+    };
+    ClientTls {
+        sni: wanted.sni.first().map(name).map(text),
+        peer: wanted.peer.first().map(uri).map(text),
+    }
 }
 
 /// A value that meets the requirement, and that no other of the same name forbids.
@@ -135,6 +154,11 @@ pub(super) fn command(request: &ExchangeRequest, file: &str) -> String {
     }
     if let Some(address) = request.client_ip {
         words.extend(["--client-ip".to_owned(), address.to_string()]);
+    }
+    for (option, value) in [("--sni", &request.tls.sni), ("--peer", &request.tls.peer)] {
+        if let Some(value) = value {
+            words.extend([option.to_owned(), value.clone()]);
+        }
     }
     let quoted = words
         .iter()

@@ -555,7 +555,14 @@ mod tests {
 
     #[test]
     fn what_the_proxy_s_file_lacks_is_found_and_nothing_in_the_shipped_ones() {
-        for file in ["envoy.yaml", "edge.yaml", "two-tiers/l7.yaml", "sidecar.yaml"] {
+        for file in [
+            "envoy.yaml",
+            "edge.yaml",
+            "two-tiers/l7.yaml",
+            "sidecar.yaml",
+            "sidecar-mtls/inbound.yaml",
+            "sidecar-mtls/outbound.yaml",
+        ] {
             assert_eq!(with(file, &[]), [""; 0], "{file}");
         }
         let manager = |key: &str| format!("{MANAGER}: {key}");

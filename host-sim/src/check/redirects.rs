@@ -111,12 +111,12 @@ fn followed(config: &Config, found: Found, asked: &ExchangeRequest) -> Option<Ex
         return None;
     }
     let block = route.blocks.get(found.block)?;
-    let location = explain::with_request(config, asked, |request, client| {
+    let location = explain::with_request(config, asked, |request, connection| {
         redirect.location(&mut Parts::without_target(
             request,
             block,
             &route.name,
-            client,
+            &mut || connection.address(),
         ))
     });
     let method = match (redirect.status, &asked.method[..]) {
@@ -131,6 +131,7 @@ fn followed(config: &Config, found: Found, asked: &ExchangeRequest) -> Option<Ex
     Some(ExchangeRequest {
         headers: asked.headers.clone(),
         client_ip: asked.client_ip,
+        tls: asked.tls.clone(),
         ..next
     })
 }

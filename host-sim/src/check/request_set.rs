@@ -6,7 +6,7 @@ use super::language::Alphabet;
 use super::values::{ValueSet, is_in_headers, is_in_queries};
 use pointsman_core::http::client_ip::Network;
 use pointsman_core::route::condition::{Condition, Text};
-use pointsman_core::route::r#match::{HostMatch, Match};
+use pointsman_core::route::r#match::{HostMatch, Match, PeerMatch, TlsMatch};
 use std::rc::Rc;
 
 /// The requests that meet all of these conditions.
@@ -24,6 +24,8 @@ pub(super) struct RequestSet<'c> {
     pub requirements: Vec<Requirement<'c>>,
     /// The client's address is in one of these. Empty: any.
     pub client_ip: Vec<Network>,
+    /// What the connection's TLS says of the client. None: anything.
+    pub tls: Option<&'c TlsMatch>,
 }
 
 /// A condition on the values of one name.
@@ -91,6 +93,7 @@ impl<'c> RequestSet<'c> {
             methods: block.methods.iter().map(|method| &**method).collect(),
             requirements: requirements.collect(),
             client_ip: block.client_ip.clone(),
+            tls: block.tls.as_deref(),
         }
     }
 
@@ -130,6 +133,7 @@ impl<'c> RequestSet<'c> {
                             .iter()
                             .any(|outer| network_within(inner, outer))
                     }))
+            && outer.tls.is_none_or(|outer| tls_within(self.tls, outer))
             && match (&self.path, &outer.path) {
                 (_, None) => true,
                 (Some(inner), Some(outer)) => inner.is_within(outer),
@@ -196,6 +200,25 @@ impl<'c> RequestSet<'c> {
             ..requirement
         });
         rest
+    }
+}
+
+/// Whether what one block asks of TLS is all that another one does, or less.
+fn tls_within(inner: Option<&TlsMatch>, outer: &TlsMatch) -> bool {
+    let Some(inner) = inner else { return false };
+    // `*` is any name, but a name.
+    let sni = |inner: &HostMatch| outer.sni.iter().any(|outer| host_within(inner, outer));
+    let peer = |inner: &PeerMatch| outer.peer.iter().any(|outer| peer_within(inner, outer));
+    (outer.sni.is_empty() || !inner.sni.is_empty() && inner.sni.iter().all(sni))
+        && (outer.peer.is_empty() || !inner.peer.is_empty() && inner.peer.iter().all(peer))
+}
+
+/// Whether every URI of one is one of the other.
+pub(super) fn peer_within(inner: &PeerMatch, outer: &PeerMatch) -> bool {
+    match (inner, outer) {
+        (PeerMatch::Exact(uri), outer) => outer.matches(uri),
+        (PeerMatch::Prefix(inner), PeerMatch::Prefix(outer)) => inner.starts_with(outer),
+        (PeerMatch::Prefix(_), PeerMatch::Exact(_)) => false,
     }
 }
 

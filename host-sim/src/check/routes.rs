@@ -329,6 +329,22 @@ fn repeated(place: &str, block: &Match) -> Vec<Warning> {
             format!("{} has these addresses too", block.client_ip[by]),
         );
     }
+    if let Some(tls) = &block.tls {
+        for (at, by) in within_others(&tls.sni, host) {
+            note(
+                "tls.sni",
+                at,
+                format!("{} takes these names too", tls.sni[by]),
+            );
+        }
+        for (at, by) in within_others(&tls.peer, request_set::peer_within) {
+            note(
+                "tls.peer",
+                at,
+                format!("{} takes these URIs too", tls.peer[by]),
+            );
+        }
+    }
     // All conditions must hold, so the one that follows from another is superfluous.
     let set = RequestSet::of(block);
     let requirements = &set.requirements;

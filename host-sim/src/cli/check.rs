@@ -149,6 +149,8 @@ fn object(findings: &Findings, file: &Path) -> Value {
                 "url": warning.url(),
                 "headers": pairs_to_json(&request.headers),
                 "client_ip": request.client_ip,
+                "sni": request.tls.sni,
+                "peer": request.tls.peer,
                 "route": route,
                 "command": warning.command(&file.to_string_lossy()),
             })

@@ -4,7 +4,7 @@ use super::prebuilt::Prebuilt;
 use super::{Outcome, style};
 use anyhow::{Context, Result, anyhow};
 use host_sim::connection_manager::ConnectionManager;
-use host_sim::exchange::{ExchangeRequest, Host};
+use host_sim::exchange::{ClientTls, ExchangeRequest, Host};
 use host_sim::world::World;
 use host_sim::{configuration, explain};
 use pointsman_core::config::Config;
@@ -32,6 +32,12 @@ pub(crate) struct Arguments {
     /// Where the connection comes from. Default: 127.0.0.1.
     #[arg(long)]
     client_ip: Option<IpAddr>,
+    /// The host's name that the client asked for in the TLS handshake.
+    #[arg(long, value_name = "HOST")]
+    sni: Option<String>,
+    /// The first URI of the client's certificate.
+    #[arg(long, value_name = "URI")]
+    peer: Option<String>,
     /// Fixes the random number that decides a split: from 0 to below 1.
     #[arg(long, value_parser = roll)]
     roll: Option<f64>,
@@ -97,6 +103,10 @@ fn request(arguments: &Arguments) -> Result<ExchangeRequest> {
     let headers = headers.collect::<Result<Vec<_>>>()?;
     Ok(ExchangeRequest {
         client_ip: arguments.client_ip,
+        tls: ClientTls {
+            sni: arguments.sni.as_ref().map(|name| name.to_ascii_lowercase()),
+            peer: arguments.peer.clone(),
+        },
         roll: arguments.roll,
         ..request.with_headers(headers)
     })

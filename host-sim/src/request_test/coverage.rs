@@ -9,7 +9,7 @@ use pointsman_core::config::Config;
 use pointsman_core::http::client_ip::Network;
 use pointsman_core::http::request::Request;
 use pointsman_core::route::Route;
-use pointsman_core::route::r#match::{AskClient, HostMatch, Match, Mismatch};
+use pointsman_core::route::r#match::{AskConnection, HostMatch, Match, Mismatch};
 use pointsman_core::route::path::PathKind;
 use std::fmt::Display;
 
@@ -61,10 +61,10 @@ impl Coverage {
     }
 
     /// Notes the routes and conditions that one request reaches.
-    pub fn note(&mut self, config: &Config, request: &Request, client: &mut AskClient) {
+    pub fn note(&mut self, config: &Config, request: &Request, connection: &mut dyn AskConnection) {
         for (route, covered) in config.routes.iter().zip(&mut self.routes) {
             for (block, seen) in route.blocks.iter().zip(&mut covered.blocks) {
-                let mismatch = block.mismatch(request, client);
+                let mismatch = block.mismatch(request, connection);
                 for seen in seen {
                     seen.was_true |= mismatch.is_none_or(|failed| seen.condition < failed);
                     seen.was_false |= mismatch == Some(seen.condition);
@@ -180,6 +180,14 @@ fn conditions(block: &Match) -> Vec<CoveredCondition> {
             Mismatch::ClientIp,
             format!("client_ip: {}", either::<&Network>(&block.client_ip)),
         );
+    }
+    if let Some(tls) = &block.tls {
+        if !tls.sni.is_empty() {
+            push(Mismatch::Sni, format!("tls sni: {}", either(&tls.sni)));
+        }
+        if !tls.peer.is_empty() {
+            push(Mismatch::Peer, format!("tls peer: {}", either(&tls.peer)));
+        }
     }
     seen
 }

@@ -4,7 +4,7 @@
 use super::compare::{Counts, Expect, Matcher};
 use crate::configuration::{self, LoadError, PATH_OR_CONFIGURATION};
 use crate::connection_manager::ConnectionManager;
-use crate::exchange::{ExchangeRequest, Pairs, Response};
+use crate::exchange::{ClientTls, ExchangeRequest, Pairs, Response};
 use crate::explain;
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::Problems;
@@ -95,7 +95,7 @@ const TEST: &[&str] = &[
     "cookies",
     "connection",
 ];
-const REQUEST: &[&str] = &["method", "url", "headers", "client_ip", "roll"];
+const REQUEST: &[&str] = &["method", "url", "headers", "client_ip", "tls", "roll"];
 const UPSTREAM_RESPONSE: &[&str] = &["status", "headers", "body"];
 const MATCHERS: &[&str] = &["one_of", "not", "present", "regex", "bytes"];
 /// The keys of `expect`: those of explain's object, and `body`.
@@ -246,6 +246,7 @@ fn request(node: &Node<'_>, report: &mut Report) -> Option<ExchangeRequest> {
         }
         address
     });
+    let tls = map.get("tls").and_then(|node| client_tls(&node, report));
     let roll = map.get("roll").and_then(|node| {
         let roll = node.number().filter(|roll| (0.0..1.0).contains(roll));
         if roll.is_none() {
@@ -259,8 +260,22 @@ fn request(node: &Node<'_>, report: &mut Report) -> Option<ExchangeRequest> {
         .map_err(|found| report.note(&url_node, &found, "a URL"));
     Some(ExchangeRequest {
         client_ip,
+        tls: tls.unwrap_or_default(),
         roll,
         ..request.ok()?.with_headers(headers.unwrap_or_default())
+    })
+}
+
+fn client_tls(node: &Node<'_>, report: &mut Report) -> Option<ClientTls> {
+    let map = node.map(report, &["sni", "peer"])?;
+    let mut text = |key: &str, expected| {
+        let text = map.get(key).and_then(|node| node.text(report, expected));
+        text.map(str::to_owned)
+    };
+    Some(ClientTls {
+        // As a proxy has it, whatever the client wrote.
+        sni: text("sni", "a host's name").map(|name| name.to_ascii_lowercase()),
+        peer: text("peer", "the URI of a certificate"),
     })
 }
 
@@ -440,7 +455,7 @@ mod tests {
 config: { routes: [ { name: a, pass: true }, { name: b, pass: true } ] }
 tests:
   - name: everything
-    request: { method: PUT, url: "https://h:1?q=1#f", headers: [[X-A, 1], [x-b, { bytes: "\xff\x01" }]], client_ip: "::1", roll: 0.37 }
+    request: { method: PUT, url: "https://h:1?q=1#f", headers: [[X-A, 1], [x-b, { bytes: "\xff\x01" }]], client_ip: "::1", tls: { sni: A.example, peer: "spiffe://m/a" }, roll: 0.37 }
     upstream_response: { status: 503, headers: [[Cache-Control, é]], body: no }
     expect: { route: a }
   - name: nothing
@@ -467,6 +482,10 @@ tests:
                     (b"x-b".to_vec(), b"\xff\x01".to_vec())
                 ],
                 client_ip: Some("::1".parse().unwrap()),
+                tls: ClientTls {
+                    sni: Some("a.example".to_owned()),
+                    peer: Some("spiffe://m/a".to_owned()),
+                },
                 roll: Some(0.37),
                 upstream: Response {
                     status: 503,

@@ -93,6 +93,22 @@ pub(super) struct Block {
     /// Any of these networks or addresses.
     #[schemars(length(min = 1, max = limits::MAX_ITEMS))]
     client_ip: Option<Vec<String>>,
+    /// What the connection's TLS must say of the client: at least one of sni and peer.
+    tls: Option<Tls>,
+}
+
+/// What the connection's TLS must say of the client. Both must hold.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    /// The name that the client asked for in the handshake: any of these. `*.` is one or more
+    /// labels, `*` any name.
+    #[schemars(length(min = 1, max = limits::MAX_ITEMS))]
+    sni: Option<Vec<String>>,
+    /// The first URI of the client's certificate: any of these. By case; a `*` at the end is
+    /// whatever follows.
+    #[schemars(length(min = 1, max = limits::MAX_ITEMS))]
+    peer: Option<Vec<String>>,
 }
 
 #[derive(JsonSchema)]

@@ -3,7 +3,9 @@
 use super::stream::{RequestOutcome, Stream, UpstreamFailure};
 use super::{Code, World};
 use crate::connection_manager::header_map;
-use crate::exchange::{ExchangeRequest, ExchangeResult, Host, Pairs, Response, first_value};
+use crate::exchange::{
+    ClientTls, ExchangeRequest, ExchangeResult, Host, Pairs, Response, first_value,
+};
 use crate::explain_header::ExplainHeader;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,8 +27,8 @@ pub(super) struct Exchanges {
     endpoint_header: Vec<u8>,
     /// Whether the proxy has a route for requests without the header that names the cluster.
     pub(super) own_route: bool,
-    /// The worker of each connection, by the connection's scheme and client address.
-    connections: BTreeMap<(Vec<u8>, Option<IpAddr>), usize>,
+    /// The worker of each connection, by the connection's scheme, client address and TLS.
+    connections: BTreeMap<(Vec<u8>, Option<IpAddr>, ClientTls), usize>,
     /// How many connections were ever opened.
     opened: usize,
 }
@@ -97,6 +99,13 @@ impl World {
         let mut headers = header_map(request);
         headers.push(exchanges.explain.request(request.roll));
         let mut stream = self.workers[worker].open_from(&headers, source);
+        let tls = [
+            (&b"connection\0requested_server_name"[..], &request.tls.sni),
+            (b"connection\0uri_san_peer_certificate", &request.tls.peer),
+        ];
+        for (path, value) in tls {
+            stream.tells(path, value.as_deref().unwrap_or_default().as_bytes());
+        }
         let result = self.exchange_in(exchanges, request, &mut stream, respond);
         (result, stream)
     }
@@ -174,12 +183,16 @@ impl World {
 type Respond<'r> = &'r dyn Fn(&mut Stream, &Response) -> Response;
 
 impl Host for World {
-    /// A client keeps one connection for each scheme and address, and a connection stays on its
+    /// A client keeps one connection for each scheme, address and TLS, and a connection stays on its
     /// worker; connections are assigned to the workers in turn.
     fn exchange(&mut self, request: &ExchangeRequest) -> Result<ExchangeResult, String> {
         let workers = self.workers.len();
         let exchanges = self.exchanges.as_mut().expect("built with `exchanges`");
-        let connection = (request.scheme.clone(), request.client_ip);
+        let connection = (
+            request.scheme.clone(),
+            request.client_ip,
+            request.tls.clone(),
+        );
         let worker = *exchanges.connections.entry(connection).or_insert_with(|| {
             exchanges.opened += 1;
             (exchanges.opened - 1) % workers

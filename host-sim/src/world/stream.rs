@@ -86,6 +86,13 @@ impl Stream {
         }
     }
 
+    /// The proxy has this property to tell of the stream's connection.
+    pub fn tells(&self, path: &[u8], value: &[u8]) {
+        if let Some(context) = self.living() {
+            self.vm.tell(context, path, value);
+        }
+    }
+
     /// The router tries this address (`ip:port`), for the first time or again.
     pub fn tries(&self, address: &str) {
         self.note(|info| info.upstream = Some(address.to_owned()));

@@ -43,6 +43,7 @@ fn request(path: &str) -> ExchangeRequest {
         target: path.into(),
         headers: Vec::new(),
         client_ip: None,
+        tls: Default::default(),
         roll: None,
         upstream: answered(200, &[("x-up", "1")], "up"),
     }

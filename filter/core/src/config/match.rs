@@ -6,7 +6,7 @@ use super::path::path;
 use super::reader::{Node, Report};
 use super::syntax;
 use crate::http::client_ip::Network;
-use crate::route::r#match::{HostMatch, Match};
+use crate::route::r#match::{HostMatch, Match, PeerMatch, TlsMatch};
 
 const BLOCK_KEYS: &[&str] = &[
     "hosts",
@@ -18,6 +18,7 @@ const BLOCK_KEYS: &[&str] = &[
     "cookies",
     "query",
     "client_ip",
+    "tls",
 ];
 
 /// Reads `match`: one block, or a list of them.
@@ -75,7 +76,24 @@ fn block(node: &Node<'_>, report: &mut Report) -> Match {
             .get("client_ip")
             .map(|node| items(&node, "a list of networks, at least one", network, report))
             .unwrap_or_default(),
+        tls: map.get("tls").and_then(|node| tls(&node, report)),
     }
+}
+
+/// What is said of the connection, whatever is asked for on it.
+fn tls(node: &Node<'_>, report: &mut Report) -> Option<Box<TlsMatch>> {
+    let map = node.map(report, &["sni", "peer"])?;
+    map.need_any(report, &["sni", "peer"]);
+    Some(Box::new(TlsMatch {
+        sni: map
+            .get("sni")
+            .map(|node| items(&node, "a list of hosts, at least one", host, report))
+            .unwrap_or_default(),
+        peer: map
+            .get("peer")
+            .map(|node| items(&node, "a list of URIs, at least one", peer, report))
+            .unwrap_or_default(),
+    }))
 }
 
 const CONDITIONS: &str = "a list of conditions such as { name: x, exact: y }, at least one";
@@ -109,6 +127,21 @@ fn host(node: &Node<'_>, report: &mut Report) -> Option<HostMatch> {
     Some(match wild {
         Some(_) => HostMatch::Suffix(syntax::lower(text.strip_prefix('*').unwrap_or_default())),
         None => HostMatch::Exact(syntax::lower(text)),
+    })
+}
+
+fn peer(node: &Node<'_>, report: &mut Report) -> Option<PeerMatch> {
+    const EXPECTED: &str = "the URI of a certificate, such as spiffe://mesh/ns/shop/sa/web, or the \
+                            beginning of some with a `*` behind it";
+    let text = node.text(report, EXPECTED)?;
+    let begins = text.strip_suffix('*');
+    let uri = begins.unwrap_or(text);
+    if !syntax::is_uri_text(uri) {
+        node.wrong(report, EXPECTED);
+    }
+    Some(match begins {
+        Some(_) => PeerMatch::Prefix(syntax::bytes(uri)),
+        None => PeerMatch::Exact(syntax::bytes(uri)),
     })
 }
 

@@ -61,6 +61,18 @@ pub fn is_header_value(text: &str) -> bool {
     !text.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }
 
+/// What begins as an absolute URI does, without a `*`, which would stand for itself: a scheme, its
+/// colon, and characters that a URI has.
+pub fn is_uri_text(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"*\"<>\\^`{|}".contains(&byte);
+    let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        && text.bytes().all(is_plain)
+}
+
 /// A cookie's name as a client may send it.
 pub fn is_cookie_name(text: &str) -> bool {
     is_line(text) && !text.contains(['=', ';'])

@@ -10,5 +10,6 @@ pub mod request;
 pub mod respond;
 pub mod router_options;
 pub mod steps;
+pub mod tls;
 pub mod upstream;
 pub mod value;

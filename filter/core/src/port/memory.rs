@@ -21,12 +21,18 @@ pub struct MemoryPort {
     pub gauges: Vec<(String, i64)>,
     /// The connection's source address.
     pub source_address: Option<IpAddr>,
+    /// The name that the client asked for in the TLS handshake.
+    pub server_name: Option<Vec<u8>>,
+    /// The URI of the client's certificate.
+    pub peer: Option<Vec<u8>>,
     /// How often a value of shared data was read.
     pub reads: u32,
     /// How often a write of shared data was tried.
     pub writes: u32,
     /// How often the source address was asked for.
     pub address_reads: u32,
+    /// How often the server's name or the peer was asked for.
+    pub tls_reads: u32,
 }
 
 impl MemoryPort {
@@ -89,6 +95,16 @@ impl Connection for MemoryPort {
     fn source_address(&mut self) -> Option<IpAddr> {
         self.address_reads += 1;
         self.source_address
+    }
+
+    fn server_name(&mut self) -> Option<Vec<u8>> {
+        self.tls_reads += 1;
+        self.server_name.clone()
+    }
+
+    fn peer(&mut self) -> Option<Vec<u8>> {
+        self.tls_reads += 1;
+        self.peer.clone()
     }
 }
 

@@ -11,7 +11,7 @@
 //! hash of every prefix. Collisions that a client provokes do no harm: clients insert nothing, and
 //! every block that is found is tested.
 
-use super::r#match::{AskClient, HostMatch};
+use super::r#match::{AskConnection, HostMatch};
 use super::path::{PathKind, PathMatch, Segment};
 use super::{Found, Route};
 use crate::http::request::Request;
@@ -149,7 +149,7 @@ impl Index {
         &self,
         routes: &[Route],
         request: &Request,
-        client: &mut AskClient,
+        connection: &mut dyn AskConnection,
     ) -> Option<Found> {
         let mut lists = self.lists(request);
         let mut last = None;
@@ -161,7 +161,7 @@ impl Index {
             let (route, block) = (candidate.route, candidate.block as usize);
             let conditions = routes.get(route.get())?.blocks.get(block)?;
             request.steps.count(STEPS_PER_BLOCK);
-            let matches = conditions.matches(request, client);
+            let matches = conditions.matches(request, connection);
             matches.then_some(Found { route, block })
         };
         // Mostly there are one or two lists, for which a heap would only be slower.
@@ -482,6 +482,7 @@ mod tests {
                     cookies,
                     query,
                     client_ip,
+                    tls: None,
                 },
             )
     }

@@ -28,6 +28,26 @@ pub struct Match {
     pub query: Vec<Condition>,
     /// Any of these; empty: any address.
     pub client_ip: Vec<Network>,
+    /// None: any connection. Few blocks have it.
+    pub tls: Option<Box<TlsMatch>>,
+}
+
+/// `tls`: what the connection's TLS must say of the client. Both must hold.
+#[derive(Debug, Default)]
+pub struct TlsMatch {
+    /// The name that the client asked for in the handshake: any of these; empty: any, or none.
+    pub sni: Vec<HostMatch>,
+    /// The first URI of its certificate: any of these; empty: any, or none.
+    pub peer: Vec<PeerMatch>,
+}
+
+/// The URI of a certificate, by case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerMatch {
+    /// This one.
+    Exact(Box<[u8]>),
+    /// `spiffe://mesh/*`: whatever begins so, and goes on.
+    Prefix(Box<[u8]>),
 }
 
 /// A host, in lower case.
@@ -43,8 +63,8 @@ pub enum HostMatch {
 }
 
 /// A condition of a block that a request does not meet, in the order in which conditions are
-/// tested: cheap ones first, the client's address, which may cost a host call, last. The number is
-/// the condition's place in its list.
+/// tested: cheap ones first, then the client's address, which may cost a host call, and those that
+/// cost one. The number is the condition's place in its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mismatch {
     /// `hosts`
@@ -63,21 +83,55 @@ pub enum Mismatch {
     Query(usize),
     /// `client_ip`
     ClientIp,
+    /// `tls.sni`
+    Sni,
+    /// `tls.peer`
+    Peer,
 }
 
-/// Asks for the client's address. It is called only if a condition needs the address, and remembers
+/// Asks for the client's address. It is called only if something needs the address, and remembers
 /// the answer.
 pub type AskClient<'a> = dyn FnMut() -> Option<IpAddr> + 'a;
 
+/// What conditions may ask of the connection. Each is asked only if a condition needs it, and
+/// remembered.
+pub trait AskConnection {
+    /// The address that conditions on networks compare.
+    fn address(&mut self) -> Option<IpAddr>;
+    /// The name that the client asked for in the TLS handshake.
+    fn server_name(&mut self) -> Option<&[u8]>;
+    /// The first URI of the client's certificate.
+    fn peer(&mut self) -> Option<&[u8]>;
+}
+
+/// A connection without TLS.
+impl<F: FnMut() -> Option<IpAddr>> AskConnection for F {
+    fn address(&mut self) -> Option<IpAddr> {
+        self()
+    }
+
+    fn server_name(&mut self) -> Option<&[u8]> {
+        None
+    }
+
+    fn peer(&mut self) -> Option<&[u8]> {
+        None
+    }
+}
+
 impl Match {
-    /// Whether a request meets every condition. The client's address is only asked for if all
-    /// others hold.
-    pub fn matches(&self, request: &Request, client: &mut AskClient) -> bool {
-        self.mismatch(request, client).is_none()
+    /// Whether a request meets every condition. Of the connection nothing is asked unless all others
+    /// hold.
+    pub fn matches(&self, request: &Request, connection: &mut dyn AskConnection) -> bool {
+        self.mismatch(request, connection).is_none()
     }
 
     /// The first condition that a request does not meet. None: it meets all.
-    pub fn mismatch(&self, request: &Request, client: &mut AskClient) -> Option<Mismatch> {
+    pub fn mismatch(
+        &self,
+        request: &Request,
+        connection: &mut dyn AskConnection,
+    ) -> Option<Mismatch> {
         if !self.hosts.is_empty() && !self.hosts.iter().any(|host| host.matches(request.host)) {
             return Some(Mismatch::Host);
         }
@@ -118,13 +172,13 @@ impl Match {
             return Some(Mismatch::Query(at));
         }
         if !self.client_ip.is_empty() {
-            let client = client();
+            let client = connection.address();
             let within = |network: &Network| client.is_some_and(|client| network.contains(client));
             if !self.client_ip.iter().any(within) {
                 return Some(Mismatch::ClientIp);
             }
         }
-        None
+        self.tls.as_ref().and_then(|tls| tls.mismatch(connection))
     }
 
     /// What a condition wants and what the request has, as text for people.
@@ -132,7 +186,7 @@ impl Match {
         &self,
         mismatch: Mismatch,
         request: &Request,
-        client: &mut AskClient,
+        connection: &mut dyn AskConnection,
     ) -> String {
         let one = |value: &[u8]| match value.is_empty() {
             true => "nothing".to_owned(),
@@ -196,14 +250,63 @@ impl Match {
                 )
             }),
             Mismatch::ClientIp => {
-                let client = client().map_or_else(|| one(&[]), |client| client.to_string());
+                let client = connection.address();
+                let client = client.map_or_else(|| one(&[]), |client| client.to_string());
                 Some(format!(
                     "client_ip: {}, got {client}",
                     listed(&self.client_ip, " or ")
                 ))
             }
+            Mismatch::Sni => self.tls.as_ref().map(|tls| {
+                let got = one(connection.server_name().unwrap_or_default());
+                format!("tls sni: {}, got {got}", listed(&tls.sni, " or "))
+            }),
+            Mismatch::Peer => self.tls.as_ref().map(|tls| {
+                let got = one(connection.peer().unwrap_or_default());
+                format!("tls peer: {}, got {got}", listed(&tls.peer, " or "))
+            }),
         };
         text.unwrap_or_default()
+    }
+}
+
+impl TlsMatch {
+    fn mismatch(&self, connection: &mut dyn AskConnection) -> Option<Mismatch> {
+        if !self.sni.is_empty() {
+            let name = connection.server_name();
+            let is_it = |host: &HostMatch| name.is_some_and(|name| host.matches(name));
+            if !self.sni.iter().any(is_it) {
+                return Some(Mismatch::Sni);
+            }
+        }
+        if !self.peer.is_empty() {
+            let peer = connection.peer();
+            let is_it = |wanted: &PeerMatch| peer.is_some_and(|peer| wanted.matches(peer));
+            if !self.peer.iter().any(is_it) {
+                return Some(Mismatch::Peer);
+            }
+        }
+        None
+    }
+}
+
+impl PeerMatch {
+    /// Whether a certificate's URI is as it must be.
+    pub fn matches(&self, uri: &[u8]) -> bool {
+        match self {
+            PeerMatch::Exact(exact) => uri == &exact[..],
+            PeerMatch::Prefix(prefix) => uri.len() > prefix.len() && uri.starts_with(prefix),
+        }
+    }
+}
+
+/// As it stands in the configuration.
+impl fmt::Display for PeerMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerMatch::Exact(uri) => write!(f, "{}", Escaped(uri)),
+            PeerMatch::Prefix(start) => write!(f, "{}*", Escaped(start)),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Routes one after the other, with the reason why it is none of the earlier ones. For tools and
 //! tests; a worker asks [`super::index`].
 
-use super::r#match::{AskClient, Match, Mismatch};
+use super::r#match::{AskConnection, Match, Mismatch};
 use super::{Found, Route};
 use crate::http::request::Request;
 use crate::index::RouteIndex;
@@ -21,14 +21,14 @@ pub struct TraceEntry {
 pub fn scan(
     routes: &[Route],
     request: &Request,
-    client: &mut AskClient,
+    connection: &mut dyn AskConnection,
 ) -> (Option<Found>, Vec<TraceEntry>) {
     let mut trace = Vec::new();
     for (route, Route { blocks, .. }) in routes.iter().enumerate() {
         let route = RouteIndex::new(route);
         let mut furthest: Option<(Mismatch, &Match)> = None;
         for (block, conditions) in blocks.iter().enumerate() {
-            match conditions.mismatch(request, client) {
+            match conditions.mismatch(request, connection) {
                 None => {
                     trace.push(TraceEntry {
                         route,
@@ -42,7 +42,7 @@ pub fn scan(
                 Some(_) => {}
             }
         }
-        let failed = furthest.map(|(mismatch, block)| block.explain(mismatch, request, client));
+        let failed = furthest.map(|(mismatch, block)| block.explain(mismatch, request, connection));
         trace.push(TraceEntry {
             route,
             failed: Some(failed.unwrap_or_default()),

@@ -1,5 +1,5 @@
 use super::condition::{Condition, Text};
-use super::r#match::HostMatch;
+use super::r#match::{AskConnection, HostMatch, PeerMatch, TlsMatch};
 use super::path::tests::path;
 use super::scan::scan;
 use super::*;
@@ -90,7 +90,139 @@ fn full() -> Match {
             Network::parse("10.0.0.0/8").unwrap(),
             Network::parse("::1").unwrap(),
         ],
+        tls: None,
     }
+}
+
+/// A connection of which TLS says this, and how often it was asked.
+struct Shown {
+    server_name: Option<&'static str>,
+    peer: Option<&'static str>,
+    asked: (u32, u32),
+}
+
+impl AskConnection for Shown {
+    fn address(&mut self) -> Option<std::net::IpAddr> {
+        None
+    }
+
+    fn server_name(&mut self) -> Option<&[u8]> {
+        self.asked.0 += 1;
+        self.server_name.map(str::as_bytes)
+    }
+
+    fn peer(&mut self) -> Option<&[u8]> {
+        self.asked.1 += 1;
+        self.peer.map(str::as_bytes)
+    }
+}
+
+#[test]
+fn tls_matches_as_the_interface_says() {
+    let block = |sni: &[&str], peer: &[&str]| Match {
+        path: Some(path("prefix", "/a")),
+        tls: Some(Box::new(TlsMatch {
+            sni: sni.iter().map(|text| host(text)).collect(),
+            peer: peer
+                .iter()
+                .map(|text| match text.strip_suffix('*') {
+                    Some(start) => PeerMatch::Prefix(start.as_bytes().into()),
+                    None => PeerMatch::Exact(text.as_bytes().into()),
+                })
+                .collect(),
+        })),
+        ..Match::default()
+    };
+    const SHOP: &str = "spiffe://mesh/ns/shop/sa/web";
+    let mesh: &[&str] = &["spiffe://mesh/ns/shop/*", "spiffe://mesh/ns/ops/sa/admin"];
+    for (sni, peer, server_name, shown, failed) in [
+        (&["a.com"][..], &[][..], Some("a.com"), None, None),
+        (&["a.com"], &[], Some("A.COM"), None, None),
+        (
+            &["a.com"],
+            &[],
+            Some("b.a.com"),
+            None,
+            Some("tls sni: a.com, got b.a.com"),
+        ),
+        (&["*.a.com"], &[], Some("c.b.a.com"), None, None),
+        (
+            &["*.a.com", "b.com"],
+            &[],
+            Some("a.com"),
+            None,
+            Some("tls sni: *.a.com or b.com, got a.com"),
+        ),
+        (&["*"], &[], Some("x"), None, None),
+        (
+            &["*"],
+            &[],
+            None,
+            Some(SHOP),
+            Some("tls sni: *, got nothing"),
+        ),
+        (&[], mesh, None, Some(SHOP), None),
+        (&[], mesh, None, Some("spiffe://mesh/ns/ops/sa/admin"), None),
+        (
+            &[],
+            &["spiffe://mesh/*"],
+            None,
+            None,
+            Some("tls peer: spiffe://mesh/*, got nothing"),
+        ),
+        // A prefix is not what it is the prefix of, and case counts.
+        (
+            &[],
+            &["s:a/*"],
+            None,
+            Some("s:a/"),
+            Some("tls peer: s:a/*, got s:a/"),
+        ),
+        (
+            &[],
+            &["s:a"],
+            None,
+            Some("s:A"),
+            Some("tls peer: s:a, got s:A"),
+        ),
+        (
+            &[],
+            &["s:a"],
+            None,
+            Some("s:ab"),
+            Some("tls peer: s:a, got s:ab"),
+        ),
+        (&["a.com"], mesh, Some("a.com"), Some(SHOP), None),
+        (
+            &["a.com"],
+            &["s:a"],
+            Some("a.com"),
+            Some(SHOP),
+            Some("tls peer: s:a, got spiffe://mesh/ns/shop/sa/web"),
+        ),
+    ] {
+        let mut connection = Shown {
+            server_name,
+            peer: shown,
+            asked: (0, 0),
+        };
+        let headers = Headers::from_pairs(&[(":path", "/a")]);
+        let request = Request::new(&headers);
+        let routes = [route(vec![block(sni, peer)])];
+        let (found, trace) = scan(&routes, &request, &mut connection);
+        assert_eq!(trace[0].failed.as_deref(), failed, "{sni:?} {peer:?}");
+        assert_eq!(found.is_some(), failed.is_none());
+    }
+    // Nobody is asked where another condition does not hold.
+    let mut connection = Shown {
+        server_name: None,
+        peer: None,
+        asked: (0, 0),
+    };
+    let headers = Headers::from_pairs(&[(":path", "/b")]);
+    let wanted = block(&["*"], &["s:*"]);
+    assert!(!wanted.matches(&Request::new(&headers), &mut connection));
+    assert_eq!(connection.asked, (0, 0));
 }
 
 const GOOD: &[(&str, &str)] = &[

@@ -3,7 +3,9 @@
 use crate::config::Config;
 use crate::http::client_ip::Client;
 use crate::http::request::Request;
+use crate::http::tls::Tls;
 use crate::port::Port;
+use crate::route::r#match::AskConnection;
 use crate::time::Nanos;
 use std::net::IpAddr;
 
@@ -12,6 +14,7 @@ pub(super) struct RequestContext<'c, 'r> {
     pub config: &'c Config,
     pub request: &'r Request<'r>,
     pub client: Client<'r>,
+    pub tls: Tls,
     pub port: &'r mut dyn Port,
     pub now: Nanos,
     pub random: RequestRandom,
@@ -26,10 +29,19 @@ impl RequestContext<'_, '_> {
     pub(super) fn client_address(&mut self) -> Option<IpAddr> {
         self.client.address(self.port)
     }
+}
 
-    /// The address that conditions on networks compare.
-    pub(super) fn address_for_networks(&mut self) -> Option<IpAddr> {
+impl AskConnection for RequestContext<'_, '_> {
+    fn address(&mut self) -> Option<IpAddr> {
         self.client.address_for_networks(self.port)
+    }
+
+    fn server_name(&mut self) -> Option<&[u8]> {
+        self.tls.server_name(self.port)
+    }
+
+    fn peer(&mut self) -> Option<&[u8]> {
+        self.tls.peer(self.port)
     }
 }
 

@@ -49,6 +49,7 @@ use crate::explain::Explanation;
 use crate::http::client_ip::Client;
 use crate::http::request::Request;
 use crate::http::respond::Answer;
+use crate::http::tls::Tls;
 use crate::index::{RouteIndex, TargetRef};
 use crate::pool::balance::Balance;
 use crate::pool::balance::bounded_load::BoundedLoad;
@@ -257,6 +258,7 @@ impl Worker {
             config,
             request,
             client: Client::new(config.client_ip.as_ref(), request.headers),
+            tls: Tls::default(),
             port,
             now,
             random: RequestRandom {
@@ -277,9 +279,8 @@ impl Worker {
     /// Route, rate limits, action.
     fn process<'c>(&mut self, context: &mut RequestContext<'c, '_>) -> Decision<'c> {
         let (config, request) = (context.config, context.request);
-        let client = &mut || context.address_for_networks();
         request.steps.set_max_value(config.max_value);
-        let found = self.index.find(&config.routes, request, client);
+        let found = self.index.find(&config.routes, request, context);
         if request.steps.has_skipped() {
             self.events.push(Event::TooLong);
         }

@@ -95,6 +95,13 @@ impl Vm {
         });
     }
 
+    /// A property that the filter may ask for.
+    pub(crate) fn tell(&self, context: u32, path: &[u8], value: &[u8]) {
+        self.with_stream(context, |stream| {
+            stream.properties.insert(path.to_vec(), value.to_vec())
+        });
+    }
+
     /// Changes what the proxy notes of a stream.
     pub(crate) fn note(&self, context: u32, note: impl FnOnce(&mut StreamInfo)) {
         self.with_stream(context, |stream| note(&mut stream.info));

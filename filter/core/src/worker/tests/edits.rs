@@ -116,6 +116,44 @@ fn a_refused_request_takes_no_turn_and_gets_no_session() {
 }
 
 #[test]
+fn what_tls_says_is_asked_for_once_and_only_where_it_decides() {
+    let mut test = TestWorker::of(
+        r#"{ "routes": [
+            { "name": "plain", "match": { "path": { "prefix": "/plain" } }, "respond": { "status": 200 } },
+            { "name": "a", "match": { "tls": { "sni": ["a.com"] } }, "respond": { "status": 201 } },
+            { "name": "b", "match": { "tls": { "sni": ["b.com"], "peer": ["spiffe://m/ns/b/*"] } }, "respond": { "status": 202 } },
+            { "name": "c", "match": { "tls": { "peer": ["spiffe://m/ns/c"] } }, "respond": { "status": 203 } }
+        ] }"#,
+    );
+    // The name of the server, the peer, the status, and how many questions.
+    let rows = [
+        ("/plain", Some("a.com"), None, 200, 0),
+        ("/", Some("a.com"), Some("spiffe://m/ns/c"), 201, 1),
+        ("/", Some("b.com"), Some("spiffe://m/ns/b/x"), 202, 2),
+        ("/", Some("b.com"), Some("spiffe://m/ns/c"), 203, 2),
+        ("/", Some("B.com"), None, 404, 2),
+        // As a proxy says "none".
+        ("/", Some(""), Some(""), 404, 2),
+        ("/", None, None, 404, 2),
+    ];
+    for (path, server_name, peer, status, questions) in rows {
+        test.port.server_name = server_name.map(|text: &str| text.into());
+        test.port.peer = peer.map(|text: &str| text.into());
+        let before = test.port.tls_reads;
+        assert_eq!(
+            test.get(path, &[]).status,
+            Some(status),
+            "{server_name:?} {peer:?}"
+        );
+        assert_eq!(
+            test.port.tls_reads - before,
+            questions,
+            "{server_name:?} {peer:?}"
+        );
+    }
+}
+
+#[test]
 fn the_source_address_is_asked_for_once_and_only_where_it_decides() {
     for (balance, client_limit, questions) in [
         (r#""ip_hash""#, false, 1),
