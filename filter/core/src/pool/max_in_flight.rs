@@ -42,5 +42,6 @@ pub const MAX_LOOKED_AT: usize = MAX_COMPARED;
 /// the pool counts as full.
 pub const TRIES: usize = 8;
 
-#[cfg(all(test, not(target_arch = "wasm32")))]
+#[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
 mod tests;
