@@ -17,6 +17,7 @@
 //! | [`connection_manager`] | what an Envoy does to a request before any filter |
 //! | [`configuration`], [`schema`] | configurations: read from files; their JSON Schema for editors |
 //! | [`yaml`] | YAML as Envoy, Kubernetes and YAML 1.2 read it |
+//! | [`import`] | other programs' routes as a configuration that loads |
 //! | [`header_map`] | header maps as Envoy keeps them |
 //! | [`backend`], [`client`] | an HTTP server and an HTTP client on this machine |
 //! | [`exchange`] | what both hosts can do: carry out one request |
@@ -38,6 +39,7 @@ pub mod explain;
 pub mod explain_header;
 pub mod faults;
 pub mod header_map;
+pub mod import;
 pub mod module;
 pub mod package;
 pub mod request_test;

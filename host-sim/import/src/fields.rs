@@ -127,10 +127,37 @@ impl Fields {
         self.typed(key, "true or false", |value| value.as_bool().ok_or(value))
     }
 
+    /// Takes a word of a list, or the default where it is absent. None: it is another one, which is
+    /// reported.
+    pub fn word(
+        &mut self,
+        key: &str,
+        words: &[&'static str],
+        default: &'static str,
+    ) -> Option<&'static str> {
+        if !self.has(key) {
+            return Some(default);
+        }
+        let text = self.text(key)?;
+        let known = words.iter().find(|word| **word == text);
+        if known.is_none() {
+            self.not_carried(key, format!("`{text}` is none of {}", words.join(", ")));
+        }
+        known.copied()
+    }
+
     /// Takes a map.
     pub fn fields(&mut self, key: &str) -> Option<Fields> {
         let value = self.take(key)?;
         Fields::of(self.path(key), value, &self.report)
+    }
+
+    /// Takes a map that has to be there.
+    pub fn needed(&mut self, key: &str) -> Option<Fields> {
+        if !self.has(key) {
+            self.not_carried(key, "missing");
+        }
+        self.fields(key)
     }
 
     /// Takes a list: its items with their places.

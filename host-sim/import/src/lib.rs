@@ -3,13 +3,19 @@
 //! Nothing is lost silently: an importer reads its input through [`fields::Fields`], which knows
 //! what was taken; what is left is named in [`Output::not_carried`], with its path and why.
 
+pub mod clusters;
 pub mod documents;
+mod duration;
 pub mod envoy;
 pub mod fields;
 pub mod gateway_api;
+mod header_edits;
 pub mod ingress;
+mod kubernetes;
 pub mod output;
+mod pools;
 
+pub use clusters::ClusterTemplate;
 pub use documents::{Document, InputFile, UnreadableFile};
 pub use output::{NotCarried, Output};
 
@@ -29,10 +35,8 @@ pub enum Kind {
 pub struct Options {
     /// Only routes that are attached to this gateway, `name` or `namespace/name`. None: all.
     pub gateway: Option<String>,
-    /// How the cluster of a backend is called: text with `{namespace}`, `{name}`, `{port}` of the
-    /// service and `{route_namespace}`, `{route}`, `{rule}`, `{backend}` (numbers from 0) of where
-    /// it is named. None: `{namespace}/{name}/{port}`.
-    pub cluster_template: Option<String>,
+    /// How the cluster of a backend is called.
+    pub cluster_template: ClusterTemplate,
     /// envoy: which of several route configurations is read. None: the first.
     pub route_configuration: Option<String>,
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// What an import makes.
@@ -103,6 +104,47 @@ impl Output {
             indented(&mut text, "  - ", "    ", &yaml(&route(entry)));
         }
         text
+    }
+
+    /// Takes out the pools and limits that no route uses, such as those of routes that were left out.
+    pub fn drop_unused(&mut self) {
+        let Configuration {
+            pools,
+            rate_limits,
+            routes,
+            ..
+        } = &mut self.configuration;
+        let (mut used_pools, mut used_limits) = (BTreeSet::new(), BTreeSet::new());
+        let add = |used: &mut BTreeSet<String>, name: &Value| {
+            used.extend(name.as_str().map(str::to_owned));
+        };
+        for Entry { value, .. } in routes.iter() {
+            add(
+                &mut used_pools,
+                &value.get("pool").cloned().unwrap_or_default(),
+            );
+            for key in ["split", "mirror"] {
+                let parts = value.get(key).cloned().unwrap_or_default();
+                add(&mut used_pools, &parts["pool"]);
+                for part in parts.as_array().into_iter().flatten() {
+                    add(&mut used_pools, &part["pool"]);
+                }
+            }
+            let limits = value.get("rate_limits").and_then(Value::as_array);
+            for limit in limits.into_iter().flatten() {
+                add(&mut used_limits, limit);
+            }
+        }
+        for Entry { name, value, .. } in pools.iter() {
+            if used_pools.contains(name) {
+                let others = value.get("failover").and_then(Value::as_array).cloned();
+                for other in others.into_iter().flatten() {
+                    add(&mut used_pools, &other);
+                }
+            }
+        }
+        pools.retain(|entry| used_pools.contains(&entry.name));
+        rate_limits.retain(|entry| used_limits.contains(&entry.name));
     }
 
     /// The configuration as the filter takes it.
@@ -285,6 +327,35 @@ mod tests {
                 why: "for a reason".into(),
             }],
         }
+    }
+
+    #[test]
+    fn what_no_route_uses_is_dropped() {
+        let mut output = output();
+        let pools = &mut output.configuration.pools;
+        pools[0].value.insert("failover".into(), json!(["spare"]));
+        for name in ["spare", "part", "copy", "unused"] {
+            pools.push(entry("", name, json!({})));
+        }
+        let split = json!({ "split": [{ "pool": "part" }], "mirror": { "pool": "copy" },
+            "rate_limits": ["used"] });
+        output.configuration.routes.push(entry("", "split", split));
+        for name in ["used", "unused"] {
+            output
+                .configuration
+                .rate_limits
+                .push(entry("", name, json!({})));
+        }
+        output.drop_unused();
+        let names = |entries: &[Entry]| {
+            let names = entries.iter().map(|entry| entry.name.clone());
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(&output.configuration.pools),
+            ["web", "spare", "part", "copy"]
+        );
+        assert_eq!(names(&output.configuration.rate_limits), ["used"]);
     }
 
     #[test]

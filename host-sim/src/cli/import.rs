@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use anyhow::{Context, Result};
-use pointsman_import::{InputFile, Kind, NotCarried, Options};
+use pointsman_import::{ClusterTemplate, InputFile, Kind, NotCarried, Options, clusters};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -21,15 +21,13 @@ pub(crate) struct Arguments {
     /// gateway-api: only the routes of this gateway, `name` or `namespace/name`.
     #[arg(long, value_name = "NAME")]
     gateway: Option<String>,
-    /// gateway-api and ingress: how the proxy calls the cluster of a backend. May hold
-    /// `{namespace}`, `{name}` and `{port}` of the service, and `{route_namespace}`, `{route}`,
-    /// `{rule}` and `{backend}` (numbers from 0) of where it is named.
-    #[arg(
-        long,
-        value_name = "TEMPLATE",
-        default_value = "{namespace}/{name}/{port}"
-    )]
-    cluster_template: String,
+    /// gateway-api and ingress: how the proxy calls the cluster of a backend. It may hold
+    /// `{namespace}`, `{name}` and `{port}` of the service, and `{kind}`, `{route_namespace}`,
+    /// `{route}`, `{rule}` and `{backend}` (numbers from 0) of where it is named. Envoy Gateway:
+    /// `{kind}/{route_namespace}/{route}/rule/{rule}`; Istio:
+    /// `outbound|{port}||{name}.{namespace}.svc.cluster.local`.
+    #[arg(long, value_name = "TEMPLATE", default_value = clusters::DEFAULT)]
+    cluster_template: ClusterTemplate,
     /// envoy: which of the input's route configurations is read, by its name. Default: the first;
     /// a filter has one, as its connection manager has.
     #[arg(long, value_name = "NAME")]
@@ -71,10 +69,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     };
     let options = Options {
         gateway: arguments.gateway.clone(),
-        cluster_template: Some(arguments.cluster_template.clone()),
+        cluster_template: arguments.cluster_template.clone(),
         route_configuration: arguments.route_config.clone(),
     };
-    let output = pointsman_import::import(kind, &files, &options)?;
+    let output = host_sim::import::import(kind, &files, &options)?;
     let mut out = io::stdout().lock();
     if arguments.json {
         writeln!(out, "{:#}", output.to_object())?;

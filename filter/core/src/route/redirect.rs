@@ -148,6 +148,7 @@ mod tests {
                 "scheme" => redirect.scheme = Some(value.as_bytes().into()),
                 "host" => redirect.host = Some(ValueWithParts::Text(value.as_bytes().into())),
                 "port" => redirect.port = Some(value.parse().unwrap()),
+                "status" => redirect.status = value.parse().unwrap(),
                 "query" => redirect.query = Some(QueryEdit::Drop),
                 kind => redirect.path = Some(rewrite(kind, value)),
             }
@@ -193,6 +194,12 @@ mod tests {
                 "prefix /",
                 ("http", "h:8080", "/"),
                 "https://h/",
+            ),
+            (
+                "status=303",
+                "exact /a",
+                ("https", "h:8443", "/a?b=c"),
+                "https://h:8443/a?b=c",
             ),
             (
                 "scheme=http port=443",

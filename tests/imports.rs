@@ -1,0 +1,98 @@
+//! What `host-sim import` makes of inputs in `tests/imports/KIND/CASE/input.yaml`: `imported.yaml`,
+//! byte for byte. The filter loads it, `check` warns of nothing in it, and what `requests.yaml`
+//! says becomes of requests. The inputs are written from the specifications.
+//!
+//! `BLESS=1` writes `imported.yaml` anew.
+
+use host_sim::check;
+use host_sim::configuration;
+use host_sim::import::import;
+use host_sim::module;
+use host_sim::request_test::{self, File};
+use host_sim::world::World;
+use pointsman_core::config::Config;
+use pointsman_import::{InputFile, Kind, Options, Output};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn cases(kind: &str) -> Vec<PathBuf> {
+    let folder = module::repository()
+        .unwrap()
+        .join("tests/imports")
+        .join(kind);
+    let entries = fs::read_dir(&folder).unwrap();
+    let mut cases: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(!cases.is_empty(), "no case in {}", folder.display());
+    cases
+}
+
+fn imported(kind: Kind, text: String) -> Output {
+    let name = "input.yaml".to_owned();
+    import(kind, &[InputFile { name, text }], &Options::default()).unwrap()
+}
+
+/// Imports, and holds the outcome against the files of the case.
+fn hold(kind: Kind, case: &Path) {
+    let shown = case.display();
+    let file = |name: &str| case.join(name);
+    let text = fs::read_to_string(file("input.yaml")).unwrap();
+    let output = imported(kind, text);
+    let written = output.to_yaml();
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(file("imported.yaml"), &written).unwrap();
+    }
+    let expected = fs::read_to_string(file("imported.yaml")).unwrap_or_default();
+    assert_eq!(written, expected, "{shown}: BLESS=1 writes it anew");
+
+    let tree = configuration::parse(&written).unwrap();
+    assert_eq!(configuration::to_json(&tree), output.to_json(), "{shown}");
+    let config = Config::from_value(&tree).unwrap_or_else(|problems| panic!("{shown}: {problems}"));
+    let warnings = check::warnings(&tree, &config);
+    assert!(warnings.is_empty(), "{shown}: {warnings:#?}");
+
+    let requests =
+        File::read(&file("requests.yaml")).unwrap_or_else(|error| panic!("{shown}: {error}"));
+    let report = request_test::run(&requests, || Ok(Box::new(World::of(&requests.config, 1)?)));
+    for outcome in &report.outcomes {
+        let name = &outcome.name;
+        assert!(
+            outcome.failure.is_none(),
+            "{shown}: {name}: {:?}",
+            outcome.failure
+        );
+    }
+}
+
+#[test]
+fn gateway_api_is_carried_over() {
+    for case in cases("gateway-api") {
+        hold(Kind::GatewayApi, &case);
+    }
+}
+
+/// Patterns of RE2 that are none of ours, and what else only the filter knows to be wrong.
+#[test]
+fn what_the_filter_would_refuse_is_taken_out_and_named() {
+    let text = r"{ apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: { name: r, namespace: shop },
+        spec: { rules: [
+          { matches: [{ path: { type: RegularExpression, value: '/\Qa.b\E' } }], backendRefs: [{ name: a, port: 80 }] },
+          { backendRefs: [{ name: b, port: 80 }] } ] } }";
+    let output = imported(Kind::GatewayApi, text.to_owned());
+    let names: Vec<_> = output
+        .configuration
+        .routes
+        .iter()
+        .map(|it| &*it.name)
+        .collect();
+    assert_eq!(names, ["shop/r/1"]);
+    let [not_carried] = &output.not_carried[..] else {
+        panic!("{:?}", output.not_carried)
+    };
+    assert_eq!(not_carried.path, "HTTPRoute shop/r rule 0");
+    assert!(
+        not_carried.why.contains("regular expression"),
+        "{}",
+        not_carried.why
+    );
+}
