@@ -23,18 +23,18 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    /// Names every annotation.
-    pub(crate) fn refuse_annotations(&mut self) {
-        if let Some(mut annotations) = self.annotations.take() {
-            for key in annotations.keys() {
-                annotations.refuse(&key, "an annotation for another program");
-            }
-        }
-    }
-
     /// `HTTPRoute shop/web`, as comments and paths have it.
     pub(crate) fn title(&self) -> String {
         format!("{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// Names every annotation.
+pub(crate) fn refuse_annotations(annotations: Option<Fields>) {
+    if let Some(mut annotations) = annotations {
+        for key in annotations.keys() {
+            annotations.refuse(&key, "an annotation for another program");
+        }
     }
 }
 

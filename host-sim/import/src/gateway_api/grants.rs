@@ -1,6 +1,6 @@
 //! `ReferenceGrant`: whether a route may name a backend of another namespace.
 
-use crate::kubernetes::Object;
+use crate::kubernetes::{Object, refuse_annotations};
 
 /// All grants of the input.
 #[derive(Debug, Default)]
@@ -19,13 +19,14 @@ struct Grant {
 
 impl Grants {
     /// Reads a grant.
-    pub(super) fn add(&mut self, mut object: Object) {
-        object.refuse_annotations();
+    pub(super) fn add(&mut self, object: Object) {
         let Object {
             mut fields,
             namespace,
+            annotations,
             ..
         } = object;
+        refuse_annotations(annotations);
         let (mut from, mut to) = (Vec::new(), Vec::new());
         if let Some(mut spec) = fields.fields("spec") {
             for mut item in spec.items("from") {

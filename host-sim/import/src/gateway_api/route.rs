@@ -7,7 +7,7 @@ use super::matches::{self, Match};
 use super::parents::{Attached, Parents};
 use crate::duration;
 use crate::fields::Fields;
-use crate::kubernetes::Object;
+use crate::kubernetes::{Object, refuse_annotations};
 use serde_json::{Map, Value, json};
 
 /// A route.
@@ -44,28 +44,31 @@ impl Route {
 
 /// Reads a route. None: it is for another gateway.
 pub(super) fn read(
-    mut object: Object,
+    object: Object,
     parents: &mut Parents<'_>,
     context: &mut Context<'_>,
 ) -> Option<Route> {
     let title = object.title();
-    object.refuse_annotations();
     let Object {
         kind,
         namespace,
         name,
         created,
         mut fields,
+        annotations,
         ..
     } = object;
     let mut spec = fields.fields("spec")?;
     let Some(attached) = parents.read(&mut spec, &title, &namespace) else {
         // It was asked for that it is left out, and a note says that it was.
-        for key in spec.keys() {
-            spec.ignore(&key);
+        for fields in [Some(spec), annotations].iter_mut().flatten() {
+            for key in fields.keys() {
+                fields.ignore(&key);
+            }
         }
         return None;
     };
+    refuse_annotations(annotations);
     let hostnames = spec.texts("hostnames");
     let mut rules = Vec::new();
     if spec.has("rules") {
