@@ -71,6 +71,13 @@ fn gateway_api_is_carried_over() {
     }
 }
 
+#[test]
+fn ingresses_are_carried_over() {
+    for case in cases("ingress") {
+        hold(Kind::Ingress, &case);
+    }
+}
+
 /// Patterns of RE2 that are none of ours, and what else only the filter knows to be wrong.
 #[test]
 fn what_the_filter_would_refuse_is_taken_out_and_named() {

@@ -106,7 +106,7 @@ impl Output {
         text
     }
 
-    /// Takes out the pools and limits that no route uses, such as those of routes that were left out.
+    /// Takes out the pools and limits that no route uses: those of routes that were left out.
     pub fn drop_unused(&mut self) {
         let Configuration {
             pools,

@@ -77,6 +77,8 @@ fn circle(
         request,
     };
     let mut asked = circle.request.clone();
+    // By their methods too: 303 makes a GET of a POST, which may be answered.
+    let mut known = vec![(asked.method.clone(), asked.url())];
     while circle.urls.len() <= MAX_HOPS {
         let TakenBy::Known(Some(found)) = example::taken_by(config, candidates, &asked) else {
             return None;
@@ -84,8 +86,10 @@ fn circle(
         let next = followed(config, found, &asked)?;
         circle.routes.push(found.route);
         let url = next.url();
-        let is_first = circle.urls.first() == Some(&url);
-        let is_known = circle.urls.contains(&url);
+        let step = (next.method.clone(), url.clone());
+        let is_first = known.first() == Some(&step);
+        let is_known = known.contains(&step);
+        known.push(step);
         circle.urls.push(url);
         if is_known {
             // A route that only leads to a circle of others is not part of it.

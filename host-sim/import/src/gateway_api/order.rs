@@ -61,7 +61,7 @@ fn meet(one: &Route, other: &Route) -> bool {
 }
 
 fn hosts_meet(one: &str, other: &str) -> bool {
-    // What a wildcard stands for is not empty: `*.a` has the suffix `.a`, and `.a` alone is no host.
+    // What a wildcard stands for is not empty: `.a` alone is no host of `*.a`.
     let within = |host: &str, wild: &str| {
         wild.strip_prefix('*')
             .is_some_and(|suffix| host.ends_with(suffix) && host.len() > suffix.len())
@@ -95,8 +95,8 @@ pub(super) fn entries(routes: &[Route]) -> Vec<Entry> {
             }
         }
     }
-    // Names that exclude each other and have the same routes are written once. Those are exact ones,
-    // and wildcards of one length.
+    // Names that exclude each other (exact ones, wildcards of one length) and have the same routes
+    // are written together.
     let mut groups: BTreeMap<(Hosts, Vec<usize>), Vec<&str>> = BTreeMap::new();
     for (host, routes) in of_host {
         let hosts = match host {

@@ -173,7 +173,6 @@ fn choose(
     made: &mut Made<'_>,
 ) {
     let settings = &location.of.settings;
-    let own = pool(location, cluster, comment, made);
     let with = |action: &'static str, value: Value| {
         let mut all = extras.to_vec();
         all.push((action, value));
@@ -185,8 +184,16 @@ fn choose(
         Some((canary, service.cluster(of, &path.number, made)))
     });
     let Some((canary, (canary_cluster, canary_comment))) = canary else {
+        let own = pool(location, cluster, comment, made);
         route(location, suffix, blocks, &with("pool", own.into()), made);
         return;
+    };
+    let weight = canary.weight.min(canary.total);
+    let is_shared = weight > 0 && weight < canary.total && settings.cookie.is_some();
+    // The sessions are those of a pool of both, and a client has one cookie of a name.
+    let own = match is_shared {
+        true => made.pools.of_cluster(cluster, comment),
+        false => pool(location, cluster, comment, made),
     };
     let other = made.pools.of_cluster(&canary_cluster, &canary_comment);
     for (word, is_canary, blocks) in conditions(canary, blocks) {
@@ -200,7 +207,6 @@ fn choose(
             made,
         );
     }
-    let weight = canary.weight.min(canary.total);
     let action = match (weight, &settings.cookie) {
         (0, _) => with("pool", own.into()),
         (weight, _) if weight == canary.total => with("pool", other.into()),
