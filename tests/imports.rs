@@ -1,5 +1,5 @@
-//! What `host-sim import` makes of inputs in `tests/imports/KIND/CASE/input.yaml`: `imported.yaml`,
-//! byte for byte. The filter loads it, `check` warns of nothing in it, and what `requests.yaml`
+//! What `host-sim import` makes of each `input.yaml` below `tests/imports/`: the `imported.yaml` beside
+//! it, byte for byte. The filter loads that, `check` warns of nothing in it, and what `requests.yaml`
 //! says becomes of requests. The inputs are written from the specifications.
 //!
 //! `BLESS=1` writes `imported.yaml` anew.

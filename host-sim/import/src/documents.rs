@@ -17,7 +17,7 @@ pub struct InputFile {
 #[derive(Clone, Debug)]
 pub struct Document {
     /// The file, and which of its documents that are not empty, from 0, where there are several:
-    /// `a.yaml` or `a.yaml[2]`.
+    /// `input.yaml` or `input.yaml[2]`.
     pub place: String,
     /// What it says.
     pub value: Value,
