@@ -1,6 +1,6 @@
-//! What `host-sim import` makes of each `input.yaml` below `tests/imports/`: the `imported.yaml` beside
-//! it, byte for byte. The filter loads that, `check` warns of nothing in it, and what `requests.yaml`
-//! says becomes of requests. The inputs are written from the specifications.
+//! What `host-sim import` makes of each `input.yaml` below `tests/imports/`: the `imported.yaml`
+//! beside it, byte for byte. The filter loads that, `check` warns of nothing in it, and requests go
+//! where `requests.yaml` says. The inputs are written from the specifications.
 //!
 //! `BLESS=1` writes `imported.yaml` anew.
 

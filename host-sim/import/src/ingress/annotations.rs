@@ -85,8 +85,8 @@ const REFUSED: &[(&[&str], &str)] = &[
             "proxy-next-upstream-timeout",
             "proxy-next-upstream-tries",
         ],
-        "nginx tries again only what is idempotent, which `retry` does not ask; write a `retry` for \
-         the routes that may be repeated",
+        "nginx tries again only what is idempotent, which `retry` does not ask; write a `retry` \
+         for the routes that may be repeated",
     ),
     (
         &["limit-connections", "limit-rate", "limit-rate-after"],
@@ -311,8 +311,8 @@ pub(super) fn read(annotations: &mut Fields) -> Settings {
         return settings;
     }
     for name in CLOSING {
-        let why = "the configuration asks nobody who a client is: put the proxy's own filter before \
-                   this one. Until then the routes answer 403";
+        let why = "the configuration asks nobody who a client is: put the proxy's own filter \
+                   before this one. Until then the routes answer 403";
         settings.is_closed |= annotations.refuse(&format!("{PREFIX}{name}"), why);
     }
     redirects(annotations, &mut settings);

@@ -2,8 +2,8 @@
 //! ingress-nginx, as its last release reads them.
 //!
 //! nginx chooses a server by the host and never looks at another, then a location by an exact path
-//! or the longest prefix. Where one path of the host is a pattern, all are, and the first one in the
-//! order of their lengths is it. [`servers`] makes an order of that.
+//! or the longest prefix. Where one path of the host is a pattern, all are, and the first one by
+//! their lengths is it. [`servers`] makes an order of that.
 
 mod annotations;
 mod backend;
