@@ -85,5 +85,7 @@ mod tests {
             ["10.1.0.0/16", "10.0.0.0/8", "2001:db8::/32"]
         );
         assert_eq!(both(&one, &[]), Vec::<String>::new());
+        let [wide, narrow] = ["10.0.0.0/8", "10.0.0.0/16"].map(|text| list(text).0);
+        assert_eq!(both(&wide, &narrow), narrow);
     }
 }
