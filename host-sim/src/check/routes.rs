@@ -57,7 +57,7 @@ enum Unreachable {
     Shadowed {
         by: BTreeSet<RouteIndex>,
         /// A request that it would match, and the route that takes that.
-        example: ExchangeRequest,
+        example: Box<ExchangeRequest>,
         taken_by: RouteIndex,
     },
     /// Earlier blocks, some of its own route, match every request that it would match.
@@ -128,7 +128,7 @@ impl<'c> EarlierBlocks<'c> {
         by.insert(found.route);
         Some(Unreachable::Shadowed {
             by,
-            example,
+            example: Box::new(example),
             taken_by: found.route,
         })
     }
@@ -248,7 +248,7 @@ fn unreachable_warnings(
             } = block
             {
                 all_by.extend(by);
-                shown.get_or_insert((example, taken_by));
+                shown.get_or_insert((*example, taken_by));
             }
         }
         let name = &config.routes[at.get()].name;
@@ -284,7 +284,7 @@ fn unreachable_warnings(
                 example,
                 taken_by,
             }) => {
-                warnings.push(shadow("unreachable_block", place, &by, example, taken_by));
+                warnings.push(shadow("unreachable_block", place, &by, *example, taken_by));
             }
             Some(Unreachable::Repeated) => warnings.push(Warning::new(
                 "repeated",

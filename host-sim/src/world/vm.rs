@@ -277,7 +277,7 @@ impl Vm {
         }
         streams
             .chain(roots)
-            .for_each(|context| guest::proxy_on_delete(context));
+            .for_each(guest::proxy_on_delete);
     }
 
     /// The root context for a new stream. If the VM is dead, another is loaded if the failure
