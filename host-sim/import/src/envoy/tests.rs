@@ -841,7 +841,7 @@ fn says_nothing(message: &str, field: &str, path: &str, before: &str) -> bool {
         // The only engine.
         | ("RegexMatcher", "google_re2")
         // All requests.
-        | ("RouteMatch", "runtime_fraction")
+        | ("RouteMatch" | "RequestMirrorPolicy", "runtime_fraction")
     )
 }
 
