@@ -59,7 +59,10 @@ pub(super) struct Mirror {
 /// A block of conditions, or a list of blocks: any of them.
 #[derive(JsonSchema)]
 #[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "a schema is made of the type; no value is")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a schema is made of the type; no value is"
+)]
 pub(super) enum Match {
     One(Block),
     Any(#[schemars(length(min = 1, max = limits::MAX_ITEMS))] Vec<Block>),

@@ -275,9 +275,7 @@ impl Vm {
         if self.instance.take().is_some() {
             return;
         }
-        streams
-            .chain(roots)
-            .for_each(guest::proxy_on_delete);
+        streams.chain(roots).for_each(guest::proxy_on_delete);
     }
 
     /// The root context for a new stream. If the VM is dead, another is loaded if the failure
