@@ -752,7 +752,7 @@ fn what_is_certainly_wrong_is_told_and_its_neighbour_is_not() {
             &["pools.p.sticky.cookie.domain cookie_never_taken"],
         ),
         (
-            pool("sticky: { cookie: { name: s, domain: b.example } }, health: { passive: {} }", "routes: [{ name: r, match: { hosts: [b.example, x.b.example, '*.b.example', '*.example'] }, pool: p }]"),
+            pool("sticky: { cookie: { name: s, domain: b.example } }, health: { passive: {} }", "routes: [{ name: r, match: [{ hosts: [x.b.example] }, { hosts: [b.example, '*.b.example'] }, { hosts: ['*.example'] }], pool: p }]"),
             &[],
         ),
         (
@@ -973,6 +973,9 @@ const EXPECTED: &[&str] = &[
     "hash: pools.sticky.sticky forgeable_session",
     "hash: pools.sticky.sticky.header header_sessions_move",
     "hosts: routes[2] unreachable_route",
+    "max_in_flight: pools.alone.health.passive never_ejects",
+    "max_in_flight: pools.full-too.targets no_weight",
+    "max_in_flight: pools.sticky.sticky sessions_never_freed",
     "mirror: pools.gone.targets no_weight",
     "path: routes[13] unreachable_route",
     "query_edit: routes[5].redirect redirect_loop",
