@@ -1,0 +1,405 @@
+//! Positions of the values of a file. A problem says its place as `routes[3].match.path`; an editor
+//! and a CI want a line and a column.
+
+use granit_parser::{Event, Parser, Span, StrInput};
+
+/// How deep a file may nest; the readers of configurations refuse what is deeper.
+const MAX_DEPTH: usize = 200;
+
+const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.\
+                       http_connection_manager.v3.HttpConnectionManager";
+
+/// A line and a column, both from 1; columns are counted in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+/// The values of a file with their positions.
+#[derive(Debug)]
+pub struct Positions {
+    documents: Vec<Node>,
+}
+
+#[derive(Debug)]
+struct Node {
+    at: Position,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Map(Vec<(String, Position, Node)>),
+    List(Vec<Node>),
+    /// Empty for an alias, whose value stands elsewhere.
+    Scalar(String),
+}
+
+impl Positions {
+    /// Reads a text. None: it is no YAML, or nested too deeply; those who read it say why.
+    pub fn read(text: &str) -> Option<Positions> {
+        let mut reader = Reader(Parser::new_from_str(text));
+        let mut documents = Vec::new();
+        while let Some(next) = reader.0.next_event() {
+            if matches!(next.ok()?.0, Event::DocumentStart(..)) {
+                let (event, span) = reader.next()?;
+                documents.push(reader.node(event, span, 0)?);
+            }
+        }
+        Some(Positions { documents })
+    }
+
+    /// Where the value at a place stands, or what holds it where it is missing. Places are those of
+    /// problems and warnings: within the configuration, wherever it is in the file; after
+    /// `filter 2 …: ` within that of the second of our filters; or of the proxy around it.
+    /// None: it is not in this file.
+    pub fn find(&self, place: &str) -> Option<Position> {
+        if let Some(position) = written(place) {
+            return Some(position);
+        }
+        let (number, place) = split_filter(place);
+        let parts = self.parts();
+        if let Some((what, rest)) = place.split_once(": ") {
+            let around = match what.strip_prefix("the Wasm filter `") {
+                Some(name) => self.filter(name.trim_end_matches('`')),
+                None if what == "the HTTP connection manager" => self.first(MANAGER),
+                None => None,
+            };
+            if let Some(node) = around {
+                return Some(node.find(rest).unwrap_or(node.at));
+            }
+        }
+        let part = match number {
+            Some(number) => parts.get(number.checked_sub(1)?).copied(),
+            None => parts.first().copied(),
+        };
+        let roots = part.into_iter().chain(&self.documents);
+        let found = roots.into_iter().find_map(|root| root.find(place));
+        found.or_else(|| part.filter(|_| number.is_some()).map(|part| part.at))
+    }
+
+    /// The name of the route that a place is in.
+    pub fn route(&self, place: &str) -> Option<&str> {
+        let (number, place) = split_filter(place);
+        let at = place.strip_prefix("routes[")?.split(']').next()?;
+        let at: usize = at.parse().ok()?;
+        let parts = self.parts();
+        let part = parts.get(number.unwrap_or(1).checked_sub(1)?)?;
+        let Kind::List(routes) = &part.field("routes")?.kind else {
+            return None;
+        };
+        match &routes.get(at)?.field("name")?.kind {
+            Kind::Scalar(name) if !name.is_empty() => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The configurations in the file: the file itself, or those in a proxy's.
+    fn parts(&self) -> Vec<&Node> {
+        let plugins = self.documents.iter().filter_map(|document| {
+            (document.text("kind") == Some("WasmPlugin"))
+                .then(|| document.field("spec")?.field("pluginConfig"))?
+        });
+        let plugins: Vec<_> = plugins.filter(|node| node.is_ours()).collect();
+        if !plugins.is_empty() {
+            return plugins;
+        }
+        let mut filters = Vec::new();
+        self.documents
+            .iter()
+            .for_each(|document| document.collect(WASM, &mut filters));
+        // As the configurations are read: a lone filter is ours, whatever it holds.
+        if let [only] = filters[..] {
+            return only.plugin_value().into_iter().collect();
+        }
+        let filters: Vec<_> = filters.into_iter().filter_map(Node::plugin_value).collect();
+        let ours: Vec<_> = filters.into_iter().filter(|node| node.is_ours()).collect();
+        match ours.is_empty() {
+            false => ours,
+            true => self.documents.iter().take(1).collect(),
+        }
+    }
+
+    fn first(&self, kind: &str) -> Option<&Node> {
+        let mut found = Vec::new();
+        self.documents
+            .iter()
+            .for_each(|document| document.collect(kind, &mut found));
+        found.first().copied()
+    }
+
+    /// The `config` of the Wasm filter of this name.
+    fn filter(&self, name: &str) -> Option<&Node> {
+        let mut found = Vec::new();
+        self.documents
+            .iter()
+            .for_each(|document| document.collect(WASM, &mut found));
+        let configs = found.into_iter().filter_map(|node| node.field("config"));
+        configs
+            .into_iter()
+            .find(|config| config.text("name").unwrap_or_default() == name)
+    }
+}
+
+impl Node {
+    fn field(&self, key: &str) -> Option<&Node> {
+        let Kind::Map(entries) = &self.kind else {
+            return None;
+        };
+        let mut entries = entries.iter();
+        entries
+            .find(|(own, _, _)| own == key)
+            .map(|(_, _, node)| node)
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        match &self.field(key)?.kind {
+            Kind::Scalar(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The plugin configuration of a Wasm filter.
+    fn plugin_value(&self) -> Option<&Node> {
+        self.field("config")?.field("configuration")?.field("value")
+    }
+
+    /// As the readers tell ours from other vendors' configurations; a text is JSON.
+    fn is_ours(&self) -> bool {
+        match &self.kind {
+            Kind::Scalar(text) => text.contains("\"routes\"") || text.contains("\"pools\""),
+            _ => self.field("routes").is_some() || self.field("pools").is_some(),
+        }
+    }
+
+    fn collect<'n>(&'n self, kind: &str, found: &mut Vec<&'n Node>) {
+        match &self.kind {
+            Kind::Map(_) if self.text("@type") == Some(kind) => found.push(self),
+            Kind::Map(entries) => entries
+                .iter()
+                .for_each(|(_, _, node)| node.collect(kind, found)),
+            Kind::List(items) => items.iter().for_each(|node| node.collect(kind, found)),
+            Kind::Scalar(_) => {}
+        }
+    }
+
+    /// None: not even the first step is there.
+    fn find(&self, place: &str) -> Option<Position> {
+        let mut found = None;
+        let (mut node, mut rest) = (self, place);
+        while !rest.is_empty() {
+            let Some((next, at, behind)) = node.step(rest) else {
+                return found;
+            };
+            found = Some(at);
+            (node, rest) = (next, behind);
+        }
+        Some(found.unwrap_or(self.at))
+    }
+
+    /// The node that a place begins with, where that is said to stand, and the rest of the place.
+    fn step<'p>(&self, place: &'p str) -> Option<(&Node, Position, &'p str)> {
+        let place = place.strip_prefix('.').unwrap_or(place);
+        match &self.kind {
+            Kind::Scalar(_) => None,
+            Kind::List(items) => {
+                let (number, rest) = place.strip_prefix('[')?.split_once(']')?;
+                let node = items.get(number.parse::<usize>().ok()?)?;
+                Some((node, node.at, rest))
+            }
+            Kind::Map(entries) => {
+                let is_here = |key: &str| {
+                    let rest = match place.starts_with('[') {
+                        true => place
+                            .strip_prefix('[')?
+                            .strip_prefix(&format!("{key:?}]"))?,
+                        false => place.strip_prefix(key)?,
+                    };
+                    let is_end = rest.is_empty() || rest.starts_with(['.', '[']);
+                    is_end.then_some(rest)
+                };
+                // Of a key that is given twice the last is the one too many.
+                let mut last_first = entries.iter().rev();
+                last_first.find_map(|(key, at, node)| {
+                    let rest = is_here(key)?;
+                    // A map or a list begins on the next line or at a brace: its key says more.
+                    let at = match node.kind {
+                        Kind::Scalar(_) => node.at,
+                        _ => *at,
+                    };
+                    Some((node, at, rest))
+                })
+            }
+        }
+    }
+}
+
+/// `filter 2 `name`: routes[0]`: the number, and the place within it.
+fn split_filter(place: &str) -> (Option<usize>, &str) {
+    let split = || {
+        let (number, rest) = place.strip_prefix("filter ")?.split_once(' ')?;
+        let (_, rest) = rest.split_once("`: ").or_else(|| {
+            let name = rest.strip_suffix("`:")?;
+            Some((name, ""))
+        })?;
+        Some((number.parse().ok()?, rest))
+    };
+    match split() {
+        Some((number, rest)) => (Some(number), rest),
+        None => (None, place),
+    }
+}
+
+/// `line 3`, `line 3, column 7`, `line 3: a.b`
+fn written(place: &str) -> Option<Position> {
+    let rest = place.strip_prefix("line ")?;
+    let number = |text: &str| {
+        let end = text.find(|c: char| !c.is_ascii_digit());
+        text[..end.unwrap_or(text.len())].parse().ok()
+    };
+    let column = rest.split_once(", column ").map(|(_, column)| column);
+    Some(Position {
+        line: number(rest)?,
+        column: column.and_then(number).unwrap_or(1),
+    })
+}
+
+struct Reader<'t>(Parser<'t, StrInput<'t>>);
+
+impl<'t> Reader<'t> {
+    fn next(&mut self) -> Option<(Event<'t>, Span)> {
+        self.0.next_event()?.ok()
+    }
+
+    fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Option<Node> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        let kind = match event {
+            Event::Scalar(text, ..) => Kind::Scalar(text.into_owned()),
+            Event::SequenceStart(..) => {
+                let mut items = Vec::new();
+                loop {
+                    let (event, span) = self.next()?;
+                    if matches!(event, Event::SequenceEnd) {
+                        break Kind::List(items);
+                    }
+                    items.push(self.node(event, span, depth + 1)?);
+                }
+            }
+            Event::MappingStart(..) => {
+                let mut entries = Vec::new();
+                loop {
+                    let (event, span) = self.next()?;
+                    let key = match event {
+                        Event::MappingEnd => break Kind::Map(entries),
+                        Event::Scalar(key, ..) => key.into_owned(),
+                        _ => return None,
+                    };
+                    let (event, of_value) = self.next()?;
+                    let node = self.node(event, of_value, depth + 1)?;
+                    entries.push((key, position(&span), node));
+                }
+            }
+            _ => Kind::Scalar(String::new()),
+        };
+        Some(Node {
+            at: position(&span),
+            kind,
+        })
+    }
+}
+
+fn position(span: &Span) -> Position {
+    Position {
+        line: span.start.line(),
+        column: span.start.col() + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str, place: &str) -> Option<(usize, usize)> {
+        let at = Positions::read(text).unwrap().find(place)?;
+        Some((at.line, at.column))
+    }
+
+    #[test]
+    fn places_are_found_where_they_stand() {
+        let text = "pools:\n  web:\n    balance: x\n  \"a b\": { targets: [{ cluster: c }] }\nroutes:\n  - name: é\n    match: { path: { prefix: a } }\nroutes: []\n";
+        for (place, expected) in [
+            ("", Some((1, 1))),
+            ("pools", Some((1, 1))),
+            ("pools.web", Some((2, 3))),
+            ("pools.web.balance", Some((3, 14))),
+            // What is missing: whatever would hold it.
+            ("pools.web.targets", Some((2, 3))),
+            ("pools[\"a b\"].targets[0].cluster", Some((4, 33))),
+            ("pools[\"a b\"].targets[7]", Some((4, 12))),
+            ("pool", None),
+            // Given twice: the second.
+            ("routes", Some((8, 1))),
+            ("line 3, column 7", Some((3, 7))),
+            ("line 3: pools.web", Some((3, 1))),
+        ] {
+            assert_eq!(found(text, place), expected, "{place}");
+        }
+        let once = text.replace("routes: []", "");
+        assert_eq!(found(&once, "routes[0].match.path.prefix"), Some((7, 30)));
+        let positions = Positions::read(&once).unwrap();
+        assert_eq!(positions.route("routes[0].match"), Some("é"));
+        assert_eq!(positions.route("routes[1]"), None);
+        assert_eq!(positions.route("pools.web"), None);
+    }
+
+    fn filter(name: &str, value: &str) -> String {
+        format!(
+            "- '@type': {WASM}\n  config:\n    name: {name}\n    configuration: {{ value: {value} }}\n"
+        )
+    }
+
+    #[test]
+    fn places_within_a_proxy_s_file_are_found() {
+        let one = "http_filters:\n".to_owned() + &filter("a", "{ routes: [{ name: r, pool: x }] }");
+        assert_eq!(found(&one, "routes[0].pool"), Some((5, 57)));
+        assert_eq!(
+            found(&one, "the Wasm filter `a`: failure_policy"),
+            Some((4, 5))
+        );
+        assert_eq!(found(&one, "the Wasm filter `a`: name"), Some((4, 11)));
+        let waf = filter("waf", "{ rules: [] }");
+        let two = format!(
+            "{one}{waf}{}",
+            filter("b", "{ routes: [{ name: s, pool: y }] }")
+        );
+        let place = "filter 2 `b`: routes[0].pool";
+        assert_eq!(found(&two, place), Some((13, 57)));
+        assert_eq!(Positions::read(&two).unwrap().route(place), Some("s"));
+        assert_eq!(found(&two, "filter 3 `c`: routes"), None);
+        let text = filter("a", "'{\"routes\": 1}'");
+        // JSON in a text: the text.
+        assert_eq!(found(&text, "routes"), None);
+        let plugin = "---\nkind: Service\n---\nkind: WasmPlugin\nspec:\n  pluginConfig:\n    routes:\n    - { pool: p }\n";
+        assert_eq!(found(plugin, "routes[0].pool"), Some((8, 15)));
+        let manager = format!("a:\n  '@type': {MANAGER}\n  normalize_path: false\n");
+        let of = |key: &str| found(&manager, &format!("the HTTP connection manager: {key}"));
+        assert_eq!(of("normalize_path"), Some((3, 19)));
+        assert_eq!(of("route_config"), Some((2, 3)));
+    }
+
+    #[test]
+    fn what_is_no_yaml_and_what_is_too_deep_has_no_positions() {
+        for text in ["a: [", &"[".repeat(10_000), "a: b: c"] {
+            assert!(Positions::read(text).is_none(), "{}", text.len());
+        }
+        let bomb = "a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]\n";
+        assert_eq!(found(bomb, "c[1]"), Some((3, 9)));
+        assert_eq!(found(bomb, "c[1][0]"), Some((3, 9)));
+    }
+}
