@@ -3,6 +3,9 @@
 
 #![allow(missing_docs)] // of the symbols that the macro exports
 
+#[cfg(target_arch = "wasm32")]
+mod allocator;
+
 proxy_wasm::main! {{
     pointsman_shell::start();
 }}

@@ -2,6 +2,7 @@
 
 pub mod client_ip;
 pub mod edit;
+mod find;
 pub mod key;
 mod pairs;
 pub mod query;

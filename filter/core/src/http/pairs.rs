@@ -1,6 +1,7 @@
 //! Names and values that a request carries in one text: its cookies, or its query. They are taken
 //! apart once, where something first asks for one, and then found by name at once.
 
+use super::find::{find_byte, split_at_byte};
 use super::steps::Steps;
 use fnv::FnvHasher;
 use std::hash::Hasher;
@@ -38,11 +39,11 @@ impl Pairs {
             steps.count(STEPS_PER_BYTE * header.len());
             let (mut rest, mut start) = (slice(text, &header), header.start);
             loop {
-                let end = rest.iter().position(|byte| *byte == b';');
+                let end = find_byte(rest, b';');
                 let (part, behind) = rest
                     .split_at_checked(end.unwrap_or(rest.len()))
                     .unwrap_or_default();
-                if let Some(at) = part.iter().position(|byte| *byte == b'=')
+                if let Some(at) = find_byte(part, b'=')
                     && let Some((name, value)) = part.split_at_checked(at)
                 {
                     let value = value.get(1..).unwrap_or_default();
@@ -159,12 +160,6 @@ impl Pair {
             next: 0,
         }
     }
-}
-
-/// What stands before the first such byte, and what behind it.
-pub(super) fn split_at_byte(bytes: &[u8], at: u8) -> (&[u8], Option<&[u8]>) {
-    let mut parts = bytes.splitn(2, |byte| *byte == at);
-    (parts.next().unwrap_or_default(), parts.next())
 }
 
 /// The parts of a range of the text between a byte.

@@ -1,6 +1,7 @@
 //! The key `query` of a rewrite and of a redirect: what becomes of the request's query.
 
-use super::pairs::{decode, split_at_byte};
+use super::find::split_at_byte;
+use super::pairs::decode;
 use std::borrow::Cow;
 
 /// `query: drop`, or `query: { remove: […], set: {…} }`.

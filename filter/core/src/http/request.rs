@@ -1,7 +1,8 @@
 //! One request as bytes: the header map as the host serialises it, and the parts of it that routes
 //! ask for. Nothing is copied but a query that is percent-encoded, nothing has to be UTF-8.
 
-use super::pairs::{Pairs, split_at_byte};
+use super::find::split_at_byte;
+use super::pairs::Pairs;
 use super::steps::Steps;
 use std::cell::OnceCell;
 use std::net::Ipv6Addr;
@@ -67,29 +68,38 @@ impl Headers {
         let (sizes, _) = rest.as_chunks();
         // The bytes may not hold as many.
         let sizes: &[[u8; 8]] = sizes.get(..count).ok_or(MalformedMap)?;
-        let longest = (bytes.len() as u64).min(u32::MAX.into());
+        if bytes.len() >= u32::MAX as usize {
+            return Err(MalformedMap);
+        }
         let (mut names, mut pseudo) = (0, PseudoHeaders::default());
-        let mut at = 4 + 8 * count as u64;
+        let mut at = 4 + 8 * count;
+        let mut rest = bytes.get(at..).ok_or(MalformedMap)?;
         for both in sizes {
             let [name_size, value_size] = both_sizes(*both);
-            let name_end = at + u64::from(name_size);
-            let value_end = name_end + 1 + u64::from(value_size);
-            if value_end >= longest {
+            // As 64 bits: the sizes may be anything.
+            let size = u64::from(name_size) + u64::from(value_size) + 2;
+            if size > rest.len() as u64 {
                 return Err(MalformedMap);
             }
-            let name = bytes.get(at as usize..name_end as usize);
-            let name = name.unwrap_or_default();
-            names |= bit(name);
-            if let [b':', name @ ..] = name {
-                pseudo.note(name, name_end as u32 + 1..value_end as u32);
+            let (line, behind) = rest.split_at_checked(size as usize).ok_or(MalformedMap)?;
+            let first = match name_size {
+                0 => 0,
+                _ => line.first().copied().unwrap_or_default(),
+            };
+            names |= bit_of(name_size, first);
+            if first == b':' {
+                let name = line.get(1..name_size as usize).unwrap_or_default();
+                let value = (at as u32 + name_size + 1)..(at as u32 + size as u32 - 1);
+                pseudo.note(name, value);
             }
-            at = value_end + 1;
+            at += size as usize;
+            rest = behind;
         }
         Ok(Headers {
             bytes,
             names,
             pseudo,
-            end: at as usize,
+            end: at,
             count,
         })
     }
@@ -180,12 +190,19 @@ impl Headers {
 impl PseudoHeaders {
     /// Notes a line by its name without the colon. Of several the last one counts.
     fn note(&mut self, name: &[u8], value: Range<u32>) {
-        match name {
-            b"method" => self.method = value,
-            b"scheme" => self.scheme = value,
-            b"authority" => self.authority = value,
-            b"path" => self.path = value,
-            _ => {}
+        // By their lengths first, and as arrays: each is then one comparison of a number.
+        if let Ok(name) = <&[u8; 4]>::try_from(name) {
+            if name == b"path" {
+                self.path = value;
+            }
+        } else if let Ok(name) = <&[u8; 6]>::try_from(name) {
+            match name {
+                b"method" => self.method = value,
+                b"scheme" => self.scheme = value,
+                _ => {}
+            }
+        } else if name == b"authority" {
+            self.authority = value;
         }
     }
 }
@@ -230,9 +247,18 @@ fn both_sizes(both: [u8; 8]) -> [u32; 2] {
 }
 
 /// The bit of a name, by its length and its first byte: few names of a request have the same.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the six lowest bits are all that count"
+)]
 fn bit(name: &[u8]) -> u64 {
     let first = name.first().copied().unwrap_or_default();
-    1 << ((name.len() as u64 ^ u64::from(first) << 2) % 64)
+    bit_of(name.len() as u32, first)
+}
+
+/// The same by its length and its first byte; 0: it has none.
+fn bit_of(length: u32, first: u8) -> u64 {
+    1 << ((length ^ u32::from(first) << 2) % 64)
 }
 
 fn slice<'a>(bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
@@ -370,19 +396,41 @@ pub fn host_of(authority: &[u8]) -> &[u8] {
 /// Whether an authority is its host: labels between dots, and nothing else. That is one pass over
 /// what nearly all requests have.
 fn is_plain_host(authority: &[u8]) -> bool {
-    let mut before = b'.';
+    let mut was_dot = true;
     for byte in authority {
-        let is_good = match byte {
-            b'.' => before != b'.',
-            byte => is_in_labels(*byte),
-        };
-        if !is_good {
-            return false;
+        match PLACE_IN_HOST.get(usize::from(*byte)) {
+            Some(InHost::Label) => was_dot = false,
+            Some(InHost::Dot) if !was_dot => was_dot = true,
+            _ => return false,
         }
-        before = *byte;
     }
-    before != b'.'
+    !was_dot
 }
+
+/// What a byte is in a host.
+#[derive(Clone, Copy)]
+enum InHost {
+    Label,
+    Dot,
+    Nothing,
+}
+
+/// For each byte: a table is one load where comparisons are six.
+static PLACE_IN_HOST: [InHost; 256] = {
+    let mut places = [InHost::Nothing; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        // A `const` has no other way to an element.
+        #[expect(clippy::indexing_slicing, reason = "checked when it is compiled")]
+        if byte == b'.' {
+            places[byte as usize] = InHost::Dot;
+        } else if is_in_labels(byte) {
+            places[byte as usize] = InHost::Label;
+        }
+        byte += 1;
+    }
+    places
+};
 
 #[cold]
 #[inline(never)]
@@ -415,7 +463,7 @@ fn is_label(label: &[u8]) -> bool {
     !label.is_empty() && label.iter().all(|byte| is_in_labels(*byte))
 }
 
-fn is_in_labels(byte: u8) -> bool {
+const fn is_in_labels(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 

@@ -179,6 +179,16 @@ fn weighted_part<'c>(
         .find_map(|(pool, _)| sticky::header_hash(pool, context.request));
     let random = hash.filter(|_| !context.random.is_fixed);
     let random = random.unwrap_or(context.random.number);
+    // Where there is no choice nothing of the number is used.
+    if let RouteAction::Pool(pool) = action {
+        return Some(Start {
+            part: 0,
+            ordinal: 0,
+            pool,
+            session: None,
+            random,
+        });
+    }
     let weights = action.parts().map(|(_, weight)| weight);
     let (part, random) = random::pick_weighted(weights, random)?;
     let (pool, _) = action.parts().nth(part)?;

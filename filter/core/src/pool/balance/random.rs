@@ -29,6 +29,9 @@ pub fn pick_weighted(
     random: u64,
 ) -> Option<(usize, u64)> {
     let total: u64 = weights.clone().map(u64::from).sum();
+    if let Ok(total) = u32::try_from(total) {
+        return pick_in_u64(weights, random, total);
+    }
     let mut rest = u128::from(random) * u128::from(total);
     for (i, weight) in weights.enumerate() {
         let width = u128::from(weight) << 64;
@@ -36,6 +39,32 @@ pub fn pick_weighted(
             return Some((i, (rest / u128::from(weight)) as u64));
         }
         rest -= width;
+    }
+    None
+}
+
+/// The same in numbers of 64 bits, where the weights together have 32: what has 128 is a call on the
+/// machine that a filter runs on.
+fn pick_in_u64(
+    weights: impl Iterator<Item = u32>,
+    random: u64,
+    total: u32,
+) -> Option<(usize, u64)> {
+    const LOW: u64 = u32::MAX as u64;
+    let total = u64::from(total);
+    // random * total, in units of 2^64 and of 1.
+    let (high, low) = ((random >> 32) * total, (random & LOW) * total);
+    let high = high + (low >> 32);
+    let (mut units, low) = (high >> 32, (high << 32) | (low & LOW));
+    for (i, weight) in weights.enumerate() {
+        let weight = u64::from(weight);
+        if units < weight {
+            // A long division by a number of 32 bits, 32 bits at a time.
+            let first = (units << 32) | (low >> 32);
+            let second = ((first % weight) << 32) | (low & LOW);
+            return Some((i, ((first / weight) << 32) | (second / weight)));
+        }
+        units -= weight;
     }
     None
 }

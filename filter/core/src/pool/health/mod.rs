@@ -37,6 +37,7 @@ use crate::entropy::WorkerId;
 use crate::index::{PoolIndex, TargetIndex, TargetRef};
 use crate::pool::Pool;
 use crate::pool::failover::WhenAllUnhealthy;
+use crate::pool::pace::Pace;
 use crate::pool::slow_start;
 use crate::port::Port;
 use crate::shared::keys::HealthKey;
@@ -122,14 +123,17 @@ impl Health {
         }
     }
 
-    /// Brings what this worker knows of a pool up to date. This reads the pool's gauge, and the
-    /// record only if the gauge has moved. Where the proxy has no gauges it reads the record each
+    /// Brings what this worker knows of a pool up to date. This reads the pool's gauge, that of a busy
+    /// worker each 5 ms (see [`Pace`]), and the record only if the gauge has moved. Where the proxy has no gauges it reads the record each
     /// [`POLL_INTERVAL`].
     pub fn refresh(&mut self, port: &mut dyn Port, pool: &Pool, now: Nanos) {
         let Some(known) = known_mut(&mut self.pools, &mut self.events, pool) else {
             return;
         };
         let is_first = known.read_at.is_none();
+        if !is_first && !known.pace.allows(now) {
+            return;
+        }
         if known.is_current(port, pool, now) {
             return;
         }
@@ -272,6 +276,8 @@ struct PoolHealth {
     seen_version: i64,
     /// When the record was last read. None: never.
     read_at: Option<Nanos>,
+    /// Of looking at the gauge.
+    pace: Pace,
     prober: Prober,
     clients: ClientsSeen,
 }
@@ -298,6 +304,7 @@ impl PoolHealth {
             gauge: ChangeGauge::default(),
             seen_version: 0,
             read_at: None,
+            pace: Pace::default(),
             prober: Prober::default(),
             clients: ClientsSeen::new(pool.scope.key(), record::clients_id(pool)),
         }
