@@ -119,7 +119,8 @@ impl HttpContext for Stream {
                 .failures
                 .bug("a request ended in a configuration that had none in flight");
         };
-        let clock = worker.looks_at_ends(&flight).then(host::current_time);
+        let needs_time = worker.needs_time_of_end(&flight, &self.seen);
+        let clock = needs_time.then(host::current_time);
         let clock = clock.and_then(Result::ok);
         let now = clock.unwrap_or_else(|| worker.last_time());
         worker.on_request_complete(flight, &self.seen, &mut Host, &mut Host, now);
@@ -138,7 +139,7 @@ impl Stream {
         }
     }
 
-    /// The request path: one call for the time, one for the headers, those that the decision makes,
+    /// The request path: mostly one call for the time, one for the headers, those that the decision makes,
     /// and those that carry it out.
     fn decide(&mut self) -> Result<Action, DecideError> {
         let shared = self.shared.as_deref().ok_or(DecideError::NotConfigured)?;
@@ -149,7 +150,8 @@ impl Stream {
             .for_request(&shared.failures)
             .ok_or(DecideError::NotConfigured)?;
         let Loaded { worker, metrics } = loaded;
-        let now = host::current_time()?;
+        let is_timed = metrics.is_timed();
+        let now = worker.request_time(is_timed, host::current_time)?;
         let headers = Headers::from_wire(host::headers(HeaderMap::Request)?)
             .map_err(|_| Status::MALFORMED)?;
         let config = worker.config().clone();
@@ -186,7 +188,7 @@ impl Stream {
         drop(request_edits);
         self.decided = Some(response);
         // A clock that was set back meanwhile says nothing.
-        if metrics.is_timed()
+        if is_timed
             && let Some(took) = host::current_time()
                 .ok()
                 .and_then(|after| after.checked_sub(now))

@@ -13,16 +13,19 @@ use crate::port::{Port, StreamInfo};
 use crate::time::Nanos;
 
 impl Worker {
-    /// Whether it matters when, and how, a request like this ends. If not,
-    /// [`Worker::on_request_complete`] may be given [`Worker::last_time`].
-    pub fn looks_at_ends(&self, flight: &Flight) -> bool {
+    /// Whether [`Worker::on_request_complete`] is to be given the time of this end. If not,
+    /// [`Worker::last_time`] will do: how the request ended does not matter, or the worker is busy
+    /// and the time hardly another one.
+    pub fn needs_time_of_end(&mut self, flight: &Flight, seen: &Seen) -> bool {
         let pool = self.config.pool(flight.target.pool);
-        pool.is_some_and(|pool| pool.wants_outcomes())
+        let matters = pool.is_some_and(|pool| pool.wants_outcomes());
+        let is_unusual = flight.timed || seen.response == ResponseSeen::Nothing;
+        matters && (is_unusual || self.clock.ends.allows(self.clock.last))
     }
 
     /// The time that this worker was last told, at most a tick ago.
     pub fn last_time(&self) -> Nanos {
-        self.last_time
+        self.clock.last
     }
 
     /// The stream of a request that went to a target is over, however it ended. `seen`: what the
@@ -36,7 +39,7 @@ impl Worker {
         port: &mut dyn Port,
         now: Nanos,
     ) {
-        self.last_time = now;
+        self.clock.last = now;
         let Some(pool) = self.config.pool(flight.target.pool) else {
             self.events.push(Event::Bug("a flight is of no pool"));
             return;

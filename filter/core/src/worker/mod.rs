@@ -26,6 +26,7 @@
 //! after a reload      Worker::sleep, Worker::tick_asleep, Worker::wake               sleep.rs
 //! ```
 
+mod clock;
 mod complete;
 mod context;
 mod edits;
@@ -76,6 +77,7 @@ use crate::route::parts::Parts;
 use crate::route::{Found, Route, RouteAction};
 use crate::siphash::mixed;
 use crate::time::Nanos;
+use clock::Clock;
 use context::{RequestContext, RequestRandom};
 use edits::{built_values, change_to, request_edits, router_edits, strip_reserved_headers};
 use response::Answers;
@@ -104,7 +106,7 @@ pub struct Worker {
     /// Those of the worker itself.
     events: Vec<Event>,
     ticks_until_heartbeat: u64,
-    last_time: Nanos,
+    clock: Clock,
 }
 
 /// What a worker keeps for one pool.
@@ -170,13 +172,13 @@ impl Worker {
             in_flight: InFlight::new(&config.pools, entropy.worker),
             health: Health::new(&config.pools, entropy.worker),
             looks: Looks::new(&config.pools),
+            clock: Clock::new(&config),
             response_times: ResponseTimes::new(&config.pools),
             config,
             random,
             limit_events: Vec::new(),
             events: Vec::new(),
             ticks_until_heartbeat: 0,
-            last_time: Nanos::ZERO,
         }
     }
 
@@ -247,7 +249,7 @@ impl Worker {
         port: &mut dyn Port,
         now: Nanos,
     ) -> Decision<'c> {
-        self.last_time = now;
+        self.clock.last = now;
         let explain = config.explain.as_ref();
         let asked = explain.and_then(|explain| explain.asked(request));
         // Drawn for every request, so that what one request needs does not shift what the next one
@@ -460,6 +462,17 @@ impl Worker {
             answered: None,
         });
         decision
+    }
+
+    /// The time to give to [`Worker::decide`] with the next request. `ask` asks the proxy, which is
+    /// not always needed (see `clock.rs`), but where this decision `is_timed`.
+    #[inline]
+    pub fn request_time<E>(
+        &mut self,
+        is_timed: bool,
+        ask: impl FnOnce() -> Result<Nanos, E>,
+    ) -> Result<Nanos, E> {
+        self.clock.at_request(is_timed, ask)
     }
 
     /// Whether something happened since [`Worker::take_events`] was last called. With most requests
