@@ -66,7 +66,8 @@ unsafe impl Sync for Allocator {}
 // SAFETY: a block is either in a list or with the program. A list has only blocks of its size, which
 // the standard library gave for it, and gets them back with the same size.
 unsafe impl GlobalAlloc for Allocator {
-    #[inline]
+    // Not in each of its thousand callers: the module would be a tenth larger.
+    #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let place = place(layout);
         // SAFETY: there is one thread, and nothing is called while the lists are borrowed.
@@ -84,7 +85,8 @@ unsafe impl GlobalAlloc for Allocator {
         unsafe { System.alloc(rounded(layout, place)) }
     }
 
-    #[inline]
+    // Not in each of its thousand callers: the module would be a tenth larger.
+    #[inline(never)]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let place = place(layout);
         // SAFETY: there is one thread, and nothing is called while the lists are borrowed.
@@ -103,6 +105,7 @@ unsafe impl GlobalAlloc for Allocator {
         unsafe { System.dealloc(block, rounded(layout, place)) }
     }
 
+    #[inline(never)]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller promises that the new size is one of a layout.
         let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
