@@ -176,9 +176,7 @@ fn unknown(value: &Value, place: &str, known: &[&str], found: &mut Vec<String>) 
         let free = it.strip_suffix(".*");
         free.is_some_and(|it| place == it || place.starts_with(&format!("{it}.")))
     };
-    if known.iter().any(|it| *it == place) && !value.is_object()
-        || known.iter().any(|it| is_free(&it))
-    {
+    if known.contains(&place) && !value.is_object() || known.iter().any(|it| is_free(&it)) {
         return;
     }
     match value {
