@@ -19,6 +19,7 @@
 //! call, the limit admits the request: it must not take the site down. Both are counted.
 
 mod gcra;
+pub mod global;
 mod headers;
 mod lease;
 mod record;
