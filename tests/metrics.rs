@@ -202,6 +202,12 @@ fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
         ("pointsman_pool_target_failed", &bad, 2.0),
         ("pointsman_pool_target_ejected", &bad, 1.0),
         ("pointsman_pool_target_recovered", &bad, 0.0),
+        ("pointsman_pool_target_healthy", &bad, 0.0),
+        ("pointsman_pool_target_healthy", &web, 1.0),
+        ("pointsman_pool_healthy_targets", &pool("bad"), 0.0),
+        ("pointsman_pool_targets", &pool("bad"), 1.0),
+        ("pointsman_pool_healthy_targets", &pool("moves"), 1.0),
+        ("pointsman_pool_targets", &pool("moves"), 2.0),
         ("pointsman_pool_sticky", &pool("web"), 3.0),
         ("pointsman_pool_sticky", &pool("moves"), 0.0),
         ("pointsman_pool_repin", &pool("web"), 0.0),
@@ -239,6 +245,35 @@ fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
         ] {
             assert!(text.contains(&line), "{line}");
         }
+    }
+}
+
+#[test]
+fn each_change_of_health_is_one_line_of_the_log_with_its_reason() {
+    let Site { envoy, .. } = &start();
+    traffic(envoy);
+    let lines = || {
+        let log = envoy.log();
+        let told = log
+            .lines()
+            .filter_map(|line| line.split_once("pool ")?.1.into());
+        told.map(str::to_owned).collect::<Vec<String>>()
+    };
+    let expected = [
+        "moves: failing ejected for 3600 s after 1 failure (503)",
+        "bad: absent ejected for 3600 s after 1 failure (no connection)",
+    ];
+    for expected in expected {
+        until("the line is there", || {
+            lines().iter().any(|line| line.ends_with(expected))
+        });
+    }
+    for expected in expected {
+        let told = lines()
+            .iter()
+            .filter(|line| line.ends_with(expected))
+            .count();
+        assert_eq!(told, 1, "{expected}: {:#?}", lines());
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Generation {
     /// The number of its entry. None: it is not written in yet, or is to be again.
     number: Option<u64>,
     is_asleep: bool,
+    /// Whether no other configuration is newer, as far as is known.
+    is_newest: bool,
     /// Whether a request came since the last tick.
     is_used: bool,
     /// Ticks since the last request.
@@ -99,10 +101,16 @@ impl Generation {
             config: hash(&[config]),
             number: None,
             is_asleep: false,
+            is_newest: false,
             is_used: false,
             idle: 0,
             wakings: 0,
         }
+    }
+
+    /// Whether no other configuration of the plugin was newer at the last tick.
+    pub fn is_newest(&self) -> bool {
+        self.is_newest
     }
 
     /// A request came, and the configuration is awake.
@@ -135,9 +143,10 @@ impl Generation {
             true => 0,
             false => self.idle.saturating_add(1),
         };
-        let Ok(is_newest) = self.is_newest(store) else {
+        let Ok(is_newest) = self.look(store) else {
             return Advice::Stay;
         };
+        self.is_newest = is_newest;
         match (self.is_asleep, is_newest) {
             (true, true) => {
                 self.is_asleep = false;
@@ -153,7 +162,7 @@ impl Generation {
     }
 
     /// Whether no other configuration of the plugin is newer. Writes this one in if it is to be.
-    fn is_newest(&mut self, store: &mut dyn Store) -> Result<bool, UpdateError> {
+    fn look(&mut self, store: &mut dyn Store) -> Result<bool, UpdateError> {
         let (plugin, config, number) = (self.plugin, self.config, self.number);
         let known = shared::update(store, keys::NEWEST, &mut |record| {
             let mut entries: Vec<Newest> = decode(record.unwrap_or_default()).collect();

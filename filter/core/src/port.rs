@@ -84,6 +84,13 @@ pub trait Stats {
     /// The value of a gauge, now. Negative where more was taken than added. None: the proxy does
     /// not tell.
     fn value(&mut self, gauge: Gauge) -> Option<i64>;
+
+    /// Sets a gauge, from 0. By default it adds what is missing, which is not the same where several
+    /// workers set one gauge at once.
+    fn set_gauge(&mut self, gauge: Gauge, value: i64) {
+        let now = self.value(gauge).unwrap_or_default();
+        self.add(gauge, value.saturating_sub(now));
+    }
 }
 
 /// A handle of a gauge, of one VM.

@@ -399,6 +399,12 @@ pub fn add_to_gauge(gauge: Gauge, by: i64) -> Result<(), Status> {
     checked(unsafe { import::proxy_increment_metric(gauge.0, by) })
 }
 
+/// Sets a gauge. Plain.
+pub fn set_gauge(gauge: Gauge, value: u64) -> Result<(), Status> {
+    // SAFETY: numbers only.
+    checked(unsafe { import::proxy_record_metric(gauge.0, value) })
+}
+
 /// The value of a gauge; the host's number has no sign, and wraps around below 0. Plain.
 pub fn gauge_value(gauge: Gauge) -> Result<i64, Status> {
     let mut value = 0;

@@ -25,6 +25,6 @@ impl Log for HostLogger {
 /// filter logs nothing below a warning.
 pub(crate) fn install() {
     if log::set_logger(&HostLogger).is_ok() {
-        log::set_max_level(LevelFilter::Warn);
+        log::set_max_level(LevelFilter::Info);
     }
 }

@@ -19,7 +19,7 @@ use pointsman_core::config::Config;
 use pointsman_core::decision::Decision;
 use pointsman_core::decision::Reason;
 use pointsman_core::index::{RouteIndex, TargetRef};
-use pointsman_core::pool::health::{HealthChange, HealthEvent};
+use pointsman_core::pool::health::{HealthChange, HealthEvent, Why};
 use pointsman_core::pool::in_flight::InFlightEvent;
 use pointsman_core::pool::{Pool, Target};
 use pointsman_core::rate_limit::RateLimitEvent;
@@ -264,7 +264,12 @@ impl Metrics {
         for event in events {
             match event {
                 Event::RateLimit(event) => self.count_limit(event),
-                Event::Health(HealthEvent::Changed { target, change }) => {
+                Event::Health(HealthEvent::Changed {
+                    target,
+                    change,
+                    why,
+                }) => {
+                    self.log_health(target, change, &why);
                     if let Some(target) = self.target(target) {
                         increment(match change {
                             HealthChange::Ejected => target.ejected,
@@ -297,6 +302,18 @@ impl Metrics {
                 | Event::Health(HealthEvent::Bug(what))
                 | Event::InFlight(InFlightEvent::Bug(what)) => self.failures.bug(what),
             }
+        }
+    }
+
+    /// A line for each change, by the worker that made it.
+    fn log_health(&self, at: TargetRef, change: HealthChange, why: &Why) {
+        let Some((pool, target)) = self.config.target(at) else {
+            return;
+        };
+        let line = change.line(&pool.name, &target.name, why);
+        match change {
+            HealthChange::Recovered => log::info!("{line}"),
+            HealthChange::Ejected | HealthChange::Fell => log::warn!("{line}"),
         }
     }
 

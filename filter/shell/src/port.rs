@@ -83,4 +83,8 @@ impl Stats for Host {
     fn value(&mut self, gauge: Gauge) -> Option<i64> {
         host::gauge_value(gauge).ok()
     }
+
+    fn set_gauge(&mut self, gauge: Gauge, value: i64) {
+        let _ = host::set_gauge(gauge, value.max(0).cast_unsigned());
+    }
 }

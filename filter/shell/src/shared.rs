@@ -129,6 +129,7 @@ impl ConfigurationState {
         if std::mem::take(&mut self.is_new) {
             self.set_tick_period();
         }
+        let is_second = self.ticks_left == 0;
         match self.ticks_left.checked_sub(1) {
             Some(left) => self.ticks_left = left,
             // Ticks are counted and not timed: a clock that jumps must wake nobody.
@@ -148,6 +149,9 @@ impl ConfigurationState {
             Life::Awake(loaded) => {
                 loaded.metrics.flush();
                 let probes = loaded.worker.tick(&mut Host, now);
+                if is_second && self.generation.is_newest() {
+                    loaded.worker.show_health(&mut Host, now);
+                }
                 loaded.count();
                 probes
             }

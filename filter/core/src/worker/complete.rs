@@ -5,7 +5,7 @@ use crate::index::TargetRef;
 use crate::pool::Pool;
 use crate::pool::balance::Balance;
 use crate::pool::flight::Flight;
-use crate::pool::health::Clients;
+use crate::pool::health::{Clients, LastFailure};
 use crate::pool::least_response_time::ResponseTimes;
 use crate::pool::look::End;
 use crate::pool::outcome::{self, Attempts, Cause, Outcome, ResponseSeen, Seen};
@@ -99,8 +99,26 @@ impl Worker {
                 };
                 self.health
                     .on_outcome(port, pool, target, outcome, client, now);
+                // It changed the target's state, which is rare enough to ask once more.
+                if outcome.is_failure() && self.health.has_events() {
+                    let is_last = attempts.last.is_some_and(|(last, _)| last == target);
+                    self.health.tell(last_failure(is_last, seen, info));
+                }
             }
         }
+    }
+}
+
+/// What a failure was that made a difference. `is_last`: the stream ended with it.
+#[cold]
+fn last_failure(is_last: bool, seen: &Seen, info: &mut dyn StreamInfo) -> LastFailure {
+    match (is_last, seen.response) {
+        (false, _) => LastFailure::Unknown,
+        (true, ResponseSeen::Nothing) => LastFailure::NoAnswer,
+        (true, _) => match info.status() {
+            Some(status) => LastFailure::Status(status),
+            None => LastFailure::NoAnswer,
+        },
     }
 }
 

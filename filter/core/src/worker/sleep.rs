@@ -17,6 +17,7 @@ impl Worker {
     /// Gives up everything but the pools with a request under way. What is left must not be asked
     /// to decide: it has no routes.
     pub fn sleep(&mut self, port: &mut dyn Port) {
+        self.health.withdraw(port);
         // What is shared by the pace has to be before the names of its targets are forgotten.
         self.in_flight.share(port);
         let busy = self.in_flight.busy_pools();

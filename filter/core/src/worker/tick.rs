@@ -31,6 +31,12 @@ impl Worker {
         self.health.tick(port, &self.config.pools, now)
     }
 
+    /// Brings the gauges of health up to date. Once a second, by the newest configuration only: an
+    /// earlier one may have other targets of the same names.
+    pub fn show_health(&mut self, port: &mut dyn Port, now: Nanos) {
+        self.health.show(port, &self.config.pools, now);
+    }
+
     /// The result of a probe. None: there was no answer in time.
     pub fn on_probe_result(
         &mut self,

@@ -18,18 +18,24 @@
 //!
 //! **Time.** A clock that is set back keeps no target ejected: see [`is_pending`].
 //!
+//! **What operators see**: [`gauges`] of the states, and a line of the log for each change
+//! ([`HealthChange::line`]) by the worker that made it.
+//!
 //! **When shared data fails**, every worker goes on with the states that it read last. A change
 //! that could not be written is made again with the next failure, success or probe.
 
 mod active;
+mod change;
 mod change_gauge;
 mod clients;
+mod gauges;
 mod passive;
 mod record;
 mod state;
 mod votes;
 
 pub use active::{Active, Initial, Probe, ProbeAnswer, grpc};
+pub use change::{HealthChange, LastFailure, Why};
 pub use clients::Clients;
 pub use passive::Passive;
 
@@ -46,6 +52,7 @@ use crate::time::Nanos;
 use active::prober::Prober;
 use change_gauge::ChangeGauge;
 use clients::ClientsSeen;
+use gauges::{HealthGauges, Shown};
 use record::{HealthEntry, OtherTargets, TargetIds};
 use state::{TargetHealth, Transition};
 use std::rc::Rc;
@@ -63,6 +70,11 @@ pub struct Checks {
 }
 
 impl Checks {
+    /// Whether there are any.
+    pub fn is_checked(&self) -> bool {
+        self.passive.is_some() || self.active.is_some()
+    }
+
     /// What a target is that nothing is known of.
     fn initial(&self) -> Initial {
         let active = self.active.as_ref();
@@ -79,20 +91,11 @@ pub enum HealthEvent {
         target: TargetRef,
         /// How its state changed.
         change: HealthChange,
+        /// Why.
+        why: Why,
     },
     /// A state that the code rules out; the worker reports it as its own.
     Bug(&'static str),
-}
-
-/// A change of a target's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HealthChange {
-    /// Failed requests ejected it.
-    Ejected,
-    /// Failed probes ejected it.
-    Fell,
-    /// It is healthy again, after a request or after probes.
-    Recovered,
 }
 
 /// What one worker knows of the health of all targets.
@@ -140,9 +143,11 @@ impl Health {
         known.read_at = Some(now);
         let PoolHealth { key, ids, .. } = known;
         let initial = pool.health.initial();
+        let mut is_new = false;
         let read = self.cache.update(port, key, &mut |bytes| {
             let mut entries = record::decode(bytes);
-            match is_first && record::add_new_targets(&mut entries, ids, initial, now) {
+            is_new = is_first && record::add_new_targets(&mut entries, ids, initial, now);
+            match is_new {
                 false => Update::Keep(entries),
                 true => {
                     record::tidy(&mut entries, ids, now);
@@ -152,6 +157,57 @@ impl Health {
         });
         if let Ok(entries) = read {
             known.replace(&entries);
+            known.has_new |= is_new;
+        }
+    }
+
+    /// Brings the gauges that operators see up to date, in every pool with checks. Once a second.
+    pub(crate) fn show(&mut self, port: &mut dyn Port, pools: &[Rc<Pool>], now: Nanos) {
+        for pool in pools.iter().filter(|pool| pool.health.is_checked()) {
+            let Some(known) = known_mut(&mut self.pools, &mut self.events, pool) else {
+                continue;
+            };
+            if known.read_at.is_some() {
+                self.refresh(port, pool, now);
+                if let Some(known) = known_mut(&mut self.pools, &mut self.events, pool) {
+                    let is_new = std::mem::take(&mut known.has_new);
+                    known.show(port, pool, is_new, now);
+                }
+                continue;
+            }
+            // The first request reads it, and then a target may be new. Until then it is only looked
+            // at.
+            let read = self.cache.update(port, &known.key, &mut |bytes| {
+                Update::Keep(record::decode(bytes))
+            });
+            if let Ok(entries) = read {
+                let initial = TargetHealth::new(pool.health.initial());
+                let shown = known.entries.iter().map(|own| {
+                    let entry = entries.iter().find(|entry| entry.id == own.id);
+                    let health = entry.map(|entry| &entry.health);
+                    let is_healthy = health.unwrap_or(&initial).is_healthy(&pool.health, now);
+                    Shown::of(health, is_healthy)
+                });
+                let shown: Vec<_> = shown.collect();
+                known.gauges.show(port, pool, &shown);
+            }
+        }
+    }
+
+    /// This configuration is over: what its gauges showed as unhealthy is nobody's any more.
+    pub(crate) fn withdraw(&self, port: &mut dyn Port) {
+        let known = self.pools.iter().flatten();
+        known.for_each(|known| known.gauges.withdraw(port));
+    }
+
+    /// Says of the last change what the failure was that made the difference, if it is not known
+    /// yet.
+    pub(crate) fn tell(&mut self, failure: LastFailure) {
+        if let Some(HealthEvent::Changed { change, why, .. }) = self.events.last_mut()
+            && *change != HealthChange::Recovered
+            && why.last == LastFailure::Unknown
+        {
+            why.last = failure;
         }
     }
 
@@ -235,16 +291,18 @@ impl Health {
                 but: id,
                 now,
             };
-            let mut health = record::health(&entries, id);
+            let before = record::health(&entries, id);
+            let mut health = before;
             let transition = change(&mut health, &others);
+            let why = health.why(&before, now);
             if transition == Transition::Nothing {
-                return Update::Keep((entries, transition));
+                return Update::Keep((entries, transition, why));
             }
             record::set_health(&mut entries, id, health, now);
             record::tidy(&mut entries, ids, now);
-            Update::Write(record::encode(&entries), (entries, transition))
+            Update::Write(record::encode(&entries), (entries, transition, why))
         });
-        let Ok((entries, transition)) = changed else {
+        let Ok((entries, transition, why)) = changed else {
             return;
         };
         known.replace(&entries);
@@ -252,11 +310,16 @@ impl Health {
             known.gauge.raise(port);
         }
         if let Transition::State(change) = transition {
+            known.show(port, pool, false, now);
             let target = TargetRef {
                 pool: pool.index,
                 index: target,
             };
-            self.events.push(HealthEvent::Changed { target, change });
+            self.events.push(HealthEvent::Changed {
+                target,
+                change,
+                why,
+            });
         }
     }
 }
@@ -280,6 +343,9 @@ struct PoolHealth {
     pace: Pace,
     prober: Prober,
     clients: ClientsSeen,
+    gauges: HealthGauges,
+    /// Whether targets were added to the record that no gauge shows yet.
+    has_new: bool,
 }
 
 impl PoolHealth {
@@ -307,6 +373,8 @@ impl PoolHealth {
             pace: Pace::default(),
             prober: Prober::default(),
             clients: ClientsSeen::new(pool.scope.key(), record::clients_id(pool)),
+            gauges: HealthGauges::default(),
+            has_new: false,
         }
     }
 
@@ -322,6 +390,20 @@ impl PoolHealth {
                 self.read_at.is_some() && seen == version
             }
         }
+    }
+
+    /// Brings the gauges up to date with what was read last; `all`: those of targets that are simply
+    /// well too.
+    fn show(&mut self, port: &mut dyn Port, pool: &Pool, all: bool, now: Nanos) {
+        if !pool.health.is_checked() {
+            return;
+        }
+        let shown = self.entries.iter().map(|entry| {
+            let is_healthy = entry.health.is_healthy(&pool.health, now);
+            Shown::of((!all).then_some(&entry.health), is_healthy)
+        });
+        let shown: Vec<_> = shown.collect();
+        self.gauges.show(port, pool, &shown);
     }
 
     /// Takes over the record. A target that it does not have is healthy: its entry was there, and

@@ -21,7 +21,7 @@
 use super::clients::Clients;
 use super::state::Transition;
 use super::votes::Failed;
-use super::{Health, known_mut};
+use super::{Health, LastFailure, known_mut};
 use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::pool::failover::WhenAllUnhealthy;
@@ -112,6 +112,9 @@ impl Health {
                         || lets_go_of_all && others.are_all_failing(passive, recent);
                     state.on_failure(passive, &failed, may_eject, now)
                 });
+                if cause == Cause::NoConnection {
+                    self.tell(LastFailure::NoConnection);
+                }
             }
         }
     }

@@ -19,7 +19,7 @@
 
 use super::clients::Clients;
 use super::votes::{Failed, FailureRow};
-use super::{Active, Checks, HealthChange, Initial, Passive, is_pending};
+use super::{Active, Checks, HealthChange, Initial, LastFailure, Passive, Why, is_pending};
 use crate::time::Nanos;
 
 /// The state of one target.
@@ -156,6 +156,25 @@ impl TargetHealth {
         }
         self.ejected_until = Nanos::ZERO;
         Transition::State(HealthChange::Recovered)
+    }
+
+    /// Why it has become what it is, from what it was `before`.
+    pub(super) fn why(&self, before: &TargetHealth, now: Nanos) -> Why {
+        let is_ejected = self.ejected_until > before.ejected_until;
+        let good = self.good_probes.saturating_sub(before.good_probes);
+        Why {
+            count: match is_ejected {
+                true => before.row.failures.saturating_add(1),
+                false if self.bad_probes > before.bad_probes => self.bad_probes,
+                false if good > 0 => self.good_probes,
+                false => 0,
+            },
+            last: LastFailure::Unknown,
+            eject: match is_ejected {
+                true => self.ejected_until - now,
+                false => Nanos::ZERO,
+            },
+        }
     }
 
     /// A probe was answered well, or it was not.

@@ -944,3 +944,127 @@ fn one_client_does_not_bring_failover_about() {
         .collect();
     assert_eq!(healthy, [false, true, true, true]);
 }
+
+/// The value of a gauge of the pool. None: there is none.
+fn gauge(port: &MemoryPort, what: &str) -> Option<i64> {
+    let name = format!("pointsman.pool.p.{what}");
+    let known = port.gauges.iter().find(|(known, _)| *known == name);
+    known.map(|(_, value)| *value)
+}
+
+fn healthy_of(port: &MemoryPort, targets: &[&str]) -> Vec<Option<i64>> {
+    let of = |target: &&str| gauge(port, &format!("target.{target}.healthy"));
+    targets.iter().map(of).collect()
+}
+
+fn show(port: &mut MemoryPort, worker: &mut Worker, now: Nanos) {
+    let pools = worker.config.pools.clone();
+    worker.health.show(port, &pools, now);
+}
+
+#[test]
+fn gauges_show_the_health_of_each_target_whoever_changes_it() {
+    const ALL: [&str; 4] = ["a", "b", "c", "d"];
+    let (mut port, mut one, mut other) = two(PASSIVE);
+    show(&mut port, &mut one, NOW);
+    assert_eq!(healthy_of(&port, &ALL), [Some(1); 4], "before any request");
+    assert_eq!(gauge(&port, "healthy_targets"), Some(4));
+    assert_eq!(gauge(&port, "targets"), Some(4));
+    let defined = port.gauges.len();
+    show(&mut port, &mut other, NOW);
+    assert_eq!(port.gauges.len(), defined);
+    (0..3).for_each(|_| other.fails(&mut port, 1, NOW));
+    let out = [Some(1), Some(0), Some(1), Some(1)];
+    assert_eq!(healthy_of(&port, &ALL), out, "at once");
+    assert_eq!(gauge(&port, "healthy_targets"), Some(3));
+    // An ejection ends by time, which any worker notices.
+    let later = NOW + 11 * SECOND;
+    show(&mut port, &mut one, later);
+    assert_eq!(healthy_of(&port, &ALL), [Some(1); 4]);
+    assert_eq!(gauge(&port, "healthy_targets"), Some(4));
+    other.fails(&mut port, 1, later);
+    assert_eq!(gauge(&port, "healthy_targets"), Some(3));
+}
+
+#[test]
+fn gauges_are_right_after_a_worker_died_before_it_could_set_them() {
+    let (mut port, mut one, mut other) = two(PASSIVE);
+    show(&mut port, &mut one, NOW);
+    let before = port.gauges.clone();
+    (0..3).for_each(|_| one.fails(&mut port, 2, NOW));
+    // What it had set is lost.
+    port.gauges[..before.len()].clone_from_slice(&before);
+    show(&mut port, &mut other, NOW);
+    assert_eq!(healthy_of(&port, &["b", "c"]), [Some(1), Some(0)]);
+    assert_eq!(gauge(&port, "healthy_targets"), Some(3));
+    // The same where the record says that all are well and a gauge does not.
+    let mut fresh = Worker::new(&other.config.clone(), 3);
+    let (later, all) = (NOW + 11 * SECOND, ["a", "b", "c", "d"]);
+    fresh.succeeds(&mut port, 2, later);
+    let place = |name: &str| {
+        port.gauges
+            .iter()
+            .position(|(known, _)| known.ends_with(name))
+    };
+    let (target, pool) = (
+        place(".a.healthy").unwrap(),
+        place("healthy_targets").unwrap(),
+    );
+    (port.gauges[target].1, port.gauges[pool].1) = (0, 3);
+    show(&mut port, &mut fresh, later);
+    assert_eq!(healthy_of(&port, &all), [Some(1); 4]);
+}
+
+#[test]
+fn a_configuration_that_is_over_leaves_no_target_unhealthy() {
+    let (mut port, mut one, _) = two(PASSIVE);
+    (0..3).for_each(|_| one.fails(&mut port, 2, NOW));
+    assert_eq!(healthy_of(&port, &["c"]), [Some(0)]);
+    one.health.withdraw(&mut port);
+    assert_eq!(healthy_of(&port, &["c"]), [Some(1)]);
+    assert_eq!(gauge(&port, "healthy_targets"), gauge(&port, "targets"));
+    // Another one with some of the targets.
+    let mut next = Worker::new(&config(PASSIVE, &["a", "c"]), 4);
+    show(&mut port, &mut next, NOW);
+    assert_eq!(healthy_of(&port, &["a", "c"]), [Some(1), Some(0)]);
+    assert_eq!(gauge(&port, "healthy_targets"), Some(1));
+    assert_eq!(gauge(&port, "targets"), Some(2));
+}
+
+#[test]
+fn a_change_says_why() {
+    let (mut port, mut one, mut other) = two(&both());
+    let why = |worker: &mut Worker| match worker.health.take_events()[..] {
+        [HealthEvent::Changed { why, .. }] => why,
+        ref events => panic!("{events:?}"),
+    };
+    one.fails(&mut port, 0, NOW);
+    other.fails(&mut port, 0, NOW);
+    one.fails(&mut port, 0, NOW);
+    let expected = Why {
+        count: 3,
+        last: LastFailure::NoConnection,
+        eject: 10 * SECOND,
+    };
+    assert_eq!(why(&mut one), expected);
+    assert!(other.health.take_events().is_empty(), "one line");
+    for second in 0..12 {
+        one.tick(&mut port, NOW + second * SECOND, &|target| {
+            Some(if target == 1 { 500 } else { 200 })
+        });
+    }
+    let events = one.health.take_events();
+    let told = events.iter().filter_map(|event| match event {
+        HealthEvent::Changed { change, why, .. } => Some((*change, *why)),
+        HealthEvent::Bug(_) => None,
+    });
+    let expected = [
+        (HealthChange::Recovered, 2, LastFailure::Unknown),
+        (HealthChange::Fell, 3, LastFailure::Status(500)),
+    ]
+    .map(|(change, count, last)| {
+        let eject = Nanos::ZERO;
+        (change, Why { count, last, eject })
+    });
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}

@@ -14,7 +14,7 @@ pub(super) mod lease;
 pub(super) mod prober;
 
 use super::state::Transition;
-use super::{Health, HealthEvent, known_mut};
+use super::{Health, HealthEvent, LastFailure, known_mut};
 use crate::index::{TargetIndex, TargetRef};
 use crate::pool::Pool;
 use crate::port::Port;
@@ -167,6 +167,7 @@ impl Health {
             }));
             for target in turns.unanswered {
                 self.record_probe(port, pool, active, target, false, now);
+                self.tell(LastFailure::NoAnswer);
             }
         }
         probes
@@ -196,6 +197,12 @@ impl Health {
         if known.prober.take_awaited(probe) {
             let is_good = active.expects(answer);
             self.record_probe(port, pool, active, probe.target.index, is_good, now);
+            if !is_good {
+                self.tell(match answer {
+                    Some(answer) => LastFailure::Status(answer.status),
+                    None => LastFailure::NoAnswer,
+                });
+            }
         }
     }
 
