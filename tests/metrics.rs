@@ -36,7 +36,7 @@ fn configuration() -> Value {
     let mut pools = json!({
         "web": { "targets": [{ "cluster": "blue" }], "sticky": sticky, "health": { "passive": { "consecutive_failures": 2 } } },
         "gone": { "targets": [{ "cluster": "nobody", "state": "down" }], "failover": ["web"] },
-        "none": { "targets": [{ "cluster": "nobody", "state": "down" }] },
+        "none": { "targets": [{ "cluster": "nobody", "state": "down", "max_in_flight": 1 }] },
         "bad": {
             "targets": [{ "cluster": "absent", "name": "absent" }],
             "health": {

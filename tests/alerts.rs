@@ -1,0 +1,135 @@
+//! `envoy-config/alerts.yaml`: each alert fires when it should, asks for metrics that there are, and
+//! has a place in the runbook.
+
+use host_sim::configuration;
+use host_sim::envoy::fleet::Fleet;
+use host_sim::envoy::{Deployment, Wanted, install};
+use host_sim::module;
+use host_sim::testkit::Site;
+use host_sim::wait::until;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+const ALERTS: &str = include_str!("../envoy-config/alerts.yaml");
+const RUNBOOK: &str = include_str!("../envoy-config/runbook.md");
+
+/// The rules of the file.
+fn rules() -> Vec<Value> {
+    let file = configuration::to_json(&configuration::parse(ALERTS).unwrap());
+    let rules = file["groups"][0]["rules"].as_array().unwrap().clone();
+    assert!(rules.len() > 10, "{rules:#?}");
+    rules
+}
+
+#[test]
+fn each_alert_fires_when_it_should_and_none_where_all_is_well() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-config");
+    for arguments in [
+        ["check", "rules", "alerts.yaml"],
+        ["test", "rules", "alerts_test.yaml"],
+    ] {
+        let output = Command::new("promtool")
+            .args(arguments)
+            .current_dir(&directory)
+            .output()
+            .unwrap_or_else(|error| panic!("promtool: {error}; apt-get install prometheus"));
+        let told = [output.stdout, output.stderr].concat();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&told)
+        );
+    }
+    let tests = include_str!("../envoy-config/alerts_test.yaml");
+    for rule in rules() {
+        let name = rule["alert"].as_str().unwrap();
+        let fires = format!("- name: {name} fires\n");
+        let is_quiet = format!("alertname: {name}, exp_alerts: [] }}");
+        assert!(
+            tests.contains(&fires) && tests.contains(&is_quiet),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn each_alert_has_a_place_in_the_runbook_and_says_how_bad_it_is() {
+    let mut headings = RUNBOOK.lines().filter_map(|line| line.strip_prefix("## "));
+    for rule in rules() {
+        let name = rule["alert"].as_str().unwrap();
+        assert_eq!(headings.next(), Some(name), "in the order of the file");
+        let anchor = format!("envoy-config/runbook.md#{}", name.to_lowercase());
+        assert_eq!(rule["annotations"]["runbook"], *anchor, "{name}");
+        let severity = &rule["labels"]["severity"];
+        assert!(
+            ["page", "ticket"].iter().any(|known| severity == known),
+            "{name}"
+        );
+    }
+    assert_eq!(headings.next(), None);
+}
+
+/// The names of metrics and labels in a text.
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+    words.filter(|word| word.starts_with("pointsman_") || word.starts_with("envoy_"))
+}
+
+#[test]
+fn alerts_ask_for_what_a_real_envoy_shows_and_a_refused_update_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ecds.yaml");
+    let deployment = Deployment::file("envoy.yaml", &module::build().unwrap()).unwrap();
+    let (fleet, deployment) = Fleet::in_place_of_endpoints(deployment.on_free_ports()).unwrap();
+    let deployment = deployment.discover_filter(&file).unwrap().updatable();
+    let envoy = install::find(Wanted::Any).unwrap();
+    let site = Site::of(&envoy, fleet, deployment).unwrap();
+    let mut client = site.client().unwrap();
+    for path in ["/", "/login", "/account", "/api"] {
+        client.get("shop.example.com", path).unwrap();
+    }
+    let scrape = || site.envoy.admin("/stats/prometheus").unwrap();
+    until("what was counted is shown", || {
+        let text = scrape();
+        ["pointsman_route_refused", "pointsman_pool_target_healthy"]
+            .iter()
+            .all(|name| text.contains(name))
+    });
+    let text = scrape();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let shown: BTreeSet<&str> = lines.flat_map(names).collect();
+    for rule in rules() {
+        for name in names(rule["expr"].as_str().unwrap()) {
+            // The beginning of a pattern.
+            let is_there = match name.ends_with('_') {
+                true => shown.iter().any(|shown| shown.starts_with(name)),
+                false => shown.contains(name),
+            };
+            assert!(is_there, "{} asks for {name}", rule["alert"]);
+        }
+    }
+    // What PointsmanConfigurationRefused asks for rises.
+    let refused = || {
+        let text = scrape();
+        let counts = text.lines().filter(|line| {
+            let name = line.split('{').next().unwrap_or_default();
+            name.starts_with("envoy_extension_config_discovery_")
+                && (name.ends_with("_update_rejected") || name.ends_with("_config_fail"))
+        });
+        let count = |line: &str| line.rsplit(' ').next()?.parse::<u64>().ok();
+        counts.filter_map(count).sum::<u64>()
+    };
+    assert_eq!(refused(), 0);
+    let next = file.with_extension("next");
+    let wrong = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        &next,
+        wrong.replace("\"pool\": \"gold\"", "\"pool\": \"golden\""),
+    )
+    .unwrap();
+    std::fs::rename(&next, &file).unwrap();
+    until("the update is refused and counted", || refused() > 0);
+    assert!(site.envoy.log().contains("golden"));
+}
