@@ -168,8 +168,12 @@ impl Health {
                 continue;
             };
             if known.read_at.is_some() {
+                // What a busy worker knows may be some milliseconds old: it would undo what another
+                // one has just set.
+                let pace = std::mem::take(&mut known.pace);
                 self.refresh(port, pool, now);
                 if let Some(known) = known_mut(&mut self.pools, &mut self.events, pool) {
+                    known.pace = pace;
                     let is_new = std::mem::take(&mut known.has_new);
                     known.show(port, pool, is_new, now);
                 }
