@@ -100,12 +100,46 @@ impl FilterConfiguration {
 /// those of all Pointsman filters, also where the file names others that have them (ECDS). Filters
 /// of others are left out.
 pub fn read_parts(path: &Path) -> Result<Vec<FilterConfiguration>, LoadError> {
-    let text = fs::read_to_string(path).map_err(LoadError::Unreadable)?;
-    let mut tree = whole(&text)?;
+    parts_of(&text_of(path)?, path)
+}
+
+/// The same for a text that was read from this file.
+pub fn parts_of(text: &str, path: &Path) -> Result<Vec<FilterConfiguration>, LoadError> {
+    let mut tree = whole(text)?;
     if is_envoy(&tree) {
         discovery::fill(&mut tree, path)?;
     }
     Ok(within_envoy(tree)?)
+}
+
+/// The text of a file, which has to be UTF-8.
+pub fn text_of(path: &Path) -> Result<String, LoadError> {
+    text_from(fs::File::open(path).map_err(LoadError::Unreadable)?)
+}
+
+/// The same of anything that can be read to its end.
+pub fn text_from(mut from: impl io::Read) -> Result<String, LoadError> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes)
+        .map_err(LoadError::Unreadable)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        let bytes = error.as_bytes();
+        let before = bytes.get(..offset).unwrap_or_default();
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let found = match bytes {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16".to_owned(),
+            _ => format!(
+                "the byte 0x{:02x} at offset {offset}, which is no UTF-8",
+                bytes.get(offset).copied().unwrap_or_default()
+            ),
+        };
+        LoadError::Problems(one_problem(
+            &format!("line {line}"),
+            &found,
+            "text in UTF-8",
+        ))
+    })
 }
 
 /// Reads the text of a file, as its reader reads it: an Envoy configuration as Envoy does, a
@@ -221,12 +255,38 @@ pub fn parse(text: &str) -> Result<Value, Problems> {
             .location()
             .map(|at| format!("line {}, column {}", at.line(), at.column()));
         let message = error.to_string();
-        one_problem(
-            &place.unwrap_or_default(),
-            message.lines().next().unwrap_or_default(),
-            "YAML or JSON",
-        )
+        let (found, expected) = in_our_words(message.lines().next().unwrap_or_default());
+        one_problem(&place.unwrap_or_default(), &found, expected)
     })
+}
+
+/// What the parser says, without the position, which is told beside it, and without its own names;
+/// and what is expected.
+fn in_our_words(message: &str) -> (String, &'static str) {
+    const YAML: &str = "YAML or JSON";
+    if message.contains("multiple YAML documents") {
+        let expected = "one document: `---` begins another one, and only of Kubernetes's objects \
+                        the one with our configuration is looked for";
+        return ("several documents".to_owned(), expected);
+    }
+    if message.contains("budget breached") {
+        let found = "more than a configuration can have: nodes, repetitions by `*`, or depth";
+        return (
+            found.to_owned(),
+            "at most 10,000,000 nodes and 1 GiB of text",
+        );
+    }
+    let mut found = message;
+    for before in [" at line ", " (line "] {
+        found = found.split(before).next().unwrap_or(found);
+    }
+    let found = found.strip_prefix("error: ").unwrap_or(found);
+    let place_first = found.strip_prefix("line ").and_then(|rest| {
+        let (position, said) = rest.split_once(": ")?;
+        let is_position = |c: char| c.is_ascii_digit() || ", column".contains(c);
+        position.chars().all(is_position).then_some(said)
+    });
+    (place_first.unwrap_or(found).to_owned(), YAML)
 }
 
 /// The most nodes of a file, and the most bytes of its scalars.
@@ -324,7 +384,7 @@ fn within_envoy(tree: Value) -> Result<Vec<FilterConfiguration>, Problems> {
                 "{} Wasm filters in an Envoy configuration, none with Pointsman's keys",
                 filters.len()
             ),
-            "one with `routes` or `pools`",
+            "one with `routes` or `pools`, in a bootstrap, an LDS or an ECDS file",
         )),
     }
 }
@@ -460,6 +520,28 @@ mod tests {
     fn what_is_not_yaml_says_where() {
         let problems = parse("routes:\n  - {\n").unwrap_err();
         assert!(problems.0[0].place.starts_with("line "), "{problems}");
+    }
+
+    #[test]
+    fn what_is_not_yaml_is_told_in_our_words() {
+        let told = |text: &str| parse(text).unwrap_err().to_string();
+        let several = told("routes: []\n---\nroutes: []\n");
+        assert!(several.contains("several documents"), "{several}");
+        for text in ["a: [", "a: b: c", "a: *b", "{ a: 1"] {
+            let told = told(text);
+            assert_eq!(told.matches("line ").count(), 1, "{told}");
+            for word in ["from_str", "_with_", "Nodes {", "breached", "serde"] {
+                assert!(!told.contains(word), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_told_where() {
+        let told = |bytes: &[u8]| text_from(bytes).unwrap_err().to_string();
+        assert!(told(b"a: b\nc: \xe9").starts_with("line 2: the byte 0xe9 at offset 8"));
+        assert!(told(b"\xff\xfea\0").contains("UTF-16"));
+        assert_eq!(text_from(&b"a"[..]).unwrap(), "a");
     }
 
     /// A19: a manifest of Istio's, beside other objects.

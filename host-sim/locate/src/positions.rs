@@ -2,6 +2,7 @@
 //! and a CI want a line and a column.
 
 use granit_parser::{Event, Parser, Span, StrInput};
+use std::rc::Rc;
 
 /// How deep a file may nest; the readers of configurations refuse what is deeper.
 const MAX_DEPTH: usize = 200;
@@ -22,7 +23,9 @@ pub struct Position {
 /// The values of a file with their positions.
 #[derive(Debug)]
 pub struct Positions {
-    documents: Vec<Node>,
+    documents: Vec<Rc<Node>>,
+    /// The configurations among them: found once, since a file may have very many problems.
+    parts: Vec<Rc<Node>>,
 }
 
 #[derive(Debug)]
@@ -33,8 +36,8 @@ struct Node {
 
 #[derive(Debug)]
 enum Kind {
-    Map(Vec<(String, Position, Node)>),
-    List(Vec<Node>),
+    Map(Vec<(String, Position, Rc<Node>)>),
+    List(Vec<Rc<Node>>),
     /// Empty for an alias, whose value stands elsewhere.
     Scalar(String),
 }
@@ -47,10 +50,11 @@ impl Positions {
         while let Some(next) = reader.0.next_event() {
             if matches!(next.ok()?.0, Event::DocumentStart(..)) {
                 let (event, span) = reader.next()?;
-                documents.push(reader.node(event, span, 0)?);
+                documents.push(Rc::new(reader.node(event, span, 0)?));
             }
         }
-        Some(Positions { documents })
+        let parts = parts(&documents);
+        Some(Positions { documents, parts })
     }
 
     /// Where the value at a place stands, or what holds it where it is missing. Places are those of
@@ -58,11 +62,10 @@ impl Positions {
     /// `filter 2 …: ` within that of the second of our filters; or of the proxy around it.
     /// None: it is not in this file.
     pub fn find(&self, place: &str) -> Option<Position> {
-        if let Some(position) = written(place) {
+        if let Some(position) = Self::written(place) {
             return Some(position);
         }
         let (number, place) = split_filter(place);
-        let parts = self.parts();
         if let Some((what, rest)) = place.split_once(": ") {
             let around = match what.strip_prefix("the Wasm filter `") {
                 Some(name) => self.filter(name.trim_end_matches('`')),
@@ -74,12 +77,27 @@ impl Positions {
             }
         }
         let part = match number {
-            Some(number) => parts.get(number.checked_sub(1)?).copied(),
-            None => parts.first().copied(),
+            Some(number) => Some(self.parts.get(number.checked_sub(1)?)?),
+            None => self.parts.first(),
         };
         let roots = part.into_iter().chain(&self.documents);
         let found = roots.into_iter().find_map(|root| root.find(place));
         found.or_else(|| part.filter(|_| number.is_some()).map(|part| part.at))
+    }
+
+    /// The position that a place is itself: `line 3`, `line 3, column 7`, `line 3: a.b`. So the
+    /// place of what is no YAML is said.
+    pub fn written(place: &str) -> Option<Position> {
+        let rest = place.strip_prefix("line ")?;
+        let number = |text: &str| {
+            let end = text.find(|c: char| !c.is_ascii_digit());
+            text[..end.unwrap_or(text.len())].parse().ok()
+        };
+        let column = rest.split_once(", column ").map(|(_, column)| column);
+        Some(Position {
+            line: number(rest)?,
+            column: column.and_then(number).unwrap_or(1),
+        })
     }
 
     /// The name of the route that a place is in.
@@ -87,8 +105,7 @@ impl Positions {
         let (number, place) = split_filter(place);
         let at = place.strip_prefix("routes[")?.split(']').next()?;
         let at: usize = at.parse().ok()?;
-        let parts = self.parts();
-        let part = parts.get(number.unwrap_or(1).checked_sub(1)?)?;
+        let part = self.parts.get(number.unwrap_or(1).checked_sub(1)?)?;
         let Kind::List(routes) = &part.field("routes")?.kind else {
             return None;
         };
@@ -98,55 +115,55 @@ impl Positions {
         }
     }
 
-    /// The configurations in the file: the file itself, or those in a proxy's.
-    fn parts(&self) -> Vec<&Node> {
-        let plugins = self.documents.iter().filter_map(|document| {
-            (document.text("kind") == Some("WasmPlugin"))
-                .then(|| document.field("spec")?.field("pluginConfig"))?
-        });
-        let plugins: Vec<_> = plugins.filter(|node| node.is_ours()).collect();
-        if !plugins.is_empty() {
-            return plugins;
-        }
-        let mut filters = Vec::new();
-        self.documents
-            .iter()
-            .for_each(|document| document.collect(WASM, &mut filters));
-        // As the configurations are read: a lone filter is ours, whatever it holds.
-        if let [only] = filters[..] {
-            return only.plugin_value().into_iter().collect();
-        }
-        let filters: Vec<_> = filters.into_iter().filter_map(Node::plugin_value).collect();
-        let ours: Vec<_> = filters.into_iter().filter(|node| node.is_ours()).collect();
-        match ours.is_empty() {
-            false => ours,
-            true => self.documents.iter().take(1).collect(),
-        }
-    }
-
-    fn first(&self, kind: &str) -> Option<&Node> {
-        let mut found = Vec::new();
-        self.documents
-            .iter()
-            .for_each(|document| document.collect(kind, &mut found));
-        found.first().copied()
+    fn first(&self, kind: &str) -> Option<Rc<Node>> {
+        collect(&self.documents, kind).into_iter().next()
     }
 
     /// The `config` of the Wasm filter of this name.
-    fn filter(&self, name: &str) -> Option<&Node> {
-        let mut found = Vec::new();
-        self.documents
-            .iter()
-            .for_each(|document| document.collect(WASM, &mut found));
-        let configs = found.into_iter().filter_map(|node| node.field("config"));
+    fn filter(&self, name: &str) -> Option<Rc<Node>> {
+        let found = collect(&self.documents, WASM);
+        let mut configs = found.iter().filter_map(|node| node.field("config"));
         configs
-            .into_iter()
             .find(|config| config.text("name").unwrap_or_default() == name)
+            .cloned()
     }
 }
 
+/// The configurations in a file: the file itself, or those in a proxy's.
+fn parts(documents: &[Rc<Node>]) -> Vec<Rc<Node>> {
+    let plugins = documents.iter().filter_map(|document| {
+        (document.text("kind") == Some("WasmPlugin"))
+            .then(|| document.field("spec")?.field("pluginConfig"))?
+    });
+    let plugins: Vec<_> = plugins.filter(|node| node.is_ours()).cloned().collect();
+    if !plugins.is_empty() {
+        return plugins;
+    }
+    let filters = collect(documents, WASM);
+    let values: Vec<_> = filters.iter().map(|filter| filter.plugin_value()).collect();
+    // As the configurations are read: a lone filter is ours, whatever it holds.
+    if let [only] = values[..] {
+        return only.into_iter().cloned().collect();
+    }
+    let values = values.into_iter().flatten();
+    let ours: Vec<_> = values.filter(|node| node.is_ours()).cloned().collect();
+    match ours.is_empty() {
+        false => ours,
+        true => documents.iter().take(1).cloned().collect(),
+    }
+}
+
+/// The messages of a type, the outermost.
+fn collect(documents: &[Rc<Node>], kind: &str) -> Vec<Rc<Node>> {
+    let mut found = Vec::new();
+    documents
+        .iter()
+        .for_each(|document| Node::collect(document, kind, &mut found));
+    found
+}
+
 impl Node {
-    fn field(&self, key: &str) -> Option<&Node> {
+    fn field(&self, key: &str) -> Option<&Rc<Node>> {
         let Kind::Map(entries) = &self.kind else {
             return None;
         };
@@ -164,7 +181,7 @@ impl Node {
     }
 
     /// The plugin configuration of a Wasm filter.
-    fn plugin_value(&self) -> Option<&Node> {
+    fn plugin_value(&self) -> Option<&Rc<Node>> {
         self.field("config")?.field("configuration")?.field("value")
     }
 
@@ -176,13 +193,15 @@ impl Node {
         }
     }
 
-    fn collect<'n>(&'n self, kind: &str, found: &mut Vec<&'n Node>) {
-        match &self.kind {
-            Kind::Map(_) if self.text("@type") == Some(kind) => found.push(self),
+    fn collect(node: &Rc<Node>, kind: &str, found: &mut Vec<Rc<Node>>) {
+        match &node.kind {
+            Kind::Map(_) if node.text("@type") == Some(kind) => found.push(node.clone()),
             Kind::Map(entries) => entries
                 .iter()
-                .for_each(|(_, _, node)| node.collect(kind, found)),
-            Kind::List(items) => items.iter().for_each(|node| node.collect(kind, found)),
+                .for_each(|(_, _, node)| Node::collect(node, kind, found)),
+            Kind::List(items) => items
+                .iter()
+                .for_each(|node| Node::collect(node, kind, found)),
             Kind::Scalar(_) => {}
         }
     }
@@ -231,7 +250,7 @@ impl Node {
                         Kind::Scalar(_) => node.at,
                         _ => *at,
                     };
-                    Some((node, at, rest))
+                    Some((&**node, at, rest))
                 })
             }
         }
@@ -254,20 +273,6 @@ fn split_filter(place: &str) -> (Option<usize>, &str) {
     }
 }
 
-/// `line 3`, `line 3, column 7`, `line 3: a.b`
-fn written(place: &str) -> Option<Position> {
-    let rest = place.strip_prefix("line ")?;
-    let number = |text: &str| {
-        let end = text.find(|c: char| !c.is_ascii_digit());
-        text[..end.unwrap_or(text.len())].parse().ok()
-    };
-    let column = rest.split_once(", column ").map(|(_, column)| column);
-    Some(Position {
-        line: number(rest)?,
-        column: column.and_then(number).unwrap_or(1),
-    })
-}
-
 struct Reader<'t>(Parser<'t, StrInput<'t>>);
 
 impl<'t> Reader<'t> {
@@ -288,7 +293,7 @@ impl<'t> Reader<'t> {
                     if matches!(event, Event::SequenceEnd) {
                         break Kind::List(items);
                     }
-                    items.push(self.node(event, span, depth + 1)?);
+                    items.push(Rc::new(self.node(event, span, depth + 1)?));
                 }
             }
             Event::MappingStart(..) => {
@@ -302,7 +307,7 @@ impl<'t> Reader<'t> {
                     };
                     let (event, of_value) = self.next()?;
                     let node = self.node(event, of_value, depth + 1)?;
-                    entries.push((key, position(&span), node));
+                    entries.push((key, position(&span), Rc::new(node)));
                 }
             }
             _ => Kind::Scalar(String::new()),

@@ -11,6 +11,7 @@
 mod candidates;
 mod dearest;
 mod example;
+mod kinds;
 mod language;
 pub mod meetings;
 mod patterns;
@@ -36,6 +37,8 @@ use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
 use pointsman_core::index::RouteIndex;
 use std::path::Path;
+
+pub use kinds::KINDS;
 
 /// One thing that is legal, and wrong.
 #[derive(Debug)]

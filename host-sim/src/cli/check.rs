@@ -1,62 +1,173 @@
-//! `host-sim check`: everything that is wrong with a configuration.
+//! `host-sim check`: everything that is wrong with configurations.
 
 use super::{Outcome, style};
 use anyhow::{Context, Result};
+use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
 use host_sim::check::{self, Note, Warning};
-use host_sim::configuration::{self, FilterConfiguration};
+use host_sim::configuration::{self, FilterConfiguration, LoadError};
 use host_sim::exchange::{pairs_to_json, shown};
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::Problem;
 use pointsman_core::config::value;
+use pointsman_locate::{Positions, advice};
 use serde_json::{Value, json};
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Says what is wrong with a configuration: errors, for which it would be refused, and what is
-/// legal but wrong.
+/// The most errors of a file that are printed for people.
+const MAX_SHOWN: usize = 100;
+
+/// Says what is wrong with configurations: errors, for which they would be refused, and what is
+/// legal but wrong, each with its line and column.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Pointsman's configuration in YAML or JSON, or an Envoy configuration: each of its Pointsman
-    /// filters is checked, and where two of them meet.
-    config: PathBuf,
-    /// Print one JSON object: `errors`, each with `place`, `found`, `expected` and `nearest`, and
-    /// `warnings`, each with `place`, `kind`, `found`, `why`, `advice`, `shadowed_by`, and an
-    /// `example` or null, and `notes`, each with `place`, `kind` and `found`, which change no exit
-    /// status.
-    #[arg(long)]
+    /// filters is checked, and where two of them meet. `-` is the standard input.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// How to print what is found: `github` are commands that a job of GitHub Actions shows beside
+    /// the lines.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// The same as `--format json`. Of one file this is an object: `file`, `errors`, each with
+    /// `place`, `line`, `column`, `route`, `found`, `expected`, `nearest` and `advice`, `warnings`,
+    /// each with `place`, `line`, `column`, `route`, `kind`, `found`, `why`, `advice`,
+    /// `shadowed_by`, and an `example` or null, `notes`, each with `place`, `line`, `column`,
+    /// `route`, `kind` and `found`, which change no exit status, and `allowed`, the number of those
+    /// left out by `--allow`. Of several files it is a list of these.
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// Leave out warnings and notes of this kind, which is `kind` in JSON and stands behind each
+    /// warning. May be repeated.
+    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(check::KINDS), hide_possible_values = true)]
+    allow: Vec<String>,
+}
+
+/// How findings are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+    Github,
 }
 
 /// Prints the findings to stdout. [`Outcome::Found`]: there are some.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
-    let file = &arguments.config;
-    let mut findings = match configuration::read_parts(file) {
-        Ok(parts) => of_all(&parts),
-        Err(configuration::LoadError::Problems(problems)) => Findings {
-            errors: problems.0,
-            ..Findings::default()
-        },
-        Err(configuration::LoadError::Unreadable(error)) => {
-            return Err(error).with_context(|| format!("reading {}", file.display()));
-        }
+    let format = match arguments.json {
+        true => Format::Json,
+        false => arguments.format,
     };
-    if let Ok(text) = fs::read_to_string(file) {
-        let around = check::file_warnings(&text, file, !findings.errors.is_empty());
-        findings.warnings.splice(0..0, around);
-    }
     let mut out = anstream::stdout().lock();
-    if arguments.json {
-        writeln!(out, "{:#}", object(&findings, file))?;
-    } else {
-        write_text(&mut out, &findings, file)?;
+    let mut objects = Vec::new();
+    let mut outcome = Outcome::Good;
+    for path in &arguments.files {
+        let file = File::read(path, &arguments.allow)?;
+        match format {
+            Format::Text => write_text(&mut out, &file)?,
+            Format::Json => objects.push(object(&file)),
+            Format::Github => write_github(&mut out, &file)?,
+        }
+        if !file.findings.is_good() {
+            outcome = Outcome::Found;
+        }
     }
-    Ok(
-        match findings.errors.is_empty() && findings.warnings.is_empty() {
-            true => Outcome::Good,
-            false => Outcome::Found,
-        },
-    )
+    match &objects[..] {
+        [] => {}
+        [only] => writeln!(out, "{only:#}")?,
+        several => writeln!(out, "{:#}", json!(several))?,
+    }
+    Ok(outcome)
+}
+
+/// A file, and what was found in it.
+struct File {
+    /// As it was named; `<stdin>` of the standard input.
+    name: String,
+    /// Its name in a command: the standard input has none.
+    argument: String,
+    findings: Findings,
+    /// None: it is no YAML.
+    positions: Option<Positions>,
+}
+
+impl File {
+    fn read(path: &Path, allowed: &[String]) -> Result<File> {
+        let (name, argument) = match path.as_os_str() == "-" {
+            true => ("<stdin>".to_owned(), "FILE".to_owned()),
+            false => {
+                let name = path.to_string_lossy().into_owned();
+                (name.clone(), name)
+            }
+        };
+        let text = match path.as_os_str() == "-" {
+            true => configuration::text_from(io::stdin().lock()),
+            false => configuration::text_of(path),
+        };
+        let (text, parts) = match text {
+            Ok(text) => {
+                let parts = configuration::parts_of(&text, path);
+                (text, parts)
+            }
+            Err(error) => (String::new(), Err(error)),
+        };
+        let mut findings = match parts {
+            Ok(parts) => of_all(&parts),
+            Err(LoadError::Problems(problems)) => Findings {
+                errors: problems.0,
+                ..Findings::default()
+            },
+            Err(LoadError::Unreadable(error)) => {
+                return Err(error).with_context(|| format!("reading {name}"));
+            }
+        };
+        let around = check::file_warnings(&text, path, !findings.errors.is_empty());
+        findings.warnings.splice(0..0, around);
+        findings.allow(allowed);
+        Ok(File {
+            positions: Positions::read(&text),
+            name,
+            argument,
+            findings,
+        })
+    }
+
+    /// The line and the column of a place. None: it is in another file, or this is no YAML.
+    fn position(&self, place: &str) -> Option<(usize, usize)> {
+        let at = match &self.positions {
+            Some(positions) => positions.find(place),
+            None => Positions::written(place),
+        }?;
+        Some((at.line, at.column))
+    }
+
+    /// The name of the route that a place is in.
+    fn route(&self, place: &str) -> Option<&str> {
+        self.positions.as_ref()?.route(place)
+    }
+
+    /// `shop.yaml:14:11`
+    fn shown_position(&self, place: &str) -> String {
+        match self.position(place) {
+            Some((line, column)) => format!("{}:{line}:{column}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// `routes[3] (shop).pool`
+    fn shown_place(&self, place: &str) -> String {
+        let named = || {
+            let name = self.route(place)?;
+            let at = place.find("routes[")?;
+            let end = at + place.get(at..)?.find(']')? + 1;
+            let (before, behind) = place.split_at_checked(end)?;
+            Some(format!("{before} ({name}){behind}"))
+        };
+        match place {
+            "" => "the configuration".to_owned(),
+            _ => named().unwrap_or_else(|| place.to_owned()),
+        }
+    }
 }
 
 /// What was found in a file.
@@ -65,6 +176,41 @@ struct Findings {
     errors: Vec<Problem>,
     warnings: Vec<Warning>,
     notes: Vec<Note>,
+    /// How many warnings and notes were left out because they are allowed.
+    allowed: usize,
+}
+
+impl Findings {
+    fn is_good(&self) -> bool {
+        self.errors.is_empty() && self.warnings.is_empty()
+    }
+
+    /// Leaves out what is of these kinds.
+    fn allow(&mut self, kinds: &[String]) {
+        let is_allowed = |kind: &str| kinds.iter().any(|allowed| allowed == kind);
+        let before = self.warnings.len() + self.notes.len();
+        self.warnings.retain(|warning| !is_allowed(warning.kind));
+        self.notes.retain(|note| !is_allowed(note.kind));
+        self.allowed = before - self.warnings.len() - self.notes.len();
+    }
+}
+
+/// What is wrong with what stands there, and what would be right: what another product's word is
+/// here, if it is known, and else what is expected.
+fn said(problem: &Problem) -> String {
+    let Problem {
+        place,
+        found,
+        expected,
+        nearest,
+    } = problem;
+    if let Some(advice) = advice(place, found, expected) {
+        return format!("{found}; {advice}");
+    }
+    match nearest {
+        Some(nearest) => format!("{found}; expected {expected}; did you mean `{nearest}`?"),
+        None => format!("{found}; expected {expected}"),
+    }
 }
 
 fn findings(tree: &value::Value) -> Findings {
@@ -75,9 +221,9 @@ fn findings(tree: &value::Value) -> Findings {
             warnings.extend(too_dear);
             notes.extend(dearest);
             Findings {
-                errors: Vec::new(),
                 warnings,
                 notes,
+                ..Findings::default()
             }
         }
         Err(problems) => Findings {
@@ -125,24 +271,42 @@ fn of_all(parts: &[FilterConfiguration]) -> Findings {
     all
 }
 
-fn object(findings: &Findings, file: &Path) -> Value {
+fn object(file: &File) -> Value {
     let Findings {
         errors,
         warnings,
         notes,
-    } = findings;
-    let notes = notes
-        .iter()
-        .map(|note| json!({ "place": note.place, "kind": note.kind, "found": note.found }));
-    let errors = errors.iter().map(|problem| {
+        allowed,
+    } = &file.findings;
+    let line = |place: &str| file.position(place).map(|(line, _)| line);
+    let column = |place: &str| file.position(place).map(|(_, column)| column);
+    let notes = notes.iter().map(|note| {
+        let place = &note.place;
         json!({
-            "place": problem.place,
+            "place": place,
+            "line": line(place),
+            "column": column(place),
+            "route": file.route(place),
+            "kind": note.kind,
+            "found": note.found,
+        })
+    });
+    let errors = errors.iter().map(|problem| {
+        let place = &problem.place;
+        let advice = advice(place, &problem.found, &problem.expected);
+        json!({
+            "place": place,
+            "line": line(place),
+            "column": column(place),
+            "route": file.route(place),
             "found": problem.found,
             "expected": problem.expected,
-            "nearest": problem.nearest,
+            "nearest": problem.nearest.as_ref().filter(|_| advice.is_none()),
+            "advice": advice,
         })
     });
     let warnings = warnings.iter().map(|warning| {
+        let place = &warning.place;
         let example = warning.example.as_ref().map(|(request, route)| {
             json!({
                 "method": shown(&request.method),
@@ -152,11 +316,14 @@ fn object(findings: &Findings, file: &Path) -> Value {
                 "sni": request.tls.sni,
                 "peer": request.tls.peer,
                 "route": route,
-                "command": warning.command(&file.to_string_lossy()),
+                "command": warning.command(&file.argument),
             })
         });
         json!({
-            "place": warning.place,
+            "place": place,
+            "line": line(place),
+            "column": column(place),
+            "route": file.route(place),
             "kind": warning.kind,
             "found": warning.found,
             "why": warning.why,
@@ -166,37 +333,82 @@ fn object(findings: &Findings, file: &Path) -> Value {
         })
     });
     json!({
+        "file": file.name,
         "errors": errors.collect::<Vec<_>>(),
         "warnings": warnings.collect::<Vec<_>>(),
         "notes": notes.collect::<Vec<_>>(),
+        "allowed": allowed,
     })
 }
 
-fn write_text(out: &mut impl Write, findings: &Findings, file: &Path) -> io::Result<()> {
+/// One workflow command for each finding: GitHub shows it beside the line.
+fn write_github(out: &mut impl Write, file: &File) -> io::Result<()> {
+    let message = |text: &str| {
+        text.replace('%', "%25")
+            .replace('\r', "%0D")
+            .replace('\n', "%0A")
+    };
+    let property = |text: &str| message(text).replace(':', "%3A").replace(',', "%2C");
+    let mut command = |level: &str, place: &str, text: &str| {
+        let at = match file.position(place) {
+            Some((line, column)) => format!(",line={line},col={column}"),
+            None => String::new(),
+        };
+        let name = property(&file.name);
+        let text = message(&format!("{}: {text}", file.shown_place(place)));
+        writeln!(out, "::{level} file={name}{at}::{text}")
+    };
+    for error in &file.findings.errors {
+        command("error", &error.place, &said(error))?;
+    }
+    for warning in &file.findings.warnings {
+        let Warning {
+            found, why, advice, ..
+        } = warning;
+        let text = format!("{found}: {why}. {advice} [{}]", warning.kind);
+        command("warning", &warning.place, &text)?;
+    }
+    for note in &file.findings.notes {
+        command("notice", &note.place, &note.found)?;
+    }
+    Ok(())
+}
+
+fn write_text(out: &mut impl Write, file: &File) -> io::Result<()> {
     let Findings {
         errors,
         warnings,
         notes,
-    } = findings;
+        allowed,
+    } = &file.findings;
     let (bad, odd, strong, faint) = (style::BAD, style::ODD, style::STRONG, style::FAINT);
-    for error in errors {
-        writeln!(out, "{bad}error{bad:#}: {error}")?;
+    for error in errors.iter().take(MAX_SHOWN) {
+        let at = file.shown_position(&error.place);
+        let place = file.shown_place(&error.place);
+        writeln!(out, "{at}: {bad}error{bad:#}: {place}: {}", said(error))?;
+    }
+    if let Some(more @ 1..) = errors.len().checked_sub(MAX_SHOWN) {
+        writeln!(out, "and {more} more; `--format json` has them all")?;
     }
     for warning in warnings {
         let Warning {
             place,
+            kind,
             found,
             why,
             advice,
             ..
         } = warning;
+        let at = file.shown_position(place);
+        let place = file.shown_place(place);
         writeln!(
             out,
-            "{odd}warning{odd:#}: {strong}{place}{strong:#}: {found}"
+            "{at}: {odd}warning{odd:#}: {strong}{place}{strong:#}: {found} \
+             {faint}[{kind}]{faint:#}"
         )?;
         writeln!(out, "  {faint}why:{faint:#} {why}")?;
         if let (Some((_, route)), Some(command)) =
-            (&warning.example, warning.command(&file.to_string_lossy()))
+            (&warning.example, warning.command(&file.argument))
         {
             writeln!(out, "  {faint}see:{faint:#} {command}")?;
             writeln!(out, "       which goes to `{route}`")?;
@@ -204,9 +416,11 @@ fn write_text(out: &mut impl Write, findings: &Findings, file: &Path) -> io::Res
         writeln!(out, "  {faint}do:{faint:#}  {advice}")?;
     }
     for Note { place, found, .. } in notes {
+        let at = file.shown_position(place);
+        let place = file.shown_place(place);
         writeln!(
             out,
-            "{faint}note{faint:#}: {strong}{place}{strong:#}: {found}"
+            "{at}: {faint}note{faint:#}: {strong}{place}{strong:#}: {found}"
         )?;
     }
     let count = |count: usize, what: &str| match count {
@@ -224,7 +438,11 @@ fn write_text(out: &mut impl Write, findings: &Findings, file: &Path) -> io::Res
         ([], _) => (style::ODD, counts.join(", ")),
         _ => (style::BAD, counts.join(", ")),
     };
-    writeln!(out, "{}: {colour}{verdict}{colour:#}", file.display())
+    let allowed = match allowed {
+        0 => String::new(),
+        allowed => format!(" ({allowed} allowed)"),
+    };
+    writeln!(out, "{}: {colour}{verdict}{colour:#}{allowed}", file.name)
 }
 
 #[cfg(test)]
@@ -239,11 +457,69 @@ mod tests {
         findings(&configuration::parse(text).unwrap())
     }
 
+    fn file(text: &str) -> File {
+        File {
+            name: "shop.yaml".to_owned(),
+            argument: "shop.yaml".to_owned(),
+            findings: found(text),
+            positions: Positions::read(text),
+        }
+    }
+
     fn printed(text: &str) -> String {
-        let findings = found(text);
         let mut out = anstream::StripStream::new(Vec::new());
-        write_text(&mut out, &findings, Path::new("shop.yaml")).unwrap();
+        write_text(&mut out, &file(text)).unwrap();
         String::from_utf8(out.into_inner()).unwrap()
+    }
+
+    #[test]
+    fn other_products_words_are_answered_and_long_lists_are_cut() {
+        assert_eq!(
+            printed(
+                "pools:\n  web: { balance: least_conn, targets: [{ cluster: c }] }\nroutes: [{ name: r, pool: wbe }]\n"
+            ),
+            "shop.yaml:2:19: error: pools.web.balance: the string \"least_conn\"; write \
+               `least_connections`\n\
+             shop.yaml:3:27: error: routes[0] (r).pool: no pool is named \"wbe\"; expected the name \
+               of a pool: web; did you mean `web`?\n\
+             shop.yaml: 2 errors\n"
+        );
+        let routes = "{ name: r, pass: 1 }, ".repeat(150);
+        let printed = printed(&format!("routes: [{routes}]"));
+        let lines: Vec<_> = printed.lines().collect();
+        assert_eq!(lines.len(), MAX_SHOWN + 2, "{printed}");
+        assert!(lines[MAX_SHOWN].starts_with("and 199 more;"), "{printed}");
+    }
+
+    #[test]
+    fn github_is_told_where() {
+        let mut out = Vec::new();
+        let mut file = file("pools: { 50%: { targets: [] } }\n");
+        file.name = "a,b.yaml".to_owned();
+        write_github(&mut out, &file).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(
+            out,
+            "::error file=a%2Cb.yaml,line=1,col=17::pools[\"50%25\"].targets: an empty list; \
+             expected a list of targets, at least one\n"
+        );
+        file.findings = found(SHADOWED);
+        let mut out = Vec::new();
+        write_github(&mut out, &file).unwrap();
+        assert!(out.starts_with(b"::warning file=a%2Cb.yaml"));
+    }
+
+    #[test]
+    fn what_is_allowed_is_left_out_and_counted() {
+        let mut file = file(SHADOWED);
+        file.findings.allow(&["unused_pool".to_owned()]);
+        assert!(!file.findings.is_good());
+        file.findings.allow(&["unreachable_route".to_owned()]);
+        assert!(file.findings.is_good());
+        let mut out = anstream::StripStream::new(Vec::new());
+        write_text(&mut out, &file).unwrap();
+        assert_eq!(out.into_inner(), b"shop.yaml: good (1 allowed)\n");
+        assert_eq!(object(&file)["allowed"], json!(1));
     }
 
     #[test]
@@ -255,7 +531,8 @@ mod tests {
         );
         assert_eq!(
             printed(SHADOWED),
-            "warning: routes[1]: the route `shop` can never match\n  \
+            "shop.yaml:3:9: warning: routes[1] (shop): the route `shop` can never match \
+               [unreachable_route]\n  \
                why: every request that it matches is taken before it by `all` (routes[0])\n  \
                see: host-sim explain shop.yaml --method POST --url http://example.com/shop -H \"x-a: it's\"\n       \
                     which goes to `all`\n  \
@@ -270,13 +547,13 @@ mod tests {
             routes: [{ name: a, rate_limits: [a], pass: true }] }";
         assert_eq!(
             printed(text),
-            "note: rate_limits.a: 65536 requests a second with a key each hold its share of the \
+            "shop.yaml:1:18: note: rate_limits.a: 65536 requests a second with a key each hold its share of the \
                table, 65536 of 65536 keys\n\
-             note: rate_limits.a: the client chooses { header: x } of its key: with another value \
+             shop.yaml:1:18: note: rate_limits.a: the client chooses { header: x } of its key: with another value \
                it has another bucket\n\
              shop.yaml: good\n"
         );
-        let notes = &object(&found(text), Path::new("shop.yaml"))["notes"];
+        let notes = &object(&file(text))["notes"];
         assert_eq!(notes[1]["kind"], json!("client_chosen_key"));
     }
 
@@ -300,6 +577,7 @@ mod tests {
                 errors,
                 warnings,
                 notes,
+                ..
             } = of_all(&[
                 FilterConfiguration {
                     tree: one.tree.clone(),
@@ -345,8 +623,7 @@ mod tests {
 
     #[test]
     fn json_has_errors_and_warnings() {
-        let findings = found(SHADOWED);
-        let object = object(&findings, Path::new("shop.yaml"));
+        let object = object(&file(SHADOWED));
         assert_eq!(object["errors"], json!([]));
         let warning = &object["warnings"][0];
         assert_eq!(
@@ -366,8 +643,11 @@ mod tests {
                 &json!("all")
             )
         );
-        let findings = found("{ rotes: [] }");
-        let object = super::object(&findings, Path::new("shop.yaml"));
+        assert_eq!(
+            (&warning["line"], &warning["column"], &warning["route"]),
+            (&json!(3), &json!(9), &json!("shop"))
+        );
+        let object = super::object(&file("{ rotes: [] }"));
         assert_eq!(
             (&object["errors"][0]["nearest"], &object["warnings"]),
             (&json!("routes"), &json!([]))
