@@ -464,3 +464,21 @@ fn who_answered_is_asked_for_the_first_answer_of_a_session_and_then_seldom() {
     assert!(asked <= later.requests / 5, "{asked} of {}", later.requests);
     assert_eq!(later.most(Callback::Request) + later.most(Callback::End), 1);
 }
+
+/// To add to `vary` the filter reads the response's headers, and only where it has something to add.
+#[test]
+fn what_vary_costs_is_paid_where_a_decision_looked_at_who_asks() {
+    let configuration = without_more_than_headers();
+    let session = session(&configuration);
+    let who = json!({
+        "name": "who", "match": { "device": "bot", "language": "ko" }, "respond": { "status": 403 },
+    });
+    for (place, out) in [(1, 0), (0, 1)] {
+        let mut configuration = configuration.clone();
+        let routes = configuration["routes"].as_array_mut().unwrap();
+        routes.insert(place, who.clone());
+        let costs = costs("who asks", &configuration, PATH, &session, forwards);
+        assert_eq!(costs.most(Callback::Request), 1);
+        assert_eq!(costs.most_out, out, "a route at {place}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use crate::http::edit::{Edit, Edits};
 use crate::http::respond::Answer;
+use crate::http::vary::Vary;
 use crate::index::RouteIndex;
 use crate::pool::flight::Flight;
 use crate::pool::sticky::Origin;
@@ -162,6 +163,8 @@ pub struct ResponsePlan {
     /// A `set-cookie` value. It names the target that answered, so
     /// [`crate::worker::Worker::on_response_headers`] writes it.
     pub set_cookie: Option<Vec<u8>>,
+    /// What the decision looked at, for the response's `vary`.
+    pub vary: Vary,
     /// The decision, for a request that may know it, with the header that tells it.
     pub explain: Option<(Box<[u8]>, Vec<u8>)>,
 }

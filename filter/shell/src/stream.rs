@@ -8,6 +8,7 @@ use pointsman_core::decision::{Change, Decision, Disposition, ResponsePlan};
 use pointsman_core::http::edit::Edit;
 use pointsman_core::http::request::{Headers, Request, is_grpc_content_type};
 use pointsman_core::http::respond::Answer;
+use pointsman_core::http::vary::Vary;
 use pointsman_core::pool::flight::Flight;
 use pointsman_core::pool::outcome::{ResponseSeen, Seen};
 use pointsman_core::worker;
@@ -90,6 +91,7 @@ impl HttpContext for Stream {
             Edit::Set(name, value) => host::set_header(HeaderMap::Response, name, value),
             Edit::Add(name, value) => host::add_header(HeaderMap::Response, name, value),
         });
+        let edited = edited.and_then(|()| add_vary(plan.vary));
         // A response without its edits is still the answer to the request.
         if let Err(status) = edited {
             if let Some(shared) = &self.shared {
@@ -203,6 +205,21 @@ impl Stream {
 fn is_grpc() -> bool {
     let kind = host::header(HeaderMap::Response, b"content-type");
     kind.is_ok_and(|kind| kind.is_some_and(|kind| is_grpc_content_type(&kind)))
+}
+
+/// Adds what is missing of `vary`, behind all edits: a cache must know even where a configuration sets
+/// the header. One call that returns bytes, only where a decision looked at what is told.
+fn add_vary(vary: Vary) -> Result<(), Status> {
+    if vary.is_empty() {
+        return Ok(());
+    }
+    let headers = Headers::from_wire(host::headers(HeaderMap::Response)?);
+    let headers = headers.map_err(|_| Status::MALFORMED)?;
+    let missing = vary.missing(headers.all(b"vary"));
+    match missing.is_empty() {
+        true => Ok(()),
+        false => host::add_header(HeaderMap::Response, b"vary", &missing),
+    }
 }
 
 fn send(answer: &Answer) -> Result<(), Status> {

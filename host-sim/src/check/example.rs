@@ -5,6 +5,7 @@ use super::request_set::{RequestSet, Requirement, ValueSource};
 use crate::exchange::{ClientTls, ExchangeRequest, Response, shown};
 use crate::explain;
 use pointsman_core::config::Config;
+use pointsman_core::http::device::Device;
 use pointsman_core::route::r#match::{HostMatch, Match, PeerMatch, TlsMatch};
 use std::collections::BTreeMap;
 
@@ -28,6 +29,16 @@ pub(super) fn of(config: &Config, block: &Match) -> Option<ExchangeRequest> {
             .entry(b"cookie")
             .or_default()
             .push(cookies.join(&b"; "[..]));
+    }
+    if let Some(device) = set.devices.iter().next() {
+        headers
+            .entry(b"user-agent")
+            .or_insert_with(|| vec![user_agent(device).into()]);
+    }
+    if let Some(tag) = set.language.and_then(|language| language.tags.first()) {
+        headers
+            .entry(b"accept-language")
+            .or_insert_with(|| vec![tag.to_vec()]);
     }
     // A condition on a pseudo-header sets the request's own part.
     let mut pseudo = |name: &[u8]| headers.remove(name).and_then(|mut values| values.pop());
@@ -71,6 +82,16 @@ pub(super) fn of(config: &Config, block: &Match) -> Option<ExchangeRequest> {
         block.matches(request, client)
     });
     (matches && can_be_typed(&request)).then_some(request)
+}
+
+/// What a device says of itself, as short as may be.
+fn user_agent(device: Device) -> &'static str {
+    match device {
+        Device::Mobile => "Mobile",
+        Device::Tablet => "Tablet",
+        Device::Desktop => "Mozilla/5.0 (X11; Linux x86_64)",
+        Device::Bot => "Googlebot/2.1",
+    }
 }
 
 /// A connection as the conditions want it.

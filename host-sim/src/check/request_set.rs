@@ -5,7 +5,9 @@
 use super::language::Alphabet;
 use super::values::{ValueSet, is_in_headers, is_in_queries};
 use pointsman_core::http::client_ip::Network;
+use pointsman_core::http::device::{Device, Devices};
 use pointsman_core::route::condition::{Condition, Text};
+use pointsman_core::route::language::LanguageMatch;
 use pointsman_core::route::r#match::{HostMatch, Match, PeerMatch, TlsMatch};
 use std::rc::Rc;
 
@@ -22,6 +24,10 @@ pub(super) struct RequestSet<'c> {
     pub methods: Vec<&'c [u8]>,
     /// All of these hold: those of headers, then of cookies, then of the query, each in its order.
     pub requirements: Vec<Requirement<'c>>,
+    /// The device is one of these. Empty: any.
+    pub devices: Devices,
+    /// The language that the client prefers is one of these. None: any, or none.
+    pub language: Option<&'c LanguageMatch>,
     /// The client's address is in one of these. Empty: any.
     pub client_ip: Vec<Network>,
     /// What the connection's TLS says of the client. None: anything.
@@ -92,6 +98,8 @@ impl<'c> RequestSet<'c> {
             scheme: block.scheme.as_deref(),
             methods: block.methods.iter().map(|method| &**method).collect(),
             requirements: requirements.collect(),
+            devices: block.devices,
+            language: block.language.as_deref(),
             client_ip: block.client_ip.clone(),
             tls: block.tls.as_deref(),
         }
@@ -125,6 +133,15 @@ impl<'c> RequestSet<'c> {
                         .methods
                         .iter()
                         .all(|method| outer.methods.contains(method)))
+            && (outer.devices.is_empty()
+                || outer.devices.iter().count() == Device::ALL.len()
+                || !self.devices.is_empty()
+                    && self.devices.iter().all(|inner| outer.devices.has(inner)))
+            && match (self.language, outer.language) {
+                (_, None) => true,
+                (Some(inner), Some(outer)) => inner.is_within(outer),
+                (None, Some(_)) => false,
+            }
             && (outer.client_ip.is_empty()
                 || !self.client_ip.is_empty()
                     && self.client_ip.iter().all(|inner| {
@@ -184,6 +201,10 @@ impl<'c> RequestSet<'c> {
         if self.methods.len() > 1 {
             let one = |method: &&'c [u8]| part(&|part| part.methods = vec![*method]);
             return Some(self.methods.iter().map(one).collect());
+        }
+        if self.devices.iter().count() > 1 {
+            let one = |device| part(&|part| part.devices = Devices::default().with(device));
+            return Some(self.devices.iter().map(one).collect());
         }
         if self.client_ip.len() > 1 {
             let one = |network: &Network| part(&|part| part.client_ip = vec![*network]);

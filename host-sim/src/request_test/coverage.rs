@@ -175,6 +175,12 @@ fn conditions(block: &Match) -> Vec<CoveredCondition> {
             push(mismatch(at), format!("{kind} {name}: {condition}"));
         }
     }
+    if !block.devices.is_empty() {
+        push(Mismatch::Device, format!("device: {}", block.devices));
+    }
+    if let Some(language) = &block.language {
+        push(Mismatch::Language, format!("language: {language}"));
+    }
     if !block.client_ip.is_empty() {
         push(
             Mismatch::ClientIp,

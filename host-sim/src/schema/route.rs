@@ -94,12 +94,51 @@ pub(super) struct Block {
     /// All of these. Names and values are compared after percent-decoding.
     #[schemars(length(min = 1, max = limits::MAX_ITEMS))]
     query: Option<Vec<Condition>>,
+    /// What asks, by its user agent and `Sec-CH-UA-Mobile`: this, or any of these.
+    device: Option<Devices>,
+    /// The language that `accept-language` prefers among those that routes for the host name: this,
+    /// or any of these. At most 64 languages in all routes together.
+    language: Option<LanguageTags>,
     /// Any of these networks or addresses.
     #[schemars(length(min = 1, max = limits::MAX_ITEMS))]
     client_ip: Option<Vec<String>>,
     /// What the connection's TLS must say of the client: at least one of sni and peer.
     tls: Option<Tls>,
 }
+
+/// A kind of device, or several.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Devices {
+    One(Device),
+    Any(#[schemars(length(min = 1))] Vec<Device>),
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Device {
+    /// A phone.
+    Mobile,
+    /// A tablet, or a television with Android.
+    Tablet,
+    /// Anything else.
+    Desktop,
+    /// A program that nobody looks at: crawlers, scanners, HTTP libraries.
+    Bot,
+}
+
+/// A language tag such as `ko`, `en` or `pt-BR`, or several.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+pub(super) enum LanguageTags {
+    One(LanguageTag),
+    Any(#[schemars(length(min = 1, max = limits::MAX_LANGUAGES))] Vec<LanguageTag>),
+}
+
+#[derive(JsonSchema)]
+pub(super) struct LanguageTag(
+    #[schemars(regex(pattern = "^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$"))] String,
+);
 
 /// What the connection's TLS must say of the client. Both must hold.
 #[derive(JsonSchema)]

@@ -5,6 +5,7 @@
 use crate::http::router_options::RetryOn;
 use crate::http::{steps, value};
 use crate::pool::outcome;
+use crate::route::language::Languages;
 use crate::time::Nanos;
 use std::fmt;
 
@@ -76,7 +77,7 @@ pub const MAX_MEMORY: usize = 400 * 1024 * 1024;
 /// texts, in bytes: a condition takes most, and a host with its place in the index.
 pub const ITEM_MEMORY: usize = 112;
 /// What a block of conditions takes besides its items and its own place in a list.
-pub const BLOCK_MEMORY: usize = 96;
+pub const BLOCK_MEMORY: usize = 112;
 /// What a route takes besides what its lists hold.
 pub const ROUTE_MEMORY: usize = 400;
 /// What a pool takes besides its targets, with what a worker keeps for it.
@@ -272,6 +273,8 @@ pub const DEFAULT_TABLE_KEYS: u32 = 1 << 16;
 pub const MAX_ROUTES: usize = 100_000;
 /// The most blocks of a route's `match`, and the most items of each list in a block.
 pub const MAX_ITEMS: usize = 10_000;
+/// The most languages of all routes together: each has a bit of a number.
+pub const MAX_LANGUAGES: usize = Languages::MOST;
 /// The most limits of a route: each costs a read of shared data for each request.
 pub const MAX_ROUTE_LIMITS: usize = 16;
 /// The most parts of a `split`: a choice looks at each.

@@ -5,8 +5,13 @@ use super::limits;
 use super::path::path;
 use super::reader::{Node, Report};
 use super::syntax;
+use crate::http::accept_language::is_tag;
 use crate::http::client_ip::Network;
+use crate::http::device::{Device, Devices};
+use crate::route::Route;
+use crate::route::language::{LanguageMatch, Languages};
 use crate::route::r#match::{HostMatch, Match, PeerMatch, TlsMatch};
+use std::rc::Rc;
 
 const BLOCK_KEYS: &[&str] = &[
     "hosts",
@@ -17,6 +22,8 @@ const BLOCK_KEYS: &[&str] = &[
     "headers",
     "cookies",
     "query",
+    "device",
+    "language",
     "client_ip",
     "tls",
 ];
@@ -49,11 +56,15 @@ fn block(node: &Node<'_>, report: &mut Report) -> Match {
     let scheme = map
         .get("scheme")
         .and_then(|node| node.choice(report, limits::SCHEMES));
+    let hosts = map
+        .get("hosts")
+        .map(|node| items(&node, "a list of hosts, at least one", host, report))
+        .unwrap_or_default();
+    let language = map
+        .get("language")
+        .map(|node| language(&node, &hosts, report));
     Match {
-        hosts: map
-            .get("hosts")
-            .map(|node| items(&node, "a list of hosts, at least one", host, report))
-            .unwrap_or_default(),
+        hosts,
         path: path_node.and_then(|node| path(&node, ignore_case, report)),
         scheme: scheme.map(syntax::bytes),
         methods: map
@@ -72,6 +83,11 @@ fn block(node: &Node<'_>, report: &mut Report) -> Match {
             .get("query")
             .map(|node| items(&node, CONDITIONS, query, report))
             .unwrap_or_default(),
+        devices: map
+            .get("device")
+            .map(|node| devices(&node, report))
+            .unwrap_or_default(),
+        language,
         client_ip: map
             .get("client_ip")
             .map(|node| items(&node, "a list of networks, at least one", network, report))
@@ -94,6 +110,94 @@ fn tls(node: &Node<'_>, report: &mut Report) -> Option<Box<TlsMatch>> {
             .map(|node| items(&node, "a list of URIs, at least one", peer, report))
             .unwrap_or_default(),
     }))
+}
+
+/// One word, or a list of them.
+fn devices(node: &Node<'_>, report: &mut Report) -> Devices {
+    let mut devices = Devices::default();
+    one_or_more(
+        node,
+        "a device, or a list of them",
+        report,
+        |node, report| {
+            let Some(device) = node.choice(report, Device::ALL) else {
+                return;
+            };
+            if devices.has(device) {
+                twice(node, report);
+            }
+            devices = devices.with(device);
+        },
+    );
+    devices
+}
+
+/// One tag, or a list of them.
+fn language(node: &Node<'_>, hosts: &[HostMatch], report: &mut Report) -> Box<LanguageMatch> {
+    const EXPECTED: &str = "a language tag such as ko, en or pt-BR";
+    // Each host stands in the table of languages too.
+    report.has_room(node, hosts.len().saturating_mul(limits::ITEM_MEMORY));
+    let mut tags: Vec<Box<[u8]>> = Vec::new();
+    one_or_more(
+        node,
+        "a language tag, or a list of them",
+        report,
+        |node, report| {
+            let is_good = |text: &str| is_tag(text.as_bytes());
+            let Some(tag) = node.text_that(report, is_good, EXPECTED) else {
+                return;
+            };
+            let tag = syntax::lower(tag);
+            if tags.contains(&tag) {
+                twice(node, report);
+            }
+            tags.push(tag);
+        },
+    );
+    tags.shrink_to_fit();
+    Box::new(LanguageMatch::new(tags))
+}
+
+fn one_or_more(
+    node: &Node<'_>,
+    expected: &str,
+    report: &mut Report,
+    mut read: impl FnMut(&Node<'_>, &mut Report),
+) {
+    if !node.is_list() {
+        return read(node, report);
+    }
+    let nodes = node.filled_list(report, expected, limits::MAX_LANGUAGES);
+    nodes.for_each(|node| read(&node, report));
+}
+
+fn twice(node: &Node<'_>, report: &mut Report) {
+    let found = format!("{} a second time", node.shown());
+    report.note(node, &found, "each at most once");
+}
+
+/// Links the conditions on languages: each compares with what all routes name.
+pub(super) fn link_languages(list: &Node<'_>, routes: &mut [Route], report: &mut Report) {
+    let blocks = routes.iter().flat_map(|route| &route.blocks);
+    let conditions = || {
+        let of = |block: &'_ Match| block.language.is_some();
+        blocks.clone().filter(move |block| of(block))
+    };
+    if conditions().next().is_none() {
+        return;
+    }
+    let named = conditions().filter_map(|block| Some((&*block.hosts, block.language.as_deref()?)));
+    let Some(languages) = Languages::of(named) else {
+        let most = limits::MAX_LANGUAGES;
+        let expected = format!("at most {most} languages in all");
+        return report.note(list, "more languages", &expected);
+    };
+    let languages = Rc::new(languages);
+    for block in routes.iter_mut().flat_map(|route| &mut route.blocks) {
+        if let Some(condition) = &mut block.language {
+            languages.link(condition);
+        }
+    }
 }
 
 const CONDITIONS: &str = "a list of conditions such as { name: x, exact: y }, at least one";

@@ -292,11 +292,15 @@ fn read(
             .map(|map| rate_limit::rate_limits(&map, report))
             .unwrap_or_default(),
     };
-    let routes = match (map.get(value::ROUTES), count) {
+    let routes_node = map.get(value::ROUTES);
+    let mut routes = match (&routes_node, count) {
         (None, _) => Vec::new(),
-        (Some(node), None) => route::routes(&node, &known, report),
-        (Some(node), Some(count)) => route::read_routes(&node, count, read_routes, &known, report)?,
+        (Some(node), None) => route::routes(node, &known, report),
+        (Some(node), Some(count)) => route::read_routes(node, count, read_routes, &known, report)?,
     };
+    if let Some(node) = &routes_node {
+        r#match::link_languages(node, &mut routes, report);
+    }
     let max_value = map
         .get("max_value")
         .and_then(|node| node.size_within(report, limits::MAX_VALUE));

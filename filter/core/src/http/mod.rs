@@ -1,6 +1,9 @@
 //! HTTP: what a request is, who sent it, and the edits and answers that are made of it.
 
+pub mod accept_language;
+mod bots;
 pub mod client_ip;
+pub mod device;
 pub mod edit;
 mod find;
 pub mod key;
@@ -14,3 +17,4 @@ pub mod steps;
 pub mod tls;
 pub mod upstream;
 pub mod value;
+pub mod vary;

@@ -1,9 +1,12 @@
 //! One request as bytes: the header map as the host serialises it, and the parts of it that routes
 //! ask for. Nothing is copied but a query that is percent-encoded, nothing has to be UTF-8.
 
+use super::accept_language;
+use super::device::{self, Device};
 use super::find::split_at_byte;
 use super::pairs::Pairs;
 use super::steps::Steps;
+use super::vary::Vary;
 use std::cell::OnceCell;
 use std::net::Ipv6Addr;
 use std::ops::Range;
@@ -289,6 +292,8 @@ pub struct Request<'a> {
     cookies: OnceCell<Pairs>,
     parameters: OnceCell<Pairs>,
     slashes: OnceCell<Vec<u32>>,
+    device: OnceCell<Device>,
+    language: OnceCell<Option<u8>>,
 }
 
 impl<'a> Request<'a> {
@@ -317,6 +322,8 @@ impl<'a> Request<'a> {
             cookies: OnceCell::new(),
             parameters: OnceCell::new(),
             slashes: OnceCell::new(),
+            device: OnceCell::new(),
+            language: OnceCell::new(),
         }
     }
 
@@ -332,6 +339,34 @@ impl<'a> Request<'a> {
             let slashes = bytes.filter(|(_, byte)| **byte == b'/');
             slashes.map(|(at, _)| at as u32).collect()
         })
+    }
+
+    /// What kind of device asks. It is looked for once, however many conditions there are.
+    pub fn device(&self) -> Device {
+        *self.device.get_or_init(|| {
+            self.steps.count(device::MAX_STEPS);
+            Device::of(self.headers)
+        })
+    }
+
+    /// The language that the client prefers, as `find` finds it in the values of
+    /// `accept-language`. It is looked for once: a request is matched with one configuration.
+    pub(crate) fn preferred_language(
+        &self,
+        find: impl FnOnce(&mut dyn Iterator<Item = &'a [u8]>) -> Option<u8>,
+    ) -> Option<u8> {
+        *self.language.get_or_init(|| {
+            self.steps.count(accept_language::MAX_STEPS);
+            find(&mut self.headers.all(b"accept-language"))
+        })
+    }
+
+    /// What was looked at so far of that which is for `vary` to tell.
+    pub fn vary(&self) -> Vary {
+        Vary {
+            device: self.device.get().is_some(),
+            language: self.language.get().is_some(),
+        }
     }
 
     /// Whether it is gRPC, by its content type as Envoy sees it

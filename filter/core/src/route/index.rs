@@ -389,6 +389,7 @@ impl<'i> DerefMut for Lists<'i> {
 mod tests {
     use super::*;
     use crate::http::client_ip::Network;
+    use crate::http::device::Devices;
     use crate::http::request::Headers;
     use crate::route::condition::{Condition, Text};
     use crate::route::r#match::Match;
@@ -482,6 +483,8 @@ mod tests {
                     cookies,
                     query,
                     client_ip,
+                    devices: Devices::default(),
+                    language: None,
                     tls: None,
                 },
             )

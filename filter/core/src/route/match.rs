@@ -3,8 +3,10 @@
 
 use super::condition::Condition;
 use super::escaped::{Escaped, listed};
+use super::language::LanguageMatch;
 use super::path::PathMatch;
 use crate::http::client_ip::Network;
+use crate::http::device::Devices;
 use crate::http::request::Request;
 use std::fmt;
 use std::net::IpAddr;
@@ -26,6 +28,10 @@ pub struct Match {
     pub cookies: Vec<Condition>,
     /// Query conditions, names as they are after percent-decoding.
     pub query: Vec<Condition>,
+    /// Any of these; empty: any.
+    pub devices: Devices,
+    /// None: any language, or none. Few blocks have it.
+    pub language: Option<Box<LanguageMatch>>,
     /// Any of these; empty: any address.
     pub client_ip: Vec<Network>,
     /// None: any connection. Few blocks have it.
@@ -81,6 +87,10 @@ pub enum Mismatch {
     Cookie(usize),
     /// An item of `query`.
     Query(usize),
+    /// `device`
+    Device,
+    /// `language`
+    Language,
     /// `client_ip`
     ClientIp,
     /// `tls.sni`
@@ -171,6 +181,14 @@ impl Match {
         if let Some(at) = self.query.iter().position(fails) {
             return Some(Mismatch::Query(at));
         }
+        if !self.devices.is_empty() && !self.devices.has(request.device()) {
+            return Some(Mismatch::Device);
+        }
+        if let Some(language) = &self.language
+            && !language.matches(request)
+        {
+            return Some(Mismatch::Language);
+        }
         if !self.client_ip.is_empty() {
             let client = connection.address();
             let within = |network: &Network| client.is_some_and(|client| network.contains(client));
@@ -248,6 +266,15 @@ impl Match {
                     parameter,
                     &mut values.map(|value| Escaped(value).to_string()),
                 )
+            }),
+            Mismatch::Device => Some(format!(
+                "device: {}, got {}",
+                self.devices,
+                request.device().word()
+            )),
+            Mismatch::Language => self.language.as_ref().map(|language| {
+                let got = one(language.preferred(request).unwrap_or_default());
+                format!("language: {language}, got {got}")
             }),
             Mismatch::ClientIp => {
                 let client = connection.address();

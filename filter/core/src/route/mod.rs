@@ -4,6 +4,7 @@
 pub mod condition;
 mod escaped;
 pub mod index;
+pub mod language;
 pub mod r#match;
 pub mod mirror;
 pub mod no_route;

@@ -4,6 +4,7 @@ use super::path::tests::path;
 use super::scan::scan;
 use super::*;
 use crate::http::client_ip::Network;
+use crate::http::device::Devices;
 use crate::http::request::{Headers, Request};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -90,6 +91,8 @@ fn full() -> Match {
             Network::parse("10.0.0.0/8").unwrap(),
             Network::parse("::1").unwrap(),
         ],
+        devices: Devices::default(),
+        language: None,
         tls: None,
     }
 }

@@ -271,6 +271,7 @@ impl Worker {
         };
         let mut decision = self.process(&mut context);
         strip_reserved_headers(&mut decision, config, request);
+        decision.response.vary = request.vary();
         if let Some(explain) = explain.filter(|_| asked.is_some()) {
             let told = Explanation(&decision).to_json();
             decision.response.explain = Some((explain.header.clone(), told));
