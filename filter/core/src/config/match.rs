@@ -136,7 +136,11 @@ fn devices(node: &Node<'_>, report: &mut Report) -> Devices {
 fn language(node: &Node<'_>, hosts: &[HostMatch], report: &mut Report) -> Box<LanguageMatch> {
     const EXPECTED: &str = "a language tag such as ko, en or pt-BR";
     // Each host stands in the table of languages too.
-    report.has_room(node, hosts.len().saturating_mul(limits::ITEM_MEMORY));
+    let texts = hosts.iter().map(|host| match host {
+        HostMatch::Exact(text) | HostMatch::Suffix(text) => limits::ITEM_MEMORY + text.len(),
+        HostMatch::Any => 0,
+    });
+    report.has_room(node, texts.sum());
     let mut tags: Vec<Box<[u8]>> = Vec::new();
     one_or_more(
         node,
