@@ -345,7 +345,8 @@ impl<'a> Request<'a> {
     pub fn device(&self) -> Device {
         *self.device.get_or_init(|| {
             self.steps.count(device::MAX_STEPS);
-            Device::of(self.headers)
+            let first = |name: &[u8]| self.headers.first(name).unwrap_or_default();
+            Device::of(first(b"user-agent"), first(b"sec-ch-ua-mobile"))
         })
     }
 
