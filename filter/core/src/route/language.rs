@@ -129,10 +129,11 @@ impl Languages {
             let offered = self.offered(request.host);
             let find = |tag: &[u8]| {
                 let mut known = self.tags.iter().zip(0u8..);
-                let is_it = |(known, place): &(&Box<[u8]>, u8)| {
-                    offered & 1 << place != 0 && known.eq_ignore_ascii_case(tag)
-                };
-                known.find(is_it).map(|(_, place)| place)
+                known
+                    .find(|(known, place)| {
+                        offered & 1 << place != 0 && known.eq_ignore_ascii_case(tag)
+                    })
+                    .map(|(_, place)| place)
             };
             preferred(values, find)
         })
