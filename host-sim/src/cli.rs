@@ -1,12 +1,25 @@
 //! The commands, one file each: its arguments, and `run`. An error of `run` says that the command
 //! could not be carried out.
 
+/// Prints a line to stdout, for commands that have to come to their end whether or not somebody
+/// still reads: `println!` would panic, and leave what was started behind.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod faults;
 pub(crate) mod import;
+pub(crate) mod init;
+pub(crate) mod man;
 pub(crate) mod package;
 mod page;
 mod prebuilt;
@@ -14,6 +27,7 @@ pub(crate) mod run;
 pub(crate) mod schema;
 mod style;
 pub(crate) mod test;
+pub(crate) mod version;
 
 /// The result of a command that was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

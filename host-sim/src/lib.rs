@@ -11,6 +11,7 @@
 //! | [`envoy`] | a real Envoy: installed, configured, started, with the backends behind it |
 //! | [`simulation`] | traffic over virtual time through the simulated proxy |
 //! | [`request_test`] | files of requests with what is expected of them, run on any host |
+//! | [`mod@diff`] | which requests a change of the configuration treats differently |
 //! | [`check`] | what is legal in a configuration, and wrong |
 //! | [`world`] | the simulated proxy, which runs the unmodified filter; an [`exchange::Host`] |
 //! | [`explain`], [`explain_header`] | what the filter did with a request, and why |
@@ -32,6 +33,7 @@ pub mod check;
 pub mod client;
 pub mod configuration;
 pub mod connection_manager;
+pub mod diff;
 pub mod envoy;
 pub mod envoy_host;
 pub mod exchange;

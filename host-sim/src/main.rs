@@ -2,7 +2,8 @@
 
 mod cli;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::io;
 use std::process::ExitCode;
 
 /// Pointsman's command line: try it, check it, ask it.
@@ -20,10 +21,14 @@ struct Arguments {
 enum Command {
     Bench(cli::bench::Arguments),
     Check(cli::check::Arguments),
+    Completions(cli::completions::Arguments),
     Demo(cli::demo::Arguments),
+    Diff(cli::diff::Arguments),
     Explain(cli::explain::Arguments),
     Faults(cli::faults::Arguments),
     Import(cli::import::Arguments),
+    Init(cli::init::Arguments),
+    Man(cli::man::Arguments),
     Package(cli::package::Arguments),
     Run(cli::run::Arguments),
     Schema(cli::schema::Arguments),
@@ -31,13 +36,17 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let outcome = match arguments().command {
         Command::Bench(arguments) => cli::bench::run(&arguments),
         Command::Check(arguments) => cli::check::run(&arguments),
+        Command::Completions(arguments) => cli::completions::run(&arguments, Arguments::command()),
         Command::Demo(arguments) => cli::demo::run(&arguments),
+        Command::Diff(arguments) => cli::diff::run(&arguments),
         Command::Explain(arguments) => cli::explain::run(&arguments),
         Command::Faults(arguments) => cli::faults::run(&arguments),
         Command::Import(arguments) => cli::import::run(&arguments),
+        Command::Init(arguments) => cli::init::run(&arguments),
+        Command::Man(_) => cli::man::run(Arguments::command()),
         Command::Package(arguments) => cli::package::run(&arguments),
         Command::Run(arguments) => cli::run::run(&arguments),
         Command::Schema(arguments) => cli::schema::run(&arguments),
@@ -46,9 +55,32 @@ fn main() -> ExitCode {
     match outcome {
         Ok(cli::Outcome::Good) => ExitCode::SUCCESS,
         Ok(cli::Outcome::Found) => ExitCode::from(1),
+        // Nobody reads any more: as a shell tells of a program that a closed pipe ended.
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(141),
         Err(error) => {
             eprintln!("host-sim: {error:#}");
             ExitCode::from(2)
         }
     }
+}
+
+/// What was typed. `--version` reads a module, so its text is made only where it is asked for.
+fn arguments() -> Arguments {
+    let is_version = |word: &std::ffi::OsString| word == "--version" || word == "-V";
+    let mut command = Arguments::command();
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| is_version(&word))
+    {
+        let text: &'static str = cli::version::text().leak();
+        command = command.version(text);
+    }
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -134,7 +134,7 @@ fn value(requirement: &Requirement, set: &RequestSet) -> Option<Vec<u8>> {
     candidates.into_iter().find(is_allowed)
 }
 
-fn percent_encoded(text: &[u8]) -> Vec<u8> {
+pub(crate) fn percent_encoded(text: &[u8]) -> Vec<u8> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let encode = |byte: &u8| match is_plain(*byte) {
         true => vec![*byte],
@@ -144,7 +144,7 @@ fn percent_encoded(text: &[u8]) -> Vec<u8> {
 }
 
 /// Whether the request can be given to `host-sim explain`.
-fn can_be_typed(request: &ExchangeRequest) -> bool {
+pub(crate) fn can_be_typed(request: &ExchangeRequest) -> bool {
     let url = request.url();
     let headers = request
         .headers
@@ -163,7 +163,7 @@ fn can_be_typed(request: &ExchangeRequest) -> bool {
 }
 
 /// The command that explains the request, for a shell.
-pub(super) fn command(request: &ExchangeRequest, file: &str) -> String {
+pub(crate) fn command(request: &ExchangeRequest, file: &str) -> String {
     let mut words = vec!["host-sim".to_owned(), "explain".to_owned(), file.to_owned()];
     if request.method != b"GET" {
         words.extend(["--method".to_owned(), shown(&request.method)]);

@@ -1,6 +1,8 @@
 //! Languages: sets of byte strings as finite automata. Questions about them are answered exactly,
 //! up to bounds on the automata's size; beyond those the answer is "unknown".
 
+pub(crate) mod joint;
+
 use pointsman_core::route::condition::Text;
 use pointsman_core::route::path::{PathKind, PathMatch, Segment};
 use regex_automata::dfa::{Automaton, StartKind, dense};
@@ -21,7 +23,7 @@ const MAX_PAIRS: usize = 10_000;
 const MAX_EXAMPLE: usize = 1000;
 
 /// The bytes that values consist of: strings with other bytes are no values, and do not count.
-pub(super) type Alphabet = fn(u8) -> bool;
+pub(crate) type Alphabet = fn(u8) -> bool;
 
 /// An end of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +35,14 @@ pub(super) enum PatternEnd {
 }
 
 /// A set of byte strings.
-pub(super) struct Language {
+pub(crate) struct Language {
     dfa: dense::DFA<Vec<u32>>,
     start: StateID,
 }
 
 impl Language {
     /// The paths that a condition accepts. None: the automaton would be too large.
-    pub(super) fn of_path(path: &PathMatch) -> Option<Language> {
+    pub(crate) fn of_path(path: &PathMatch) -> Option<Language> {
         let literal = |text: &[u8]| literal(text, path.ignore_case);
         Language::new(match &path.kind {
             PathKind::Exact(text) => literal(text),
@@ -67,7 +69,7 @@ impl Language {
     }
 
     /// The values that a condition accepts. None: the automaton would be too large.
-    pub(super) fn of_text(text: &Text) -> Option<Language> {
+    pub(crate) fn of_text(text: &Text) -> Option<Language> {
         let literal = |text: &[u8]| literal(text, false);
         Language::new(match text {
             Text::Exact(text) => literal(text),
@@ -80,7 +82,7 @@ impl Language {
     }
 
     /// The values that a pattern matches as a whole. None: the automaton would be too large.
-    pub(super) fn of_pattern(pattern: &str, ignore_case: bool) -> Option<Language> {
+    pub(crate) fn of_pattern(pattern: &str, ignore_case: bool) -> Option<Language> {
         Language::new(parse(pattern, ignore_case)?)
     }
 

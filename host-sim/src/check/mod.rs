@@ -10,16 +10,16 @@
 
 mod candidates;
 mod dearest;
-mod example;
+pub(crate) mod example;
 mod kinds;
-mod language;
+pub(crate) mod language;
 pub mod meetings;
 mod patterns;
 mod pools;
 mod proxy_file;
 mod rate_limits;
 mod redirects;
-mod request_set;
+pub(crate) mod request_set;
 mod router_options;
 mod routes;
 mod secrets;
@@ -28,7 +28,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod uses;
-mod values;
+pub(crate) mod values;
 
 use crate::configuration::{self, field};
 use crate::exchange::{ExchangeRequest, shown};

@@ -365,7 +365,7 @@ pub(super) fn host_within(inner: &HostMatch, outer: &HostMatch) -> bool {
 }
 
 /// Whether both accept some host.
-pub(super) fn hosts_overlap(one: &HostMatch, other: &HostMatch) -> bool {
+pub(crate) fn hosts_overlap(one: &HostMatch, other: &HostMatch) -> bool {
     match (one, other) {
         (HostMatch::Suffix(one), HostMatch::Suffix(other)) => {
             one.ends_with(other) || other.ends_with(one)

@@ -188,17 +188,17 @@ impl<'c> ValueSet<'c> {
 }
 
 /// The bytes of paths: clients encode all others, and a query or a fragment is no part of a path.
-pub(super) fn is_in_paths(byte: u8) -> bool {
+pub(crate) fn is_in_paths(byte: u8) -> bool {
     !matches!(byte, 0..=b' ' | 0x7f.. | b'?' | b'#')
 }
 
 /// The bytes of header values.
-pub(super) fn is_in_headers(byte: u8) -> bool {
+pub(crate) fn is_in_headers(byte: u8) -> bool {
     !matches!(byte, b'\0' | b'\r' | b'\n')
 }
 
 /// The bytes of query parameters, which are decoded: any.
-pub(super) fn is_in_queries(_: u8) -> bool {
+pub(crate) fn is_in_queries(_: u8) -> bool {
     true
 }
 

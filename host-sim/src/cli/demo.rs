@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
 }
 
 fn set_up(prebuilt: &Prebuilt) -> Result<DemoSite> {
-    println!("Setting up");
+    say!("Setting up");
     let module = report::step("module", || {
         let path = prebuilt.path()?;
         let size = path.metadata()?.len() / 1024;
@@ -70,7 +70,7 @@ fn set_up(prebuilt: &Prebuilt) -> Result<DemoSite> {
     let (deployment, taken) = deployment.around_taken_ports();
     taken
         .iter()
-        .for_each(|address| println!("    {address} is taken; a free port in its place"));
+        .for_each(|address| say!("    {address} is taken; a free port in its place"));
     let (envoy, address) = report::step("serving", || {
         let envoy = Envoy::start(&program, deployment)?;
         let address = envoy.address()?;
@@ -103,7 +103,7 @@ fn start_backends(mut deployment: Deployment) -> Result<(Vec<Backend>, Deploymen
             Err(_) => {
                 let backend = Backend::start(&name)
                     .with_context(|| format!("starting the backend {name}"))?;
-                println!(
+                say!(
                     "    {address} is taken; {name} listens at {}",
                     backend.address()
                 );
@@ -122,7 +122,7 @@ fn keep(site: &DemoSite) -> Result<()> {
         format!("http://{}", site.address),
         site.envoy.admin_address(),
     );
-    println!(
+    say!(
         "\nAll of it stays up until Ctrl-C. Try:
   curl -i {url}/                                     # nine of ten to blue
   curl -i {url}/ -H 'x-tier: gold'                   # by header
@@ -142,6 +142,6 @@ The configuration: envoy-config/{FILE}. Envoy's log: {}",
         .enable_all()
         .build()?;
     runtime.block_on(tokio::signal::ctrl_c())?;
-    println!();
+    say!();
     Ok(())
 }

@@ -6,26 +6,33 @@ use anyhow::{Context, Result, anyhow};
 use host_sim::connection_manager::ConnectionManager;
 use host_sim::exchange::{ClientTls, ExchangeRequest, Host};
 use host_sim::world::World;
-use host_sim::{configuration, explain};
+use host_sim::{configuration, diff, explain};
 use pointsman_core::config::Config;
+use pointsman_core::route::Route;
 use serde_json::{Map, Value};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Says what happens to one request, and why not the earlier routes.
 #[derive(clap::Args)]
+#[command(after_long_help = reasons())]
 pub(crate) struct Arguments {
     /// Pointsman's configuration in YAML or JSON, or an Envoy configuration with one Wasm filter.
     config: PathBuf,
-    /// The method.
-    #[arg(long, default_value = "GET")]
-    method: OsString,
-    /// The URL.
+    /// The method. Default: GET, and POST with `-d`.
+    #[arg(short = 'X', long, alias = "request")]
+    method: Option<OsString>,
+    /// The URL; without a scheme it is one of http.
     #[arg(long)]
     url: OsString,
+    /// The request has a body, as with curl: POST, and the `content-type` of a form. What is in it
+    /// matters to no route.
+    #[arg(short = 'd', long, value_name = "BODY")]
+    data: Option<OsString>,
     /// A header; may be given several times. `Host` takes the place of the URL's.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<OsString>,
@@ -41,6 +48,10 @@ pub(crate) struct Arguments {
     /// Fixes the random number that decides a split: from 0 to below 1.
     #[arg(long, value_parser = roll)]
     roll: Option<f64>,
+    /// Show every route that was looked at. Else those that differ in host or path are only
+    /// counted, where there are many.
+    #[arg(long)]
+    all: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -65,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
             let object = explain::answered_by_proxy(&answer);
             match arguments.json {
                 true => writeln!(out, "{:#}", Value::Object(object))?,
-                false => write_text(&mut out, &object)?,
+                false => write_text(&mut out, &object, None, arguments.all)?,
             }
             return Ok(Outcome::Good);
         }
@@ -80,14 +91,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     if arguments.json {
         writeln!(out, "{:#}", Value::Object(object))?;
     } else {
-        write_text(&mut out, &object)?;
+        let route = config.routes.iter().find(|it| object["route"] == *it.name);
+        write_text(&mut out, &object, route, arguments.all)?;
     }
     Ok(Outcome::Good)
 }
 
 fn request(arguments: &Arguments) -> Result<ExchangeRequest> {
-    let (method, url) = (arguments.method.as_bytes(), arguments.url.as_bytes());
-    let request = ExchangeRequest::new(method, url).map_err(|error| anyhow!("--url: {error}"))?;
+    let method = match (&arguments.method, &arguments.data) {
+        (Some(method), _) => method.as_bytes(),
+        (None, Some(_)) => b"POST",
+        (None, None) => b"GET",
+    };
+    let mut url = arguments.url.as_bytes().to_vec();
+    if !url.windows(3).any(|part| part == b"://") {
+        url.splice(0..0, *b"http://");
+    }
+    let request = ExchangeRequest::new(method, &url).map_err(|error| anyhow!("--url: {error}"))?;
     let headers = arguments.headers.iter().map(|header| {
         let mut parts = header.as_bytes().splitn(2, |byte| *byte == b':');
         match (parts.next(), parts.next()) {
@@ -100,7 +120,12 @@ fn request(arguments: &Arguments) -> Result<ExchangeRequest> {
             )),
         }
     });
-    let headers = headers.collect::<Result<Vec<_>>>()?;
+    let mut headers = headers.collect::<Result<Vec<_>>>()?;
+    let has_type = headers.iter().any(|(name, _)| name == b"content-type");
+    if arguments.data.is_some() && !has_type {
+        let of_form = b"application/x-www-form-urlencoded".to_vec();
+        headers.push((b"content-type".to_vec(), of_form));
+    }
     Ok(ExchangeRequest {
         client_ip: arguments.client_ip,
         tls: ClientTls {
@@ -119,20 +144,34 @@ fn roll(text: &str) -> Result<f64, String> {
 }
 
 /// Writes the routes that were compared, then the decision and its reason, then the headers.
-fn write_text(out: &mut impl Write, object: &Map<String, Value>) -> io::Result<()> {
+fn write_text(
+    out: &mut impl Write,
+    object: &Map<String, Value>,
+    route: Option<&Route>,
+    all: bool,
+) -> io::Result<()> {
     let (good, bad, strong, faint) = (style::GOOD, style::BAD, style::STRONG, style::FAINT);
     let text = |key: &str| match &object[key] {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
     };
-    for looked in object["trace"].as_array().into_iter().flatten() {
+    let looked = object["trace"].as_array().map_or(&[][..], Vec::as_slice);
+    let folds = !all && looked.len() > MAX_LOOKED;
+    let mut folded = 0;
+    for looked in looked {
         let name = looked["name"].as_str().unwrap_or_default();
         match looked["failed"].as_str() {
+            Some(failed) if folds && is_far(failed) => folded += 1,
             Some(failed) => writeln!(out, "{bad}✗{bad:#} {name}  {faint}{failed}{faint:#}")?,
-            None => writeln!(out, "{good}✓ {name}{good:#}")?,
+            None => {
+                write_folded(out, folded)?;
+                folded = 0;
+                writeln!(out, "{good}✓ {name}{good:#}")?;
+            }
         }
     }
+    write_folded(out, folded)?;
     if object["route"].is_null() && object["action"] != "proxy" {
         writeln!(out, "{bad}✗ no route matches{bad:#}")?;
     }
@@ -154,6 +193,29 @@ fn write_text(out: &mut impl Write, object: &Map<String, Value>) -> io::Result<(
         if let Some(value) = text(key) {
             writeln!(out, "  {faint}{key}:{faint:#} {value}")?;
         }
+    }
+    if let Some(route) = route.filter(|_| text("pool").is_some()) {
+        let parts: Vec<_> = route.action.parts().collect();
+        let sum: u64 = parts.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        for (pool, weight) in parts.iter().filter(|_| object["action"] == "forward") {
+            let odds = diff::odds(pool);
+            let odds = match parts.len() {
+                1 => odds,
+                _ => format!("{} {odds}", diff::percent(u64::from(*weight), sum)),
+            };
+            writeln!(out, "  {faint}chances:{faint:#} {odds}")?;
+        }
+    }
+    let limits = route.map_or(&[][..], |route| &route.rate_limits);
+    for limit in limits.iter().filter(|_| object["limit"].is_null()) {
+        let quota = limit.quota();
+        let per = Duration::from_nanos(quota.per.get());
+        let (requests, burst) = (quota.requests, quota.burst);
+        let name = limit.name();
+        writeln!(
+            out,
+            "  {faint}admitted by limit:{faint:#} {name} ({requests} per {per:?}, burst {burst})"
+        )?;
     }
     if let Some(reason) = text("reason") {
         let why = REASONS
@@ -179,6 +241,41 @@ fn write_text(out: &mut impl Write, object: &Map<String, Value>) -> io::Result<(
         }
     }
     Ok(())
+}
+
+/// A list that fits a screen is shown as a whole.
+const MAX_LOOKED: usize = 12;
+
+/// Whether a route is no near miss: its hosts or its path are others.
+fn is_far(failed: &str) -> bool {
+    ["host: ", "path: "].iter().any(|it| failed.starts_with(it))
+}
+
+fn write_folded(out: &mut impl Write, count: usize) -> io::Result<()> {
+    let faint = style::FAINT;
+    match count {
+        0 => Ok(()),
+        count => writeln!(
+            out,
+            "{faint}✗ {count} routes of other hosts or paths (--all shows them){faint:#}"
+        ),
+    }
+}
+
+/// What is told of the words of `reason`.
+fn reasons() -> String {
+    let width = REASONS
+        .iter()
+        .map(|(word, _)| word.len())
+        .max()
+        .unwrap_or(0);
+    let lines = REASONS
+        .iter()
+        .map(|(word, why)| format!("  {word:width$}  {why}"));
+    format!(
+        "The words of `reason`:\n{}",
+        lines.collect::<Vec<_>>().join("\n")
+    )
 }
 
 /// The meaning of the words of `reason`.
@@ -227,12 +324,65 @@ mod tests {
             ],
         });
         let mut out = anstream::StripStream::new(Vec::new());
-        write_text(&mut out, object.as_object().unwrap()).unwrap();
+        write_text(&mut out, object.as_object().unwrap(), None, false).unwrap();
         assert_eq!(
             String::from_utf8(out.into_inner()).unwrap(),
             "✗ a  path: exact /a, got /\n✓ b\n\nforwarded\n  pool: p\n  target: t\n  cluster: c\n  region: seoul\n  \
              reason: balance (a new choice by the pool's `balance`)\n\nthe upstream gets\n  :method: GET\n"
         );
+    }
+
+    #[test]
+    fn far_routes_are_folded_and_near_misses_are_not() {
+        let mut trace: Vec<_> = (0..20)
+            .map(|at| json!({ "name": at.to_string(), "matched": false, "failed": "path: exact /a, got /" }))
+            .collect();
+        trace.push(json!({ "name": "near", "matched": false, "failed": "method: GET, got PUT" }));
+        trace.push(json!({ "name": "it", "matched": true, "failed": null }));
+        let mut object: Map<String, Value> = explain::KEYS
+            .map(|key| (key.to_owned(), Value::Null))
+            .into_iter()
+            .collect();
+        object.insert("trace".to_owned(), trace.into());
+        object.insert("route".to_owned(), "it".into());
+        let text = |all: bool| {
+            let mut out = anstream::StripStream::new(Vec::new());
+            write_text(&mut out, &object, None, all).unwrap();
+            String::from_utf8(out.into_inner()).unwrap()
+        };
+        assert!(
+            text(false).starts_with(
+                "✗ near  method: GET, got PUT\n\
+                 ✗ 20 routes of other hosts or paths (--all shows them)\n✓ it\n"
+            ),
+            "{}",
+            text(false)
+        );
+        assert_eq!(text(true).matches("✗ ").count(), 21);
+    }
+
+    #[test]
+    fn a_request_is_typed_as_for_curl() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Program {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let request = |words: &[&str]| {
+            let all = ["explain", "c.yaml"].iter().chain(words);
+            request(&Program::try_parse_from(all).unwrap().arguments).unwrap()
+        };
+        let plain = request(&["--url", "shop.example.com/cart?x=1"]);
+        assert_eq!(plain.url(), b"http://shop.example.com/cart?x=1");
+        assert_eq!(plain.method, b"GET");
+        assert_eq!(request(&["--url", "h", "-X", "PUT"]).method, b"PUT");
+        let posted = request(&["--url", "https://h/", "-d", "a=1"]);
+        assert_eq!(
+            (&posted.method[..], &posted.scheme[..]),
+            (&b"POST"[..], &b"https"[..])
+        );
+        assert_eq!(posted.headers[0].1, b"application/x-www-form-urlencoded");
     }
 
     #[test]

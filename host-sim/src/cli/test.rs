@@ -2,7 +2,8 @@
 
 use super::prebuilt::Prebuilt;
 use super::{Outcome, style};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use host_sim::configuration::LoadError;
 use host_sim::request_test::{self, Coverage, File, TestFailure, TestReport};
 use host_sim::world::{Code, World};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
@@ -47,7 +48,7 @@ struct Results<'f> {
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     // All files are read first: one that cannot be read is wrong usage, and no report is printed.
     let files = arguments.files.iter().map(|path| {
-        let file = File::read(path).with_context(|| path.display().to_string())?;
+        let file = File::read(path).map_err(|error| of_file(path, error))?;
         Ok((path.as_path(), file))
     });
     let files = files.collect::<Result<Vec<_>>>()?;
@@ -67,6 +68,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
             false => Outcome::Found,
         },
     )
+}
+
+/// The error, with the file's name in front of each problem.
+fn of_file(path: &Path, error: LoadError) -> anyhow::Error {
+    match error {
+        LoadError::Problems(problems) => {
+            let lines = problems
+                .0
+                .iter()
+                .map(|it| format!("{}: {it}", path.display()));
+            anyhow!(lines.collect::<Vec<_>>().join("\n"))
+        }
+        error => anyhow!(error).context(path.display().to_string()),
+    }
 }
 
 impl<'f> Results<'f> {
@@ -133,7 +148,12 @@ impl<'f> Results<'f> {
             writeln!(out, "{}", path.display())?;
             for outcome in &report.outcomes {
                 match &outcome.failure {
-                    None => writeln!(out, "  {good}✓{good:#} {}", outcome.name)?,
+                    None => {
+                        writeln!(out, "  {good}✓{good:#} {}", outcome.name)?;
+                        for note in &outcome.notes {
+                            writeln!(out, "      {odd}note{odd:#}: {note}")?;
+                        }
+                    }
                     Some(failed) => {
                         writeln!(out, "  {bad}✗{bad:#} {}", outcome.name)?;
                         write_failed(out, failed)?;
@@ -193,7 +213,12 @@ impl<'f> Results<'f> {
                     "hint": failed.hint,
                 })
             });
-            json!({ "name": outcome.name, "passed": failure.is_none(), "failure": failure })
+            json!({
+                "name": outcome.name,
+                "passed": failure.is_none(),
+                "failure": failure,
+                "notes": outcome.notes,
+            })
         };
         let files = self.files.iter().map(
             |(path, report)| json!({ "file": path, "tests": report.outcomes.iter().map(test).collect::<Vec<_>>() }),
@@ -307,6 +332,40 @@ tests:
              not reached: route a\nnot reached: route c\n\
              not reached: route b: method: GET (never false)\nnot reached: route b: client_ip: 127.0.0.1/32 (never false)\n\
              1 passed, 1 failed\n2 of 7 routes and conditions reached, 28 %: less than 30 %\n"
+        );
+    }
+
+    #[test]
+    fn refusals_are_told_where_a_test_says_nothing_of_them() {
+        let text = |more: &str| {
+            format!(
+                "config: {{ rate_limits: {{ few: {{ requests: 2, per: 1m, key: [] }} }}, \
+                 routes: [{{ name: a, rate_limits: [few], pass: true }}] }}\n\
+                 tests: [{{ name: ten, request: {{ url: \"http://h/\" }}, repeat: 10, {more} }}]"
+            )
+        };
+        let told = results(&[file(&text("expect: { route: a }"))]);
+        assert!(
+            told.contains("✓ ten\n      note: 8 of 10 answered 429 by limit few\n"),
+            "{told}"
+        );
+        let counted = "expect_counts: { action: { pass: 2, rate_limited: { min: 8, max: 8 } } }";
+        let told = results(&[file(&text(counted))]);
+        assert!(told.contains("✓ ten\n") && !told.contains("note"), "{told}");
+        let told = results(&[file(&text("expect_counts: { route: { a: 9 } }"))]);
+        assert!(told.contains("8 of 10 answered 429 by limit few"), "{told}");
+    }
+
+    #[test]
+    fn every_problem_of_a_file_has_its_name() {
+        let text = "config: {}\ntests: [{ name: 1, request: { url: x, ulr: y }, expect: {} }]";
+        let error = File::parse(text, |_| unreachable!()).unwrap_err();
+        let told = of_file(Path::new("a_test.yaml"), error.into()).to_string();
+        assert_eq!(told.lines().count(), 3, "{told}");
+        assert!(
+            told.lines()
+                .all(|line| line.starts_with("a_test.yaml: tests[0].")),
+            "{told}"
         );
     }
 

@@ -23,6 +23,15 @@ pub enum Matcher {
     Present(bool),
     /// `{ regex: … }`: the whole value matches.
     Regex(Regex),
+    /// A count: `{ min, max }`, or `{ about }` with what it may be off by.
+    Between {
+        /// Never less.
+        min: u64,
+        /// Never more. None: as many as come.
+        max: Option<u64>,
+        /// What was expected, with a tolerance.
+        about: Option<u64>,
+    },
     /// The items of a list match one by one, and there are no others.
     List(Vec<Matcher>),
     /// These keys of an object match; it may have others.
@@ -59,6 +68,10 @@ impl Matcher {
             (Matcher::Regex(regex), Actual::Json(Value::String(text))) => {
                 regex.matches_whole(text.as_bytes())
             }
+            (Matcher::Between { min, max, .. }, Actual::Json(Value::Number(count))) => {
+                let count = count.as_u64();
+                count.is_some_and(|it| *min <= it && max.is_none_or(|max| it <= max))
+            }
             (Matcher::List(matchers), Actual::Json(Value::Array(items))) => {
                 matchers.len() == items.len()
                     && matchers
@@ -72,6 +85,22 @@ impl Matcher {
                 })
             }
             _ => false,
+        }
+    }
+}
+
+impl Matcher {
+    /// About so many of all that were sent: at most five standard deviations of independent draws
+    /// off, which chance exceeds once in 1.7 million tests. That is 5 × √(n × (1 − n/all)), rounded
+    /// down.
+    pub fn about(count: u32, all: u32) -> Matcher {
+        let (expected, of) = (f64::from(count), f64::from(all.max(1)));
+        let off = (5.0 * (expected * (1.0 - expected / of).max(0.0)).sqrt()) as u64;
+        let count = u64::from(count);
+        Matcher::Between {
+            min: count.saturating_sub(off),
+            max: Some((count + off).min(u64::from(all))),
+            about: Some(count),
         }
     }
 }
@@ -90,6 +119,22 @@ impl fmt::Display for Matcher {
             Matcher::Present(true) => f.write_str("something"),
             Matcher::Present(false) => f.write_str("nothing"),
             Matcher::Regex(regex) => write!(f, "a match of {}", regex.pattern()),
+            Matcher::Between {
+                min,
+                max: Some(max),
+                about: Some(about),
+            } => write!(f, "about {about}: from {min} to {max}"),
+            Matcher::Between { min, max: None, .. } => write!(f, "at least {min}"),
+            Matcher::Between {
+                min: 0,
+                max: Some(max),
+                ..
+            } => write!(f, "at most {max}"),
+            Matcher::Between {
+                min,
+                max: Some(max),
+                ..
+            } => write!(f, "from {min} to {max}"),
             Matcher::List(matchers) => {
                 f.write_str("[")?;
                 separated(f, matchers, ", ")?;

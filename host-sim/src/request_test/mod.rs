@@ -15,7 +15,9 @@
 //!   expires, so that it is the filter that judges an old one; only `Max-Age=0` removes it.
 //! - `after` is waited for once, before the first of `repeat` requests.
 //! - `expect_counts` says how often each value of a key of explain's object occurs in all
-//!   repetitions together. A value that is not named must not occur.
+//!   repetitions together. A value that is not named must not occur. A count is a number,
+//!   `{ min, max }` (either of them is enough), or `{ about: n }`: n of `repeat` independent draws,
+//!   give or take five standard deviations ([`compare::Matcher::about`]).
 //! - `connection: new` drops the connections that the client kept, so that another worker may get
 //!   the request, and ends the requests that are held.
 //! - `connection: hold` has the response begin and not end: the request stays in flight, on a
@@ -52,6 +54,9 @@ pub struct TestOutcome {
     pub name: String,
     /// Why the test failed. None: it passed.
     pub failure: Option<TestFailure>,
+    /// What happened beside what is expected: requests that a limit refused, where the test says
+    /// nothing of that.
+    pub notes: Vec<String>,
     /// How long the test took, in real time.
     pub took: Duration,
 }
@@ -114,13 +119,15 @@ pub fn run<'h>(
     let mut coverage = Coverage::new(&file.loaded);
     let outcome = |test: &Test| {
         let started = Instant::now();
+        let mut notes = Vec::new();
         let result = match host() {
-            Ok(mut host) => run_test(test, file, &mut *host, &mut coverage),
+            Ok(mut host) => run_test(test, file, &mut *host, &mut coverage, &mut notes),
             Err(error) => Err(TestFailure::error(String::new(), error)),
         };
         TestOutcome {
             name: test.name.clone(),
             failure: result.err(),
+            notes,
             took: started.elapsed(),
         }
     };
@@ -133,6 +140,7 @@ fn run_test(
     file: &File,
     host: &mut dyn Host,
     coverage: &mut Coverage,
+    notes: &mut Vec<String>,
 ) -> Result<(), TestFailure> {
     let mut jar = CookieJar::default();
     for (number, step) in test.steps.iter().enumerate() {
@@ -154,6 +162,7 @@ fn run_test(
             host.advance(step.after);
         }
         let mut counts = BTreeMap::new();
+        let mut refused = Refused::default();
         for repetition in 0..step.repeat {
             let mut request = step.request.clone();
             if step.keep_cookies {
@@ -179,6 +188,7 @@ fn run_test(
                 }
             };
             jar.store(&request, &result);
+            refused.note(&object);
             let differences = step.expect.differences(&object, &result);
             if !differences.is_empty() {
                 return Err(TestFailure {
@@ -194,17 +204,53 @@ fn run_test(
                     .or_insert(0) += 1;
             }
         }
+        let of_step = refused.notes(step);
         let differences = count_differences(&step.counts, &counts);
         if !differences.is_empty() {
             return Err(TestFailure {
                 request: place(step.repeat - 1),
                 error: None,
                 differences,
-                hint: None,
+                hint: (!of_step.is_empty()).then(|| of_step.join("; ")),
             });
         }
+        notes.extend(of_step);
     }
     Ok(())
+}
+
+/// The requests of a step that limits refused, by status and limit.
+#[derive(Default)]
+struct Refused(BTreeMap<(String, String), u32>);
+
+impl Refused {
+    fn note(&mut self, object: &Map<String, Value>) {
+        if object["action"] == "rate_limited" {
+            let key = (
+                compare::count_name(&object["status"]),
+                compare::count_name(&object["limit"]),
+            );
+            *self.0.entry(key).or_insert(0) += 1;
+        }
+    }
+
+    /// In words. None where the step says what it expects of that.
+    fn notes(&self, step: &TestStep) -> Vec<String> {
+        let is_told = |key: &str| ["action", "status", "limit", "reason"].contains(&key);
+        let expected = step.expect.keys.iter().map(|(key, _)| key);
+        let counted = step.counts.iter().map(|(key, _)| key);
+        if expected.chain(counted).any(|key| is_told(key)) {
+            return Vec::new();
+        }
+        let all = self.0.iter();
+        all.map(|((status, limit), count)| {
+            format!(
+                "{count} of {} answered {status} by limit {limit}",
+                step.repeat
+            )
+        })
+        .collect()
+    }
 }
 
 /// Why the expected route did not match. None where no route is expected, or where it stands behind

@@ -98,6 +98,7 @@ const TEST: &[&str] = &[
 const REQUEST: &[&str] = &["method", "url", "headers", "client_ip", "tls", "roll"];
 const UPSTREAM_RESPONSE: &[&str] = &["status", "headers", "body"];
 const MATCHERS: &[&str] = &["one_of", "not", "present", "regex", "bytes"];
+const COUNT_MATCHERS: &[&str] = &["min", "max", "about", "one_of", "not"];
 /// The keys of `expect`: those of explain's object, and `body`.
 const EXPECT: &[&str] = &{
     let mut keys = ["body"; explain::KEYS.len() + 1];
@@ -108,6 +109,24 @@ const EXPECT: &[&str] = &{
     }
     keys
 };
+
+/// Every key of the format, some of them several times.
+#[cfg(test)]
+pub(super) fn every_key() -> impl Iterator<Item = &'static &'static str> {
+    let lists = [
+        FILE,
+        STEP,
+        TEST,
+        REQUEST,
+        UPSTREAM_RESPONSE,
+        MATCHERS,
+        COUNT_MATCHERS,
+        EXPECT,
+        &explain::TRACE_KEYS,
+        &["sni", "peer"],
+    ];
+    lists.into_iter().flatten()
+}
 
 const TESTS: &str = "a list of at least one test";
 const STEPS: &str = "a list of at least one step";
@@ -218,7 +237,7 @@ fn step(map: &Map<'_>, report: &mut Report) -> Option<TestStep> {
     let expect = map.get("expect").and_then(|node| expect(&node, report));
     let counts = map
         .get("expect_counts")
-        .and_then(|node| counts(&node, report));
+        .and_then(|node| counts(&node, repeat.unwrap_or(1), report));
     let mut request = request?;
     request.upstream = upstream.unwrap_or(Response::bare(200));
     Some(TestStep {
@@ -364,13 +383,59 @@ fn named_matchers(node: &Node<'_>, report: &mut Report) -> Vec<(String, Matcher)
     matchers
 }
 
-fn counts(node: &Node<'_>, report: &mut Report) -> Option<Counts> {
+fn counts(node: &Node<'_>, repeat: u32, report: &mut Report) -> Option<Counts> {
     let map = node.map(report, &explain::KEYS)?;
-    let keys = map.iter().map(|node| {
-        let key = node.key().to_owned();
-        (key, named_matchers(&node, report))
-    });
-    Some(keys.collect())
+    let mut counts = Counts::new();
+    for node in map.iter() {
+        let names = node.names(report, "a map of values with counts", MAX_ENTRIES);
+        let mut matchers = Vec::new();
+        for name in names.iter().flat_map(Map::iter) {
+            let matcher = count_matcher(&name, repeat, report);
+            matchers.extend(matcher.map(|matcher| (name.key().to_owned(), matcher)));
+        }
+        counts.push((node.key().to_owned(), matchers));
+    }
+    Some(counts)
+}
+
+fn count_matcher(node: &Node<'_>, repeat: u32, report: &mut Report) -> Option<Matcher> {
+    let Value::Map(entries) = node.value() else {
+        return matcher(node, report);
+    };
+    let has = |key: &str| entries.iter().any(|(other, _)| other == key);
+    if has("one_of") || has("not") {
+        return matcher(node, report);
+    }
+    let map = node.map(report, COUNT_MATCHERS)?;
+    let mut whole = |key: &str| {
+        let node = map.get(key)?;
+        node.whole(report, 0, MAX_REPEAT)
+    };
+    let (min, max, about) = (whole("min"), whole("max"), whole("about"));
+    let found = match (min, max, about) {
+        (None, None, Some(about)) if about <= repeat => return Some(Matcher::about(about, repeat)),
+        (None, None, Some(about)) => format!("about {about} of {repeat}"),
+        (_, _, Some(_)) => "about stands beside min or max".to_owned(),
+        (Some(min), Some(max), None) if min > max => format!("min {min}, max {max}"),
+        (None, None, None) => "none of min, max, about".to_owned(),
+        (min, max, None) => {
+            return Some(Matcher::Between {
+                min: min.unwrap_or(0).into(),
+                max: max.map(u64::from),
+                about: None,
+            });
+        }
+    };
+    if !["min", "max", "about"].iter().any(|key| has(key))
+        || (min, max, about) != (None, None, None)
+    {
+        report.note(
+            node,
+            &found,
+            "`{ min, max }`, either of them, or `{ about }`",
+        );
+    }
+    None
 }
 
 fn matcher(node: &Node<'_>, report: &mut Report) -> Option<Matcher> {
@@ -594,6 +659,27 @@ tests:
                 "{text}: {:?}",
                 errors_of(text)
             );
+        }
+    }
+
+    #[test]
+    fn counts_that_no_run_can_have_are_refused() {
+        let of = |count: &str| {
+            errors_of(&format!(
+                "config: {{}}\ntests: [{{ name: a, request: {{ url: \"http://h\" }}, repeat: 9, \
+                 expect_counts: {{ pool: {{ p: {count} }} }} }}]"
+            ))
+        };
+        for (count, found) in [
+            ("{ about: 10 }", "about 10 of 9"),
+            ("{ min: 3, max: 2 }", "min 3, max 2"),
+            ("{ about: 3, max: 4 }", "about stands beside min or max"),
+            ("{}", "none of min, max, about"),
+            ("{ min: x }", "a whole number from 0 to 100000"),
+            ("{ least: 1 }", "unknown key"),
+        ] {
+            let errors = of(count);
+            assert!(errors[0].contains(found), "{count}: {errors:?}");
         }
     }
 

@@ -285,3 +285,58 @@ fn condition_is_reached_when_it_was_true_and_false() {
         )
     );
 }
+
+#[test]
+fn a_count_about_a_number_is_off_by_at_most_five_deviations() {
+    use super::compare::{Actual, Matcher};
+    let is = |matcher: &Matcher, count: u64| matcher.matches(Actual::Json(&count.into()));
+    // √(50 × 0.95) is 6.89.
+    let about = Matcher::about(50, 1000);
+    assert_eq!(about.to_string(), "about 50: from 16 to 84");
+    for (count, good) in [(15, false), (16, true), (50, true), (84, true), (85, false)] {
+        assert_eq!(is(&about, count), good, "{count}");
+    }
+    let all = Matcher::about(10, 10);
+    assert!(is(&all, 10) && !is(&all, 9));
+    let none = Matcher::about(0, 10);
+    assert!(is(&none, 0) && !is(&none, 1));
+}
+
+#[test]
+fn the_file_of_every_key_has_every_key_and_passes() {
+    let text = include_str!("../../examples/every_key_test.yaml");
+    let file = File::parse(text, |_| unreachable!()).unwrap();
+    let report = run(&file, || {
+        let world = crate::world::World::builder()
+            .exchanges(&file.config)
+            .start();
+        Ok(Box::new(world.map_err(|error| error.to_string())?) as Box<dyn Host>)
+    });
+    for outcome in &report.outcomes {
+        assert_eq!(outcome.failure, None, "{}", outcome.name);
+        assert!(
+            outcome.notes.is_empty(),
+            "{}: {:?}",
+            outcome.name,
+            outcome.notes
+        );
+    }
+    let tree = crate::configuration::parse(text).unwrap();
+    let tree = crate::configuration::to_json(&tree);
+    let mut found = std::collections::BTreeSet::new();
+    keys_of(&tree, &mut found);
+    for key in super::parse::every_key() {
+        assert!(found.contains(*key), "{key} is not in the file");
+    }
+}
+
+fn keys_of(tree: &Value, found: &mut std::collections::BTreeSet<String>) {
+    match tree {
+        Value::Object(map) => map.iter().for_each(|(key, value)| {
+            found.insert(key.clone());
+            keys_of(value, found);
+        }),
+        Value::Array(list) => list.iter().for_each(|value| keys_of(value, found)),
+        _ => {}
+    }
+}

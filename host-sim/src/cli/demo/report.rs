@@ -18,7 +18,7 @@ pub(super) struct DemoReport {
 pub(super) fn step<T>(name: &str, act: impl FnOnce() -> Result<(String, T)>) -> Result<T> {
     let start = Instant::now();
     let (what, made) = act().context(name.to_owned())?;
-    println!(
+    say!(
         "  ✓ {name:<9} {what} ({:.1} s)",
         start.elapsed().as_secs_f64()
     );
@@ -28,13 +28,13 @@ pub(super) fn step<T>(name: &str, act: impl FnOnce() -> Result<(String, T)>) -> 
 impl DemoReport {
     /// Begins a section of the output.
     pub(super) fn section(&self, title: &str) {
-        println!("\n{title}");
+        say!("\n{title}");
     }
 
     /// Prints whether something is as it should be.
     pub(super) fn check(&mut self, good: bool, what: &str) {
         let mark = if good { '✓' } else { '✗' };
-        println!("  {mark} {what}");
+        say!("  {mark} {what}");
         *(if good { &mut self.good } else { &mut self.bad }) += 1;
     }
 
@@ -74,7 +74,7 @@ impl DemoReport {
             requests,
         } = self;
         let seconds = took.as_secs_f64();
-        println!(
+        say!(
             "\n{good} of {} as they should be; {requests} requests in {seconds:.1} s.",
             good + bad
         );
