@@ -426,9 +426,8 @@ fn count_matcher(node: &Node<'_>, repeat: u32, report: &mut Report) -> Option<Ma
             });
         }
     };
-    if !["min", "max", "about"].iter().any(|key| has(key))
-        || (min, max, about) != (None, None, None)
-    {
+    // Keys that are unknown, and values that are no numbers, are told already.
+    if entries.is_empty() || (min, max, about) != (None, None, None) {
         report.note(
             node,
             &found,
