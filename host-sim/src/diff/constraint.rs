@@ -84,6 +84,9 @@ pub(super) fn constraints<'c>(block: &'c Match, address: Subject<'c>) -> Vec<Con
         query,
         client_ip,
         tls,
+        // `Blocks` tells of these two: they are of several headers together.
+        devices: _,
+        language: _,
     } = block;
     let holds = |subject, test| Constraint {
         subject,

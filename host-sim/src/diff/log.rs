@@ -316,6 +316,12 @@ fn untold(trees: [&Value; 2], told: &BTreeSet<String>, is_har: bool) -> BTreeSet
             if block.tls.is_some() {
                 all.insert("tls".to_owned());
             }
+            if !block.devices.is_empty() {
+                all.insert("header user-agent".to_owned());
+            }
+            if block.language.is_some() {
+                all.insert("header accept-language".to_owned());
+            }
         }
         if has_client {
             all.insert(match &config.client_ip {

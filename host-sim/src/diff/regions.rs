@@ -33,6 +33,9 @@ pub(super) struct Blocks<'c> {
     /// By route, the place of its first block.
     first: Vec<usize>,
     constraints: Vec<Vec<Constraint<'c>>>,
+    /// Whether a block asks for a device or a language, which are of several headers together and
+    /// stand in no constraint.
+    is_composed: Vec<bool>,
     /// What tells blocks apart.
     identities: Vec<String>,
 }
@@ -44,11 +47,13 @@ impl<'c> Blocks<'c> {
         let address = Subject::Address(of, config.client_ip.is_some());
         let (mut places, mut first) = (Vec::new(), Vec::new());
         let (mut all, mut identities) = (Vec::new(), Vec::new());
+        let mut is_composed = Vec::new();
         for (at, route) in config.routes.iter().enumerate() {
             first.push(places.len());
             for (number, block) in route.blocks.iter().enumerate() {
                 places.push((at, number));
                 all.push(constraints(block, address));
+                is_composed.push(!block.devices.is_empty() || block.language.is_some());
                 let is_own = !is_shared && !block.client_ip.is_empty();
                 let owner = if is_own {
                     format!("{of:?} ")
@@ -64,6 +69,7 @@ impl<'c> Blocks<'c> {
             places,
             first,
             constraints: all,
+            is_composed,
             identities,
         }
     }
@@ -85,6 +91,10 @@ impl<'c> Blocks<'c> {
 
     fn constraints(&self, at: usize) -> &[Constraint<'c>] {
         self.constraints.get(at).map_or(&[], Vec::as_slice)
+    }
+
+    fn is_composed(&self, at: usize) -> bool {
+        self.is_composed.get(at).copied().unwrap_or_default()
     }
 }
 
@@ -148,6 +158,13 @@ impl<'b, 'c> Regions<'b, 'c> {
             let forbidden: Vec<_> = old_ones.chain(new_ones).collect();
             let values = match self.solver.solve(&required, &forbidden) {
                 Answer::Values(values) => values,
+                // Without such a condition an earlier block seems to take more than it does.
+                Answer::Nothing
+                    if before_old.iter().any(|at| self.old.is_composed(*at))
+                        || before_new.iter().any(|at| self.new.is_composed(*at)) =>
+                {
+                    return Region::Unknown("`device` and `language` are not told apart".to_owned());
+                }
                 Answer::Nothing => return Region::Empty,
                 Answer::Unknown(why) => return Region::Unknown(why),
             };
