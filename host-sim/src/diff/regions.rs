@@ -163,7 +163,9 @@ impl<'b, 'c> Regions<'b, 'c> {
                     if before_old.iter().any(|at| self.old.is_composed(*at))
                         || before_new.iter().any(|at| self.new.is_composed(*at)) =>
                 {
-                    return Region::Unknown("`device` and `language` are not told apart".to_owned());
+                    return Region::Unknown(
+                        "`device` and `language` are not told apart".to_owned(),
+                    );
                 }
                 Answer::Nothing => return Region::Empty,
                 Answer::Unknown(why) => return Region::Unknown(why),

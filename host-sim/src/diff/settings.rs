@@ -142,11 +142,11 @@ fn of_pool(
             );
         }
         let (from, to) = (
-            (&was.cluster, &was.endpoint),
-            (&target.cluster, &target.endpoint),
+            (&*was.cluster, was.endpoint.as_deref()),
+            (&*target.cluster, target.endpoint.as_deref()),
         );
         if from != to {
-            let shown = |(cluster, endpoint): (&Box<str>, &Option<Box<str>>)| match endpoint {
+            let shown = |(cluster, endpoint): (&str, Option<&str>)| match endpoint {
                 Some(endpoint) => format!("{endpoint} of {cluster}"),
                 None => cluster.to_string(),
             };

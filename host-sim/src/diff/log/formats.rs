@@ -128,9 +128,8 @@ impl<'l> Line<'l> {
             }
             "x-envoy-original-host" | "original-host" => self.host = Some(value),
             "scheme" | "x-forwarded-proto" => {
-                if value == "http" || value == "https" {
-                    self.scheme = Some(value);
-                }
+                let known = Some(value).filter(|value| value == "http" || value == "https");
+                self.scheme = known.or(self.scheme.take());
             }
             "client"
             | "client-ip"
