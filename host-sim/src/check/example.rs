@@ -6,7 +6,8 @@ use crate::exchange::{ClientTls, ExchangeRequest, Response, shown};
 use crate::explain;
 use pointsman_core::config::Config;
 use pointsman_core::http::device::Device;
-use pointsman_core::route::r#match::{HostMatch, Match, PeerMatch, TlsMatch};
+use pointsman_core::route::host::HostMatch;
+use pointsman_core::route::r#match::{Match, PeerMatch, TlsMatch};
 use std::collections::BTreeMap;
 
 /// A request that the block matches. None: none was found, though there may be one.

@@ -8,7 +8,7 @@ use pointsman_core::index::PoolIndex;
 use pointsman_core::pool::Pool;
 use pointsman_core::pool::failover::WhenAllUnhealthy;
 use pointsman_core::pool::sticky::Cookie;
-use pointsman_core::route::r#match::HostMatch;
+use pointsman_core::route::host::HostMatch;
 use pointsman_core::route::{Route, RouteAction};
 use std::collections::BTreeSet;
 use std::rc::Rc;

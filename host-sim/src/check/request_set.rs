@@ -7,8 +7,9 @@ use super::values::{ValueSet, is_in_headers, is_in_queries};
 use pointsman_core::http::client_ip::Network;
 use pointsman_core::http::device::{Device, Devices};
 use pointsman_core::route::condition::{Condition, Text};
+use pointsman_core::route::host::HostMatch;
 use pointsman_core::route::language::LanguageMatch;
-use pointsman_core::route::r#match::{HostMatch, Match, PeerMatch, TlsMatch};
+use pointsman_core::route::r#match::{Match, PeerMatch, TlsMatch};
 use std::rc::Rc;
 
 /// The requests that meet all of these conditions.

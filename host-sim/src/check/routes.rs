@@ -7,7 +7,8 @@ use super::{Note, Places, Warning, example, patterns, redirects};
 use crate::exchange::ExchangeRequest;
 use pointsman_core::config::Config;
 use pointsman_core::index::RouteIndex;
-use pointsman_core::route::r#match::{HostMatch, Match};
+use pointsman_core::route::host::HostMatch;
+use pointsman_core::route::r#match::Match;
 use pointsman_core::route::{Route, RouteAction};
 use std::collections::BTreeSet;
 

@@ -8,7 +8,7 @@ use pointsman_core::config::Config;
 use pointsman_core::pool::sticky::Cookie;
 use pointsman_core::pool::{Pool, State};
 use pointsman_core::route::condition::Text;
-use pointsman_core::route::r#match::HostMatch;
+use pointsman_core::route::host::HostMatch;
 use pointsman_core::route::path::{PathKind, PathMatch};
 use pointsman_core::route::{Route, RouteAction};
 

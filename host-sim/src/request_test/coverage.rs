@@ -9,7 +9,8 @@ use pointsman_core::config::Config;
 use pointsman_core::http::client_ip::Network;
 use pointsman_core::http::request::Request;
 use pointsman_core::route::Route;
-use pointsman_core::route::r#match::{AskConnection, HostMatch, Match, Mismatch};
+use pointsman_core::route::host::HostMatch;
+use pointsman_core::route::r#match::{AskConnection, Match, Mismatch};
 use pointsman_core::route::path::PathKind;
 use std::fmt::Display;
 

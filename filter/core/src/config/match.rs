@@ -9,8 +9,9 @@ use crate::http::accept_language::is_tag;
 use crate::http::client_ip::Network;
 use crate::http::device::{Device, Devices};
 use crate::route::Route;
+use crate::route::host::HostMatch;
 use crate::route::language::{LanguageMatch, Languages};
-use crate::route::r#match::{HostMatch, Match, PeerMatch, TlsMatch};
+use crate::route::r#match::{Match, PeerMatch, TlsMatch};
 use std::rc::Rc;
 
 const BLOCK_KEYS: &[&str] = &[

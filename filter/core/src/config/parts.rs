@@ -5,7 +5,8 @@ use super::header::not_host;
 use super::reader::{Node, Report, quoted};
 use super::syntax;
 use crate::http::value::{Part, Piece, ValueWithParts, WORDS};
-use crate::route::r#match::{HostMatch, Match};
+use crate::route::host::HostMatch;
+use crate::route::r#match::Match;
 use crate::route::path::{PathKind, Segment};
 
 const PARTS: &str = "client_ip, host, path, query, method, scheme, header.NAME, cookie.NAME, \

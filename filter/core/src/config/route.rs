@@ -175,7 +175,7 @@ fn action(
             .named(node, "pool", report)
             .map(RouteAction::Pool),
         "split" => Some(RouteAction::Split(split(node, matched, known, report))),
-        "redirect" => redirect(node, matched, report).map(RouteAction::Redirect),
+        "redirect" => redirect(node, matched, report).map(|to| RouteAction::Redirect(Box::new(to))),
         "respond" => respond(node, report).map(RouteAction::Respond),
         _ => pass(node, report).map(|()| RouteAction::Pass),
     }

@@ -15,7 +15,7 @@ use crate::pool::prefer_region::PreferRegion;
 use crate::pool::sticky::SameSite;
 use crate::rate_limit::Table;
 use crate::route::RouteAction;
-use crate::route::r#match::HostMatch;
+use crate::route::host::HostMatch;
 use crate::route::no_route::NoRoute;
 use crate::route::path::{PathKind, Segment};
 use crate::route::rewrite::PathRewrite;

@@ -11,7 +11,8 @@
 //! hash of every prefix. Collisions that a client provokes do no harm: clients insert nothing, and
 //! every block that is found is tested.
 
-use super::r#match::{AskConnection, HostMatch};
+use super::host::HostMatch;
+use super::r#match::AskConnection;
 use super::path::{PathKind, PathMatch, Segment};
 use super::{Found, Route};
 use crate::http::request::Request;

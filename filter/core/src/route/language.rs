@@ -1,7 +1,7 @@
 //! `match.language`: which of the languages that the routes name a client prefers.
 
 use super::escaped::{Escaped, listed};
-use super::r#match::HostMatch;
+use super::host::HostMatch;
 use crate::http::accept_language::preferred;
 use crate::http::request::Request;
 use std::fmt;

@@ -3,6 +3,7 @@
 
 use super::condition::Condition;
 use super::escaped::{Escaped, listed};
+use super::host::HostMatch;
 use super::language::LanguageMatch;
 use super::path::PathMatch;
 use crate::http::client_ip::Network;
@@ -54,18 +55,6 @@ pub enum PeerMatch {
     Exact(Box<[u8]>),
     /// `spiffe://mesh/*`: whatever begins so, and goes on.
     Prefix(Box<[u8]>),
-}
-
-/// A host, in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostMatch {
-    /// This one.
-    Exact(Box<[u8]>),
-    /// `*.example.com`: one or more labels before this suffix, which starts with its dot
-    /// (`.example.com`).
-    Suffix(Box<[u8]>),
-    /// `*`
-    Any,
 }
 
 /// A condition of a block that a request does not meet, in the order in which conditions are
@@ -333,51 +322,6 @@ impl fmt::Display for PeerMatch {
         match self {
             PeerMatch::Exact(uri) => write!(f, "{}", Escaped(uri)),
             PeerMatch::Prefix(start) => write!(f, "{}*", Escaped(start)),
-        }
-    }
-}
-
-impl HostMatch {
-    /// Whether a host, without its port, is as it must be. Case does not count.
-    pub fn matches(&self, host: &[u8]) -> bool {
-        match self {
-            HostMatch::Exact(exact) => host.eq_ignore_ascii_case(exact),
-            HostMatch::Suffix(suffix) => host
-                .len()
-                .checked_sub(suffix.len())
-                .and_then(|labels| host.split_at_checked(labels))
-                .is_some_and(|(labels, end)| {
-                    !labels.is_empty() && end.eq_ignore_ascii_case(suffix)
-                }),
-            HostMatch::Any => true,
-        }
-    }
-
-    /// Whether it has a wildcard.
-    pub fn is_wild(&self) -> bool {
-        !matches!(self, HostMatch::Exact(_))
-    }
-
-    /// What the wildcard stands for in a host that matches: labels without the dot behind them;
-    /// nothing where there is no wildcard. None: the host does not match.
-    pub fn label<'h>(&self, host: &'h [u8]) -> Option<&'h [u8]> {
-        let behind = match self {
-            HostMatch::Exact(_) => host.len(),
-            HostMatch::Suffix(suffix) => suffix.len(),
-            HostMatch::Any => 0,
-        };
-        let label = host.get(..host.len().checked_sub(behind)?);
-        label.filter(|_| self.matches(host))
-    }
-}
-
-/// As it stands in the configuration.
-impl fmt::Display for HostMatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            HostMatch::Exact(host) => write!(f, "{}", Escaped(host)),
-            HostMatch::Suffix(suffix) => write!(f, "*{}", Escaped(suffix)),
-            HostMatch::Any => f.write_str("*"),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod condition;
 mod escaped;
+pub mod host;
 pub mod index;
 pub mod language;
 pub mod r#match;
@@ -59,8 +60,8 @@ pub enum RouteAction {
     Pool(Rc<Pool>),
     /// Forward to one of several pools by weight. At least one part.
     Split(Vec<SplitPart>),
-    /// Answer with a redirect.
-    Redirect(Redirect),
+    /// Answer with a redirect. Few routes do.
+    Redirect(Box<Redirect>),
     /// Answer.
     Respond(Respond),
     /// Leave the request to the proxy's own routes, untouched.

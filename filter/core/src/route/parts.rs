@@ -191,7 +191,7 @@ pub(super) fn percent_encode(byte: u8, to: &mut Vec<u8>) {
 pub(crate) mod tests {
     use super::*;
     use crate::http::request::Headers;
-    use crate::route::r#match::HostMatch;
+    use crate::route::host::HostMatch;
     use crate::route::path::tests::path;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;

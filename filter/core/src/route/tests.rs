@@ -1,5 +1,6 @@
 use super::condition::{Condition, Text};
-use super::r#match::{AskConnection, HostMatch, PeerMatch, TlsMatch};
+use super::host::HostMatch;
+use super::r#match::{AskConnection, PeerMatch, TlsMatch};
 use super::path::tests::path;
 use super::scan::scan;
 use super::*;
