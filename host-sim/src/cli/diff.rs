@@ -3,7 +3,7 @@
 use super::{Outcome, style};
 use anyhow::{Context, Result};
 use host_sim::configuration;
-use host_sim::diff::log::{self, Counts};
+use host_sim::diff::log::{self, LogCounts};
 use host_sim::diff::report::{self, Format};
 use host_sim::diff::{self, Tables};
 use pointsman_core::config::Config;
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let (old_pair, new_pair) = ((&old.1, &old.0), (&new.1, &new.0));
     let tables = Tables::new(old_pair, new_pair);
     let (diff, keys) = tables.compare(diff::settings(old_pair, new_pair));
-    let counts: Option<Counts> = match &arguments.log {
+    let counts: Option<LogCounts> = match &arguments.log {
         None => None,
         Some(path) => {
             let host = arguments.log_host.as_deref();

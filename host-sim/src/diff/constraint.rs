@@ -47,14 +47,14 @@ pub(super) enum Source {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Constraint<'c> {
     pub subject: Subject<'c>,
-    pub test: Test<'c>,
+    pub test: ValueTest<'c>,
     /// False: the opposite has to hold.
     pub holds: bool,
 }
 
 /// What a value must be.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Test<'c> {
+pub(super) enum ValueTest<'c> {
     Hosts(&'c [HostMatch]),
     Path(&'c PathMatch),
     Methods(&'c [Box<[u8]>]),
@@ -96,16 +96,16 @@ pub(super) fn constraints<'c>(block: &'c Match, address: Subject<'c>) -> Vec<Con
     };
     let mut all = Vec::new();
     if !hosts.is_empty() {
-        all.push(holds(Subject::Host, Test::Hosts(hosts)));
+        all.push(holds(Subject::Host, ValueTest::Hosts(hosts)));
     }
     all.extend(
         path.iter()
-            .map(|path| holds(Subject::Path, Test::Path(path))),
+            .map(|path| holds(Subject::Path, ValueTest::Path(path))),
     );
     let scheme = scheme.iter();
-    all.extend(scheme.map(|scheme| holds(Subject::Scheme, Test::Scheme(scheme))));
+    all.extend(scheme.map(|scheme| holds(Subject::Scheme, ValueTest::Scheme(scheme))));
     if !methods.is_empty() {
-        all.push(holds(Subject::Method, Test::Methods(methods)));
+        all.push(holds(Subject::Method, ValueTest::Methods(methods)));
     }
     for (source, conditions) in [
         (Source::Header, headers),
@@ -115,14 +115,14 @@ pub(super) fn constraints<'c>(block: &'c Match, address: Subject<'c>) -> Vec<Con
         all.extend(conditions.iter().map(|condition| named(source, condition)));
     }
     if !client_ip.is_empty() {
-        all.push(holds(address, Test::Networks(client_ip)));
+        all.push(holds(address, ValueTest::Networks(client_ip)));
     }
     if let Some(tls) = tls {
         if !tls.sni.is_empty() {
-            all.push(holds(Subject::ServerName, Test::Hosts(&tls.sni)));
+            all.push(holds(Subject::ServerName, ValueTest::Hosts(&tls.sni)));
         }
         if !tls.peer.is_empty() {
-            all.push(holds(Subject::Peer, Test::Peers(&tls.peer)));
+            all.push(holds(Subject::Peer, ValueTest::Peers(&tls.peer)));
         }
     }
     all
@@ -136,7 +136,7 @@ fn named(source: Source, condition: &Condition) -> Constraint<'_> {
     };
     Constraint {
         subject,
-        test: Test::Text(&condition.text),
+        test: ValueTest::Text(&condition.text),
         holds: !condition.invert,
     }
 }
@@ -195,44 +195,44 @@ impl std::fmt::Display for Subject<'_> {
     }
 }
 
-impl Test<'_> {
+impl ValueTest<'_> {
     /// What tells it from others: where it stands in memory.
     pub(super) fn id(&self) -> usize {
         match self {
-            Test::Hosts(it) => it.as_ptr() as usize,
-            Test::Path(it) => std::ptr::from_ref(*it) as usize,
-            Test::Methods(it) => it.as_ptr() as usize,
-            Test::Scheme(it) => it.as_ptr() as usize,
-            Test::Networks(it) => it.as_ptr() as usize,
-            Test::Peers(it) => it.as_ptr() as usize,
-            Test::Text(it) => std::ptr::from_ref(*it) as usize,
+            ValueTest::Hosts(it) => it.as_ptr() as usize,
+            ValueTest::Path(it) => std::ptr::from_ref(*it) as usize,
+            ValueTest::Methods(it) => it.as_ptr() as usize,
+            ValueTest::Scheme(it) => it.as_ptr() as usize,
+            ValueTest::Networks(it) => it.as_ptr() as usize,
+            ValueTest::Peers(it) => it.as_ptr() as usize,
+            ValueTest::Text(it) => std::ptr::from_ref(*it) as usize,
         }
     }
 
     /// Whether a value is as it must be.
     pub(super) fn accepts(&self, atom: &Atom) -> bool {
         match (self, atom) {
-            (Test::Hosts(hosts), Atom::Bytes(host)) => hosts.iter().any(|it| it.matches(host)),
-            (Test::Path(path), Atom::Bytes(value)) => path.matches(value),
-            (Test::Methods(methods), Atom::Bytes(value)) => {
+            (ValueTest::Hosts(hosts), Atom::Bytes(host)) => hosts.iter().any(|it| it.matches(host)),
+            (ValueTest::Path(path), Atom::Bytes(value)) => path.matches(value),
+            (ValueTest::Methods(methods), Atom::Bytes(value)) => {
                 methods.iter().any(|method| **method == **value)
             }
-            (Test::Scheme(scheme), Atom::Bytes(value)) => scheme.eq_ignore_ascii_case(value),
-            (Test::Networks(networks), Atom::Address(address)) => {
+            (ValueTest::Scheme(scheme), Atom::Bytes(value)) => scheme.eq_ignore_ascii_case(value),
+            (ValueTest::Networks(networks), Atom::Address(address)) => {
                 networks.iter().any(|network| network.contains(*address))
             }
-            (Test::Peers(peers), Atom::Bytes(uri)) => peers.iter().any(|it| it.matches(uri)),
-            (Test::Text(Text::Present(present)), atom) => (*atom != Atom::Absent) == *present,
-            (Test::Text(text), Atom::Bytes(value)) => text.matches(value),
+            (ValueTest::Peers(peers), Atom::Bytes(uri)) => peers.iter().any(|it| it.matches(uri)),
+            (ValueTest::Text(Text::Present(present)), atom) => (*atom != Atom::Absent) == *present,
+            (ValueTest::Text(text), Atom::Bytes(value)) => text.matches(value),
             _ => false,
         }
     }
 
     fn language(&self) -> Option<Language> {
         match self {
-            Test::Path(path) => Language::of_path(path),
-            Test::Text(text) => Language::of_text(text),
-            Test::Methods(methods) => {
+            ValueTest::Path(path) => Language::of_path(path),
+            ValueTest::Text(text) => Language::of_text(text),
+            ValueTest::Methods(methods) => {
                 let escaped = methods.iter().map(|method| {
                     let bytes = method.iter().map(|byte| format!(r"\x{byte:02x}"));
                     bytes.collect::<String>()
@@ -246,12 +246,12 @@ impl Test<'_> {
     /// How it is written, for people; None: it needs no automaton.
     pub(super) fn pattern(&self) -> Option<String> {
         match self {
-            Test::Path(path) => match &path.kind {
+            ValueTest::Path(path) => match &path.kind {
                 PathKind::Regex(regex) => Some(format!("the path's regex {}", regex.pattern())),
                 PathKind::Template(_) => Some(format!("the path's {path}")),
                 _ => path.ignore_case.then(|| format!("the path's {path}")),
             },
-            Test::Text(Text::Regex(regex)) => Some(format!("the regex {}", regex.pattern())),
+            ValueTest::Text(Text::Regex(regex)) => Some(format!("the regex {}", regex.pattern())),
             _ => None,
         }
     }
@@ -259,11 +259,11 @@ impl Test<'_> {
 
 /// Values of a subject such that whatever value a request has, one of these is accepted by the same
 /// of the tests. Simple ones come first. None: there are too many to look at.
-pub(super) fn atoms(subject: &Subject<'_>, tests: &[Test<'_>]) -> Option<Vec<Atom>> {
+pub(super) fn atoms(subject: &Subject<'_>, tests: &[ValueTest<'_>]) -> Option<Vec<Atom>> {
     match subject {
         Subject::Host | Subject::ServerName => {
             let hosts = tests.iter().flat_map(|test| match test {
-                Test::Hosts(hosts) => *hosts,
+                ValueTest::Hosts(hosts) => *hosts,
                 _ => &[],
             });
             let absent = (*subject == Subject::ServerName).then_some(Atom::Absent);
@@ -277,7 +277,7 @@ pub(super) fn atoms(subject: &Subject<'_>, tests: &[Test<'_>]) -> Option<Vec<Ato
         ),
         Subject::Address(_, can_be_absent) => {
             let networks = tests.iter().flat_map(|test| match test {
-                Test::Networks(networks) => *networks,
+                ValueTest::Networks(networks) => *networks,
                 _ => &[],
             });
             let absent = can_be_absent.then_some(Atom::Absent);
@@ -285,7 +285,7 @@ pub(super) fn atoms(subject: &Subject<'_>, tests: &[Test<'_>]) -> Option<Vec<Ato
         }
         Subject::Peer => {
             let peers = tests.iter().flat_map(|test| match test {
-                Test::Peers(peers) => *peers,
+                ValueTest::Peers(peers) => *peers,
                 _ => &[],
             });
             let mut texts = Vec::new();
@@ -305,12 +305,12 @@ pub(super) fn atoms(subject: &Subject<'_>, tests: &[Test<'_>]) -> Option<Vec<Ato
     }
 }
 
-fn text_atoms(subject: &Subject<'_>, tests: &[Test<'_>]) -> Option<Vec<Atom>> {
+fn text_atoms(subject: &Subject<'_>, tests: &[ValueTest<'_>]) -> Option<Vec<Atom>> {
     let (mut texts, mut prefixes) = (Vec::new(), Vec::new());
     let mut are_literal = true;
     for test in tests {
         match test {
-            Test::Path(path) => match &path.kind {
+            ValueTest::Path(path) => match &path.kind {
                 PathKind::Exact(text) if !path.ignore_case => texts.push(text.to_vec()),
                 PathKind::Prefix(text) if !path.ignore_case => {
                     texts.push(text.to_vec());
@@ -318,13 +318,15 @@ fn text_atoms(subject: &Subject<'_>, tests: &[Test<'_>]) -> Option<Vec<Atom>> {
                 }
                 _ => are_literal = false,
             },
-            Test::Methods(methods) => texts.extend(methods.iter().map(|method| method.to_vec())),
-            Test::Text(Text::Exact(text)) => texts.push(text.to_vec()),
-            Test::Text(Text::Prefix(text)) => {
+            ValueTest::Methods(methods) => {
+                texts.extend(methods.iter().map(|method| method.to_vec()))
+            }
+            ValueTest::Text(Text::Exact(text)) => texts.push(text.to_vec()),
+            ValueTest::Text(Text::Prefix(text)) => {
                 texts.push(text.to_vec());
                 prefixes.push(text.to_vec());
             }
-            Test::Text(Text::Present(_)) => {}
+            ValueTest::Text(Text::Present(_)) => {}
             _ => are_literal = false,
         }
     }
@@ -353,7 +355,7 @@ fn text_atoms(subject: &Subject<'_>, tests: &[Test<'_>]) -> Option<Vec<Atom>> {
                 .collect()
         }
         false => {
-            let languages: Option<Vec<Language>> = tests.iter().map(Test::language).collect();
+            let languages: Option<Vec<Language>> = tests.iter().map(ValueTest::language).collect();
             let languages = languages?;
             let languages: Vec<&Language> = languages.iter().collect();
             let all = Language::of_pattern(subject.all(), false)?;

@@ -22,7 +22,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-pub(crate) use formats::Line;
+pub(crate) use formats::LogLine;
 
 /// How many bytes of lines a thread gets at once.
 const CHUNK: usize = 1 << 20;
@@ -33,7 +33,7 @@ const MAX_SHOWN: usize = 3;
 
 /// What a log says.
 #[derive(Clone, Debug, Default)]
-pub struct Counts {
+pub struct LogCounts {
     /// Requests that could be read.
     pub requests: u64,
     /// How many of them fall into each of [`Diff::differences`].
@@ -52,16 +52,16 @@ pub struct Counts {
     pub untold: BTreeSet<String>,
 }
 
-impl Counts {
-    fn new(diff: &Diff) -> Counts {
-        Counts {
+impl LogCounts {
+    fn new(diff: &Diff) -> LogCounts {
+        LogCounts {
             differences: vec![0; diff.differences.len()],
             settings: vec![0; diff.settings.len()],
-            ..Counts::default()
+            ..LogCounts::default()
         }
     }
 
-    fn add(&mut self, other: &Counts) {
+    fn add(&mut self, other: &LogCounts) {
         self.requests += other.requests;
         let sum = |one: &mut Vec<u64>, other: &Vec<u64>| {
             one.iter_mut()
@@ -130,7 +130,7 @@ pub fn count(
     trees: [&Value; 2],
     diff: &Diff,
     keys: &Keys,
-) -> Result<Counts> {
+) -> Result<LogCounts> {
     let mut reader = BufReader::with_capacity(CHUNK, File::open(path)?);
     let differences = (diff.differences.len(), diff.settings.len());
     let keys = &keys.0;
@@ -154,7 +154,7 @@ pub fn count(
             false => chunks(reader, |chunk| send.send(Work::Lines(chunk)).is_ok()),
         };
         drop(send);
-        let mut all = Counts::new(diff);
+        let mut all = LogCounts::new(diff);
         let mut told = BTreeSet::new();
         for thread in threads {
             if let Ok((counts, names)) = thread.join() {
@@ -211,11 +211,11 @@ fn work(
     trees: [&Value; 2],
     (differences, of_settings): (usize, usize),
     keys: &std::collections::BTreeMap<(usize, usize), usize>,
-) -> (Counts, BTreeSet<String>) {
-    let mut counts = Counts {
+) -> (LogCounts, BTreeSet<String>) {
+    let mut counts = LogCounts {
         differences: vec![0; differences],
         settings: vec![0; of_settings],
-        ..Counts::default()
+        ..LogCounts::default()
     };
     let mut told = BTreeSet::new();
     let configs = trees.map(Config::from_value);
@@ -232,7 +232,7 @@ fn work(
     let keys = Keys(keys.clone());
     let mut known: HashMap<Vec<u8>, usize, RandomState> = HashMap::default();
     let mut answers: Vec<super::Falls> = Vec::new();
-    let record = |counts: &mut Counts, falls: &super::Falls| {
+    let record = |counts: &mut LogCounts, falls: &super::Falls| {
         counts.requests += 1;
         match falls.difference {
             None => {}
@@ -264,7 +264,7 @@ fn work(
             if text.is_empty() || text.starts_with(b"#") {
                 continue;
             }
-            let Some(parsed) = Line::parse(text) else {
+            let Some(parsed) = LogLine::parse(text) else {
                 counts.unreadable += 1;
                 if counts.unreadable_examples.len() < MAX_SHOWN {
                     let start = &text[..text.len().min(80)];

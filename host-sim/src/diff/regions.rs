@@ -7,7 +7,7 @@
 //! what could not be decided.
 
 use super::constraint::{Atom, Constraint, Source, Subject, Table, constraints};
-use super::solver::{Answer, Solver};
+use super::solver::{Solution, Solver};
 use crate::check::example::percent_encoded;
 use crate::exchange::{ClientTls, ExchangeRequest, Response, shown};
 use crate::explain;
@@ -157,9 +157,9 @@ impl<'b, 'c> Regions<'b, 'c> {
             let new_ones = before_new.iter().map(|at| self.new.constraints(*at));
             let forbidden: Vec<_> = old_ones.chain(new_ones).collect();
             let values = match self.solver.solve(&required, &forbidden) {
-                Answer::Values(values) => values,
+                Solution::Values(values) => values,
                 // Without such a condition an earlier block seems to take more than it does.
-                Answer::Nothing
+                Solution::Nothing
                     if before_old.iter().any(|at| self.old.is_composed(*at))
                         || before_new.iter().any(|at| self.new.is_composed(*at)) =>
                 {
@@ -167,8 +167,8 @@ impl<'b, 'c> Regions<'b, 'c> {
                         "`device` and `language` are not told apart".to_owned(),
                     );
                 }
-                Answer::Nothing => return Region::Empty,
-                Answer::Unknown(why) => return Region::Unknown(why),
+                Solution::Nothing => return Region::Empty,
+                Solution::Unknown(why) => return Region::Unknown(why),
             };
             let request = self.request(&values);
             let taken = (self.old.take(&request), self.new.take(&request));
@@ -367,15 +367,17 @@ pub(super) fn pairs(
 
 /// Whether no request meets both, as far as that is seen without a search.
 fn are_apart(one: &[Constraint<'_>], other: &[Constraint<'_>]) -> bool {
-    use super::constraint::Test;
+    use super::constraint::ValueTest;
     use crate::check::request_set::hosts_overlap;
     use pointsman_core::route::path::PathKind;
-    let apart = |one: &Test<'_>, other: &Test<'_>| match (one, other) {
-        (Test::Hosts(one), Test::Hosts(other)) => !one
+    let apart = |one: &ValueTest<'_>, other: &ValueTest<'_>| match (one, other) {
+        (ValueTest::Hosts(one), ValueTest::Hosts(other)) => !one
             .iter()
             .any(|one| other.iter().any(|other| hosts_overlap(one, other))),
-        (Test::Methods(one), Test::Methods(other)) => !one.iter().any(|it| other.contains(it)),
-        (Test::Path(one), Test::Path(other)) => match (&one.kind, &other.kind) {
+        (ValueTest::Methods(one), ValueTest::Methods(other)) => {
+            !one.iter().any(|it| other.contains(it))
+        }
+        (ValueTest::Path(one), ValueTest::Path(other)) => match (&one.kind, &other.kind) {
             (PathKind::Exact(text), _) if !one.ignore_case => !other.matches(text),
             (_, PathKind::Exact(text)) if !other.ignore_case => !one.matches(text),
             (PathKind::Prefix(a), PathKind::Prefix(b))

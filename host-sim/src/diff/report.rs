@@ -1,6 +1,6 @@
 //! The answer of `diff` as text for people, as Markdown for a pull request, and as JSON.
 
-use super::log::Counts;
+use super::log::LogCounts;
 use super::{Change, Diff, Difference, Owner, SettingChange, command};
 use crate::exchange::{ExchangeRequest, pairs_to_json, shown};
 use anstyle::Style;
@@ -25,7 +25,7 @@ pub struct Report<'r> {
     /// The differences.
     pub diff: &'r Diff,
     /// How many requests of a log fall into each.
-    pub counts: Option<&'r Counts>,
+    pub counts: Option<&'r LogCounts>,
     /// The old file and the new one.
     pub files: [&'r Path; 2],
     /// The style of what readers should see first.
@@ -312,7 +312,7 @@ impl<'r> Report<'r> {
             "settings": settings.collect::<Vec<_>>(),
             "complete": self.diff.not_complete.is_empty(),
             "not_complete": self.diff.not_complete,
-            "log": self.counts.map(Counts::object),
+            "log": self.counts.map(LogCounts::object),
         })
     }
 }

@@ -5,7 +5,7 @@
 //! finitely many cases. A block that must not match has a condition that fails: the search tries
 //! each of them, the block with the fewest ways first.
 
-use super::constraint::{Atom, Constraint, Subject, Test, atoms};
+use super::constraint::{Atom, Constraint, Subject, ValueTest, atoms};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -17,7 +17,7 @@ const MAX_KEPT: usize = 10_000;
 
 /// What was found.
 #[derive(Debug)]
-pub(super) enum Answer<'c> {
+pub(super) enum Solution<'c> {
     /// Values of the subjects that matter.
     Values(BTreeMap<Subject<'c>, Vec<Atom>>),
     /// There is no such request.
@@ -35,7 +35,7 @@ pub(super) struct Solver<'c> {
 /// The values of one subject that some tests tell apart.
 struct Values {
     atoms: Vec<Atom>,
-    /// For each test, by its [`Test::id`], which of them it accepts.
+    /// For each test, by its [`ValueTest::id`], which of them it accepts.
     accepted: HashMap<usize, Bits>,
 }
 
@@ -56,8 +56,8 @@ impl<'c> Solver<'c> {
         &mut self,
         required: &[&[Constraint<'c>]],
         forbidden: &[&[Constraint<'c>]],
-    ) -> Answer<'c> {
-        let mut tests: BTreeMap<Subject<'c>, Vec<Test<'c>>> = BTreeMap::new();
+    ) -> Solution<'c> {
+        let mut tests: BTreeMap<Subject<'c>, Vec<ValueTest<'c>>> = BTreeMap::new();
         for constraint in required.iter().chain(forbidden).copied().flatten() {
             tests
                 .entry(constraint.subject)
@@ -66,11 +66,11 @@ impl<'c> Solver<'c> {
         }
         let mut values = BTreeMap::new();
         for (subject, mut tests) in tests {
-            tests.sort_by_key(Test::id);
+            tests.sort_by_key(ValueTest::id);
             tests.dedup_by_key(|test| test.id());
             match self.values(subject, &tests) {
                 Some(known) => values.insert(subject, known),
-                None => return Answer::Unknown(too_large(&subject, &tests)),
+                None => return Solution::Unknown(too_large(&subject, &tests)),
             };
         }
         let mut state: State<'c> = values
@@ -91,7 +91,7 @@ impl<'c> Solver<'c> {
             let accepted = &values[&constraint.subject].accepted[&constraint.test.id()];
             match restricted(&state[&constraint.subject], constraint, accepted, true) {
                 Some(domain) => state.insert(constraint.subject, domain),
-                None => return Answer::Nothing,
+                None => return Solution::Nothing,
             };
         }
         let mut search = Search {
@@ -99,24 +99,24 @@ impl<'c> Solver<'c> {
             cases_left: MAX_CASES,
         };
         match search.find(state, forbidden.to_vec()) {
-            Found::State(state) => Answer::Values(
+            Found::State(state) => Solution::Values(
                 state
                     .iter()
                     .map(|(subject, domain)| (*subject, chosen(domain, &values[subject].atoms)))
                     .collect(),
             ),
-            Found::Nothing => Answer::Nothing,
+            Found::Nothing => Solution::Nothing,
             Found::GaveUp => {
-                Answer::Unknown("too many earlier routes overlap in too many ways".to_owned())
+                Solution::Unknown("too many earlier routes overlap in too many ways".to_owned())
             }
         }
     }
 
-    fn values(&mut self, subject: Subject<'c>, tests: &[Test<'c>]) -> Option<Rc<Values>> {
+    fn values(&mut self, subject: Subject<'c>, tests: &[ValueTest<'c>]) -> Option<Rc<Values>> {
         if self.known.len() > MAX_KEPT {
             self.known.clear();
         }
-        let key = (subject, tests.iter().map(Test::id).collect());
+        let key = (subject, tests.iter().map(ValueTest::id).collect());
         let compute = || {
             let atoms = atoms(&subject, tests)?;
             let accepted = tests.iter().map(|test| {
@@ -130,8 +130,8 @@ impl<'c> Solver<'c> {
     }
 }
 
-fn too_large(subject: &Subject<'_>, tests: &[Test<'_>]) -> String {
-    let mut patterns: Vec<_> = tests.iter().filter_map(Test::pattern).collect();
+fn too_large(subject: &Subject<'_>, tests: &[ValueTest<'_>]) -> String {
+    let mut patterns: Vec<_> = tests.iter().filter_map(ValueTest::pattern).collect();
     patterns.sort();
     patterns.dedup();
     let more = patterns.len().saturating_sub(3);
@@ -153,10 +153,10 @@ fn restricted(
     accepted: &Bits,
     holds: bool,
 ) -> Option<Domain> {
-    let is_present = |test: &Test<'_>| {
+    let is_present = |test: &ValueTest<'_>| {
         use pointsman_core::route::condition::Text;
         match test {
-            Test::Text(Text::Present(present)) => Some(*present),
+            ValueTest::Text(Text::Present(present)) => Some(*present),
             _ => None,
         }
     };
@@ -205,7 +205,7 @@ fn fails_always(domain: &Domain, constraint: &Constraint<'_>, accepted: &Bits) -
     let Domain::Several { allowed, wanted } = domain else {
         return false;
     };
-    let Test::Text(text) = constraint.test else {
+    let ValueTest::Text(text) = constraint.test else {
         return false;
     };
     use pointsman_core::route::condition::Text;

@@ -16,7 +16,7 @@ pub(super) struct Treatment {
     /// The route's name. None: there is no route.
     pub route: Option<String>,
     /// The parts in which treatments may differ.
-    pub parts: Vec<Part>,
+    pub parts: Vec<TreatmentPart>,
     /// The pools that may take the request, and the limits that may refuse it.
     pub pools: BTreeSet<String>,
     pub limits: BTreeSet<String>,
@@ -24,7 +24,7 @@ pub(super) struct Treatment {
 
 /// One part of it: two are the same if their meaning is.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(super) struct TreatmentPart {
     pub key: &'static str,
     pub meaning: String,
     /// In words; empty: nothing.
@@ -55,7 +55,7 @@ impl Treatment {
                 .map(|value| to_json(value).to_string())
                 .unwrap_or_default()
         };
-        let part = |key: &'static str, meaning: String, words: String| Part {
+        let part = |key: &'static str, meaning: String, words: String| TreatmentPart {
             key,
             meaning,
             words,
@@ -119,7 +119,7 @@ impl Treatment {
             NoRoute::Pass => "left to the proxy's own routes".to_owned(),
             NoRoute::Respond(answer) => format!("answered {}", answer.status),
         };
-        let part = |key, meaning: String, words: String| Part {
+        let part = |key, meaning: String, words: String| TreatmentPart {
             key,
             meaning,
             words,

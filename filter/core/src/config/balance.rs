@@ -48,11 +48,7 @@ fn keys(node: &Node<'_>, report: &mut Report) -> Vec<KeyPart> {
 }
 
 /// Reads `bounded_load`, which may also be a text: that is what Envoy makes of a number with a point.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "within bounds"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "within bounds")]
 fn load_factor(node: &Node<'_>, report: &mut Report) -> Option<LoadFactor> {
     let bounds = limits::BOUNDED_LOAD_PERCENT;
     let decimal = |text: &str| {

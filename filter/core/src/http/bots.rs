@@ -60,20 +60,20 @@ const fn place(a: u8, b: u8, c: u8) -> (usize, u64) {
     (hash / 64 % WORDS, 1 << (hash % 64))
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "the compiler does it, not the filter"
-)]
 const fn beginnings(list: &[u8]) -> [u64; WORDS] {
     let mut beginnings = [0; WORDS];
-    let mut at = 0;
-    while at < list.len() {
-        let (word, bit) = place(list[at], list[at + 1], list[at + 2]);
-        beginnings[word] |= bit;
-        while list[at] != b'\n' {
-            at += 1;
+    let mut rest = list;
+    while let [a, b, c, ..] = rest {
+        let (word, bit) = place(*a, *b, *c);
+        if let Some((_, [bits, ..])) = beginnings.split_at_mut_checked(word) {
+            *bits |= bit;
         }
-        at += 1;
+        while let [byte, behind @ ..] = rest {
+            rest = behind;
+            if *byte == b'\n' {
+                break;
+            }
+        }
     }
     beginnings
 }

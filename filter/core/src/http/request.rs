@@ -452,16 +452,16 @@ enum InHost {
 }
 
 /// For each byte: a table is one load where comparisons are six.
-static PLACE_IN_HOST: [InHost; 256] = {
+const PLACE_IN_HOST: [InHost; 256] = {
     let mut places = [InHost::Nothing; 256];
     let mut byte = 0_u8;
     while byte < 128 {
-        // A `const` has no other way to an element.
-        #[expect(clippy::indexing_slicing, reason = "checked when it is compiled")]
-        if byte == b'.' {
-            places[byte as usize] = InHost::Dot;
-        } else if is_in_labels(byte) {
-            places[byte as usize] = InHost::Label;
+        if let Some((_, [place, ..])) = places.split_at_mut_checked(byte as usize) {
+            if byte == b'.' {
+                *place = InHost::Dot;
+            } else if is_in_labels(byte) {
+                *place = InHost::Label;
+            }
         }
         byte += 1;
     }

@@ -7,7 +7,7 @@ const OLD: &str = "pools: { web: { targets: [{ cluster: blue }] }, api: { target
     routes: [{ name: a, match: { path: { prefix: /a }, hosts: [shop.test] }, pool: web }, \
              { name: rest, pool: web }]";
 
-fn count_of(text: &str, host: Option<&str>) -> (Diff, Counts) {
+fn count_of(text: &str, host: Option<&str>) -> (Diff, LogCounts) {
     let new = OLD.replace(
         "hosts: [shop.test] }, pool: web",
         "hosts: [shop.test] }, pool: api",

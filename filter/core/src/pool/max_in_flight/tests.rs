@@ -6,6 +6,8 @@ use crate::port::memory::MemoryPort;
 use crate::shared::tests::interleaved;
 use crate::time::{Nanos, Seconds};
 use std::sync::Mutex;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const NOW: Nanos = Nanos::from_secs(1_800_000_000);
 const TARGET: TargetIndex = TargetIndex::new(0);

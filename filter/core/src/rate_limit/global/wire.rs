@@ -10,12 +10,12 @@ pub struct Response {
     /// Over all descriptors.
     pub code: Code,
     /// Of each descriptor, in their order. Some engines say none.
-    pub statuses: Vec<Status>,
+    pub statuses: Vec<DescriptorStatus>,
 }
 
 /// Of one descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct DescriptorStatus {
     /// Whether it is over its limit.
     pub code: Code,
     /// How many requests are left.
@@ -109,8 +109,8 @@ fn code_of(code: u64) -> Code {
     }
 }
 
-fn status_of(bytes: &[u8]) -> Result<Status, Malformed> {
-    let mut status = Status::default();
+fn status_of(bytes: &[u8]) -> Result<DescriptorStatus, Malformed> {
+    let mut status = DescriptorStatus::default();
     let mut message = Message(bytes);
     while let Some((number, field)) = message.next()? {
         match (number, field) {
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_response_says_what_is_left_and_until_when() {
         let bytes = b"\x08\x02\x12\x0d\x08\x02\x12\x01\x00\x18\x07\x22\x04\x08\x03\x10\x05\x1a\x00";
-        let status = Status {
+        let status = DescriptorStatus {
             code: Code::OverLimit,
             remaining: 7,
             reset: Some(Nanos::new(3_000_000_005)),
@@ -273,7 +273,7 @@ mod tests {
             }
             let read = response(&message).unwrap();
             prop_assert_eq!(read.code, Code::Ok);
-            let statuses = codes.iter().map(|(code, left, seconds)| Status {
+            let statuses = codes.iter().map(|(code, left, seconds)| DescriptorStatus {
                 code: code_of(*code),
                 remaining: *left,
                 reset: Some(Nanos::from_secs(*seconds)),
