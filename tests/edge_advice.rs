@@ -330,7 +330,9 @@ fn an_endpoint_that_hangs_is_followed_by_the_next_of_the_choice() {
             assert_eq!(answer.status(), 200);
             assert_ne!(header(&answer, "x-backend"), "9101");
         }
-        assert_eq!(slowest < TRY, quick, "{slowest:?}");
+        // Envoy's timers may be a few milliseconds early.
+        let try_time = TRY - Duration::from_millis(20);
+        assert_eq!(slowest < try_time, quick, "{slowest:?}");
     }
 }
 
