@@ -311,7 +311,10 @@ fn host_calls_are_made_in_one_file() {
     let before = files.len();
     files.retain(|file| !file.ends_with("shell/src/host.rs"));
     assert_eq!(files.len(), before - 1);
-    assert_none(named(&files, ONLY_IN_HOST_CALLS));
+    let mut found = named(&files, ONLY_IN_HOST_CALLS);
+    // Its trait is unsafe to implement.
+    found.retain(|found| !(found.contains("src/allocator.rs") && found.contains(": unsafe:")));
+    assert_none(found);
 }
 
 /// The lines of a table of a `Cargo.toml`, without comments.

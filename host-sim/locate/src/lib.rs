@@ -1,5 +1,5 @@
 //! Where in a file a configuration's problems stand ([`Positions`]), and what to write instead of
-//! other products' words ([`advice`]). A crate of its own, since it needs nothing of the rest and
+//! other products' words ([`mod@advice`]). A crate of its own, since it needs nothing of the rest and
 //! compiles in seconds.
 
 mod advice;

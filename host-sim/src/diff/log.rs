@@ -22,7 +22,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-pub(crate) use formats::LogLine;
+pub(crate) use formats::LogEntry;
 
 /// How many bytes of lines a thread gets at once.
 const CHUNK: usize = 1 << 20;
@@ -264,7 +264,7 @@ fn work(
             if text.is_empty() || text.starts_with(b"#") {
                 continue;
             }
-            let Some(parsed) = LogLine::parse(text) else {
+            let Some(parsed) = LogEntry::parse(text) else {
                 counts.unreadable += 1;
                 if counts.unreadable_examples.len() < MAX_SHOWN {
                     let start = &text[..text.len().min(80)];

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// What a line tells of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct LogLine<'l> {
+pub(crate) struct LogEntry<'l> {
     pub method: Cow<'l, str>,
     /// With its query.
     pub target: Cow<'l, str>,
@@ -20,9 +20,9 @@ pub(crate) struct LogLine<'l> {
     pub headers: Vec<(Cow<'l, str>, Cow<'l, str>)>,
 }
 
-impl<'l> LogLine<'l> {
+impl<'l> LogEntry<'l> {
     /// None: it is no request.
-    pub(crate) fn parse(line: &'l [u8]) -> Option<LogLine<'l>> {
+    pub(crate) fn parse(line: &'l [u8]) -> Option<LogEntry<'l>> {
         let text = std::str::from_utf8(line).ok()?;
         let mut parsed = match text.as_bytes().first()? {
             b'{' => serde_json::from_str::<Json<'l>>(text).ok()?.0,
@@ -160,8 +160,8 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// Envoy's text, common and combined: what stands in quotes and `METHOD target PROTOCOL` is first.
-fn text_line(text: &str) -> Option<LogLine<'_>> {
-    let mut line = LogLine::default();
+fn text_line(text: &str) -> Option<LogEntry<'_>> {
+    let mut line = LogEntry::default();
     let (before, rest) = text.split_once('"')?;
     let (request, rest) = rest.split_once('"')?;
     let mut words = request.split(' ');
@@ -201,7 +201,7 @@ fn text_line(text: &str) -> Option<LogLine<'_>> {
 }
 
 /// A line of JSON.
-struct Json<'l>(LogLine<'l>);
+struct Json<'l>(LogEntry<'l>);
 
 impl<'de: 'l, 'l> Deserialize<'de> for Json<'l> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -212,14 +212,14 @@ impl<'de: 'l, 'l> Deserialize<'de> for Json<'l> {
 struct Object;
 
 impl<'de> Visitor<'de> for Object {
-    type Value = LogLine<'de>;
+    type Value = LogEntry<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of an access log")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LogLine<'de>, A::Error> {
-        let mut line = LogLine::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LogEntry<'de>, A::Error> {
+        let mut line = LogEntry::default();
         while let Some(Text(key)) = map.next_key()? {
             match map.next_value()? {
                 Scalar::Text(value) => line.set(&key, value),

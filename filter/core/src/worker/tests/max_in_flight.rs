@@ -2,6 +2,8 @@
 
 use super::*;
 use std::collections::BTreeMap;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// The told reason of a request, and its target.
 fn ask(test: &mut TestWorker, headers: &[(&str, &str)]) -> (Decided, String) {
