@@ -11,7 +11,7 @@ pub(crate) struct HeaderEdits {
 }
 
 /// Headers that frame a message or belong to one connection: the proxy writes them.
-const OF_THE_CONNECTION: &[&str] = &[
+pub(crate) const OF_THE_CONNECTION: &[&str] = &[
     "connection",
     "content-length",
     "http2-settings",

@@ -6,6 +6,7 @@
 
 use super::format;
 use super::message::Message;
+use crate::header_edits::OF_THE_CONNECTION;
 use serde_json::{Map, Value, json};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -43,19 +44,6 @@ struct Fate {
     cleared: bool,
     values: Vec<String>,
 }
-
-/// Headers that only a proxy may write.
-const OF_THE_CONNECTION: [&str; 9] = [
-    "connection",
-    "content-length",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// Takes a level's edits: `request_headers_to_add`, `…_to_remove` and their like.
 pub(super) fn level(from: &mut Message, of: &str) -> Level {
