@@ -35,6 +35,8 @@ impl Context for Root {
             && let Some(mut state) = shared.borrow("at the end the worker is borrowed")
             && let Some(loaded) = state.in_memory()
         {
+            loaded.worker.finish(&mut Host);
+            loaded.count();
             loaded.metrics.flush();
         }
         true

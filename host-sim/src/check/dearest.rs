@@ -7,6 +7,7 @@ use crate::explain;
 use pointsman_core::config::Config;
 use pointsman_core::http::key::KeyPart;
 use pointsman_core::http::steps;
+use pointsman_core::rate_limit::RateLimits;
 use pointsman_core::route::condition::{Condition, Text};
 use pointsman_core::route::index::Index;
 use pointsman_core::route::r#match::Match;
@@ -14,7 +15,7 @@ use pointsman_core::route::parts::Parts;
 use pointsman_core::route::path::PathKind;
 use pointsman_core::route::rewrite::PathRewrite;
 use pointsman_core::route::{Route, RouteAction};
-use pointsman_core::siphash::{Seed, SipWriter};
+use pointsman_core::siphash::Seed;
 use std::collections::BTreeSet;
 
 /// What the headers of a request have at most at the shipped edge, without what every request has.
@@ -247,8 +248,12 @@ fn cost(config: &Config, index: &Index, request: &ExchangeRequest) -> u64 {
         if let Some((found, route)) = route
             && let Some(block) = route.blocks.get(found.block)
         {
-            for part in route.rate_limits.iter().flat_map(|limit| limit.key()) {
-                part.feed(request, None, &mut SipWriter::new(Seed::default()));
+            let table = config.rate_limit_table;
+            let limits = RateLimits::new(table, Seed::default(), config.scope.key());
+            let reader = &mut limits.reader(request, None, &route.name);
+            let mut buckets = Vec::new();
+            for limit in &route.rate_limits {
+                limits.buckets(limit, reader, &mut buckets);
             }
             let client = &mut || client.address();
             let mut parts = Parts::without_target(request, block, &route.name, client);

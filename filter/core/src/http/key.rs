@@ -6,7 +6,8 @@
 //! the header, cookie or query parameter share one bucket, and those where it is empty another.
 //!
 //! **Several values.** A client that names two keys may mean either, and a backend may read either.
-//! A limit takes each of them ([`KeyPart::values`]), so that a second line is no way round it.
+//! A limit takes each of them ([`crate::rate_limit::KeyReader`]), so that a second line is no way
+//! round it.
 
 use crate::http::request::Request;
 use crate::siphash::SipWriter;
@@ -54,16 +55,6 @@ impl KeyPart {
         }
     }
 
-    /// The different values that a request has of this part, as far as it can have several.
-    pub fn values<'r>(&'r self, request: &'r Request<'_>) -> Values<'r> {
-        match self {
-            KeyPart::Header(name) => Values::of(request, header_values(request, name)),
-            KeyPart::Cookie(name) => Values::of(request, cookie_values(request, name)),
-            KeyPart::Query(name) => Values::of(request, query_values(request, name)),
-            _ => Values::None,
-        }
-    }
-
     /// How many bits of an IPv4 and an IPv6 address this part tells apart. None: it has no address.
     pub fn prefixes(&self) -> Option<[u8; 2]> {
         match self {
@@ -73,14 +64,11 @@ impl KeyPart {
         }
     }
 
-    /// Writes what the request has of this part into a hash: of a header all values that are not
-    /// empty. No two different values write the same bytes.
+    /// Writes what a pool hashes of the request: of a header all values that are not empty. No two
+    /// different values write the same bytes.
     pub fn feed(&self, request: &Request<'_>, client: Option<IpAddr>, hash: &mut SipWriter) {
         match self {
             KeyPart::ClientIp => feed_address(hash, client),
-            KeyPart::ClientNetwork { v4, v6 } => {
-                feed_address(hash, client.map(|address| network(address, *v4, *v6)))
-            }
             KeyPart::Header(name) => {
                 for value in header_values(request, name) {
                     request.steps.count(value.len());
@@ -99,106 +87,8 @@ impl KeyPart {
                 request.steps.count(request.path.len());
                 hash.write_field(request.path);
             }
-            KeyPart::Host => {
-                // As hosts compare: without case.
-                request.steps.count(request.host.len());
-                hash.write_u64(request.host.len() as u64);
-                for byte in request.host {
-                    hash.write_byte(byte.to_ascii_lowercase());
-                }
-            }
-            KeyPart::Method => hash.write_field(request.method),
-            // Not a part of the request: whoever knows the route writes it.
-            KeyPart::Route => {}
-        }
-    }
-
-    /// The same for a request that has not several [`values`](KeyPart::values): an empty value is
-    /// one where there is no other.
-    pub fn feed_only(&self, request: &Request<'_>, client: Option<IpAddr>, hash: &mut SipWriter) {
-        let is_there = match self {
-            KeyPart::Header(name) => request.headers.first(name).is_some(),
-            KeyPart::Cookie(name) => request.cookie_values(name).next().is_some(),
-            KeyPart::Query(name) => request.query_values(name).next().is_some(),
-            _ => false,
-        };
-        match is_there && !self.is_in(request, client) {
-            true => self.feed_value(request, b"", hash),
-            false => {
-                if let KeyPart::Header(name) = self
-                    && let Some(value) = header_values(request, name).next()
-                {
-                    return self.feed_value(request, value, hash);
-                }
-                self.feed(request, client, hash);
-            }
-        }
-    }
-
-    /// The same for one of several values, as if the request had no other.
-    pub fn feed_value(&self, request: &Request<'_>, value: &[u8], hash: &mut SipWriter) {
-        match self {
-            KeyPart::Header(_) => {
-                request.steps.count(value.len());
-                hash.write_byte(1);
-                hash.write_field(value);
-                hash.write_byte(0);
-            }
-            _ => feed_optional(request, hash, Some(value)),
-        }
-    }
-
-    /// The same for a request that has too many values.
-    pub fn feed_several(&self, hash: &mut SipWriter) {
-        hash.write_byte(2);
-    }
-}
-
-/// The different values that a request has of a part of a key, none of them empty.
-#[derive(Debug)]
-pub enum Values<'r> {
-    /// At most one.
-    None,
-    /// At least two, in the order of the request.
-    Several(Vec<&'r [u8]>),
-}
-
-impl<'r> Values<'r> {
-    fn of(request: &Request<'_>, values: impl Iterator<Item = &'r [u8]>) -> Values<'r> {
-        // Each is compared with a few others.
-        let mut values = values.inspect(|value| request.steps.count(value.len()));
-        let Some(first) = values.next() else {
-            return Values::None;
-        };
-        let Some(second) = values.find(|value| *value != first) else {
-            return Values::None;
-        };
-        let mut several = vec![first, second];
-        for value in values {
-            // No more are told apart, and a client must not make this quadratic.
-            if several.len() > MAX_VALUES {
-                break;
-            }
-            if !several.contains(&value) {
-                several.push(value);
-            }
-        }
-        Values::Several(several)
-    }
-
-    /// How many there are: 1 where there are not several. Past [`MAX_VALUES`] it is only a bound.
-    pub fn count(&self) -> usize {
-        match self {
-            Values::None => 1,
-            Values::Several(several) => several.len(),
-        }
-    }
-
-    /// One of several. None: there is no such one, or there are not several.
-    pub fn get(&self, place: usize) -> Option<&[u8]> {
-        match self {
-            Values::None => None,
-            Values::Several(several) => several.get(place).copied(),
+            // Only in a limit's key.
+            KeyPart::ClientNetwork { .. } | KeyPart::Host | KeyPart::Method | KeyPart::Route => {}
         }
     }
 }
@@ -213,19 +103,22 @@ pub fn header_values<'r>(
 }
 
 /// The values of a cookie that are not empty; in quotes neither.
-fn cookie_values<'r>(request: &'r Request<'_>, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+pub(crate) fn cookie_values<'r>(
+    request: &'r Request<'_>,
+    name: &'r [u8],
+) -> impl Iterator<Item = &'r [u8]> {
     let values = request.cookie_values(name);
     values.filter(|value| !matches!(*value, b"" | b"\"\""))
 }
 
 /// The values of a query parameter that are not empty.
-fn query_values<'r>(request: &'r Request<'_>, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+pub(crate) fn query_values<'r>(
+    request: &'r Request<'_>,
+    name: &'r [u8],
+) -> impl Iterator<Item = &'r [u8]> {
     let values = request.query_values(name);
     values.filter(|value| !value.is_empty())
 }
-
-/// How many combinations of values of one limit's key a request may have: each of them is charged.
-pub const MAX_VALUES: usize = 8;
 
 /// The first address of the network of so many bits that an address is in. An IPv4-mapped IPv6
 /// address is an IPv4 address.

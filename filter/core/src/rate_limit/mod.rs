@@ -11,7 +11,7 @@
 //!
 //! **Several keys.** Where a request has several values of a part of a limit's key (a header line, a
 //! cookie or a query parameter that comes twice), it is charged for each of them, as if it came
-//! once with each. A request with more than [`MAX_VALUES`] combinations belongs to one bucket with
+//! once with each. A request with more than [`key::MAX_VALUES`] combinations belongs to one bucket with
 //! all others that have so many.
 //!
 //! **When shared data fails.** Contention past all attempts refuses the request: the bound is the
@@ -21,14 +21,16 @@
 mod gcra;
 pub mod global;
 mod headers;
+mod key;
 mod lease;
 mod record;
 mod table;
 
 pub use gcra::Quota;
 pub use headers::{refusal_headers, state_headers};
+pub use key::KeyReader;
 
-use crate::http::key::{KeyPart, MAX_VALUES};
+use crate::http::key::KeyPart;
 use crate::http::request::Request;
 use crate::http::respond::Respond;
 use crate::port::Store;
@@ -36,6 +38,7 @@ use crate::scope::ScopeKey;
 use crate::shared::{RecordCache, UpdateError};
 use crate::siphash::{Seed, SipWriter};
 use crate::time::Nanos;
+use key::MAX_VALUES;
 use lease::Leases;
 use record::{Bucket, Owner};
 use std::cell::OnceCell;
@@ -159,12 +162,6 @@ impl RateLimit {
         !self.key.is_empty()
     }
 
-    /// How many combinations of values of its key a request has: at least 1.
-    pub fn combinations(&self, request: &Request<'_>) -> usize {
-        let counts = self.key.iter().map(|part| part.values(request).count());
-        counts.fold(1, usize::saturating_mul)
-    }
-
     /// The hash that all ids of the limit's buckets begin with.
     fn bucket_hash(&self, seed: Seed) -> SipWriter {
         let mut hash = SipWriter::new(seed);
@@ -277,67 +274,51 @@ impl RateLimits {
         }
     }
 
-    /// The bucket of a request's client on the route of this name, where the request has one
-    /// combination of values ([`RateLimit::combinations`]); otherwise that of its first. `client`
-    /// is the client's address, None where it has none; see [`RateLimit::needs_client`].
-    pub fn bucket<'a>(
+    /// What a request that came to the route of this name has of its limits' keys. `client` is the
+    /// client's address, None where it has none; see [`RateLimit::needs_client`].
+    pub fn reader<'r>(
         &self,
-        limit: &'a RateLimit,
-        request: &Request<'_>,
+        request: &'r Request<'r>,
         client: Option<IpAddr>,
-        route: &str,
-    ) -> BucketRef<'a> {
-        self.bucket_of(limit, request, client, route, Some(0))
+        route: &'r str,
+    ) -> KeyReader<'r> {
+        KeyReader::new(request, client, route, self.seed)
+    }
+
+    /// The bucket of a request's client, where the request has one combination of values
+    /// ([`KeyReader::combinations`]); otherwise that of its first.
+    pub fn bucket<'a>(&self, limit: &'a RateLimit, reader: &mut KeyReader<'a>) -> BucketRef<'a> {
+        self.bucket_of(limit, reader, Some(0))
     }
 
     /// Appends the buckets of all combinations of values that a request has of this limit's key.
     pub fn buckets<'a>(
         &self,
         limit: &'a RateLimit,
-        request: &Request<'_>,
-        client: Option<IpAddr>,
-        route: &str,
+        reader: &mut KeyReader<'a>,
         buckets: &mut Vec<BucketRef<'a>>,
     ) {
-        let combinations = limit.combinations(request);
-        if combinations > MAX_VALUES {
-            buckets.push(self.bucket_of(limit, request, client, route, None));
-            return;
+        match reader.combinations(limit) {
+            count @ 0..=MAX_VALUES => {
+                buckets.extend((0..count).map(|place| self.bucket_of(limit, reader, Some(place))));
+            }
+            _ => buckets.push(self.bucket_of(limit, reader, None)),
         }
-        let bucket = |place| self.bucket_of(limit, request, client, route, Some(place));
-        buckets.extend((0..combinations).map(bucket));
     }
 
     /// The bucket of one combination. None: of too many.
     fn bucket_of<'a>(
         &self,
         limit: &'a RateLimit,
-        request: &Request<'_>,
-        client: Option<IpAddr>,
-        route: &str,
-        mut combination: Option<usize>,
+        reader: &mut KeyReader<'a>,
+        combination: Option<usize>,
     ) -> BucketRef<'a> {
         let mut id = limit.bucket_hash(self.seed);
-        for part in &limit.key {
-            if *part == KeyPart::Route {
-                id.write_field(route.as_bytes());
-                continue;
-            }
-            let values = part.values(request);
-            match (values.count(), &mut combination) {
-                (1, _) => part.feed_only(request, client, &mut id),
-                (_, None) => part.feed_several(&mut id),
-                (count, Some(rest)) => {
-                    let value = values.get(*rest % count).unwrap_or_default();
-                    part.feed_value(request, value, &mut id);
-                    *rest /= count;
-                }
-            }
-        }
+        reader.write(limit, combination, &mut id);
         BucketRef {
             limit,
             id: Bucket::client_id(id.finish(), limit.prefixes.is_none()),
-            client,
+            client: reader.client(),
             owner: OnceCell::new(),
         }
     }

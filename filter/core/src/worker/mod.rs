@@ -23,7 +23,7 @@
 //!                     response_edits                                                 edits.rs
 //! end of the stream   Worker::on_request_complete                                    complete.rs
 //! tick                Worker::tick, Worker::on_probe_result                          tick.rs
-//! after a reload      Worker::sleep, Worker::tick_asleep, Worker::wake               sleep.rs
+//! after a reload      Worker::sleep, Worker::tick_asleep, Worker::wake, Worker::finish   sleep.rs
 //! ```
 
 mod clock;
@@ -323,19 +323,18 @@ impl Worker {
             true => context.client_address(),
             false => None,
         };
-        let request = context.request;
+        let reader = &mut self.limits.reader(context.request, address, name);
         // Of one limit, as most routes have it, without an allocation.
         let (one, mut several);
         let buckets = match &limits[..] {
-            [limit] if limit.combinations(request) == 1 => {
-                one = [self.limits.bucket(limit, request, address, name)];
+            [limit] if reader.combinations(limit) == 1 => {
+                one = [self.limits.bucket(limit, reader)];
                 &one[..]
             }
             limits => {
                 several = Vec::with_capacity(limits.len());
                 for limit in limits {
-                    self.limits
-                        .buckets(limit, request, address, name, &mut several);
+                    self.limits.buckets(limit, reader, &mut several);
                 }
                 &several
             }
@@ -347,7 +346,8 @@ impl Worker {
         {
             Verdict::Admitted => None,
             Verdict::Refused { limit, retry_after } => {
-                let limit = buckets.get(limit)?.limit();
+                let refuses = buckets.get(limit)?.limit().index();
+                let limit = limits.iter().find(|limit| limit.index() == refuses)?;
                 let answer = refusal(limit, retry_after);
                 let refusal = Decision::answer(Action::RateLimited, Reason::RateLimit, answer);
                 Some(Decision {

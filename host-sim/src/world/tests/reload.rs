@@ -63,6 +63,12 @@ fn held_slots(world: &World) -> usize {
     held.count()
 }
 
+/// How many slots the table has, held or not.
+fn table_length(world: &World) -> usize {
+    let slots = world.proxy().shared_data.get(b"pm1/hold");
+    slots.unwrap_or_default().0.len() / 24
+}
+
 #[test]
 fn an_old_configuration_that_nobody_asks_sleeps_and_wakes_as_it_was() {
     let world = draining(1);
@@ -201,6 +207,41 @@ fn old_configurations_hold_no_slots() {
     held.into_iter().for_each(Stream::close);
     assert_eq!(in_flight(&world, 79), 0);
     assert_eq!(world.proxy().counter("pointsman.in_flight.local"), Some(0));
+}
+
+/// The same where nothing is drained, as by ECDS: each configuration is over at once, and is over
+/// before it has slept.
+#[test]
+fn a_configuration_that_is_over_gives_its_slot_back_at_once() {
+    let builder = World::builder().workers(16);
+    let world = builder.config(version(0).as_bytes()).start().unwrap();
+    for number in 0..80 {
+        if number > 0 {
+            reload(&world, number);
+        }
+        for worker in world.workers() {
+            exchange(worker.open(&get("/")));
+        }
+        assert_eq!(held_slots(&world), 16);
+        assert_eq!(table_length(&world), 16);
+    }
+    assert_eq!(world.proxy().counter("pointsman.in_flight.local"), Some(0));
+}
+
+/// Its last stream is what keeps it.
+#[test]
+fn a_configuration_with_a_request_keeps_its_slot_to_the_end_of_it() {
+    let builder = World::builder().workers(1);
+    let world = builder.config(version(0).as_bytes()).start().unwrap();
+    let mut held = world.workers()[0].open(&get("/"));
+    assert!(matches!(held.request(), RequestOutcome::Forward(_)));
+    reload(&world, 1);
+    exchange(world.workers()[0].open(&get("/")));
+    assert_eq!((held_slots(&world), in_flight(&world, 0)), (2, 1));
+    assert_eq!(answer(&mut held), "0");
+    held.close();
+    assert_eq!((held_slots(&world), in_flight(&world, 0)), (1, 0));
+    assert_eq!(world.proxy().counter("pointsman.in_flight.reaped"), Some(0));
 }
 
 /// The proxy goes back to a configuration that it still has, without a word to the filter.

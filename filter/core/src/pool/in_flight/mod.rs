@@ -373,6 +373,19 @@ impl InFlight {
     pub(crate) fn tick_asleep(&mut self, port: &mut dyn Port, now: Nanos) -> bool {
         self.refresh_lease(port, now, LeaseEvent::Tick);
         self.end_penalties(now, usize::MAX);
+        self.give_back_if_idle(port)
+    }
+
+    /// The last request is over, and there will be no other: gives the slot back, unless it has
+    /// expired or something is still counted.
+    pub(crate) fn finish(&mut self, port: &mut dyn Port) {
+        self.end_penalties(Nanos::MAX, usize::MAX);
+        self.give_back_if_idle(port);
+    }
+
+    /// Shares what is left to be shared and, where nothing is in flight any more, gives the slot
+    /// back. Returns whether there is none now.
+    fn give_back_if_idle(&mut self, port: &mut dyn Port) -> bool {
         self.share(port);
         let is_empty = self.ledger.total() == 0 && !self.ledger.is_changed();
         is_empty && self.give_back(port)

@@ -190,15 +190,10 @@ fn what_was_leased_is_given_back_if_another_limit_refuses() {
         assert_eq!(verdict == Verdict::Admitted, request < 30, "{request}");
     }
     // Thirty were used, the last of which leased more.
-    let id = worker
-        .limits
-        .bucket(
-            &wide,
-            &Request::new(&Headers::default()),
-            Some(client(1)),
-            "route",
-        )
-        .id;
+    let headers = Headers::default();
+    let request = Request::new(&headers);
+    let mut reader = worker.limits.reader(&request, Some(client(1)), "route");
+    let id = worker.limits.bucket(&wide, &mut reader).id;
     let now = NOW + Nanos::MILLISECOND;
     let left = (0..1000).take_while(|_| worker.limits.leases.take(id, now));
     assert_eq!(left.count(), 1 + 2 + 4 + 8 + 16 - 30);

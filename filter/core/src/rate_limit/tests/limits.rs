@@ -81,9 +81,9 @@ fn charge_that_has_refilled_since_is_not_refunded() {
     let limit = limit(1, SECOND / 10, 2);
     let (mut worker, mut store) = (Worker::new(4), MemoryPort::default());
     let headers = Headers::default();
-    let bucket = worker
-        .limits
-        .bucket(&limit, &Request::new(&headers), None, "route");
+    let request = Request::new(&headers);
+    let mut reader = worker.limits.reader(&request, None, "route");
+    let bucket = worker.limits.bucket(&limit, &mut reader);
     let later = NOW + SECOND / 2;
     let mut charge_at = |worker: &mut Worker, now, refund: Option<&Charge>| {
         let mut context = CheckContext {
@@ -115,10 +115,9 @@ fn keys_tell_clients_apart_by_their_parts() {
         let quota = limit(1, SECOND, 1).quota();
         let limit = RateLimit::new(0, "limit", quota, vec![part.clone(), KeyPart::Path], false);
         let address = ip.map(|ip| ip.parse().unwrap());
-        worker
-            .limits
-            .bucket(&limit, &Request::new(&headers), address, "route")
-            .id
+        let request = Request::new(&headers);
+        let mut reader = worker.limits.reader(&request, address, "route");
+        worker.limits.bucket(&limit, &mut reader).id
     };
     let all_differ = |ids: &[u64]| {
         let mut unique = ids.to_vec();
@@ -209,7 +208,8 @@ fn each_of_several_values_is_charged_whatever_their_order_and_none_opens_another
         let mut buckets = Vec::new();
         let request = Request::new(&headers);
         let limits = &mut worker.limits;
-        limits.buckets(&limit, &request, None, "route", &mut buckets);
+        let mut reader = limits.reader(&request, None, "route");
+        limits.buckets(&limit, &mut reader, &mut buckets);
         let verdict = limits.check(&buckets, &mut store, NOW, &mut worker.events);
         (buckets.len(), verdict == Verdict::Admitted)
     };

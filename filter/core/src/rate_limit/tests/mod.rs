@@ -8,6 +8,7 @@ use crate::scope::ScopeKey;
 
 mod gcra;
 mod headers;
+mod keys;
 mod leases;
 mod limits;
 mod store;
@@ -71,10 +72,10 @@ impl Worker {
     ) -> Verdict {
         let headers = Headers::from_pairs(headers);
         let request = Request::new(&headers);
-        let address = Some(client);
+        let mut reader = self.limits.reader(&request, Some(client), "route");
         let buckets: Vec<_> = limits
             .iter()
-            .map(|limit| self.limits.bucket(limit, &request, address, "route"))
+            .map(|limit| self.limits.bucket(limit, &mut reader))
             .collect();
         self.limits.check(&buckets, store, now, &mut self.events)
     }

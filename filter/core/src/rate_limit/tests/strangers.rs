@@ -347,7 +347,8 @@ fn a_client_is_its_address_in_ipv4_and_its_64_in_ipv6_unless_said_otherwise() {
         let headers = Headers::default();
         let limit = hourly("a", &[part], false);
         let (request, ip) = (Request::new(&headers), Some(ip.parse().unwrap()));
-        worker.limits.bucket(&limit, &request, ip, "route").id
+        let mut reader = worker.limits.reader(&request, ip, "route");
+        worker.limits.bucket(&limit, &mut reader).id
     };
     let part = |v4, v6| KeyPart::ClientNetwork { v4, v6 };
     for (v4, v6, one, other, same) in [
@@ -375,7 +376,8 @@ fn a_client_is_its_address_in_ipv4_and_its_64_in_ipv6_unless_said_otherwise() {
             false,
         );
         let request = Request::new(&headers);
-        worker.limits.bucket(&limit, &request, None, route).id
+        let mut reader = worker.limits.reader(&request, None, route);
+        worker.limits.bucket(&limit, &mut reader).id
     };
     assert_ne!(of_route("a"), of_route("b"));
 }

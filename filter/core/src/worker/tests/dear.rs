@@ -107,11 +107,18 @@ fn rows() -> Vec<(&'static str, Value, Sent, Vec<Sent>)> {
             json!({ "requests": 1000, "per": "1s", "key": parts }),
         )
     };
-    let limits: serde_json::Map<String, Value> = (0..5).map(limit).collect();
-    let names: Vec<_> = limits.keys().cloned().collect();
-    let keyed = json!({
-        "rate_limits": limits, "routes": [{ "name": "all", "rate_limits": names, "pass": true }]
-    });
+    let keyed = |count: usize| {
+        let limits: serde_json::Map<String, Value> = (0..count).map(limit).collect();
+        let names: Vec<_> = limits.keys().cloned().collect();
+        json!({
+            "rate_limits": limits, "routes": [{ "name": "all", "rate_limits": names, "pass": true }]
+        })
+    };
+    // Sessions of one length that differ in their last bytes.
+    let sessions = |count: usize, length: usize| {
+        let session = |n: usize| format!("a={}{:02};", "x".repeat(length), n % count);
+        (0..HEADERS / (length + 5)).map(session).collect::<String>()
+    };
     let sticky = |n: usize| {
         let keys = [("YWFh", "YWE="), ("YmJi", "YmI="), ("Y2Nj", "Y2M=")];
         let keys = keys.map(|(text, end)| text.repeat(10) + end);
@@ -223,11 +230,25 @@ fn rows() -> Vec<(&'static str, Value, Sent, Vec<Sent>)> {
         ),
         (
             "five limits of eight parts",
-            keyed,
+            keyed(5),
             header("cookie", "a=1; b=2"),
             vec![
                 header("cookie", full("x=y;")),
                 header("cookie", format!("a={}", full("1"))),
+                path(format!("/{}", full("a"))),
+                path(format!("/?a={}", full("%41"))),
+            ],
+        ),
+        (
+            "sixteen limits of eight parts",
+            keyed(16),
+            header("cookie", "a=1; b=2"),
+            vec![
+                header("cookie", format!("a={}", full("1"))),
+                header("cookie", sessions(1, 60)),
+                header("cookie", sessions(8, 60)),
+                header("cookie", sessions(9, 60)),
+                header("cookie", sessions(8, 1000)),
                 path(format!("/{}", full("a"))),
                 path(format!("/?a={}", full("%41"))),
             ],
