@@ -68,6 +68,20 @@ fn bench_counts_the_instructions_of_a_filter() {
 }
 
 #[test]
+fn bench_counts_the_dearest_requests_beside_envoys_own_routes() {
+    let report = instructions::measure_dear(Some("bots"), String::new(), &|_| {}).unwrap();
+    assert_eq!(report.rows.len(), 2);
+    for row in &report.rows {
+        let own = row.own.unwrap();
+        assert!(own.ordinary > 100_000.0, "{row:?}");
+        // The filter comes on top, and what is longer takes more of both.
+        assert!(row.pointsman.ordinary > own.ordinary, "{row:?}");
+        assert!(own.times() > 1.0 && row.pointsman.times() > 1.0, "{row:?}");
+    }
+    assert!(report.is_kept(), "{report}");
+}
+
+#[test]
 fn bench_can_measure_a_few() {
     let report = bench::measure(&PLAN, Some("matcher tree of 4"), String::new(), &|_| {}).unwrap();
     let names: Vec<_> = report.costs.iter().map(|cost| cost.kind.name()).collect();

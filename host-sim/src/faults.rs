@@ -130,7 +130,7 @@ impl FaultPlan {
 /// A fault that was played: a row of the report.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FaultResult {
-    /// What went wrong.
+    /// What went wrong: the name on the command line, and what it was.
     pub fault: String,
     /// How many requests the load had while it was played.
     pub requests: usize,
@@ -155,7 +155,7 @@ pub fn play(
     let start = Instant::now();
     let play = |fault: &Fault| {
         say(&fault.name());
-        match fault {
+        let played = match fault {
             Fault::BackendKilled => backends::killed(&stage, plan),
             Fault::ClusterKilled => backends::cluster_killed(&stage, plan),
             Fault::BackendHung => backends::hung(&stage, plan),
@@ -174,7 +174,11 @@ pub fn play(
             Fault::HealthAttacked => clients::health_attacked(&stage, plan),
             Fault::NeighbourDown => neighbours::neighbour_down(&stage, plan),
             Fault::PoolKilled => neighbours::pool_killed(&stage, plan),
-        }
+        };
+        played.map(|row| FaultResult {
+            fault: format!("`{}`: {}", fault.name(), row.fault),
+            ..row
+        })
     };
     let rows = faults.iter().map(play).collect::<Result<_>>()?;
     Ok(FaultReport {

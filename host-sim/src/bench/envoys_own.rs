@@ -53,6 +53,15 @@ impl EnvoyRoutes {
         json!([{ "match": { "prefix": "/" }, "route": self.with("cluster", cluster.into()) }])
     }
 
+    /// A route for each of these matches, and one for everything, all to one cluster.
+    pub(super) fn matching(&self, matches: &[Value], cluster: &str) -> Value {
+        let everything = json!({ "prefix": "/" });
+        let action = self.with("cluster", cluster.into());
+        let matches = matches.iter().chain([&everything]);
+        let routes = matches.map(|matched| json!({ "match": matched, "route": action }));
+        routes.collect()
+    }
+
     /// A list of routes.
     pub(super) fn list(&self, routes: usize) -> Value {
         let routes = (0..routes)

@@ -21,6 +21,7 @@ pub const KINDS: &[&str] = &[
     "header_sessions_move",
     "limit_on_redirect",
     "literal_wildcard",
+    "long_headers",
     "many_attempts",
     "many_probes",
     "mirror_not_obeyed",

@@ -26,6 +26,7 @@ pub(super) fn warnings(tree: &Value) -> Vec<Warning> {
         let mut found = Vec::new();
         if let Some(manager) = manager {
             found.extend(path_warnings(manager, &config));
+            found.extend(size_warning(manager, &config));
             found.extend(header_warnings(manager, &config));
             found.extend(order_warnings(manager, filter));
             found.extend(route_warnings(manager, &config));
@@ -144,6 +145,29 @@ fn path_warnings(manager: &Value, config: &Config) -> Vec<Warning> {
         );
     }
     warnings
+}
+
+/// As much as the shipped edge lets in, in KiB: what a request costs at most is promised for that.
+const MAX_HEADERS: f64 = 16.0;
+
+/// More headers than what a request may cost is promised for, where it is the client's to choose.
+fn size_warning(manager: &Value, config: &Config) -> Option<Warning> {
+    let found = match field(manager, "max_request_headers_kb") {
+        None => "is Envoy's default, 60".to_owned(),
+        Some(Value::Number(most)) if *most > MAX_HEADERS => format!("is {most}"),
+        Some(_) => return None,
+    };
+    // Where no request is dear their size is Envoy's alone.
+    if let (None, None) = super::dearest_request(config) {
+        return None;
+    }
+    Some(Warning::new(
+        "long_headers",
+        format!("{MANAGER}: max_request_headers_kb"),
+        found,
+        "the routes look at what clients choose, and the bound of what a request costs holds for 16 KiB",
+        "write `max_request_headers_kb: 16`",
+    ))
 }
 
 /// The headers that carry the choice.
@@ -584,6 +608,18 @@ mod tests {
                 &[manager("path_with_escaped_slashes_action path_as_it_came")],
             ),
             (&[("UNESCAPE_AND_REDIRECT", "REJECT_REQUEST")], &[]),
+            (
+                &[("max_request_headers_kb: 16", "")],
+                &[manager("max_request_headers_kb long_headers")],
+            ),
+            (
+                &[("max_request_headers_kb: 16", "max_request_headers_kb: 17")],
+                &[manager("max_request_headers_kb long_headers")],
+            ),
+            (
+                &[("max_request_headers_kb: 16", "max_request_headers_kb: 8")],
+                &[],
+            ),
             (&[("UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD")], &[]),
             (
                 &[("- remove: x-pointsman-cluster", "- remove: x-other")],

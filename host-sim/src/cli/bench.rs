@@ -13,6 +13,8 @@ pub(crate) const PAGE: (&str, &str) = ("host-sim/README.md", "bench");
 
 /// The same for instructions.
 pub(crate) const INSTRUCTIONS_PAGE: (&str, &str) = ("host-sim/README.md", "instructions");
+/// The same for the dearest requests.
+pub(crate) const DEAR_PAGE: (&str, &str) = ("host-sim/README.md", "dear");
 /// What instructions are held to.
 const BARS: &str = "host-sim/bars.yaml";
 
@@ -29,6 +31,10 @@ pub(crate) struct Arguments {
     /// Exit status 1 if a request takes more instructions than host-sim/bars.yaml allows.
     #[arg(long, requires = "instructions")]
     gate: bool,
+    /// The dearest requests, beside Envoy's own routes with the same rules. Exit status 1 if one
+    /// takes more than 20 times an ordinary one.
+    #[arg(long, requires = "instructions", conflicts_with = "gate")]
+    dear: bool,
     /// Only the candidates whose name contains this, beside those that they are compared with.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -43,10 +49,35 @@ pub(crate) struct Arguments {
 
 /// Prints the measurements to stdout, and what it is at to stderr.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
-    match arguments.instructions {
-        true => count(arguments),
-        false => time(arguments),
+    match (arguments.instructions, arguments.dear) {
+        (_, true) => count_dear(arguments),
+        (true, false) => count(arguments),
+        (false, false) => time(arguments),
     }
+}
+
+/// Instructions of the dearest requests.
+fn count_dear(arguments: &Arguments) -> Result<Outcome> {
+    let mut command = "cargo run -p host-sim -- bench --instructions --dear".to_owned();
+    let only = arguments.only.as_deref();
+    if let Some(only) = only {
+        command.push_str(&format!(" --only '{only}'"));
+    }
+    let report = instructions::measure_dear(only, command, &|what| eprintln!("{what}"))?;
+    let mut out = std::io::stdout().lock();
+    match arguments.json {
+        true => serde_json::to_writer_pretty(&mut out, &report)?,
+        false => write!(out, "{report}")?,
+    }
+    writeln!(out)?;
+    if arguments.write {
+        let (file, name) = DEAR_PAGE;
+        page::write(file, name, &report.to_string())?;
+    }
+    Ok(match report.is_kept() {
+        true => Outcome::Good,
+        false => Outcome::Found,
+    })
 }
 
 /// Instructions.

@@ -19,8 +19,9 @@ pub(crate) struct Arguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// Also put the table into tests/README.md.
-    #[arg(long, conflicts_with_all = ["quick", "faults"])]
+    /// Also put the table into tests/README.md: where only some faults are played their rows, beside
+    /// those of the others.
+    #[arg(long, conflicts_with = "quick")]
     write: bool,
 }
 
@@ -44,7 +45,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     writeln!(out)?;
     if arguments.write {
         let (file, name) = PAGE;
-        page::write(file, name, &report.to_string())?;
+        let text = match arguments.faults.is_empty() {
+            true => report.to_string(),
+            false => report.merged_into(&page::read(file, name)?),
+        };
+        page::write(file, name, &text)?;
     }
     Ok(match report.is_kept() {
         true => Outcome::Good,

@@ -15,6 +15,17 @@ pub(super) fn write(page: &str, name: &str, text: &str) -> Result<()> {
     fs::write(&path, after).with_context(|| path.display().to_string())
 }
 
+/// What stands between the marks. Error: as for [`write`].
+pub(super) fn read(page: &str, name: &str) -> Result<String> {
+    let path = module::repository()?.join(page);
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let (start, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
+    let rest = text.split_once(&start).map(|(_, rest)| rest);
+    let found = rest.and_then(|rest| rest.split_once(&end));
+    let (between, _) = found.with_context(|| format!("{page} has no `<!-- {name} -->`"))?;
+    Ok(between.to_owned())
+}
+
 /// The page with `text` in the place of what stands between the marks.
 fn replaced(page: &str, name: &str, text: &str) -> Option<String> {
     let (start, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
@@ -57,6 +68,7 @@ mod tests {
         for (page, name) in [
             super::super::bench::PAGE,
             super::super::bench::INSTRUCTIONS_PAGE,
+            super::super::bench::DEAR_PAGE,
             super::super::faults::PAGE,
         ] {
             let path = module::repository().unwrap().join(page);

@@ -10,10 +10,12 @@
 mod bars;
 mod callgrind;
 mod clock;
+mod dear;
 mod report;
 mod rows;
 
 pub use bars::{BarVerdict, Bars, Figure};
+pub use dear::{DearReport, DearRow, DearTimes, measure_dear};
 pub use report::{FeatureCalls, InstructionReport, RowCost};
 pub use rows::ModuleForm;
 

@@ -1,0 +1,488 @@
+//! What the dearest requests take, beside Envoy's own routes with the same rules: `host-sim bench
+//! --instructions --dear`. A request that brings as much as the shipped edge lets in is dear; an
+//! ordinary one is what browsers send.
+
+use super::callgrind::{self, ProfiledEnvoy};
+use super::clock::ClockLibrary;
+use super::{STEP, rows};
+use crate::bench::envoys_own::{self, EnvoyRoutes};
+use crate::bench::processor::Machine;
+use crate::bench::report::table;
+use crate::bench::routes::MeasuredRoute;
+use crate::bench::wrk::HEADERS;
+use crate::client::Client;
+use crate::envoy::fleet::Fleet;
+use crate::envoy::{PluginConfiguration, Wanted, install};
+use crate::module;
+use anyhow::{Context, Result, ensure};
+use pointsman_core::http::steps::TIMES;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::fmt;
+use std::path::Path;
+
+/// The longest value that a condition searches where nothing else is configured.
+const LONGEST: usize = 8 * 1024;
+/// What a client may bring in all headers: the shipped 16 KiB, without what every request has.
+const FULL: usize = 15 * 1024;
+
+/// Requests before those that are counted, and requests that are counted. Dear ones take longer, and
+/// their code is warm sooner.
+const ORDINARY: [usize; 2] = [200, 200];
+const DEAR: [usize; 2] = [40, 40];
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct DearReport {
+    /// On what. The counts do not depend on it.
+    pub machine: Machine,
+    /// Envoy's version.
+    pub envoy: String,
+    /// How to repeat it.
+    pub command: String,
+    /// One for each dear request.
+    pub rows: Vec<DearRow>,
+}
+
+/// A dear request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DearRow {
+    /// The rules.
+    pub rules: &'static str,
+    /// What the request brings.
+    pub request: &'static str,
+    /// With Pointsman.
+    pub pointsman: DearTimes,
+    /// With Envoy's own routes. None: it has no such rule.
+    pub own: Option<DearTimes>,
+}
+
+/// What a worker takes for a request, in instructions of Envoy and filter.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct DearTimes {
+    /// For an ordinary one.
+    pub ordinary: f64,
+    /// For the dear one.
+    pub dear: f64,
+}
+
+impl DearTimes {
+    /// How many times an ordinary one the dear one takes.
+    pub fn times(self) -> f64 {
+        self.dear / self.ordinary
+    }
+}
+
+impl DearRow {
+    /// Whether it keeps the bound that is promised.
+    pub fn is_kept(&self) -> bool {
+        self.pointsman.times() <= TIMES as f64
+    }
+}
+
+impl DearReport {
+    /// Whether all rows keep the bound.
+    pub fn is_kept(&self) -> bool {
+        self.rows.iter().all(DearRow::is_kept)
+    }
+}
+
+impl fmt::Display for DearReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine {
+            processor, kernel, ..
+        } = &self.machine;
+        writeln!(
+            f,
+            "`{}` on {processor},\nLinux {kernel}, Envoy {}. Instructions of the worker for a request, and \
+             how many times an\nordinary one a dear one takes: at most {TIMES}.\n",
+            self.command, self.envoy
+        )?;
+        let mut rows = table([
+            "rules, and what the dear request brings",
+            "ordinary",
+            "dear",
+            "times",
+            "Envoy's own: ordinary",
+            "dear",
+            "times",
+            "holds",
+        ]);
+        for row in &self.rows {
+            let of = |times: DearTimes| {
+                let DearTimes { ordinary, dear } = times;
+                let numbers = [ordinary, dear].map(|number| format!("{number:.0}"));
+                numbers.into_iter().chain([format!("{:.1}", times.times())])
+            };
+            let mut cells = vec![format!("{}: {}", row.rules, row.request)];
+            cells.extend(of(row.pointsman));
+            match row.own {
+                Some(own) => cells.extend(of(own)),
+                None => cells.extend([""; 3].map(str::to_owned)),
+            }
+            cells.push(if row.is_kept() { "yes" } else { "**no**" }.to_owned());
+            rows.add_row(cells);
+        }
+        write!(f, "{rows}")
+    }
+}
+
+/// A request by its path and the headers that are not those of every request.
+#[derive(Clone, Debug)]
+struct Sent {
+    what: &'static str,
+    path: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+/// Rules, as Pointsman has them and as Envoy does.
+struct Rules {
+    name: &'static str,
+    /// `match` of each of Pointsman's routes.
+    pointsman: Vec<Value>,
+    /// Limits of the route that the requests take.
+    limits: usize,
+    /// `match` of each of Envoy's routes. Empty: Envoy has no such rules.
+    own: Vec<Value>,
+    ordinary: Sent,
+    dear: Vec<Sent>,
+}
+
+fn sent(what: &'static str, path: impl Into<String>, headers: &[(&'static str, String)]) -> Sent {
+    Sent {
+        what,
+        path: path.into(),
+        headers: headers.to_vec(),
+    }
+}
+
+fn filled(text: &str, length: usize) -> String {
+    text.repeat(length / text.len())
+}
+
+/// Rules as people write them. There are no more than an Envoy under Valgrind has room for VMs.
+fn all() -> Vec<Rules> {
+    const BOTS: &str =
+        "(?i).*(bot|crawl|spider|slurp|curl|wget|python|scrapy|headless|phantom|java).*";
+    let words = [
+        "shop", "cart", "blog", "help", "jobs", "news", "docs", "team", "legal", "press",
+    ];
+    let paths = words
+        .map(|word| format!(r".*/(en|de|fr|ko)/[a-z0-9-]+/{word}/[0-9]+\.(html|json)"))
+        .to_vec();
+    let numbers = || (0..20).map(|number| format!("v{number}"));
+    let in_cookie = |value: String| {
+        let regex = format!("(.*; ?)?exp={value}(;.*)?");
+        json!({ "name": "cookie", "string_match": { "safe_regex": { "regex": regex } } })
+    };
+    let of = |name: &'static str, value: String| [(name, value)];
+    vec![
+        Rules {
+            name: "a pattern of bots on `user-agent`",
+            pointsman: vec![json!({ "headers": [{ "name": "user-agent", "regex": BOTS }] })],
+            limits: 0,
+            own: vec![json!({ "prefix": "/", "headers": [
+                { "name": "user-agent", "string_match": { "safe_regex": { "regex": BOTS } } }
+            ] })],
+            ordinary: sent("", "/", &[]),
+            dear: vec![
+                sent(
+                    "8 KiB of `bo`",
+                    "/",
+                    &of("user-agent", filled("bo", LONGEST)),
+                ),
+                sent("15 KiB of `bo`", "/", &of("user-agent", filled("bo", FULL))),
+            ],
+        },
+        Rules {
+            name: "ten patterns on the path",
+            pointsman: paths
+                .iter()
+                .map(|regex| json!({ "path": { "regex": regex } }))
+                .collect(),
+            limits: 0,
+            own: paths
+                .iter()
+                .map(|regex| json!({ "safe_regex": { "regex": regex } }))
+                .collect(),
+            ordinary: sent("", "/service/en/shoes/item/42.html", &[]),
+            dear: vec![
+                sent("8 KiB of `/en/a-`", filled("/en/a-", LONGEST), &[]),
+                sent(
+                    "8 KiB of `/en/a/shop/1`",
+                    filled("/en/a/shop/1", LONGEST),
+                    &[],
+                ),
+            ],
+        },
+        Rules {
+            name: "20 conditions on a cookie, 20 on the query",
+            pointsman: numbers()
+                .map(|value| json!({ "cookies": [{ "name": "exp", "exact": value }] }))
+                .chain(
+                    numbers()
+                        .map(|value| json!({ "query": [{ "name": "region", "exact": value }] })),
+                )
+                .collect(),
+            limits: 0,
+            own: numbers()
+                .map(|value| json!({ "prefix": "/", "headers": [in_cookie(value)] }))
+                .chain(numbers().map(|value| {
+                    let region = json!({ "name": "region", "string_match": { "exact": value } });
+                    json!({ "prefix": "/", "query_parameters": [region] })
+                }))
+                .collect(),
+            ordinary: sent(
+                "",
+                "/?page=1&region=eu",
+                &of(
+                    "cookie",
+                    "session=0123456789abcdef; exp=99; lang=en".to_owned(),
+                ),
+            ),
+            dear: vec![
+                sent("15 KiB of `a=b;`", "/", &of("cookie", filled("a=b;", FULL))),
+                sent(
+                    "15 KiB of `exp=b;`",
+                    "/",
+                    &of("cookie", filled("exp=b;", FULL)),
+                ),
+                sent(
+                    "15 KiB of `a=b&`",
+                    format!("/?{}", filled("a=b&", FULL)),
+                    &[],
+                ),
+                sent(
+                    "15 KiB of `region=%61&`",
+                    format!("/?{}", filled("region=%61&", FULL)),
+                    &[],
+                ),
+            ],
+        },
+        Rules {
+            name: "five limits of eight parts",
+            pointsman: Vec::new(),
+            limits: 5,
+            own: Vec::new(),
+            ordinary: sent("", "/?a=1", &of("cookie", "a=1; b=2".to_owned())),
+            dear: vec![
+                sent(
+                    "a cookie of 15 KiB",
+                    "/",
+                    &of("cookie", format!("a={}", filled("1", FULL))),
+                ),
+                sent("15 KiB of `x=y;`", "/", &of("cookie", filled("x=y;", FULL))),
+                sent("a path of 15 KiB", filled("/a", FULL), &[]),
+            ],
+        },
+    ]
+}
+
+impl Rules {
+    fn configuration(&self, name: &str) -> Value {
+        let mut routes: Vec<_> = self
+            .pointsman
+            .iter()
+            .enumerate()
+            .map(|(at, matched)| {
+                json!({ "name": format!("rule-{at}"), "match": matched, "pool": name })
+            })
+            .collect();
+        let parts = json!([
+            "path", "host", "method", "route", { "cookie": "a" }, { "cookie": "b" },
+            { "query": "a" }, { "header": "cookie" }
+        ]);
+        let limits = (0..self.limits).map(|at| {
+            let limit = json!({ "requests": 1_000_000, "per": "1s", "key": parts });
+            (format!("limit-{at}"), limit)
+        });
+        let limits: serde_json::Map<_, _> = limits.collect();
+        let names: Vec<_> = limits.keys().cloned().collect();
+        routes.push(json!({ "name": "all", "rate_limits": names, "pool": name }));
+        let cluster = MeasuredRoute(0).first_cluster();
+        json!({
+            "pools": { name: { "targets": [{ "cluster": cluster }] } },
+            "rate_limits": limits,
+            "routes": routes,
+        })
+    }
+
+    /// A listener of this name with Pointsman.
+    fn pointsman(&self, name: &str, fleet: &Fleet, module: &Path) -> Result<Value> {
+        let configuration = PluginConfiguration::Struct(self.configuration(name));
+        let mut deployment = fleet.deployment(module)?.with_configuration(configuration);
+        let manager = deployment.connection_manager_mut();
+        // A VM of its own.
+        manager["http_filters"][0]["typed_config"]["config"]["vm_config"]["vm_id"] = name.into();
+        let mut listener = deployment.bootstrap_mut()["static_resources"]["listeners"][0].take();
+        listener["name"] = name.into();
+        Ok(listener)
+    }
+
+    /// A listener of this name with Envoy's own routes.
+    fn own(&self, name: &str, fleet: &Fleet, module: &Path) -> Result<Value> {
+        let mut deployment = fleet.deployment(module)?;
+        let manager = deployment.connection_manager_mut();
+        let router = manager["http_filters"][1].take();
+        manager["http_filters"] = json!([router]);
+        let cluster = MeasuredRoute(0).first_cluster();
+        let routes = |own: &EnvoyRoutes| ("routes", own.matching(&self.own, &cluster));
+        envoys_own::choose(manager, routes)?;
+        let mut listener = deployment.bootstrap_mut()["static_resources"]["listeners"][0].take();
+        listener["name"] = name.into();
+        Ok(listener)
+    }
+}
+
+/// Measures all rows, or those of the rules whose name contains `only`. `say` gets each step's name
+/// as it begins.
+pub fn measure_dear(only: Option<&str>, command: String, say: &dyn Fn(&str)) -> Result<DearReport> {
+    callgrind::find()?;
+    let program = install::find(Wanted::Any)?.binary()?;
+    let directory = tempfile::tempdir()?;
+    let library = ClockLibrary::build(directory.path())?;
+    let module = module::build()?;
+    let mut rules = all();
+    rules.retain(|rules| only.is_none_or(|only| rules.name.contains(only)));
+    ensure!(!rules.is_empty(), "no rules are called like that");
+    let fleet = rows::backends()?;
+    fleet
+        .members()
+        .iter()
+        .for_each(|member| member.backend.forget());
+
+    let mut listeners = Vec::new();
+    for (at, rules) in rules.iter().enumerate() {
+        listeners.push(rules.pointsman(&format!("rules-{at}"), &fleet, &module)?);
+        if !rules.own.is_empty() {
+            listeners.push(rules.own(&format!("own-{at}"), &fleet, &module)?);
+        }
+    }
+    let deployment = rows::deployment(&fleet, &module, listeners)?;
+    let mut profiled = ProfiledEnvoy::start(&program, &library, deployment)?;
+    let mut measured = Vec::new();
+    profiled.count()?;
+    for (at, rules) in rules.iter().enumerate() {
+        say(rules.name);
+        let pointsman = measure(rules, &format!("rules-{at}"), &mut profiled)?;
+        let own = match rules.own.is_empty() {
+            true => None,
+            false => Some(measure(rules, &format!("own-{at}"), &mut profiled)?),
+        };
+        measured.extend(rules.dear.iter().enumerate().map(|(at, dear)| DearRow {
+            rules: rules.name,
+            request: dear.what,
+            pointsman: pointsman[at],
+            own: own.as_ref().map(|own| own[at]),
+        }));
+    }
+    let bugs = profiled.envoy.filter_bugs()?;
+    ensure!(bugs == 0, "the filter has met {bugs} states that cannot be");
+    Ok(DearReport {
+        machine: Machine::here()?,
+        envoy: program.version.to_string(),
+        command,
+        rows: measured,
+    })
+}
+
+/// What each dear request takes on this listener.
+fn measure(rules: &Rules, name: &str, profiled: &mut ProfiledEnvoy) -> Result<Vec<DearTimes>> {
+    let mut client = Client::new(profiled.envoy.listener(name)?)?;
+    let mut of = |sent: &Sent, [warm_up, counted]: [usize; 2]| -> Result<f64> {
+        let context = || format!("{name}: {}: {}", rules.name, sent.what);
+        ask(&mut client, sent, profiled, warm_up).with_context(context)?;
+        let all = profiled.instructions(|profiled| ask(&mut client, sent, profiled, counted));
+        Ok(all.with_context(context)? as f64 / counted as f64)
+    };
+    let ordinary = of(&rules.ordinary, ORDINARY)?;
+    let dear = rules.dear.iter().map(|sent| {
+        Ok(DearTimes {
+            ordinary,
+            dear: of(sent, DEAR)?,
+        })
+    });
+    dear.collect()
+}
+
+/// So many requests, and time passes.
+fn ask(client: &mut Client, sent: &Sent, profiled: &mut ProfiledEnvoy, count: usize) -> Result<()> {
+    let is_own = |name: &str| sent.headers.iter().any(|(own, _)| *own == name);
+    let common = HEADERS.into_iter().filter(|(name, _)| !is_own(name));
+    let own = sent.headers.iter().map(|(name, value)| (*name, &**value));
+    let headers: Vec<_> = common.chain(own).collect();
+    for _ in 0..count {
+        profiled.clock.advance(STEP)?;
+        let answer = client.get_with(HEADERS[0].1, &sent.path, &headers)?;
+        ensure!(answer.status() == 200, "answered with {}", answer.status());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::instructions::VMS;
+    use pointsman_core::config::Config;
+
+    #[test]
+    fn the_configurations_are_good_and_fit_into_one_envoy() {
+        let all = all();
+        assert!(all.len() <= VMS);
+        for rules in &all {
+            let text = rules.configuration("a").to_string();
+            let config = Config::load(text.as_bytes()).unwrap();
+            assert_eq!(config.routes.len(), rules.pointsman.len() + 1);
+            assert!(rules.own.len() == rules.pointsman.len(), "{}", rules.name);
+        }
+        let asks = |name: &str| all.iter().any(|rules| rules.name.contains(name));
+        for name in ["bots", "ten patterns", "20 conditions", "limits"] {
+            assert!(asks(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_dear_request_is_as_long_as_the_edge_lets_in_and_no_longer() {
+        for rules in all() {
+            for sent in &rules.dear {
+                let headers = sent
+                    .headers
+                    .iter()
+                    .map(|(name, value)| name.len() + value.len());
+                let bytes = sent.path.len() + headers.sum::<usize>();
+                assert!((LONGEST - 16..=FULL + 16).contains(&bytes), "{}", sent.what);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_above_the_bound_fails_the_run() {
+        let report = |dear: f64| DearReport {
+            machine: Machine {
+                processor: "a processor".into(),
+                cores: 2,
+                kernel: "6.1".into(),
+            },
+            envoy: "1.40.0".into(),
+            command: "a command".into(),
+            rows: vec![DearRow {
+                rules: "a rule",
+                request: "much",
+                pointsman: DearTimes {
+                    ordinary: 200_000.0,
+                    dear,
+                },
+                own: Some(DearTimes {
+                    ordinary: 100_000.0,
+                    dear: 150_000.0,
+                }),
+            }],
+        };
+        let (good, bad) = (report(4_000_000.0), report(4_000_001.0));
+        assert!(good.is_kept() && !bad.is_kept());
+        let row = |report: &DearReport| report.to_string().lines().last().unwrap().to_owned();
+        assert!(row(&good).contains("a rule: much") && row(&good).contains("| yes |"));
+        assert!(row(&good).contains("| 20.0 |") && row(&good).contains("| 1.5 |"));
+        assert!(row(&bad).contains("**no**"), "{bad}");
+    }
+}
