@@ -34,6 +34,7 @@ pub const KINDS: &[&str] = &[
     "no_weight",
     "not_before_router",
     "not_compared",
+    "only_without_path",
     "own_listener",
     "path_as_it_came",
     "rate_limit_share",

@@ -3,14 +3,17 @@
 
 use super::candidates::{Candidates, TakenBy};
 use super::request_set::{self, RequestSet, Requirement, ValueSource};
+use super::values::ValueSet;
 use super::{Note, Places, Warning, example, patterns, redirects};
 use crate::exchange::ExchangeRequest;
 use pointsman_core::config::Config;
 use pointsman_core::index::RouteIndex;
 use pointsman_core::route::host::HostMatch;
 use pointsman_core::route::r#match::Match;
+use pointsman_core::route::path::{PathKind, PathMatch};
 use pointsman_core::route::{Route, RouteAction};
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// The most pairs of blocks that are compared to find several routes that together take all
 /// requests of another; a second or so. In tables of thousands of routes that overlap, some
@@ -22,7 +25,8 @@ const MAX_CUTS: usize = 3;
 
 /// Every warning about routes, in their order, and a note where some were not looked for.
 pub(super) fn warnings(config: &Config, places: &Places) -> (Vec<Warning>, Option<Note>) {
-    let mut earlier = EarlierBlocks::new(config);
+    let any_path = any_path();
+    let mut earlier = EarlierBlocks::new(config, &any_path);
     let mut warnings = Vec::new();
     for (at, route) in config.routes.iter().enumerate() {
         let at = RouteIndex::new(at);
@@ -30,6 +34,12 @@ pub(super) fn warnings(config: &Config, places: &Places) -> (Vec<Warning>, Optio
             .map(|block| earlier.add(at, block))
             .collect();
         warnings.extend(unreachable_warnings(config, places, at, unreachable));
+        let without_path = std::mem::take(&mut earlier.without_path);
+        warnings.extend(
+            without_path
+                .into_iter()
+                .map(|block| block.warning(config, places, at)),
+        );
         for (number, block) in route.blocks.iter().enumerate() {
             let place = places.block(at, number);
             warnings.extend(repeated(&place, block));
@@ -65,9 +75,51 @@ enum Unreachable {
     Repeated,
 }
 
+/// A block of a route that only requests without a path reach, because of routes before it.
+struct WithoutPath {
+    block: usize,
+    by: BTreeSet<RouteIndex>,
+    /// A request with a path that it would match, and the route that takes that.
+    example: Box<ExchangeRequest>,
+    taken_by: RouteIndex,
+}
+
+impl WithoutPath {
+    fn warning(self, config: &Config, places: &Places, at: RouteIndex) -> Warning {
+        let name = |by: &RouteIndex| config.routes[by.get()].name.to_string();
+        let shown = |by: &RouteIndex| format!("`{}` ({})", name(by), places.route(*by));
+        let shown: Vec<_> = self.by.iter().map(shown).collect();
+        Warning {
+            example: Some((*self.example, name(&self.taken_by))),
+            shadowed_by: self.by.iter().map(name).collect(),
+            ..Warning::new(
+                "only_without_path",
+                places.block(at, self.block),
+                "matches nothing but CONNECT and `OPTIONS *`",
+                format!(
+                    "every request with a path that it matches is taken before it by {}",
+                    listed(&shown)
+                ),
+                "put it before them, or say which `methods` it is for",
+            )
+        }
+    }
+}
+
+/// `path: { prefix: / }`: any path. CONNECT has none, and the `*` of OPTIONS is none.
+fn any_path() -> PathMatch {
+    PathMatch {
+        kind: PathKind::Prefix(Box::default()),
+        ignore_case: false,
+    }
+}
+
 /// The blocks that a block is compared with.
 struct EarlierBlocks<'c> {
     config: &'c Config,
+    any_path: &'c PathMatch,
+    /// Of the last route: its blocks that only requests without a path reach.
+    without_path: Vec<WithoutPath>,
     candidates: Candidates<'c>,
     /// The blocks in order, each with its route and the requests that it matches.
     blocks: Vec<(RouteIndex, RequestSet<'c>)>,
@@ -78,9 +130,11 @@ struct EarlierBlocks<'c> {
 }
 
 impl<'c> EarlierBlocks<'c> {
-    fn new(config: &'c Config) -> EarlierBlocks<'c> {
+    fn new(config: &'c Config, any_path: &'c PathMatch) -> EarlierBlocks<'c> {
         EarlierBlocks {
             config,
+            any_path,
+            without_path: Vec::new(),
             candidates: Candidates::new(&config.routes),
             blocks: Vec::new(),
             comparisons: 0,
@@ -120,6 +174,16 @@ impl<'c> EarlierBlocks<'c> {
             Some(by) => by,
             None => {
                 self.left_out += usize::from(self.comparisons > MAX_COMPARISONS);
+                let by = self.covering_paths(route, set);
+                if let Some(mut by) = by.filter(|_| found.route != route) {
+                    by.insert(found.route);
+                    self.without_path.push(WithoutPath {
+                        block: number,
+                        by,
+                        example: Box::new(example),
+                        taken_by: found.route,
+                    });
+                }
                 return None;
             }
         };
@@ -132,6 +196,29 @@ impl<'c> EarlierBlocks<'c> {
             example: Box::new(example),
             taken_by: found.route,
         })
+    }
+
+    /// The routes before this one that together match every request of a set that has a path, where
+    /// the set is neither about those without nor about all.
+    fn covering_paths(
+        &mut self,
+        route: RouteIndex,
+        set: &RequestSet<'c>,
+    ) -> Option<BTreeSet<RouteIndex>> {
+        let has_path = |method: &&[u8]| !matches!(*method, b"CONNECT" | b"OPTIONS");
+        let is_for_others = set.methods.is_empty() || set.methods.iter().any(has_path);
+        // A route for everything takes what is left, and says so.
+        let everything = Match::default();
+        let is_for_all = RequestSet::of(&everything).is_within(set);
+        if set.path.is_some() || !is_for_others || is_for_all {
+            return None;
+        }
+        let with_path = RequestSet {
+            path: Some(Rc::new(ValueSet::of_path(self.any_path))),
+            ..set.clone()
+        };
+        let by = self.covering(&with_path, MAX_CUTS)?;
+        (!by.contains(&route)).then_some(by)
     }
 
     /// The routes of blocks that together match every request of a set. None: none are found.
@@ -444,7 +531,8 @@ mod tests {
         let tree = configuration::parse(text).unwrap();
         let config = Config::from_value(&tree).unwrap();
         let found = |tests: Option<usize>| {
-            let mut earlier = EarlierBlocks::new(&config);
+            let any_path = any_path();
+            let mut earlier = EarlierBlocks::new(&config, &any_path);
             if let Some(tests) = tests {
                 earlier.candidates.tests_left.set(tests);
             }

@@ -118,6 +118,38 @@ fn routes_that_can_never_match_are_found_and_no_others() {
         ),
         // A request without a path (CONNECT), or for `*` (OPTIONS), goes to the second.
         ("{ path: { prefix: / } }", "{}", &[]),
+        ("{ path: { prefix: / } }", "{ hosts: ['*'] }", &[]),
+        (
+            "{ path: { prefix: / } }",
+            "{ headers: [{ name: x, exact: a }] }",
+            &["routes[1].match only_without_path"],
+        ),
+        (
+            "{ path: { prefix: / } }",
+            "{ hosts: [a] }",
+            &["routes[1].match only_without_path"],
+        ),
+        (
+            "{ hosts: [a], path: { prefix: / } }",
+            "{ hosts: [a], methods: [GET] }",
+            &["routes[1].match only_without_path"],
+        ),
+        (
+            "{ path: { prefix: / } }",
+            "[{ path: { exact: /a } }, { hosts: [a] }]",
+            &[
+                "routes[1].match[0] unreachable_block",
+                "routes[1].match[1] only_without_path",
+            ],
+        ),
+        (
+            "{ hosts: [a], path: { prefix: / } }",
+            "{ hosts: [a, b] }",
+            &[],
+        ),
+        ("{ path: { prefix: / } }", "{ methods: [CONNECT] }", &[]),
+        ("{ path: { prefix: / } }", "{ methods: [OPTIONS] }", &[]),
+        ("{ path: { prefix: / }, methods: [GET] }", "{}", &[]),
         (
             "{ path: { template: '/a/{x=**}' } }",
             "{ path: { prefix: /a/b } }",
@@ -1197,10 +1229,15 @@ fn what_is_said_never_to_match_matches_no_request() {
         };
         let mut dead_routes = Vec::new();
         let mut dead_blocks: Vec<Found> = Vec::new();
+        let mut without_path: Vec<Found> = Vec::new();
         for warning in &warnings {
             let at = numbers(&warning.place);
             match warning.kind {
                 "unreachable_route" => dead_routes.push(RouteIndex::new(at[0])),
+                "only_without_path" => without_path.push(Found {
+                    route: RouteIndex::new(at[0]),
+                    block: at.get(1).copied().unwrap_or_default(),
+                }),
                 "unreachable_block" | "contradiction" => dead_blocks.push(Found {
                     route: RouteIndex::new(at[0]),
                     block: at[1],
@@ -1237,12 +1274,16 @@ fn what_is_said_never_to_match_matches_no_request() {
         }
         routes += dead_routes.len();
         blocks += dead_blocks.len();
-        if dead_routes.is_empty() && dead_blocks.is_empty() {
+        if dead_routes.is_empty() && dead_blocks.is_empty() && without_path.is_empty() {
             continue;
         }
         for _ in 0..400 {
             let request = request(&mut random);
             if let Some(found) = taken_by(&request) {
+                assert!(
+                    !(request.target.starts_with(b"/") && without_path.contains(&found)),
+                    "seed {SEED}, table {number}: {found:?} takes {request:?}\n{warnings:#?}\n{text}"
+                );
                 assert!(
                     !dead_routes.contains(&found.route) && !dead_blocks.contains(&found),
                     "seed {SEED}, table {number}: {found:?} takes {request:?}\n{warnings:#?}\n{text}"
