@@ -1,6 +1,11 @@
 //! What Envoy's HTTP connection manager does to a request before any filter sees it, as far as its
-//! configuration says and routes can tell: the path, the host, headers with underscores.
-//! `tests/against_envoy.rs` asks a real Envoy the same.
+//! configuration says and routes can tell: the path, the host, who the client is, and which headers
+//! stay. `tests/explain_laws.rs` asks a real Envoy the same.
+
+mod clients;
+mod referer;
+
+pub use clients::Clients;
 
 use crate::configuration::field;
 use crate::exchange::{ExchangeRequest, Pairs, Response};
@@ -27,6 +32,8 @@ pub struct ConnectionManager {
     pub underscores: Underscores,
     /// The headers that `early_header_mutation_extensions` removes. Lower case.
     pub removed: Vec<Vec<u8>>,
+    /// Who the client is. None: what a request says of its client stays, and only that.
+    pub clients: Option<Clients>,
 }
 
 /// What becomes of a path with `%2F` or `%5C`.
@@ -88,6 +95,7 @@ impl ConnectionManager {
                 _ => Underscores::Allow,
             },
             removed: removed(manager),
+            clients: Some(Clients::read(manager)),
         }
     }
 
@@ -105,6 +113,9 @@ impl ConnectionManager {
         admitted
             .headers
             .retain(|(name, _)| !self.removed.contains(name));
+        if let Some(clients) = &self.clients {
+            clients.admit(&mut admitted);
+        }
         if self.strip_trailing_host_dot {
             let host = without_port(&admitted.authority).len();
             if host > 0 && admitted.authority.get(host - 1) == Some(&b'.') {
@@ -113,7 +124,11 @@ impl ConnectionManager {
         }
         if self.strip_any_host_port {
             let host = without_port(&admitted.authority).len();
-            admitted.authority.truncate(host);
+            let port = admitted.authority.get(host + 1..).unwrap_or_default();
+            // What is no number is no port.
+            if str::from_utf8(port).is_ok_and(|port| port.parse::<u32>().is_ok()) {
+                admitted.authority.truncate(host);
+            }
         }
         let target = std::mem::take(&mut admitted.target);
         let query = target.iter().position(|byte| *byte == b'?');
@@ -158,7 +173,8 @@ pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
 }
 
 /// A request's header map as it reaches the filter: pseudo-headers first, values joined where Envoy
-/// joins them, and without the headers of the connection, which Envoy removes.
+/// joins them, and without what Envoy removes: the headers of the connection, and a `referer` that
+/// is no reference to a page.
 pub fn header_map(request: &ExchangeRequest) -> Pairs {
     let pseudo = [
         (&b":authority"[..], &request.authority),
@@ -168,15 +184,32 @@ pub fn header_map(request: &ExchangeRequest) -> Pairs {
     ];
     let pseudo = pseudo.map(|(name, value)| (name.to_vec(), value.clone()));
     let is_upgrade = is_upgrade(&request.headers);
-    let goes_on = |(name, value): &&(Vec<u8>, Vec<u8>)| match &**name {
+    let goes_on = |(name, _): &&(Vec<u8>, Vec<u8>)| match &**name {
         b"connection" | b"upgrade" => is_upgrade,
-        b"te" => value.eq_ignore_ascii_case(b"trailers"),
+        b"te" => false,
         b"keep-alive" | b"proxy-connection" | b"transfer-encoding" => false,
         _ => true,
     };
     let headers = request.headers.iter().filter(goes_on).cloned();
-    let pairs: Pairs = pseudo.into_iter().chain(headers).collect();
-    HeaderMap::new(&pairs).pairs().clone()
+    // Of what a client takes only this goes on, once.
+    let te = takes_trailers(&request.headers).then(|| (b"te".to_vec(), b"trailers".to_vec()));
+    let pairs: Pairs = pseudo.into_iter().chain(headers).chain(te).collect();
+    let mut map = HeaderMap::new(&pairs);
+    if map.get(REFERER).is_some_and(|it| !referer::is_left(it)) {
+        map.remove(REFERER);
+    }
+    map.pairs().clone()
+}
+
+const REFERER: &[u8] = b"referer";
+
+/// Whether a client says that it takes trailers.
+fn takes_trailers(headers: &Pairs) -> bool {
+    let mut values = headers.iter().filter(|(name, _)| name == b"te");
+    values.any(|(_, value)| {
+        let mut items = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        items.any(|item| item == b"trailers")
+    })
 }
 
 /// Whether a request asks for another protocol on its connection.
@@ -446,7 +479,67 @@ mod tests {
         ];
         assert_eq!(names(&upgrade), ["connection", "upgrade"]);
         assert_eq!(names(&upgrade[1..]), [""; 0]);
-        assert_eq!(names(&[("te", "trailers")]), ["te"]);
+        assert_eq!(
+            names(&[("te", "gzip, trailers"), ("te", "trailers")]),
+            ["te"]
+        );
+    }
+
+    #[test]
+    fn the_client_is_whom_the_proxy_takes_for_it() {
+        let admitted = |settings: &str, headers: &[(&str, &str)]| {
+            let tree = crate::configuration::parse(settings).unwrap();
+            let mut asked = request("http://h/");
+            asked.headers = headers
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect();
+            let manager = ConnectionManager::read(&tree);
+            let admitted = manager.admit(&asked).unwrap();
+            let map = HeaderMap::new(&admitted.headers);
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            let list = map.get(b"x-forwarded-for").map(text).unwrap_or_default();
+            let address = admitted.client_ip.unwrap();
+            format!("{address} {list} {}", text(&admitted.scheme))
+        };
+        let from = [
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-for", "10.0.0.2"),
+        ];
+        for (settings, expected) in [
+            ("{}", "10.0.0.2 10.0.0.1,10.0.0.2 https"),
+            (
+                "{ xff_num_trusted_hops: 1 }",
+                "10.0.0.1 10.0.0.1,10.0.0.2 https",
+            ),
+            (
+                "{ xff_num_trusted_hops: 2 }",
+                "127.0.0.1 10.0.0.1,10.0.0.2 https",
+            ),
+            (
+                "{ use_remote_address: true }",
+                "127.0.0.1 10.0.0.1,10.0.0.2,127.0.0.1 http",
+            ),
+            (
+                "{ use_remote_address: true, xff_num_trusted_hops: 1 }",
+                "10.0.0.2 10.0.0.1,10.0.0.2,127.0.0.1 https",
+            ),
+            (
+                "{ use_remote_address: true, xff_num_trusted_hops: 3, skip_xff_append: true }",
+                "127.0.0.1 10.0.0.1,10.0.0.2 https",
+            ),
+        ] {
+            assert_eq!(admitted(settings, &from), expected, "{settings}");
+        }
+        assert_eq!(
+            admitted("{ use_remote_address: true }", &[]),
+            "127.0.0.1 127.0.0.1 http"
+        );
+        assert_eq!(
+            admitted("{}", &[("x-forwarded-proto", "gopher")]),
+            "127.0.0.1  http"
+        );
     }
 
     #[test]
@@ -457,6 +550,21 @@ mod tests {
             ("shop.example", "shop.example"),
         ] {
             let admitted = settings()
+                .admit(&request(&format!("http://{authority}/")))
+                .unwrap();
+            assert_eq!(admitted.authority, expected.as_bytes());
+        }
+        let stripped = ConnectionManager {
+            strip_any_host_port: true,
+            ..ConnectionManager::default()
+        };
+        for (authority, expected) in [
+            ("h:80", "h"),
+            ("[::1]:8", "[::1]"),
+            ("h:x", "h:x"),
+            ("h:", "h:"),
+        ] {
+            let admitted = stripped
                 .admit(&request(&format!("http://{authority}/")))
                 .unwrap();
             assert_eq!(admitted.authority, expected.as_bytes());

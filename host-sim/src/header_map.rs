@@ -1,6 +1,6 @@
 //! Header maps as Envoy keeps them: names in lower case, pseudo-headers first, otherwise in order.
 //! Of the headers that Envoy has a place of its own for there is one value: further ones are joined
-//! to it, with a comma between them.
+//! to it, with a comma between what is not empty.
 
 use crate::exchange::{Pairs, Response};
 
@@ -141,7 +141,10 @@ impl HeaderMap {
         if joined.contains(&&*lower)
             && let Some((_, known)) = self.pairs.iter_mut().find(|(other, _)| *other == lower)
         {
-            known.push(b',');
+            // An empty value leaves no trace.
+            if !known.is_empty() && !value.is_empty() {
+                known.push(b',');
+            }
             known.extend_from_slice(value);
             return;
         }
@@ -205,6 +208,15 @@ mod tests {
         map.add(b"accept", b"a");
         map.add(b"accept", b"b");
         assert_eq!(map.get(b"accept"), Some(&b"a,b"[..]));
+        for (lines, expected) in [
+            (&["", ""][..], ""),
+            (&["", "a"], "a"),
+            (&["a", "", "", "b", ""], "a,b"),
+        ] {
+            let mut map = HeaderMap::default();
+            lines.iter().for_each(|line| map.add(b"accept", line.as_bytes()));
+            assert_eq!(map.get(b"accept"), Some(expected.as_bytes()), "{lines:?}");
+        }
     }
 
     #[test]
