@@ -214,7 +214,9 @@ mod tests {
             (&["a", "", "", "b", ""], "a,b"),
         ] {
             let mut map = HeaderMap::default();
-            lines.iter().for_each(|line| map.add(b"accept", line.as_bytes()));
+            lines
+                .iter()
+                .for_each(|line| map.add(b"accept", line.as_bytes()));
             assert_eq!(map.get(b"accept"), Some(expected.as_bytes()), "{lines:?}");
         }
     }
