@@ -141,7 +141,7 @@ impl Pairs {
                 steps.count(STEPS_PER_PAIR as usize);
                 match free.checked_sub(1) {
                     Some(left) => free = left,
-                    None if steps.draw(STEPS_PER_PAIR) => {}
+                    None if steps.draw(DRAWN_PER_PAIR) => {}
                     None => return None,
                 }
                 if slice(text, &pair.name) == name {
@@ -231,11 +231,16 @@ const FEW: usize = 8;
 /// What taking a text apart costs, in steps.
 const STEPS_PER_BYTE: usize = 4;
 
-/// What looking at a pair costs, in steps.
-const STEPS_PER_PAIR: u32 = 4;
+/// What looking at a pair costs, in steps, with the comparison of a short value: 200 instructions,
+/// as `host-sim bench --instructions --dear` has it.
+const STEPS_PER_PAIR: u32 = 24;
+
+/// What it draws on the allowance. It is more, since a text of so many pairs has already cost much
+/// to be taken apart.
+const DRAWN_PER_PAIR: u32 = 40;
 
 /// So many pairs of a look-up draw on nothing.
-const FREE: u32 = 32;
+const FREE: u32 = 8;
 
 #[cfg(test)]
 mod tests {

@@ -92,10 +92,16 @@ fn however_many_limits_ask_a_request_is_hashed_once() {
     ];
     for (what, pairs) in rows {
         let [one, many] = [1, 21].map(|limits| ids(&parts, limits, &pairs).1);
-        // Hashed anew is what is short: at most in each of eight combinations.
+        // Hashed anew is what is short: at most in each of eight combinations. In each of them the
+        // other parts are looked for among many cookies again.
         let each = (many - one) / 20;
+        let most = if what.starts_with('a') {
+            2048
+        } else {
+            5 * 2048
+        };
         println!("{what}: {one} steps, {each} for each further limit");
-        assert!(each <= 8 * 256, "{what}: {each} for each further limit");
+        assert!(each <= most, "{what}: {each} for each further limit");
         // Looking for it takes four steps a byte, and telling apart eight comparisons.
         assert!(one <= 14 * 16 * 1024, "{what}: {one}");
     }
