@@ -2,7 +2,9 @@
 //! Files of tests and of scenarios are read with the same functions.
 
 mod discovery;
+pub(crate) mod manifest;
 
+use crate::connection_manager::ConnectionManager;
 use crate::yaml::{self, Odd, Reading};
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::{Problem, Problems};
@@ -68,9 +70,14 @@ pub fn parse_file(text: &str) -> Result<Value, Problems> {
 fn the_one(mut parts: Vec<FilterConfiguration>) -> Result<Value, Problems> {
     match parts.len() {
         1 => Ok(parts.remove(0).tree),
+        0 => Err(one_problem(
+            "",
+            "no configuration of Pointsman in the file",
+            "one",
+        )),
         count => Err(one_problem(
             "",
-            &format!("{count} Pointsman filters in an Envoy configuration"),
+            &format!("{count} Pointsman filters in a file"),
             "one",
         )),
     }
@@ -96,18 +103,27 @@ impl FilterConfiguration {
     }
 }
 
-/// Reads every configuration in a file, at least one: the file itself, or in an Envoy configuration
-/// those of all Pointsman filters, also where the file names others that have them (ECDS). Filters
-/// of others are left out.
+/// Reads every configuration in a file: the file itself, or in an Envoy configuration those of all
+/// Pointsman filters, also where the file names others that have them (ECDS), or in resources of
+/// Kubernetes those that hold one. Filters of others are left out. None where nothing in the file
+/// could hold one: an `EnvoyFilter` by itself, an Envoy without a Wasm filter.
 pub fn read_parts(path: &Path) -> Result<Vec<FilterConfiguration>, LoadError> {
     parts_of(&text_of(path)?, path)
 }
 
 /// The same for a text that was read from this file.
 pub fn parts_of(text: &str, path: &Path) -> Result<Vec<FilterConfiguration>, LoadError> {
+    if reader(text) == Reading::Kubernetes {
+        return Ok(parse_parts(text)?);
+    }
     let mut tree = whole(text)?;
     if is_envoy(&tree) {
-        discovery::fill(&mut tree, path)?;
+        discovery::fill(&mut tree, discovery::Files::Beside(path))?;
+        let mut filters = Vec::new();
+        collect_filters(&tree, "", &mut filters);
+        if filters.is_empty() {
+            return Ok(Vec::new());
+        }
     }
     Ok(within_envoy(tree)?)
 }
@@ -142,32 +158,22 @@ pub fn text_from(mut from: impl io::Read) -> Result<String, LoadError> {
     })
 }
 
-/// Reads the text of a file, as its reader reads it: an Envoy configuration as Envoy does, a
-/// `WasmPlugin` as Kubernetes does, and any other as [`parse`].
+/// Reads the text of a file, as its reader reads it: an Envoy configuration as Envoy does,
+/// resources as Kubernetes does, and any other as [`parse`].
 pub fn parse_parts(text: &str) -> Result<Vec<FilterConfiguration>, Problems> {
-    within_envoy(whole(text)?)
+    match reader(text) {
+        Reading::Kubernetes => manifest::parts(&yaml::documents(text, Reading::Kubernetes)?.0),
+        Reading::Core | Reading::Envoy => within_envoy(whole(text)?),
+    }
 }
 
-/// The tree of an Envoy configuration, of the `pluginConfig` of a `WasmPlugin`, or of any other
-/// file.
+/// The tree of an Envoy configuration, or of any other file.
 fn whole(text: &str) -> Result<Value, Problems> {
     match reader(text) {
-        Reading::Core => parse(text),
+        Reading::Core | Reading::Kubernetes => parse(text),
         Reading::Envoy => {
             let (mut documents, _) = yaml::documents(text, Reading::Envoy)?;
             Ok(documents.swap_remove(0))
-        }
-        Reading::Kubernetes => {
-            let (documents, _) = yaml::documents(text, Reading::Kubernetes)?;
-            let ours: Vec<_> = documents.iter().filter_map(plugin_config).collect();
-            match ours[..] {
-                [config] => Ok(config.clone()),
-                _ => Err(one_problem(
-                    "",
-                    &format!("{} WasmPlugins with Pointsman's keys", ours.len()),
-                    "one, with `routes` or `pools` in its `pluginConfig`",
-                )),
-            }
         }
     }
 }
@@ -179,9 +185,16 @@ fn reader(text: &str) -> Reading {
     };
     match &documents[..] {
         [only] if is_envoy(only) => Reading::Envoy,
-        all if all.iter().any(is_wasm_plugin) => Reading::Kubernetes,
+        all if all.iter().any(manifest::is_resource) => Reading::Kubernetes,
         _ => Reading::Core,
     }
+}
+
+/// The documents of a file of Kubernetes' resources. None: it is another one.
+pub(crate) fn resource_documents(text: &str) -> Option<Vec<Value>> {
+    let (documents, _) = (reader(text) == Reading::Kubernetes)
+        .then(|| yaml::documents(text, Reading::Kubernetes).ok())??;
+    Some(documents)
 }
 
 fn is_envoy(tree: &Value) -> bool {
@@ -190,49 +203,65 @@ fn is_envoy(tree: &Value) -> bool {
         .any(|key| field(tree, key).is_some())
 }
 
-fn is_wasm_plugin(tree: &Value) -> bool {
-    matches!(field(tree, "kind"), Some(Value::Text(kind)) if kind == "WasmPlugin")
-}
-
-/// The configuration in a `WasmPlugin`. None: it is another vendor's, or another object.
-fn plugin_config(tree: &Value) -> Option<&Value> {
-    let config = field(field(tree, "spec")?, "pluginConfig")?;
-    let is_ours = field(config, "routes").is_some() || field(config, "pools").is_some();
-    (is_wasm_plugin(tree) && is_ours).then_some(config)
-}
-
 /// The whole tree of an Envoy configuration, with the filters that it names other files for, if
-/// there are such files. `path`: where the text was read. None: it is no such configuration.
+/// there are such files; of resources that of a file in a `ConfigMap` with a connection manager.
+/// `path`: where the text was read. None: it is no such configuration.
 pub fn envoy_tree(text: &str, path: &Path) -> Option<Value> {
-    if reader(text) != Reading::Envoy {
-        return None;
+    let trees = envoy_trees(text, path).into_iter();
+    let mut trees: Vec<_> = trees
+        .map(|tree| (ConnectionManager::of(&tree).is_some(), tree))
+        .collect();
+    trees.sort_by_key(|(has_manager, _)| !has_manager);
+    trees.into_iter().next().map(|(_, tree)| tree)
+}
+
+/// What the proxy makes of a request before the filter gets it, as far as the file tells. `path`:
+/// where the text was read. None: it is no proxy's file.
+pub fn connection_manager(text: &str, path: &Path) -> Option<ConnectionManager> {
+    let of_mesh = resource_documents(text).and_then(|it| manifest::connection_manager(&it));
+    let of_envoy = || {
+        let tree = envoy_tree(text, path)?;
+        Some(ConnectionManager::of(&tree).unwrap_or_default())
+    };
+    of_mesh.or_else(of_envoy)
+}
+
+/// The tree of every Envoy configuration in it: resources may hold several.
+pub(crate) fn envoy_trees(text: &str, path: &Path) -> Vec<Value> {
+    let reading = reader(text);
+    let Ok((mut documents, _)) = yaml::documents(text, reading) else {
+        return Vec::new();
+    };
+    match reading {
+        Reading::Core => Vec::new(),
+        Reading::Kubernetes => manifest::envoy_trees(&documents),
+        Reading::Envoy => {
+            let mut tree = documents.swap_remove(0);
+            // What is wrong with the other file is an error of `read_parts`.
+            drop(discovery::fill(&mut tree, discovery::Files::Beside(path)));
+            vec![tree]
+        }
     }
-    let (mut documents, _) = yaml::documents(text, Reading::Envoy).ok()?;
-    let mut tree = documents.swap_remove(0);
-    // What is wrong with the other file is an error of `read_parts`.
-    drop(discovery::fill(&mut tree, path));
-    Some(tree)
 }
 
 /// Who reads a file, and the plain scalars of Pointsman's part of it that readers read differently;
 /// their places are within that part.
 pub fn read_differently(text: &str) -> (Reading, Vec<Odd>) {
     let reading = reader(text);
-    let odd = yaml::documents(text, reading).map_or_else(|_| Vec::new(), |(_, odd)| odd);
-    let part = match reading {
-        Reading::Core => "",
-        Reading::Envoy => ".configuration.value.",
-        Reading::Kubernetes => "spec.pluginConfig.",
+    let Ok((documents, odd)) = yaml::documents(text, reading) else {
+        return (reading, Vec::new());
     };
-    let within = |odd: Odd| {
-        let (_, place) = odd.place.split_once(part).or(match part {
-            "" => Some(("", &*odd.place)),
-            _ => None,
-        })?;
+    let of_envoy = |odd: Odd| {
+        let (_, place) = odd.place.split_once(".configuration.value.")?;
         let place = place.to_owned();
         Some(Odd { place, ..odd })
     };
-    (reading, odd.into_iter().filter_map(within).collect())
+    let odd = match reading {
+        Reading::Core => odd,
+        Reading::Envoy => odd.into_iter().filter_map(of_envoy).collect(),
+        Reading::Kubernetes => manifest::odd(&documents, odd),
+    };
+    (reading, odd)
 }
 
 /// Parses YAML, of which JSON is a part, into a tree.
@@ -390,7 +419,7 @@ fn within_envoy(tree: Value) -> Result<Vec<FilterConfiguration>, Problems> {
 }
 
 /// Whether a plugin configuration is one of Pointsman, by its two main keys.
-fn is_ours(tree: &Value) -> bool {
+pub(crate) fn is_ours(tree: &Value) -> bool {
     matches!(field(tree, "routes"), Some(Value::List(_)))
         || matches!(field(tree, "pools"), Some(Value::Map(_)))
 }
@@ -463,6 +492,14 @@ fn collect_filters<'a>(tree: &'a Value, direction: &'a str, found: &mut Vec<(&'a
             .iter()
             .for_each(|value| collect_filters(value, direction, found)),
         _ => {}
+    }
+}
+
+/// A text. None: it is something else.
+pub(crate) fn text_of_value(value: Option<&Value>) -> Option<&str> {
+    match value {
+        Some(Value::Text(text)) => Some(text),
+        _ => None,
     }
 }
 

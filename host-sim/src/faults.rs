@@ -13,6 +13,7 @@ mod clients;
 mod clock;
 mod dear;
 mod load;
+mod mesh;
 mod neighbours;
 mod proxy;
 mod report;
@@ -65,6 +66,12 @@ pub enum Fault {
     NeighbourDown,
     /// All targets of a pool are killed that has a `failover`.
     PoolKilled,
+    /// A VM traps in a mesh, with the failure policy that Istio has by default.
+    MeshVmTrapped,
+    /// Istio's agent did not get the module.
+    MeshModuleMissing,
+    /// Another plugin of a mesh's proxy writes into the same shared data.
+    MeshOtherPlugin,
 }
 
 impl Fault {
@@ -174,6 +181,9 @@ pub fn play(
             Fault::HealthAttacked => clients::health_attacked(&stage, plan),
             Fault::NeighbourDown => neighbours::neighbour_down(&stage, plan),
             Fault::PoolKilled => neighbours::pool_killed(&stage, plan),
+            Fault::MeshVmTrapped => mesh::trapped(&stage, plan),
+            Fault::MeshModuleMissing => mesh::module_missing(&stage, plan),
+            Fault::MeshOtherPlugin => mesh::other_plugin(&stage, plan),
         };
         played.map(|row| FaultResult {
             fault: format!("`{}`: {}", fault.name(), row.fault),

@@ -3,6 +3,7 @@
 mod cli;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use host_sim::world::Trap;
 use std::io;
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    tell_of_traps();
     let outcome = match arguments().command {
         Command::Bench(arguments) => cli::bench::run(&arguments),
         Command::Check(arguments) => cli::check::run(&arguments),
@@ -62,6 +64,18 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// A module that traps is a finding, whatever the command was about: it says what a proxy would do.
+fn tell_of_traps() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let Some(trap) = panic.payload().downcast_ref::<Trap>() else {
+            return otherwise(panic);
+        };
+        eprintln!("host-sim: {trap}");
+        std::process::exit(1);
+    }));
 }
 
 /// What was typed. `--version` reads a module, so its text is made only where it is asked for.

@@ -282,7 +282,11 @@ pub fn archive(package: &Package, program: &Path) -> Result<PathBuf> {
         if let Ok(text) = str::from_utf8(&file.content)
             && file.path.starts_with("envoy-config/")
         {
-            file.content = text.replace(BUILT, MODULE).into_bytes();
+            let text = text.replace(BUILT, MODULE).replace(PACKAGED, "");
+            // There is nothing to build, and the program is there.
+            let lines = text.lines().filter(|line| !line.ends_with(BUILD));
+            let lines = lines.map(|line| line.replace("cargo host-sim", "./host-sim") + "\n");
+            file.content = lines.collect::<String>().into_bytes();
         }
     }
     let sums = files
@@ -305,6 +309,10 @@ pub fn archive(package: &Package, program: &Path) -> Result<PathBuf> {
 
 /// Where Cargo builds the module, as the files of `envoy-config` name it.
 const BUILT: &str = "target/wasm32-wasip1/release/pointsman.wasm";
+/// Where `package` writes, as they name it.
+const PACKAGED: &str = "target/package/";
+/// How they say that the module is built.
+const BUILD: &str = "cargo build --release --target wasm32-wasip1 -p pointsman";
 
 fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(directory).with_context(|| directory.display().to_string())?;

@@ -82,6 +82,7 @@ use std::time::Duration;
 use stream::Stream;
 use vm::Vm;
 
+pub use engine::Trap;
 pub use host_calls::{Callback, HostCalls};
 pub use http_call::{HttpCall, HttpCallOutcome};
 

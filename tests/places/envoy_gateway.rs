@@ -2,7 +2,8 @@
 
 use super::{
     MANAGER, MUTATION, OVERRIDE_HOST, ROUND_ROBIN, ROUTER, WASM, bootstrap, cluster, counts, get,
-    list, listener, named, nothing_forged, one, resources, shares, start, survives_a_trap,
+    list, listener, mistaken, named, nothing_forged, one, resources, resources_of, shares, start,
+    survives_a_trap,
 };
 use host_sim::client::header;
 use json_patch::{AddOperation, PatchOperation, jsonptr::PointerBuf, patch};
@@ -243,4 +244,35 @@ fn fail_reload_yaml_lets_the_filter_survive_a_trap() {
     let mut client = site.client().unwrap();
     let answer = client.get(SHOP, "/").unwrap();
     assert!(header(&answer, "set-cookie").starts_with("pm_shop="));
+}
+
+#[test]
+fn what_check_warns_of_in_pointsman_yaml_goes_wrong() {
+    let file = "envoy-gateway/pointsman.yaml";
+    // A client goes where it likes, past the filter: `closed` does not hold.
+    let text = mistaken(
+        file,
+        "remove: [x-pointsman-cluster, ",
+        "remove: [",
+        "upstream_header_kept",
+    );
+    let site = start(&translated(&resources_of(&text)));
+    let mut client = site.client().unwrap();
+    let forged = [("x-pointsman-cluster", "web-green")];
+    assert_eq!(get(&mut client, SHOP, "/internal", &[]).0, 403);
+    assert_eq!(
+        get(&mut client, SHOP, "/internal", &forged),
+        (200, "9002".to_owned())
+    );
+
+    // No request comes to the filter.
+    let text = mistaken(
+        file,
+        "kind: HTTPRoute, name: shop }]\n  wasm",
+        "kind: HTTPRoute, name: shop-targets }]\n  wasm",
+        "filter_never_reached",
+    );
+    let site = start(&translated(&resources_of(&text)));
+    let mut client = site.client().unwrap();
+    assert_eq!(get(&mut client, SHOP, "/internal", &[]).0, 200);
 }

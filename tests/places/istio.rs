@@ -2,9 +2,10 @@
 //! resources.
 
 use super::{
-    MANAGER, ROUTER, WASM, bootstrap, cluster, counts, envoy_filter, get, list, listener, named,
-    nothing_forged, one, resources, shares, start, survives_a_trap,
+    MANAGER, ROUTER, WASM, bootstrap, cluster, counts, envoy_filter, get, list, listener, mistaken,
+    named, nothing_forged, one, resources, resources_of, shares, start, survives_a_trap,
 };
+use host_sim::client::Client;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -368,4 +369,56 @@ fn gateway_envoy_filter_yaml_has_a_pool_of_endpoints_too() {
         assert_eq!(answers, BTreeSet::from(expected), "{headers:?}");
     }
     decides_in_a_gateway(&site);
+}
+
+/// A sidecar with the file as it is mistaken: what `check` warns of is what Envoy then does.
+#[test]
+fn what_check_warns_of_in_sidecar_yaml_goes_wrong() {
+    let file = "istio/sidecar.yaml";
+    let started = |text: &str| {
+        let resources = resources_of(text);
+        let mut proxy = sidecar();
+        add_plugin(one(&resources, "WasmPlugin"), &mut proxy);
+        add_subsets(one(&resources, "DestinationRule"), &mut proxy);
+        add_routes(one(&resources, "VirtualService"), &mut proxy);
+        start(&proxy)
+    };
+    // Nothing but `reviews` can be called any more.
+    let site = started(&mistaken(
+        file,
+        "    no_route: { pass: true }\n",
+        "",
+        "answers_the_rest",
+    ));
+    let mut client = site.client().unwrap();
+    assert_eq!(get(&mut client, "ratings.default", "/", &[]).0, 404);
+    assert_eq!(get(&mut client, "reviews", "/", &[]).0, 200);
+
+    // What comes in for the application is answered by a route for what goes out.
+    let refuse = "    routes:\n      - name: out\n        match: { hosts: [productpage] }\n        \
+                  respond: { status: 418 }\n";
+    for (mode, comes_in) in [("  match: [{ mode: CLIENT }]\n", 200), ("", 418)] {
+        let text = match mode {
+            "" => mistaken(file, "  match: [{ mode: CLIENT }]\n", "", "inbound_too"),
+            _ => super::text(file),
+        };
+        let site = started(&text.replacen("    routes:\n", refuse, 1));
+        let address = site.envoy.listener("virtualInbound").unwrap();
+        let mut client = Client::new(address).unwrap();
+        let status = get(&mut client, "productpage", "/", &[]).0;
+        assert_eq!(status, comes_in, "{mode}");
+    }
+
+    // Who is to get v2 gets whatever comes.
+    let text = mistaken(
+        file,
+        "    - name: pointsman-v1\n",
+        "    - name: all\n      route:\n        - destination: { host: reviews.default.svc.cluster.local, \
+         port: { number: 8080 } }\n    - name: pointsman-v1\n",
+        "choice_not_obeyed",
+    );
+    let site = started(&text);
+    let mut client = site.client().unwrap();
+    let told = shares(&mut client, "reviews", &[("x-tester", "")], 10);
+    assert_eq!(told, counts(&[("9201", 5), ("9202", 5)]));
 }

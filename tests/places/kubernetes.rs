@@ -1,6 +1,6 @@
 //! Plain Kubernetes: the proxy and the filter of the two ConfigMaps, mounted as a kubelet does.
 
-use super::{counts, get, named, one, resources, shares, survives_a_trap};
+use super::{counts, get, mistaken, named, one, resources, resources_of, shares, survives_a_trap};
 use host_sim::client::header;
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Wanted, install};
@@ -58,11 +58,16 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
 fn start(resources: &[Value], filter: &str) -> (Site, TempDir) {
     let volume = tempfile::tempdir().unwrap();
     mount(volume.path(), "1", "ecds.yaml", filter);
+    (start_with(resources, volume.path()), volume)
+}
+
+/// The same with this volume.
+fn start_with(resources: &[Value], volume: &Path) -> Site {
     let text = data(resources, "pointsman-envoy", "envoy.yaml");
     let text = replaced(
         &text,
         "/etc/pointsman/filter",
-        &volume.path().display().to_string(),
+        &volume.display().to_string(),
     );
     let mut text = text;
     for (name, port) in [("web-blue", 9001), ("web-green", 9002)] {
@@ -74,12 +79,37 @@ fn start(resources: &[Value], filter: &str) -> (Site, TempDir) {
         );
     }
     let text = replaced(&text, "address: 0.0.0.0", "address: 127.0.0.1");
-    let file = volume.path().join("envoy.yaml");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("envoy.yaml");
     fs::write(&file, text).unwrap();
     let deployment = Deployment::read(&file).unwrap().on_free_ports();
     let (fleet, deployment) = Fleet::in_place_of_endpoints(deployment).unwrap();
     let program = install::find(Wanted::Any).unwrap();
-    (Site::of(&program, fleet, deployment).unwrap(), volume)
+    Site::of(&program, fleet, deployment).unwrap()
+}
+
+/// Beside an Envoy that is told to watch the directory, one that is not: it goes on with what it
+/// began with.
+#[test]
+fn without_a_watched_directory_a_change_is_never_seen_and_check_says_so() {
+    const WATCHED: &str =
+        "                              watched_directory: { path: /etc/pointsman/filter }\n";
+    let right = resources(FILE);
+    let wrong = resources_of(&mistaken(FILE, WATCHED, "", "never_reloaded"));
+    let first = filter(&right);
+    let (watching, volume) = start(&right, &first);
+    let blind = start_with(&wrong, volume.path());
+    let all_green = replaced(&first, "name: blue, weight: 9", "name: blue, weight: 0");
+    mount(volume.path(), "2", "ecds.yaml", &all_green);
+    let mut client = watching.client().unwrap();
+    until("the new version holds", || {
+        shares(&mut client, SHOP, &[], 20) == counts(&[("9002", 20)])
+    });
+    let mut client = blind.client().unwrap();
+    assert_eq!(
+        shares(&mut client, SHOP, &[], 20),
+        counts(&[("9001", 18), ("9002", 2)])
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod fields;
 mod istio;
 mod kubernetes;
 
+use host_sim::check;
 use host_sim::client::{Client, header};
 use host_sim::configuration::to_json;
 use host_sim::envoy::fleet::Fleet;
@@ -45,8 +46,23 @@ fn text(file: &str) -> String {
 
 /// The documents of a file, as Kubernetes reads them.
 fn resources(file: &str) -> Vec<Value> {
-    let (documents, _) = documents(&text(file), Reading::Kubernetes).unwrap();
+    resources_of(&text(file))
+}
+
+fn resources_of(text: &str) -> Vec<Value> {
+    let (documents, _) = documents(text, Reading::Kubernetes).unwrap();
     documents.iter().map(to_json).collect()
+}
+
+/// A file with a mistake, of which `check` warns so.
+fn mistaken(file: &str, from: &str, to: &str, kind: &str) -> String {
+    let text = text(file);
+    assert!(text.contains(from), "{file}: {from}");
+    let text = text.replacen(from, to, 1);
+    let warnings = check::file_warnings(&text, &path(file), false);
+    let kinds: Vec<_> = warnings.iter().map(|warning| warning.kind).collect();
+    assert!(kinds.contains(&kind), "{file}: {kinds:?}");
+    text
 }
 
 /// The only resource of this kind.

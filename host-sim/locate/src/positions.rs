@@ -1,7 +1,7 @@
 //! Positions of the values of a file. A problem says its place as `routes[3].match.path`; an editor
 //! and a CI want a line and a column.
 
-use granit_parser::{Event, Parser, Span, StrInput};
+use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 use std::rc::Rc;
 
 /// How deep a file may nest; the readers of configurations refuse what is deeper.
@@ -24,7 +24,9 @@ pub struct Position {
 #[derive(Debug)]
 pub struct Positions {
     documents: Vec<Rc<Node>>,
-    /// The configurations among them: found once, since a file may have very many problems.
+    /// The files within the `ConfigMap`s among them.
+    inner: Vec<Rc<Node>>,
+    /// The configurations among all: found once, since a file may have very many problems.
     parts: Vec<Rc<Node>>,
 }
 
@@ -39,38 +41,76 @@ enum Kind {
     Map(Vec<(String, Position, Rc<Node>)>),
     List(Vec<Rc<Node>>),
     /// Empty for an alias, whose value stands elsewhere.
-    Scalar(String),
+    Scalar(String, Lines),
+}
+
+/// Where the lines of a text stand in the file.
+#[derive(Clone, Copy, Debug)]
+enum Lines {
+    /// One behind the other, as they are (`|`): the first line, and the column of its first
+    /// character.
+    From(Position),
+    /// Folded, quoted or escaped: all that is known is where the text begins.
+    Within(Position),
+}
+
+impl Lines {
+    /// The position in the file of one in the text.
+    fn position(self, of: Position) -> Position {
+        match self {
+            Lines::From(first) => Position {
+                line: first.line + of.line - 1,
+                column: first.column + of.column - 1,
+            },
+            Lines::Within(at) => at,
+        }
+    }
 }
 
 impl Positions {
     /// Reads a text. None: it is no YAML, or nested too deeply; those who read it say why.
     pub fn read(text: &str) -> Option<Positions> {
-        let mut reader = Reader(Parser::new_from_str(text));
-        let mut documents = Vec::new();
-        while let Some(next) = reader.0.next_event() {
-            if matches!(next.ok()?.0, Event::DocumentStart(..)) {
-                let (event, span) = reader.next()?;
-                documents.push(Rc::new(reader.node(event, span, 0)?));
+        let whole = Lines::From(Position { line: 1, column: 1 });
+        let documents = Reader::documents(text, whole)?;
+        let (mut parts, mut inner) = (Vec::new(), Vec::new());
+        let resources = resources(&documents);
+        for resource in &resources {
+            parts.extend(held(resource));
+            for (text, lines) in resource.files() {
+                let documents = Reader::documents(text, lines).unwrap_or_default();
+                parts.extend(held_in_file(&documents));
+                inner.extend(documents);
             }
         }
-        let parts = parts(&documents);
-        Some(Positions { documents, parts })
+        if parts.is_empty() {
+            parts = parts_of(&documents);
+        }
+        Some(Positions {
+            documents,
+            inner,
+            parts,
+        })
     }
 
     /// Where the value at a place stands, or what holds it where it is missing. Places are those of
     /// problems and warnings: within the configuration, wherever it is in the file; after
-    /// `filter 2 …: ` within that of the second of our filters; or of the proxy around it.
+    /// `filter 2 …: ` within that of the second of our filters; or of the proxy around it; or
+    /// within a resource of Kubernetes, after ``the ConfigMap `filter`: ``.
     /// None: it is not in this file.
     pub fn find(&self, place: &str) -> Option<Position> {
         if let Some(position) = Self::written(place) {
             return Some(position);
         }
         let (number, place) = split_filter(place);
-        if let Some((what, rest)) = place.split_once(": ") {
+        let around = place.split_once(": ").or(Some((place, "")));
+        if let Some((what, rest)) = around.filter(|_| place.starts_with("the ")) {
             let around = match what.strip_prefix("the Wasm filter `") {
                 Some(name) => self.filter(name.trim_end_matches('`')),
                 None if what == "the HTTP connection manager" => self.first(MANAGER),
-                None => None,
+                None => match self.resource(what) {
+                    Some(resource) => return Some(resource.find_in_file(rest)),
+                    None => None,
+                },
             };
             if let Some(node) = around {
                 return Some(node.find(rest).unwrap_or(node.at));
@@ -80,7 +120,7 @@ impl Positions {
             Some(number) => Some(self.parts.get(number.checked_sub(1)?)?),
             None => self.parts.first(),
         };
-        let roots = part.into_iter().chain(&self.documents);
+        let roots = part.into_iter().chain(&self.inner).chain(&self.documents);
         let found = roots.into_iter().find_map(|root| root.find(place));
         found.or_else(|| part.filter(|_| number.is_some()).map(|part| part.at))
     }
@@ -110,18 +150,36 @@ impl Positions {
             return None;
         };
         match &routes.get(at)?.field("name")?.kind {
-            Kind::Scalar(name) if !name.is_empty() => Some(name),
+            Kind::Scalar(name, _) if !name.is_empty() => Some(name),
             _ => None,
         }
     }
 
+    /// The messages of a type, also in files of `ConfigMap`s.
+    fn collect(&self, kind: &str) -> Vec<Rc<Node>> {
+        let mut found = collect(&self.documents, kind);
+        found.extend(collect(&self.inner, kind));
+        found
+    }
+
     fn first(&self, kind: &str) -> Option<Rc<Node>> {
-        collect(&self.documents, kind).into_iter().next()
+        self.collect(kind).into_iter().next()
+    }
+
+    /// ``the ConfigMap `filter` ``
+    fn resource(&self, what: &str) -> Option<Rc<Node>> {
+        let (kind, name) = what.strip_prefix("the ")?.split_once(" `")?;
+        let name = name.strip_suffix('`')?;
+        let is_it = |resource: &&Rc<Node>| {
+            let own = resource.field("metadata").and_then(|it| it.text("name"));
+            resource.text("kind") == Some(kind) && own.unwrap_or_default() == name
+        };
+        resources(&self.documents).iter().find(is_it).cloned()
     }
 
     /// The `config` of the Wasm filter of this name.
     fn filter(&self, name: &str) -> Option<Rc<Node>> {
-        let found = collect(&self.documents, WASM);
+        let found = self.collect(WASM);
         let mut configs = found.iter().filter_map(|node| node.field("config"));
         configs
             .find(|config| config.text("name").unwrap_or_default() == name)
@@ -129,16 +187,64 @@ impl Positions {
     }
 }
 
-/// The configurations in a file: the file itself, or those in a proxy's.
-fn parts(documents: &[Rc<Node>]) -> Vec<Rc<Node>> {
-    let plugins = documents.iter().filter_map(|document| {
-        (document.text("kind") == Some("WasmPlugin"))
-            .then(|| document.field("spec")?.field("pluginConfig"))?
+/// The resources of Kubernetes in a file; a `List` holds several.
+fn resources(documents: &[Rc<Node>]) -> Vec<Rc<Node>> {
+    let each = documents.iter().flat_map(|document| {
+        let items = document.field("items").map(|items| &items.kind);
+        match (document.text("kind"), items) {
+            (Some("List"), Some(Kind::List(items))) => items.clone(),
+            _ => vec![document.clone()],
+        }
     });
-    let plugins: Vec<_> = plugins.filter(|node| node.is_ours()).cloned().collect();
-    if !plugins.is_empty() {
-        return plugins;
+    each.collect()
+}
+
+/// The configurations that a resource holds.
+fn held(resource: &Node) -> Vec<Rc<Node>> {
+    let spec = resource.field("spec");
+    let wasm = spec.and_then(|spec| spec.field("wasm"));
+    let held: Vec<_> = match resource.text("kind") {
+        Some("WasmPlugin") => spec
+            .and_then(|it| it.field("pluginConfig"))
+            .into_iter()
+            .collect(),
+        Some("TrafficExtension") => wasm
+            .and_then(|it| it.field("pluginConfig"))
+            .into_iter()
+            .collect(),
+        Some("EnvoyExtensionPolicy") => {
+            let filters = match wasm.map(|wasm| &wasm.kind) {
+                Some(Kind::List(filters)) => &filters[..],
+                _ => &[],
+            };
+            let configs = filters.iter().filter_map(|it| it.field("config"));
+            configs.collect()
+        }
+        _ => Vec::new(),
+    };
+    held.into_iter()
+        .filter(|node| node.is_ours())
+        .cloned()
+        .collect()
+}
+
+/// The configurations in a file of a `ConfigMap`.
+fn held_in_file(documents: &[Rc<Node>]) -> Vec<Rc<Node>> {
+    let [only] = documents else {
+        return Vec::new();
+    };
+    let envoy = ["static_resources", "resources", "http_filters"];
+    if envoy.iter().any(|key| only.field(key).is_some()) {
+        let filters = collect(documents, WASM);
+        let values = filters.iter().filter_map(|filter| filter.plugin_value());
+        return values.filter(|node| node.is_ours()).cloned().collect();
     }
+    let is_ours = only.is_ours() && matches!(only.kind, Kind::Map(_));
+    is_ours.then(|| only.clone()).into_iter().collect()
+}
+
+/// The configurations in another file: the file itself, or those in a proxy's.
+fn parts_of(documents: &[Rc<Node>]) -> Vec<Rc<Node>> {
     let filters = collect(documents, WASM);
     let values: Vec<_> = filters.iter().map(|filter| filter.plugin_value()).collect();
     // As the configurations are read: a lone filter is ours, whatever it holds.
@@ -175,9 +281,46 @@ impl Node {
 
     fn text(&self, key: &str) -> Option<&str> {
         match &self.field(key)?.kind {
-            Kind::Scalar(text) => Some(text),
+            Kind::Scalar(text, _) => Some(text),
             _ => None,
         }
+    }
+
+    /// The texts of a `ConfigMap`, and where their lines stand.
+    fn files(&self) -> Vec<(&str, Lines)> {
+        let data = self
+            .field("data")
+            .filter(|_| self.text("kind") == Some("ConfigMap"));
+        let Some(Kind::Map(entries)) = data.map(|data| &data.kind) else {
+            return Vec::new();
+        };
+        let texts = entries.iter().filter_map(|(_, _, node)| match &node.kind {
+            Kind::Scalar(text, lines) => Some((&**text, *lines)),
+            _ => None,
+        });
+        texts.collect()
+    }
+
+    /// A place in a resource, or in a file in it: `data["ecds.yaml"]: line 3, column 7`.
+    fn find_in_file(&self, place: &str) -> Position {
+        let inner = place.find(": line ").and_then(|at| {
+            let position = Positions::written(place.get(at + 2..)?)?;
+            match self.node(place.get(..at)?)?.kind {
+                Kind::Scalar(_, lines) => Some(lines.position(position)),
+                _ => None,
+            }
+        });
+        inner.or_else(|| self.find(place)).unwrap_or(self.at)
+    }
+
+    /// The node at a place.
+    fn node(&self, place: &str) -> Option<&Node> {
+        let (mut node, mut rest) = (self, place);
+        while !rest.is_empty() {
+            let (next, _, behind) = node.step(rest)?;
+            (node, rest) = (next, behind);
+        }
+        Some(node)
     }
 
     /// The plugin configuration of a Wasm filter.
@@ -188,7 +331,7 @@ impl Node {
     /// As the readers tell ours from other vendors' configurations; a text is JSON.
     fn is_ours(&self) -> bool {
         match &self.kind {
-            Kind::Scalar(text) => text.contains("\"routes\"") || text.contains("\"pools\""),
+            Kind::Scalar(text, _) => text.contains("\"routes\"") || text.contains("\"pools\""),
             _ => self.field("routes").is_some() || self.field("pools").is_some(),
         }
     }
@@ -202,7 +345,7 @@ impl Node {
             Kind::List(items) => items
                 .iter()
                 .for_each(|node| Node::collect(node, kind, found)),
-            Kind::Scalar(_) => {}
+            Kind::Scalar(..) => {}
         }
     }
 
@@ -224,7 +367,7 @@ impl Node {
     fn step<'p>(&self, place: &'p str) -> Option<(&Node, Position, &'p str)> {
         let place = place.strip_prefix('.').unwrap_or(place);
         match &self.kind {
-            Kind::Scalar(_) => None,
+            Kind::Scalar(..) => None,
             Kind::List(items) => {
                 let (number, rest) = place.strip_prefix('[')?.split_once(']')?;
                 let node = items.get(number.parse::<usize>().ok()?)?;
@@ -247,7 +390,7 @@ impl Node {
                     let rest = is_here(key)?;
                     // A map or a list begins on the next line or at a brace: its key says more.
                     let at = match node.kind {
-                        Kind::Scalar(_) => node.at,
+                        Kind::Scalar(..) => node.at,
                         _ => *at,
                     };
                     Some((&**node, at, rest))
@@ -273,11 +416,33 @@ fn split_filter(place: &str) -> (Option<usize>, &str) {
     }
 }
 
-struct Reader<'t>(Parser<'t, StrInput<'t>>);
+struct Reader<'t> {
+    parser: Parser<'t, StrInput<'t>>,
+    text: Vec<&'t str>,
+    /// Where the text stands in the file.
+    lines: Lines,
+}
 
 impl<'t> Reader<'t> {
+    /// Every document of a text. None: it is no YAML, or nested too deeply.
+    fn documents(text: &'t str, lines: Lines) -> Option<Vec<Rc<Node>>> {
+        let mut reader = Reader {
+            parser: Parser::new_from_str(text),
+            text: text.lines().collect(),
+            lines,
+        };
+        let mut documents = Vec::new();
+        while let Some(next) = reader.parser.next_event() {
+            if matches!(next.ok()?.0, Event::DocumentStart(..)) {
+                let (event, span) = reader.next()?;
+                documents.push(Rc::new(reader.node(event, span, 0)?));
+            }
+        }
+        Some(documents)
+    }
+
     fn next(&mut self) -> Option<(Event<'t>, Span)> {
-        self.0.next_event()?.ok()
+        self.parser.next_event()?.ok()
     }
 
     fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Option<Node> {
@@ -285,7 +450,10 @@ impl<'t> Reader<'t> {
             return None;
         }
         let kind = match event {
-            Event::Scalar(text, ..) => Kind::Scalar(text.into_owned()),
+            Event::Scalar(text, style, ..) => {
+                let lines = self.lines_of(style, &text, &span);
+                Kind::Scalar(text.into_owned(), lines)
+            }
             Event::SequenceStart(..) => {
                 let mut items = Vec::new();
                 loop {
@@ -307,22 +475,45 @@ impl<'t> Reader<'t> {
                     };
                     let (event, of_value) = self.next()?;
                     let node = self.node(event, of_value, depth + 1)?;
-                    entries.push((key, position(&span), Rc::new(node)));
+                    entries.push((key, self.position(&span), Rc::new(node)));
                 }
             }
-            _ => Kind::Scalar(String::new()),
+            _ => Kind::Scalar(String::new(), Lines::Within(self.position(&span))),
         };
         Some(Node {
-            at: position(&span),
+            at: self.position(&span),
             kind,
         })
     }
-}
 
-fn position(span: &Span) -> Position {
-    Position {
-        line: span.start.line(),
-        column: span.start.col() + 1,
+    /// Where the lines of a scalar stand.
+    fn lines_of(&self, style: ScalarStyle, text: &str, span: &Span) -> Lines {
+        let within = Lines::Within(self.position(span));
+        if style != ScalarStyle::Literal {
+            return within;
+        }
+        // The first line that is not empty tells how far all are indented.
+        let Some((number, line)) = text.lines().enumerate().find(|(_, it)| !it.is_empty()) else {
+            return within;
+        };
+        let header = span.start.line() - 1;
+        let behind = self.text.iter().enumerate().skip(header);
+        let mut content = behind.filter(|(_, own)| own.ends_with(line));
+        let Some((at, own)) = content.next() else {
+            return within;
+        };
+        let indentation = own.chars().count() - line.chars().count();
+        Lines::From(self.lines.position(Position {
+            line: at + 1 - number,
+            column: indentation + 1,
+        }))
+    }
+
+    fn position(&self, span: &Span) -> Position {
+        self.lines.position(Position {
+            line: span.start.line(),
+            column: span.start.col() + 1,
+        })
     }
 }
 
@@ -396,6 +587,39 @@ mod tests {
         let of = |key: &str| found(&manager, &format!("the HTTP connection manager: {key}"));
         assert_eq!(of("normalize_path"), Some((3, 19)));
         assert_eq!(of("route_config"), Some((2, 3)));
+    }
+
+    #[test]
+    fn places_within_resources_and_their_files_are_found() {
+        let filter = filter("a", "{ routes: [{ name: r, pool: x }] }").replace('\n', "\n    ");
+        let text = format!(
+            "kind: Service\nmetadata: {{ name: s }}\n---\nkind: ConfigMap\nmetadata: {{ name: c }}\ndata:\n  \
+             notes: 'a: b'\n  ecds.yaml: |\n\n    resources:\n    {filter}\n  plain.yaml: |-\n      pools:\n        \
+             web: {{ targets: [] }}\n---\nkind: List\nitems:\n- kind: EnvoyExtensionPolicy\n  \
+             metadata: {{ name: p }}\n  spec:\n    wasm:\n    - config: {{ rules: [] }}\n    - config: {{ routes: [] }}\n"
+        );
+        for (place, expected) in [
+            ("filter 1 `a`: routes[0].pool", Some((14, 61))),
+            ("the Wasm filter `a`: failure_policy", Some((13, 9))),
+            ("filter 2 `plain.yaml`: pools.web.targets", Some((18, 16))),
+            (
+                "the ConfigMap `c`: data[\"plain.yaml\"]: line 2, column 3",
+                Some((18, 9)),
+            ),
+            (
+                "the ConfigMap `c`: data[\"plain.yaml\"]: line 2: pools",
+                Some((18, 7)),
+            ),
+            ("the ConfigMap `c`: data.notes", Some((7, 10))),
+            ("the ConfigMap `d`: data.notes", None),
+            ("filter 3 `b`: routes", Some((27, 17))),
+            ("the EnvoyExtensionPolicy `p`: spec.wasm[1]", Some((27, 7))),
+            ("the Service `s`: spec", Some((1, 1))),
+            ("the Service `s`", Some((1, 1))),
+            ("the ConfigMap `c`", Some((4, 1))),
+        ] {
+            assert_eq!(found(&text, place), expected, "{place}\n{text}");
+        }
     }
 
     #[test]

@@ -10,9 +10,12 @@
 
 mod candidates;
 mod dearest;
+mod envoy_gateway;
 pub(crate) mod example;
+mod istio;
 mod kinds;
 pub(crate) mod language;
+mod manifest;
 pub mod meetings;
 mod patterns;
 mod pools;
@@ -36,6 +39,7 @@ use crate::yaml::{Odd, Reading};
 use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
 use pointsman_core::index::RouteIndex;
+use pointsman_core::pool::Pool;
 use std::path::Path;
 
 pub use kinds::KINDS;
@@ -116,9 +120,46 @@ pub fn warnings_and_notes(tree: &Value, config: &Config) -> (Vec<Warning>, Vec<N
 /// has errors, which scalars that are read otherwise than written may explain.
 /// `path`: where the text was read.
 pub fn file_warnings(text: &str, path: &Path, refused: bool) -> Vec<Warning> {
+    let (reading, odd) = configuration::read_differently(text);
+    let mut warnings = odd_warnings(reading, &odd, refused, "");
+    let mut around: Vec<Warning> = configuration::envoy_trees(text, path)
+        .iter()
+        .flat_map(proxy_file::warnings)
+        .collect();
+    if let Some(documents) = configuration::resource_documents(text) {
+        for (place, reading, odd) in configuration::manifest::odd_of_files(&documents) {
+            warnings.extend(odd_warnings(reading, &odd, refused, &format!("{place}: ")));
+        }
+        around.extend(manifest::warnings(&documents));
+    }
+    for warning in around {
+        let is_same =
+            |other: &Warning| (&other.place, &other.found) == (&warning.place, &warning.found);
+        if !warnings.iter().any(is_same) {
+            warnings.push(warning);
+        }
+    }
+    warnings
+}
+
+/// What is to be known about a file around Pointsman's part.
+pub fn file_notes(text: &str) -> Vec<Note> {
+    let documents = configuration::resource_documents(text);
+    documents.map_or_else(Vec::new, |documents| manifest::notes(&documents))
+}
+
+/// What is to be known of a file without a configuration of ours.
+pub fn nothing_of_ours() -> Note {
+    Note {
+        place: String::new(),
+        kind: "no_configuration",
+        found: "is not in this file: only what is around it was looked at".to_owned(),
+    }
+}
+
+fn odd_warnings(reading: Reading, odd: &[Odd], refused: bool, before: &str) -> Vec<Warning> {
     /// A file that says `yes` throughout says so in many places.
     const MAX_SHOWN: usize = 20;
-    let (reading, odd) = configuration::read_differently(text);
     let is_told = |odd: &&Odd| match reading {
         Reading::Core => true,
         // What is read as text or as false is an error where it should not be; a number is not.
@@ -134,16 +175,16 @@ pub fn file_warnings(text: &str, path: &Path, refused: bool) -> Vec<Warning> {
     let is_taken = |odd: &&Odd| {
         odd.place.ends_with(".bounded_load") && matches!(odd.readings[0], Value::Number(_))
     };
-    let mut warnings: Vec<_> = odd
-        .iter()
-        .filter(|odd| is_told(odd) && !is_taken(odd))
-        .take(MAX_SHOWN)
-        .map(|odd| read_differently(odd, reading))
-        .collect();
-    if let Some(tree) = configuration::envoy_tree(text, path) {
-        warnings.extend(proxy_file::warnings(&tree));
-    }
-    warnings
+    let told = odd.iter().filter(|odd| is_told(odd) && !is_taken(odd));
+    told.take(MAX_SHOWN)
+        .map(|odd| {
+            let warning = read_differently(odd, reading);
+            Warning {
+                place: format!("{before}{}", warning.place),
+                ..warning
+            }
+        })
+        .collect()
 }
 
 fn read_differently(odd: &Odd, reading: Reading) -> Warning {
@@ -219,6 +260,20 @@ impl Places<'_> {
             Some(_) => format!("{}.match", self.route(route)),
         }
     }
+}
+
+/// A pool of endpoints whose choice the resources of a file do not let Envoy obey.
+fn endpoint_not_obeyed(pool: &Pool, header: &str, advice: &str) -> Warning {
+    Warning::new(
+        "endpoint_not_obeyed",
+        format!("{}.cluster", named("pools", &pool.name)),
+        "is balanced by Envoy",
+        format!(
+            "the endpoint that is chosen is in the header `{header}`, and nothing in the file lets \
+             the cluster's policy read it"
+        ),
+        advice,
+    )
 }
 
 /// The place of a named entry as the parser writes it: `pools.web`, `pools["a.b"]`.

@@ -31,9 +31,10 @@ pub(super) fn warnings(tree: &Value) -> Vec<Warning> {
             found.extend(order_warnings(manager, filter));
             found.extend(route_warnings(manager, &config));
             found.extend(mirror_warning(manager, &config));
+            found.extend(certificate_warnings(tree, manager, &config));
         }
         found.extend(filter_warnings(filter));
-        found.extend(cluster_warnings(tree, &config));
+        found.extend(cluster_warnings(tree, filter, &config));
         found.extend(stats_warning(tree, &config));
         for warning in found {
             let is_same =
@@ -68,14 +69,14 @@ fn has(tree: &Value, node: &Value) -> bool {
         }
 }
 
-fn text<'t>(tree: &'t Value, key: &str) -> Option<&'t str> {
+pub(super) fn text<'t>(tree: &'t Value, key: &str) -> Option<&'t str> {
     match field(tree, key) {
         Some(Value::Text(text)) => Some(text),
         _ => None,
     }
 }
 
-fn list<'t>(tree: &'t Value, key: &str) -> &'t [Value] {
+pub(super) fn list<'t>(tree: &'t Value, key: &str) -> &'t [Value] {
     match field(tree, key) {
         Some(Value::List(list)) => list,
         _ => &[],
@@ -83,7 +84,7 @@ fn list<'t>(tree: &'t Value, key: &str) -> &'t [Value] {
 }
 
 /// `a.b.c`
-fn at<'t>(tree: &'t Value, path: &str) -> Option<&'t Value> {
+pub(super) fn at<'t>(tree: &'t Value, path: &str) -> Option<&'t Value> {
     path.split('.').try_fold(tree, |tree, key| field(tree, key))
 }
 
@@ -298,6 +299,101 @@ fn mirror_warning(manager: &Value, config: &Config) -> Option<Warning> {
     ))
 }
 
+/// Conditions on the TLS connection where the listener has none, or asks for no certificate.
+fn certificate_warnings(tree: &Value, manager: &Value, config: &Config) -> Vec<Warning> {
+    /// Where a TLS context says what certificates it takes.
+    const VALIDATION: [&str; 3] = [
+        "validation_context",
+        "validation_context_sds_secret_config",
+        "combined_validation_context",
+    ];
+    let mut warnings = Vec::new();
+    let Some(chain) = chain_of(tree, manager) else {
+        return warnings;
+    };
+    let mut contexts = Vec::new();
+    let socket = field(chain, "transport_socket");
+    if let Some(socket) = socket {
+        collect(socket, DOWNSTREAM_TLS, &mut contexts);
+    }
+    // Another transport may tell of the peer too.
+    if socket.is_some() && contexts.is_empty() {
+        return warnings;
+    }
+    let is_required = contexts.iter().any(|it| {
+        let required = field(it, "require_client_certificate");
+        matches!(required, Some(Value::Bool(true)))
+    });
+    let is_verified = contexts.iter().any(|it| {
+        let common = field(it, "common_tls_context");
+        VALIDATION
+            .iter()
+            .any(|key| common.and_then(|it| field(it, key)).is_some())
+    });
+    for (number, route) in config.routes.iter().enumerate() {
+        let blocks = route.blocks.iter().filter_map(|block| block.tls.as_ref());
+        let (mut sni, mut peer) = (false, false);
+        for tls in blocks {
+            sni |= !tls.sni.is_empty();
+            peer |= !tls.peer.is_empty();
+        }
+        let place = format!("routes[{number}].match.tls");
+        let mut warn = |kind, key: &str, found: &str, why: &str, advice: &str| {
+            warnings.push(Warning::new(
+                kind,
+                format!("{place}{key}"),
+                found,
+                why,
+                advice,
+            ));
+        };
+        if socket.is_none() && (sni || peer) {
+            warn(
+                "no_client_certificate",
+                "",
+                "is a condition on TLS, and the filter's listener has none",
+                "no connection to it has a server name or a certificate: the condition never holds",
+                "give the filter chain a `transport_socket` with a DownstreamTlsContext",
+            );
+        } else if peer && is_required && !is_verified {
+            warn(
+                "no_client_certificate",
+                ".peer",
+                "goes by certificates that nobody verifies",
+                "without a validation context Envoy takes any certificate, also one that a client \
+                 made itself for this very name",
+                "add a `validation_context` with the `trusted_ca` of the clients",
+            );
+        } else if peer && !is_verified {
+            warn(
+                "no_client_certificate",
+                ".peer",
+                "is a condition on client certificates, which the listener does not ask for",
+                "no client sends one, so the condition never holds",
+                "add `require_client_certificate: true`, and a `validation_context` with the \
+                 `trusted_ca` of the clients",
+            );
+        }
+    }
+    warnings
+}
+
+const DOWNSTREAM_TLS: &str =
+    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+
+/// The filter chain that a connection manager is in. None: it is not in this file.
+fn chain_of<'t>(tree: &'t Value, manager: &Value) -> Option<&'t Value> {
+    match tree {
+        Value::Map(map) => {
+            let inner = map.iter().find_map(|(_, value)| chain_of(value, manager));
+            let is_chain = field(tree, "filters").is_some_and(|filters| has(filters, manager));
+            inner.or(is_chain.then_some(tree))
+        }
+        Value::List(list) => list.iter().find_map(|value| chain_of(value, manager)),
+        _ => None,
+    }
+}
+
 /// What becomes of requests while the filter's VM is dead, and whose its shared data is.
 fn filter_warnings(filter: &Value) -> Vec<Warning> {
     const RELOAD: &str = "write `failure_policy: FAIL_RELOAD`";
@@ -352,14 +448,19 @@ fn filter_warnings(filter: &Value) -> Vec<Warning> {
 
 /// Clusters and endpoints that the file does not have, and those that do not obey a choice of an
 /// endpoint. Only where the file has all clusters.
-fn cluster_warnings(tree: &Value, config: &Config) -> Vec<Warning> {
+fn cluster_warnings(tree: &Value, filter: &Value, config: &Config) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let Some(Value::List(clusters)) = at(tree, "static_resources.clusters") else {
         return warnings;
     };
     let is_whole = at(tree, "dynamic_resources.cds_config").is_none()
         && at(tree, "dynamic_resources.ads_config").is_none();
-    let listeners = addresses(at(tree, "static_resources.listeners"), "address");
+    // Another listener of the proxy is a server like any other.
+    let all = at(tree, "static_resources").map_or(&[][..], |it| list(it, "listeners"));
+    let with_filter = all.iter().filter(|listener| has(listener, filter));
+    let listeners: Vec<String> = with_filter
+        .flat_map(|listener| addresses(Some(listener), "address"))
+        .collect();
     let endpoint_header = String::from_utf8_lossy(&config.upstream.endpoint_header).into_owned();
     for pool in &config.pools {
         let mut told = BTreeSet::new();
@@ -580,6 +681,7 @@ mod tests {
     #[test]
     fn what_the_proxy_s_file_lacks_is_found_and_nothing_in_the_shipped_ones() {
         for file in [
+            "canary.yaml",
             "envoy.yaml",
             "edge.yaml",
             "two-tiers/l7.yaml",
@@ -764,11 +866,68 @@ mod tests {
         ] {
             assert_eq!(with("envoy.yaml", changes), expected, "{changes:?}");
         }
+        // Another listener is a server like any other, and that of the filter is a circle.
+        assert_eq!(
+            with(
+                "canary.yaml",
+                &[(
+                    "port_value: 9001 } }\n      filter",
+                    "port_value: 9009 } }\n      filter"
+                )]
+            ),
+            [""; 0]
+        );
+        assert_eq!(
+            with("canary.yaml", &[("port_value: 10000", "port_value: 9001")]),
+            ["pools.web.targets[0] own_listener"]
+        );
         // In a sidecar that compares no path nothing needs to be normalised.
         assert_eq!(
             with("sidecar.yaml", &[("normalize_path: true", "")]),
             [""; 0]
         );
+    }
+
+    /// Conditions on who connects, where the listener does not ask, or does not verify.
+    #[test]
+    fn conditions_on_certificates_that_nobody_asks_for_are_found() {
+        const FILE: &str = "sidecar-mtls/inbound.yaml";
+        const REQUIRED: (&str, &str) = (
+            "require_client_certificate: true",
+            "require_client_certificate: false",
+        );
+        const UNVERIFIED: (&str, &str) = ("validation_context_sds_secret_config:", "other:");
+        const PLAIN: (&str, &str) = ("          transport_socket:\n", "          other:\n");
+        let found = |changes: &[(&str, &str)]| -> Vec<(String, String)> {
+            let mut text = shipped(FILE);
+            for (from, to) in changes {
+                assert!(text.contains(from), "{from}");
+                text = text.replacen(from, to, 1);
+            }
+            let tree = documents(&text, Reading::Envoy).unwrap().0.remove(0);
+            let warnings = warnings(&tree).into_iter();
+            warnings.map(|it| (it.place, it.found)).collect()
+        };
+        let place = |found: &[(String, String)], end: &str| {
+            assert!(!found.is_empty());
+            assert!(
+                found.iter().all(|(place, _)| place.ends_with(end)),
+                "{found:?}"
+            );
+        };
+        assert_eq!(found(&[]), []);
+        // A client may show one, and then it is verified.
+        assert_eq!(found(&[REQUIRED]), []);
+        let anybody = found(&[UNVERIFIED]);
+        place(&anybody, ".match.tls.peer");
+        assert!(anybody[0].1.contains("nobody verifies"), "{anybody:?}");
+        let nobody = found(&[REQUIRED, UNVERIFIED]);
+        place(&nobody, ".match.tls.peer");
+        assert!(nobody[0].1.contains("does not ask"), "{nobody:?}");
+        let plain = found(&[PLAIN]);
+        place(&plain, ".match.tls");
+        // Without such a condition the listener may be as it likes: that one has no TLS.
+        assert_eq!(with("sidecar.yaml", &[]), [""; 0]);
     }
 
     #[test]

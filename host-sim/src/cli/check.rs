@@ -22,7 +22,8 @@ const MAX_SHOWN: usize = 100;
 /// legal but wrong, each with its line and column.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Pointsman's configuration in YAML or JSON, or an Envoy configuration: each of its Pointsman
+    /// Pointsman's configuration in YAML or JSON, an Envoy configuration, or resources of Kubernetes
+    /// (WasmPlugin, TrafficExtension, EnvoyExtensionPolicy, ConfigMap): each of their Pointsman
     /// filters is checked, and where two of them meet. `-` is the standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -112,6 +113,10 @@ impl File {
             Err(error) => (String::new(), Err(error)),
         };
         let mut findings = match parts {
+            Ok(parts) if parts.is_empty() => Findings {
+                notes: vec![check::nothing_of_ours()],
+                ..Findings::default()
+            },
             Ok(parts) => of_all(&parts),
             Err(LoadError::Problems(problems)) => Findings {
                 errors: problems.0,
@@ -123,6 +128,7 @@ impl File {
         };
         let around = check::file_warnings(&text, path, !findings.errors.is_empty());
         findings.warnings.splice(0..0, around);
+        findings.notes.splice(0..0, check::file_notes(&text));
         findings.allow(allowed);
         Ok(File {
             positions: Positions::read(&text),

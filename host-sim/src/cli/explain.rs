@@ -3,7 +3,6 @@
 use super::prebuilt::Prebuilt;
 use super::{Outcome, style};
 use anyhow::{Context, Result, anyhow};
-use host_sim::connection_manager::ConnectionManager;
 use host_sim::exchange::{ClientTls, ExchangeRequest, Host};
 use host_sim::world::World;
 use host_sim::{configuration, diff, explain};
@@ -21,7 +20,8 @@ use std::time::Duration;
 #[derive(clap::Args)]
 #[command(after_long_help = reasons())]
 pub(crate) struct Arguments {
-    /// Pointsman's configuration in YAML or JSON, or an Envoy configuration with one Wasm filter.
+    /// Pointsman's configuration in YAML or JSON, or an Envoy configuration or resources of
+    /// Kubernetes with one Wasm filter of ours.
     config: PathBuf,
     /// The method. Default: GET, and POST with `-d`.
     #[arg(short = 'X', long, alias = "request")]
@@ -65,9 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let tree = configuration::read(&arguments.config).with_context(|| format!("reading {file}"))?;
     let config = Config::from_value(&tree).with_context(|| file.to_string())?;
     let text = std::fs::read_to_string(&arguments.config)?;
-    let manager = configuration::envoy_tree(&text, &arguments.config)
-        .and_then(|tree| ConnectionManager::of(&tree))
-        .unwrap_or_default();
+    let manager = configuration::connection_manager(&text, &arguments.config).unwrap_or_default();
     let request = request(arguments)?;
     let mut out = anstream::stdout().lock();
     let request = match manager.admit(&request) {

@@ -4,28 +4,57 @@
 use super::type_url::WASM;
 use super::{LoadError, field, one_problem, whole};
 use pointsman_core::config::value::Value;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-/// Puts filters in that `tree` names files for. A file is looked for where Envoy looks, from the
-/// working directory, and then beside `file`, which is the one that `tree` was read from.
-pub(super) fn fill(tree: &mut Value, file: &Path) -> Result<(), LoadError> {
+/// Where the files are that a configuration names.
+#[derive(Clone, Copy)]
+pub(super) enum Files<'f> {
+    /// Where Envoy looks, from the working directory, and then beside this file, which is the one
+    /// that the configuration was read from, or in a directory beside it.
+    Beside(&'f Path),
+    /// Among these names and texts, the files of `ConfigMap`s. There may be others that are not
+    /// known here: what is not found is no error.
+    Among(&'f [(&'f str, &'f str)]),
+}
+
+impl Files<'_> {
+    /// The text of a file. None: it is not known.
+    fn read(self, path: &str) -> Option<io::Result<String>> {
+        match self {
+            Files::Beside(file) => {
+                let found = places(path, file).into_iter().find(|path| path.is_file());
+                let text = found.map(fs::read_to_string);
+                Some(text.unwrap_or_else(|| fs::read_to_string(path)))
+            }
+            Files::Among(texts) => {
+                let name = Path::new(path).file_name()?;
+                let mut texts = texts.iter();
+                let (_, text) = texts.find(|(own, _)| name == Path::new(own))?;
+                Some(Ok((*text).to_owned()))
+            }
+        }
+    }
+}
+
+/// Puts filters in that `tree` names files for.
+pub(super) fn fill(tree: &mut Value, files: Files<'_>) -> Result<(), LoadError> {
     match tree {
         Value::Map(map) => {
-            let discovered = discovered(map, file)?;
+            let discovered = discovered(map, files)?;
             if let Some(filter) = discovered {
                 map.push(("typed_config".to_owned(), filter));
             }
-            map.iter_mut().try_for_each(|(_, value)| fill(value, file))
+            map.iter_mut().try_for_each(|(_, value)| fill(value, files))
         }
-        Value::List(list) => list.iter_mut().try_for_each(|value| fill(value, file)),
+        Value::List(list) => list.iter_mut().try_for_each(|value| fill(value, files)),
         _ => Ok(()),
     }
 }
 
 /// The filter that belongs to this extension. None: it is another one's, or does not come from a
 /// file.
-fn discovered(extension: &[(String, Value)], file: &Path) -> Result<Option<Value>, LoadError> {
+fn discovered(extension: &[(String, Value)], files: Files<'_>) -> Result<Option<Value>, LoadError> {
     let of = |key: &str| {
         let mut entries = extension.iter();
         entries
@@ -49,9 +78,9 @@ fn discovered(extension: &[(String, Value)], file: &Path) -> Result<Option<Value
         let expected = "the file with the filter, as it is called where Envoy is started";
         LoadError::Problems(one_problem("config_discovery", &found, expected))
     };
-    let found = places(path, file).into_iter().find(|path| path.is_file());
-    let text = found.map(fs::read_to_string);
-    let text = text.unwrap_or_else(|| fs::read_to_string(path));
+    let Some(text) = files.read(path) else {
+        return Ok(None);
+    };
     let text = text.map_err(|error| wrong(format!("`{path}`: {error}")))?;
     let tree = whole(&text).map_err(|mut problems| {
         for problem in &mut problems.0 {
@@ -79,7 +108,14 @@ fn places(path: &str, file: &Path) -> Vec<PathBuf> {
     let path = Path::new(path);
     let beside = file.parent().into_iter();
     let beside = beside.flat_map(|directory| {
-        let names = [Some(path), path.file_name().map(Path::new)];
+        let parent = path.parent().and_then(Path::file_name);
+        let in_parent = parent.zip(path.file_name());
+        let in_parent = in_parent.map(|(parent, name)| Path::new(parent).join(name));
+        let names = [
+            Some(path.to_owned()),
+            in_parent,
+            path.file_name().map(PathBuf::from),
+        ];
         let names = names.into_iter().flatten();
         names.map(|name| directory.join(name)).collect::<Vec<_>>()
     });

@@ -50,8 +50,17 @@ impl Stage {
 
     /// The same, with Pointsman in VMs that trap on demand.
     pub(super) fn trapping_site(&self, configuration: &Value) -> Result<Site> {
+        self.trapping_site_with(configuration, Ok)
+    }
+
+    /// The same, adjusted.
+    pub(super) fn trapping_site_with(
+        &self,
+        configuration: &Value,
+        adjust: impl FnOnce(Deployment) -> Result<Deployment>,
+    ) -> Result<Site> {
         self.site_with(configuration, |deployment| {
-            Ok(deployment.with_module(&self.trap))
+            adjust(deployment.with_module(&self.trap))
         })
     }
 

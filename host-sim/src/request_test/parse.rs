@@ -143,8 +143,8 @@ impl File {
         let mut file = File::parse(&text, |config| {
             let path = beside.join(config);
             let text = std::fs::read_to_string(&path).map_err(LoadError::Unreadable)?;
-            if let Some(tree) = configuration::envoy_tree(&text, &path) {
-                manager.replace(ConnectionManager::of(&tree).unwrap_or_default());
+            if let Some(of_file) = configuration::connection_manager(&text, &path) {
+                manager.replace(of_file);
             }
             configuration::read(&path)
         })?;

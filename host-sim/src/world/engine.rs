@@ -8,6 +8,7 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use std::cell::RefCell;
+use std::fmt;
 use wasmi::{Config, Engine, Linker, Memory, Store, TypedFunc, Val};
 
 /// How deep the module's functions may call each other: regexes and JSON are read by recursion. A
@@ -25,6 +26,46 @@ pub struct Module {
     engine: Engine,
     module: wasmi::Module,
     link: Link,
+}
+
+/// What a panic carries where a module trapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trap {
+    /// The callback that it trapped in: `proxy_on_request_headers`.
+    pub callback: String,
+    /// What the engine says of it.
+    pub what: String,
+    /// The last message of the module before it. Empty: it said nothing.
+    pub last_words: String,
+}
+
+impl fmt::Display for Trap {
+    /// What happened, and what a proxy would do.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the module trapped in {}: {}", self.callback, self.what)?;
+        for line in self.last_words.lines() {
+            writeln!(f, "  {line}")?;
+        }
+        let is_early = [
+            "its start",
+            INITIALIZE,
+            "proxy_on_vm_start",
+            "proxy_on_configure",
+        ]
+        .contains(&&*self.callback);
+        match is_early {
+            true => f.write_str(
+                "A proxy refuses such a filter: it does not start with it, and on an update it \
+                 goes on with the one before.",
+            ),
+            false => f.write_str(
+                "In a proxy this VM is dead: the request at hand is answered 503. What its worker \
+                 does next is said by `failure_policy`: FAIL_RELOAD makes a new VM for the next \
+                 request, FAIL_CLOSED answers every later one 503, and FAIL_OPEN lets them go on \
+                 undecided.",
+            ),
+        }
+    }
 }
 
 /// Gives a module what it imports. Error: it imports something else.
@@ -88,7 +129,13 @@ impl Instance {
                 instance,
             })
         };
-        start().unwrap_or_else(|error| panic!("the module does not start: {error:#}"))
+        start().unwrap_or_else(|error| {
+            std::panic::panic_any(Trap {
+                callback: "its start".to_owned(),
+                what: format!("{error:#}"),
+                last_words: String::new(),
+            })
+        })
     }
 
     /// Runs what the module does once before all callbacks.
@@ -100,7 +147,7 @@ impl Instance {
     /// would not call it, or it returns nothing.
     ///
     /// # Panics
-    /// Where the module traps: natively a panic of the filter ends the process too.
+    /// With a [`Trap`], where the module traps: natively a panic of the filter ends the process too.
     pub(super) fn call(&self, name: &str, arguments: &[u32]) -> Option<u32> {
         let store = &mut *self.store.borrow_mut();
         let function = self.instance.get_func(&mut *store, name)?;
@@ -111,8 +158,11 @@ impl Instance {
             .collect();
         let mut returned = vec![Val::I32(0); results];
         if let Err(error) = function.call(&mut *store, &arguments, &mut returned) {
-            let words = &store.data().last_words;
-            panic!("the module trapped in {name}: {error}\n{words}");
+            std::panic::panic_any(Trap {
+                callback: name.to_owned(),
+                what: error.to_string(),
+                last_words: store.data().last_words.clone(),
+            });
         }
         match returned.first() {
             Some(Val::I32(value)) => Some(value.cast_unsigned()),

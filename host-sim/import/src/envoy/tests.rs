@@ -765,7 +765,7 @@ impl Walk<'_> {
         if says_nothing(kind.full_name(), field.name(), &path, self.before) {
             return;
         }
-        if after == self.before && !names(&after, &path) && !refused(&after) {
+        if after == self.before && !names(&after, &path) {
             self.forgotten.push(path);
         }
     }
@@ -802,13 +802,6 @@ fn descend<'m>(mut message: &'m mut DynamicMessage, at: &[Step]) -> &'m mut Dyna
         };
     }
     message
-}
-
-/// Whether the filter refuses what became of a field: then that is named with its key.
-fn refused(text: &str) -> bool {
-    ["retry", "mirror"]
-        .iter()
-        .any(|key| text.contains(&format!(" ({key}): the filter refuses it")))
 }
 
 /// Fields that change nothing in Envoy either, and so are silent.
