@@ -179,6 +179,23 @@ pub struct SessionPlan {
     pub is_new: bool,
 }
 
+impl ResponsePlan {
+    /// Whether the response's headers are edited.
+    pub fn has_edits(&self) -> bool {
+        let is_configured = self.route.is_some() || self.part.is_some();
+        is_configured
+            || self.set_cookie.is_some()
+            || !self.limits.is_empty()
+            || self.explain.is_some()
+    }
+
+    /// Whether one of the edits has a value that is built of the request.
+    pub(crate) fn has_built_values(&self) -> bool {
+        let is_built = |edits: &Rc<Edits>| edits.is_built;
+        self.route.as_ref().is_some_and(is_built) || self.part.as_ref().is_some_and(is_built)
+    }
+}
+
 impl<'c> Decision<'c> {
     /// The request goes on with these changes.
     pub fn forward(action: Action, reason: Reason, request_edits: Vec<Change<'c>>) -> Decision<'c> {

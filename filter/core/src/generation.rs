@@ -188,8 +188,10 @@ impl Generation {
                 config,
             };
             entries.retain(|entry| entry.plugin != plugin);
-            entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.number));
-            entries.truncate(MAX_PLUGINS - 1);
+            while entries.len() >= MAX_PLUGINS {
+                let oldest = (0..).zip(&entries).min_by_key(|(_, entry)| entry.number);
+                entries.remove(oldest.map_or(0, |(at, _)| at));
+            }
             entries.push(own);
             Update::Write(encode(&entries), own)
         })?;

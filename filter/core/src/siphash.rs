@@ -118,7 +118,8 @@ impl SipWriter {
 /// Spreads a number over all 64 bits, one to one: the finaliser of SplitMix64 (Steele, Lea, Flood,
 /// "Fast splittable pseudorandom number generators", 2014). For numbers that are hashes already, or
 /// counters of which no secret depends.
-pub fn mixed(number: u64) -> u64 {
+#[inline]
+pub const fn mixed(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)

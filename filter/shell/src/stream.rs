@@ -86,14 +86,10 @@ impl HttpContext for Stream {
             worker.on_response_headers(flight, &mut plan, &mut Host, &mut Host, clock);
             metrics.count_events(worker);
         }
-        let edited = worker::response_edits(&plan).try_for_each(|edit| match edit {
-            Edit::Remove(name) => host::remove_header(HeaderMap::Response, name),
-            Edit::Set(name, value) => host::set_header(HeaderMap::Response, name, value),
-            Edit::Add(name, value) => host::add_header(HeaderMap::Response, name, value),
-        });
-        let edited = edited.and_then(|()| add_vary(plan.vary));
         // A response without its edits is still the answer to the request.
-        if let Err(status) = edited {
+        if (plan.has_edits() || !plan.vary.is_empty())
+            && let Err(status) = edit_response(&plan)
+        {
             if let Some(shared) = &self.shared {
                 shared.failures.response_failed();
             }
@@ -205,6 +201,16 @@ impl Stream {
 fn is_grpc() -> bool {
     let kind = host::header(HeaderMap::Response, b"content-type");
     kind.is_ok_and(|kind| kind.is_some_and(|kind| is_grpc_content_type(&kind)))
+}
+
+#[inline(never)]
+fn edit_response(plan: &ResponsePlan) -> Result<(), Status> {
+    worker::response_edits(plan).try_for_each(|edit| match edit {
+        Edit::Remove(name) => host::remove_header(HeaderMap::Response, name),
+        Edit::Set(name, value) => host::set_header(HeaderMap::Response, name, value),
+        Edit::Add(name, value) => host::add_header(HeaderMap::Response, name, value),
+    })?;
+    add_vary(plan.vary)
 }
 
 /// Adds what is missing of `vary`, behind all edits: a cache must know even where a configuration sets

@@ -103,7 +103,7 @@ impl<'c> Candidates<'c> {
         let mut look_up = |feature: Feature| {
             found.extend(self.by_feature.get(&feature).into_iter().flatten());
         };
-        let host = request.host.to_ascii_lowercase();
+        let host = request.host().to_ascii_lowercase();
         for at in (1..host.len()).filter(|at| host[*at] == b'.') {
             look_up(Feature::HostEnd(host[at..].to_vec()));
         }

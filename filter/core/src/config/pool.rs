@@ -16,7 +16,6 @@ use crate::index::PoolIndex;
 use crate::pool::Pool;
 use crate::scope::Scope;
 use crate::time::Nanos;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Reads `pools`.
@@ -102,10 +101,12 @@ fn pool(
     let prefer_region = map
         .get("prefer_region")
         .and_then(|node| prefer_region(&node, &targets, report));
-    let regions: BTreeSet<_> = match &prefer_region {
-        Some(_) => targets.iter().flat_map(|target| &target.region).collect(),
-        None => BTreeSet::new(),
-    };
+    let mut regions = Names::default();
+    if prefer_region.is_some() {
+        for region in targets.iter().flat_map(|target| &target.region) {
+            let _ = regions.add(region, 0);
+        }
+    }
     let turns = limits::TURN_MEMORY * (1 + regions.len());
     let memory = (limits::TARGET_MEMORY + turns).saturating_mul(targets.len());
     report.has_room(node, limits::POOL_MEMORY.saturating_add(memory));

@@ -6,6 +6,7 @@ use super::reader::{Names, Node, Report};
 use super::syntax;
 use crate::pool::Target;
 use crate::pool::prefer_region::PreferRegion;
+use std::collections::BinaryHeap;
 
 /// Reads `prefer_region` of a pool with these targets.
 pub(super) fn prefer_region(
@@ -47,10 +48,10 @@ pub(super) fn prefer_region(
             one_or_more(&node, &regions, report),
         ));
     }
-    values.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     Some(PreferRegion {
         header: header_name(&header?, report),
-        map: values,
+        // A heap sorts with a tenth of the code.
+        map: BinaryHeap::from(values).into_sorted_vec(),
         default: map
             .get("default")
             .map(|node| one_or_more(&node, &regions, report))

@@ -13,9 +13,12 @@ pub(crate) fn preferred<'v, T>(
 ) -> Option<T> {
     let values = values.map(|value| value.get(..MAX_BYTES).unwrap_or(value));
     let items = values.flat_map(|value| value.split(|byte| *byte == b','));
-    let mut ranges: Vec<Range> = items.take(MAX_RANGES).filter_map(Range::of).collect();
-    // It is stable: of equal weights the first one is preferred.
-    ranges.sort_by_key(|range| std::cmp::Reverse(range.weight));
+    let mut ranges: Vec<Range> = Vec::new();
+    for range in items.take(MAX_RANGES).filter_map(Range::of) {
+        // Of equal weights the first one is preferred.
+        let place = ranges.partition_point(|other| other.weight >= range.weight);
+        ranges.insert(place, range);
+    }
     for range in ranges.iter().filter(|range| range.weight > 0) {
         let mut tag = Some(range.tag);
         while let Some(asked) = tag {

@@ -29,6 +29,13 @@ impl ClientIp {
     /// no such entry, or it is no address.
     fn reported(&self, headers: &Headers) -> Option<IpAddr> {
         let mut left = self.trusted_hops;
+        // Mostly it is one address.
+        if left <= 1
+            && let Some(line) = headers.lone(&self.header)
+            && let Some(address) = parse_plain_ipv4(line)
+        {
+            return Some(address.into());
+        }
         for line in headers.all(&self.header).rev() {
             for entry in line.rsplit(|byte| *byte == b',') {
                 let entry = entry.trim_ascii();
@@ -176,27 +183,42 @@ pub fn parse_address(text: &[u8]) -> Option<IpAddr> {
 
 /// `1.2.3.4` and nothing around it, in one pass. None: it is another spelling, or no address.
 fn parse_plain_ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    let (mut address, mut part) = (0_u32, 0_u32);
-    let (mut dots, mut digits) = (0, 0);
-    for byte in text {
-        match byte {
-            // No zero in front: some readers take such a part for octal.
-            b'0'..=b'9' if digits == 0 || part > 0 => {
-                part = part * 10 + u32::from(byte - b'0');
-                digits += 1;
-            }
-            b'.' if digits > 0 && dots < 3 => {
-                address = address << 8 | part;
-                (part, digits) = (0, 0);
-                dots += 1;
-            }
-            _ => return None,
+    let mut rest = text;
+    let mut address = 0;
+    for number in 0..4 {
+        if number > 0 {
+            rest = rest.strip_prefix(b".")?;
         }
+        let (part, behind) = ipv4_part(rest)?;
+        address = address << 8 | part;
+        rest = behind;
+    }
+    rest.is_empty().then(|| Ipv4Addr::from_bits(address))
+}
+
+/// A number up to 255, and what follows its digits. No zero in front: some readers take such a number
+/// for octal.
+#[inline]
+fn ipv4_part(text: &[u8]) -> Option<(u32, &[u8])> {
+    let digit = |byte: &u8| {
+        let digit = u32::from(byte.wrapping_sub(b'0'));
+        (digit < 10).then_some(digit)
+    };
+    let (first, mut rest) = text.split_first()?;
+    let mut part = digit(first)?;
+    while let Some((byte, behind)) = rest.split_first()
+        && let Some(digit) = digit(byte)
+    {
+        if part == 0 {
+            return None;
+        }
+        part = part * 10 + digit;
         if part > 255 {
             return None;
         }
+        rest = behind;
     }
-    (dots == 3 && digits > 0).then(|| Ipv4Addr::from_bits(address << 8 | part))
+    Some((part, rest))
 }
 
 #[cold]

@@ -43,6 +43,11 @@ impl<'a, V> Edit<'a, V> {
 }
 
 impl Edits {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+
     /// The changes in their order: remove, set, add. The first of several values to set replaces,
     /// the others add.
     pub fn iter(&self) -> impl Iterator<Item = Edit<'_, &ValueWithParts>> {

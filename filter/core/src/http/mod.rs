@@ -5,7 +5,7 @@ mod bots;
 pub mod client_ip;
 pub mod device;
 pub mod edit;
-mod find;
+pub(crate) mod find;
 pub mod key;
 mod pairs;
 pub mod query;

@@ -1,7 +1,7 @@
 //! Names and values that a request carries in one text: its cookies, or its query. They are taken
 //! apart once, where something first asks for one, and then found by name at once.
 
-use super::find::{find_byte, split_at_byte};
+use super::find::{find_any, is_equal, split_at_byte};
 use super::steps::Steps;
 use fnv::FnvHasher;
 use std::hash::Hasher;
@@ -38,23 +38,21 @@ impl Pairs {
         for header in headers {
             steps.count(STEPS_PER_BYTE * header.len());
             let (mut rest, mut start) = (slice(text, &header), header.start);
-            loop {
-                let end = find_byte(rest, b';');
-                let (part, behind) = rest
-                    .split_at_checked(end.unwrap_or(rest.len()))
-                    .unwrap_or_default();
-                if let Some(at) = find_byte(part, b'=')
-                    && let Some((name, value)) = part.split_at_checked(at)
-                {
-                    let value = value.get(1..).unwrap_or_default();
-                    let behind_name = start + length(name) + 1;
-                    pairs.push(Pair::new(trimmed(name, start), trimmed(value, behind_name)));
+            // A name ends with the first `=`; a part without one is no cookie.
+            while let Some(at) = find_any(rest, [b'=', b';'])
+                && let Some((name, [sign, behind @ ..])) = rest.split_at_checked(at)
+            {
+                let here = start + length(name) + 1;
+                (rest, start) = (behind, here);
+                if *sign == b'=' {
+                    let (value, next) = split_at_byte(behind, b';');
+                    pairs.push(Pair::new(
+                        trimmed(name, here - 1 - length(name)),
+                        trimmed(value, here),
+                    ));
+                    rest = next.unwrap_or_default();
+                    start = here + length(value) + 1;
                 }
-                let Some(next) = behind.get(1..) else {
-                    break;
-                };
-                start += length(part) + 1;
-                rest = next;
             }
         }
         Pairs::new(text, None, pairs)
@@ -144,7 +142,7 @@ impl Pairs {
                     None if steps.draw(DRAWN_PER_PAIR) => {}
                     None => return None,
                 }
-                if slice(text, &pair.name) == name {
+                if is_equal(slice(text, &pair.name), name) {
                     return Some(slice(text, &pair.value));
                 }
             }
@@ -174,9 +172,11 @@ fn split(text: &[u8], range: Range<u32>, at: u8) -> impl Iterator<Item = Range<u
 }
 
 /// Where what is left of a part without blanks around it lies.
+#[inline]
 fn trimmed(part: &[u8], at: u32) -> Range<u32> {
-    let start = at + length(part) - length(part.trim_ascii_start());
-    start..start + length(part.trim_ascii())
+    let behind_blanks = part.trim_ascii_start();
+    let start = at + length(part) - length(behind_blanks);
+    start..start + length(behind_blanks.trim_ascii_end())
 }
 
 /// The place of a name among so many, which is a power of two.

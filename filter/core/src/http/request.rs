@@ -3,11 +3,11 @@
 
 use super::accept_language;
 use super::device::{self, Device};
-use super::find::split_at_byte;
+use super::find::{is_equal, split_at_byte};
 use super::pairs::Pairs;
 use super::steps::Steps;
 use super::vary::Vary;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
@@ -20,10 +20,25 @@ pub struct Headers {
     /// The bits of all names ([`bit`]). Most names that are asked for are not there, which the bits
     /// say without a search.
     names: u64,
+    /// The bits that several lines have.
+    repeated: u64,
+    /// For each bit the first line that has it.
+    firsts: Firsts,
     pseudo: PseudoHeaders,
     /// Where the last value ends, with its NUL.
     end: usize,
     count: usize,
+}
+
+/// For each bit of a name the first line that has it: where it begins, and in the eight bits above
+/// that its number. 0: it stands too far back to be noted, or there is none.
+#[derive(Clone, Debug)]
+struct Firsts([u32; 64]);
+
+impl Default for Firsts {
+    fn default() -> Firsts {
+        Firsts([0; 64])
+    }
 }
 
 /// Where in [`Headers::text`] the values of the pseudo-headers lie. Empty: there is none.
@@ -74,37 +89,46 @@ impl Headers {
         if bytes.len() >= u32::MAX as usize {
             return Err(MalformedMap);
         }
-        let (mut names, mut pseudo) = (0, PseudoHeaders::default());
-        let mut at = 4 + 8 * count;
-        let mut rest = bytes.get(at..).ok_or(MalformedMap)?;
+        let mut headers = Headers {
+            count,
+            ..Headers::default()
+        };
+        // As 64 bits: the sizes may be anything.
+        let (mut end, mut number) = (4 + 8 * count as u64, 0);
+        let (mut names, mut repeated) = (0, 0);
         for both in sizes {
-            let [name_size, value_size] = both_sizes(*both);
-            // As 64 bits: the sizes may be anything.
-            let size = u64::from(name_size) + u64::from(value_size) + 2;
-            if size > rest.len() as u64 {
+            let (at, [name_size, value_size]) = (end as u32, both_sizes(*both));
+            end += u64::from(name_size) + u64::from(value_size) + 2;
+            if end > bytes.len() as u64 {
                 return Err(MalformedMap);
             }
-            let (line, behind) = rest.split_at_checked(size as usize).ok_or(MalformedMap)?;
-            let first = match name_size {
-                0 => 0,
-                _ => line.first().copied().unwrap_or_default(),
-            };
-            names |= bit_of(name_size, first);
-            if first == b':' {
-                let name = line.get(1..name_size as usize).unwrap_or_default();
-                let value = (at as u32 + name_size + 1)..(at as u32 + size as u32 - 1);
-                pseudo.note(name, value);
+            let first = bytes.get(at as usize).copied().unwrap_or_default();
+            let place = place_of(name_size, first);
+            let bit = 1 << place;
+            repeated |= names & bit;
+            if names & bit == 0
+                && let Some(first) = headers.firsts.0.get_mut(place)
+            {
+                *first = at | number;
             }
-            at += size as usize;
-            rest = behind;
+            names |= bit;
+            if first == b':' {
+                let value = at + name_size + 1..end as u32 - 1;
+                let name = slice(&bytes, &(at + 1..value.start - 1));
+                headers.pseudo.note(name, value);
+            }
+            number = number.wrapping_add(1 << PLACE_BITS);
         }
-        Ok(Headers {
-            bytes,
-            names,
-            pseudo,
-            end: at,
-            count,
-        })
+        headers.end = end as usize;
+        // Then each is searched.
+        if count > MAX_NOTED || end >= 1 << PLACE_BITS {
+            headers.firsts = Firsts::default();
+            repeated = names;
+        }
+        headers.names = names;
+        headers.repeated = repeated;
+        headers.bytes = bytes;
+        Ok(headers)
     }
 
     /// Writes proxy-wasm's serialised map.
@@ -161,15 +185,11 @@ impl Headers {
 
     /// Where in [`Headers::text`] every value of a name lies.
     pub(super) fn ranges(&self, name: &[u8]) -> impl DoubleEndedIterator<Item = Range<u32>> {
-        let mut lines = self.lines();
-        if self.names & bit(name) == 0 {
-            lines.sizes = [].iter();
-        }
         let of_name = move |line: Line| {
-            let is_it = line.name.len() == name.len() && slice(&self.bytes, &line.name) == name;
+            let is_it = is_equal(slice(&self.bytes, &line.name), name);
             is_it.then_some(line.value)
         };
-        lines.filter_map(of_name)
+        self.lines_like(name).filter_map(of_name)
     }
 
     fn lines(&self) -> Lines<'_> {
@@ -181,9 +201,72 @@ impl Headers {
         }
     }
 
+    /// The lines among which are all of a name: none, one, or from the first one on.
+    fn lines_like(&self, name: &[u8]) -> Lines<'_> {
+        let place = place(name);
+        if self.names >> place & 1 == 0 {
+            return Lines {
+                sizes: [].iter(),
+                front: 0,
+                back: 0,
+            };
+        }
+        let mut lines = self.lines();
+        let first = self.firsts.0.get(place).copied().unwrap_or_default();
+        if first == 0 {
+            return lines;
+        }
+        let number = (first >> PLACE_BITS) as usize;
+        let front = (first & ((1 << PLACE_BITS) - 1)) as usize;
+        let sizes = lines.sizes.as_slice().get(number..).unwrap_or_default();
+        lines.front = front;
+        if self.repeated >> place & 1 == 1 {
+            lines.sizes = sizes.iter();
+            return lines;
+        }
+        if let Some((only, _)) = sizes.split_first() {
+            let [name_size, value_size] = both_sizes(*only);
+            lines.back = front + name_size as usize + value_size as usize + 2;
+            lines.sizes = std::slice::from_ref(only).iter();
+        }
+        lines
+    }
+
     /// The first value of a name.
     pub fn first<'a>(&'a self, name: &[u8]) -> Option<&'a [u8]> {
-        match self.names & bit(name) {
+        match self.names >> place(name) & 1 {
+            0 => None,
+            _ => self.find(name),
+        }
+    }
+
+    /// The value of a name that stands in one line. None: in several, or in none, or perhaps in
+    /// several.
+    pub fn lone<'a>(&'a self, name: &[u8]) -> Option<&'a [u8]> {
+        match self.repeated >> place(name) & 1 {
+            0 => self.first(name),
+            _ => None,
+        }
+    }
+
+    /// Whether there is such a name.
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.first(name).is_some()
+    }
+
+    #[inline(never)]
+    fn find<'a>(&'a self, name: &[u8]) -> Option<&'a [u8]> {
+        let place = place(name);
+        let first = self.firsts.0.get(place).copied().unwrap_or_default();
+        let number = (first >> PLACE_BITS) as usize;
+        let at = first & ((1 << PLACE_BITS) - 1);
+        let (sizes, _) = self.bytes.get(4..)?.as_chunks();
+        let [name_size, value_size] = both_sizes(*sizes.get(number)?);
+        let value = at + name_size + 1;
+        if first != 0 && is_equal(slice(&self.bytes, &(at..value - 1)), name) {
+            return Some(slice(&self.bytes, &(value..value + value_size)));
+        }
+        match self.repeated >> place & 1 {
             0 => None,
             _ => self.all(name).next(),
         }
@@ -249,20 +332,27 @@ fn both_sizes(both: [u8; 8]) -> [u32; 2] {
     [both as u32, (both >> 32) as u32]
 }
 
-/// The bit of a name, by its length and its first byte: few names of a request have the same.
+/// The place of a name's bit, by its length and its first byte: few names of a request have the same.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the six lowest bits are all that count"
 )]
-fn bit(name: &[u8]) -> u64 {
+fn place(name: &[u8]) -> usize {
     let first = name.first().copied().unwrap_or_default();
-    bit_of(name.len() as u32, first)
+    place_of(name.len() as u32, first)
 }
 
-/// The same by its length and its first byte; 0: it has none.
-fn bit_of(length: u32, first: u8) -> u64 {
-    1 << ((length ^ u32::from(first) << 2) % 64)
+/// The same by its length and its first byte; 0: it has none. Of the names that browsers and proxies
+/// send no two have the same but `:method` and `:scheme`, and those that differ in their ends.
+fn place_of(length: u32, first: u8) -> usize {
+    ((length.wrapping_mul(3) ^ u32::from(first)) % 64) as usize
 }
+
+/// Where a line begins has so many bits; the others have its number.
+const PLACE_BITS: u32 = 24;
+
+/// Of more lines than these none is noted by its number.
+const MAX_NOTED: usize = 1 << (32 - PLACE_BITS);
 
 fn slice<'a>(bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
     bytes
@@ -281,14 +371,15 @@ pub struct Request<'a> {
     pub scheme: &'a [u8],
     /// `:authority` as it came, with its port; empty where there is none.
     pub authority: &'a [u8],
-    /// The host of the authority ([`host_of`]), its case as it came; empty where there is none.
-    pub host: &'a [u8],
     /// The path without the query.
     pub path: &'a [u8],
     /// What follows the first `?`; None where there is none.
     pub query: Option<&'a [u8]>,
     /// What it costs, and may cost.
     pub steps: Steps,
+    /// Where in the authority it lies.
+    host: OnceCell<Range<usize>>,
+    has_asked_for_cookie: Cell<bool>,
     cookies: OnceCell<Pairs>,
     parameters: OnceCell<Pairs>,
     slashes: OnceCell<Vec<u32>>,
@@ -315,16 +406,34 @@ impl<'a> Request<'a> {
             method: of(method),
             scheme: of(scheme),
             authority,
-            host: host_of(authority),
             path,
             query,
             steps,
+            host: OnceCell::new(),
+            has_asked_for_cookie: Cell::new(false),
             cookies: OnceCell::new(),
             parameters: OnceCell::new(),
             slashes: OnceCell::new(),
             device: OnceCell::new(),
             language: OnceCell::new(),
         }
+    }
+
+    /// The host of the authority ([`host_of`]), its case as it came; empty where there is none. It is
+    /// looked for once, where something depends on it.
+    pub fn host(&self) -> &'a [u8] {
+        let place = self.host.get_or_init(|| {
+            let host = host_of(self.authority);
+            let before = host
+                .as_ptr()
+                .addr()
+                .wrapping_sub(self.authority.as_ptr().addr());
+            match host {
+                [] => 0..0,
+                _ => before..before.saturating_add(host.len()),
+            }
+        });
+        self.authority.get(place.clone()).unwrap_or_default()
     }
 
     /// Where the path has a `/`: it is looked for once, however many templates there are.
@@ -391,13 +500,20 @@ impl<'a> Request<'a> {
     ///
     /// Cookies are every `name=value` of every `cookie` header, as RFC 6265 section 5.4 has clients
     /// write them and section 4.2.2 has servers take them: parts between `;`, blanks around name
-    /// and value dropped, quotes kept. They are taken apart once.
+    /// and value dropped, quotes kept. Who asks for the second cookie has them taken apart, once; the
+    /// first one, mostly the only one, is found in the text as it is.
     pub fn cookie_values<'r>(&'r self, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+        let is_first = !self.has_asked_for_cookie.replace(true);
+        let alone = self.headers.lone(b"cookie").filter(|_| is_first);
+        if let Some(text) = alone.filter(|text| text.len() <= FEW_COOKIES) {
+            self.steps.count(STEPS_PER_COOKIE_BYTE * text.len());
+            return CookieValues::InText { rest: text, name };
+        }
         let text = self.headers.text();
         let cookies = self
             .cookies
             .get_or_init(|| Pairs::of_cookies(text, self.headers.ranges(b"cookie"), &self.steps));
-        cookies.values(text, name, &self.steps)
+        CookieValues::TakenApart(cookies.values(text, name, &self.steps))
     }
 
     /// Every value of a query parameter, both percent-decoded. A part of the query without `=` has
@@ -410,6 +526,48 @@ impl<'a> Request<'a> {
         parameters.values(query, name, &self.steps)
     }
 }
+
+/// Every value of a cookie.
+enum CookieValues<'r, I> {
+    /// What is left of the only `cookie` header.
+    InText {
+        rest: &'r [u8],
+        name: &'r [u8],
+    },
+    TakenApart(I),
+}
+
+impl<'r, I: Iterator<Item = &'r [u8]>> Iterator for CookieValues<'r, I> {
+    type Item = &'r [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'r [u8]> {
+        let (rest, name) = match self {
+            CookieValues::InText { rest, name } => (rest, *name),
+            CookieValues::TakenApart(values) => return values.next(),
+        };
+        while !rest.is_empty() {
+            let part = rest.trim_ascii_start();
+            if let Some((start, behind)) = part.split_at_checked(name.len())
+                && is_equal(start, name)
+                && let [b'=', value @ ..] = behind.trim_ascii_start()
+            {
+                let (value, next) = split_at_byte(value, b';');
+                *rest = next.unwrap_or_default();
+                return Some(value.trim_ascii());
+            }
+            let (_, next) = split_at_byte(part, b';');
+            *rest = next.unwrap_or_default();
+        }
+        None
+    }
+}
+
+/// Of a text of so many bytes one cookie is found sooner than all are taken apart.
+const FEW_COOKIES: usize = 1024;
+
+/// What that costs, in steps: as much as to take them apart.
+const STEPS_PER_COOKIE_BYTE: usize = 4;
 
 /// Whether this value of `content-type` says gRPC, see [`Request::is_grpc`].
 pub fn is_grpc_content_type(kind: &[u8]) -> bool {
@@ -537,6 +695,52 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_found_wherever_it_stands_and_among_names_that_look_like_it() {
+        // `x` comes twice, and `far` behind all that are noted.
+        let mut pairs: Vec<(String, String)> = (0..300)
+            .map(|number| (format!("n{number}"), format!("v{number}")))
+            .collect();
+        pairs.insert(7, ("x".into(), "first".into()));
+        pairs.push(("x".into(), "last".into()));
+        pairs.push(("far".into(), "away".into()));
+        let headers = Headers::from_pairs(&pairs);
+        for name in [
+            "x", "far", "n0", "n7", "n255", "n256", "n299", "n300", "y", "",
+        ] {
+            let expected: Vec<&[u8]> = pairs
+                .iter()
+                .filter(|(other, _)| other == name)
+                .map(|(_, value)| value.as_bytes())
+                .collect();
+            let name = name.as_bytes();
+            assert_eq!(headers.all(name).collect::<Vec<_>>(), expected);
+            assert_eq!(headers.first(name), expected.first().copied());
+            let backwards: Vec<_> = headers.all(name).rev().collect();
+            assert!(backwards.iter().eq(expected.iter().rev()));
+        }
+    }
+
+    #[test]
+    fn the_first_cookie_that_is_asked_for_is_the_same_as_when_all_are_taken_apart() {
+        use proptest::prelude::*;
+        let pieces =
+            prop::sample::select(&["a", "ab", "=", "=", ";", ";", " ", "\"", "\t", "1"][..]);
+        let text = prop::collection::vec(pieces, 0..24).prop_map(|pieces| pieces.concat());
+        let law = |text: String| {
+            let headers = Headers::from_pairs(&[(":path", "/"), ("cookie", &*text)]);
+            for name in [&b"a"[..], b"ab", b"b", b"", b"1"] {
+                let request = Request::new(&headers);
+                let found = || request.cookie_values(name).collect::<Vec<_>>();
+                let (first, second) = (found(), found());
+                prop_assert_eq!(first, second, "{} in {:?}", name.escape_ascii(), text);
+            }
+            Ok(())
+        };
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        runner.run(&text, law).unwrap();
+    }
+
+    #[test]
     fn of_several_pseudo_headers_the_last_counts() {
         let headers =
             Headers::from_pairs(&[(":path", "/a"), ("x", "1"), (":path", "/b"), (":p", "/c")]);
@@ -581,7 +785,7 @@ mod tests {
         ]);
         let request = Request::new(&headers);
         assert_eq!(request.path, b"/a/b");
-        assert_eq!(request.host, b"Shop.example");
+        assert_eq!(request.host(), b"Shop.example");
         assert_eq!(request.cookie_values(b"b").collect::<Vec<_>>(), [b"\"2\""]);
         assert_eq!(request.cookie_values(b"").collect::<Vec<_>>(), [b""]);
         assert_eq!(request.cookie_values(b"c").count(), 0);

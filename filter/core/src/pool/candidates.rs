@@ -83,6 +83,15 @@ impl Candidates {
         &self.weights
     }
 
+    /// The one that there is. None: there are several, or none.
+    pub fn only(&self) -> Option<TargetIndex> {
+        let mut all = self.iter();
+        match (all.next(), all.next()) {
+            (Some((only, _)), None) => Some(only),
+            _ => None,
+        }
+    }
+
     /// Every candidate with its configured weight, in the order of the pool.
     pub fn iter(&self) -> impl Iterator<Item = (TargetIndex, u32)> + '_ {
         let weights = self.weights.iter().enumerate();

@@ -131,7 +131,7 @@ impl<'r> KeyReader<'r> {
                 self.write_optional(part, value, hash);
             }
             KeyPart::Path => self.write_value(request.path, Form::AsItCame, hash),
-            KeyPart::Host => self.write_value(request.host, Form::WithoutCase, hash),
+            KeyPart::Host => self.write_value(request.host(), Form::WithoutCase, hash),
             KeyPart::Method => self.write_value(request.method, Form::AsItCame, hash),
             KeyPart::Route => hash.write_field(self.route.as_bytes()),
         }

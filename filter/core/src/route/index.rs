@@ -7,14 +7,16 @@
 //! a template or a regular expression is found by its leading literal segments. All that must hold
 //! is that no block is missing; a property test compares the index with a scan in order.
 //!
-//! The hash is FNV-1a (Fowler, Noll, Vo): a byte at a time, so that one pass over a path yields the
-//! hash of every prefix. Collisions that a client provokes do no harm: clients insert nothing, and
-//! every block that is found is tested.
+//! That of a host is FNV-1a (Fowler, Noll, Vo), from its last byte on: one pass yields the hash of
+//! every suffix. That of a path goes by segments, so that one pass yields the hash of all that the
+//! path begins with. Collisions that a client provokes do no harm: clients insert nothing, and every
+//! block that is found is tested.
 
 use super::host::HostMatch;
 use super::r#match::AskConnection;
 use super::path::{PathKind, PathMatch, Segment};
 use super::{Found, Route};
+use crate::http::find::split_at_byte;
 use crate::http::request::Request;
 use crate::index::RouteIndex;
 use crate::siphash::mixed;
@@ -67,6 +69,7 @@ enum Key {
 
 impl Key {
     /// The key within a group. Equal bytes of different kinds have different keys.
+    #[inline]
     fn of(self, group: Group) -> u64 {
         let (kind, hash) = match self {
             Key::Any => (0, 0),
@@ -74,6 +77,16 @@ impl Key {
             Key::Leading(hash) => (2, hash),
         };
         mixed(hash ^ mixed(kind << 32 | u64::from(group)))
+    }
+
+    /// The same in [`ANY_HOST`], where half of it is a constant.
+    #[inline]
+    fn of_any_host(self) -> u64 {
+        match self {
+            Key::Any => const { mixed(mixed(0)) },
+            Key::Whole(hash) => mixed(hash ^ const { mixed(1 << 32) }),
+            Key::Leading(hash) => mixed(hash ^ const { mixed(2 << 32) }),
+        }
     }
 }
 
@@ -197,44 +210,62 @@ impl Index {
 
     /// Every block that may match, in lists that are each in order.
     fn lists(&self, request: &Request) -> Lists<'_> {
-        let named = self.groups(request.host);
-        request
-            .steps
-            .count(request.host.len().min(self.longest_host));
+        let named = match self.longest_host {
+            0 => Vec::new(),
+            longest => {
+                request.steps.count(request.host().len().min(longest));
+                self.groups(request.host())
+            }
+        };
         request
             .steps
             .count(request.path.len().min(self.longest_path));
         let mut lists = Lists::default();
-        let mut look_up = |key: Key| {
-            request.steps.count(STEPS_PER_LOOK_UP * (1 + named.len()));
-            lists.extend(self.find_list(key.of(ANY_HOST)));
-            for group in &named {
-                lists.extend(self.find_list(key.of(*group)));
-            }
-        };
-        look_up(Key::Any);
-        let mut hasher = FnvHasher::default();
+        self.look_up(Key::Any, &named, &mut lists);
         // One byte more than the longest: the `/` behind it.
-        for byte in request.path.iter().take(self.longest_path + 1) {
-            if *byte == b'/' {
-                look_up(Key::Leading(hasher.finish()));
-            }
-            hasher.write_u8(byte.to_ascii_lowercase());
+        let path = request.path;
+        let mut rest = path.get(..=self.longest_path).unwrap_or(path);
+        let (mut hash, mut look_ups) = (PathHash::default(), 1);
+        while let (segment, Some(behind)) = split_at_byte(rest, b'/') {
+            hash = hash.with(segment);
+            self.look_up(Key::Leading(hash.0), &named, &mut lists);
+            look_ups += 1;
+            rest = behind;
         }
-        if request.path.len() <= self.longest_path {
-            look_up(Key::Leading(hasher.finish()));
-            look_up(Key::Whole(hasher.finish()));
+        if path.len() <= self.longest_path {
+            hash = hash.with(rest);
+            self.look_up(Key::Leading(hash.0), &named, &mut lists);
+            self.look_up(Key::Whole(hash.0), &named, &mut lists);
+            look_ups += 2;
         }
+        request
+            .steps
+            .count(STEPS_PER_LOOK_UP * look_ups * (1 + named.len()));
         lists
     }
 
-    /// The list of a key, if there is one.
+    /// Adds the lists of a key.
+    #[inline(always)]
+    fn look_up<'i>(&'i self, key: Key, named: &[Group], lists: &mut Lists<'i>) {
+        lists.extend(self.find_list(key.of_any_host()));
+        for group in named {
+            lists.extend(self.find_list(key.of(*group)));
+        }
+    }
+
+    /// The list of a key, if there is one. Mostly there is none.
+    #[inline]
     fn find_list(&self, key: u64) -> Option<&[Candidate]> {
         let (word, bit) = place_of(key, self.known.len());
         match self.known.get(word)? & bit {
             0 => None,
-            _ => self.list(*self.paths.get(&key)? as usize),
+            _ => self.known_list(key),
         }
+    }
+
+    #[inline(never)]
+    fn known_list(&self, key: u64) -> Option<&[Candidate]> {
+        self.list(*self.paths.get(&key)? as usize)
     }
 
     fn list(&self, number: usize) -> Option<&[Candidate]> {
@@ -265,7 +296,12 @@ impl Index {
         reason = "limits bound routes and hosts"
     )]
     fn group(&mut self, host: &HostMatch) -> Group {
-        let hash = |host: &[u8]| hash(host.iter().rev());
+        let hash = |host: &[u8]| {
+            let mut hasher = FnvHasher::default();
+            let bytes = host.iter().rev();
+            bytes.for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
+            hasher.finish()
+        };
         let (key, length) = match host {
             HostMatch::Any => return ANY_HOST,
             HostMatch::Exact(host) => (Key::Whole(hash(host)), host.len()),
@@ -303,8 +339,8 @@ impl Index {
         };
         self.longest_path = self.longest_path.max(start.len());
         match path.map(|path| &path.kind) {
-            Some(PathKind::Exact(_)) => Key::Whole(hash(start.iter())),
-            _ => Key::Leading(hash(start.iter())),
+            Some(PathKind::Exact(_)) => Key::Whole(PathHash::of(start).0),
+            _ => Key::Leading(PathHash::of(start).0),
         }
     }
 }
@@ -316,10 +352,58 @@ fn place_of(key: u64, words: usize) -> (usize, u64) {
     ((place / 64) & words.saturating_sub(1), 1 << (place % 64))
 }
 
-fn hash<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
-    let mut hasher = FnvHasher::default();
-    bytes.for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
-    hasher.finish()
+/// The hash of a path, letters in lower case: of one segment after the other, each eight bytes at a
+/// time. So one pass over a path yields the hash of all that it begins with.
+#[derive(Clone, Copy, Default)]
+struct PathHash(u64);
+
+impl PathHash {
+    /// Of a whole path, or of what paths begin with.
+    fn of(path: &[u8]) -> PathHash {
+        let segments = path.split(|byte| *byte == b'/');
+        segments.fold(PathHash::default(), PathHash::with)
+    }
+
+    /// With one segment more.
+    #[inline]
+    fn with(self, segment: &[u8]) -> PathHash {
+        let half = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+        let mut hash = self.0;
+        // The end overlaps what stands before it.
+        let end = if let Some(last) = segment.last_chunk() {
+            let (words, _) = segment.as_chunks();
+            for word in words {
+                hash = spread(hash ^ lower_case(u64::from_le_bytes(*word)));
+            }
+            u64::from_le_bytes(*last)
+        } else if let (Some(first), Some(last)) = (segment.first_chunk(), segment.last_chunk()) {
+            half(first) << 32 | half(last)
+        } else {
+            let bytes = segment.iter();
+            bytes.fold(0, |word, byte| word << 8 | u64::from(*byte))
+        };
+        // Segments of other lengths are other ones, and one more is never nothing.
+        PathHash(spread(hash ^ lower_case(end)).wrapping_add(segment.len() as u64 + 1))
+    }
+}
+
+/// Enough for what is mixed once more as a key.
+#[inline]
+fn spread(number: u64) -> u64 {
+    let number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    number ^ number >> 32
+}
+
+/// Eight bytes with `A` to `Z` in lower case.
+#[inline]
+fn lower_case(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = 0x80 * ONES;
+    let low_bits = word & !HIGHS;
+    let from_a = low_bits + (0x80 - b'A' as u64) * ONES;
+    let behind_z = low_bits + (0x7f - b'Z' as u64) * ONES;
+    let letters = (from_a ^ behind_z) & !word & HIGHS;
+    word | letters >> 2
 }
 
 const ANY_HOST: Group = 0;
@@ -610,6 +694,43 @@ mod tests {
             + 4 * index.starts.capacity()
             + 8 * index.candidates.capacity();
         assert!(bytes < 1_000_000, "{bytes}");
+    }
+
+    #[test]
+    fn the_hash_of_a_path_is_that_of_its_segments_whatever_their_case() {
+        let paths = [
+            "",
+            "/",
+            "//",
+            "///",
+            "/a",
+            "/b",
+            "/a/",
+            "/a//b",
+            "/abc",
+            "/abcd",
+            "/abcde",
+            "/abcdefg",
+            "/abcdefgh",
+            "/abcdefghi",
+            "/abcdefgh/i",
+            "/abcdefghabcdefgh",
+            "/abcdefghabcdefg",
+            "/[",
+            "/{",
+            "/@",
+            "/`",
+            "/service-00002/status",
+            "/service-00012/status",
+        ];
+        let hash = |path: &str| PathHash::of(path.as_bytes()).0;
+        for (at, path) in paths.iter().enumerate() {
+            assert_eq!(hash(&path.to_uppercase()), hash(path), "{path}");
+            for other in &paths[..at] {
+                assert_ne!(hash(other), hash(path), "{other} {path}");
+            }
+        }
+        assert_ne!(hash("/\u{e0}"), hash("/\u{c0}"));
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl Match {
         request: &Request,
         connection: &mut dyn AskConnection,
     ) -> Option<Mismatch> {
-        if !self.hosts.is_empty() && !self.hosts.iter().any(|host| host.matches(request.host)) {
+        if !self.hosts.is_empty() && !self.hosts.iter().any(|host| host.matches(request.host())) {
             return Some(Mismatch::Host);
         }
         if self
@@ -216,7 +216,7 @@ impl Match {
             Mismatch::Host => Some(format!(
                 "host: {}, got {}",
                 listed(&self.hosts, " or "),
-                one(request.host)
+                one(request.host())
             )),
             Mismatch::Path => self
                 .path

@@ -53,6 +53,13 @@ pub struct Route {
     pub action: RouteAction,
 }
 
+impl Route {
+    /// Whether the headers of a request are edited, whatever becomes of it.
+    pub(crate) fn edits_requests(&self) -> bool {
+        self.rewrite.is_some() || !self.request_headers.is_empty()
+    }
+}
+
 /// What a route does.
 #[derive(Debug)]
 pub enum RouteAction {

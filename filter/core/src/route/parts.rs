@@ -149,7 +149,7 @@ impl Parts<'_> {
                     one(address.to_string().as_bytes());
                 }
             }
-            Part::Host => one(request.host),
+            Part::Host => one(request.host()),
             Part::Path => one(request.path),
             Part::Query => one(request.query.unwrap_or_default()),
             Part::Method => one(request.method),
@@ -163,7 +163,7 @@ impl Parts<'_> {
             Part::Label => {
                 let mut hosts = self.block.hosts.iter();
                 one(hosts
-                    .find_map(|host| host.label(request.host))
+                    .find_map(|host| host.label(request.host()))
                     .unwrap_or_default());
             }
             Part::Route => one(self.route.as_bytes()),

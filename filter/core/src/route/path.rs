@@ -1,6 +1,7 @@
 //! Conditions on paths.
 
 use super::escaped::Escaped;
+use crate::http::find::is_equal;
 use crate::http::regex::Regex;
 use crate::http::request::Request;
 use std::fmt;
@@ -128,7 +129,7 @@ impl PathMatch {
     fn equal(&self, ours: &[u8], theirs: &[u8]) -> bool {
         match self.ignore_case {
             true => ours.eq_ignore_ascii_case(theirs),
-            false => ours == theirs,
+            false => is_equal(ours, theirs),
         }
     }
 }

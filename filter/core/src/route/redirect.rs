@@ -42,7 +42,7 @@ impl Redirect {
         let host = match (&self.host, &new_host) {
             (Some(ValueWithParts::Built(_)), Some(built)) => host_of(built),
             (_, Some(host)) => host,
-            (_, None) => request.host,
+            (_, None) => request.host(),
         };
         // A new host or scheme drops the port: it belonged to the old ones.
         let port = self.port.or_else(|| match (&self.scheme, &new_host) {
@@ -88,7 +88,7 @@ impl Redirect {
 fn port(request: &Request) -> Option<u16> {
     let digits = request.authority.rsplit(|byte| *byte == b':').next()?;
     // Without a colon these are the host, which may be a number; what is no authority has no port.
-    if digits.len() == request.authority.len() || request.host.is_empty() {
+    if digits.len() == request.authority.len() || request.host().is_empty() {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok()

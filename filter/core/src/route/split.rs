@@ -20,3 +20,10 @@ pub struct SplitPart {
     /// Edits beside the route's own, applied after them. None: there are none.
     pub response_headers: Option<Rc<Edits>>,
 }
+
+impl SplitPart {
+    /// Whether it edits the headers of a request.
+    pub(crate) fn edits_requests(&self) -> bool {
+        !self.request_headers.is_empty()
+    }
+}

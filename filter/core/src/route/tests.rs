@@ -59,7 +59,7 @@ fn hosts_match_as_the_interface_says() {
     ] {
         let headers = Headers::from_pairs(&[(":authority", authority)]);
         assert_eq!(
-            host(ours).matches(Request::new(&headers).host),
+            host(ours).matches(Request::new(&headers).host()),
             expected,
             "{ours} on {authority}"
         );

@@ -12,15 +12,17 @@ use crate::route::Route;
 use crate::route::parts::{Parts, in_header};
 use std::borrow::Cow;
 
-/// The changes of the request's headers that the configuration asks for, in the order in which they
-/// are applied: the rewrite, then the route's edits, then those of its split's part.
+/// Adds the changes of the request's headers that the configuration asks for, in the order in which
+/// they are applied: the rewrite, then the route's edits, then those of its split's part. Most routes
+/// ask for none.
+#[inline(never)]
 pub(super) fn request_edits<'c>(
+    edits: &mut Vec<Change<'c>>,
     matched: Matched<'c>,
     part: Option<usize>,
     parts: &mut Parts<'_>,
-) -> Vec<Change<'c>> {
+) {
     let (route, request) = (matched.route, parts.request);
-    let mut edits = Vec::with_capacity(FEW_EDITS);
     if let Some(rewrite) = &route.rewrite {
         let rewritten = rewrite.apply(parts);
         let path = rewritten.path.map(Cow::Owned);
@@ -56,7 +58,6 @@ pub(super) fn request_edits<'c>(
             edit => edits.push(Change::from(edit.map(|value| parts.header(value)))),
         }
     }
-    edits
 }
 
 /// Adds what the route and the pool ask the proxy's router for. Most ask for nothing.
@@ -68,6 +69,18 @@ pub(super) fn router_edits<'c>(
 ) {
     let route = route.router_options.as_deref();
     let pool = pool.and_then(|pool| pool.router_options.as_deref());
+    if route.is_some() || pool.is_some() {
+        add_router_edits(edits, route, pool, request);
+    }
+}
+
+#[inline(never)]
+fn add_router_edits<'c>(
+    edits: &mut Vec<Change<'c>>,
+    route: Option<&'c RouterOptions>,
+    pool: Option<&'c RouterOptions>,
+    request: &Request<'_>,
+) {
     for (name, value) in RouterOptions::headers(route, pool) {
         let is_edited = edits.iter().any(|earlier| earlier.name() == *name);
         match value {
@@ -141,24 +154,25 @@ pub(super) fn strip_reserved_headers<'c>(
     config: &'c Config,
     request: &Request<'_>,
 ) {
-    if decision.disposition != Disposition::Continue {
-        return;
-    }
-    let token = config.explain.as_ref().map(|explain| &*explain.header);
-    for name in config.upstream.headers().into_iter().chain(token) {
-        let decided = || {
-            decision
-                .request_edits
-                .iter()
-                .any(|change| change.name() == name)
-        };
-        // Hardly ever is one there, and `Headers` knows that without comparing every name.
-        if request.headers.first(name).is_some() && !decided() {
-            decision.request_edits.push(Change::Remove(name));
+    // Hardly ever is one there.
+    for name in config.upstream.headers() {
+        if request.headers.has(name) {
+            strip(decision, name);
         }
+    }
+    if let Some(explain) = &config.explain
+        && request.headers.has(&explain.header)
+    {
+        strip(decision, &explain.header);
     }
 }
 
-/// Most requests have no more changes of their headers than cluster, endpoint, path with what it
-/// was, and one that the route configures.
-const FEW_EDITS: usize = 5;
+#[cold]
+#[inline(never)]
+fn strip<'c>(decision: &mut Decision<'c>, name: &'c [u8]) {
+    let mut edits = decision.request_edits.iter();
+    let is_decided = edits.any(|change| change.name() == name);
+    if decision.disposition == Disposition::Continue && !is_decided {
+        decision.request_edits.push(Change::Remove(name));
+    }
+}

@@ -85,61 +85,74 @@ impl Worker {
         filter: HealthFilter,
     ) -> Result<Selection<'c>, FullPools> {
         let mut full = FullPools::default();
+        match self.select_in(context, &start, start.pool, filter) {
+            Ok(selection) => return Ok(selection),
+            Err(NotPicked::NoTarget) => {}
+            Err(NotPicked::Full) => {
+                full = FullPools {
+                    first: true,
+                    any: true,
+                }
+            }
+        }
         let config = context.config;
         let others = start.pool.failover.iter();
-        let others = others.filter_map(|other| config.pool(*other));
-        let pools = std::iter::once(start.pool).chain(others.map(|pool| &**pool));
-        for (place, pool) in pools.enumerate() {
-            self.health.refresh(context.port, pool, context.now);
-            let session = match place {
-                0 => start.session,
-                _ => self.session(context, pool),
-            };
-            let random = start.random;
-            let picked = match self.pick_target(context, pool, session, filter, random) {
-                Ok(picked) => picked,
-                Err(NotPicked::NoTarget) => continue,
-                Err(NotPicked::Full) => {
-                    full.first |= place == 0;
-                    full.any = true;
-                    continue;
-                }
-            };
-            let retries = self.pick_retries(context, pool, &picked, filter, random);
-            let origin = || match session {
-                // Whatever becomes of its target.
-                Some(session) => session.origin,
-                None => Origin {
-                    part: start.ordinal,
-                    given: match place {
-                        0 => Given::Route,
-                        _ => Given::Failover(Some(start.pool.index)),
-                    },
-                },
-            };
-            let has_cookie = pool
-                .sticky
-                .as_ref()
-                .is_some_and(|sticky| sticky.cookie.is_some());
-            // A session whose target is full for now is kept.
-            let has_cookie = has_cookie && !context.is_session_full;
-            return Ok(Selection {
-                part: start.part,
-                pool,
-                target: picked.target,
-                session: has_cookie.then(|| SessionPlan {
-                    origin: origin(),
-                    is_new: picked.new_cookie,
-                }),
-                reason: match (filter, place) {
-                    (HealthFilter::Healthy, 0) => picked.reason,
-                    (HealthFilter::Healthy, _) => Reason::Failover,
-                    (HealthFilter::Any, _) => Reason::UseAll,
-                },
-                retries,
-            });
+        for pool in others.filter_map(|other| config.pool(*other)) {
+            match self.select_in(context, &start, pool, filter) {
+                Ok(selection) => return Ok(selection),
+                Err(NotPicked::NoTarget) => {}
+                Err(NotPicked::Full) => full.any = true,
+            }
         }
         Err(full)
+    }
+
+    /// A target of this pool: the one where the choice begins, or one that stands in for it.
+    fn select_in<'c>(
+        &mut self,
+        context: &mut RequestContext<'c, '_>,
+        start: &Start<'c>,
+        pool: &'c Pool,
+        filter: HealthFilter,
+    ) -> Result<Selection<'c>, NotPicked> {
+        let is_first = pool.index == start.pool.index;
+        self.health.refresh(context.port, pool, context.now);
+        let session = match is_first {
+            true => start.session,
+            false => self.session(context, pool),
+        };
+        let random = start.random;
+        let picked = self.pick_target(context, pool, session, filter, random)?;
+        let retries = self.pick_retries(context, pool, &picked, filter, random);
+        let sticky = pool.sticky.as_ref();
+        let has_cookie = sticky.is_some_and(|sticky| sticky.cookie.is_some());
+        let origin = || match session {
+            // Whatever becomes of its target.
+            Some(session) => session.origin,
+            None => Origin {
+                part: start.ordinal,
+                given: match is_first {
+                    true => Given::Route,
+                    false => Given::Failover(Some(start.pool.index)),
+                },
+            },
+        };
+        Ok(Selection {
+            part: start.part,
+            pool,
+            target: picked.target,
+            // A session whose target is full for now is kept.
+            session: (has_cookie && !context.is_session_full).then(|| SessionPlan {
+                origin: origin(),
+                is_new: picked.new_cookie,
+            }),
+            reason: match (filter, is_first) {
+                (HealthFilter::Healthy, true) => picked.reason,
+                (HealthFilter::Healthy, false) => Reason::Failover,
+                (HealthFilter::Any, _) => Reason::UseAll,
+            },
+            retries,
+        })
     }
 }
 

@@ -74,6 +74,7 @@ use crate::route::index::Index;
 use crate::route::r#match::{AskClient, Match};
 use crate::route::no_route::NoRoute;
 use crate::route::parts::Parts;
+use crate::route::split::SplitPart;
 use crate::route::{Found, Route, RouteAction};
 use crate::siphash::mixed;
 use crate::time::Nanos;
@@ -297,13 +298,18 @@ impl Worker {
         decision.route = Some(matched.route);
         decision.route_index = Some(matched.index);
         decision.response.route = matched.route.response_headers.clone();
-        let chosen = decision.target;
-        decision.response.built = built_values(
-            &decision.response,
-            &mut parts(matched, chosen, request, &mut || context.client_address()),
-        );
+        if decision.response.has_built_values() {
+            let chosen = decision.target;
+            decision.response.built = built_values(
+                &decision.response,
+                &mut parts(matched, chosen, request, &mut || context.client_address()),
+            );
+        }
         // Without limits nothing was checked.
-        if !matched.route.rate_limits.is_empty() && decision.action != Action::RateLimited {
+        if !matched.route.rate_limits.is_empty()
+            && !self.limits.states().is_empty()
+            && decision.action != Action::RateLimited
+        {
             decision.response.limits = self.limit_states(context.now);
         }
         decision
@@ -390,8 +396,9 @@ impl Worker {
             }
             RouteAction::Pass => {
                 let client = &mut || context.client_address();
-                let mut edits =
-                    request_edits(matched, None, &mut parts(matched, None, request, client));
+                let mut edits = Vec::with_capacity(FEW_EDITS);
+                let parts = &mut parts(matched, None, request, client);
+                request_edits(&mut edits, matched, None, parts);
                 router_edits(&mut edits, matched.route, None, request);
                 self.mirror_edit(&mut edits, context, matched);
                 Decision::forward(Action::Pass, Reason::Route, edits)
@@ -418,13 +425,14 @@ impl Worker {
             self.events.push(Event::Bug("a target is not of its pool"));
             return no_target(Reason::NoTarget);
         };
-        let mut edits = request_edits(
-            matched,
-            Some(selection.part),
-            &mut parts(matched, Some((pool, target)), request, &mut || {
-                context.client_address()
-            }),
-        );
+        let part = matched.route.action.split_part(selection.part);
+        let mut edits = Vec::with_capacity(FEW_EDITS);
+        if matched.route.edits_requests() || part.is_some_and(SplitPart::edits_requests) {
+            let chosen = Some((pool, target));
+            let client = &mut || context.client_address();
+            let parts = &mut parts(matched, chosen, request, client);
+            request_edits(&mut edits, matched, Some(selection.part), parts);
+        }
         router_edits(&mut edits, matched.route, Some(pool), request);
         // Last, so that no configured edit changes the choice.
         let upstream = &config.upstream;
@@ -437,7 +445,6 @@ impl Worker {
         self.mirror_edit(&mut edits, context, matched);
         let mut decision = Decision::forward(Action::Forward, selection.reason, edits);
         decision.target = Some((pool, target));
-        let part = matched.route.action.split_part(selection.part);
         decision.response.part = part.and_then(|part| part.response_headers.clone());
         decision.response.session = selection.session;
         // Where it is bounded, it was counted as it was chosen.
@@ -570,14 +577,16 @@ fn no_target<'c>(reason: Reason) -> Decision<'c> {
 /// target is no endpoint.
 fn endpoints(pool: &Pool, target: &Target, selection: &Selection<'_>) -> Option<Vec<u8>> {
     let first = target.endpoint.as_ref()?.as_bytes();
-    let retries = selection.retries.iter();
-    let retries = retries.filter_map(|retry| pool.target(*retry)?.endpoint.as_ref());
-    let length = retries.clone().map(|retry| 1 + retry.len()).sum::<usize>();
-    let mut list = Vec::with_capacity(first.len() + length);
+    let mut list = Vec::with_capacity((1 + selection.retries.len()) * MOST_ENDPOINTS);
     list.extend_from_slice(first);
-    for retry in retries {
-        list.push(b',');
-        list.extend_from_slice(retry.as_bytes());
+    for retry in &selection.retries {
+        if let Some(endpoint) = pool
+            .target(*retry)
+            .and_then(|retry| retry.endpoint.as_ref())
+        {
+            list.push(b',');
+            list.extend_from_slice(endpoint.as_bytes());
+        }
     }
     Some(list)
 }
@@ -591,6 +600,13 @@ impl SplitMix64 {
         mixed(self.0)
     }
 }
+
+/// Most requests have no more changes of their headers than cluster, endpoint, path with what it
+/// was, and one that the route configures.
+const FEW_EDITS: usize = 5;
+
+/// Most endpoints have less bytes, with a comma.
+const MOST_ENDPOINTS: usize = 32;
 
 /// The status of the answer where a rate limit refuses.
 const TOO_MANY_REQUESTS: u16 = 429;

@@ -53,7 +53,9 @@ impl Worker {
             Some(start) => start,
             None => {
                 let mut start = weighted_part(context, action).ok_or(Reason::NoTarget)?;
-                start.session = self.adopted(context, &start);
+                if let RouteAction::Split(_) = action {
+                    start.session = self.adopted(context, &start);
+                }
                 start
             }
         };
@@ -83,13 +85,33 @@ impl Worker {
         action: &'c RouteAction,
     ) -> Option<Start<'c>> {
         let random = context.random.number;
-        let is_split = matches!(action, RouteAction::Split(_));
+        if let RouteAction::Pool(pool) = action {
+            // There is nothing to choose, so any session is kept as it is.
+            let session = self.session(context, pool)?;
+            return Some(Start {
+                part: 0,
+                ordinal: session.origin.part,
+                pool,
+                session: Some(session),
+                random,
+            });
+        }
+        self.sticky_part_of_split(context, action)
+    }
+
+    /// The same of a split.
+    #[inline(never)]
+    fn sticky_part_of_split<'c>(
+        &mut self,
+        context: &RequestContext<'c, '_>,
+        action: &'c RouteAction,
+    ) -> Option<Start<'c>> {
+        let random = context.random.number;
         for (part, (pool, _)) in action.parts().enumerate() {
             let Some(session) = self.session(context, pool) else {
                 continue;
             };
-            // Without a split there is nothing to choose, so any session is kept as it is.
-            if session.origin.given == Given::Route || !is_split {
+            if session.origin.given == Given::Route {
                 let ordinal = session.origin.part;
                 return Some(Start {
                     part: part_of(action, pool, ordinal).unwrap_or(part),
@@ -100,7 +122,7 @@ impl Worker {
                 });
             }
         }
-        if !is_split || context.request.headers.first(b"cookie").is_none() {
+        if !context.request.headers.has(b"cookie") {
             return None;
         }
         // A client that came by `failover` goes home. It has no target there, so where nothing new

@@ -198,6 +198,10 @@ impl Worker {
                 && filter.admits(health, pool, other, now)
         };
         candidates.collect(pool, is_other);
+        // Of one there is nothing to put in order.
+        if let Some(only) = candidates.only() {
+            return vec![only];
+        }
         let Some(near) = state.regions.nearest(pool, context.request, candidates) else {
             return Vec::new();
         };
