@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The keys of the object, in the order in which people read them.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 15] = [
     "route",
     "action",
     "pool",
@@ -25,6 +25,8 @@ pub const KEYS: [&str; 13] = [
     "reason",
     "status",
     "limit",
+    "configuration",
+    "version",
     "request_headers",
     "response_headers",
     "trace",
@@ -61,6 +63,9 @@ pub fn object(
             }
             "response_headers" => pairs_to_json(&result.response.headers),
             "trace" => trace.clone(),
+            // Of what the caller wrote: a host may have switched `explain` on.
+            "configuration" => config.hash.to_string().into(),
+            "version" => config.version.as_deref().into(),
             _ => result.decision[key].clone(),
         };
         object.insert(key.to_owned(), value);

@@ -117,6 +117,9 @@ text!(
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Pointsman")]
 struct Configuration {
+    /// What the operator calls it: told beside its hash in the log, by `explain` and by `status`.
+    #[schemars(length(min = 1, max = limits::MAX_NAME))]
+    version: Option<String>,
     /// Whose its records and metrics are: those of all configurations of the proxy that say the
     /// same. Default: its own.
     scope: Option<ScopeName>,

@@ -5,6 +5,7 @@
 //! sets the random number of this one decision. The header never goes upstream. The response header
 //! is one line of JSON, with those keys of `host-sim explain --json` that one request can know.
 
+use crate::config::Config;
 use crate::decision::{Decision, Disposition};
 use crate::http::request::Request;
 
@@ -33,7 +34,12 @@ pub struct Asked {
 }
 
 /// A finished decision, as it is told to a request with the token.
-pub struct Explanation<'d, 'c>(pub &'d Decision<'c>);
+pub struct Explanation<'d, 'c> {
+    /// The decision.
+    pub decision: &'d Decision<'c>,
+    /// What it was made by.
+    pub config: &'d Config,
+}
 
 impl Explain {
     /// What the request asks for. None: it does not have the token.
@@ -69,57 +75,73 @@ fn roll(text: &[u8]) -> Option<u64> {
 
 impl Explanation<'_, '_> {
     /// One line of JSON, in ASCII, so that it can be the value of a header.
+    #[cold]
+    #[inline(never)]
     pub fn to_json(&self) -> Vec<u8> {
-        let Explanation(decision) = self;
+        let Explanation { decision, config } = self;
         let (pool, target) = decision.target.unzip();
         let endpoint = target.and_then(|target| target.endpoint.as_deref());
         let region = target.and_then(|target| target.region.as_deref());
-        let mut json = String::from("{");
-        let mut text = |key: &str, value: Option<&str>| {
-            json.push_str(if json.len() > 1 { ",\"" } else { "\"" });
-            json.push_str(key);
-            json.push_str("\":");
+        let mut json = Vec::new();
+        for (key, value) in [
+            ("route", decision.route.map(|route| &*route.name)),
+            ("action", Some(decision.action.word())),
+            ("pool", pool.map(|pool| &*pool.name)),
+            ("target", target.map(|target| &*target.name)),
+            ("cluster", target.map(|target| &*target.cluster)),
+            ("endpoint", endpoint),
+            ("region", region),
+            ("limit", decision.limit),
+            ("reason", Some(decision.reason.word())),
+            ("configuration", Some(&*config.hash.to_string())),
+            ("version", config.version.as_deref()),
+        ] {
+            json.push(if json.is_empty() { b'{' } else { b',' });
+            quote(key, &mut json);
+            json.push(b':');
             match value {
                 Some(value) => quote(value, &mut json),
-                None => json.push_str("null"),
+                None => json.extend_from_slice(b"null"),
             }
-        };
-        text("route", decision.route.map(|route| &*route.name));
-        text("action", Some(decision.action.word()));
-        text("pool", pool.map(|pool| &*pool.name));
-        text("target", target.map(|target| &*target.name));
-        text("cluster", target.map(|target| &*target.cluster));
-        text("endpoint", endpoint);
-        text("region", region);
-        text("limit", decision.limit);
-        text("reason", Some(decision.reason.word()));
-        json.push_str(",\"status\":");
-        match &decision.disposition {
-            Disposition::Answer(answer) => json.push_str(&answer.status.to_string()),
-            Disposition::Continue => json.push_str("null"),
         }
-        json.push('}');
-        json.into_bytes()
+        let status = match &decision.disposition {
+            Disposition::Answer(answer) => &*answer.status.to_string(),
+            Disposition::Continue => "null",
+        };
+        json.extend_from_slice(b",\"status\":");
+        json.extend_from_slice(status.as_bytes());
+        json.push(b'}');
+        json
     }
 }
 
 /// A JSON string in ASCII (RFC 8259 section 7: what is not, as UTF-16 escapes).
-fn quote(text: &str, json: &mut String) {
-    json.push('"');
+#[inline(never)]
+pub(crate) fn quote(text: &str, json: &mut Vec<u8>) {
+    json.push(b'"');
     for unit in text.encode_utf16() {
-        match u8::try_from(unit) {
-            Ok(byte @ (b'"' | b'\\')) => json.extend(['\\', byte as char]),
-            Ok(byte @ b' '..=b'~') => json.push(byte as char),
-            _ => {
-                json.push_str("\\u");
-                let digit = |shift: u16| {
-                    char::from_digit(u32::from(unit >> shift & 0xf), 16).unwrap_or('0')
-                };
-                json.extend([12, 8, 4, 0].map(digit));
+        let [high, low] = unit.to_be_bytes();
+        let escape = match (high, low) {
+            (0, b'"' | b'\\') => low,
+            (0, b' '..=b'~') => {
+                json.push(low);
+                continue;
+            }
+            (0, 8..=10 | 12..=13) => {
+                let letter = b"btn.fr".get(usize::from(low) - 8);
+                letter.copied().unwrap_or_default()
+            }
+            _ => b'u',
+        };
+        json.extend_from_slice(&[b'\\', escape]);
+        if escape == b'u' {
+            for shift in [12, 8, 4, 0] {
+                let digit = b"0123456789abcdef".get(usize::from(unit >> shift & 15));
+                json.push(digit.copied().unwrap_or_default());
             }
         }
     }
-    json.push('"');
+    json.push(b'"');
 }
 
 const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
@@ -181,9 +203,14 @@ mod tests {
             route: Some(&route),
             ..Decision::forward(Action::Pass, Reason::Route, Vec::new())
         };
-        let json = Explanation(&decision).to_json();
+        let text = br#"{ "version": "2026\"-1" }"#;
+        let config = &Config::load(text).unwrap();
+        let decision = &decision;
+        let json = Explanation { decision, config }.to_json();
         assert!(json.iter().all(|byte| (b' '..=b'~').contains(byte)));
         let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
         assert_eq!(read["route"], "a\"\\\n\u{e9}\u{1f600}");
+        assert_eq!(read["version"], "2026\"-1");
+        assert_eq!(read["configuration"], config.hash.to_string());
     }
 }

@@ -62,6 +62,8 @@ pub struct Generation {
     is_asleep: bool,
     /// Whether no other configuration is newer, as far as is known.
     is_newest: bool,
+    /// Whether this worker wrote it in since that was last asked.
+    has_written: bool,
     /// Whether a request came since the last tick.
     is_used: bool,
     /// Ticks since the last request.
@@ -102,6 +104,7 @@ impl Generation {
             number: None,
             is_asleep: false,
             is_newest: false,
+            has_written: false,
             is_used: false,
             idle: 0,
             wakings: 0,
@@ -111,6 +114,12 @@ impl Generation {
     /// Whether no other configuration of the plugin was newer at the last tick.
     pub fn is_newest(&self) -> bool {
         self.is_newest
+    }
+
+    /// Whether this worker is the one that wrote the configuration in as the newest, since this was
+    /// last asked. Of all workers of a proxy that load it one is told so.
+    pub fn take_written(&mut self) -> bool {
+        std::mem::take(&mut self.has_written)
     }
 
     /// A request came, and the configuration is awake.
@@ -164,20 +173,21 @@ impl Generation {
     /// Whether no other configuration of the plugin is newer. Writes this one in if it is to be.
     fn look(&mut self, store: &mut dyn Store) -> Result<bool, UpdateError> {
         let (plugin, config, number) = (self.plugin, self.config, self.number);
-        let known = shared::update(store, keys::NEWEST, &mut |record| {
+        let (known, has_written) = shared::update(store, keys::NEWEST, &mut |record| {
             let mut entries: Vec<Newest> = decode(record.unwrap_or_default()).collect();
             let own = entries.iter().find(|entry| entry.plugin == plugin).copied();
             match (own, number) {
                 (Some(own), _) if number.is_some() || own.config == config => {
-                    return Update::Keep(own);
+                    return Update::Keep((own, false));
                 }
                 // Its entry made room for another plugin's.
                 (None, Some(number)) => {
-                    return Update::Keep(Newest {
+                    let own = Newest {
                         plugin,
                         number,
                         config,
-                    });
+                    };
+                    return Update::Keep((own, false));
                 }
                 _ => {}
             }
@@ -193,8 +203,9 @@ impl Generation {
                 entries.remove(oldest.map_or(0, |(at, _)| at));
             }
             entries.push(own);
-            Update::Write(encode(&entries), own)
+            Update::Write(encode(&entries), (own, true))
         })?;
+        self.has_written |= has_written;
         if known.config == config {
             self.number = Some(known.number);
         }

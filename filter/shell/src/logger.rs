@@ -22,7 +22,7 @@ impl Log for HostLogger {
 }
 
 /// Has the `log` crate's macros write to the proxy's log. It may be called more than once. The
-/// filter logs nothing below a warning.
+/// filter logs nothing below a warning but which configuration is live, and targets that are back.
 pub(crate) fn install() {
     if log::set_logger(&HostLogger).is_ok() {
         log::set_max_level(LevelFilter::Info);

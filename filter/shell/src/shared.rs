@@ -135,10 +135,16 @@ impl ConfigurationState {
             // Ticks are counted and not timed: a clock that jumps must wake nobody.
             None => {
                 self.ticks_left = (Nanos::SECOND / self.tick_period()).saturating_sub(1);
+                let was_newest = self.generation.is_newest();
                 match self.generation.tick(&mut Host) {
                     Advice::Stay => {}
                     Advice::Sleep => self.sleep(),
                     Advice::Wake => self.wake(failures),
+                }
+                let is_newest = self.generation.is_newest();
+                let has_written = self.generation.take_written();
+                if has_written || is_newest && !was_newest {
+                    self.tell(has_written);
                 }
             }
         }
@@ -168,6 +174,25 @@ impl ConfigurationState {
                 }
                 Vec::new()
             }
+        }
+    }
+
+    /// Tells which configuration is live: a gauge, by each worker that finds it the newest, and a
+    /// line of the log by the one that wrote it in (`is_first`).
+    #[cold]
+    #[inline(never)]
+    fn tell(&mut self, is_first: bool) {
+        let Life::Awake(loaded) = &self.life else {
+            return;
+        };
+        let config = loaded.worker.config();
+        let name = [config.scope.metric(), ".configuration"].concat();
+        if let Ok(gauge) = host::define_gauge(&name) {
+            // A handle of our own is refused by no host.
+            let _ = host::set_gauge(gauge, config.hash.number());
+        }
+        if is_first {
+            log::info!("{}", config.summary());
         }
     }
 

@@ -225,6 +225,11 @@ fn write_text(
             .unwrap_or_default();
         writeln!(out, "  {faint}reason:{faint:#} {reason}{why}")?;
     }
+    if let Some(hash) = text("configuration") {
+        let version = text("version").map(|version| format!(" (version \"{version}\")"));
+        let version = version.unwrap_or_default();
+        writeln!(out, "  {faint}configuration:{faint:#} {hash}{version}")?;
+    }
     for (key, title) in [
         ("request_headers", "the upstream gets"),
         ("response_headers", "the client gets"),

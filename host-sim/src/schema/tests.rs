@@ -5,6 +5,7 @@ use crate::configuration::{self, to_json};
 use crate::request_test::File;
 use jsonschema::Validator;
 use pointsman_core::config::Config;
+use pointsman_core::config::hash::ConfigurationHash;
 use pointsman_core::config::value::Value;
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
@@ -350,10 +351,11 @@ fn defaults_of_the_schema_are_the_parsers() {
                 continue;
             }
             let id = format!("{key}: {property}");
-            // But for the estimate of its memory, which goes by what is written.
+            // But for the estimate of its memory and its hash, which go by what is written.
             let load = |value| {
                 Config::from_value(&with(tree, &at, &key, value)).map(|config| Config {
                     memory: 0,
+                    hash: ConfigurationHash::default(),
                     ..config
                 })
             };

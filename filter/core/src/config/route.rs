@@ -1,6 +1,7 @@
 //! The section `routes`.
 
 use super::edit::{request_headers, response_headers};
+use super::hash::Canonical;
 use super::known::Known;
 use super::limits;
 use super::r#match::blocks;
@@ -43,6 +44,7 @@ pub(super) fn read_routes(
     list: &Node<'_>,
     count: usize,
     read: &mut ReadRoutes<'_>,
+    hash: &mut Canonical,
     known: &Known<'_>,
     report: &mut Report,
 ) -> Result<Vec<Route>, Problems> {
@@ -53,6 +55,7 @@ pub(super) fn read_routes(
         let mut position = 0;
         routes.reserve_exact(count);
         read(&mut |value| {
+            hash.route(&value);
             routes.extend(route(
                 &list.item(&value, position),
                 known,

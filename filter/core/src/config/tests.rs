@@ -772,6 +772,24 @@ fn struct_and_json_load_alike() {
 }
 
 #[test]
+fn log_line_says_what_is_live() {
+    let text =
+        "{ version: \"2026-11-26.3\", pools: { a: { targets: [{ cluster: a }] } }, routes: [] }";
+    let config = loaded(text);
+    let line = format!(
+        "pointsman {}: 0 routes, 1 pool, 0 limits; configuration {} (version \"2026-11-26.3\")",
+        env!("CARGO_PKG_VERSION"),
+        config.hash
+    );
+    assert_eq!(config.summary(), line);
+    let plain = loaded("{ routes: [] }").summary();
+    assert!(
+        plain.ends_with(&loaded("{ routes: [] }").hash.to_string()),
+        "{plain}"
+    );
+}
+
+#[test]
 fn number_of_a_struct_that_is_no_number_is_refused() {
     for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, 0.5, -0.5] {
         let value = Value::Map(vec![(

@@ -54,6 +54,28 @@ fn the_newest_never_sleeps_and_the_one_before_does_at_once() {
 }
 
 #[test]
+fn one_worker_is_told_that_it_wrote_the_configuration_in() {
+    let port = &mut MemoryPort::default();
+    let mut workers = [(); 3].map(|()| generation(PLUGIN, b"one"));
+    let written = |workers: &mut [Generation; 3], port: &mut MemoryPort| {
+        workers.each_mut().map(|worker| {
+            worker.tick(port);
+            (worker.is_newest(), worker.take_written())
+        })
+    };
+    let all = [(true, true), (true, false), (true, false)];
+    assert_eq!(written(&mut workers, port), all);
+    let none = [(true, false); 3];
+    assert_eq!(written(&mut workers, port), none);
+    // As after a trap.
+    workers[0] = generation(PLUGIN, b"one");
+    assert_eq!(written(&mut workers, port), none);
+    let mut next = [(); 3].map(|()| generation(PLUGIN, b"two"));
+    assert_eq!(written(&mut next, port), all);
+    assert_eq!(written(&mut workers, port), [(false, false); 3]);
+}
+
+#[test]
 fn one_that_is_used_stays_awake_until_it_is_not() {
     let port = &mut MemoryPort::default();
     let mut old = generation(PLUGIN, b"old");

@@ -274,7 +274,11 @@ impl Worker {
         strip_reserved_headers(&mut decision, config, request);
         decision.response.vary = request.vary();
         if let Some(explain) = explain.filter(|_| asked.is_some()) {
-            let told = Explanation(&decision).to_json();
+            let explanation = Explanation {
+                decision: &decision,
+                config,
+            };
+            let told = explanation.to_json();
             decision.response.explain = Some((explain.header.clone(), told));
         }
         decision

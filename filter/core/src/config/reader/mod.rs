@@ -515,29 +515,35 @@ impl Report {
     }
 }
 
-/// The number with at most six decimals. (The standard library's way to show a float is 15 kB of
-/// the module.)
-#[expect(clippy::cast_possible_truncation, reason = "below 10^15")]
 fn number_shown(number: f64) -> String {
-    const MILLION: u64 = 1_000_000;
-    let size = number.abs();
     if !number.is_finite() {
         return "no finite number".to_owned();
     }
-    if size >= 1e15 {
+    if number.abs() >= 1e15 {
         return "a number of 16 digits or more".to_owned();
     }
+    ["the number ", &decimal(number)].concat()
+}
+
+/// The number with at most six decimals; exact below 10^15. (The standard library's way to show a
+/// float is 15 kB of the module.)
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "larger numbers are refused in a configuration"
+)]
+pub(super) fn decimal(number: f64) -> String {
+    const MILLION: u64 = 1_000_000;
+    let size = number.abs();
     let millionths = (size.fract() * MILLION as f64).round() as u64;
     let sign = if number < 0.0 { "-" } else { "" };
-    match (
+    let (whole, part) = (
         size.trunc() as u64 + millionths / MILLION,
         millionths % MILLION,
-    ) {
-        (whole, 0) => format!("the number {sign}{whole}"),
-        (whole, part) => format!("the number {sign}{whole}.{part:06}")
-            .trim_end_matches('0')
-            .to_owned(),
-    }
+    );
+    format!("{sign}{whole}.{part:06}")
+        .trim_end_matches('0')
+        .trim_end_matches('.')
+        .to_owned()
 }
 
 /// `one of prefix, exact`
