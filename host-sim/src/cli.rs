@@ -25,6 +25,7 @@ mod page;
 mod prebuilt;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod status;
 mod style;
 pub(crate) mod test;
 pub(crate) mod version;

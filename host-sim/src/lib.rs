@@ -10,6 +10,7 @@
 //! | [`testkit`] | an Envoy with its backends, loads and raw servers, for tests and measurements |
 //! | [`envoy`] | a real Envoy: installed, configured, started, with the backends behind it |
 //! | [`simulation`] | traffic over virtual time through the simulated proxy |
+//! | [`status`] | what a running Envoy says of Pointsman at its admin address |
 //! | [`request_test`] | files of requests with what is expected of them, run on any host |
 //! | [`mod@diff`] | which requests a change of the configuration treats differently |
 //! | [`check`] | what is legal in a configuration, and wrong |
@@ -47,6 +48,7 @@ pub mod package;
 pub mod request_test;
 pub mod schema;
 pub mod simulation;
+pub mod status;
 pub mod testkit;
 pub mod wait;
 pub mod world;

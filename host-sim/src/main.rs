@@ -33,6 +33,7 @@ enum Command {
     Package(cli::package::Arguments),
     Run(cli::run::Arguments),
     Schema(cli::schema::Arguments),
+    Status(cli::status::Arguments),
     Test(cli::test::Arguments),
 }
 
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Package(arguments) => cli::package::run(&arguments),
         Command::Run(arguments) => cli::run::run(&arguments),
         Command::Schema(arguments) => cli::schema::run(&arguments),
+        Command::Status(arguments) => cli::status::run(&arguments),
         Command::Test(arguments) => cli::test::run(&arguments),
     };
     match outcome {
