@@ -262,7 +262,7 @@ fn python_makes_the_same_hash_of_a_file_as_the_page_says() {
 /// Why there is nothing to see at an address.
 fn why_not(address: &str) -> String {
     let looked = Admin::open(address).and_then(|admin| Watcher::new(admin).look());
-    format!("{:#}", looked.err().expect("nothing to see"))
+    format!("{:#}", looked.expect_err("nothing to see"))
 }
 
 #[test]

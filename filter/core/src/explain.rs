@@ -5,7 +5,6 @@
 //! sets the random number of this one decision. The header never goes upstream. The response header
 //! is one line of JSON, with those keys of `host-sim explain --json` that one request can know.
 
-use crate::config::Config;
 use crate::decision::{Decision, Disposition};
 use crate::http::request::Request;
 
@@ -37,8 +36,10 @@ pub struct Asked {
 pub struct Explanation<'d, 'c> {
     /// The decision.
     pub decision: &'d Decision<'c>,
-    /// What it was made by.
-    pub config: &'d Config,
+    /// The hash of the configuration that it was made by.
+    pub configuration: &'d str,
+    /// What that calls itself.
+    pub version: Option<&'d str>,
 }
 
 impl Explain {
@@ -78,7 +79,7 @@ impl Explanation<'_, '_> {
     #[cold]
     #[inline(never)]
     pub fn to_json(&self) -> Vec<u8> {
-        let Explanation { decision, config } = self;
+        let decision = self.decision;
         let (pool, target) = decision.target.unzip();
         let endpoint = target.and_then(|target| target.endpoint.as_deref());
         let region = target.and_then(|target| target.region.as_deref());
@@ -93,8 +94,8 @@ impl Explanation<'_, '_> {
             ("region", region),
             ("limit", decision.limit),
             ("reason", Some(decision.reason.word())),
-            ("configuration", Some(&*config.hash.to_string())),
-            ("version", config.version.as_deref()),
+            ("configuration", Some(self.configuration)),
+            ("version", self.version),
         ] {
             json.push(if json.is_empty() { b'{' } else { b',' });
             quote(key, &mut json);
@@ -203,14 +204,16 @@ mod tests {
             route: Some(&route),
             ..Decision::forward(Action::Pass, Reason::Route, Vec::new())
         };
-        let text = br#"{ "version": "2026\"-1" }"#;
-        let config = &Config::load(text).unwrap();
-        let decision = &decision;
-        let json = Explanation { decision, config }.to_json();
+        let explanation = Explanation {
+            decision: &decision,
+            configuration: "3f9c1a2b4d5e",
+            version: Some("2026\"-1"),
+        };
+        let json = explanation.to_json();
         assert!(json.iter().all(|byte| (b' '..=b'~').contains(byte)));
         let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
         assert_eq!(read["route"], "a\"\\\n\u{e9}\u{1f600}");
         assert_eq!(read["version"], "2026\"-1");
-        assert_eq!(read["configuration"], config.hash.to_string());
+        assert_eq!(read["configuration"], "3f9c1a2b4d5e");
     }
 }

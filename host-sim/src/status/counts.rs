@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// All counts.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct ProxyCounts {
     /// By the label of the scope; None: that of the plain names.
     pub scopes: BTreeMap<Option<String>, ScopeCounts>,
     /// Updates that Envoy refused: listeners, and filters of ECDS.
@@ -59,10 +59,10 @@ pub(super) fn path() -> String {
     format!("/stats?format=json&filter={}", wanted.join("|"))
 }
 
-impl Counts {
+impl ProxyCounts {
     /// Of Envoy's answer.
-    pub(super) fn of(answer: &Value) -> Counts {
-        let mut counts = Counts::default();
+    pub(super) fn of(answer: &Value) -> ProxyCounts {
+        let mut counts = ProxyCounts::default();
         for stat in answer["stats"].as_array().map_or(&[][..], Vec::as_slice) {
             if let (Some(name), Some(value)) = (stat["name"].as_str(), stat["value"].as_u64()) {
                 counts.add(name, value);

@@ -16,7 +16,7 @@ mod tests;
 
 use admin::Admin;
 use anyhow::{Result, bail};
-use counts::{Counts, ScopeCounts};
+use counts::{ProxyCounts, ScopeCounts};
 use dump::{Offer, Offered};
 use pointsman_core::config::Config;
 use pointsman_core::config::hash::ConfigurationHash;
@@ -153,7 +153,7 @@ pub struct Watcher {
     /// The configurations in Envoy's dump, with the hashes that were live when it was asked for.
     offers: Option<(Vec<Option<u64>>, u64, Vec<Offer>)>,
     /// The last look, and when it was.
-    last: Option<(Counts, std::time::Instant)>,
+    last: Option<(ProxyCounts, std::time::Instant)>,
 }
 
 impl Watcher {
@@ -169,7 +169,7 @@ impl Watcher {
     /// One look. Rates are those since the look before. An error says why there is nothing to see.
     pub fn look(&mut self) -> Result<Status> {
         let info = self.admin.server_info()?;
-        let counts = Counts::of(&self.admin.json(&counts::path())?);
+        let counts = ProxyCounts::of(&self.admin.json(&counts::path())?);
         if counts.scopes.is_empty() {
             let Proxy {
                 version, address, ..
@@ -220,9 +220,9 @@ impl Status {
     /// Of what was read; `before`: the counts of the look before, and so many seconds ago.
     fn of(
         proxy: Proxy,
-        counts: &Counts,
+        counts: &ProxyCounts,
         offers: &[Offer],
-        before: Option<(&Counts, f64)>,
+        before: Option<(&ProxyCounts, f64)>,
     ) -> Status {
         let filters = counts.scopes.iter().map(|(scope, now)| {
             let before =
@@ -435,7 +435,7 @@ const SHOULD_BE_ZERO: [(&str, &str, &str); 6] = [
 
 fn findings(
     proxy: &Proxy,
-    counts: &Counts,
+    counts: &ProxyCounts,
     filters: &[FilterStatus],
     offers: &[Offer],
 ) -> Vec<Finding> {

@@ -104,7 +104,7 @@ fn counted(configuration: &Value) -> Vec<(&'static str, u64)> {
 }
 
 fn status(counted: &[(&str, u64)], dump: &Value) -> Status {
-    let counts = Counts::of(&stats(counted));
+    let counts = ProxyCounts::of(&stats(counted));
     Status::of(proxy(), &counts, &dump::offers(dump), None)
 }
 
@@ -280,12 +280,12 @@ fn filters_with_scopes_are_told_apart() {
 #[test]
 fn rates_are_those_between_two_looks() {
     let configuration = configuration("web.eu");
-    let before = Counts::of(&stats(&counted(&configuration)));
+    let before = ProxyCounts::of(&stats(&counted(&configuration)));
     let mut later = counted(&configuration);
     later.push(("wasmcustom.pointsman.pool.web.eu.target.green.requests", 30));
     later.push(("wasmcustom.pointsman.rate_limit.per.ip.refused", 10));
     let dump = json!({ "listener": filter(&configuration) });
-    let (now, offers) = (Counts::of(&stats(&later)), dump::offers(&dump));
+    let (now, offers) = (ProxyCounts::of(&stats(&later)), dump::offers(&dump));
     let status = Status::of(proxy(), &now, &offers, Some((&before, 2.0)));
     let filter = &status.filters[0];
     let rates = filter.pools[0]
@@ -311,7 +311,7 @@ fn nothing_is_wider_than_the_screen() {
     counted.push(("wasmcustom.pointsman.pool.web.eu.no_target", 12_345_678));
     counted.push(("wasmcustom.pointsman.pool.web.eu.failover", 1_234_567));
     let dump = json!({ "listener": filter(&configuration) });
-    let (now, offers) = (Counts::of(&stats(&counted)), dump::offers(&dump));
+    let (now, offers) = (ProxyCounts::of(&stats(&counted)), dump::offers(&dump));
     for before in [None, Some((&now, 1.0))] {
         let status = Status::of(proxy(), &now, &offers, before);
         for width in [60, 79, 80, 100, 200] {

@@ -276,7 +276,8 @@ impl Worker {
         if let Some(explain) = explain.filter(|_| asked.is_some()) {
             let explanation = Explanation {
                 decision: &decision,
-                config,
+                configuration: &config.hash.to_string(),
+                version: config.version.as_deref(),
             };
             let told = explanation.to_json();
             decision.response.explain = Some((explain.header.clone(), told));
