@@ -4,7 +4,6 @@
 mod discovery;
 pub(crate) mod manifest;
 
-use crate::connection_manager::ConnectionManager;
 use crate::yaml::{self, Odd, Reading};
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::{Problem, Problems};
@@ -204,26 +203,10 @@ fn is_envoy(tree: &Value) -> bool {
 }
 
 /// The whole tree of an Envoy configuration, with the filters that it names other files for, if
-/// there are such files; of resources that of a file in a `ConfigMap` with a connection manager.
-/// `path`: where the text was read. None: it is no such configuration.
+/// there are such files; of resources the first in a `ConfigMap`. `path`: where the text was read.
+/// None: it is no such configuration.
 pub fn envoy_tree(text: &str, path: &Path) -> Option<Value> {
-    let trees = envoy_trees(text, path).into_iter();
-    let mut trees: Vec<_> = trees
-        .map(|tree| (ConnectionManager::of(&tree).is_some(), tree))
-        .collect();
-    trees.sort_by_key(|(has_manager, _)| !has_manager);
-    trees.into_iter().next().map(|(_, tree)| tree)
-}
-
-/// What the proxy makes of a request before the filter gets it, as far as the file tells. `path`:
-/// where the text was read. None: it is no proxy's file.
-pub fn connection_manager(text: &str, path: &Path) -> Option<ConnectionManager> {
-    let of_mesh = resource_documents(text).and_then(|it| manifest::connection_manager(&it));
-    let of_envoy = || {
-        let tree = envoy_tree(text, path)?;
-        Some(ConnectionManager::of(&tree).unwrap_or_default())
-    };
-    of_mesh.or_else(of_envoy)
+    envoy_trees(text, path).into_iter().next()
 }
 
 /// The tree of every Envoy configuration in it: resources may hold several.

@@ -7,10 +7,70 @@ mod referer;
 
 pub use clients::Clients;
 
-use crate::configuration::field;
+use crate::configuration::manifest::{self, Holder};
+use crate::configuration::{self, field, text_of_value};
 use crate::exchange::{ExchangeRequest, Pairs, Response};
 use crate::header_map::HeaderMap;
 use pointsman_core::config::value::Value;
+use std::path::Path;
+
+/// What the proxy makes of a request before the filter gets it, as far as the file tells. `path`:
+/// where the text was read. None: it is no proxy's file.
+pub fn of_file(text: &str, path: &Path) -> Option<ConnectionManager> {
+    let of_mesh = configuration::resource_documents(text).and_then(|it| of_mesh(&it));
+    let of_envoy = || {
+        let trees = configuration::envoy_trees(text, path);
+        let mut found = trees.iter().filter_map(ConnectionManager::of);
+        let default = (!trees.is_empty()).then(ConnectionManager::default);
+        found.next().or(default)
+    };
+    of_mesh.or_else(of_envoy)
+}
+
+/// What Istio or Envoy Gateway tells its connection managers, where the file has a configuration for
+/// one of them. Istio: MeshConfig's default, which is in no such file.
+fn of_mesh(documents: &[Value]) -> Option<ConnectionManager> {
+    let resources = manifest::resources(documents);
+    let kind = resources.iter().flat_map(|it| it.held()).next()?.kind;
+    if kind != Holder::EnvoyExtensionPolicy {
+        return Some(ConnectionManager {
+            normalize_path: true,
+            ..ConnectionManager::default()
+        });
+    }
+    let mut policies = resources.iter();
+    let policy = policies.find(|it| it.kind() == Some("ClientTrafficPolicy"));
+    let spec = policy.and_then(|policy| field(policy.0, "spec"));
+    let at = |keys: &[&str]| keys.iter().try_fold(spec?, |node, key| field(node, key));
+    let word = |keys: &[&str]| text_of_value(at(keys));
+    let removed = match at(&["headers", "earlyRequestHeaders", "remove"]) {
+        Some(Value::List(names)) => names
+            .iter()
+            .filter_map(|name| text_of_value(Some(name)))
+            .map(|name| name.to_ascii_lowercase().into_bytes())
+            .collect(),
+        _ => Vec::new(),
+    };
+    let keeps_slashes = at(&["path", "disableMergeSlashes"]) == Some(&Value::Bool(true));
+    // Where it says nothing: the defaults of Envoy Gateway.
+    Some(ConnectionManager {
+        normalize_path: true,
+        merge_slashes: !keeps_slashes,
+        escaped_slashes: match word(&["path", "escapedSlashesAction"]) {
+            Some("KeepUnchanged") => EscapedSlashes::Keep,
+            Some("RejectRequest") => EscapedSlashes::Reject,
+            Some("UnescapeAndForward") => EscapedSlashes::Forward,
+            _ => EscapedSlashes::Redirect,
+        },
+        underscores: match word(&["headers", "withUnderscoresAction"]) {
+            Some("Allow") => Underscores::Allow,
+            Some("DropHeader") => Underscores::Drop,
+            _ => Underscores::Reject,
+        },
+        removed,
+        ..ConnectionManager::default()
+    })
+}
 
 /// The name of the message in an Envoy configuration.
 pub(crate) const TYPE: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";

@@ -91,7 +91,9 @@ mod tests {
     fn every_kind_is_listed() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/check");
         let mut sources = String::new();
-        for entry in fs::read_dir(directory).unwrap() {
+        let folders = [directory.clone(), directory.join("manifest")];
+        let entries = folders.iter().flat_map(|it| fs::read_dir(it).unwrap());
+        for entry in entries {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap();
             if name != "kinds.rs" && name != "tests.rs" && path.is_file() {

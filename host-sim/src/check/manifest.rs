@@ -2,8 +2,11 @@
 //! Pointsman what its configuration says. Only what the file itself says is told; other resources
 //! may be in other files.
 
+mod envoy_gateway;
+mod istio;
+
 use super::proxy_file::{at, list, text};
-use super::{Note, Warning, envoy_gateway, istio, named};
+use super::{Note, Warning, named};
 use crate::configuration::manifest::{Held, Holder, Resource, resources};
 use crate::configuration::{field, is_ours};
 use pointsman_core::config::Config;

@@ -10,9 +10,7 @@
 
 mod candidates;
 mod dearest;
-mod envoy_gateway;
 pub(crate) mod example;
-mod istio;
 mod kinds;
 pub(crate) mod language;
 mod manifest;

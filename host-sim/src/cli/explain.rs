@@ -5,7 +5,7 @@ use super::{Outcome, style};
 use anyhow::{Context, Result, anyhow};
 use host_sim::exchange::{ClientTls, ExchangeRequest, Host};
 use host_sim::world::World;
-use host_sim::{configuration, diff, explain};
+use host_sim::{configuration, connection_manager, diff, explain};
 use pointsman_core::config::Config;
 use pointsman_core::route::Route;
 use serde_json::{Map, Value};
@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let tree = configuration::read(&arguments.config).with_context(|| format!("reading {file}"))?;
     let config = Config::from_value(&tree).with_context(|| file.to_string())?;
     let text = std::fs::read_to_string(&arguments.config)?;
-    let manager = configuration::connection_manager(&text, &arguments.config).unwrap_or_default();
+    let manager = connection_manager::of_file(&text, &arguments.config).unwrap_or_default();
     let request = request(arguments)?;
     let mut out = anstream::stdout().lock();
     let request = match manager.admit(&request) {

@@ -7,7 +7,6 @@ use super::{
     FilterConfiguration, field, is_envoy, is_ours, one_problem, parse, reader, text_of_value,
     within_envoy,
 };
-use crate::connection_manager::{ConnectionManager, EscapedSlashes, Underscores};
 use crate::yaml::{self, Odd, Reading};
 use pointsman_core::config::problem::Problems;
 use pointsman_core::config::value::Value;
@@ -400,51 +399,6 @@ pub(super) fn envoy_trees(documents: &[Value]) -> Vec<Value> {
         ));
     }
     trees
-}
-
-/// What Istio or Envoy Gateway tells its connection managers, where the file has a configuration for
-/// one of them. Istio: MeshConfig's default, which is in no such file.
-pub(super) fn connection_manager(documents: &[Value]) -> Option<ConnectionManager> {
-    let resources = resources(documents);
-    let kind = resources.iter().flat_map(|it| it.held()).next()?.kind;
-    if kind != Holder::EnvoyExtensionPolicy {
-        return Some(ConnectionManager {
-            normalize_path: true,
-            ..ConnectionManager::default()
-        });
-    }
-    let mut policies = resources.iter();
-    let policy = policies.find(|it| it.kind() == Some("ClientTrafficPolicy"));
-    let spec = policy.and_then(|policy| field(policy.0, "spec"));
-    let at = |keys: &[&str]| keys.iter().try_fold(spec?, |node, key| field(node, key));
-    let word = |keys: &[&str]| text_of_value(at(keys));
-    let removed = match at(&["headers", "earlyRequestHeaders", "remove"]) {
-        Some(Value::List(names)) => names
-            .iter()
-            .filter_map(|name| text_of_value(Some(name)))
-            .map(|name| name.to_ascii_lowercase().into_bytes())
-            .collect(),
-        _ => Vec::new(),
-    };
-    let keeps_slashes = at(&["path", "disableMergeSlashes"]) == Some(&Value::Bool(true));
-    // Where it says nothing: the defaults of Envoy Gateway.
-    Some(ConnectionManager {
-        normalize_path: true,
-        merge_slashes: !keeps_slashes,
-        escaped_slashes: match word(&["path", "escapedSlashesAction"]) {
-            Some("KeepUnchanged") => EscapedSlashes::Keep,
-            Some("RejectRequest") => EscapedSlashes::Reject,
-            Some("UnescapeAndForward") => EscapedSlashes::Forward,
-            _ => EscapedSlashes::Redirect,
-        },
-        underscores: match word(&["headers", "withUnderscoresAction"]) {
-            Some("Allow") => Underscores::Allow,
-            Some("DropHeader") => Underscores::Drop,
-            _ => Underscores::Reject,
-        },
-        removed,
-        ..ConnectionManager::default()
-    })
 }
 
 /// The scalars of our parts that are read differently, each with its place in its part.

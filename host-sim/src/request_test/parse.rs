@@ -3,7 +3,7 @@
 
 use super::compare::{Counts, Expect, Matcher};
 use crate::configuration::{self, LoadError, PATH_OR_CONFIGURATION};
-use crate::connection_manager::ConnectionManager;
+use crate::connection_manager::{self, ConnectionManager};
 use crate::exchange::{ClientTls, ExchangeRequest, Pairs, Response};
 use crate::explain;
 use pointsman_core::config::Config;
@@ -143,7 +143,7 @@ impl File {
         let mut file = File::parse(&text, |config| {
             let path = beside.join(config);
             let text = std::fs::read_to_string(&path).map_err(LoadError::Unreadable)?;
-            if let Some(of_file) = configuration::connection_manager(&text, &path) {
+            if let Some(of_file) = connection_manager::of_file(&text, &path) {
                 manager.replace(of_file);
             }
             configuration::read(&path)

@@ -2,7 +2,8 @@
 //! some of these very mistakes in a real Envoy.
 
 use crate::check::{file_notes, file_warnings};
-use crate::configuration::{connection_manager, parse_parts, read};
+use crate::configuration::{parse_parts, read};
+use crate::connection_manager;
 use crate::exchange::ExchangeRequest;
 use crate::module;
 use std::path::{Path, PathBuf};
@@ -102,7 +103,7 @@ fn each_shipped_file_with_a_configuration_has_one() {
 fn what_the_system_makes_of_a_path_is_known() {
     let path_of = |file: &str, path: &str| {
         let text = changed(file, &[]);
-        let manager = connection_manager(&text, &shipped(file)).unwrap();
+        let manager = connection_manager::of_file(&text, &shipped(file)).unwrap();
         let url = format!("http://shop.example.com{path}");
         let request = ExchangeRequest::new(b"GET", url.as_bytes()).unwrap();
         match manager.admit(&request) {

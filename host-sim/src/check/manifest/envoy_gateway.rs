@@ -1,9 +1,9 @@
 //! Envoy Gateway's resources around a configuration: an `EnvoyExtensionPolicy`, with the HTTPRoutes
 //! and the policies of the file.
 
-use super::manifest::Manifest;
-use super::proxy_file::{at, list, text};
-use super::{Note, Warning};
+use super::Manifest;
+use crate::check::proxy_file::{at, list, text};
+use crate::check::{Note, Warning};
 use crate::configuration::field;
 use crate::configuration::manifest::Resource;
 use pointsman_core::config::value::Value;
@@ -51,7 +51,7 @@ pub(super) fn warnings(manifest: &Manifest<'_>) -> Vec<Warning> {
             names.any(|name| name.eq_ignore_ascii_case(&header))
         });
         if !obeys {
-            warnings.push(super::endpoint_not_obeyed(
+            warnings.push(crate::check::endpoint_not_obeyed(
                 pool,
                 &header,
                 "add a BackendTrafficPolicy with `loadBalancer.endpointOverride`, as \

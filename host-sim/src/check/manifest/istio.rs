@@ -1,9 +1,9 @@
 //! Istio's resources around a configuration: a `WasmPlugin` or a `TrafficExtension`, with the
 //! VirtualServices, DestinationRules and EnvoyFilters of the file.
 
-use super::manifest::Manifest;
-use super::proxy_file::{at, list, text};
-use super::{Note, Warning};
+use super::Manifest;
+use crate::check::proxy_file::{at, list, text};
+use crate::check::{Note, Warning};
 use crate::configuration::field;
 use crate::configuration::manifest::Resource;
 use pointsman_core::config::value::Value;
@@ -397,7 +397,7 @@ fn patch_warnings(manifest: &Manifest<'_>) -> Vec<Warning> {
             .iter()
             .for_each(|filter| values(filter.0, "header", &mut sources));
         if !sources.iter().any(is(&endpoint)) {
-            warnings.push(super::endpoint_not_obeyed(
+            warnings.push(crate::check::endpoint_not_obeyed(
                 pool,
                 &endpoint,
                 "add the patch of the cluster of envoy-config/istio/gateway-envoy-filter.yaml",
