@@ -4,6 +4,7 @@
 use host_sim::backend::Backend;
 use host_sim::check;
 use host_sim::configuration;
+use host_sim::environment;
 use host_sim::envoy::{Deployment, Envoy, PluginConfiguration, Wanted, install};
 use host_sim::module;
 use host_sim::request_test::{self, File};
@@ -12,8 +13,7 @@ use host_sim::world::World;
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
-use pointsman_core::config::Config;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -376,12 +376,15 @@ fn the_readmes_configuration_is_the_example_and_its_tests_pass() {
     };
     assert_eq!(*first, read("host-sim/examples/shop.yaml"));
     let tree = configuration::read(&root().join("host-sim/examples/shop.yaml")).unwrap();
-    let config = Config::from_value(&tree).unwrap();
+    let config = environment::load_anywhere(&tree).unwrap();
     let warnings = check::warnings(&tree, &config);
     assert!(warnings.is_empty(), "{warnings:?}");
 
     let file = File::read(&root().join("host-sim/examples/shop_test.yaml")).unwrap();
-    let report = request_test::run(&file, || Ok(Box::new(World::of(&file.config, 1)?)));
+    let world = World::builder()
+        .exchanges(&file.config)
+        .environment(file.environment.clone());
+    let report = request_test::run(&file, || Ok(Box::new(world.clone().start()?)));
     for outcome in &report.outcomes {
         let name = &outcome.name;
         assert!(outcome.failure.is_none(), "{name}: {:?}", outcome.failure);
@@ -454,6 +457,9 @@ fn the_page_lists_every_metric_that_the_dashboard_shows() {
     assert_eq!(listed, expected);
 }
 
+/// `head -c 32 /dev/urandom | base64`
+const KEY: &str = "q7b1O0v5Z0m3nqGmI1Fh9m0r3yS7m8d2oJ3xQv1c5bE=";
+
 /// As a reader would: what the README says goes into an Envoy that has none of it.
 #[test]
 fn what_the_readme_attaches_serves_its_configuration_in_a_real_envoy() {
@@ -464,6 +470,10 @@ fn what_the_readme_attaches_serves_its_configuration_in_a_real_envoy() {
     fs::write(&path, attached).unwrap();
     let mut attached = Deployment::read(&path).unwrap();
     let attached = attached.bootstrap_mut();
+    // The variable that the configuration asks for, as below.
+    let variables = "/http_filters/0/typed_config/config/vm_config/environment_variables";
+    let variables = attached.pointer(variables);
+    assert_eq!(variables, Some(&json!({ "host_env_keys": ["PM_KEY_1"] })));
 
     let shop = configuration::read(&root().join("host-sim/examples/shop.yaml")).unwrap();
     let mut deployment = Deployment::file("envoy.yaml", &module::build().unwrap()).unwrap();
@@ -482,6 +492,7 @@ fn what_the_readme_attaches_serves_its_configuration_in_a_real_envoy() {
     let mut deployment = deployment
         .with_module(&module::build().unwrap())
         .with_configuration(PluginConfiguration::Struct(configuration::to_json(&shop)))
+        .with_variable("PM_KEY_1", KEY)
         .with_workers(1)
         .on_free_ports();
     let mut backends = Vec::new();

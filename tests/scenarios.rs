@@ -76,7 +76,11 @@ fn trial(
 }
 
 fn on_simulator(file: &File) -> Result<(), Failed> {
-    judge(file, || Ok(Box::new(World::of(&file.config, WORKERS)?)))
+    let world = World::builder()
+        .workers(WORKERS)
+        .exchanges(&file.config)
+        .environment(file.environment.clone());
+    judge(file, || Ok(Box::new(world.clone().start()?)))
 }
 
 /// The bytes that ship, where addresses are not this machine's and each VM has its own memory.
@@ -88,6 +92,7 @@ fn on_second_engine(file: &File) -> Result<(), Failed> {
         let world = World::builder()
             .workers(WORKERS)
             .exchanges(&file.config)
+            .environment(file.environment.clone())
             .code(code.clone());
         Ok(Box::new(world.start()?))
     })

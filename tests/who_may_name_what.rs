@@ -25,7 +25,10 @@ const NOWHERE: &[(&str, &str)] = &[
         "static",
         "one for each VM in the proxy, one for each process natively",
     ),
-    ("std::env", "a proxy has no environment for us"),
+    (
+        "std::env",
+        "a native host has another environment than its proxy",
+    ),
     ("std::fs", "a proxy has no files for us"),
     ("std::io", "a proxy has no files for us"),
     ("std::process", "a proxy's worker must not end"),
@@ -65,6 +68,8 @@ const CALLED: &[&str] = &[
     "env.proxy_set_property",
     "env.proxy_set_shared_data",
     "env.proxy_set_tick_period_milliseconds",
+    "wasi_snapshot_preview1.environ_get",
+    "wasi_snapshot_preview1.environ_sizes_get",
     "wasi_snapshot_preview1.random_get",
 ];
 
@@ -94,8 +99,6 @@ const BROUGHT_BY_THE_SDK: &[&str] = &[
 /// What the standard library brings along to write a panic to stderr, and to end. Envoy has all of
 /// them.
 const BROUGHT_BY_STD: &[&str] = &[
-    "wasi_snapshot_preview1.environ_get",
-    "wasi_snapshot_preview1.environ_sizes_get",
     "wasi_snapshot_preview1.fd_write",
     "wasi_snapshot_preview1.proc_exit",
 ];

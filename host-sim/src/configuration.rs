@@ -4,6 +4,7 @@
 mod discovery;
 pub(crate) mod manifest;
 
+use crate::environment::{self, Environment};
 use crate::yaml::{self, Odd, Reading};
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::{Problem, Problems};
@@ -48,11 +49,6 @@ impl From<Problems> for LoadError {
     fn from(problems: Problems) -> Self {
         Self::Problems(problems)
     }
-}
-
-/// Loads the configuration in a file.
-pub fn load(path: &Path) -> Result<Config, LoadError> {
-    Ok(Config::from_value(&read(path)?)?)
 }
 
 /// Reads a file into a tree. Of an Envoy configuration this is the plugin configuration of its one
@@ -328,10 +324,12 @@ pub fn to_json(tree: &Value) -> serde_json::Value {
 pub(crate) const PATH_OR_CONFIGURATION: &str = "a file, or the configuration itself";
 
 /// The configuration at a node, as JSON and loaded: `read` reads the file that the node names, or
-/// the node is the configuration itself. None: the problem is noted.
+/// the node is the configuration itself. `environment` gets what it asks for, from this process,
+/// unless it has that. None: the problem is noted.
 pub(crate) fn named_or_inline(
     node: &Node<'_>,
     read: &dyn Fn(&str) -> Result<Value, LoadError>,
+    environment: &mut Environment,
     report: &mut Report,
 ) -> Option<(serde_json::Value, Config)> {
     let tree = match node.value() {
@@ -343,7 +341,11 @@ pub(crate) fn named_or_inline(
         }
     };
     let config = tree.and_then(|tree| {
-        let config = Config::from_value(&tree).map_err(|problems| problems.to_string())?;
+        for (name, value) in environment::of_process(&tree) {
+            environment.entry(name).or_insert(value);
+        }
+        let config = environment::load(&tree, environment);
+        let config = config.map_err(|problems| problems.to_string())?;
         Ok((to_json(&tree), config))
     });
     config

@@ -416,6 +416,7 @@ fn launch(
             (command, RUNNER_TIMEOUT)
         }
     };
+    command.envs(deployment.environment());
     command.arg("-c").arg(&bootstrap);
     command.arg("--admin-address-path").arg(&admin_address);
     command.args(["--concurrency", &deployment.workers().to_string()]);
@@ -510,10 +511,13 @@ impl Process {
 
     /// What the command writes goes to `log`.
     fn start(command: &Command, log: File) -> std::io::Result<Self> {
+        let variables = command.get_envs();
+        let variables = variables.filter_map(|(name, value)| Some((name, value?)));
         let child = Command::new("sh")
             .args(["-c", Self::SCRIPT])
             .arg(command.get_program())
             .args(command.get_args())
+            .envs(variables)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -1,6 +1,7 @@
 //! The `explain` header, by which the hosts learn what the filter decided: a request with the
 //! secret in it gets the filter's account of its decision in the response header of the same name.
 
+use crate::environment::Environment;
 use crate::exchange::{Pairs, first_value};
 use serde_json::{Value, json};
 
@@ -15,6 +16,8 @@ pub struct ExplainHeader {
     /// In lower case.
     name: Vec<u8>,
     token: Vec<u8>,
+    /// The variable that has the token. None: the configuration has it.
+    variable: Option<String>,
 }
 
 impl ExplainHeader {
@@ -30,6 +33,14 @@ impl ExplainHeader {
         ExplainHeader {
             name: name.to_ascii_lowercase().into(),
             token: token.into(),
+            variable: explain["token"]["env"].as_str().map(str::to_owned),
+        }
+    }
+
+    /// Takes the secret from here, if the configuration leaves it to the environment.
+    pub fn take_from(&mut self, environment: &Environment) {
+        if let Some(token) = self.variable.as_ref().and_then(|it| environment.get(it)) {
+            self.token = token.trim().into();
         }
     }
 

@@ -18,6 +18,7 @@
 //! | [`explain`], [`explain_header`] | what the filter did with a request, and why |
 //! | [`connection_manager`] | what an Envoy does to a request before any filter |
 //! | [`configuration`], [`schema`] | configurations: read from files; their JSON Schema for editors |
+//! | [`environment`] | the variables that a configuration leaves its secrets to |
 //! | [`yaml`] | YAML as Envoy, Kubernetes and YAML 1.2 read it |
 //! | [`import`] | other programs' routes as a configuration that loads |
 //! | [`header_map`] | header maps as Envoy keeps them |
@@ -35,6 +36,7 @@ pub mod client;
 pub mod configuration;
 pub mod connection_manager;
 pub mod diff;
+pub mod environment;
 pub mod envoy;
 pub mod envoy_host;
 pub mod exchange;

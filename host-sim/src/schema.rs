@@ -92,6 +92,16 @@ text!(
     "^[0-9A-Za-z_-]{1,64}$"
 );
 text!(
+    /// A secret that is written down.
+    SecretText,
+    "."
+);
+text!(
+    /// The name of a variable: capital letters, digits and `_`.
+    VariableName,
+    "^[A-Z_][A-Z0-9_]*$"
+);
+text!(
     /// A header name.
     HeaderName,
     "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
@@ -281,15 +291,33 @@ struct NoRoute {
     pass: Option<bool>,
 }
 
+/// A secret.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+enum Secret {
+    /// The secret itself.
+    Written(SecretText),
+    /// A variable that has it.
+    Variable(SecretVariable),
+}
+
+/// A variable of the proxy's environment. An Envoy gives it to the filter's VM if it stands in
+/// `vm_config.environment_variables.host_env_keys`.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SecretVariable {
+    /// The variable's name.
+    env: VariableName,
+}
+
 /// A request that carries the token in this header is told in the response what was decided.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Explain {
     /// Carries the token in the request and the decision in the response.
     header: HeaderName,
-    /// The secret, without `;`.
-    #[schemars(length(min = 1))]
-    token: String,
+    /// The secret, without `;`: written down or in a variable of the proxy's environment.
+    token: Secret,
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ pub mod stream;
 mod stream_info;
 mod vm;
 
+use crate::environment::Environment;
 use crate::exchange::Pairs;
 use anyhow::Context as _;
 use exchange::Exchanges;
@@ -171,6 +172,7 @@ pub struct Builder {
     code: Code,
     exchanges: Option<Exchanges>,
     drains: bool,
+    environment: Environment,
 }
 
 /// The filter refused its configuration.
@@ -240,6 +242,7 @@ impl World {
             code: Code::default(),
             exchanges: None,
             drains: false,
+            environment: Environment::new(),
         }
     }
 
@@ -429,6 +432,12 @@ impl Builder {
         self
     }
 
+    /// Sets the variables that the proxy gives to the VMs. Default: none.
+    pub fn environment(mut self, environment: Environment) -> Builder {
+        self.environment = environment;
+        self
+    }
+
     /// Sets the filter's start function, which runs for each VM. Default: Pointsman's.
     pub fn guest(self, guest: fn()) -> Builder {
         self.code(Code::Linked(guest))
@@ -441,7 +450,10 @@ impl Builder {
     }
 
     /// Starts the main thread's VM and the workers', all on this thread.
-    pub fn start(self) -> Result<World, ConfigureFailed> {
+    pub fn start(mut self) -> Result<World, ConfigureFailed> {
+        if let Some(exchanges) = &mut self.exchanges {
+            exchanges.explain.take_from(&self.environment);
+        }
         let proxy = self.proxy(None);
         try_out(&proxy, &self.code, &self.configuration)?;
         let Worker(main) = self.worker(&proxy, MAIN)?;
@@ -504,6 +516,7 @@ impl Builder {
             self.failure_policy,
             self.drains,
             scheduler,
+            self.environment.clone(),
         );
         proxy.set_clusters(
             self.clusters

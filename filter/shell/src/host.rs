@@ -178,6 +178,8 @@ mod import {
     #[link(wasm_import_module = "wasi_snapshot_preview1")]
     unsafe extern "C" {
         pub(super) fn random_get(data: *mut u8, size: usize) -> u16;
+        pub(super) fn environ_sizes_get(count: *mut usize, size: *mut usize) -> u16;
+        pub(super) fn environ_get(places: *mut *mut u8, data: *mut u8) -> u16;
     }
 }
 
@@ -212,6 +214,30 @@ pub fn random<const N: usize>() -> Result<[u8; N], Status> {
         import::random_get(bytes.as_mut_ptr(), N)
     }))?;
     Ok(bytes)
+}
+
+/// A variable of the environment that the proxy gives this VM: of an Envoy what stands in
+/// `environment_variables` of its `vm_config`. None: it is not set there, or is no UTF-8. Plain,
+/// twice.
+#[cold]
+pub fn variable(name: &str) -> Option<String> {
+    let (mut count, mut size) = (0, 0);
+    // SAFETY: the host writes two numbers during the call.
+    let answer = unsafe { import::environ_sizes_get(&mut count, &mut size) };
+    checked(u32::from(answer)).ok()?;
+    let (mut places, mut entries) = (vec![null_mut(); count], vec![0; size]);
+    // SAFETY: the host writes `count` places and `size` bytes during the call, and the places are
+    // not used.
+    let answer = unsafe { import::environ_get(places.as_mut_ptr(), entries.as_mut_ptr()) };
+    checked(u32::from(answer)).ok()?;
+    let before = format!("{name}=");
+    for entry in entries.split(|byte| *byte == 0) {
+        if let Some(value) = entry.strip_prefix(before.as_bytes()) {
+            // What is no UTF-8 is no base64.
+            return String::from_utf8(value.to_vec()).ok();
+        }
+    }
+    None
 }
 
 /// How long from one tick of this root context to the next, in milliseconds; 0: no ticks. The proxy

@@ -98,7 +98,8 @@ impl RootContext for Root {
         let plugin = plugin();
         // First, so that the memory that it takes meanwhile is what the configuration fills next.
         let packed = Packed::new(&bytes);
-        let config = match Config::load_in(&bytes, &mut || Scope::of_plugin(&plugin, &mut Host)) {
+        let scope = &mut || Scope::of_plugin(&plugin, &mut Host);
+        let config = match Config::load_in(&bytes, scope, &host::variable) {
             Ok(config) => config,
             Err(problems) => {
                 for problem in &problems.0 {

@@ -209,7 +209,7 @@ impl ConfigurationState {
     fn wake(&mut self, failures: &Failures) {
         let bytes = self.packed.unpack();
         let scope = &mut || self.scope.clone();
-        let config = bytes.and_then(|bytes| Config::load_in(&bytes, scope).ok());
+        let config = bytes.and_then(|bytes| Config::load_in(&bytes, scope, &host::variable).ok());
         let Some(config) = config.map(Rc::new) else {
             // It was loaded from the same bytes before.
             return failures.bug("a configuration cannot be loaded again");

@@ -48,6 +48,7 @@ pub const KINDS: &[&str] = &[
     "only_without_path",
     "own_listener",
     "path_as_it_came",
+    "published_secret",
     "rate_limit_share",
     "read_differently",
     "redirect_loop",
@@ -70,12 +71,14 @@ pub const KINDS: &[&str] = &[
     "unknown_kind",
     "unreachable_block",
     "unreachable_route",
+    "unset_variable",
     "unused_failover",
     "unused_key",
     "unused_method",
     "unused_pool",
     "unused_rate_limit",
     "upstream_header_kept",
+    "variable_not_given",
 ];
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod settings;
 mod tests;
 mod uses;
 pub(crate) mod values;
+mod variables;
 
 use crate::configuration::{self, field};
 use crate::exchange::{ExchangeRequest, shown};
@@ -105,10 +106,12 @@ pub fn warnings_and_notes(tree: &Value, config: &Config) -> (Vec<Warning>, Vec<N
     let mut warnings = settings::warnings(config);
     warnings.extend(pools::warnings(config));
     warnings.extend(secrets::warnings(config));
+    warnings.extend(variables::published(config));
     let (of_routes, note) = routes::warnings(config, &Places(tree));
     warnings.extend(of_routes);
     warnings.extend(router_options::warnings(config));
     let mut notes = settings::notes(config);
+    notes.extend(variables::notes(tree));
     notes.extend(rate_limits::notes(config));
     notes.extend(note);
     (warnings, notes)

@@ -2,10 +2,11 @@
 //! expect them, and whether what it chooses is obeyed. Only what the file itself says is told; what
 //! comes from a control plane is not known here.
 
-use super::{Warning, named};
+use super::{Warning, named, variables};
 use crate::configuration::type_url::WASM;
 use crate::configuration::{self, field};
 use crate::connection_manager::{ConnectionManager, EscapedSlashes, TYPE};
+use crate::environment;
 use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
 use pointsman_core::http::regex::Regex;
@@ -20,8 +21,12 @@ pub(super) fn warnings(tree: &Value) -> Vec<Warning> {
     collect(tree, TYPE, &mut managers);
     let mut warnings: Vec<Warning> = Vec::new();
     for filter in filters {
-        let config = configuration::ours_of(filter).and_then(|it| Config::from_value(&it).ok());
-        let Some(config) = config else { continue };
+        let Some(ours) = configuration::ours_of(filter) else {
+            continue;
+        };
+        let Ok(config) = environment::load_anywhere(&ours) else {
+            continue;
+        };
         let manager = managers.iter().find(|manager| has(manager, filter));
         let mut found = Vec::new();
         if let Some(manager) = manager {
@@ -34,6 +39,7 @@ pub(super) fn warnings(tree: &Value) -> Vec<Warning> {
             found.extend(certificate_warnings(tree, manager, &config));
         }
         found.extend(filter_warnings(filter));
+        found.extend(variables::not_given(filter, &ours));
         found.extend(cluster_warnings(tree, filter, &config));
         found.extend(stats_warning(tree, &config));
         for warning in found {

@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use host_sim::check::{self, Note, Warning};
 use host_sim::configuration::{self, FilterConfiguration, LoadError};
+use host_sim::environment;
 use host_sim::exchange::{pairs_to_json, shown};
-use pointsman_core::config::Config;
 use pointsman_core::config::problem::Problem;
 use pointsman_core::config::value;
 use pointsman_locate::{Positions, advice};
@@ -220,7 +220,7 @@ fn said(problem: &Problem) -> String {
 }
 
 fn findings(tree: &value::Value) -> Findings {
-    match Config::from_value(tree) {
+    match environment::load_anywhere(tree) {
         Ok(config) => {
             let (too_dear, dearest) = check::dearest_request(&config);
             let (mut warnings, mut notes) = check::warnings_and_notes(tree, &config);
@@ -263,7 +263,7 @@ fn of_all(parts: &[FilterConfiguration]) -> Findings {
             note
         }));
         loaded.extend(
-            Config::from_value(&part.tree)
+            environment::load_anywhere(&part.tree)
                 .ok()
                 .map(|config| (part, config)),
         );

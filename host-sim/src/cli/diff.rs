@@ -2,11 +2,10 @@
 
 use super::{Outcome, style};
 use anyhow::{Context, Result};
-use host_sim::configuration;
 use host_sim::diff::log::{self, LogCounts};
 use host_sim::diff::report::{self, Format};
 use host_sim::diff::{self, Tables};
-use pointsman_core::config::Config;
+use host_sim::{configuration, environment};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -38,7 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let read = |path: &PathBuf| {
         let file = path.display();
         let tree = configuration::read(path).with_context(|| format!("reading {file}"))?;
-        let config = Config::from_value(&tree).with_context(|| file.to_string())?;
+        let config = environment::load_anywhere(&tree).with_context(|| file.to_string())?;
         anyhow::Ok((tree, config))
     };
     let (old, new) = (read(&arguments.old)?, read(&arguments.new)?);

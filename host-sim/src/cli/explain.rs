@@ -5,8 +5,7 @@ use super::{Outcome, style};
 use anyhow::{Context, Result, anyhow};
 use host_sim::exchange::{ClientTls, ExchangeRequest, Host};
 use host_sim::world::World;
-use host_sim::{configuration, connection_manager, diff, explain};
-use pointsman_core::config::Config;
+use host_sim::{configuration, connection_manager, diff, environment, explain};
 use pointsman_core::route::Route;
 use serde_json::{Map, Value};
 use std::ffi::OsString;
@@ -63,7 +62,16 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = arguments.config.display();
     let tree = configuration::read(&arguments.config).with_context(|| format!("reading {file}"))?;
-    let config = Config::from_value(&tree).with_context(|| file.to_string())?;
+    let own = environment::of_process(&tree);
+    for asked in environment::unset(&tree, &own) {
+        let environment::Asked { place, name } = asked;
+        eprintln!(
+            "{file}: {place}: the variable {name} is not set here: another secret is taken, and a \
+             cookie that the proxy signed is not valid"
+        );
+    }
+    let environment = environment::with_stand_ins(&tree, own);
+    let config = environment::load(&tree, &environment).with_context(|| file.to_string())?;
     let text = std::fs::read_to_string(&arguments.config)?;
     let manager = connection_manager::of_file(&text, &arguments.config).unwrap_or_default();
     let request = request(arguments)?;
@@ -81,6 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     };
     let world = World::builder()
         .exchanges(&configuration::to_json(&tree))
+        .environment(environment)
         .code(arguments.prebuilt.code()?)
         .start();
     let mut world = world.map_err(|error| anyhow!(error))?;

@@ -96,6 +96,7 @@ impl<'f> Results<'f> {
                 let world = World::builder()
                     .workers(WORKERS)
                     .exchanges(&file.config)
+                    .environment(file.environment.clone())
                     .code(code.clone());
                 Ok(Box::new(world.start()?))
             });

@@ -8,10 +8,10 @@ mod formats;
 mod har;
 
 use super::{Diff, Keys, Tables, settings};
+use crate::environment;
 use crate::exchange::ExchangeRequest;
 use anyhow::Result;
 use foldhash::fast::RandomState;
-use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
@@ -218,7 +218,7 @@ fn work(
         ..LogCounts::default()
     };
     let mut told = BTreeSet::new();
-    let configs = trees.map(Config::from_value);
+    let configs = trees.map(environment::load_anywhere);
     let [Ok(old), Ok(new)] = configs else {
         return (counts, told);
     };
@@ -302,7 +302,7 @@ fn untold(trees: [&Value; 2], told: &BTreeSet<String>, is_har: bool) -> BTreeSet
     let mut all = BTreeSet::new();
     for config in trees
         .iter()
-        .filter_map(|tree| Config::from_value(tree).ok())
+        .filter_map(|tree| environment::load_anywhere(tree).ok())
     {
         let mut has_client = false;
         for block in config.routes.iter().flat_map(|route| &route.blocks) {

@@ -293,7 +293,8 @@ fn sessions(old: &Pool, new: &Pool, trees: [Option<&Value>; 2]) -> Option<String
             }
             (true, false) => {
                 "keys: cookies stay valid; those that are signed with the new key are \
-                              not valid at a proxy that still has the old configuration"
+                 not valid at a proxy that still has the old configuration: with several \
+                 proxies append it everywhere before it comes to the front"
                     .to_owned()
             }
             (true, true) => "keys: session cookies stay valid".to_owned(),

@@ -4,6 +4,7 @@ use crate::configuration::type_url::{STRING, STRUCT, WASM};
 use crate::module;
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -30,6 +31,8 @@ pub struct Deployment {
     hot_restartable: bool,
     drain_time: Duration,
     runner: Vec<String>,
+    /// Variables of its environment, which the filter's VM gets.
+    environment: BTreeMap<String, String>,
 }
 
 /// The two forms in which a plugin configuration reaches the filter.
@@ -72,6 +75,7 @@ impl Deployment {
             hot_restartable: false,
             drain_time: Duration::ZERO,
             runner: Vec::new(),
+            environment: BTreeMap::new(),
         })
     }
 
@@ -97,6 +101,22 @@ impl Deployment {
             filter["config"]["vm_config"]["code"] = json!({ "local": { "filename": path } });
         });
         self
+    }
+
+    /// A variable of Envoy's environment, which the filter's VM gets.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        let names: Vec<_> = self.environment.keys().cloned().collect();
+        each_of_type(&mut self.bootstrap, WASM, &mut |filter| {
+            filter["config"]["vm_config"]["environment_variables"] =
+                json!({ "host_env_keys": names });
+        });
+        self
+    }
+
+    /// The variables of Envoy's environment.
+    pub(super) fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
     }
 
     /// The filter's configuration.

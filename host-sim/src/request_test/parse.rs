@@ -4,6 +4,7 @@
 use super::compare::{Counts, Expect, Matcher};
 use crate::configuration::{self, LoadError, PATH_OR_CONFIGURATION};
 use crate::connection_manager::{self, ConnectionManager};
+use crate::environment::{self, Environment};
 use crate::exchange::{ClientTls, ExchangeRequest, Pairs, Response};
 use crate::explain;
 use pointsman_core::config::Config;
@@ -24,6 +25,8 @@ pub struct File {
     pub config: serde_json::Value,
     /// The same, loaded.
     pub loaded: Config,
+    /// The variables that it asks for: those of the file, and else of this process.
+    pub environment: Environment,
     /// What the proxy of the configuration's file does to requests first. Where the file is no
     /// proxy's: nothing.
     pub manager: ConnectionManager,
@@ -71,7 +74,7 @@ const MAX_ENTRIES: usize = 100_000;
 /// The longest `after`: a year of virtual time.
 const MAX_AFTER: Nanos = Nanos::from_secs(366 * 24 * 3600);
 
-const FILE: &[&str] = &["config", "tests"];
+const FILE: &[&str] = &["config", "env", "tests"];
 const STEP: &[&str] = &[
     "request",
     "upstream_response",
@@ -172,9 +175,12 @@ fn file(
     report: &mut Report,
 ) -> Option<File> {
     let map = node.map(report, FILE)?;
-    let config = map
-        .need(report, "config", PATH_OR_CONFIGURATION)
-        .and_then(|node| configuration::named_or_inline(&node, read, report));
+    let env = map.get("env");
+    let env = env.map(|node| environment::read(&node, report));
+    let mut environment = env.unwrap_or_default();
+    let config = map.need(report, "config", PATH_OR_CONFIGURATION);
+    let config = config
+        .and_then(|node| configuration::named_or_inline(&node, read, &mut environment, report));
     let mut tests = Vec::new();
     if let Some(list) = map.need(report, "tests", TESTS) {
         for node in list.filled_list(report, TESTS, MAX_ENTRIES) {
@@ -185,6 +191,7 @@ fn file(
     Some(File {
         config,
         loaded,
+        environment,
         manager: ConnectionManager::default(),
         tests,
     })
@@ -650,7 +657,10 @@ tests:
             ("config: {}\ntests: []", "tests: an empty list"),
             ("config: 1\ntests: []", "config: the number 1"),
             ("confg: {}\ntests: []", "did you mean `config`?"),
-            ("[]", "the file: a list; expected a map of config, tests"),
+            (
+                "[]",
+                "the file: a list; expected a map of config, env, tests",
+            ),
             ("config: {\n", "line "),
         ] {
             assert!(

@@ -309,6 +309,7 @@ fn the_file_of_every_key_has_every_key_and_passes() {
     let report = run(&file, || {
         let world = crate::world::World::builder()
             .exchanges(&file.config)
+            .environment(file.environment.clone())
             .start();
         Ok(Box::new(world.map_err(|error| error.to_string())?) as Box<dyn Host>)
     });

@@ -1,6 +1,6 @@
 //! The section `pools`.
 
-use super::{Duration, HeaderName, NewPath};
+use super::{Duration, HeaderName, NewPath, Secret};
 use pointsman_core::config::limits;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
@@ -226,10 +226,10 @@ pub(super) struct Sticky {
     cookie: Option<StickyCookie>,
     /// For clients without cookies: the hash of this header's value chooses.
     header: Option<HeaderName>,
-    /// Base64 of at least 16 random bytes each. The first signs, every one verifies. Without keys a
-    /// client can make a cookie up.
+    /// Base64 of at least 16 random bytes each, written down or in a variable of the proxy's
+    /// environment. The first signs, every one verifies. Without keys a client can make a cookie up.
     #[schemars(length(min = 1, max = limits::MAX_KEYS))]
-    keys: Option<Vec<String>>,
+    keys: Option<Vec<Secret>>,
 }
 
 /// The session's cookie.

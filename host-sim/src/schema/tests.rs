@@ -6,6 +6,7 @@ use crate::request_test::File;
 use jsonschema::Validator;
 use pointsman_core::config::Config;
 use pointsman_core::config::hash::ConfigurationHash;
+use pointsman_core::config::problem::Problems;
 use pointsman_core::config::value::Value;
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
@@ -21,12 +22,23 @@ fn validator() -> Validator {
 }
 
 /// The files that between them have every key.
-fn full() -> [Value; 2] {
-    [
+fn full() -> [Value; 3] {
+    let [explained, interface] = [
         "envoy-config/pointsman.yaml",
         "filter/core/src/config/interface.yaml",
     ]
-    .map(|file| configuration::read(&root().join(file)).unwrap())
+    .map(|file| configuration::read(&root().join(file)).unwrap());
+    // A secret is a text there, and a map here.
+    let secrets = configuration::parse(
+        "{ pools: { a: { targets: [{ cluster: c }], sticky: { header: x-session, keys: [{ env: KEY }] } } }, \
+         explain: { header: x-why, token: { env: TOKEN } } }",
+    );
+    [explained, interface, secrets.unwrap()]
+}
+
+/// Loads it where every variable is a key.
+fn load(tree: &Value) -> Result<Config, Problems> {
+    Config::from_value_with(tree, &|_| Some("c2VjcmV0LXNlY3JldC1zZWNyZXQ=".to_owned()))
 }
 
 fn yaml_files(directory: &str) -> Vec<PathBuf> {
@@ -113,7 +125,7 @@ fn keys_are_those_of_the_parser() {
                     entries.push(("no-such-key".to_owned(), Value::Bool(true)));
                 }
             });
-            let Err(problems) = Config::from_value(&with_unknown) else {
+            let Err(problems) = load(&with_unknown) else {
                 continue;
             };
             for problem in problems
@@ -159,7 +171,7 @@ fn nothing_may_be_null() {
     for tree in &full() {
         for at in 0..nodes(tree) {
             let with_null = changed(tree, at, |node| *node = Value::Null);
-            assert!(Config::from_value(&with_null).is_err());
+            assert!(load(&with_null).is_err());
             assert!(
                 !validator.is_valid(&to_json(&with_null)),
                 "{at}: {}",
@@ -255,7 +267,7 @@ fn what_the_parser_takes_the_schema_takes() {
         });
         let valid = validator.is_valid(&to_json(&tree));
         refused_by_schema += usize::from(!valid);
-        if Config::from_value(&tree).is_ok() {
+        if load(&tree).is_ok() {
             taken += 1;
             assert!(valid, "seed {SEED}: {}", to_json(&tree));
         }
@@ -352,14 +364,14 @@ fn defaults_of_the_schema_are_the_parsers() {
             }
             let id = format!("{key}: {property}");
             // But for the estimate of its memory and its hash, which go by what is written.
-            let load = |value| {
-                Config::from_value(&with(tree, &at, &key, value)).map(|config| Config {
+            let load_with = |value| {
+                load(&with(tree, &at, &key, value)).map(|config| Config {
                     memory: 0,
                     hash: ConfigurationHash::default(),
                     ..config
                 })
             };
-            let (written, absent) = (load(Some(from_json(default))), load(None));
+            let (written, absent) = (load_with(Some(from_json(default))), load_with(None));
             if let (Ok(written), Ok(absent)) = (&written, &absent) {
                 assert_eq!(format!("{written:?}"), format!("{absent:?}"), "{id}");
                 held.insert(id.clone());
@@ -410,7 +422,7 @@ fn ranges_of_durations_that_the_schema_tells_are_the_parsers() {
             for (least, most) in ranges(description) {
                 let refused = |time: u64| {
                     let text = Value::Text(format!("{time}ms"));
-                    let loaded = Config::from_value(&with(tree, &at, &key, Some(text)));
+                    let loaded = load(&with(tree, &at, &key, Some(text)));
                     // Another key may forbid the same value in its own words.
                     loaded.err().is_some_and(|problems| {
                         let text = problems.to_string();

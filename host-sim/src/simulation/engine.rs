@@ -98,6 +98,7 @@ impl<'s> Engine<'s> {
             .seed(scenario.seed)
             .failure_policy(scenario.proxy.failure_policy)
             .config(scenario.config.to_string().as_bytes())
+            .environment(scenario.environment.clone())
             .code(code)
             .start()
             .map_err(|error| anyhow!(error))?;

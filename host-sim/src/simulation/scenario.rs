@@ -9,6 +9,7 @@ mod traffic;
 
 use super::expectation::Expectation;
 use super::server::ServerModel;
+use crate::environment::Environment;
 use crate::exchange::Pairs;
 use crate::world::proxy::FailurePolicy;
 use pointsman_core::config::Config;
@@ -26,6 +27,8 @@ pub struct Scenario {
     pub config: serde_json::Value,
     /// The same, loaded.
     pub loaded: Config,
+    /// The variables that it asks for: those of the file, and else of this process.
+    pub environment: Environment,
     /// The seed of everything that is random. Default 1.
     pub seed: u64,
     /// The proxy's workers: 1 to 256, default 2.

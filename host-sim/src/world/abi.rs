@@ -396,6 +396,42 @@ extern "C" fn random_get(data: *mut u8, size: usize) -> u16 {
     })
 }
 
+#[unsafe(no_mangle)]
+extern "C" fn environ_sizes_get(count: *mut usize, size: *mut usize) -> u16 {
+    vm::current(|vm| {
+        if !vm.begin_call("environ_sizes_get") {
+            return WASI_EINVAL;
+        }
+        let entries = vm.proxy().environment_entries();
+        // SAFETY: WASI's promise about what is returned into.
+        unsafe {
+            *count = entries.len();
+            *size = entries.iter().map(Vec::len).sum();
+        }
+        0
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn environ_get(places: *mut *mut u8, data: *mut u8) -> u16 {
+    vm::current(|vm| {
+        if !vm.begin_call("environ_get") {
+            return WASI_EINVAL;
+        }
+        let (mut place, mut at) = (places, data);
+        for entry in vm.proxy().environment_entries() {
+            // SAFETY: the filter passes as much room as `environ_sizes_get` has told.
+            unsafe {
+                *place = at;
+                std::ptr::copy_nonoverlapping(entry.as_ptr(), at, entry.len());
+                place = place.add(1);
+                at = at.add(entry.len());
+            }
+        }
+        0
+    })
+}
+
 /// Defines host calls that the SDK can import and this host does not implement. (Envoy implements
 /// some of them; the filter uses none.)
 macro_rules! unimplemented_calls {

@@ -22,7 +22,7 @@ const BACKEND: &str = "192.0.2.1:80";
 /// The state of a world in which exchanges are carried out.
 #[derive(Clone, Debug)]
 pub(super) struct Exchanges {
-    explain: ExplainHeader,
+    pub(super) explain: ExplainHeader,
     cluster_header: Vec<u8>,
     endpoint_header: Vec<u8>,
     /// Whether the proxy has a route for requests without the header that names the cluster.

@@ -10,7 +10,6 @@ use crate::world::status::Status;
 use crate::world::vm::{self, Vm};
 use anyhow::{Result, bail};
 use pointsman_core::http::request::Headers;
-use std::os::unix::ffi::OsStringExt;
 use wasmi::{Caller, Engine, Error, ExternType, Linker, Memory, Val};
 
 /// The names under which a module imports the ABI and WASI.
@@ -468,31 +467,41 @@ fn define_wasi(linker: &mut Linker<Exports>) -> Linked<'_> {
             WASI,
             "environ_sizes_get",
             |mut caller: Call<'_>, count: u32, size: u32| {
-                let environment = environment();
-                let bytes: usize = environment.iter().map(Vec::len).sum();
-                let mut guest = Guest {
-                    caller: &mut caller,
-                };
-                guest.write_u32(count, environment.len() as u32)?;
-                guest.write_u32(size, bytes as u32)?;
-                Ok::<_, Error>(0u32)
+                vm::current(|vm| {
+                    if !vm.begin_call("environ_sizes_get") {
+                        return Ok(u32::from(WASI_EINVAL));
+                    }
+                    let entries = vm.proxy().environment_entries();
+                    let bytes: usize = entries.iter().map(Vec::len).sum();
+                    let mut guest = Guest {
+                        caller: &mut caller,
+                    };
+                    guest.write_u32(count, entries.len() as u32)?;
+                    guest.write_u32(size, bytes as u32)?;
+                    Ok::<_, Error>(0)
+                })
             },
         )?
         .func_wrap(
             WASI,
             "environ_get",
             |mut caller: Call<'_>, places: u32, bytes: u32| {
-                let mut guest = Guest {
-                    caller: &mut caller,
-                };
-                let (mut place, mut at) = (places, bytes);
-                for entry in environment() {
-                    guest.write_u32(place, at)?;
-                    guest.write(at, &entry)?;
-                    place += 4;
-                    at += entry.len() as u32;
-                }
-                Ok::<_, Error>(0u32)
+                vm::current(|vm| {
+                    if !vm.begin_call("environ_get") {
+                        return Ok(u32::from(WASI_EINVAL));
+                    }
+                    let mut guest = Guest {
+                        caller: &mut caller,
+                    };
+                    let (mut place, mut at) = (places, bytes);
+                    for entry in vm.proxy().environment_entries() {
+                        guest.write_u32(place, at)?;
+                        guest.write(at, &entry)?;
+                        place += 4;
+                        at += entry.len() as u32;
+                    }
+                    Ok::<_, Error>(0)
+                })
             },
         )?
         .func_wrap(
@@ -517,16 +526,4 @@ fn define_wasi(linker: &mut Linker<Exports>) -> Linked<'_> {
         .func_wrap(WASI, "proc_exit", |_: Call<'_>, status: u32| {
             Err::<(), _>(Error::i32_exit(status.cast_signed()))
         })
-}
-
-/// The variables of this process, as the linked filter sees them: `NAME=value`, each with a zero at
-/// its end.
-fn environment() -> Vec<Vec<u8>> {
-    let variables = std::env::vars_os();
-    variables
-        .map(|(name, value)| {
-            let (name, value) = (name.into_vec(), value.into_vec());
-            [&name[..], b"=", &value, b"\0"].concat()
-        })
-        .collect()
 }

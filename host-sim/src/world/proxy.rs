@@ -2,6 +2,7 @@
 
 use super::metrics::{MetricValue, Metrics};
 use super::shared_data::SharedData;
+use crate::environment::Environment;
 use pointsman_core::time::Nanos;
 use pointsman_interleave::Scheduler;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,8 @@ pub struct Proxy {
     metrics: Mutex<Metrics>,
     log: Mutex<Vec<LogLine>>,
     clusters: Mutex<Clusters>,
+    /// What the VMs are given of the proxy's environment.
+    environment: Environment,
 }
 
 /// The proxy's clusters by name, each with the addresses of those endpoints that a configuration
@@ -62,6 +65,7 @@ impl Proxy {
         failure_policy: FailurePolicy,
         drains: bool,
         scheduler: Option<Scheduler>,
+        environment: Environment,
     ) -> Proxy {
         Proxy {
             shared_data: SharedData::default(),
@@ -74,6 +78,7 @@ impl Proxy {
             metrics: Mutex::default(),
             log: Mutex::default(),
             clusters: Mutex::default(),
+            environment,
         }
     }
 
@@ -102,6 +107,14 @@ impl Proxy {
 
     pub(super) fn fill_random(&self, bytes: &mut [u8]) {
         self.random.lock().unwrap().fill(bytes);
+    }
+
+    /// The environment as WASI has it: `NAME=value`, each with a zero at its end.
+    pub(super) fn environment_entries(&self) -> Vec<Vec<u8>> {
+        let entries = self.environment.iter();
+        entries
+            .map(|(name, value)| format!("{name}={value}\0").into_bytes())
+            .collect()
     }
 
     pub(super) fn log_line(&self, level: u32, message: String) {

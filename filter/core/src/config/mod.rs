@@ -4,6 +4,7 @@ pub mod hash;
 pub mod limits;
 pub mod problem;
 pub mod reader;
+pub mod secret;
 pub mod syntax;
 pub mod value;
 
@@ -56,6 +57,7 @@ use crate::scope::Scope;
 use hash::{Canonical, ConfigurationHash};
 use problem::{Problem, Problems};
 use reader::{Node, Report};
+use secret::Variables;
 use std::rc::Rc;
 use value::Value;
 
@@ -179,12 +181,18 @@ impl Config {
     /// # Ok::<(), pointsman_core::config::problem::Problems>(())
     /// ```
     pub fn load(bytes: &[u8]) -> Result<Config, Problems> {
-        Config::load_in(bytes, &mut Scope::default)
+        Config::load_in(bytes, &mut Scope::default, &|_| None)
     }
 
     /// As [`Config::load`]. `scope` tells whose the records and metrics are; it is asked only if the
-    /// configuration does not say `scope: NAME`.
-    pub fn load_in(bytes: &[u8], scope: &mut ScopeOf<'_>) -> Result<Config, Problems> {
+    /// configuration does not say `scope: NAME`. `variables` gives the secrets that the configuration
+    /// leaves to the environment: each must be the same for as long as the proxy runs, because the
+    /// same configuration is loaded again and must not be refused then.
+    pub fn load_in(
+        bytes: &[u8],
+        scope: &mut ScopeOf<'_>,
+        variables: &Variables<'_>,
+    ) -> Result<Config, Problems> {
         if bytes.is_empty() {
             return Err(unreadable(
                 "",
@@ -201,7 +209,7 @@ impl Config {
         }
         if protobuf::is_struct(bytes) {
             let (tree, count) = protobuf::outline(bytes).map_err(no_struct)?;
-            load(&tree, count, scope, &mut |take| {
+            load(&tree, count, scope, variables, &mut |take| {
                 protobuf::each_route(bytes, take).map_err(no_struct)
             })
         } else {
@@ -209,16 +217,22 @@ impl Config {
             let outline =
                 value::outline(&mut text).and_then(|outline| text.end().map(|()| outline));
             let (tree, count) = outline.map_err(no_json)?;
-            load(&tree, count, scope, &mut |take| {
+            load(&tree, count, scope, variables, &mut |take| {
                 value::each_route(&mut serde_json::Deserializer::from_slice(bytes), take)
                     .map_err(no_json)
             })
         }
     }
 
-    /// Reads a tree, however it came to be.
+    /// Reads a tree, however it came to be, where no variable is set.
     pub fn from_value(value: &Value) -> Result<Config, Problems> {
-        load(value, None, &mut Scope::default, &mut |_| Ok(()))
+        Config::from_value_with(value, &|_| None)
+    }
+
+    /// The same with these variables.
+    pub fn from_value_with(value: &Value, variables: &Variables<'_>) -> Result<Config, Problems> {
+        let scope = &mut Scope::default;
+        load(value, None, scope, variables, &mut |_| Ok(()))
     }
 }
 
@@ -230,12 +244,21 @@ fn load(
     tree: &Value,
     count: Option<usize>,
     scope: &mut ScopeOf<'_>,
+    variables: &Variables<'_>,
     read_routes: &mut route::ReadRoutes<'_>,
 ) -> Result<Config, Problems> {
     let mut report = Report::default();
     let mut hash = Canonical::new(tree, count.is_some());
     let root = Node::root(tree);
-    let mut config = read(&root, count, scope, read_routes, &mut hash, &mut report)?;
+    let mut config = read(
+        &root,
+        count,
+        scope,
+        variables,
+        read_routes,
+        &mut hash,
+        &mut report,
+    )?;
     report.finish()?;
     if let Some(config) = &mut config {
         config.hash = hash.finish(tree);
@@ -269,6 +292,7 @@ fn read(
     root: &Node<'_>,
     count: Option<usize>,
     scope: &mut ScopeOf<'_>,
+    variables: &Variables<'_>,
     read_routes: &mut route::ReadRoutes<'_>,
     hash: &mut Canonical,
     report: &mut Report,
@@ -309,7 +333,7 @@ fn read(
         .and_then(|node| client_ip::client_ip(&node, report));
     let explain = map
         .get("explain")
-        .and_then(|node| explain::explain(&node, &upstream, report));
+        .and_then(|node| explain::explain(&node, &upstream, variables, report));
     let access_log = map
         .get("access_log")
         .and_then(|node| node.yes(report))
@@ -325,7 +349,7 @@ fn read(
     let known = known::Known {
         upstream: &upstream,
         pools: pools_map
-            .map(|map| pool::pools(&map, &upstream, &scope, report))
+            .map(|map| pool::pools(&map, &upstream, &scope, variables, report))
             .unwrap_or_default(),
         rate_limits: limits_map
             .map(|map| rate_limit::rate_limits(&map, report))

@@ -8,6 +8,7 @@ use super::limits;
 use super::prefer_region::prefer_region;
 use super::reader::{Map, Names, Node, Report};
 use super::router_options::router_options;
+use super::secret::Variables;
 use super::sticky::sticky;
 use super::syntax;
 use super::target::{CLUSTER, Of, TARGETS, targets};
@@ -23,6 +24,7 @@ pub(super) fn pools<'n>(
     map: &Map<'n>,
     upstream: &Upstream,
     scope: &Scope,
+    variables: &Variables<'_>,
     report: &mut Report,
 ) -> Defined<'n, Pool> {
     let mut defined = Defined::default();
@@ -37,6 +39,7 @@ pub(super) fn pools<'n>(
             PoolIndex::new(index),
             &defined.names,
             upstream,
+            variables,
             report,
         );
         let pool = pool.map(|pool| Pool {
@@ -72,6 +75,7 @@ fn pool(
     index: PoolIndex,
     pools: &Names<'_>,
     upstream: &Upstream,
+    variables: &Variables<'_>,
     report: &mut Report,
 ) -> Option<Pool> {
     let map = node.map(report, KEYS)?;
@@ -81,7 +85,8 @@ fn pool(
         .and_then(|node| node.text_that(report, syntax::is_line, CLUSTER));
     let balance = map.get("balance").and_then(|node| balance(&node, report));
     let balance = balance.unwrap_or_default();
-    let sticky = map.get("sticky").and_then(|node| sticky(&node, report));
+    let sticky_node = map.get("sticky");
+    let sticky = sticky_node.and_then(|node| sticky(&node, variables, report));
     let health = map
         .get("health")
         .and_then(|node| checks(&node, upstream, report));

@@ -3,13 +3,18 @@
 use super::header::header_name;
 use super::limits;
 use super::reader::{Node, Report};
+use super::secret::{Secret, Variables};
 use super::syntax;
 use crate::base64;
 use crate::pool::sticky::{Cookie, Key, SameSite, Sticky};
 use crate::time::{Nanos, Seconds};
 
 /// Reads `sticky`.
-pub(super) fn sticky(node: &Node<'_>, report: &mut Report) -> Option<Sticky> {
+pub(super) fn sticky(
+    node: &Node<'_>,
+    variables: &Variables<'_>,
+    report: &mut Report,
+) -> Option<Sticky> {
     let map = node.map(report, &["cookie", "header", "keys"])?;
     let cookie_node = map.get("cookie");
     let header_node = map.get("header");
@@ -19,29 +24,28 @@ pub(super) fn sticky(node: &Node<'_>, report: &mut Report) -> Option<Sticky> {
         header: header_node.map(|node| header_name(&node, report)),
         keys: map
             .get("keys")
-            .map(|node| keys(&node, report))
+            .map(|node| keys(&node, variables, report))
             .unwrap_or_default(),
     })
 }
 
-fn keys(list: &Node<'_>, report: &mut Report) -> Vec<Key> {
+fn keys(list: &Node<'_>, variables: &Variables<'_>, report: &mut Report) -> Vec<Key> {
     const EXPECTED: &str = "a list of keys in base64";
     list.filled_list(report, EXPECTED, limits::MAX_KEYS)
-        .filter_map(|node| key(&node, report))
+        .filter_map(|node| key(&node, variables, report))
         .collect()
 }
 
 /// Neither a key nor a part of one is ever shown.
-fn key(node: &Node<'_>, report: &mut Report) -> Option<Key> {
+fn key(node: &Node<'_>, variables: &Variables<'_>, report: &mut Report) -> Option<Key> {
     let expected = format!("base64 of at least {} random bytes", limits::MIN_KEY);
-    let text = node.secret(report, &expected)?;
-    match base64::decode(text) {
-        None => report.note(node, "a string that is not base64", &expected),
-        Some(key) if key.len() < limits::MIN_KEY => {
-            report.note(node, &format!("a key of {} bytes", key.len()), &expected)
-        }
+    let secret = Secret::read(node, variables, report, &expected)?;
+    let found = match base64::decode(&secret.text) {
+        None => "a string that is not base64",
+        Some(key) if key.len() < limits::MIN_KEY => &format!("a key of {} bytes", key.len()),
         Some(key) => return Some(Key(key.into())),
-    }
+    };
+    secret.wrong(node, report, found, &expected);
     None
 }
 

@@ -51,6 +51,18 @@ pub fn is_token(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
+/// What [`is_variable`] accepts.
+pub const VARIABLE: &str = "the name of a variable: capital letters, digits and `_`";
+
+/// The name of a variable of the environment, as POSIX wants it: in capitals, so that a secret that
+/// was written in its place is not taken for one and shown.
+pub fn is_variable(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
 /// A header name, or a pseudo-header such as `:scheme`.
 pub fn is_header_or_pseudo(text: &str) -> bool {
     is_token(text.strip_prefix(':').unwrap_or(text))

@@ -19,6 +19,7 @@ use crate::route::host::HostMatch;
 use crate::route::no_route::NoRoute;
 use crate::route::path::{PathKind, Segment};
 use crate::route::rewrite::PathRewrite;
+use crate::scope::Scope;
 use crate::time::{Nanos, Seconds};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -621,11 +622,60 @@ fn everything_wrong_is_told_with_its_place() {
     assert!(rows.len() > 50);
     for (config, expected) in rows {
         assert_eq!(
-            messages(Config::from_value(&over_base(config))),
+            messages(Config::from_value_with(&over_base(config), &variable)),
             expected,
             "{config}"
         );
     }
+}
+
+/// The environment of the rows of `refused.txt` and of the tests below.
+fn variable(name: &str) -> Option<String> {
+    let value = match name {
+        "KEY" => "c2VjcmV0LXNlY3JldC1zZWNyZXQ=\n",
+        "SHORT" => "c2VjcmV0",
+        "NO_BASE64" => "c2VjcmV0!",
+        "EMPTY" => " \n",
+        "TOKEN" => "from-the-environment\n",
+        "TWO_PARTS" => "c2VjcmV0;roll=1",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+#[test]
+fn a_secret_in_the_environment_is_as_one_that_is_written_down() {
+    let text = |key: &str, token: &str| {
+        format!(
+            "{{ pools: {{ a: {{ targets: [{{ cluster: x }}], sticky: {{ cookie: {{ name: c }}, keys: [{key}] }} }} }}, \
+             explain: {{ header: x-why, token: {token} }}, routes: [] }}"
+        )
+    };
+    let given = text(
+        "{ env: KEY }, \"MDEyMzQ1Njc4OWFiY2RlZg==\"",
+        "{ env: TOKEN }",
+    );
+    let written = text(
+        "c2VjcmV0LXNlY3JldC1zZWNyZXQ=, \"MDEyMzQ1Njc4OWFiY2RlZg==\"",
+        "from-the-environment",
+    );
+    let secrets = |config: Config| {
+        let sticky = config.pools[0].sticky.as_ref().unwrap();
+        let keys: Vec<_> = sticky.keys.iter().map(|key| key.0.to_vec()).collect();
+        (keys, config.explain.unwrap().token)
+    };
+    let wanted = secrets(loaded(&written));
+    assert_eq!(wanted.0[0], b"secret-secret-secret");
+    let value = yaml(&given);
+    let bytes = [json(&value).into_bytes(), encode::structure(&value)];
+    for bytes in &bytes {
+        let config = Config::load_in(bytes, &mut Scope::default, &variable).unwrap();
+        assert_eq!(secrets(config), wanted);
+    }
+    let config = Config::from_value_with(&value, &variable).unwrap();
+    assert_eq!(secrets(config), wanted);
+    // Without a proxy nothing is set.
+    assert_eq!(messages(Config::load(&bytes[0])).len(), 2);
 }
 
 #[test]
@@ -639,6 +689,13 @@ fn no_problem_tells_a_secret() {
     let with_keys = |keys: &str| sticky(&format!(r#"{{"cookie":{{"name":"c"}},{keys}}}"#));
     let explain = |explain: &str| format!(r#"{{"routes":[],"explain":{explain}}}"#);
     for config in [
+        with_keys(r#""keys":[{"env":"SHORT"}]"#),
+        with_keys(r#""keys":[{"env":"NO_BASE64"}]"#),
+        with_keys(r#""keys":[{"env":"c2VjcmV0"}]"#),
+        with_keys(r#""keys":[{"value":"c2VjcmV0"}]"#),
+        with_keys(r#""keys":[{"env":["c2VjcmV0"]}]"#),
+        explain(r#"{"header":"x-why","token":{"env":"TWO_PARTS"}}"#),
+        explain(r#"{"header":"x-why","token":{"env":"c2VjcmV0"}}"#),
         with_keys(r#""keys":["c2VjcmV0"]"#),
         with_keys(r#""keys":["c2VjcmV0!"]"#),
         with_keys(r#""keys":"c2VjcmV0""#),
@@ -654,7 +711,8 @@ fn no_problem_tells_a_secret() {
         explain(r#"{"token":"c2VjcmV0","token":"c2VjcmV0"}"#),
         explain(r#""c2VjcmV0""#),
     ] {
-        let problems = Config::load(config.as_bytes()).unwrap_err().to_string();
+        let loaded = Config::load_in(config.as_bytes(), &mut Scope::default, &variable);
+        let problems = loaded.unwrap_err().to_string();
         assert!(!problems.contains(SECRET), "{config}: {problems}");
     }
     // One that is a number.

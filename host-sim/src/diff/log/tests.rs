@@ -15,7 +15,7 @@ fn count_of(text: &str, host: Option<&str>) -> (Diff, LogCounts) {
     let trees = [OLD, &new].map(|text| configuration::parse(text).unwrap());
     let configs = trees
         .each_ref()
-        .map(|tree| Config::from_value(tree).unwrap());
+        .map(|tree| environment::load_anywhere(tree).unwrap());
     let pairs = [(&configs[0], &trees[0]), (&configs[1], &trees[1])];
     let tables = Tables::new(pairs[0], pairs[1]);
     let (diff, keys) = tables.compare(diff::settings(pairs[0], pairs[1]));

@@ -5,6 +5,7 @@ use super::targets::{apply_models, targets_of};
 use super::traffic::traffic_of;
 use super::{MAX_ENTRIES, ProxySettings, Scenario, Traffic};
 use crate::configuration::{self, PATH_OR_CONFIGURATION};
+use crate::environment::{self, Environment};
 use crate::simulation::expectation;
 use crate::simulation::quantity::{positive_time, time};
 use crate::world::proxy::FailurePolicy;
@@ -47,6 +48,7 @@ fn scenario(
 ) -> Option<Scenario> {
     const KEYS: &[&str] = &[
         "config",
+        "env",
         "seed",
         "workers",
         "duration",
@@ -59,11 +61,14 @@ fn scenario(
     ];
     const TRAFFIC: &str = "a list of at least one kind of traffic";
     let map = node.map(report, KEYS)?;
+    let env = map.get("env");
+    let env = env.map(|node| environment::read(&node, report));
+    let mut environment = env.unwrap_or_default();
     let config = map.need(report, "config", PATH_OR_CONFIGURATION);
-    let config = config.and_then(|node| config_of(&node, directory, report));
+    let config = config.and_then(|node| config_of(&node, directory, &mut environment, report));
     let faults = map.get("faults");
     let faults = items(&faults, "a list of faults", report);
-    let reloads = reloads(&faults, directory, report);
+    let reloads = reloads(&faults, directory, &mut environment, report);
 
     // The configurations name the targets.
     let loaded = config
@@ -130,6 +135,7 @@ fn scenario(
         traffic: kinds.clone(),
         config,
         loaded,
+        environment,
     })
 }
 
@@ -143,10 +149,11 @@ fn items<'n>(list: &'n Option<Node<'n>>, expected: &str, report: &mut Report) ->
 fn config_of(
     node: &Node<'_>,
     directory: &Path,
+    environment: &mut Environment,
     report: &mut Report,
 ) -> Option<(serde_json::Value, Config)> {
     let read = |path: &str| configuration::read(&directory.join(path));
-    configuration::named_or_inline(node, &read, report)
+    configuration::named_or_inline(node, &read, environment, report)
 }
 
 /// The configuration that each fault reloads, if it does. Other problems of a fault are noted by
@@ -154,11 +161,12 @@ fn config_of(
 fn reloads(
     faults: &[Node<'_>],
     directory: &Path,
+    environment: &mut Environment,
     report: &mut Report,
 ) -> Vec<Option<(serde_json::Value, Config)>> {
     let reload = |node: &Node<'_>| {
         let map = node.map(&mut Report::default(), faults::KEYS)?;
-        config_of(&map.get("reload")?, directory, report)
+        config_of(&map.get("reload")?, directory, environment, report)
     };
     faults.iter().map(reload).collect()
 }
