@@ -72,6 +72,7 @@ pub const KINDS: &[&str] = &[
     "unreachable_block",
     "unreachable_route",
     "unset_variable",
+    "unsigned_cookie",
     "unused_failover",
     "unused_key",
     "unused_method",

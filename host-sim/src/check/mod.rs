@@ -112,6 +112,7 @@ pub fn warnings_and_notes(tree: &Value, config: &Config) -> (Vec<Warning>, Vec<N
     warnings.extend(router_options::warnings(config));
     let mut notes = settings::notes(config);
     notes.extend(variables::notes(tree));
+    notes.extend(variables::unsigned(config));
     notes.extend(rate_limits::notes(config));
     notes.extend(note);
     (warnings, notes)

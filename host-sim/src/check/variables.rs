@@ -21,6 +21,24 @@ pub(super) fn notes(tree: &Value) -> Vec<Note> {
     asked.into_iter().map(note).collect()
 }
 
+/// Sessions that a client can make up.
+pub(super) fn unsigned(config: &Config) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for pool in &config.pools {
+        let sticky = pool.sticky.as_ref();
+        if sticky.is_some_and(|sticky| sticky.cookie.is_some() && sticky.keys.is_empty()) {
+            notes.push(Note {
+                place: format!("{}.sticky", named("pools", &pool.name)),
+                kind: "unsigned_cookie",
+                found: "has no `keys`: a client that makes up a cookie chooses its target; with \
+                        keys it cannot"
+                    .to_owned(),
+            });
+        }
+    }
+    notes
+}
+
 /// Variables that the filter's VM does not get. `filter`: the Wasm filter of an Envoy configuration;
 /// `tree`: its Pointsman configuration.
 pub(super) fn not_given(filter: &Value, tree: &Value) -> Vec<Warning> {
@@ -166,6 +184,23 @@ mod tests {
         assert_eq!(told(own, "change-me"), ["explain.token published_secret"]);
         assert_eq!(told(own, "a"), ["explain.token short_token"]);
         assert_eq!(told(own, "change-me-not"), [""; 0]);
+    }
+
+    #[test]
+    fn a_cookie_without_keys_is_a_note() {
+        let kinds = |sticky: &str| {
+            let tree = parse(&format!(
+                "{{ pools: {{ a: {{ targets: [{{ cluster: c }}], sticky: {sticky} }} }}, \
+                 routes: [{{ name: r, pool: a }}] }}"
+            ));
+            let tree = tree.unwrap();
+            let (_, notes) = warnings_and_notes(&tree, &environment::load_anywhere(&tree).unwrap());
+            notes.into_iter().map(|it| it.kind).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds("{ cookie: { name: n } }"), ["unsigned_cookie"]);
+        assert_eq!(kinds("{ header: x-session }"), [""; 0]);
+        let signed = "{ cookie: { name: n }, keys: [c2VjcmV0LXNlY3JldC1zZWNyZXQ=] }";
+        assert_eq!(kinds(signed), [""; 0]);
     }
 
     #[test]
