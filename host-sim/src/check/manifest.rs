@@ -9,6 +9,7 @@ use super::proxy_file::{at, list, text};
 use super::{Note, Warning, named};
 use crate::configuration::manifest::{Held, Holder, Resource, resources};
 use crate::configuration::{field, is_ours};
+use crate::environment;
 use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
 use pointsman_core::pool::Pool;
@@ -79,7 +80,7 @@ pub(super) fn notes(documents: &[Value]) -> Vec<Note> {
 fn configurations<'t>(resources: &[Resource<'t>]) -> Vec<(Held<'t>, Config)> {
     let held = resources.iter().flat_map(|it| it.held());
     held.filter_map(|held| {
-        let config = Config::from_value(held.config).ok()?;
+        let config = environment::load_anywhere(held.config).ok()?;
         Some((held, config))
     })
     .collect()
