@@ -188,11 +188,11 @@ fn fits(text: &str, expected: &str) -> bool {
     rest.is_some_and(|rest| rest.ends_with(last))
 }
 
-/// The program of the command line, as Cargo builds it for tests.
+/// The program of the command line, as Cargo builds it for all tests together.
 fn program(repository: &Path) -> PathBuf {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let built = Command::new(cargo)
-        .args(["build", "-q", "-p", "host-sim", "--bin", "host-sim"])
+        .args(["build", "-q", "--workspace", "--bin", "host-sim"])
         .current_dir(repository)
         .status();
     assert!(built.unwrap().success(), "host-sim is not built");
