@@ -2,9 +2,9 @@
 
 use super::Outcome;
 use anyhow::{Context, Result};
-use host_sim::configuration;
 use host_sim::status::admin::Admin;
 use host_sim::status::{Status, Watcher, report};
+use host_sim::{configuration, environment};
 use pointsman_core::config::Config;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -64,7 +64,7 @@ fn expected(arguments: &Arguments) -> Result<Option<(String, Vec<Config>)>> {
     };
     let file = path.display().to_string();
     let parts = configuration::read_parts(path).with_context(|| format!("reading {file}"))?;
-    let configs = parts.iter().map(|part| Config::from_value(&part.tree));
+    let configs = parts.iter().map(|part| environment::load_anywhere(&part.tree));
     let configs: Result<Vec<_>, _> = configs.collect();
     let configs = configs.with_context(|| file.clone())?;
     Ok(Some((file, configs)))

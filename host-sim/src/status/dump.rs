@@ -1,6 +1,7 @@
 //! Pointsman's configurations in Envoy's `/config_dump`.
 
 use crate::configuration::type_url::{STRING, STRUCT, WASM};
+use crate::environment;
 use pointsman_core::config::Config;
 use pointsman_core::config::hash::ConfigurationHash;
 use pointsman_core::config::problem::Problems;
@@ -97,7 +98,7 @@ fn offer(plugin: &Value, offered: Offered) -> Option<Offer> {
             Some(Tree::Text(version)) => Some(version.clone()),
             _ => None,
         },
-        config: Config::from_value(&tree),
+        config: environment::load_anywhere(&tree),
         offered,
     })
 }
