@@ -64,7 +64,9 @@ fn expected(arguments: &Arguments) -> Result<Option<(String, Vec<Config>)>> {
     };
     let file = path.display().to_string();
     let parts = configuration::read_parts(path).with_context(|| format!("reading {file}"))?;
-    let configs = parts.iter().map(|part| environment::load_anywhere(&part.tree));
+    let configs = parts
+        .iter()
+        .map(|part| environment::load_anywhere(&part.tree));
     let configs: Result<Vec<_>, _> = configs.collect();
     let configs = configs.with_context(|| file.clone())?;
     Ok(Some((file, configs)))
