@@ -7,12 +7,13 @@ use host_sim::envoy::{Deployment, Wanted, install};
 use host_sim::module;
 use host_sim::testkit::Site;
 use host_sim::wait::until;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
 const ALERTS: &str = include_str!("../envoy-config/alerts.yaml");
+const DASHBOARD: &str = include_str!("../envoy-config/dashboard.json");
 const RUNBOOK: &str = include_str!("../envoy-config/runbook.md");
 
 /// The rules of the file.
@@ -23,25 +24,81 @@ fn rules() -> Vec<Value> {
     rules
 }
 
+/// Runs Prometheus's own checker, and panics with what it says where it finds something.
+fn promtool(directory: &Path, arguments: [&str; 3]) {
+    let output = Command::new("promtool")
+        .args(arguments)
+        .current_dir(directory)
+        .output()
+        .unwrap_or_else(|error| panic!("promtool: {error}; apt-get install prometheus"));
+    let told = [output.stdout, output.stderr].concat();
+    let told = String::from_utf8_lossy(&told);
+    assert!(
+        output.status.success() && !told.contains("FAILED"),
+        "{told}"
+    );
+}
+
+/// The queries of the dashboard's panels, with numbers in place of Grafana's variables.
+fn queries() -> Vec<(String, String)> {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let mut queries = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let query = target["expr"].as_str().unwrap();
+            let query = query.replace("$__rate_interval", "5m");
+            let query = ["$instance", "$route", "$pool"]
+                .iter()
+                .fold(query, |query, variable| query.replace(variable, ".*"));
+            assert!(!query.contains('$'), "{query}");
+            queries.push((panel["title"].as_str().unwrap().to_owned(), query));
+        }
+    }
+    assert!(queries.len() > 30, "{queries:#?}");
+    queries
+}
+
+/// Evaluates queries on what an Envoy showed, as if it had shown it for ten minutes. `increase` of
+/// two names whose labels are alike, say, is an error that only the evaluation finds.
+fn evaluate(queries: &[(String, String)], scraped: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let series: Vec<Value> = scraped
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let name = match name.split_once('{') {
+                Some((name, labels)) => format!("{name}{{instance=\"a\",{labels}"),
+                None => format!("{name}{{instance=\"a\"}}"),
+            };
+            json!({ "series": name, "values": format!("{value}x20") })
+        })
+        .collect();
+    let rules: Vec<Value> = (0..)
+        .zip(queries)
+        .map(|(number, (_, query))| json!({ "record": format!("q{number}"), "expr": query }))
+        .collect();
+    // Rules are evaluated up to the last time that a test asks for.
+    let last = json!({
+        "expr": "vector(1)", "eval_time": "8m", "exp_samples": [{ "labels": "{}", "value": 1 }],
+    });
+    let rules = json!({ "groups": [{ "name": "queries", "rules": rules }] });
+    let tests = json!({
+        "rule_files": ["rules.json"],
+        "evaluation_interval": "1m",
+        "tests": [{ "interval": "30s", "input_series": series, "promql_expr_test": [last] }],
+    });
+    std::fs::write(directory.path().join("rules.json"), rules.to_string()).unwrap();
+    std::fs::write(directory.path().join("tests.json"), tests.to_string()).unwrap();
+    promtool(directory.path(), ["check", "rules", "rules.json"]);
+    promtool(directory.path(), ["test", "rules", "tests.json"]);
+}
+
 #[test]
 fn each_alert_fires_when_it_should_and_none_where_all_is_well() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-config");
-    for arguments in [
-        ["check", "rules", "alerts.yaml"],
-        ["test", "rules", "alerts_test.yaml"],
-    ] {
-        let output = Command::new("promtool")
-            .args(arguments)
-            .current_dir(&directory)
-            .output()
-            .unwrap_or_else(|error| panic!("promtool: {error}; apt-get install prometheus"));
-        let told = [output.stdout, output.stderr].concat();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&told)
-        );
-    }
+    promtool(&directory, ["check", "rules", "alerts.yaml"]);
+    promtool(&directory, ["test", "rules", "alerts_test.yaml"]);
     let tests = include_str!("../envoy-config/alerts_test.yaml");
     for rule in rules() {
         let name = rule["alert"].as_str().unwrap();
@@ -78,7 +135,7 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn alerts_ask_for_what_a_real_envoy_shows_and_a_refused_update_is_counted() {
+fn alerts_and_dashboard_ask_for_what_a_real_envoy_shows_and_a_refused_update_is_counted() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("ecds.yaml");
     let deployment = Deployment::file("envoy.yaml", &module::build().unwrap()).unwrap();
@@ -100,16 +157,24 @@ fn alerts_ask_for_what_a_real_envoy_shows_and_a_refused_update_is_counted() {
     let text = scrape();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let shown: BTreeSet<&str> = lines.flat_map(names).collect();
-    for rule in rules() {
-        for name in names(rule["expr"].as_str().unwrap()) {
+    let alerts = rules().into_iter().map(|rule| {
+        let [name, query] = ["alert", "expr"].map(|key| rule[key].as_str().unwrap().to_owned());
+        (name, query)
+    });
+    let queries: Vec<_> = alerts.chain(queries()).collect();
+    for (of, query) in &queries {
+        // Only a proxy whose listeners come by LDS has these.
+        let names = names(query).filter(|name| !name.starts_with("envoy_listener_manager_lds_"));
+        for name in names {
             // The beginning of a pattern.
             let is_there = match name.ends_with('_') {
                 true => shown.iter().any(|shown| shown.starts_with(name)),
                 false => shown.contains(name),
             };
-            assert!(is_there, "{} asks for {name}", rule["alert"]);
+            assert!(is_there, "{of} asks for {name}");
         }
     }
+    evaluate(&queries, &text);
     // What PointsmanConfigurationRefused asks for rises.
     let refused = || {
         let text = scrape();
