@@ -210,7 +210,11 @@ impl ConnectionManager {
             path = canonical(&without_dot_parameters(&path));
         }
         if self.merge_slashes {
-            path.dedup_by(|later, earlier| *later == b'/' && *earlier == b'/');
+            match path.len() > 1 && path.iter().all(|byte| *byte == b'/') {
+                // Of slashes alone Envoy leaves two: one before and one behind no segment.
+                true => path.truncate(2),
+                false => path.dedup_by(|later, earlier| *later == b'/' && *earlier == b'/'),
+            }
         }
         admitted.target = [&path, query].concat();
         match redirects {
@@ -476,6 +480,9 @@ mod tests {
         for (path, expected) in [
             ("/a", "200 /a"),
             ("//internal", "200 /internal"),
+            ("//", "200 //"),
+            ("///", "200 //"),
+            ("//a/..", "200 //"),
             ("/a//b?x=//", "200 /a/b?x=//"),
             ("/public/../internal", "200 /internal"),
             ("/../../x", "200 /x"),
