@@ -138,6 +138,57 @@ fn who_answered_holds_the_session_and_a_key_has_one_next_target() {
     until_none_is_in_flight(&site);
 }
 
+/// Before the target is ejected each of its requests is answered by the next of the client's order;
+/// where it is then, the client belongs at once.
+#[test]
+fn a_client_whose_target_dies_moves_once_though_the_target_is_ejected_meanwhile() {
+    const PORTS: [u16; 3] = [9101, 9102, 9103];
+    let targets = PORTS.map(|port| json!({ "endpoint": format!("127.0.0.1:{port}") }));
+    let mut site = updatable(&json!({
+        "pools": { "login": {
+            "cluster": "api", "balance": "random", "targets": targets,
+            "sticky": { "cookie": { "name": "pm" } },
+            "health": { "passive": { "eject": "1h", "max_eject": "1h" } },
+        } },
+        "routes": [{ "name": "login", "pool": "login" }],
+        "explain": { "header": "x-why", "token": "t" },
+    }));
+    let mut client = site.client().unwrap();
+    let dead = format!("127.0.0.1:{}", PORTS[0]);
+    let mut cookie = loop {
+        let (answer, why) = ask(&mut client, "/", ("x-nothing", ""));
+        if why["target"] == *dead {
+            break session_cookie(&answer).unwrap();
+        }
+    };
+    let of_dead = cookie.clone();
+    site.backend_mut(&dead).unwrap().stop();
+
+    let mut answered = Vec::new();
+    let mut is_ejected = || {
+        // This client takes what it is given, and another one of the same target does not, so that
+        // the target goes on failing until it is ejected.
+        for keeps in [true, false] {
+            let sent = if keeps { &cookie } else { &of_dead };
+            let (answer, why) = ask(&mut site.client().unwrap(), "/", ("cookie", sent));
+            assert_eq!(answer.status(), 200, "{why}");
+            answered.push(backend(&answer).to_owned());
+            match session_cookie(&answer) {
+                Some(given) if keeps => cookie = given,
+                _ => {}
+            }
+            if !keeps && why["target"] != *dead {
+                return true;
+            }
+        }
+        false
+    };
+    until("the dead target is ejected", &mut is_ejected);
+    (0..4).for_each(|_| drop(is_ejected()));
+    answered.dedup();
+    assert_eq!(answered.len(), 1, "{answered:?}");
+}
+
 #[test]
 fn an_answer_of_the_proxys_own_begins_no_session() {
     let mut site = updatable(&json!({
