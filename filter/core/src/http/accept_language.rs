@@ -200,6 +200,25 @@ mod tests {
         assert_eq!(of(&[]), "");
     }
 
+    /// Whatever a client sends, in however many lines.
+    #[test]
+    fn no_more_is_looked_for_than_the_bound_says() {
+        let two = "aa-".repeat(20) + "aa";
+        let long = "abcdefgh-".repeat(6) + "abcdefgh";
+        for item in [&two, &long, "a-b-c-d-e-f-g-h", &"a-".repeat(31), "*", ""] {
+            for (items, lines) in [(1, 1), (15, 1), (15, 100), (1, 5000), (5000, 1)] {
+                let value = [item, ";q=0.5,"].concat().repeat(items);
+                let mut steps = 0;
+                let offered = |tag: &[u8]| {
+                    steps += tag.len();
+                    None::<()>
+                };
+                preferred((0..lines).map(|_| value.as_bytes()), offered);
+                assert!(steps <= MAX_STEPS, "{item}: {steps}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_beyond_the_bounds_is_not_looked_at() {
         assert_eq!(of(&[&("fr,".repeat(MAX_RANGES - 1) + "ko")]), "ko");

@@ -70,8 +70,10 @@ impl Device {
 /// examples has 285.
 pub const MAX_USER_AGENT: usize = 512;
 
-/// What it costs at most, in steps: a search of the list of bots, in 14 halves, at each byte.
-pub const MAX_STEPS: usize = 112 * MAX_USER_AGENT;
+/// What a user agent costs, in steps: a search of the list of bots, in 14 halves, at each byte.
+pub fn steps(user_agent: &[u8]) -> usize {
+    112 * user_agent.len().min(MAX_USER_AGENT)
+}
 
 /// The words of a user agent that tell.
 #[derive(Default)]

@@ -453,9 +453,10 @@ impl<'a> Request<'a> {
     /// What kind of device asks. It is looked for once, however many conditions there are.
     pub fn device(&self) -> Device {
         *self.device.get_or_init(|| {
-            self.steps.count(device::MAX_STEPS);
             let first = |name: &[u8]| self.headers.first(name).unwrap_or_default();
-            Device::of(first(b"user-agent"), first(b"sec-ch-ua-mobile"))
+            let user_agent = first(b"user-agent");
+            self.steps.count(device::steps(user_agent));
+            Device::of(user_agent, first(b"sec-ch-ua-mobile"))
         })
     }
 

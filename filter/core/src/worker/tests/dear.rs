@@ -131,6 +131,12 @@ fn rows() -> Vec<(&'static str, Value, Sent, Vec<Sent>)> {
     let pools: serde_json::Map<String, Value> = (0..20).map(sticky).collect();
     let split: Vec<_> = pools.keys().map(|name| json!({ "pool": name })).collect();
     let split = json!({ "pools": pools, "routes": [{ "name": "all", "split": split }] });
+    let many = |pairs: &[(&'static str, &str)]| {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()));
+        ("/".to_owned(), pairs.collect::<Vec<_>>())
+    };
     let headers = |count: usize| {
         let names = ["aa", "ab", "ba", "bb"];
         let pairs = (0..count).map(|n| (names[n % 4], "1".repeat(100)));
@@ -316,6 +322,35 @@ fn rows() -> Vec<(&'static str, Value, Sent, Vec<Sent>)> {
                 header("x", longest("a")),
                 header("x", full("a")),
                 header("x", longest("ab")),
+            ],
+        ),
+        (
+            "devices and languages",
+            routes(60, |n| {
+                let tag = format!(
+                    "{}{}",
+                    char::from(b'a' + (n % 26) as u8),
+                    "bcdefgh".repeat(n / 26)
+                );
+                let tag = &tag[..tag.len().min(8)];
+                match n % 3 {
+                    0 => json!({ "device": ["tablet"], "methods": ["PUT"] }),
+                    1 => json!({ "device": ["bot"], "language": [tag] }),
+                    _ => json!({ "language": [tag, format!("{tag}-x-{n}")] }),
+                }
+            }),
+            many(&[("user-agent", agent), ("accept-language", "zz, zy;q=0.5")]),
+            vec![
+                header("user-agent", full("bo")),
+                header("user-agent", full("Tablet PC")),
+                header("user-agent", full("\u{ff}Andro")),
+                many(&[("user-agent", "Mozilla/5.0 (compatible; Googlebo/2.1)"); 100]),
+                header("accept-language", full(",")),
+                header("accept-language", full("b-x-1;q=0,")),
+                header("accept-language", full("b-aa-bb-cc-dd-ee-ff;q=0.1,")),
+                header("accept-language", full("\u{ff}")),
+                many(&[("accept-language", &"b-aa-bb,".repeat(128)); 16]),
+                many(&[("accept-language", ",,,"); 1000]),
             ],
         ),
         (
