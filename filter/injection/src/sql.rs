@@ -392,7 +392,7 @@ impl<'a> Reader<'a> {
         end
     }
 
-    fn money(&self, token: &mut Token) -> usize {
+    fn money(&mut self, token: &mut Token) -> usize {
         let pos = self.pos;
         if pos + 1 == self.value.len() {
             return self.mark(token, b'n');
