@@ -1,7 +1,7 @@
 //! `access_log`: what the proxy's access log is told of a decision.
 //!
 //! One line: `route=checkout pool=web target=blue reason=balance`. A part that there is nothing to
-//! say of is left out; `reason` is always there. In a name the bytes that would make the line
+//! say of is left out, what a protection found is `protect=edge found=sql_injection`; `reason` is always there. In a name the bytes that would make the line
 //! ambiguous, or that a log would escape once more, are percent-encoded: blanks, `"`, `%` and `\`.
 //! All of it is made of names of the configuration, so nothing in it comes from a client.
 
@@ -30,6 +30,10 @@ pub fn line(decision: &Decision<'_>) -> String {
     if let Some((pool, target)) = decision.target {
         part("pool", &pool.name);
         part("target", &target.name);
+    }
+    for hit in &decision.hits {
+        part("protect", &hit.protect.name);
+        part("found", hit.word());
     }
     part("reason", decision.reason.word());
     line

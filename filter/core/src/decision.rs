@@ -7,6 +7,7 @@ use crate::index::RouteIndex;
 use crate::pool::flight::Flight;
 use crate::pool::sticky::Origin;
 use crate::pool::{Pool, Target};
+use crate::protect::Hit;
 use crate::route::Route;
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -24,6 +25,8 @@ pub struct Decision<'c> {
     pub route_index: Option<RouteIndex>,
     /// The name of the rate limit that refused.
     pub limit: Option<&'c str>,
+    /// What protections found, in the order in which they looked.
+    pub hits: Vec<Hit<'c>>,
     /// The target that the request goes to, with its pool.
     pub target: Option<(&'c Pool, &'c Target)>,
     /// Whether the request goes on.
@@ -62,6 +65,8 @@ pub enum Reason {
     NoRoute,
     /// `rate_limit`: a limit refused.
     RateLimit,
+    /// `protect`: a protection refused.
+    Protect,
     /// `balance`: a new choice by weight.
     Balance,
     /// `hash`: the pool's `ip_hash` or `consistent_hash`. (A request without its key is balanced:
@@ -93,6 +98,7 @@ impl Reason {
             Reason::Route => "route",
             Reason::NoRoute => "no_route",
             Reason::RateLimit => "rate_limit",
+            Reason::Protect => "protect",
             Reason::Balance => "balance",
             Reason::Hash => "hash",
             Reason::Sticky => "sticky",
@@ -205,6 +211,7 @@ impl<'c> Decision<'c> {
             route: None,
             route_index: None,
             limit: None,
+            hits: Vec::new(),
             target: None,
             disposition: Disposition::Continue,
             request_edits,

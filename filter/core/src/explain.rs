@@ -7,6 +7,7 @@
 
 use crate::decision::{Decision, Disposition};
 use crate::http::request::Request;
+use crate::protect::Hit;
 
 /// `explain: { header, token }`.
 #[derive(Clone, PartialEq, Eq)]
@@ -111,8 +112,20 @@ impl Explanation<'_, '_> {
         };
         json.extend_from_slice(b",\"status\":");
         json.extend_from_slice(status.as_bytes());
+        tell_hits(&decision.hits, &mut json);
         json.push(b'}');
         json
+    }
+}
+
+/// What protections found, if anything: a line for each hit.
+fn tell_hits(hits: &[Hit<'_>], json: &mut Vec<u8>) {
+    for (n, hit) in hits.iter().enumerate() {
+        json.extend_from_slice(if n == 0 { b",\"protect\":[" } else { b"," });
+        quote(&hit.line(), json);
+    }
+    if !hits.is_empty() {
+        json.push(b']');
     }
 }
 

@@ -17,21 +17,23 @@
 //! 4. **Rate limit** ([`rate_limit`]): all limits of the route are checked, then charged, in the
 //!    order in which the route lists them. A request that one of them refuses is charged nothing
 //!    and answered with 429.
-//! 5. **Sticky** ([`pool::sticky`]): a valid session cookie of one of the route's pools holds the
+//! 5. **Protect** ([`protect`]): values that look like an attack are counted, or the request is
+//!    answered with 403.
+//! 6. **Sticky** ([`pool::sticky`]): a valid session cookie of one of the route's pools holds the
 //!    client to its target, whatever the weights, as long as that is healthy.
-//! 6. **Balance** ([`pool::balance`]): otherwise the roll picks a part of the `split`, and the
+//! 7. **Balance** ([`pool::balance`]): otherwise the roll picks a part of the `split`, and the
 //!    pool's rule picks one of its healthy targets ([`pool::health`]), those of the preferred
 //!    region ([`pool::prefer_region`]) first: in turn, at random, by the hash of a key, or by what
 //!    each has to do. New and recovered targets get less for a while ([`pool::slow_start`]). If
 //!    there is no healthy target, the pools of `failover` in order, and if they have none,
 //!    `when_all_unhealthy` ([`pool::failover`]).
-//! 7. The choice is a [`decision::Decision`]. It goes to the proxy as a request header: the
+//! 8. The choice is a [`decision::Decision`]. It goes to the proxy as a request header: the
 //!    cluster's name, or the endpoint's address followed by the next best for retries. The request
 //!    counts as in flight ([`pool::in_flight`]) from here to the end of its stream, whatever end
 //!    that is.
-//! 8. On the way back it shows who answered: that target holds a new session, whose cookie is set,
+//! 9. On the way back it shows who answered: that target holds a new session, whose cookie is set,
 //!    and is counted. The response headers are edited.
-//! 9. When the stream is over, its outcome ([`pool::outcome`]) is told to health, and how long it
+//! 10. When the stream is over, its outcome ([`pool::outcome`]) is told to health, and how long it
 //!    took to `least_response_time` ([`pool::least_response_time`]).
 //!
 //! # Map of the code
@@ -48,7 +50,7 @@
 //!  explain · access_log        a finished decision as JSON, and as a line
 //!  decision          what to do with a request, and why
 //!  route             match, split, index, rewrite, redirect
-//!  pool              target · one file for each key · in_flight · outcome     │ rate_limit
+//!  pool              target · one file for each key · in_flight · outcome     │ rate_limit · protect
 //!  generation        which configuration is the newest, and when one sleeps
 //!  http              request, client_ip, regex, edit, respond, key            │ shared
 //!  scope
@@ -92,6 +94,7 @@ pub mod http;
 pub mod index;
 pub mod pool;
 pub mod port;
+pub mod protect;
 pub mod rate_limit;
 pub mod route;
 pub mod scope;

@@ -22,6 +22,7 @@ use pointsman_core::index::{RouteIndex, TargetRef};
 use pointsman_core::pool::health::{HealthChange, HealthEvent, Why};
 use pointsman_core::pool::in_flight::InFlightEvent;
 use pointsman_core::pool::{Pool, Target};
+use pointsman_core::protect::Class;
 use pointsman_core::rate_limit::RateLimitEvent;
 use pointsman_core::route::Route;
 use pointsman_core::time::Nanos;
@@ -85,6 +86,9 @@ pub(crate) struct Metrics {
     /// Workers that expired although they were alive.
     in_flight_revived: Option<Counter>,
     rate_limits: Vec<LimitMetrics>,
+    protect: Vec<ProtectMetrics>,
+    /// The second of the last line about a hit, and how many it had.
+    hits_logged: Cell<(u64, u32)>,
     routes: Vec<OnceCell<RouteMetrics>>,
     pools: Vec<PoolMetrics>,
 }
@@ -140,6 +144,16 @@ struct LimitMetrics {
     contended: Option<Counter>,
 }
 
+/// The counters of one protection: `pointsman.protect.<name>.…`
+struct ProtectMetrics {
+    /// Of each class that it detects, in the order of [`Class::ALL`]: requests that had it.
+    found: [Option<Batched>; Class::ALL.len()],
+    /// Requests that it refused.
+    blocked: Option<Batched>,
+    /// Requests of which it did not look at everything.
+    not_inspected: Option<Batched>,
+}
+
 impl Metrics {
     /// Defines every metric that this configuration can raise, but those of routes and targets.
     pub(crate) fn define(config: &Rc<Config>, failures: Failures) -> Metrics {
@@ -164,6 +178,8 @@ impl Metrics {
                 .iter()
                 .map(|limit| LimitMetrics::define(&batch, scope, limit.name()))
                 .collect(),
+            protect: ProtectMetrics::of(config, &batch),
+            hits_logged: Cell::default(),
             routes: config.routes.iter().map(|_| OnceCell::new()).collect(),
             pools: config
                 .pools
@@ -180,6 +196,7 @@ impl Metrics {
     pub(crate) fn forget(&mut self, config: &Rc<Config>) {
         self.flush();
         self.rate_limits = Vec::new();
+        self.protect = Vec::new();
         self.routes = Vec::new();
         for (metrics, pool) in self.pools.iter_mut().zip(&config.pools) {
             metrics.targets.truncate(pool.targets.len());
@@ -195,6 +212,7 @@ impl Metrics {
         self.rate_limits = limits
             .map(|limit| LimitMetrics::define(batch, scope, limit.name()))
             .collect();
+        self.protect = ProtectMetrics::of(config, batch);
         self.routes = config.routes.iter().map(|_| OnceCell::new()).collect();
         for (metrics, pool) in self.pools.iter_mut().zip(&config.pools) {
             let targets = pool.targets.len();
@@ -222,6 +240,45 @@ impl Metrics {
                 && let Some(pool) = self.pools.get(flight.target.pool.get())
             {
                 self.batch(pool.sticky);
+            }
+        }
+    }
+
+    /// What protections found in a request: counts, and a line for each, up to
+    /// [`MAX_HITS_LOGGED`] in a second. The line has no part of a value.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn found(&self, decision: &Decision<'_>, now: Nanos) {
+        let route = decision.route.map_or("", |route| &route.name);
+        for hit in &decision.hits {
+            let name = &hit.protect.name;
+            if let Some(metrics) = self.protect.get(hit.protect.index) {
+                self.batch(match hit.class {
+                    Some(class) => metrics.found.get(class as usize).copied().flatten(),
+                    None => metrics.not_inspected,
+                });
+                if hit.blocks() {
+                    self.batch(metrics.blocked);
+                }
+            }
+            let (second, lines) = self.hits_logged.get();
+            let now = now / Nanos::SECOND;
+            let lines = if second == now { lines } else { 0 };
+            self.hits_logged.set((now, lines.saturating_add(1)));
+            if lines < MAX_HITS_LOGGED {
+                let blocked = if hit.blocks() { ", blocked" } else { "" };
+                let what = [
+                    "protect ",
+                    name,
+                    ": ",
+                    hit.word(),
+                    " in ",
+                    &hit.place,
+                    ", route ",
+                    route,
+                    blocked,
+                ];
+                log::warn!("{}", what.concat());
             }
         }
     }
@@ -411,6 +468,26 @@ impl LimitMetrics {
     }
 }
 
+impl ProtectMetrics {
+    fn of(config: &Config, batch: &Batch) -> Vec<ProtectMetrics> {
+        let protects = config.protect.iter();
+        let scope = config.scope.metric();
+        protects
+            .map(|protect| {
+                let prefix = [scope, ".protect.", &protect.name].concat();
+                let define = |what| define_batched(batch, &prefix, what);
+                ProtectMetrics {
+                    found: Class::ALL.map(|(word, class)| {
+                        protect.rules.detect.has(class).then(|| define(word))?
+                    }),
+                    blocked: protect.rules.stops.then(|| define("blocked")).flatten(),
+                    not_inspected: define("not_inspected"),
+                }
+            })
+            .collect()
+    }
+}
+
 fn define_batched(batch: &Batch, prefix: &str, what: &str) -> Option<Batched> {
     Some(batch.take_in(define(prefix, what)?))
 }
@@ -435,6 +512,9 @@ fn increment(counter: Option<Counter>) {
     // A count that is lost must not cost the request.
     let _ = counter.map(|counter| host::increment(counter, 1));
 }
+
+/// So many lines about hits a worker writes in a second: who floods does not fill the log.
+const MAX_HITS_LOGGED: u32 = 10;
 
 /// One decision in so many is timed: to time one costs two host calls.
 const SAMPLED: u32 = 64;

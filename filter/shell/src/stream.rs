@@ -155,6 +155,9 @@ impl Stream {
         let config = worker.config().clone();
         let decision = worker.decide(&config, &Request::new(&headers), &mut Host, now);
         metrics.decided(&decision);
+        if !decision.hits.is_empty() {
+            metrics.found(&decision, now);
+        }
         if config.access_log {
             // Without it the request is no worse; only a log says less.
             let _ = host::set_property(ACCESS_LOG, access_log::line(&decision).as_bytes());

@@ -3,6 +3,7 @@
 use super::defined::Defined;
 use crate::http::upstream::Upstream;
 use crate::pool::Pool;
+use crate::protect::Protect;
 use crate::rate_limit::RateLimit;
 
 /// What routes refer to.
@@ -13,4 +14,6 @@ pub(super) struct Known<'n> {
     pub pools: Defined<'n, Pool>,
     /// The section `rate_limits`.
     pub rate_limits: Defined<'n, RateLimit>,
+    /// The section `protect`.
+    pub protects: Defined<'n, Protect>,
 }

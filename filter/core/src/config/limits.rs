@@ -277,6 +277,14 @@ pub const MAX_ITEMS: usize = 10_000;
 pub const MAX_LANGUAGES: usize = Languages::MOST;
 /// The most limits of a route: each costs a read of shared data for each request.
 pub const MAX_ROUTE_LIMITS: usize = 16;
+/// The most protections: each has metrics of its own.
+pub const MAX_PROTECTS: usize = 100;
+/// The most protections of a route: they share the steps that a request may take.
+pub const MAX_ROUTE_PROTECTS: usize = 4;
+/// The most exceptions of a protection: each parameter is compared with each.
+pub const MAX_EXCEPTIONS: usize = 32;
+/// The most entries of a protection's `in`, and the most headers of one.
+pub const MAX_PLACES: usize = 16;
 /// The most parts of a `split`: a choice looks at each.
 pub const MAX_PARTS: usize = 1000;
 /// The most headers of one map, and the most values of one header: a request may have no more

@@ -27,6 +27,7 @@ mod pass;
 mod path;
 mod pool;
 mod prefer_region;
+mod protect;
 mod protobuf;
 mod query;
 mod rate_limit;
@@ -50,6 +51,7 @@ use crate::http::client_ip::ClientIp;
 use crate::http::upstream::Upstream;
 use crate::index::{PoolIndex, RouteIndex, TargetRef};
 use crate::pool::{Pool, Target};
+use crate::protect::Protect;
 use crate::rate_limit::{RateLimit, Table};
 use crate::route::Route;
 use crate::route::no_route::NoRoute;
@@ -78,6 +80,8 @@ pub struct Config {
     pub pools: Vec<Rc<Pool>>,
     /// In the order of the file.
     pub rate_limits: Vec<Rc<RateLimit>>,
+    /// In the order of the file.
+    pub protect: Vec<Rc<Protect>>,
     /// The bound on the limits' memory.
     pub rate_limit_table: Table,
     /// The longest value in bytes that `contains` and `regex` look at. 256 to 1,048,576. Default
@@ -148,6 +152,7 @@ impl Config {
             client_ip: None,
             pools: self.pools.iter().map(pool).collect(),
             rate_limits: Vec::new(),
+            protect: Vec::new(),
             rate_limit_table: self.rate_limit_table,
             routes: Vec::new(),
             no_route: NoRoute::Pass,
@@ -305,6 +310,7 @@ fn read(
             "pools",
             "rate_limits",
             "rate_limit_table",
+            "protect",
             "max_value",
             "routes",
             "no_route",
@@ -346,6 +352,10 @@ fn read(
     let limits_map = limits_node
         .as_ref()
         .and_then(|node| node.names(report, "a map of rate limits", limits::MAX_LIMITS));
+    let protect_node = map.get("protect");
+    let protect_map = protect_node
+        .as_ref()
+        .and_then(|node| node.names(report, "a map of protections", limits::MAX_PROTECTS));
     let known = known::Known {
         upstream: &upstream,
         pools: pools_map
@@ -353,6 +363,9 @@ fn read(
             .unwrap_or_default(),
         rate_limits: limits_map
             .map(|map| rate_limit::rate_limits(&map, report))
+            .unwrap_or_default(),
+        protects: protect_map
+            .map(|map| protect::protects(&map, report))
             .unwrap_or_default(),
     };
     let routes_node = map.get(value::ROUTES);
@@ -372,6 +385,7 @@ fn read(
     let no_route = no_route::no_route(map.get("no_route"), report);
     let rate_limit_table = rate_limit::table(map.get("rate_limit_table"), report);
     let (pools, rate_limits) = (known.pools.all, known.rate_limits.all);
+    let protects = known.protects.all;
     Ok(Some(Config {
         version: version.map(Into::into),
         hash: ConfigurationHash::default(),
@@ -379,6 +393,7 @@ fn read(
         client_ip,
         pools: pools.into_iter().flatten().collect(),
         rate_limits: rate_limits.into_iter().flatten().collect(),
+        protect: protects.into_iter().flatten().collect(),
         rate_limit_table,
         memory: report.memory(),
         max_value: max_value.unwrap_or(limits::DEFAULT_MAX_VALUE),

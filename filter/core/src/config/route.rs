@@ -17,6 +17,7 @@ use super::router_options::router_options;
 use super::split::split;
 use super::syntax;
 use super::value::Value;
+use crate::protect::Protect;
 use crate::rate_limit::RateLimit;
 use crate::route::r#match::Match;
 use crate::route::{Route, RouteAction};
@@ -82,6 +83,7 @@ fn route(
             "name",
             "match",
             "rate_limits",
+            "protect",
             "request_headers",
             "response_headers",
             "rewrite",
@@ -110,6 +112,9 @@ fn route(
     let rate_limits = map
         .get("rate_limits")
         .map(|node| limits(&node, known, report));
+    let protect = map
+        .get("protect")
+        .map(|node| protects(&node, known, report));
     let rewrite = map
         .get("rewrite")
         .and_then(|node| rewrite(&node, &matched, report));
@@ -126,6 +131,7 @@ fn route(
     Some(Route {
         name: name?.into(),
         rate_limits: rate_limits.unwrap_or_default(),
+        protect: protect.unwrap_or_default(),
         request_headers,
         response_headers,
         rewrite,
@@ -164,6 +170,13 @@ fn limits(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Vec<Rc<Rat
         limits.push(limit);
     }
     limits
+}
+
+fn protects(list: &Node<'_>, known: &Known<'_>, report: &mut Report) -> Box<[Rc<Protect>]> {
+    let nodes = list.list(report, "a list of protections", limits::MAX_ROUTE_PROTECTS);
+    nodes
+        .filter_map(|node| known.protects.named(&node, "protection", report))
+        .collect()
 }
 
 fn action(

@@ -21,6 +21,7 @@ use crate::http::respond::Respond;
 use crate::http::router_options::RouterOptions;
 use crate::index::RouteIndex;
 use crate::pool::Pool;
+use crate::protect::Protect;
 use crate::rate_limit::RateLimit;
 use r#match::Match;
 use mirror::Mirror;
@@ -38,6 +39,8 @@ pub struct Route {
     pub blocks: Vec<Match>,
     /// In the order in which they are charged.
     pub rate_limits: Vec<Rc<RateLimit>>,
+    /// In the order in which they look.
+    pub protect: Box<[Rc<Protect>]>,
     /// Edits of the request, for whatever action sends it on.
     pub request_headers: Edits,
     /// Edits of the response, the filter's own answers included; streams share them. None: there

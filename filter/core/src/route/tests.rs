@@ -25,6 +25,7 @@ pub(crate) fn route(blocks: Vec<Match>) -> Route {
         name: "".into(),
         blocks,
         rate_limits: vec![],
+        protect: Box::default(),
         request_headers: Edits::default(),
         response_headers: None,
         rewrite: None,

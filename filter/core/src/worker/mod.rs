@@ -7,6 +7,8 @@
 //!                       │    │    └─ none: no_route
 //!                       │    ├─ refuse: the route's rate limits                      rate_limit
 //!                       │    │    └─ refused: 429, with when to come back
+//!                       │    ├─ protected: what looks like an attack                 protect
+//!                       │    │    └─ blocked: 403
 //!                       │    └─ apply_route: the route's action
 //!                       │         ├─ respond, redirect: an answer of the filter's own
 //!                       │         ├─ pass: the request goes on to the proxy's own routes
@@ -67,6 +69,7 @@ use crate::pool::prefer_region::Regions;
 use crate::pool::sticky::{Sessions, VerifiedCookies};
 use crate::pool::{Pool, Target};
 use crate::port::Port;
+use crate::protect::{Hit, inspect};
 use crate::rate_limit::{
     RateLimit, RateLimitEvent, RateLimits, Verdict, refusal_headers, state_headers,
 };
@@ -296,10 +299,19 @@ impl Worker {
         let Some(matched) = found.and_then(|found| Matched::new(config, found)) else {
             return no_route(&config.no_route);
         };
-        let mut decision = match self.refuse(context, matched.route) {
+        let mut hits = Vec::new();
+        let refusal = self.refuse(context, matched.route).or_else(|| {
+            // Behind the limits: whoever floods is not looked at.
+            hits = protected(config, matched.route, request);
+            let refused = hits.iter().find(|hit| hit.blocks())?;
+            let answer = refused.protect.answer();
+            Some(Decision::answer(Action::Respond, Reason::Protect, answer))
+        });
+        let mut decision = match refusal {
             Some(refusal) => refusal,
             None => self.apply_route(context, matched),
         };
+        decision.hits = hits;
         decision.route = Some(matched.route);
         decision.route_index = Some(matched.index);
         decision.response.route = matched.route.response_headers.clone();
@@ -545,6 +557,15 @@ fn parts<'a>(
         target: target.map_or("", |target| &target.name),
         ..Parts::without_target(request, matched.block, &matched.route.name, client)
     }
+}
+
+/// What the protections of a route find in a request.
+fn protected<'c>(config: &Config, route: &'c Route, request: &Request<'_>) -> Vec<Hit<'c>> {
+    if route.protect.is_empty() {
+        return Vec::new();
+    }
+    let protects = route.protect.iter().map(|protect| &**protect);
+    inspect(protects, request, config.max_value)
 }
 
 /// The decision about a request that no route matches.

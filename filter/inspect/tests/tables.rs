@@ -1,5 +1,5 @@
 //! The packed tables say what `libinjectionrs`'s say, which are libinjection's. After a new version
-//! of that crate: `WRITE=1 cargo test -p pointsman-injection --test tables`.
+//! of that crate: `WRITE=1 cargo test -p pointsman-inspect --test tables`.
 
 #![allow(
     clippy::expect_used,

@@ -15,6 +15,7 @@ const TURN_STEPS: usize = 60;
 
 /// Whether a value would change the meaning of an SQL statement that it was pasted into: by itself,
 /// or within either kind of quotes. It takes of the steps that are `left`.
+#[inline(never)]
 pub fn sql_injection(value: &[u8], left: &mut u32) -> bool {
     // One word, or a number and a word: no fingerprint of an attack.
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | 128..=159);

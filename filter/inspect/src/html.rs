@@ -11,6 +11,7 @@ const NAME_STEPS: usize = 90;
 
 /// Whether a value would run a script if a page contained it unescaped. It takes of the steps that
 /// are `left`.
+#[inline(never)]
 pub fn cross_site_scripting(value: &[u8], left: &mut u32) -> bool {
     // Neither a tag nor an attribute with a value.
     if !value.iter().any(|byte| matches!(byte, b'<' | b'=')) {

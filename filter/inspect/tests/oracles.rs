@@ -15,11 +15,11 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 fn sql_injection(value: &[u8]) -> bool {
-    pointsman_injection::sql_injection(value, &mut u32::MAX.clone())
+    pointsman_inspect::sql_injection(value, &mut u32::MAX.clone())
 }
 
 fn cross_site_scripting(value: &[u8]) -> bool {
-    pointsman_injection::cross_site_scripting(value, &mut u32::MAX.clone())
+    pointsman_inspect::cross_site_scripting(value, &mut u32::MAX.clone())
 }
 
 unsafe extern "C" {
