@@ -60,8 +60,11 @@ fn configuration() -> Value {
     };
     let mut limited = exact("limited", ("pool", json!("web")));
     limited["rate_limits"] = json!(["narrow"]);
+    let mut probed = exact(".git", ("pool", json!("web")));
+    probed["protect"] = json!(["edge"]);
     let mut routes = vec![
         limited,
+        probed,
         exact("web", ("pool", json!("web"))),
         exact("gone", ("pool", json!("gone"))),
         exact("none", ("pool", json!("none"))),
@@ -76,6 +79,7 @@ fn configuration() -> Value {
     }
     json!({
         "pools": pools,
+        "protect": { "edge": { "detect": ["scanner", "sql_injection", "cross_site_scripting", "path_traversal"], "mode": "block" } },
         "rate_limits": { "narrow": { "requests": 1, "per": "1h", "key": ["client_ip"] } },
         "routes": routes,
         "explain": { "header": "x-explain", "token": SECRETS[2] },
@@ -122,6 +126,7 @@ fn traffic(envoy: &Envoy) -> String {
         ("/gone", &[200]),
         ("/none", &[503]),
         ("/bad", &[503, 503]),
+        ("/.git", &[403]),
         ("/old", &[302]),
         ("/limited", &[200, 429, 429]),
         ("/nowhere", &[404]),
@@ -188,6 +193,7 @@ fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
     let route = |name| [("pointsman_route", name)];
     let pool = |name| [("pointsman_pool", name)];
     let limit = [("pointsman_limit", "narrow")];
+    let protect = [("pointsman_protect", "edge")];
     let rows: &[(&str, &[(&str, &str)], f64)] = &[
         ("pointsman_route_requests", &route("web"), 3.0),
         ("pointsman_route_requests", &route("limited"), 3.0),
@@ -219,6 +225,9 @@ fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
         ("pointsman_rate_limit_shadow", &limit, 0.0),
         ("pointsman_rate_limit_overflow", &limit, 0.0),
         ("pointsman_rate_limit_contended", &limit, 0.0),
+        ("pointsman_protect_scanner", &protect, 1.0),
+        ("pointsman_protect_blocked", &protect, 1.0),
+        ("pointsman_protect_not_inspected", &protect, 0.0),
         ("pointsman_request_failed", &[], 0.0),
         ("pointsman_shared_failed", &[], 0.0),
         ("pointsman_bug", &[], 0.0),

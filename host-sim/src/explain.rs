@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The keys of the object, in the order in which people read them.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 16] = [
     "route",
     "action",
     "pool",
@@ -25,6 +25,7 @@ pub const KEYS: [&str; 15] = [
     "reason",
     "status",
     "limit",
+    "protect",
     "configuration",
     "version",
     "request_headers",

@@ -8,9 +8,11 @@
 #![allow(dead_code, reason = "the types are only described, never built")]
 
 mod pool;
+mod protect;
 mod route;
 
 use self::pool::Pool;
+use self::protect::Protect;
 use self::route::{Respond, Route};
 use pointsman_core::config::limits;
 use schemars::generate::SchemaSettings;
@@ -146,6 +148,9 @@ struct Configuration {
     rate_limits: Option<BTreeMap<String, RateLimit>>,
     /// A hard bound on the memory of all limits together.
     rate_limit_table: Option<RateLimitTable>,
+    /// What looks like an attack: counted, or refused. Bodies are not looked at.
+    #[schemars(extend("maxProperties" = limits::MAX_PROTECTS))]
+    protect: Option<BTreeMap<String, Protect>>,
     /// The longest value that `contains` and `regex` look at: 256B to 1MiB, default 8KiB. Of a longer
     /// one they do not hold, inverted or not, and `pointsman.match.too_long` counts the request.
     #[schemars(extend("default" = limits::size(limits::DEFAULT_MAX_VALUE)))]

@@ -11,14 +11,14 @@ pub(crate) struct Words {
 }
 
 /// Keywords, functions, types and operators of SQL.
-pub(crate) static SQL: Words = Words {
+pub(crate) const SQL: Words = Words {
     bytes: include_bytes!("sql.words"),
     kinds: b"oftknTvEU1B&A",
 };
 
 /// Attributes of HTML: `e` an event, `b` never good, `u` a URL, `s` a style, `i` the name of an
 /// attribute.
-pub(crate) static ATTRIBUTES: Words = Words {
+pub(crate) const ATTRIBUTES: Words = Words {
     bytes: include_bytes!("html.words"),
     kinds: b"ebusi",
 };

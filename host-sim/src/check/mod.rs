@@ -17,6 +17,7 @@ mod manifest;
 pub mod meetings;
 mod patterns;
 mod pools;
+mod protect;
 mod proxy_file;
 mod rate_limits;
 mod redirects;
@@ -105,6 +106,7 @@ pub fn warnings(tree: &Value, config: &Config) -> Vec<Warning> {
 pub fn warnings_and_notes(tree: &Value, config: &Config) -> (Vec<Warning>, Vec<Note>) {
     let mut warnings = settings::warnings(config);
     warnings.extend(pools::warnings(config));
+    warnings.extend(protect::warnings(config));
     warnings.extend(secrets::warnings(config));
     warnings.extend(variables::published(config));
     let (of_routes, note) = routes::warnings(config, &Places(tree));

@@ -224,6 +224,19 @@ fn write_text(
             "  {faint}admitted by limit:{faint:#} {name} ({requests} per {per:?}, burst {burst})"
         )?;
     }
+    for hit in object["protect"].as_array().map_or(&[][..], Vec::as_slice) {
+        let text = |key: &str| hit[key].as_str().unwrap_or_default();
+        let (name, class, place) = (text("name"), text("class"), text("in"));
+        let what = match (hit["blocks"] == true, class) {
+            (true, _) => "refused",
+            (false, "not_inspected") => "too long, or too much",
+            (false, _) => "counted",
+        };
+        writeln!(
+            out,
+            "  {faint}protection:{faint:#} {name}: {class} in {place} {faint}({what}){faint:#}"
+        )?;
+    }
     if let Some(reason) = text("reason") {
         let why = REASONS
             .iter()
@@ -296,6 +309,7 @@ const REASONS: &[(&str, &str)] = &[
     ("no_route", "no route matches"),
     ("proxy", "its settings for paths and headers say so"),
     ("rate_limit", "the limit has no room for this client now"),
+    ("protect", "a protection refuses what it looks like"),
     ("balance", "a new choice by the pool's `balance`"),
     ("hash", "the hash of the pool's key"),
     ("sticky", "a valid session cookie"),

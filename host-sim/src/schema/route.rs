@@ -19,6 +19,9 @@ pub(super) struct Route {
     /// The names of limits; all must admit the request.
     #[schemars(length(max = limits::MAX_ROUTE_LIMITS))]
     rate_limits: Option<Vec<String>>,
+    /// The names of protections. They look at what the limits admit.
+    #[schemars(length(max = limits::MAX_ROUTE_PROTECTS))]
+    protect: Option<Vec<String>>,
     /// Edits of the request: remove, then set, then add.
     request_headers: Option<Edits>,
     /// Edits of the response, the filter's own answers included.

@@ -118,3 +118,140 @@ fn each_place_is_looked_at_decoded_once_and_twice() {
         assert_eq!(found, expected, "{path} {headers:?}");
     }
 }
+
+/// The headers of a request at the shipped edge, in bytes.
+const HEADERS_AT_THE_EDGE: usize = 16 * 1024;
+
+/// No request costs more than so many times an ordinary one.
+const TIMES: u64 = 10;
+
+/// What a request costs that has no more than a path and these headers, in steps.
+fn cost(config: &Config, path: &str, headers: &[(&str, &str)]) -> (u64, Vec<String>) {
+    let mut pairs = vec![(":method", "GET"), (":authority", "h"), (":path", path)];
+    pairs.extend(headers);
+    let headers = Headers::from_pairs(&pairs);
+    let request = Request::new(&headers);
+    let protects = config.protect.iter().map(|protect| &**protect);
+    let hits = inspect(protects, &request, config.max_value);
+    let hits = hits.iter().map(|hit| hit.word().to_owned()).collect();
+    (crate::http::steps::REQUEST + request.steps.taken(), hits)
+}
+
+#[test]
+fn the_dearest_request_costs_ten_ordinary_ones_at_most() {
+    let config = config(all());
+    let agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36";
+    let usual = [
+        ("user-agent", agent),
+        ("referer", "https://shop.example.com/cart?from=mail"),
+        ("cookie", "session=c2Vzc2lvbi1vZi1zb21lYm9keQ; theme=dark"),
+    ];
+    let (ordinary, hits) = cost(&config, "/products/42?q=red+shoes&sort=price-asc", &usual);
+    assert_eq!(hits, [""; 0]);
+    let mut dearest = 0;
+    for text in [
+        "a",
+        "%",
+        "%25",
+        "+",
+        "&",
+        "=",
+        "&=",
+        "a=b&",
+        "/",
+        "\\",
+        "../",
+        ".",
+        "'",
+        "\"",
+        "<",
+        ">",
+        "<a ",
+        "<a/a/a/",
+        "a=b&#\"'\n",
+        "'\"#\n(",
+        "a,\n",
+        "x.x.",
+        "<ab\n#'\"",
+        "onzzz=",
+        "--a\n'",
+        "%3C",
+        "%2527",
+        "%3Ca%20",
+        ";",
+        "a;",
+        "a=';",
+        "n-",
+        "sqlma ",
+        "etc/passw",
+        "/etc/passw",
+        "\u{c0}",
+        "&#x6",
+        "<a href=&#0;",
+        "/*",
+        "q'a",
+        "$a$",
+        "@`",
+        "{`",
+        "1e",
+        "0x",
+    ] {
+        let full = text.repeat(HEADERS_AT_THE_EDGE / text.len());
+        for (path, header) in [
+            (format!("/{full}"), None),
+            (format!("/?{full}"), None),
+            (format!("/?q={full}"), None),
+            ("/".to_owned(), Some("cookie")),
+            ("/".to_owned(), Some("user-agent")),
+            ("/".to_owned(), Some("referer")),
+        ] {
+            let header: Vec<_> = header.iter().map(|name| (*name, &*full)).collect();
+            let (steps, _) = cost(&config, &path, &header);
+            assert!(
+                steps <= TIMES * ordinary,
+                "{steps} of {ordinary} for {text:?}"
+            );
+            dearest = dearest.max(steps);
+        }
+    }
+    // The bound is reached by some, so that it is one.
+    assert!(dearest > 3 * ordinary, "{dearest} of {ordinary}");
+}
+
+#[test]
+fn what_is_too_long_or_too_much_is_told_as_not_inspected() {
+    let config = config(all());
+    let (_, hits) = cost(&config, &format!("/?q={}'", "a".repeat(8192)), &[]);
+    assert_eq!(hits, ["not_inspected"]);
+    let flood = "<a ".repeat(1000);
+    let (_, hits) = cost(
+        &config,
+        &format!("/?a={flood}&b={flood}&c={flood}&d={flood}"),
+        &[],
+    );
+    assert_eq!(hits, ["not_inspected"]);
+    // It is told, and refuses nothing.
+    let blocks = json!({ "detect": ["sql_injection"], "mode": "block" });
+    let blocks = self::config(blocks);
+    assert_eq!(
+        found_by(&blocks, &format!("/?q={}'", "a".repeat(9000)), &[]).len(),
+        1
+    );
+    let headers = Headers::from_pairs(&[(":path", format!("/?q={}'", "a".repeat(9000)))]);
+    let protects = blocks.protect.iter().map(|protect| &**protect);
+    let hits = inspect(protects, &Request::new(&headers), 8192);
+    assert!(hits.iter().all(|hit| !hit.blocks()));
+}
+
+#[test]
+fn a_name_in_a_log_changes_no_line() {
+    let config = config(all());
+    let found = found_by(&config, "/?a%0ab%22%5c=1%27+or+%271%27%3D%271", &[]);
+    assert_eq!(found, ["sql_injection: query parameter a?b??"]);
+    let long = format!("/?{}=1%27+or+%271%27%3D%271", "n".repeat(500));
+    let found = found_by(&config, &long, &[]);
+    assert_eq!(
+        found,
+        [format!("sql_injection: query parameter {}", "n".repeat(64))]
+    );
+}
