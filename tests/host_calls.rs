@@ -323,7 +323,12 @@ fn a_refusal_keeps_within_the_same() {
 fn a_protection_that_finds_nothing_makes_no_call() {
     let plain = without_more_than_headers();
     let mut guarded = plain.clone();
-    let detect = ["sql_injection", "cross_site_scripting", "path_traversal", "scanner"];
+    let detect = [
+        "sql_injection",
+        "cross_site_scripting",
+        "path_traversal",
+        "scanner",
+    ];
     guarded["protect"] = json!({ "edge": { "detect": detect, "mode": "block" } });
     for route in guarded["routes"].as_array_mut().unwrap() {
         route["protect"] = json!(["edge"]);

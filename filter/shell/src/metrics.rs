@@ -251,7 +251,6 @@ impl Metrics {
     pub(crate) fn found(&self, decision: &Decision<'_>, now: Nanos) {
         let route = decision.route.map_or("", |route| &route.name);
         for hit in &decision.hits {
-            let name = &hit.protect.name;
             if let Some(metrics) = self.protect.get(hit.protect.index) {
                 self.batch(match hit.class {
                     Some(class) => metrics.found.get(class as usize).copied().flatten(),
@@ -266,19 +265,7 @@ impl Metrics {
             let lines = if second == now { lines } else { 0 };
             self.hits_logged.set((now, lines.saturating_add(1)));
             if lines < MAX_HITS_LOGGED {
-                let blocked = if hit.blocks() { ", blocked" } else { "" };
-                let what = [
-                    "protect ",
-                    name,
-                    ": ",
-                    hit.word(),
-                    " in ",
-                    &hit.place,
-                    ", route ",
-                    route,
-                    blocked,
-                ];
-                log::warn!("{}", what.concat());
+                log::warn!("protect {}, route {route}", hit.line());
             }
         }
     }

@@ -225,17 +225,8 @@ fn write_text(
         )?;
     }
     for hit in object["protect"].as_array().map_or(&[][..], Vec::as_slice) {
-        let text = |key: &str| hit[key].as_str().unwrap_or_default();
-        let (name, class, place) = (text("name"), text("class"), text("in"));
-        let what = match (hit["blocks"] == true, class) {
-            (true, _) => "refused",
-            (false, "not_inspected") => "too long, or too much",
-            (false, _) => "counted",
-        };
-        writeln!(
-            out,
-            "  {faint}protection:{faint:#} {name}: {class} in {place} {faint}({what}){faint:#}"
-        )?;
+        let line = hit.as_str().unwrap_or_default();
+        writeln!(out, "  {faint}protection:{faint:#} {line}")?;
     }
     if let Some(reason) = text("reason") {
         let why = REASONS

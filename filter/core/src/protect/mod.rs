@@ -84,6 +84,13 @@ impl Hit<'_> {
         self.class.map_or("not_inspected", Class::word)
     }
 
+    /// What a log and `explain` say of it: `edge: sql_injection in query parameter q, blocked`.
+    pub fn line(&self) -> String {
+        let blocked = if self.blocks() { ", blocked" } else { "" };
+        let name = &self.protect.name;
+        [name, ": ", self.word(), " in ", &self.place, blocked].concat()
+    }
+
     /// Whether the request is refused for it.
     pub fn blocks(&self) -> bool {
         self.protect.rules.stops && self.class.is_some()
