@@ -324,8 +324,9 @@ impl Nginx {
                 "{needed} is missing: {MISSING}"
             );
         }
-        // As Debian has it: blocking, paranoia level 1, without a look at bodies.
-        let rules = "SecRuleEngine On\nSecRequestBodyAccess Off\nSecResponseBodyAccess Off\n\
+        // As Debian has it, and blocking: paranoia level 1. Without access to bodies no rule of phase 2
+        // runs, and nearly all are of that.
+        let rules = "SecRuleEngine On\nSecRequestBodyAccess On\nSecResponseBodyAccess Off\n\
                      SecUnicodeMapFile /etc/nginx/unicode.mapping 20127\nSecAuditEngine Off\n\
                      Include /etc/modsecurity/crs/crs-setup.conf\n\
                      Include /usr/share/modsecurity-crs/rules/*.conf\n";
