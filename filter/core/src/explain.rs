@@ -121,7 +121,7 @@ impl Explanation<'_, '_> {
 /// What protections found, if anything: a line for each hit.
 fn tell_hits(hits: &[Hit<'_>], json: &mut Vec<u8>) {
     for (n, hit) in hits.iter().enumerate() {
-        json.extend_from_slice(if n == 0 { b",\"protect\":[" } else { b"," });
+        json.extend_from_slice(if n == 0 { &b",\"protect\":["[..] } else { b"," });
         quote(&hit.line(), json);
     }
     if !hits.is_empty() {
