@@ -3,7 +3,6 @@
 //! Pointsman is.
 
 use host_sim::backend::{Answer, Backend};
-use host_sim::configuration;
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, FilterFile, PluginConfiguration, Wanted, install};
 use host_sim::exchange::Response;
@@ -12,6 +11,7 @@ use host_sim::status::admin::Admin;
 use host_sim::status::{Status, Watcher, report};
 use host_sim::testkit::Site;
 use host_sim::wait::until;
+use host_sim::{configuration, environment};
 use pointsman_core::config::Config;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -214,7 +214,7 @@ fn the_shipped_envoy_is_well() {
     let file = host_sim::module::repository()
         .unwrap()
         .join("envoy-config/envoy.yaml");
-    let expected = configuration::load(&file).unwrap();
+    let expected = environment::load_anywhere(&configuration::read(&file).unwrap()).unwrap();
     let deployment = Deployment::file("envoy.yaml", &module::build().unwrap()).unwrap();
     let (fleet, deployment) = Fleet::in_place_of_endpoints(deployment.on_free_ports()).unwrap();
     let envoy = install::find(Wanted::Any).unwrap();

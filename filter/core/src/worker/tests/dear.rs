@@ -349,7 +349,7 @@ fn rows() -> Vec<(&'static str, Value, Sent, Vec<Sent>)> {
                 header("accept-language", full("b-x-1;q=0,")),
                 header("accept-language", full("b-aa-bb-cc-dd-ee-ff;q=0.1,")),
                 header("accept-language", full("\u{ff}")),
-                many(&[("accept-language", &"b-aa-bb,".repeat(128)); 16]),
+                many(&[("accept-language", &*"b-aa-bb,".repeat(128)); 16]),
                 many(&[("accept-language", ",,,"); 1000]),
             ],
         ),
