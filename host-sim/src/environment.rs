@@ -137,7 +137,7 @@ mod tests {
 
     fn tree() -> Value {
         parse(
-            "{ pools: { \"a b\": { targets: [{ cluster: c }], sticky: { cookie: { name: n }, keys: [{ env: KEY_OF_THIS_TEST }, c2VjcmV0LXNlY3JldC1zZWNyZXQ=, { env: PATH }] } } },
+            "{ pools: { \"a b\": { targets: [{ cluster: c }], sticky: { cookie: { name: session }, keys: [{ env: KEY_OF_THIS_TEST }, c2VjcmV0LXNlY3JldC1zZWNyZXQ=, { env: PATH }] } } },
              explain: { header: x, token: { env: TOKEN_OF_THIS_TEST } },
              routes: [{ name: r, match: { headers: [{ name: env, exact: env }] }, pool: a b }] }",
         )

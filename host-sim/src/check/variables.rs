@@ -157,7 +157,7 @@ mod tests {
 
     fn told(key: &str, token: &str) -> Vec<String> {
         let tree = parse(&format!(
-            "{{ pools: {{ a: {{ targets: [{{ cluster: c }}], health: {{ passive: {{}} }}, \
+            "{{ pools: {{ a: {{ targets: [{{ cluster: c }}, {{ cluster: d }}], health: {{ passive: {{}} }}, \
              sticky: {{ cookie: {{ name: n }}, keys: [{key}] }} }} }}, \
              explain: {{ header: x-why, token: {token} }}, routes: [{{ name: r, pool: a }}] }}"
         ));
