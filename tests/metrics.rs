@@ -77,10 +77,14 @@ fn configuration() -> Value {
         let path = json!({ "path": { "exact": format!("/odd/{number}") } });
         routes.push(json!({ "name": name, "match": path, "pool": name }));
     }
+    let engine = json!({ "cluster": "absent", "domain": "d", "mode": "lease" });
     json!({
         "pools": pools,
         "protect": { "edge": { "detect": ["scanner", "sql_injection", "cross_site_scripting", "path_traversal"], "mode": "block" } },
-        "rate_limits": { "narrow": { "requests": 1, "per": "1h", "key": ["client_ip"] } },
+        "rate_limits": {
+            "narrow": { "requests": 1, "per": "1h", "key": ["client_ip"] },
+            "fleet": { "requests": 1, "per": "1h", "key": [], "global": engine },
+        },
         "routes": routes,
         "explain": { "header": "x-explain", "token": SECRETS[2] },
         "access_log": true,
@@ -194,6 +198,7 @@ fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
     let pool = |name| [("pointsman_pool", name)];
     let limit = [("pointsman_limit", "narrow")];
     let protect = [("pointsman_protect", "edge")];
+    let fleet = [("pointsman_limit", "fleet")];
     let rows: &[(&str, &[(&str, &str)], f64)] = &[
         ("pointsman_route_requests", &route("web"), 3.0),
         ("pointsman_route_requests", &route("limited"), 3.0),
@@ -228,6 +233,10 @@ fn every_metric_is_in_the_scrape_with_its_labels_and_exact_counts() {
         ("pointsman_protect_scanner", &protect, 1.0),
         ("pointsman_protect_blocked", &protect, 1.0),
         ("pointsman_protect_not_inspected", &protect, 0.0),
+        ("pointsman_rate_limit_asked", &fleet, 0.0),
+        ("pointsman_rate_limit_asked_refused", &fleet, 0.0),
+        ("pointsman_rate_limit_asked_failed", &fleet, 0.0),
+        ("pointsman_rate_limit_leased", &fleet, 0.0),
         ("pointsman_request_failed", &[], 0.0),
         ("pointsman_shared_failed", &[], 0.0),
         ("pointsman_bug", &[], 0.0),

@@ -48,6 +48,11 @@ pub const KEPT: &[(&str, &str)] = &[
         "probes, ejections that end, counts in flight of VMs that died",
     ),
     ("proxy_on_http_call_response", "the answers to probes"),
+    (
+        "proxy_on_grpc_receive",
+        "the answers of engines of global limits",
+    ),
+    ("proxy_on_grpc_close", "that there is none"),
     ("proxy_on_request_headers", "the decision"),
     (
         "proxy_on_request_body",

@@ -273,6 +273,42 @@ struct RateLimit {
     /// answer. Each request is then charged by itself, never many at a time. Default: false.
     #[schemars(extend("default" = false))]
     tell: Option<bool>,
+    /// Over all proxies together: an engine is asked that speaks Envoy's rate limit protocol.
+    global: Option<Global>,
+}
+
+/// An engine of Envoy's rate limit protocol, and how it is asked.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Global {
+    /// The proxy's cluster of the engine, which speaks HTTP/2.
+    #[schemars(length(min = 1, max = limits::MAX_ENGINE_CLUSTER))]
+    cluster: String,
+    /// The domain under which the engine knows the limits.
+    #[schemars(length(min = 1))]
+    domain: String,
+    mode: GlobalMode,
+    /// How long a request waits for the engine, 1ms to 1s. Default: 20ms.
+    timeout: Option<Duration>,
+    /// What happens to a request that the engine did not answer about. Default: admit.
+    #[schemars(extend("default" = "admit"))]
+    on_error: Option<OnError>,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum GlobalMode {
+    /// With each request that the proxy's own bucket admits.
+    Ask,
+    /// Ahead of need where a key is busy. Needs a `per` of 1s or more.
+    Lease,
+}
+
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum OnError {
+    Admit,
+    Refuse,
 }
 
 /// A hard bound on the memory of all limits together.

@@ -18,6 +18,10 @@ impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, trailers: usize) {
         self.0.on_http_call_response(token, headers, body, trailers);
     }
+
+    fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
+        self.0.on_grpc_call_response(token, status, size);
+    }
 }
 
 impl RootContext for Root {
@@ -41,7 +45,11 @@ impl RootContext for Root {
 /// Hands on every callback that Pointsman's streams have.
 struct Stream(Box<dyn HttpContext>);
 
-impl Context for Stream {}
+impl Context for Stream {
+    fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
+        self.0.on_grpc_call_response(token, status, size);
+    }
+}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, count: usize, end: bool) -> Action {

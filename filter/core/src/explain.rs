@@ -108,7 +108,7 @@ impl Explanation<'_, '_> {
         }
         let status = match &decision.disposition {
             Disposition::Answer(answer) => &*answer.status.to_string(),
-            Disposition::Continue => "null",
+            Disposition::Continue | Disposition::Ask(_) => "null",
         };
         json.extend_from_slice(b",\"status\":");
         json.extend_from_slice(status.as_bytes());

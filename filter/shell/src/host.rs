@@ -65,6 +65,14 @@ pub struct Histogram(u32);
 
 /// proxy-wasm's number of the buffer that holds the body of the answer to an HTTP call.
 const CALL_RESPONSE_BODY: u32 = 4;
+/// proxy-wasm's number of the buffer that holds the answer to a gRPC call of the filter's own.
+const GRPC_RECEIVED: u32 = 5;
+/// proxy-wasm's number of the request's half of a stream.
+const REQUEST_STREAM: u32 = 0;
+/// A gRPC call that there is not.
+const NO_CALL: u32 = 0;
+/// The status of a host that has no such call.
+const UNIMPLEMENTED: u32 = 12;
 /// proxy-wasm's number of the buffer that holds the plugin's configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
 /// proxy-wasm's number of the metric type "counter".
@@ -164,6 +172,9 @@ mod import {
             headers_size: usize,
             grpc_status: i32,
         ) -> u32;
+        pub(super) fn proxy_continue_stream(stream: u32) -> u32;
+        pub(super) fn proxy_set_effective_context(context: u32) -> u32;
+        pub(super) fn proxy_grpc_cancel(token: u32) -> u32;
         pub(super) fn proxy_define_metric(
             kind: u32,
             name: *const u8,
@@ -262,6 +273,34 @@ pub fn call_response_body(most: usize) -> Result<Vec<u8>, Status> {
     returned(|data, size| unsafe {
         import::proxy_get_buffer_bytes(CALL_RESPONSE_BODY, 0, most, data, size)
     })
+}
+
+/// The first `most` bytes of the answer to a gRPC call of the filter's own. Only during its callback,
+/// and only in the context that made the call. Bytes.
+pub fn grpc_answer(most: usize) -> Result<Vec<u8>, Status> {
+    // SAFETY: the host writes one pointer and one size during the call.
+    returned(|data, size| unsafe {
+        import::proxy_get_buffer_bytes(GRPC_RECEIVED, 0, most, data, size)
+    })
+}
+
+/// Whether the host makes gRPC calls at all: one that does not would have the SDK panic. Plain.
+pub fn has_grpc() -> bool {
+    // SAFETY: numbers only.
+    let status = unsafe { import::proxy_grpc_cancel(NO_CALL) };
+    status != UNIMPLEMENTED
+}
+
+/// Lets a request go on that was paused. Plain.
+pub fn continue_request() -> Result<(), Status> {
+    // SAFETY: numbers only.
+    checked(unsafe { import::proxy_continue_stream(REQUEST_STREAM) })
+}
+
+/// Makes all host calls until the end of this callback those of another context. Plain.
+pub fn set_effective_context(context: u32) -> Result<(), Status> {
+    // SAFETY: numbers only.
+    checked(unsafe { import::proxy_set_effective_context(context) })
 }
 
 /// A whole header map, serialised; `pointsman_core::http::request::Headers::from_wire` reads it.

@@ -2,6 +2,7 @@
 //! for each worker) and [`stream`] (once for each request), what is asked of a proxy in [`host`];
 //! every decision is `pointsman-core`'s.
 
+mod ask;
 pub mod host;
 mod logger;
 mod metrics;
@@ -15,10 +16,15 @@ use proxy_wasm::traits::RootContext;
 
 /// Registers the filter with the SDK's dispatcher: once for each VM, before anything else.
 pub fn start() {
-    proxy_wasm::set_root_context(|_| root());
+    proxy_wasm::set_root_context(root_of);
 }
 
-/// A root context of the filter, for a guest that puts something around it.
+fn root_of(id: u32) -> Box<dyn RootContext> {
+    logger::install();
+    Box::new(root::Root::new(id))
+}
+
+/// A root context of the filter that does not know its number, for a guest that puts something around it.
 pub fn root() -> Box<dyn RootContext> {
     logger::install();
     Box::<root::Root>::default()

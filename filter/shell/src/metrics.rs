@@ -23,7 +23,8 @@ use pointsman_core::pool::health::{HealthChange, HealthEvent, Why};
 use pointsman_core::pool::in_flight::InFlightEvent;
 use pointsman_core::pool::{Pool, Target};
 use pointsman_core::protect::Class;
-use pointsman_core::rate_limit::RateLimitEvent;
+use pointsman_core::rate_limit::global::Mode;
+use pointsman_core::rate_limit::{RateLimit, RateLimitEvent};
 use pointsman_core::route::Route;
 use pointsman_core::time::Nanos;
 use pointsman_core::worker::{Event, Worker};
@@ -142,6 +143,13 @@ struct LimitMetrics {
     overflow: Option<Batched>,
     /// Requests decided without the record, because other workers were always faster.
     contended: Option<Counter>,
+    /// Requests that an engine was asked about.
+    asked: Option<Batched>,
+    /// Requests that the engine refused.
+    asked_refused: Option<Batched>,
+    /// Requests that the engine did not answer about.
+    asked_failed: Option<Batched>,
+    leased: Option<Counter>,
 }
 
 /// The counters of one protection: `pointsman.protect.<name>.…`
@@ -176,7 +184,7 @@ impl Metrics {
             rate_limits: config
                 .rate_limits
                 .iter()
-                .map(|limit| LimitMetrics::define(&batch, scope, limit.name()))
+                .map(|limit| LimitMetrics::define(&batch, scope, limit))
                 .collect(),
             protect: ProtectMetrics::of(config, &batch),
             hits_logged: Cell::default(),
@@ -210,7 +218,7 @@ impl Metrics {
         let (batch, scope) = (&self.batch, config.scope.metric());
         let limits = config.rate_limits.iter();
         self.rate_limits = limits
-            .map(|limit| LimitMetrics::define(batch, scope, limit.name()))
+            .map(|limit| LimitMetrics::define(batch, scope, limit))
             .collect();
         self.protect = ProtectMetrics::of(config, batch);
         self.routes = config.routes.iter().map(|_| OnceCell::new()).collect();
@@ -369,6 +377,17 @@ impl Metrics {
             RateLimitEvent::Overflow(limit) => self.batch(of(limit).and_then(|of| of.overflow)),
             RateLimitEvent::Contended(limit) => increment(of(limit).and_then(|of| of.contended)),
             RateLimitEvent::Retry => increment(self.shared_retried),
+            RateLimitEvent::Asked(limit) => self.batch(of(limit).and_then(|of| of.asked)),
+            RateLimitEvent::AskedRefused(limit) => {
+                self.batch(of(limit).and_then(|of| of.asked_refused));
+            }
+            RateLimitEvent::AskedFailed(limit) => {
+                self.batch(of(limit).and_then(|of| of.asked_failed));
+            }
+            RateLimitEvent::Leased(limit, tokens) => {
+                let counter = of(limit).and_then(|of| of.leased);
+                let _ = counter.map(|counter| host::increment(counter, tokens));
+            }
             RateLimitEvent::StoreFailed => increment(self.shared_failed),
         }
     }
@@ -444,13 +463,20 @@ impl TargetMetrics {
 }
 
 impl LimitMetrics {
-    fn define(batch: &Batch, scope: &str, name: &str) -> LimitMetrics {
-        let prefix = [scope, ".rate_limit.", name].concat();
+    fn define(batch: &Batch, scope: &str, limit: &RateLimit) -> LimitMetrics {
+        let prefix = [scope, ".rate_limit.", limit.name()].concat();
+        let is_global = limit.global().is_some();
+        let leases = limit.global().is_some_and(|it| it.mode == Mode::Lease);
+        let global = |what: &str| is_global.then(|| define_batched(batch, &prefix, what))?;
         LimitMetrics {
             refused: define_batched(batch, &prefix, "refused"),
             shadow: define_batched(batch, &prefix, "shadow"),
             overflow: define_batched(batch, &prefix, "overflow"),
             contended: define(&prefix, "contended"),
+            asked: global("asked"),
+            asked_refused: global("asked_refused"),
+            asked_failed: global("asked_failed"),
+            leased: define_if(leases, &prefix, "leased"),
         }
     }
 }

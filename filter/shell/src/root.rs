@@ -5,6 +5,7 @@
 //! drains it, and gets its ticks: its requests are counted as in flight to their end, while its
 //! configuration sleeps ([`crate::shared`]).
 
+use crate::ask::{self, Contexts};
 use crate::host::{self, HeaderMap};
 use crate::packed::Packed;
 use crate::port::Host;
@@ -13,6 +14,7 @@ use crate::stream::Stream;
 use core::time::Duration;
 use pointsman_core::config::Config;
 use pointsman_core::pool::health::{Probe, ProbeAnswer};
+use pointsman_core::rate_limit::global::Question;
 use pointsman_core::scope::{Plugin, Scope};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
@@ -26,6 +28,10 @@ pub(crate) struct Root {
     /// The probes that wait for their responses, by the token of the call. Their time-outs bound
     /// how many there are.
     probes: Vec<(u32, Probe)>,
+    /// The purchases of tokens that wait for an answer, by the token of the call.
+    purchases: Vec<(u32, Question)>,
+    /// Its number. 0: it does not know.
+    id: u32,
 }
 
 impl Context for Root {
@@ -77,6 +83,14 @@ impl Context for Root {
         });
         self.on_probe_result(&probe, answer);
     }
+
+    /// An engine's answer to a purchase.
+    fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
+        if let Some(place) = self.purchases.iter().position(|(other, _)| *other == token) {
+            let (_, question) = self.purchases.remove(place);
+            self.on_purchase(&question, ask::answer(status, size).as_deref());
+        }
+    }
 }
 
 impl RootContext for Root {
@@ -122,10 +136,30 @@ impl RootContext for Root {
                 None => self.on_probe_result(&probe, None),
             }
         }
+        for question in self.purchases() {
+            match ask::call(self, &question) {
+                Some(token) => {
+                    // An answer that is lost must not be waited for for ever.
+                    if self.purchases.len() >= MAX_PURCHASES {
+                        self.purchases.remove(0);
+                    }
+                    self.purchases.push((token, question));
+                }
+                None => self.on_purchase(&question, None),
+            }
+        }
+        // Last, since it makes other contexts' calls.
+        if let Some(shared) = &self.shared {
+            shared.waiting.end_lost();
+        }
     }
 
-    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(self.shared.clone())))
+    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        let ids = Contexts {
+            root: self.id,
+            stream: context_id,
+        };
+        Some(Box::new(Stream::new(self.shared.clone(), ids)))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -134,10 +168,39 @@ impl RootContext for Root {
 }
 
 impl Root {
+    /// A root context of this number.
+    pub(crate) fn new(id: u32) -> Root {
+        Root {
+            id,
+            ..Root::default()
+        }
+    }
+
     fn tick(&self) -> Option<Vec<Probe>> {
         let shared = self.shared.as_deref()?;
         let mut state = shared.borrow("at a tick the worker is borrowed")?;
         Some(state.tick(&shared.failures))
+    }
+
+    /// What to buy ahead of need.
+    fn purchases(&self) -> Vec<Question> {
+        let of = |shared: &Shared| {
+            let mut state = shared.borrow("at a purchase the worker is borrowed")?;
+            let worker = &mut state.awake()?.worker;
+            Some(worker.purchases(worker.last_time()))
+        };
+        self.shared.as_deref().and_then(of).unwrap_or_default()
+    }
+
+    fn on_purchase(&self, question: &Question, answer: Option<&[u8]>) {
+        if let Some(shared) = &self.shared
+            && let Some(mut state) = shared.borrow("at a purchase the worker is borrowed")
+            && let Some(loaded) = state.awake()
+            && let Ok(now) = host::current_time()
+        {
+            loaded.worker.on_engine_answer(question, answer, now);
+            loaded.count();
+        }
     }
 
     /// Whether a probe asks the gRPC health service.
@@ -199,6 +262,9 @@ impl Root {
 
 /// The longest answer of the gRPC health service that is looked at, in bytes: it is one small number.
 const MAX_GRPC_ANSWER: usize = 1024;
+
+/// Purchases that wait at a time: one for each key of a worker.
+const MAX_PURCHASES: usize = 512;
 
 /// What the proxy tells of this plugin. It is asked once for each configuration.
 fn plugin() -> Plugin {

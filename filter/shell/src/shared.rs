@@ -3,6 +3,7 @@
 //! [`pointsman_core::generation`] says when a configuration sleeps and wakes. Asleep it is a few
 //! hundred bytes, its compressed text, and what the ends of its requests need until they are over.
 
+use crate::ask::WaitingRequests;
 use crate::host;
 use crate::metrics::{Failures, Metrics};
 use crate::packed::Packed;
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     state: RefCell<ConfigurationState>,
     /// What is counted whatever becomes of the configuration.
     pub failures: Failures,
+    /// The requests that wait for an engine.
+    pub waiting: WaitingRequests,
 }
 
 /// A configuration, awake or asleep.
@@ -86,6 +89,7 @@ impl Shared {
         Shared {
             state: RefCell::new(state),
             failures,
+            waiting: WaitingRequests::default(),
         }
     }
 
@@ -121,6 +125,14 @@ impl ConfigurationState {
         match &mut self.life {
             Life::Awake(loaded) => Some(loaded),
             Life::Asleep(left) => left.as_deref_mut(),
+        }
+    }
+
+    /// All of it. None: it sleeps.
+    pub(crate) fn awake(&mut self) -> Option<&mut Loaded> {
+        match &mut self.life {
+            Life::Awake(loaded) => Some(loaded),
+            Life::Asleep(_) => None,
         }
     }
 
@@ -206,6 +218,8 @@ impl ConfigurationState {
         self.set_tick_period();
     }
 
+    #[cold]
+    #[inline(never)]
     fn wake(&mut self, failures: &Failures) {
         let bytes = self.packed.unpack();
         let scope = &mut || self.scope.clone();

@@ -1,5 +1,6 @@
 //! One request and its response: host calls before a decision, host calls after it.
 
+use crate::ask::{self, Contexts, Waiting};
 use crate::host::{self, HeaderMap, Status};
 use crate::port::Host;
 use crate::shared::{Loaded, Shared};
@@ -11,11 +12,13 @@ use pointsman_core::http::respond::Answer;
 use pointsman_core::http::vary::Vary;
 use pointsman_core::pool::flight::Flight;
 use pointsman_core::pool::outcome::{ResponseSeen, Seen};
-use pointsman_core::worker;
+use pointsman_core::rate_limit::global::Question;
+use pointsman_core::worker::{self, Refusal};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::fmt;
 use std::rc::Rc;
+use std::vec::IntoIter;
 
 /// One stream. It keeps what it was decided to do with its response: a reload does not change a
 /// request that is under way. It keeps no more than that of its configuration, so that requests
@@ -27,25 +30,39 @@ pub(crate) struct Stream {
     flight: Option<Flight>,
     /// How far request and response have come.
     seen: Seen,
+    /// The question that the request waits for.
+    waiting: Option<Box<Waiting>>,
+    ids: Contexts,
 }
 
-impl Context for Stream {}
+impl Context for Stream {
+    /// An engine's answer, or that there is none.
+    fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
+        let Some(waiting) = self.waiting.take_if(|waiting| waiting.token == token) else {
+            return;
+        };
+        let Some(shared) = self.shared.clone() else {
+            return;
+        };
+        if !shared.waiting.end(self.ids.stream) {
+            return;
+        }
+        let answer = self.ids.answer(status, size);
+        let action = self.answered(waiting.question, answer.as_deref(), waiting.rest);
+        let action = action.unwrap_or_else(|failed| self.cannot_decide(&failed));
+        if action == Action::Continue {
+            // Refused, it is a request that the proxy has given up meanwhile.
+            let _ = host::continue_request();
+        }
+    }
+}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         self.seen.request_end = end_of_stream;
         match self.decide() {
             Ok(action) => action,
-            Err(failed) => {
-                if let Some(shared) = &self.shared {
-                    shared.failures.request_failed();
-                }
-                log::error!("a request cannot be decided: {failed}");
-                // If even this is refused, the request waits until the proxy gives it up. It never
-                // goes on.
-                let _ = host::send_local_response(UNAVAILABLE, b"pointsman_failed", b"", &[], None);
-                Action::Pause
-            }
+            Err(failed) => self.cannot_decide(&failed),
         }
     }
 
@@ -101,6 +118,11 @@ impl HttpContext for Stream {
     /// The stream is over, however it ended. This is the only callback that comes in every case but
     /// a trap, and comes once.
     fn on_log(&mut self) {
+        if self.waiting.take().is_some()
+            && let Some(shared) = &self.shared
+        {
+            shared.waiting.end(self.ids.stream);
+        }
         let Some(flight) = self.flight.take() else {
             return;
         };
@@ -128,18 +150,27 @@ impl HttpContext for Stream {
 
 impl Stream {
     /// A stream of a root context; without `shared`, of one that has no configuration.
-    pub(crate) fn new(shared: Option<Rc<Shared>>) -> Stream {
+    pub(crate) fn new(shared: Option<Rc<Shared>>, ids: Contexts) -> Stream {
         Stream {
             shared,
             decided: None,
             flight: None,
             seen: Seen::default(),
+            waiting: None,
+            ids,
         }
     }
 
     /// The request path: mostly one call for the time, one for the headers, those that the decision makes,
     /// and those that carry it out.
     fn decide(&mut self) -> Result<Action, DecideError> {
+        self.decide_with(None)
+    }
+
+    /// The same with what engines said, if they were asked: whether a global limit refuses. Once in
+    /// the module: it is much of it.
+    #[inline(never)]
+    fn decide_with(&mut self, verdict: Option<Option<Refusal>>) -> Result<Action, DecideError> {
         let shared = self.shared.as_deref().ok_or(DecideError::NotConfigured)?;
         let mut state = shared
             .borrow("at a request the worker is borrowed")
@@ -153,7 +184,13 @@ impl Stream {
         let headers = Headers::from_wire(host::headers(HeaderMap::Request)?)
             .map_err(|_| Status::MALFORMED)?;
         let config = worker.config().clone();
-        let decision = worker.decide(&config, &Request::new(&headers), &mut Host, now);
+        let request = Request::new(&headers);
+        let decision = worker.decide_asked(&config, &request, &mut Host, now, verdict);
+        if let Disposition::Ask(questions) = decision.disposition {
+            metrics.count_events(worker);
+            drop(state);
+            return self.ask(questions.into_iter());
+        }
         metrics.decided(&decision);
         if !decision.hits.is_empty() {
             metrics.found(&decision, now);
@@ -185,6 +222,8 @@ impl Stream {
                 send(&answer)?;
                 Action::Pause
             }
+            // It was asked above.
+            Disposition::Ask(_) => return Err(DecideError::WorkerBusy),
         };
         drop(request_edits);
         self.decided = Some(response);
@@ -197,6 +236,64 @@ impl Stream {
             metrics.took(took);
         }
         Ok(action)
+    }
+}
+
+impl Stream {
+    /// Asks the next question, and decides where none is left.
+    #[cold]
+    fn ask(&mut self, mut questions: IntoIter<Question>) -> Result<Action, DecideError> {
+        let Some(question) = questions.next() else {
+            return self.decide_with(Some(None));
+        };
+        let Some(token) = ask::ask(self, self.ids, &question) else {
+            return self.answered(question, None, questions);
+        };
+        if let Some(shared) = &self.shared {
+            shared.waiting.begin(self.ids.stream);
+        }
+        self.waiting = Some(Box::new(Waiting {
+            token,
+            question,
+            rest: questions,
+        }));
+        Ok(Action::Pause)
+    }
+
+    /// Goes on with what an engine answered. None: it did not.
+    #[cold]
+    fn answered(
+        &mut self,
+        question: Question,
+        answer: Option<&[u8]>,
+        rest: IntoIter<Question>,
+    ) -> Result<Action, DecideError> {
+        let shared = self.shared.as_deref().ok_or(DecideError::NotConfigured)?;
+        let mut state = shared
+            .borrow("at an engine's answer the worker is borrowed")
+            .ok_or(DecideError::WorkerBusy)?;
+        let loaded = state
+            .for_request(&shared.failures)
+            .ok_or(DecideError::NotConfigured)?;
+        let now = host::current_time().unwrap_or_else(|_| loaded.worker.last_time());
+        let refusal = loaded.worker.on_engine_answer(&question, answer, now);
+        loaded.count();
+        drop(state);
+        match refusal {
+            None => self.ask(rest),
+            Some(refusal) => self.decide_with(Some(Some(refusal))),
+        }
+    }
+
+    /// Answers a request that cannot be decided.
+    fn cannot_decide(&self, failed: &DecideError) -> Action {
+        if let Some(shared) = &self.shared {
+            shared.failures.request_failed();
+        }
+        log::error!("a request cannot be decided: {failed}");
+        // If even this is refused, the request waits until the proxy gives it up. It never goes on.
+        let _ = host::send_local_response(UNAVAILABLE, b"pointsman_failed", b"", &[], None);
+        Action::Pause
     }
 }
 

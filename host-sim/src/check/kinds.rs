@@ -15,6 +15,7 @@ pub const KINDS: &[&str] = &[
     "ejects_all_or_none",
     "empty_promise",
     "endpoint_not_obeyed",
+    "engine_without_http2",
     "failure_policy",
     "filter_never_reached",
     "forgeable_session",

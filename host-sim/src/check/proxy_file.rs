@@ -2,6 +2,8 @@
 //! expect them, and whether what it chooses is obeyed. Only what the file itself says is told; what
 //! comes from a control plane is not known here.
 
+mod engines;
+
 use super::{Warning, named, variables};
 use crate::configuration::type_url::WASM;
 use crate::configuration::{self, field};
@@ -544,6 +546,7 @@ fn cluster_warnings(tree: &Value, filter: &Value, config: &Config) -> Vec<Warnin
             }
         }
     }
+    warnings.extend(engines::warnings(clusters, is_whole, config));
     warnings
 }
 
@@ -683,6 +686,21 @@ mod tests {
     const GOLD: &str = "pool: gold\n";
     const GOLD_COPIED: &str =
         "pool: gold\n                                mirror: { pool: beta, percent: 5 }\n";
+
+    const LOGIN: &str = "burst: 3, key: [client_ip] }";
+
+    fn engine(cluster: &str) -> String {
+        let global = format!("{{ cluster: {cluster}, domain: d, mode: ask }}");
+        format!("burst: 3, key: [client_ip], global: {global} }}")
+    }
+
+    fn http2(cluster: &str) -> String {
+        let options = "{ explicit_http_config: { http2_protocol_options: {} } }";
+        let options = format!("typed_extension_protocol_options: {{ {HTTP_OPTIONS}: {options} }}");
+        format!("- name: {cluster}\n      {options}\n")
+    }
+
+    const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
     #[test]
     fn what_the_proxy_s_file_lacks_is_found_and_nothing_in_the_shipped_ones() {
@@ -868,6 +886,18 @@ mod tests {
                     "stats_config:\n  stats_matcher: { exclusion_list: { patterns: [{ safe_regex: { regex: '.*\\.in_flight' } }] } }",
                 )],
                 &["stats_config.stats_matcher gauges_rejected".to_owned()],
+            ),
+            (
+                &[(LOGIN, &engine("rls"))],
+                &["rate_limits.login.global.cluster unknown_cluster".to_owned()],
+            ),
+            (
+                &[(LOGIN, &engine("eu"))],
+                &["rate_limits.login.global.cluster engine_without_http2".to_owned()],
+            ),
+            (
+                &[(LOGIN, &engine("eu")), ("- name: eu\n", &http2("eu"))],
+                &[],
             ),
         ] {
             assert_eq!(with("envoy.yaml", changes), expected, "{changes:?}");

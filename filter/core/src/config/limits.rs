@@ -5,6 +5,7 @@
 use crate::http::router_options::RetryOn;
 use crate::http::{steps, value};
 use crate::pool::outcome;
+use crate::rate_limit::global::{Mode, OnError, wire};
 use crate::route::language::Languages;
 use crate::time::Nanos;
 use std::fmt;
@@ -266,6 +267,17 @@ pub const DEFAULT_V6_PREFIX: u8 = 64;
 pub const MAX_TABLE_KEYS: Bounds<u32> = Bounds::new(1, 1 << 24);
 /// `rate_limit_table.max_keys`, where it is not given.
 pub const DEFAULT_TABLE_KEYS: u32 = 1 << 16;
+
+/// `global.timeout`. A request waits for it, so it is no longer than a second.
+pub const GLOBAL_TIMEOUT: Bounds<Nanos> = Bounds::new(Nanos::MILLISECOND, Nanos::SECOND);
+/// `global.timeout`, where it is not given.
+pub const DEFAULT_GLOBAL_TIMEOUT: Nanos = Nanos::from_millis(20);
+/// The longest `global.cluster`, in bytes.
+pub const MAX_ENGINE_CLUSTER: usize = wire::MAX_CLUSTER;
+/// The words of `global.mode`.
+pub const GLOBAL_MODES: &[(&str, Mode)] = &[("ask", Mode::Ask), ("lease", Mode::Lease)];
+/// The words of `global.on_error`.
+pub const ON_ERROR: &[(&str, OnError)] = &[("admit", OnError::Admit), ("refuse", OnError::Refuse)];
 
 // `routes`.
 

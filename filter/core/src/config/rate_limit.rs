@@ -6,7 +6,9 @@ use super::limits;
 use super::reader::{Map, Node, Report};
 use super::respond::respond;
 use super::syntax;
+use crate::rate_limit::global::{Global, Mode, wire};
 use crate::rate_limit::{Quota, RateLimit, Table};
+use crate::time::Nanos;
 use std::rc::Rc;
 
 /// Reads `rate_limits`.
@@ -31,7 +33,7 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
     let map = node.map(
         report,
         &[
-            "requests", "per", "burst", "key", "shadow", "respond", "tell",
+            "requests", "per", "burst", "key", "shadow", "respond", "tell", "global",
         ],
     )?;
     let requests = map
@@ -48,6 +50,9 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
     let shadow = map.get("shadow").and_then(|node| node.yes(report));
     let respond = map.get("respond").and_then(|node| respond(&node, report));
     let tell = map.get("tell").and_then(|node| node.yes(report));
+    let global = map
+        .get("global")
+        .and_then(|node| global(&node, per, report));
 
     let (requests, per) = (requests?, per?);
     let burst = burst.unwrap_or(requests);
@@ -73,7 +78,47 @@ fn rate_limit(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Rate
     };
     let shadow = shadow.unwrap_or_default();
     let limit = RateLimit::new(index, node.key(), quota, key?, shadow);
-    Some(limit.answering(respond, tell.unwrap_or_default()))
+    let limit = limit.answering(respond, tell.unwrap_or_default());
+    Some(limit.over_fleet(global))
+}
+
+fn global(node: &Node<'_>, per: Option<Nanos>, report: &mut Report) -> Option<Box<Global>> {
+    const CLUSTER: &str = "the name of an Envoy cluster, of at most 120 bytes";
+    const DOMAIN: &str = "the domain of the engine's limits";
+    const MODE: &str = "ask or lease";
+    const KEYS: [&str; 5] = ["cluster", "domain", "mode", "timeout", "on_error"];
+    let map = node.map(report, &KEYS)?;
+    let is_cluster = |text: &str| syntax::is_line(text) && text.len() <= wire::MAX_CLUSTER;
+    let cluster = map
+        .need(report, "cluster", CLUSTER)
+        .and_then(|node| node.text_that(report, is_cluster, CLUSTER));
+    let domain = map
+        .need(report, "domain", DOMAIN)
+        .and_then(|node| node.text_that(report, syntax::is_name, DOMAIN));
+    let mode = map
+        .need(report, "mode", MODE)
+        .and_then(|node| node.choice(report, limits::GLOBAL_MODES));
+    let timeout = map
+        .get("timeout")
+        .and_then(|node| node.duration_within(report, limits::GLOBAL_TIMEOUT));
+    let on_error = map
+        .get("on_error")
+        .and_then(|node| node.choice(report, limits::ON_ERROR));
+    let mode = mode?;
+    if mode == Mode::Lease && per.is_some_and(|per| per < Nanos::SECOND) {
+        report.note(
+            node,
+            "a lease of a limit `per` less than a second",
+            "`per` of a second or more, as engines count, or `mode: ask`",
+        );
+    }
+    Some(Box::new(Global {
+        mode,
+        cluster: cluster?.into(),
+        domain: domain?.into(),
+        timeout: timeout.unwrap_or(limits::DEFAULT_GLOBAL_TIMEOUT),
+        on_error: on_error.unwrap_or_default(),
+    }))
 }
 
 /// Reads `rate_limit_table`, or its default.

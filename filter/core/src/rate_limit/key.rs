@@ -11,6 +11,7 @@ use crate::http::key::{
 };
 use crate::http::request::Request;
 use crate::siphash::{Seed, SipWriter};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -177,8 +178,30 @@ impl<'r> KeyReader<'r> {
         hash
     }
 
+    /// The value of a part that the request has not several values of. Empty: it has none.
+    pub(super) fn only(&self, part: &'r KeyPart) -> Cow<'r, [u8]> {
+        let request = self.request;
+        let address = |address: IpAddr| Cow::Owned(address.to_string().into_bytes());
+        let client = self.client.map(|client| client.to_canonical());
+        let value = match part {
+            KeyPart::ClientIp => return client.map_or_else(Cow::default, address),
+            KeyPart::ClientNetwork { v4, v6 } => {
+                let client = client.map(|client| network(client, *v4, *v6));
+                return client.map_or_else(Cow::default, address);
+            }
+            KeyPart::Host => return Cow::Owned(request.host().to_ascii_lowercase()),
+            KeyPart::Header(name) => header_values(request, name).next(),
+            KeyPart::Cookie(name) => cookie_values(request, name).next(),
+            KeyPart::Query(name) => query_values(request, name).next(),
+            KeyPart::Path => Some(request.path),
+            KeyPart::Method => Some(request.method),
+            KeyPart::Route => Some(self.route.as_bytes()),
+        };
+        Cow::Borrowed(value.unwrap_or_default())
+    }
+
     /// The different values of a part, where there are several.
-    fn several(&mut self, part: &'r KeyPart) -> Option<Several<'r>> {
+    pub(super) fn several(&mut self, part: &'r KeyPart) -> Option<Several<'r>> {
         let request = self.request;
         if let Some((_, known)) = self.known.iter().find(|(known, _)| *known == part) {
             return known.clone();

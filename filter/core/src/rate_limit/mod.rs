@@ -38,6 +38,7 @@ use crate::scope::ScopeKey;
 use crate::shared::{RecordCache, UpdateError};
 use crate::siphash::{Seed, SipWriter};
 use crate::time::Nanos;
+use global::Global;
 use key::MAX_VALUES;
 use lease::Leases;
 use record::{Bucket, Owner};
@@ -78,6 +79,7 @@ pub struct RateLimit {
     lease: Option<Nanos>,
     respond: Option<Respond>,
     tell: bool,
+    global: Option<Box<Global>>,
 }
 
 impl RateLimit {
@@ -111,6 +113,7 @@ impl RateLimit {
             lease: lease::length(&quota),
             respond: None,
             tell: false,
+            global: None,
         }
     }
 
@@ -124,6 +127,16 @@ impl RateLimit {
             lease: self.lease.filter(|_| !tell),
             ..self
         }
+    }
+
+    /// The same limit, which holds over a fleet of proxies besides.
+    pub fn over_fleet(self, global: Option<Box<Global>>) -> RateLimit {
+        RateLimit { global, ..self }
+    }
+
+    /// How it holds over a fleet of proxies. None: each proxy has its own.
+    pub fn global(&self) -> Option<&Global> {
+        self.global.as_deref()
     }
 
     /// What it answers where it refuses. None: 429 without a body.
@@ -196,6 +209,14 @@ pub enum RateLimitEvent {
     Retry,
     /// The host failed a call on shared data; the limit was not applied.
     StoreFailed,
+    /// An engine was asked about a request of this global limit.
+    Asked(usize),
+    /// The engine refused a request of this global limit.
+    AskedRefused(usize),
+    /// The engine said nothing in time, or nothing that can be understood.
+    AskedFailed(usize),
+    /// So many requests of this global limit were granted ahead of need.
+    Leased(usize, u32),
 }
 
 /// What the limits of a request say.
@@ -241,6 +262,11 @@ impl BucketRef<'_> {
 }
 
 impl<'a> BucketRef<'a> {
+    /// What tells it from other buckets.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The limit.
     pub fn limit(&self) -> &'a RateLimit {
         self.limit

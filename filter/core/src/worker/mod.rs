@@ -25,6 +25,7 @@
 //!                     response_edits                                                 edits.rs
 //! end of the stream   Worker::on_request_complete                                    complete.rs
 //! tick                Worker::tick, Worker::on_probe_result                          tick.rs
+//!                     Worker::purchases, Worker::on_engine_answer                   global.rs
 //! after a reload      Worker::sleep, Worker::tick_asleep, Worker::wake, Worker::finish   sleep.rs
 //! ```
 
@@ -35,6 +36,7 @@ mod edits;
 mod event;
 mod failover;
 mod full;
+mod global;
 mod mirror;
 mod response;
 mod select;
@@ -44,6 +46,7 @@ mod tick;
 
 pub use edits::response_edits;
 pub use event::{Event, Fallback};
+pub use global::Refusal;
 
 use crate::config::Config;
 use crate::decision::{Action, Decision, Reason};
@@ -84,6 +87,7 @@ use crate::time::Nanos;
 use clock::Clock;
 use context::{RequestContext, RequestRandom};
 use edits::{built_values, change_to, request_edits, router_edits, strip_reserved_headers};
+use global::{Asked, Purchases, refused};
 use response::Answers;
 use select::Selection;
 use std::borrow::Cow;
@@ -110,6 +114,7 @@ pub struct Worker {
     /// Those of the worker itself.
     events: Vec<Event>,
     ticks_until_heartbeat: u64,
+    purchases: Purchases,
     clock: Clock,
 }
 
@@ -183,6 +188,7 @@ impl Worker {
             limit_events: Vec::new(),
             events: Vec::new(),
             ticks_until_heartbeat: 0,
+            purchases: Purchases::default(),
         }
     }
 
@@ -253,6 +259,18 @@ impl Worker {
         port: &mut dyn Port,
         now: Nanos,
     ) -> Decision<'c> {
+        self.decide_as(config, request, port, now, Asked::NotYet)
+    }
+
+    #[inline(never)]
+    fn decide_as<'c>(
+        &mut self,
+        config: &'c Config,
+        request: &Request<'_>,
+        port: &mut dyn Port,
+        now: Nanos,
+        engine: Asked,
+    ) -> Decision<'c> {
         self.clock.last = now;
         let explain = config.explain.as_ref();
         let asked = explain.and_then(|explain| explain.asked(request));
@@ -273,7 +291,7 @@ impl Worker {
             },
             is_session_full: false,
         };
-        let mut decision = self.process(&mut context);
+        let mut decision = self.process(&mut context, engine);
         strip_reserved_headers(&mut decision, config, request);
         decision.response.vary = request.vary();
         if let Some(explain) = explain.filter(|_| asked.is_some()) {
@@ -289,7 +307,7 @@ impl Worker {
     }
 
     /// Route, rate limits, action.
-    fn process<'c>(&mut self, context: &mut RequestContext<'c, '_>) -> Decision<'c> {
+    fn process<'c>(&mut self, context: &mut RequestContext<'c, '_>, engine: Asked) -> Decision<'c> {
         let (config, request) = (context.config, context.request);
         request.steps.set_max_value(config.max_value);
         let found = self.index.find(&config.routes, request, context);
@@ -299,8 +317,12 @@ impl Worker {
         let Some(matched) = found.and_then(|found| Matched::new(config, found)) else {
             return no_route(&config.no_route);
         };
+        let refusal = match engine {
+            Asked::NotYet => self.refuse(context, matched.route),
+            engine => engine.refusal(config),
+        };
         let mut hits = Vec::new();
-        let refusal = self.refuse(context, matched.route).or_else(|| {
+        let refusal = refusal.or_else(|| {
             // Behind the limits: whoever floods is not looked at.
             hits = protected(config, matched.route, request);
             let refused = hits.iter().find(|hit| hit.blocks())?;
@@ -367,16 +389,14 @@ impl Worker {
             .limits
             .check(buckets, context.port, context.now, events)
         {
+            Verdict::Admitted if limits.iter().any(|limit| limit.global().is_some()) => {
+                self.ask(limits, buckets, reader, context.now)
+            }
             Verdict::Admitted => None,
             Verdict::Refused { limit, retry_after } => {
                 let refuses = buckets.get(limit)?.limit().index();
                 let limit = limits.iter().find(|limit| limit.index() == refuses)?;
-                let answer = refusal(limit, retry_after);
-                let refusal = Decision::answer(Action::RateLimited, Reason::RateLimit, answer);
-                Some(Decision {
-                    limit: Some(limit.name()),
-                    ..refusal
-                })
+                Some(refused(limit, retry_after))
             }
         }
     }

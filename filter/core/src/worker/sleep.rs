@@ -1,7 +1,7 @@
 //! A worker that sleeps: its configuration is not the newest and nobody asks for it
 //! ([`crate::generation`] says when), so it keeps no more than what the ends of its requests need.
 
-use super::{PoolState, SplitMix64, Worker};
+use super::{PoolState, Purchases, SplitMix64, Worker};
 use crate::config::Config;
 use crate::entropy::Entropy;
 use crate::pool::candidates::Candidates;
@@ -31,6 +31,7 @@ impl Worker {
         );
         self.pools = Vec::new();
         self.verified = VerifiedCookies::default();
+        self.purchases = Purchases::default();
         self.candidates = Candidates::default();
         self.in_flight.set_pools(&self.config.pools);
         self.health.forget(|pool| busy.contains(&pool));

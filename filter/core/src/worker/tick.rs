@@ -10,8 +10,9 @@ impl Worker {
     /// The time from one [`Worker::tick`] to the next, a second at most. Every configuration needs
     /// ticks: what is counted waits for them.
     pub fn tick_period(&self) -> Nanos {
-        let period = self.health.tick_period(&self.config.pools);
-        period.unwrap_or(HEARTBEAT_INTERVAL).min(HEARTBEAT_INTERVAL)
+        let probes = self.health.tick_period(&self.config.pools);
+        let periods = [probes, self.purchase_period()].into_iter().flatten();
+        periods.fold(HEARTBEAT_INTERVAL, Nanos::min)
     }
 
     /// One tick. The probes that it returns are to be sent, and their results to go to

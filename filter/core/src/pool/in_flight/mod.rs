@@ -330,6 +330,11 @@ impl InFlight {
         }
     }
 
+    /// How many workers the proxy has, as far as is known: at least 1.
+    pub(crate) fn workers(&self) -> u32 {
+        self.watch.alive().max(1)
+    }
+
     /// Once a second: sends a heartbeat, and reclaims the counts of expired workers. A worker that
     /// has served nothing yet has no slot and sends none.
     pub fn tick(&mut self, port: &mut dyn Port, now: Nanos) {

@@ -202,6 +202,14 @@ impl HeartbeatWatch {
         }
     }
 
+    /// How many workers have sent heartbeats lately.
+    pub(super) fn alive(&self) -> u32 {
+        let alive = self.seen.iter().filter(|seen| {
+            seen.unchanged < MISSED_HEARTBEATS && matches!(seen.slot.state, SlotState::Held(_))
+        });
+        u32::try_from(alive.count()).unwrap_or(u32::MAX)
+    }
+
     /// The slots of workers that have missed [`MISSED_HEARTBEATS`], as they were last seen; never
     /// the observer's `own`.
     pub(super) fn expired(

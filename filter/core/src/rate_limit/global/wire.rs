@@ -40,21 +40,24 @@ pub enum Code {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// A `RateLimitRequest`: each descriptor is a list of keys with values. `hits`: how many requests
-/// it stands for.
-pub fn request(domain: &str, descriptors: &[Vec<(String, String)>], hits: u32) -> Vec<u8> {
-    let mut message = Vec::new();
+/// A `RateLimitRequest` without its number of hits ([`with_hits`]). A descriptor is a list of keys
+/// with values.
+pub fn request(domain: &str, descriptor: &[(&str, String)]) -> Vec<u8> {
+    let (mut message, mut entries) = (Vec::new(), Vec::new());
     field(&mut message, 1, domain.as_bytes());
-    for descriptor in descriptors {
-        let mut entries = Vec::new();
-        for (key, value) in descriptor {
-            let mut entry = Vec::new();
-            field(&mut entry, 1, key.as_bytes());
-            field(&mut entry, 2, value.as_bytes());
-            field(&mut entries, 1, &entry);
-        }
-        field(&mut message, 2, &entries);
+    for (key, value) in descriptor {
+        let mut entry = Vec::new();
+        field(&mut entry, 1, key.as_bytes());
+        field(&mut entry, 2, value.as_bytes());
+        field(&mut entries, 1, &entry);
     }
+    field(&mut message, 2, &entries);
+    message
+}
+
+/// A whole `RateLimitRequest`. `hits`: how many requests it stands for.
+pub fn with_hits(request: &[u8], hits: u32) -> Vec<u8> {
+    let mut message = request.to_vec();
     varint(&mut message, 3 << 3);
     varint(&mut message, hits.into());
     message
@@ -221,8 +224,8 @@ mod tests {
 
     #[test]
     fn a_request_is_what_the_protocol_says() {
-        let descriptor = vec![("limit".to_owned(), "per-ip".to_owned())];
-        let bytes = request("shop", &[descriptor], 300);
+        let descriptor = [("limit", "per-ip".to_owned())];
+        let bytes = with_hits(&request("shop", &descriptor), 300);
         let expected = b"\x0a\x04shop\x12\x11\x0a\x0f\x0a\x05limit\x12\x06per-ip\x18\xac\x02";
         assert_eq!(bytes, expected);
         assert_eq!(service("p1").as_deref(), Some("\n\u{4}\n\u{2}p1"));

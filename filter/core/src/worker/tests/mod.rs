@@ -4,6 +4,7 @@ mod balance;
 mod dear;
 mod edits;
 mod failover;
+mod global;
 mod max_in_flight;
 mod prefer_region;
 mod router_options;
@@ -100,7 +101,7 @@ impl TestWorker {
         }
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let status = match &decision.disposition {
-            Disposition::Continue => None,
+            Disposition::Continue | Disposition::Ask(_) => None,
             Disposition::Answer(answer) => Some(answer.status),
         };
         let mut upstream: Vec<_> = pairs

@@ -1,0 +1,256 @@
+use super::super::wire::DescriptorStatus;
+use super::*;
+use proptest::prelude::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const START: Nanos = Nanos::from_secs(1_767_225_600);
+const TIMEOUT: Nanos = Nanos::from_millis(20);
+const ID: u64 = 7 << 56;
+
+fn after(milliseconds: u64) -> Nanos {
+    START + Nanos::from_millis(milliseconds)
+}
+
+fn answer(code: Code, told: Option<(u32, Nanos)>) -> Response {
+    let status = told.map(|(remaining, reset)| DescriptorStatus {
+        code,
+        remaining,
+        reset: Some(reset),
+    });
+    Response {
+        code,
+        statuses: status.into_iter().collect(),
+    }
+}
+
+/// A worker for whose key so many requests come in each of some intervals, and are admitted.
+fn busy(requests: u32) -> Leases {
+    let mut leases = Leases::default();
+    for tick in 0..5 {
+        let now = after(tick * 100);
+        for _ in 0..requests {
+            if let Take::Ask(hits) = leases.take(ID, 1, TIMEOUT, now) {
+                leases.begin(ID, BucketKey::default, now);
+                let ok = answer(Code::Ok, None);
+                leases.answered(ID, (hits, 1, 1), Some(&ok), now, now);
+            }
+        }
+        for bought in leases.tick(1, |_| TIMEOUT, now) {
+            let ok = answer(Code::Ok, None);
+            leases.answered(ID, (bought.hits, 0, 1), Some(&ok), now, now);
+        }
+    }
+    leases
+}
+
+fn take(leases: &mut Leases, now: Nanos) -> Take {
+    leases.take(ID, 1, TIMEOUT, now)
+}
+
+#[test]
+fn a_busy_key_asks_nothing_and_one_that_is_not_asks_for_itself() {
+    let mut leases = busy(20);
+    for _ in 0..20 {
+        assert_eq!(take(&mut leases, after(500)), Take::Taken);
+    }
+    let mut leases = Leases::default();
+    for second in 0..5 {
+        let now = after(second * 1000);
+        assert_eq!(take(&mut leases, now), Take::Ask(1));
+        leases.begin(ID, BucketKey::default, now);
+        for tick in 0..10 {
+            let now = now + Nanos::from_millis(tick * 100);
+            assert_eq!(leases.tick(1, |_| TIMEOUT, now), []);
+        }
+    }
+}
+
+#[test]
+fn tokens_lapse() {
+    // An engine that tells nothing.
+    let mut leases = busy(20);
+    let now = after(2000);
+    let ok = answer(Code::Ok, None);
+    leases.answered(ID, (5, 0, 1), Some(&ok), now, now);
+    let over = now + life(1);
+    assert_eq!(take(&mut leases, over - Nanos::new(1)), Take::Taken);
+    assert_ne!(take(&mut leases, over), Take::Taken);
+    // One that tells when its window ends: in 250 ms; in the second that the clock says.
+    for reset in [Nanos::from_millis(250), Nanos::SECOND] {
+        let mut leases = busy(20);
+        // Those of before are over.
+        let now = after(900);
+        let told = answer(Code::Ok, Some((100, reset)));
+        leases.answered(ID, (5, 0, 1), Some(&told), now, now);
+        let end = match reset == Nanos::SECOND {
+            true => after(1000),
+            false => now + reset,
+        };
+        assert_eq!(
+            take(&mut leases, end - Nanos::new(1)),
+            Take::Taken,
+            "{end:?}"
+        );
+        assert_ne!(take(&mut leases, end), Take::Taken, "{end:?}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_ends_what_lasts() {
+    let mut leases = busy(20);
+    assert_ne!(take(&mut leases, after(100)), Take::Taken);
+    let refused = answer(Code::OverLimit, Some((0, Nanos::from_secs(3600))));
+    leases.answered(ID, (1, 1, 1), Some(&refused), after(500), after(500));
+    assert!(matches!(take(&mut leases, after(2000)), Take::Refused(_)));
+    assert!(matches!(take(&mut leases, after(0)), Take::Ask(_)));
+}
+
+#[test]
+fn near_the_limit_less_is_asked_for_and_then_nothing() {
+    let mut leases = busy(40);
+    let now = after(3000);
+    let Take::Ask(hits) = take(&mut leases, now) else {
+        panic!("the tokens are over")
+    };
+    assert!(hits > 40, "{hits}");
+    let refused = answer(Code::OverLimit, None);
+    let mut asked = vec![hits];
+    while asked.last() > Some(&1) {
+        let hits = *asked.last().unwrap();
+        // While a call is under way, others are refused: it asks for what is left.
+        if asked.len() > 1 {
+            assert!(matches!(take(&mut leases, now), Take::Refused(_)));
+        }
+        leases.answered(ID, (hits, 1, 1), Some(&refused), now, now);
+        let Take::Ask(next) = take(&mut leases, now) else {
+            panic!("less may be left")
+        };
+        assert!(next <= hits / 2, "{asked:?} {next}");
+        asked.push(next);
+    }
+    leases.answered(ID, (1, 1, 1), Some(&refused), now, now);
+    assert_eq!(take(&mut leases, now), Take::Refused(UNTOLD_REFUSAL));
+    assert_eq!(leases.tick(1, |_| TIMEOUT, now), []);
+    // Then one request asks for all, and the others wait for what it hears.
+    let later = now + UNTOLD_REFUSAL;
+    assert!(matches!(take(&mut leases, later), Take::Ask(2..)));
+    assert_eq!(take(&mut leases, later), Take::Refused(TIMEOUT));
+}
+
+#[test]
+fn an_engine_that_failed_is_not_asked_for_an_interval() {
+    let mut leases = busy(20);
+    let now = after(3000);
+    leases.answered(ID, (1, 1, 1), None, now, now);
+    assert_eq!(take(&mut leases, now), Take::Failed);
+    assert_eq!(leases.tick(1, |_| TIMEOUT, now), []);
+    assert!(matches!(take(&mut leases, now + INTERVAL), Take::Ask(_)));
+}
+
+#[test]
+fn clients_do_not_choose_how_much_memory_keys_take() {
+    let mut leases = Leases::default();
+    for client in 0..100_000_u64 {
+        let id = client.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        leases.begin(id, BucketKey::default, START);
+    }
+    assert_eq!(leases.sets.iter().flatten().count(), SETS * KEYS_OF_SET);
+    // A busy key keeps its place.
+    let mut leases = busy(20);
+    for other in 1..100 {
+        leases.begin(ID + other, BucketKey::default, after(500));
+    }
+    assert_eq!(take(&mut leases, after(500)), Take::Taken);
+}
+
+/// What may happen, in any order.
+#[derive(Clone, Debug)]
+enum Step {
+    Requests {
+        worker: usize,
+        count: u8,
+    },
+    Tick {
+        worker: usize,
+    },
+    /// The oldest call reaches the engine, and its answer the worker; or one of them does not.
+    Answer {
+        engine: bool,
+        worker: bool,
+    },
+    Time {
+        milliseconds: u16,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..3_usize, 1..40_u8).prop_map(|(worker, count)| Step::Requests { worker, count }),
+        (0..3_usize).prop_map(|worker| Step::Tick { worker }),
+        (prop::bool::weighted(0.9), prop::bool::weighted(0.9))
+            .prop_map(|(engine, worker)| Step::Answer { engine, worker }),
+        (0..400_u16).prop_map(|milliseconds| Step::Time { milliseconds }),
+    ]
+}
+
+proptest! {
+    /// Three workers and an engine whose windows are seconds of the clock: however calls, answers
+    /// and time lie, none of its windows has more requests than its limit.
+    #[test]
+    fn no_window_has_more_than_the_limit(
+        limit in 1..120_u32,
+        counts_refused in any::<bool>(),
+        steps in proptest::collection::vec(step(), 1..300),
+    ) {
+        let mut workers = [Leases::default(), Leases::default(), Leases::default()];
+        let mut calls = std::collections::VecDeque::new();
+        let (mut now, mut window, mut count) = (START, START.get(), 0_u32);
+        let mut admitted = std::collections::BTreeMap::<u64, u32>::new();
+        let second = |now: Nanos| now.get() / 1_000_000_000;
+        for step in steps {
+            match step {
+                Step::Time { milliseconds } => now = now + Nanos::from_millis(milliseconds.into()),
+                Step::Tick { worker } => {
+                    for bought in workers[worker].tick(3, |_| TIMEOUT, now) {
+                        calls.push_back((worker, bought.hits, 0, now));
+                    }
+                }
+                Step::Requests { worker, count } => for _ in 0..count {
+                    match workers[worker].take(ID, 3, TIMEOUT, now) {
+                        Take::Taken => *admitted.entry(second(now)).or_default() += 1,
+                        Take::Ask(hits) => {
+                            workers[worker].begin(ID, BucketKey::default, now);
+                            calls.push_back((worker, hits, 1, now));
+                        }
+                        Take::Refused(_) | Take::Failed => {}
+                    }
+                },
+                Step::Answer { engine, worker: reaches } => {
+                    let Some((worker, hits, used, asked)) = calls.pop_front() else { continue };
+                    if !engine {
+                        workers[worker].answered(ID, (hits, used, 3), None, asked, now);
+                        continue;
+                    }
+                    if second(now) != window {
+                        (window, count) = (second(now), 0);
+                    }
+                    let fits = count + hits <= limit;
+                    if fits || counts_refused {
+                        count += hits;
+                    }
+                    let code = if fits { Code::Ok } else { Code::OverLimit };
+                    let told = (limit.saturating_sub(count), Nanos::SECOND);
+                    let answer = answer(code, Some(told));
+                    if reaches {
+                        workers[worker].answered(ID, (hits, used, 3), Some(&answer), asked, now);
+                        if fits {
+                            *admitted.entry(window).or_default() += used;
+                        }
+                    }
+                }
+            }
+            prop_assert!(admitted.values().all(|admitted| *admitted <= limit), "{:?}", admitted);
+        }
+    }
+}

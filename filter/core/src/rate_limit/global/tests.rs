@@ -1,0 +1,84 @@
+use super::*;
+use crate::config::Config;
+use crate::http::request::{Headers, Request};
+use crate::siphash::Seed;
+use crate::time::Nanos;
+use std::rc::Rc;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+fn limits(text: &str) -> Vec<Rc<RateLimit>> {
+    let config = format!(
+        r#"{{ "rate_limits": {{ {text} }}, "routes": [{{ "name": "all", "pass": true }}] }}"#
+    );
+    Config::load(config.as_bytes()).unwrap().rate_limits
+}
+
+const GLOBAL: &str =
+    r#""requests": 9, "per": "1s", "global": { "cluster": "rls", "domain": "d", "mode": "ask" }"#;
+
+#[test]
+fn a_descriptor_has_the_limits_name_and_the_parts_of_its_key() {
+    let limits = limits(&format!(
+        r#""a": {{ {GLOBAL}, "key": ["client_ip", "host", "route", {{ "header": "x-t" }}] }},
+           "own": {{ "requests": 9, "per": "1s", "key": [] }},
+           "b": {{ {GLOBAL}, "key": [] }}"#
+    ));
+    let headers = Headers::from_pairs(&[
+        (":authority", "H"),
+        (":path", "/"),
+        ("x-t", "1"),
+        ("x-t", "2"),
+    ]);
+    let request = Request::new(&headers);
+    let client = Some([192, 0, 2, 1].into());
+    let mut reader = KeyReader::new(&request, client, "r", Seed::default());
+    let mut of = |place: usize, combination: usize| {
+        let limit = &*limits[place];
+        message((limit, limit.global().unwrap()), combination, &mut reader)
+    };
+    // Two values are two descriptors, each in a call of its own.
+    for (combination, tenant) in ["1", "2"].into_iter().enumerate() {
+        let entries = [
+            ("limit", "a"),
+            ("client_ip", "192.0.2.1"),
+            ("host", "h"),
+            ("route", "r"),
+            ("header.x-t", tenant),
+        ];
+        let entries = entries.map(|(key, value)| (key, value.to_owned()));
+        assert_eq!(of(0, combination), wire::request("d", &entries));
+    }
+    let alone = [("limit", "b".to_owned())];
+    assert_eq!(of(2, 0), wire::request("d", &alone));
+    assert!(limits[1].global().is_none());
+    let global = limits[0].global().unwrap();
+    let question = Question::new(global, 0, b"", None).unwrap();
+    assert_eq!(question.timeout, Nanos::from_millis(20));
+}
+
+#[test]
+fn no_client_chooses_how_long_a_value_is() {
+    assert_eq!(text(b"abc"), "abc");
+    assert_eq!(text(&[b'a'; 128]).len(), 128);
+    for long in [&[b'a'; 129][..], b"\xff", &[b'a'; 60_000]] {
+        assert_eq!(text(long).len(), "sha256:".len() + 64);
+    }
+}
+
+#[test]
+fn a_reply_says_until_when_a_limit_refuses() {
+    for (answer, reply) in [
+        (&b""[..], Reply::Failed),
+        (b"\x08\x01", Reply::Admitted),
+        (b"\x08\x02", Reply::Refused(None)),
+        (
+            b"\x08\x02\x12\x06\x08\x02\x22\x02\x08\x04",
+            Reply::Refused(Some(Nanos::from_secs(4))),
+        ),
+    ] {
+        let answer = wire::response(answer).unwrap();
+        assert_eq!(Reply::of(Some(&answer)), reply);
+    }
+    assert_eq!(Reply::of(None), Reply::Failed);
+}

@@ -1,0 +1,251 @@
+//! A request of a global limit: it takes a token, or it waits for an engine and is decided again
+//! with what that says. And the tokens that the worker buys ahead of need.
+
+use super::{Worker, refusal};
+use crate::config::Config;
+use crate::decision::{Action, Decision, Disposition, Reason};
+use crate::http::request::Request;
+use crate::port::Port;
+use crate::rate_limit::global::lease::{self, BucketKey, Leases, Take};
+use crate::rate_limit::global::{Global, Mode, OnError, Question, Reply, Tokens, message, wire};
+use crate::rate_limit::{BucketRef, KeyReader, RateLimit, RateLimitEvent};
+use crate::time::Nanos;
+use std::rc::Rc;
+
+/// What engines have said about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// None was asked.
+    NotYet,
+    /// All admit it.
+    Admitted,
+    /// A limit refuses it.
+    Refused(Refusal),
+}
+
+/// A global limit refuses a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The limit: its place in [`Config::rate_limits`].
+    pub limit: usize,
+    /// From now; at least a nanosecond.
+    pub retry_after: Nanos,
+}
+
+impl Asked {
+    /// The refusal, as a decision.
+    pub(super) fn refusal(self, config: &Config) -> Option<Decision<'_>> {
+        let Asked::Refused(Refusal { limit, retry_after }) = self else {
+            return None;
+        };
+        Some(refused(config.rate_limits.get(limit)?, retry_after))
+    }
+}
+
+/// The decision about a request that a limit refuses.
+pub(super) fn refused(limit: &RateLimit, retry_after: Nanos) -> Decision<'_> {
+    let answer = refusal(limit, retry_after);
+    Decision {
+        limit: Some(limit.name()),
+        ..Decision::answer(Action::RateLimited, Reason::RateLimit, answer)
+    }
+}
+
+/// The tokens of a worker, and when it buys again.
+#[derive(Debug, Default)]
+pub(super) struct Purchases {
+    leases: Leases,
+    /// Ticks until the next purchases.
+    ticks: u64,
+}
+
+impl Worker {
+    /// Decides a request as [`Worker::decide`] does, or again where its questions have been answered:
+    /// with `answered` it goes on as if its limits had admitted it, or is refused. None of them is
+    /// charged again.
+    pub fn decide_asked<'c>(
+        &mut self,
+        config: &'c Config,
+        request: &Request<'_>,
+        port: &mut dyn Port,
+        now: Nanos,
+        answered: Option<Option<Refusal>>,
+    ) -> Decision<'c> {
+        let asked = match answered {
+            None => Asked::NotYet,
+            Some(None) => Asked::Admitted,
+            Some(Some(refusal)) => Asked::Refused(refusal),
+        };
+        self.decide_as(config, request, port, now, asked)
+    }
+
+    /// What is to be asked about a request that the proxy's own buckets admit, or that it is
+    /// refused. None: it is admitted by tokens.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn ask<'c, 'r>(
+        &mut self,
+        limits: &'c [Rc<RateLimit>],
+        buckets: &[BucketRef<'r>],
+        reader: &mut KeyReader<'r>,
+        now: Nanos,
+    ) -> Option<Decision<'c>> {
+        let workers = self.in_flight.workers();
+        let mut questions = Vec::new();
+        let (mut before, mut combination) = (None, 0);
+        for bucket in buckets {
+            let limit = bucket.limit();
+            // Those of one limit follow each other.
+            combination = match before == Some(limit.index()) {
+                true => combination + 1,
+                false => 0,
+            };
+            before = Some(limit.index());
+            let Some(global) = limit.global() else {
+                continue;
+            };
+            let mut tokens = None;
+            if global.mode == Mode::Lease {
+                let leases = &mut self.purchases.leases;
+                let id = bucket.id();
+                let refusal = match leases.take(id, workers, global.timeout, now) {
+                    Take::Taken => continue,
+                    Take::Ask(hits) => {
+                        tokens = Some(Tokens {
+                            id,
+                            hits,
+                            used: 1,
+                            asked: now,
+                        });
+                        None
+                    }
+                    Take::Refused(after) => Some(Reply::Refused(Some(after))),
+                    Take::Failed => Some(Reply::Failed),
+                };
+                if let Some(reply) = refusal {
+                    match self.refusal_of(limit, reply) {
+                        None => continue,
+                        Some(Refusal { limit, retry_after }) => {
+                            let limit = limits.iter().find(|other| other.index() == limit)?;
+                            return Some(refused(limit, retry_after));
+                        }
+                    }
+                }
+            }
+            let message = message((limit, global), combination, reader);
+            questions.extend(Question::new(global, limit.index(), &message, tokens));
+            if let Some(Tokens { id, .. }) = tokens {
+                let key = || BucketKey {
+                    limit: limit.index(),
+                    message: message.into(),
+                };
+                self.purchases.leases.begin(id, key, now);
+            }
+            self.limit_events.push(RateLimitEvent::Asked(limit.index()));
+        }
+        (!questions.is_empty()).then(|| Decision {
+            disposition: Disposition::Ask(questions),
+            ..Decision::forward(Action::RateLimited, Reason::RateLimit, Vec::new())
+        })
+    }
+
+    /// The engine's answer to a question; None: it cannot be asked, or did not answer in time. The
+    /// refusal, if it is one.
+    pub fn on_engine_answer(
+        &mut self,
+        question: &Question,
+        answer: Option<&[u8]>,
+        now: Nanos,
+    ) -> Option<Refusal> {
+        let answer = answer.and_then(|answer| wire::response(answer).ok());
+        let reply = Reply::of(answer.as_ref());
+        self.limit_events.extend(match reply {
+            Reply::Admitted => None,
+            Reply::Refused(_) => Some(RateLimitEvent::AskedRefused(question.limit)),
+            Reply::Failed => Some(RateLimitEvent::AskedFailed(question.limit)),
+        });
+        if let Some(Tokens {
+            id,
+            hits,
+            used,
+            asked,
+        }) = question.tokens
+        {
+            let workers = self.in_flight.workers();
+            let leases = &mut self.purchases.leases;
+            let calls = (hits, used, workers);
+            let granted = leases.answered(id, calls, answer.as_ref(), asked, now);
+            if granted > 0 {
+                let event = RateLimitEvent::Leased(question.limit, granted);
+                self.limit_events.push(event);
+            }
+            if used == 0 {
+                return None;
+            }
+        }
+        let config = self.config.clone();
+        self.refusal_of(config.rate_limits.get(question.limit)?, reply)
+    }
+
+    /// What a reply means for a request of a limit.
+    fn refusal_of(&mut self, limit: &RateLimit, reply: Reply) -> Option<Refusal> {
+        let retry_after = match reply {
+            Reply::Admitted => return None,
+            Reply::Refused(retry_after) => retry_after,
+            Reply::Failed if limit.global()?.on_error == OnError::Admit => return None,
+            Reply::Failed => None,
+        };
+        let index = limit.index();
+        if limit.is_shadow() {
+            self.limit_events.push(RateLimitEvent::Shadow(index));
+            return None;
+        }
+        self.limit_events.push(RateLimitEvent::Refused(index));
+        // An engine that does not say when admits the next request no sooner than the limit would.
+        let quota = limit.quota();
+        let interval = quota.per / u64::from(quota.requests.max(1));
+        Some(Refusal {
+            limit: index,
+            retry_after: retry_after.unwrap_or(interval).max(Nanos::new(1)),
+        })
+    }
+
+    /// The time from one purchase to the next. None: the worker buys nothing.
+    pub(super) fn purchase_period(&self) -> Option<Nanos> {
+        let mut limits = self.config.rate_limits.iter();
+        let leases = |global: &Global| global.mode == Mode::Lease;
+        limits
+            .any(|limit| limit.global().is_some_and(leases))
+            .then_some(lease::INTERVAL)
+    }
+
+    /// What to buy ahead of need. To be asked after each [`Worker::tick`]; the answers go to
+    /// [`Worker::on_engine_answer`].
+    pub fn purchases(&mut self, now: Nanos) -> Vec<Question> {
+        if self.purchase_period().is_none() {
+            return Vec::new();
+        }
+        if let Some(left) = self.purchases.ticks.checked_sub(1) {
+            self.purchases.ticks = left;
+            return Vec::new();
+        }
+        let ticks = lease::INTERVAL / self.tick_period().max(Nanos::new(1));
+        self.purchases.ticks = ticks.saturating_sub(1);
+        let workers = self.in_flight.workers();
+        let limits = &self.config.rate_limits;
+        let global = |limit: usize| limits.get(limit)?.global();
+        let timeout = |limit: usize| global(limit).map_or(Nanos::ZERO, |global| global.timeout);
+        let bought = self.purchases.leases.tick(workers, timeout, now);
+        let question = |bought: lease::Purchase| {
+            let tokens = Tokens {
+                id: bought.id,
+                hits: bought.hits,
+                used: 0,
+                asked: now,
+            };
+            let limit = bought.key.limit;
+            Question::new(global(limit)?, limit, &bought.key.message, Some(tokens))
+        };
+        bought.into_iter().filter_map(question).collect()
+    }
+}

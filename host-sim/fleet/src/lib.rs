@@ -1,0 +1,450 @@
+//! Simulates one limit over a fleet of proxies whose workers buy tokens ahead of need
+//! ([`pointsman_core::rate_limit::global::lease`]), by the very functions of the filter. Time goes
+//! in steps; requests come at random times, from a seed.
+
+use fastrand::Rng;
+use pointsman_core::rate_limit::global::lease::{BucketKey, INTERVAL, Leases, Take};
+use pointsman_core::rate_limit::global::wire::{Code, DescriptorStatus, Response};
+use pointsman_core::time::Nanos;
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+
+/// How an engine's windows lie, what it counts and what it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// A window begins with its first request; what is refused is not counted, and nothing is told.
+    Limitador,
+    /// The same, and it tells what is left and until when.
+    Telling,
+    /// A window is a second of the clock; what is refused is counted; what is left, and a whole
+    /// number of seconds until the window ends, are told.
+    Ratelimit,
+}
+
+/// Which proxies the requests come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// All alike.
+    Even,
+    /// To the n-th proxy the n-th part of what comes to the first.
+    Zipf,
+    /// As with `Zipf`, with other proxies first in each second.
+    Moving,
+    /// All alike, for a second on and a second off, out of step with the engine's windows.
+    Bursts,
+}
+
+/// One simulation.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Proxies.
+    pub proxies: usize,
+    /// Workers of each, among which its requests are spread at random.
+    pub workers: u32,
+    /// Requests per second that the engine grants.
+    pub limit: u32,
+    /// What comes, as a part of the limit.
+    pub load: f64,
+    /// Where it comes to.
+    pub traffic: Traffic,
+    /// What is asked.
+    pub engine: Engine,
+    /// From a call to its answer: half of it to the engine.
+    pub round_trip: Nanos,
+    /// How long it lasts. The first two seconds are not counted.
+    pub length: Nanos,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outcome {
+    /// Admitted, of the limit or, where less came, of what came.
+    pub admitted: f64,
+    /// The most that was admitted in a window of the engine, as a part of the limit.
+    pub most: f64,
+    /// The most that was admitted in a window beyond what the engine granted in it.
+    pub carried: u64,
+    /// Calls of the engine per second.
+    pub calls: f64,
+    /// Calls for each proxy in 100 ms, on the average.
+    pub calls_per_interval: f64,
+    /// Requests that waited for an answer, of those that came.
+    pub waited: f64,
+}
+
+const STEP: Nanos = Nanos::MILLISECOND;
+const TIMEOUT: Nanos = Nanos::from_millis(20);
+const START: Nanos = Nanos::from_secs(1_767_225_600);
+const WARM_UP: Nanos = Nanos::from_secs(2);
+/// Of an engine that keeps its counts for a window after the other.
+const WINDOW: Nanos = Nanos::SECOND;
+
+/// A call under way.
+struct Call {
+    proxy: usize,
+    worker: usize,
+    hits: u32,
+    used: u32,
+    asked: Nanos,
+    /// With the window that it was counted in.
+    answer: Option<(Response, Nanos)>,
+}
+
+struct Fleet {
+    scenario: Scenario,
+    workers: Vec<Vec<Leases>>,
+    /// By the time at which they reach the engine, or come back.
+    calls: BTreeMap<u64, Vec<Call>>,
+    engine: Counter,
+    /// Admitted and granted in each window.
+    windows: BTreeMap<u64, (u64, u64)>,
+    came: u64,
+    admitted: u64,
+    asked: u64,
+    waited: u64,
+}
+
+/// The engine's own count.
+struct Counter {
+    kind: Engine,
+    limit: u32,
+    window: Nanos,
+    count: u64,
+}
+
+impl Counter {
+    /// The window of this time: when it began.
+    fn window(&self, now: Nanos) -> Nanos {
+        match self.kind {
+            Engine::Ratelimit => Nanos::new(now.get() / WINDOW.get() * WINDOW.get()),
+            Engine::Limitador | Engine::Telling => match now.checked_sub(self.window) {
+                Some(age) if age < WINDOW => self.window,
+                _ => now,
+            },
+        }
+    }
+
+    fn ask(&mut self, hits: u32, now: Nanos) -> Response {
+        let window = self.window(now);
+        if window != self.window {
+            (self.window, self.count) = (window, 0);
+        }
+        let after = self.count + u64::from(hits);
+        let fits = after <= u64::from(self.limit);
+        if fits || self.kind == Engine::Ratelimit {
+            self.count = after;
+        }
+        let code = if fits { Code::Ok } else { Code::OverLimit };
+        let left = u64::from(self.limit).saturating_sub(self.count);
+        let reset = match self.kind {
+            Engine::Telling => (self.window + WINDOW).checked_sub(now),
+            _ => Some(WINDOW),
+        };
+        let status = DescriptorStatus {
+            code,
+            remaining: u32::try_from(left).unwrap_or(u32::MAX),
+            reset,
+        };
+        let statuses = match self.kind {
+            Engine::Limitador => Vec::new(),
+            Engine::Ratelimit | Engine::Telling => vec![status],
+        };
+        Response { code, statuses }
+    }
+}
+
+/// Plays a scenario.
+pub fn play(scenario: Scenario, seed: u64) -> Outcome {
+    let mut random = Rng::with_seed(seed);
+    let mut fleet = Fleet::new(scenario);
+    let steps = scenario.length / STEP;
+    // Ticks of the workers lie anywhere.
+    let ticks: Vec<Vec<u64>> = (0..scenario.proxies)
+        .map(|_| {
+            let tick = |_| random.u64(0..INTERVAL / STEP);
+            (0..scenario.workers).map(tick).collect()
+        })
+        .collect();
+    for step in 0..steps {
+        let now = START + Nanos::new(step * STEP.get());
+        fleet.answers(now);
+        for (proxy, ticks) in ticks.iter().enumerate() {
+            for (worker, tick) in ticks.iter().enumerate() {
+                if step % (INTERVAL / STEP) == *tick {
+                    fleet.tick(proxy, worker, now);
+                }
+            }
+            let mean = fleet.mean(proxy, step);
+            for _ in 0..poisson(mean, &mut random) {
+                let worker = random.usize(0..scenario.workers as usize);
+                fleet.request(proxy, worker, now);
+            }
+        }
+    }
+    fleet.outcome()
+}
+
+impl Fleet {
+    fn new(scenario: Scenario) -> Fleet {
+        let workers = |_| (0..scenario.workers).map(|_| Leases::default()).collect();
+        Fleet {
+            scenario,
+            workers: (0..scenario.proxies).map(workers).collect(),
+            calls: BTreeMap::new(),
+            engine: Counter {
+                kind: scenario.engine,
+                limit: scenario.limit,
+                window: Nanos::ZERO,
+                count: 0,
+            },
+            windows: BTreeMap::new(),
+            came: 0,
+            admitted: 0,
+            asked: 0,
+            waited: 0,
+        }
+    }
+
+    /// How many requests come to a proxy in a step, on the average.
+    fn mean(&self, proxy: usize, step: u64) -> f64 {
+        let Scenario {
+            proxies, traffic, ..
+        } = self.scenario;
+        let all = f64::from(self.scenario.limit) * self.scenario.load * STEP.as_secs_f64();
+        let second = step * STEP.get() / WINDOW.get();
+        let rank = match traffic {
+            Traffic::Even => return all / proxies as f64,
+            Traffic::Bursts => {
+                let half = (step * STEP.get() + 350_000_000) / WINDOW.get();
+                return if half % 2 == 0 {
+                    all / proxies as f64
+                } else {
+                    0.0
+                };
+            }
+            Traffic::Zipf => proxy,
+            Traffic::Moving => (proxy + second as usize * 37) % proxies,
+        };
+        let sum: f64 = (1..=proxies).map(|rank| 1.0 / rank as f64).sum();
+        all / sum / (rank + 1) as f64
+    }
+
+    fn counts(&self, now: Nanos) -> bool {
+        now.checked_sub(START) >= Some(WARM_UP)
+    }
+
+    fn call(&mut self, call: Call, now: Nanos) {
+        if self.counts(now) {
+            self.asked += 1;
+        }
+        let at = now + self.scenario.round_trip / 2;
+        self.calls.entry(at.get()).or_default().push(call);
+    }
+
+    fn tick(&mut self, proxy: usize, worker: usize, now: Nanos) {
+        let workers = self.scenario.workers;
+        let leases = &mut self.workers[proxy][worker];
+        for bought in leases.tick(workers, |_| TIMEOUT, now) {
+            let call = Call {
+                proxy,
+                worker,
+                hits: bought.hits,
+                used: 0,
+                asked: now,
+                answer: None,
+            };
+            self.call(call, now);
+        }
+    }
+
+    fn request(&mut self, proxy: usize, worker: usize, now: Nanos) {
+        if self.counts(now) {
+            self.came += 1;
+        }
+        let workers = self.scenario.workers;
+        let leases = &mut self.workers[proxy][worker];
+        match leases.take(KEY, workers, TIMEOUT, now) {
+            Take::Taken => self.admit(self.engine.window(now), now),
+            Take::Refused(_) | Take::Failed => {}
+            Take::Ask(hits) => {
+                leases.begin(KEY, BucketKey::default, now);
+                if self.counts(now) {
+                    self.waited += 1;
+                }
+                let call = Call {
+                    proxy,
+                    worker,
+                    hits,
+                    used: 1,
+                    asked: now,
+                    answer: None,
+                };
+                self.call(call, now);
+            }
+        }
+    }
+
+    fn admit(&mut self, window: Nanos, now: Nanos) {
+        self.windows.entry(window.get()).or_default().0 += 1;
+        if self.counts(now) {
+            self.admitted += 1;
+        }
+    }
+
+    /// What reaches the engine, and what comes back.
+    fn answers(&mut self, now: Nanos) {
+        while let Some(entry) = self.calls.first_entry() {
+            if *entry.key() > now.get() {
+                return;
+            }
+            let (at, calls) = entry.remove_entry();
+            let at = Nanos::new(at);
+            for mut call in calls {
+                let Some((answer, window)) = call.answer.take() else {
+                    let answer = self.engine.ask(call.hits, at);
+                    let window = self.engine.window;
+                    if answer.code == Code::Ok {
+                        self.windows.entry(window.get()).or_default().1 += u64::from(call.hits);
+                    }
+                    call.answer = Some((answer, window));
+                    let back = at + self.scenario.round_trip / 2;
+                    self.calls.entry(back.get()).or_default().push(call);
+                    continue;
+                };
+                let workers = self.scenario.workers;
+                let leases = &mut self.workers[call.proxy][call.worker];
+                let counts = (call.hits, call.used, workers);
+                leases.answered(KEY, counts, Some(&answer), call.asked, at);
+                if call.used > 0 && answer.code == Code::Ok {
+                    // In the window that granted it: it has waited since.
+                    self.admit(window, at);
+                }
+            }
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        let Scenario {
+            limit,
+            length,
+            proxies,
+            ..
+        } = self.scenario;
+        let seconds = (length - WARM_UP).as_secs_f64();
+        let could = (f64::from(limit) * seconds).min(self.came as f64);
+        let most = self.windows.values().map(|(admitted, _)| *admitted).max();
+        let carried = |(admitted, granted): &(u64, u64)| admitted.saturating_sub(*granted);
+        Outcome {
+            admitted: self.admitted as f64 / could,
+            most: most.unwrap_or_default() as f64 / f64::from(limit),
+            carried: self.windows.values().map(carried).max().unwrap_or_default(),
+            calls: self.asked as f64 / seconds,
+            calls_per_interval: self.asked as f64 / seconds / proxies as f64
+                * INTERVAL.as_secs_f64(),
+            waited: self.waited as f64 / self.came.max(1) as f64,
+        }
+    }
+}
+
+const KEY: u64 = 1;
+
+/// A number of requests around a mean.
+fn poisson(mean: f64, random: &mut Rng) -> u32 {
+    let (end, mut product, mut count) = ((-mean).exp(), random.f64(), 0);
+    while product > end {
+        product *= random.f64();
+        count += 1;
+    }
+    count
+}
+
+/// What the scenarios have in common.
+fn base() -> Scenario {
+    Scenario {
+        proxies: 100,
+        workers: 1,
+        limit: 10_000,
+        load: 1.2,
+        traffic: Traffic::Even,
+        engine: Engine::Limitador,
+        round_trip: Nanos::from_millis(2),
+        length: Nanos::from_secs(12),
+    }
+}
+
+/// The scenarios of the table.
+pub fn scenarios() -> Vec<Scenario> {
+    let base = base();
+    let mut all = Vec::new();
+    for engine in [Engine::Limitador, Engine::Telling, Engine::Ratelimit] {
+        for traffic in [
+            Traffic::Even,
+            Traffic::Zipf,
+            Traffic::Moving,
+            Traffic::Bursts,
+        ] {
+            let most = match traffic {
+                // Half of the time nothing comes.
+                Traffic::Bursts => 1.3,
+                _ => 3.0,
+            };
+            for load in [0.8, 1.0, 1.2, most] {
+                all.push(Scenario {
+                    engine,
+                    traffic,
+                    load,
+                    ..base
+                });
+            }
+        }
+        for proxies in [1, 10, 1000] {
+            for traffic in [Traffic::Even, Traffic::Zipf] {
+                all.push(Scenario {
+                    engine,
+                    traffic,
+                    proxies,
+                    ..base
+                });
+            }
+        }
+        all.push(Scenario {
+            engine,
+            workers: 4,
+            ..base
+        });
+    }
+    all
+}
+
+/// A line of the table, in Markdown.
+pub struct Row(pub Scenario, pub Outcome);
+
+/// The head of the table.
+pub const HEAD: &str = "\
+| engine | proxies × workers | traffic | came | admitted | most in a window | carried over | calls/s | for each \
+proxy in 100 ms | waited |
+|---|---|---|---|---|---|---|---|---|---|";
+
+impl Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Row(scenario, outcome) = self;
+        write!(
+            f,
+            "| {:?} | {} × {} | {:?} | {:.0} % | {:.1} % | {:.1} % | {} | {:.0} | {:.2} | {:.1} % |",
+            scenario.engine,
+            scenario.proxies,
+            scenario.workers,
+            scenario.traffic,
+            scenario.load * 100.0,
+            outcome.admitted * 100.0,
+            outcome.most * 100.0,
+            outcome.carried,
+            outcome.calls,
+            outcome.calls_per_interval,
+            outcome.waited * 100.0,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,473 @@
+//! `global` limits on real Envoys: an engine that speaks Envoy's rate limit protocol is asked about
+//! each request, and whatever becomes of it no request hangs.
+
+use h2::server::{self, SendResponse};
+use host_sim::client::{Client, header};
+use host_sim::envoy::Deployment;
+use host_sim::module;
+use host_sim::testkit::Site;
+use host_sim::wait::until;
+use hyper::body::Bytes;
+use hyper::http::{HeaderMap, Response};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::{JoinHandle, spawn};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+
+/// How the engine behaves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Behaviour {
+    /// It answers by its limit.
+    Answers,
+    /// It takes the call and never answers.
+    Silent,
+    /// It answers with bytes that are no message.
+    Garbage,
+    /// It ends the call with this gRPC status.
+    Fails(u32),
+}
+
+/// How many requests of each descriptor it admits at first, without a window.
+const LIMIT: u64 = 10;
+/// What it says of when that ends.
+const RESET: u64 = 7;
+
+struct State {
+    behaviour: Behaviour,
+    limit: u64,
+    hits: HashMap<Vec<u8>, u64>,
+    asked: Vec<Vec<u8>>,
+}
+
+/// An engine of Envoy's rate limit protocol, over HTTP/2.
+struct Engine {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    fn start() -> Engine {
+        let mut engine = Engine {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            state: Arc::new(Mutex::new(State {
+                behaviour: Behaviour::Answers,
+                limit: LIMIT,
+                hits: HashMap::new(),
+                asked: Vec::new(),
+            })),
+            stop: None,
+            thread: None,
+        };
+        engine.run();
+        engine
+    }
+
+    /// Listens, at its address if it had one before.
+    fn run(&mut self) {
+        let (stop, stopped) = oneshot::channel();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind(self.address)).unwrap();
+        self.address = listener.local_addr().unwrap();
+        let state = self.state.clone();
+        self.stop = Some(stop);
+        self.thread = Some(spawn(move || {
+            runtime.block_on(async {
+                // The runtime's end is that of its tasks.
+                tokio::spawn(serve(listener, state));
+                let _ = stopped.await;
+            });
+        }));
+    }
+
+    /// Ends all its connections.
+    fn kill(&mut self) {
+        let _ = self.stop.take().map(|stop| stop.send(()));
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+
+    fn behave(&self, behaviour: Behaviour) {
+        self.state.lock().unwrap().behaviour = behaviour;
+    }
+
+    /// The requests since this was last asked.
+    fn take_asked(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.state.lock().unwrap().asked)
+    }
+
+    /// An Envoy's cluster that leads here.
+    fn cluster(&self, name: &str) -> Value {
+        let socket = json!({ "address": self.address.ip(), "port_value": self.address.port() });
+        let endpoint = json!({ "endpoint": { "address": { "socket_address": socket } } });
+        json!({
+            "name": name,
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": { "http2_protocol_options": {} },
+                },
+            },
+            "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [endpoint] }] },
+        })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let state = state.clone();
+        tokio::spawn(async move {
+            let mut connection = server::handshake(stream).await?;
+            while let Some(call) = connection.accept().await {
+                let (request, respond) = call?;
+                tokio::spawn(answer(request, respond, state.clone()));
+            }
+            Ok::<_, h2::Error>(())
+        });
+    }
+}
+
+async fn answer(
+    request: hyper::http::Request<h2::RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    state: Arc<Mutex<State>>,
+) -> Result<(), h2::Error> {
+    let path = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+    assert_eq!(request.uri().path(), path);
+    let mut body = request.into_body();
+    let mut bytes = Vec::new();
+    while let Some(data) = body.data().await {
+        bytes.extend_from_slice(&data?);
+    }
+    // gRPC's frame: not compressed, and the length.
+    let message = bytes.split_off(5);
+    let (behaviour, reply) = {
+        let mut state = state.lock().unwrap();
+        let limit = state.limit;
+        let reply = reply(&message, limit, &mut state.hits);
+        state.asked.push(message);
+        (state.behaviour, reply)
+    };
+    let (status, reply) = match behaviour {
+        Behaviour::Answers => (0, reply),
+        Behaviour::Garbage => (0, vec![0xff; 30]),
+        Behaviour::Fails(status) => (status, Vec::new()),
+        Behaviour::Silent => return std::future::pending().await,
+    };
+    let head = Response::builder().header("content-type", "application/grpc");
+    let mut body = respond.send_response(head.body(()).unwrap(), false)?;
+    if status == 0 {
+        let mut frame = vec![0, 0, 0, 0, reply.len() as u8];
+        frame.extend(reply);
+        body.send_data(frame.into(), false)?;
+    }
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", status.into());
+    body.send_trailers(trailers)
+}
+
+/// Counts the hits of a call's one descriptor, and writes a `RateLimitResponse`.
+fn reply(message: &[u8], limit: u64, hits: &mut HashMap<Vec<u8>, u64>) -> Vec<u8> {
+    let fields = fields(message);
+    let of = |number: u64| fields.iter().find(|(it, ..)| *it == number).unwrap();
+    let (descriptor, addend) = (of(2).2, of(3).1);
+    let count = hits.entry(descriptor.to_vec()).or_default();
+    let fits = *count + addend <= limit;
+    if fits {
+        *count += addend;
+    }
+    let code = if fits { 1 } else { 2 };
+    let left = u8::try_from(limit - *count).unwrap_or(127).min(127);
+    vec![
+        8,
+        code,
+        0x12,
+        8,
+        8,
+        code,
+        0x18,
+        left,
+        0x22,
+        2,
+        8,
+        RESET as u8,
+    ]
+}
+
+/// The fields of a message: number, and varint or bytes.
+fn fields(mut message: &[u8]) -> Vec<(u64, u64, &[u8])> {
+    fn varint(message: &mut &[u8]) -> u64 {
+        let mut value = 0;
+        for shift in (0..).step_by(7) {
+            let (byte, rest) = message.split_first().unwrap();
+            *message = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        value
+    }
+    let mut fields = Vec::new();
+    while !message.is_empty() {
+        let tag = varint(&mut message);
+        let value = varint(&mut message);
+        let size = if tag & 7 == 2 { value as usize } else { 0 };
+        let (bytes, rest) = message.split_at(size);
+        fields.push((tag >> 3, value, bytes));
+        message = rest;
+    }
+    fields
+}
+
+/// A site whose limit `fleet` asks `cluster`.
+fn site(engine: &Engine, cluster: &str, on_error: &str) -> Site {
+    site_with(engine, cluster, ("ask", on_error), |deployment| deployment)
+}
+
+fn site_with(
+    engine: &Engine,
+    cluster: &str,
+    (mode, on_error): (&str, &str),
+    adjust: impl FnOnce(Deployment) -> Deployment,
+) -> Site {
+    let global = json!({
+        "cluster": cluster, "domain": "shop", "mode": mode, "timeout": "200ms", "on_error": on_error,
+    });
+    let configuration = json!({
+        "pools": { "web": { "targets": [{ "cluster": "web" }] } },
+        "rate_limits": {
+            "fleet": {
+                "requests": 1000, "per": "1s", "key": [{ "header": "x-tenant" }], "global": global,
+                "respond": { "status": 429, "body": "slow down" },
+            },
+        },
+        "routes": [{ "name": "all", "rate_limits": ["fleet"], "pool": "web" }],
+    });
+    Site::start_with(&configuration, |_, mut deployment| {
+        let clusters = &mut deployment.bootstrap_mut()["static_resources"]["clusters"];
+        clusters.as_array_mut().unwrap().push(engine.cluster("p1"));
+        Ok(adjust(deployment))
+    })
+    .unwrap()
+}
+
+fn get(client: &mut Client, tenant: &str) -> u16 {
+    let answer = client.get_with("h", "/", &[("x-tenant", tenant)]).unwrap();
+    answer.status().as_u16()
+}
+
+fn counted(site: &Site, what: &str) -> u64 {
+    let sum = site.envoy.filter_sum("pointsman.rate_limit.fleet.", what);
+    sum.unwrap().unwrap_or(0)
+}
+
+/// The cluster's name is one that a proxy reads as protobuf where it is not in a message.
+#[test]
+fn a_limit_holds_over_two_proxies() {
+    let engine = Engine::start();
+    let sites = [site(&engine, "p1", "refuse"), site(&engine, "p1", "refuse")];
+    let mut clients = sites.each_ref().map(|site| site.client().unwrap());
+    for tenant in ["a", "b"] {
+        let statuses: Vec<_> = (0..20)
+            .map(|at| get(&mut clients[at % 2], tenant))
+            .collect();
+        let admitted = statuses.iter().filter(|status| **status == 200).count();
+        assert_eq!(admitted as u64, LIMIT, "{statuses:?}");
+    }
+    let asked = engine.take_asked();
+    assert_eq!(asked.len(), 40);
+    let first = b"\n\x04shop\x12\x26\n\x0e\n\x05limit\x12\x05fleet\
+        \n\x14\n\x0fheader.x-tenant\x12\x01a\x18\x01";
+    assert_eq!(asked[0], first);
+    let answer = clients[0].get_with("h", "/", &[("x-tenant", "a")]).unwrap();
+    assert_eq!(answer.status(), 429);
+    assert_eq!(header(&answer, "retry-after"), RESET.to_string());
+    assert_eq!(answer.body(), "slow down");
+    let grpc = [("x-tenant", "a"), ("content-type", "application/grpc")];
+    let answer = clients[0].get_with("h", "/", &grpc).unwrap();
+    assert_eq!(header(&answer, "grpc-status"), "8");
+    until("the counters", || {
+        counted(&sites[0], "asked") + counted(&sites[1], "asked") == 42
+    });
+    let refused = sites.each_ref().map(|site| counted(site, "asked_refused"));
+    assert_eq!(refused.iter().sum::<u64>(), 22);
+    let backend = |site: &Site| site.backend("web").unwrap().count() as u64;
+    assert_eq!(sites.iter().map(backend).sum::<u64>(), 2 * LIMIT);
+}
+
+#[test]
+fn without_an_answer_a_request_is_admitted_or_refused_as_configured_and_in_time() {
+    for (on_error, expected) in [("admit", 200), ("refuse", 429)] {
+        let mut engine = Engine::start();
+        let site = site(&engine, "p1", on_error);
+        let mut client = site.client().unwrap();
+        assert_eq!(get(&mut client, "well"), 200);
+        for behaviour in [
+            Behaviour::Silent,
+            Behaviour::Garbage,
+            Behaviour::Fails(14),
+            Behaviour::Fails(13),
+        ] {
+            engine.behave(behaviour);
+            let start = Instant::now();
+            assert_eq!(get(&mut client, "ill"), expected, "{behaviour:?}");
+            let took = start.elapsed();
+            let waits = behaviour == Behaviour::Silent;
+            assert_eq!(
+                took >= Duration::from_millis(190),
+                waits,
+                "{behaviour:?}: {took:?}"
+            );
+            assert!(
+                took < Duration::from_millis(1500),
+                "{behaviour:?}: {took:?}"
+            );
+        }
+        engine.behave(Behaviour::Answers);
+        assert_eq!(get(&mut client, "well"), 200);
+        engine.kill();
+        assert_eq!(get(&mut client, "dead"), expected);
+        engine.run();
+        engine.take_asked();
+        until("the engine is asked again", || {
+            get(&mut client, "back");
+            !engine.take_asked().is_empty()
+        });
+        // A client that leaves while it waits.
+        engine.behave(Behaviour::Silent);
+        let address = site.envoy.address().unwrap();
+        for _ in 0..20 {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nhost: h\r\nx-tenant: gone\r\n\r\n")
+                .unwrap();
+            until("it waits", || !engine.take_asked().is_empty());
+        }
+        engine.behave(Behaviour::Answers);
+        assert_eq!(get(&mut client, "well"), 200);
+        until("nothing is in flight", || {
+            site.envoy.requests_in_flight().unwrap() == 0
+        });
+        until("the counters", || counted(&site, "asked_failed") >= 5);
+        assert!(!site.has_trapped());
+    }
+}
+
+#[test]
+fn a_cluster_that_there_is_not_is_an_engine_that_does_not_answer() {
+    let engine = Engine::start();
+    for (on_error, expected) in [("admit", 200), ("refuse", 429)] {
+        for cluster in ["x1", "nowhere"] {
+            let site = site(&engine, cluster, on_error);
+            let mut client = site.client().unwrap();
+            for _ in 0..5 {
+                assert_eq!(get(&mut client, "a"), expected);
+            }
+            until("the counters", || counted(&site, "asked_failed") == 5);
+            assert!(!site.has_trapped());
+        }
+    }
+    assert!(engine.take_asked().is_empty());
+}
+
+/// The VM dies while a request waits: nothing in it can answer any more, and the proxy's own
+/// time-out for streams does.
+#[test]
+fn a_request_that_waits_in_a_vm_that_traps_is_ended_by_the_proxy() {
+    let engine = Engine::start();
+    engine.behave(Behaviour::Silent);
+    let trap = module::build_package("pointsman-trap").unwrap();
+    let site = site_with(&engine, "p1", ("ask", "admit"), |mut deployment| {
+        deployment.connection_manager_mut()["stream_idle_timeout"] = json!("2s");
+        deployment.with_module(&trap).with_workers(1)
+    });
+    let mut waiting = std::net::TcpStream::connect(site.envoy.address().unwrap()).unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: h\r\nx-tenant: a\r\nconnection: close\r\n\r\n";
+    waiting.write_all(request).unwrap();
+    until("it waits", || !engine.take_asked().is_empty());
+    let mut client = site.client().unwrap();
+    let _ = client.get_with("h", "/other", &[("x-trap", "1")]);
+    until("the trap", || site.has_trapped());
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // The next request finds a new VM.
+    engine.behave(Behaviour::Answers);
+    until("a new VM serves", || {
+        let answer = site
+            .client()
+            .unwrap()
+            .get_with("h", "/", &[("x-tenant", "b")]);
+        answer.is_ok_and(|answer| answer.status() == 200)
+    });
+}
+
+/// Two proxies that buy ahead share one limit: never more than it is admitted, whatever they hold,
+/// and with an engine that is dead they have what they had bought and no more.
+#[test]
+fn tokens_are_bought_ahead_of_need_and_never_above_the_limit() {
+    let limit = 3000;
+    let mut engine = Engine::start();
+    engine.state.lock().unwrap().limit = limit;
+    let lease = || site_with(&engine, "p1", ("lease", "refuse"), |deployment| deployment);
+    let sites = [lease(), lease()];
+    let mut clients = sites.each_ref().map(|site| site.client().unwrap());
+    let mut get = |at: usize| get(&mut clients[at % 2], "a");
+    let mut admitted = 0;
+    let mut calls = 0;
+    let leased = || {
+        sites
+            .iter()
+            .map(|site| counted(site, "leased"))
+            .sum::<u64>()
+    };
+    for at in 0..20_000 {
+        admitted += u64::from(get(at) == 200);
+        if at % 100 == 0 {
+            calls += engine.take_asked().len() as u64;
+            if leased() > 0 && admitted > calls + 100 {
+                break;
+            }
+        }
+    }
+    assert!(admitted > calls, "{admitted} by {calls} calls");
+    let mut refused = 0;
+    for at in 0..20_000 {
+        match get(at) {
+            200 => (admitted, refused) = (admitted + 1, 0),
+            _ => refused += 1,
+        }
+        if refused == 200 {
+            break;
+        }
+    }
+    assert!(admitted <= limit, "{admitted}");
+    let granted = engine.state.lock().unwrap().hits.values().sum::<u64>();
+    assert!(
+        admitted <= granted && granted <= limit,
+        "{admitted} of {granted}"
+    );
+    engine.kill();
+    let more = (0..200).filter(|at| get(*at) == 200).count() as u64;
+    assert!(
+        admitted + more <= granted,
+        "{admitted} and {more} of {granted}"
+    );
+    assert!(sites.iter().all(|site| !site.has_trapped()));
+}
