@@ -34,7 +34,7 @@
 //! 9. On the way back it shows who answered: that target holds a new session, whose cookie is set,
 //!    and is counted. The response headers are edited.
 //! 10. When the stream is over, its outcome ([`pool::outcome`]) is told to health, and how long it
-//!    took to `least_response_time` ([`pool::least_response_time`]).
+//!     took to `least_response_time` ([`pool::least_response_time`]).
 //!
 //! # Map of the code
 //!

@@ -24,7 +24,7 @@ mod table;
 
 pub use html::cross_site_scripting;
 pub use inspect::inspect;
-pub use rules::{Class, Classes, Found, Parameter, Parts, Places, Rules};
+pub use rules::{Class, Classes, EachValue, Found, Parameter, Parts, Places, Rules};
 pub use sql::sql_injection;
 
 /// Takes steps. False: there were not so many, and none is left.

@@ -64,12 +64,11 @@ pub(super) fn separators(value: &[u8]) -> usize {
 /// The next separator, and how long it is. `0xc0 0xaf` is a slash in two bytes, which no UTF-8 has,
 /// and which some programs take for one.
 fn separator(value: &[u8]) -> Option<(usize, usize)> {
-    let at = value.iter().enumerate().find_map(|(at, byte)| match byte {
+    value.iter().enumerate().find_map(|(at, byte)| match byte {
         b'/' | b'\\' => Some((at, 1)),
         0xc0 if value.get(at + 1) == Some(&0xaf) => Some((at, 2)),
         _ => None,
-    });
-    at
+    })
 }
 
 /// `..`, also as Tomcat takes it with a parameter, and in two bytes for each dot.

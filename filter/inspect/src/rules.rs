@@ -13,6 +13,9 @@ pub struct Rules {
     pub stops: bool,
 }
 
+/// Calls with each value of the header of a name.
+pub type EachValue<'r> = dyn Fn(&[u8], &mut dyn FnMut(&[u8])) + 'r;
+
 /// The parts of a request.
 #[derive(Clone, Copy)]
 pub struct Parts<'r> {
@@ -21,7 +24,7 @@ pub struct Parts<'r> {
     /// Without the `?`; empty where there is none.
     pub query: &'r [u8],
     /// Calls with each value of a header, whose name is in lower case.
-    pub headers: &'r dyn Fn(&[u8], &mut dyn FnMut(&[u8])),
+    pub headers: &'r EachValue<'r>,
 }
 
 /// What was found.
