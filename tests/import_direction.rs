@@ -327,7 +327,7 @@ const ROWS_OF_THE_CORE: &[&[&str]] = &[
     &["access_log", "explain"],
     &["decision"],
     &["route"],
-    &["pool", "rate_limit"],
+    &["pool", "protect", "rate_limit"],
     &["generation"],
     &["http", "shared"],
     &["scope"],
