@@ -444,7 +444,8 @@ fn the_page_lists_every_metric_that_the_dashboard_shows() {
     let words = dashboard.split(|c| !is_name(c));
     let names = words.map(|word| word.trim_end_matches("_bucket"));
     // Labels are names too: those that the rules make.
-    let labels = ["route", "pool", "target", "limit", "protect"].map(|label| format!("pointsman_{label}"));
+    let labels =
+        ["route", "pool", "target", "limit", "protect"].map(|label| format!("pointsman_{label}"));
     expected.extend(names.filter(|name| {
         name.starts_with("pointsman_") && !labels.iter().any(|label| label == name)
     }));
