@@ -5,7 +5,7 @@
 mod clients;
 mod referer;
 
-pub use clients::Clients;
+pub use clients::ClientSettings;
 
 use crate::configuration::manifest::{self, Holder};
 use crate::configuration::{self, field, text_of_value};
@@ -93,7 +93,7 @@ pub struct ConnectionManager {
     /// The headers that `early_header_mutation_extensions` removes. Lower case.
     pub removed: Vec<Vec<u8>>,
     /// Who the client is. None: what a request says of its client stays, and only that.
-    pub clients: Option<Clients>,
+    pub clients: Option<ClientSettings>,
 }
 
 /// What becomes of a path with `%2F` or `%5C`.
@@ -155,7 +155,7 @@ impl ConnectionManager {
                 _ => Underscores::Allow,
             },
             removed: removed(manager),
-            clients: Some(Clients::read(manager)),
+            clients: Some(ClientSettings::read(manager)),
         }
     }
 

@@ -108,8 +108,9 @@ impl WaitingRequests {
         let Ok(mut waiting) = self.0.try_borrow_mut() else {
             return false;
         };
-        let place = waiting.iter().position(|since| since.stream == stream);
-        place.map(|place| waiting.swap_remove(place)).is_some()
+        let before = waiting.len();
+        waiting.retain(|since| since.stream != stream);
+        waiting.len() < before
     }
 
     /// Answers the requests whose callbacks are lost.

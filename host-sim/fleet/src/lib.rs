@@ -216,7 +216,7 @@ impl Fleet {
             Traffic::Even => return all / proxies as f64,
             Traffic::Bursts => {
                 let half = (step * STEP.get() + 350_000_000) / WINDOW.get();
-                return if half % 2 == 0 {
+                return if half.is_multiple_of(2) {
                     all / proxies as f64
                 } else {
                     0.0

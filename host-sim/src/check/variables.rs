@@ -102,7 +102,7 @@ pub(super) fn published(config: &Config) -> Vec<Warning> {
     for pool in &config.pools {
         let keys = pool.sticky.iter().flat_map(|sticky| &sticky.keys);
         for (at, key) in keys.enumerate() {
-            if PUBLISHED_KEYS.iter().any(|known| *known == &*key.0) {
+            if PUBLISHED_KEYS.contains(&&*key.0) {
                 warn(
                     format!("{}.sticky.keys[{at}]", named("pools", &pool.name)),
                     "whoever has the key makes up sessions for any target",
@@ -113,7 +113,7 @@ pub(super) fn published(config: &Config) -> Vec<Warning> {
         }
     }
     if let Some(explain) = &config.explain
-        && PUBLISHED_TOKENS.iter().any(|it| *it == &*explain.token)
+        && PUBLISHED_TOKENS.contains(&&*explain.token)
     {
         warn(
             "explain.token".to_owned(),

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 /// The settings that say who the client is. Default: Envoy's, which trusts `x-forwarded-for`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Clients {
+pub struct ClientSettings {
     /// `use_remote_address`: the connection's peer is the client, and is appended to the header.
     pub use_remote_address: bool,
     /// `xff_num_trusted_hops`: how many proxies stand in front.
@@ -46,15 +46,15 @@ const OF_MESHES: [&str; 3] = [
     "x-envoy-downstream-service-node",
 ];
 
-impl Clients {
-    pub(super) fn read(manager: &Value) -> Clients {
+impl ClientSettings {
+    pub(super) fn read(manager: &Value) -> ClientSettings {
         let yes = |key: &str| matches!(field(manager, key), Some(Value::Bool(true)));
         let hops = match field(manager, "xff_num_trusted_hops") {
             // Envoy refuses what is no whole number.
             Some(Value::Number(hops)) => *hops as usize,
             _ => 0,
         };
-        Clients {
+        ClientSettings {
             use_remote_address: yes("use_remote_address"),
             trusted_hops: hops,
             skip_append: yes("skip_xff_append"),

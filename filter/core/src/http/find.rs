@@ -98,7 +98,7 @@ mod tests {
         let text: Vec<u8> = (0..40).collect();
         for length in 0..text.len() {
             let ours = &text[..length];
-            assert!(is_equal(ours, &ours[..]));
+            assert!(is_equal(ours, ours));
             assert!(!is_equal(ours, &text[..length + 1]));
             for at in 0..length {
                 let mut theirs = ours.to_vec();

@@ -210,7 +210,7 @@ proptest! {
         let second = |now: Nanos| now.get() / 1_000_000_000;
         for step in steps {
             match step {
-                Step::Time { milliseconds } => now = now + Nanos::from_millis(milliseconds.into()),
+                Step::Time { milliseconds } => now += Nanos::from_millis(milliseconds.into()),
                 Step::Tick { worker } => {
                     for bought in workers[worker].tick(3, |_| TIMEOUT, now) {
                         calls.push_back((worker, bought.hits, 0, now));
