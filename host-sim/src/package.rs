@@ -425,9 +425,9 @@ mod tests {
 
     #[test]
     fn what_nothing_needs_goes_and_the_rest_stays_as_it_was() {
-        let with = exporting(&[&["proxy_on_grpc_close"], &kept()[..], &["more"]].concat());
+        let with = exporting(&[&["proxy_on_queue_ready"], &kept()[..], &["more"]].concat());
         let trimmed = trim(&with).unwrap();
-        assert_eq!(trimmed.removed, ["proxy_on_grpc_close", "more"]);
+        assert_eq!(trimmed.removed, ["proxy_on_queue_ready", "more"]);
         assert_eq!(trimmed.module, exporting(&kept()));
         // Again takes nothing.
         let again = trim(&trimmed.module).unwrap();

@@ -287,8 +287,10 @@ struct Global {
     /// The domain under which the engine knows the limits.
     #[schemars(length(min = 1))]
     domain: String,
+    /// When the engine is asked.
     mode: GlobalMode,
     /// How long a request waits for the engine, 1ms to 1s. Default: 20ms.
+    #[schemars(extend("default" = "20ms"))]
     timeout: Option<Duration>,
     /// What happens to a request that the engine did not answer about. Default: admit.
     #[schemars(extend("default" = "admit"))]

@@ -98,7 +98,7 @@ mod tests {
     fn every_kind_is_listed() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/check");
         let mut sources = String::new();
-        let folders = [directory.clone(), directory.join("manifest")];
+        let folders = ["", "manifest", "proxy_file"].map(|folder| directory.join(folder));
         let entries = folders.iter().flat_map(|it| fs::read_dir(it).unwrap());
         for entry in entries {
             let path = entry.unwrap().path();

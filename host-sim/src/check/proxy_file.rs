@@ -697,7 +697,7 @@ mod tests {
     fn http2(cluster: &str) -> String {
         let options = "{ explicit_http_config: { http2_protocol_options: {} } }";
         let options = format!("typed_extension_protocol_options: {{ {HTTP_OPTIONS}: {options} }}");
-        format!("- name: {cluster}\n      {options}\n")
+        format!("- name: {cluster}\n      {options}\n      type")
     }
 
     const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -896,7 +896,10 @@ mod tests {
                 &["rate_limits.login.global.cluster engine_without_http2".to_owned()],
             ),
             (
-                &[(LOGIN, &engine("eu")), ("- name: eu\n", &http2("eu"))],
+                &[
+                    (LOGIN, &engine("eu")),
+                    ("- name: eu\n      type", &http2("eu")),
+                ],
                 &[],
             ),
         ] {

@@ -224,7 +224,11 @@ fn write_text(
             "  {faint}admitted by limit:{faint:#} {name} ({requests} per {per:?}, burst {burst})"
         )?;
     }
-    for hit in object["protect"].as_array().map_or(&[][..], Vec::as_slice) {
+    for hit in object
+        .get("protect")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice)
+    {
         let line = hit.as_str().unwrap_or_default();
         writeln!(out, "  {faint}protection:{faint:#} {line}")?;
     }

@@ -65,6 +65,7 @@ enum PlaceWord {
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Headers {
+    /// These headers, by name.
     #[schemars(length(min = 1, max = limits::MAX_PLACES))]
     headers: Vec<HeaderName>,
 }
@@ -74,7 +75,10 @@ struct Headers {
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 struct Except {
+    /// The query parameter of this name.
     query: Option<String>,
+    /// The cookie of this name.
     cookie: Option<String>,
+    /// The header of this name.
     header: Option<HeaderName>,
 }
