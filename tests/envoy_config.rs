@@ -12,7 +12,7 @@ use host_sim::wait::until;
 use hyper::Response;
 use hyper::body::Bytes;
 use pointsman_tests::tls;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::path::Path;
@@ -187,6 +187,10 @@ fn envoy_ecds_yaml_and_ecds_yaml_are_envoy_yaml_in_two_files() {
     assert_eq!(*path, "envoy-config/ecds.yaml");
     *path = json!(file);
     assert_eq!(edge, whole);
+    // What `version_text` then shows; production.md asks for it.
+    let mut filter: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    filter["version_info"] = json!("1");
+    std::fs::write(&file, filter.to_string()).unwrap();
     assert_eq!(shipped("ecds.yaml"), Deployment::read(&file).unwrap());
 }
 
