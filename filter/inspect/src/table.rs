@@ -1,7 +1,7 @@
 //! The tables of words and of fingerprints, packed. `tests/tables.rs` writes them, and checks each
 //! entry.
 
-/// Sorted words in blocks of [`BLOCK`]. First the number of blocks, then where each begins, as two
+/// Sorted words in blocks of `BLOCK`. First the number of blocks, then where each begins, as two
 /// bytes each; then the words. A word is one byte, whose upper four bits say how many letters it
 /// shares with the word before, the lower four which of `kinds` it is; then its other letters, the
 /// last with the highest bit set. The first word of a block shares nothing.

@@ -17,8 +17,8 @@ use std::ops::Range;
 pub struct Headers {
     /// The serialised map: a count, the sizes of each name and value, then these.
     bytes: Vec<u8>,
-    /// The bits of all names ([`bit`]). Most names that are asked for are not there, which the bits
-    /// say without a search.
+    /// The bits of all names. Most names that are asked for are not there, which the bits say without
+    /// a search.
     names: u64,
     /// The bits that several lines have.
     repeated: u64,
