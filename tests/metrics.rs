@@ -348,7 +348,12 @@ fn the_dashboard_asks_for_what_there_is_and_for_all_of_it() {
     ];
     let Site { envoy, .. } = &start();
     traffic(envoy);
-    let text = envoy.admin("/stats/prometheus").unwrap();
+    // A worker tells what it loaded on its first tick.
+    let scrape = || envoy.admin("/stats/prometheus").unwrap();
+    until("what is live is shown", || {
+        scrape().contains("pointsman_configuration")
+    });
+    let text = scrape();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let shown: BTreeSet<&str> = lines
         .clone()
