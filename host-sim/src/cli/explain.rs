@@ -158,7 +158,7 @@ fn write_text(
     all: bool,
 ) -> io::Result<()> {
     let (good, bad, strong, faint) = (style::GOOD, style::BAD, style::STRONG, style::FAINT);
-    let text = |key: &str| match &object[key] {
+    let text = |key: &str| match object.get(key)? {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
