@@ -64,12 +64,7 @@ fn count_dear(arguments: &Arguments) -> Result<Outcome> {
         command.push_str(&format!(" --only '{only}'"));
     }
     let report = instructions::measure_dear(only, command, &|what| eprintln!("{what}"))?;
-    let mut out = std::io::stdout().lock();
-    match arguments.json {
-        true => serde_json::to_writer_pretty(&mut out, &report)?,
-        false => write!(out, "{report}")?,
-    }
-    writeln!(out)?;
+    page::print(&report, arguments.json)?;
     if arguments.write {
         let (file, name) = DEAR_PAGE;
         page::write(file, name, &report.to_string())?;
@@ -137,12 +132,7 @@ fn time(arguments: &Arguments) -> Result<Outcome> {
         command.push_str(&format!(" --only '{only}'"));
     }
     let report = bench::measure(&plan, only, command, &|what| eprintln!("{what}"))?;
-    let mut out = std::io::stdout().lock();
-    match arguments.json {
-        true => serde_json::to_writer_pretty(&mut out, &report)?,
-        false => write!(out, "{report}")?,
-    }
-    writeln!(out)?;
+    page::print(&report, arguments.json)?;
     if arguments.write {
         let (file, name) = PAGE;
         page::write(file, name, &report.to_string())?;

@@ -3,7 +3,6 @@
 use super::{Outcome, page};
 use anyhow::Result;
 use host_sim::faults::{self, Fault, FaultPlan};
-use std::io::Write;
 
 /// The page that shows the last full run, and the name of its marks there.
 pub(crate) const PAGE: (&str, &str) = ("tests/README.md", "faults");
@@ -37,12 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         false => &arguments.faults,
     };
     let report = faults::play(faults, &plan, command, &|what| eprintln!("{what}"))?;
-    let mut out = std::io::stdout().lock();
-    match arguments.json {
-        true => serde_json::to_writer_pretty(&mut out, &report)?,
-        false => write!(out, "{report}")?,
-    }
-    writeln!(out)?;
+    page::print(&report, arguments.json)?;
     if arguments.write {
         let (file, name) = PAGE;
         let text = match arguments.faults.is_empty() {

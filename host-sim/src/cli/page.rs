@@ -3,7 +3,21 @@
 
 use anyhow::{Context, Result};
 use host_sim::module;
+use serde::Serialize;
+use std::fmt::Display;
 use std::fs;
+use std::io::Write;
+
+/// Prints a report: the text that a page shows, or one JSON object.
+pub(super) fn print(report: &(impl Display + Serialize), json: bool) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match json {
+        true => serde_json::to_writer_pretty(&mut out, report)?,
+        false => write!(out, "{report}")?,
+    }
+    writeln!(out)?;
+    Ok(())
+}
 
 /// Puts `text` between the marks `<!-- NAME -->` and `<!-- /NAME -->` of a page of the repository.
 /// Error: there is no such page, or it does not have both marks once; it is then left as it is.
