@@ -2,6 +2,7 @@
 
 use host_sim::envoy::{Envoy, PluginConfiguration};
 use host_sim::testkit::Site;
+use pointsman_core::config::Config;
 use serde_json::{Value, json};
 
 /// A configuration that answers everything with this status, and sends `/web` to a pool.
@@ -73,4 +74,42 @@ fn a_bad_configuration_keeps_envoy_from_starting_and_says_why() {
         refused.contains("routes[0].pool") && refused.contains("routes[1].respond.status"),
         "{refused}"
     );
+}
+
+/// `check` runs on 64 bits and the filter on 32, and patterns are as large on both: a literal of 4,500
+/// characters was refused by the one and taken by the other.
+#[test]
+fn the_longest_pattern_is_the_same_on_every_host() {
+    let with = |length: usize| {
+        let mut configuration = answering(200);
+        let pattern = format!("b|{}", "a".repeat(length));
+        let long = json!([{ "name": "x-long", "regex": pattern }]);
+        configuration["routes"][0]["match"] = json!({ "headers": long });
+        configuration
+    };
+    let loads = |length: usize| Config::load(with(length).to_string().as_bytes());
+    let (mut longest, mut refused) = (4_500, 20_000);
+    assert!(loads(longest).is_ok());
+    while refused - longest > 1 {
+        let middle = usize::midpoint(longest, refused);
+        match loads(middle) {
+            Ok(_) => longest = middle,
+            Err(_) => refused = middle,
+        }
+    }
+    let mut site = Site::start(&with(longest)).unwrap();
+    let mut client = site.client().unwrap();
+    let mut answered = |value: &str| {
+        let answer = client.get_with("a", "/", &[("x-long", value)]).unwrap();
+        answer.body().clone()
+    };
+    assert_eq!(answered("b"), "web\n");
+    assert_eq!(answered("a"), "");
+    let deployment = site.envoy.deployment().clone();
+    let update = deployment.with_configuration(as_struct(with(refused)));
+    let told = format!("{:#}", site.envoy.update(update).unwrap_err());
+    let Err(problems) = loads(refused) else {
+        panic!()
+    };
+    assert!(told.contains(&problems.to_string()), "{told}\n{problems}");
 }

@@ -2,6 +2,7 @@
 
 use host_sim::backend::Received;
 use host_sim::client::{Client, header};
+use host_sim::configuration;
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{
     self, Deployment, Envoy, PluginConfiguration, Program, Version, Wanted, install,
@@ -11,11 +12,13 @@ use host_sim::testkit::Site;
 use host_sim::wait::until;
 use hyper::Response;
 use hyper::body::Bytes;
+use pointsman_core::config::Config;
 use pointsman_tests::tls;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 use tempfile::TempDir;
 
@@ -496,6 +499,134 @@ fn every_file_starts_in_an_older_envoy_too() {
     let site = start(&old, deployment.discover_filter(&file).unwrap());
     let status = answer_of(&mut site.client().unwrap(), "/", &[]).0;
     assert_eq!(status, 200, "by ECDS");
+}
+
+/// Plain scalars that readers of YAML take for different things, each where a text and where a number
+/// is asked for: `check` of an Envoy's file called some of them good that Envoy refuses.
+#[test]
+fn check_reads_the_scalars_of_an_envoys_file_as_envoy_does() {
+    const SCALARS: [&str; 40] = [
+        "no",
+        "No",
+        "NO",
+        "nO",
+        "n",
+        "N",
+        "yes",
+        "Yes",
+        "y",
+        "Y",
+        "on",
+        "On",
+        "ON",
+        "off",
+        "Off",
+        "true",
+        "True",
+        "TRUE",
+        "False",
+        "null",
+        "Null",
+        "~",
+        "10",
+        "-3",
+        "+3",
+        "010",
+        "08",
+        "0x10",
+        "0o10",
+        "0b11",
+        "1_000",
+        "1e3",
+        "5.0",
+        ".5",
+        "3000000000",
+        "5s",
+        "10.0.0.1",
+        "/a",
+        "a",
+        "1,5",
+    ];
+    let texts = SCALARS.map(|scalar| format!("{{ name: x, exact: {scalar} }}"));
+    let numbers = SCALARS.iter().enumerate();
+    let numbers =
+        numbers.map(|(at, scalar)| format!("l{at}: {{ requests: {scalar}, per: 1s, key: [] }}"));
+    let ours = format!(
+        "base: &base {{ targets: [{{ cluster: c }}] }}, pools: {{ p: {{ <<: *base }} }}, \
+         rate_limits: {{ {} }}, routes: [{{ name: off, secure: yes, pass: yes, match: {{ hosts: [no], \
+         headers: [{}] }} }}]",
+        numbers.collect::<Vec<_>>().join(", "),
+        texts.join(", ")
+    );
+    let module = module::build().unwrap();
+    let file = format!(
+        r#"
+static_resources:
+  listeners:
+    - name: edge
+      address: {{ socket_address: {{ address: 127.0.0.1, port_value: 0 }} }}
+      filter_chains:
+        - filters:
+            - name: http
+              typed_config:
+                "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+                stat_prefix: edge
+                route_config: {{}}
+                http_filters:
+                  - name: pointsman
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+                      config:
+                        vm_config: {{ runtime: envoy.wasm.runtime.v8, code: {{ local: {{ filename: {} }} }} }}
+                        configuration: {{ "@type": type.googleapis.com/google.protobuf.Struct, value: {{ {ours} }} }}
+                  - name: router
+                    typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
+"#,
+        module.display()
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("envoy.yaml");
+    std::fs::write(&path, &file).unwrap();
+    // It ends by itself, since its filter is refused.
+    let output = Command::new(&envoy().path)
+        .args([
+            "--concurrency",
+            "1",
+            "--use-dynamic-base-id",
+            "-l",
+            "error",
+            "-c",
+        ])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    let problems = match configuration::read(&path) {
+        Ok(tree) => Config::from_value(&tree).unwrap_err(),
+        Err(error) => panic!("{error}"),
+    };
+    let told = problems.to_string();
+    // No scalar of those that both take for what is asked, and all of the others.
+    let places: Vec<_> = problems.0.iter().map(|problem| &*problem.place).collect();
+    for (scalar, is_text, is_number) in [
+        ("no", false, false),
+        ("10", false, true),
+        ("1e3", true, false),
+        ("010", false, true),
+    ] {
+        let at = SCALARS.iter().position(|other| *other == scalar).unwrap();
+        let text = format!("routes[0].match.headers[{at}].exact");
+        let number = format!("rate_limits.l{at}.requests");
+        assert_eq!(!places.contains(&&*text), is_text, "{scalar}: {told}");
+        assert_eq!(!places.contains(&&*number), is_number, "{scalar}: {told}");
+    }
+    let untold: Vec<_> = told.lines().filter(|line| !log.contains(line)).collect();
+    assert!(untold.is_empty(), "Envoy says nothing of {untold:#?}");
+    let count = log
+        .lines()
+        .filter(|line| line.contains("; expected "))
+        .count();
+    assert_eq!(count, told.lines().count(), "{log}");
 }
 
 #[test]

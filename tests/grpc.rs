@@ -2,15 +2,13 @@
 //! target gets the next call.
 
 use h2::client;
-use h2::server::{self, SendResponse};
 use host_sim::testkit::Site;
 use host_sim::wait::{TIMEOUT, until};
-use hyper::body::Bytes;
-use hyper::http::{HeaderMap, Request, Response};
+use hyper::http::Request;
+use pointsman_tests::grpc_server::{self, Answer};
 use serde_json::json;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::thread::spawn;
-use tokio::net::{TcpListener, TcpStream};
+use std::net::SocketAddr;
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -21,37 +19,12 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A server that ends every call with this status. It stays for as long as the process.
+/// A server that ends every call with this status, in its trailers.
 fn server(status: u32) -> SocketAddr {
-    let runtime = runtime();
-    let listener = runtime
-        .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .unwrap();
-    let address = listener.local_addr().unwrap();
-    spawn(move || {
-        runtime.block_on(async {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let mut connection = server::handshake(stream).await?;
-                    while let Some(call) = connection.accept().await {
-                        answer(call?.1, status)?;
-                    }
-                    Ok::<_, h2::Error>(())
-                });
-            }
-        });
-    });
-    address
-}
-
-/// An answer that is good as HTTP, with this status of the call.
-fn answer(mut respond: SendResponse<Bytes>, status: u32) -> Result<(), h2::Error> {
-    let head = Response::builder().header("content-type", "application/grpc");
-    let mut body = respond.send_response(head.body(()).unwrap(), false)?;
-    body.send_data(Bytes::from_static(&[0; 5]), false)?;
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", status.into());
-    body.send_trailers(trailers)
+    grpc_server::start(move |_| Answer {
+        message: Some(vec![0; 5]),
+        status,
+    })
 }
 
 /// A call on a connection of its own: its status.

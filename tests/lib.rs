@@ -1,5 +1,6 @@
 //! The tests of Pointsman on every host that we have. Each file beside this one, and each directory
 //! with a `main.rs`, is a test program of its own, listed in `Cargo.toml`. What they share is
-//! `host_sim::testkit`, and [`tls`].
+//! `host_sim::testkit`, [`tls`] and [`grpc_server`].
 
+pub mod grpc_server;
 pub mod tls;

@@ -1,20 +1,15 @@
 //! Probes on a real Envoy: what backends get of them, which answers are good, and what a target is
 //! before its first good one.
 
-use h2::server;
-use host_sim::backend::Answer;
+use host_sim::backend::{self, Backend};
 use host_sim::exchange::Response;
 use host_sim::testkit::Site;
 use host_sim::wait::until;
-use hyper::body::Bytes;
-use hyper::http::{HeaderMap, Response as Head};
+use pointsman_tests::grpc_server::{self, Answer};
 use serde_json::{Value, json};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::thread::spawn;
-use tokio::net::TcpListener;
-use tokio::runtime::Builder;
 
 const TARGETS: [&str; 2] = ["blue", "green"];
 
@@ -42,8 +37,8 @@ fn a_new_target_waits_for_its_first_good_probe() {
         "path": "/health", "method": "HEAD", "headers": { "X-Probe": "1" },
         "interval": "100ms", "fall": 1000, "initial": "unhealthy",
     }));
-    let fails = |target: &host_sim::backend::Backend| {
-        target.answer(Answer::With(Response::bare(503)));
+    let fails = |target: &Backend| {
+        target.answer(backend::Answer::With(Response::bare(503)));
     };
     let site = Site::start_with(&configuration, |fleet, deployment| {
         let members = fleet.members().iter();
@@ -66,68 +61,33 @@ fn a_new_target_waits_for_its_first_good_probe() {
             "{probes:?}"
         );
     }
-    blue.answer(Answer::Name);
+    blue.answer(backend::Answer::Name);
     until("blue is healthy", || recovered(&site, "blue") == 1);
     for _ in 0..20 {
         assert_eq!(client.get("a", "/").unwrap().body(), "blue\n");
     }
-    green.answer(Answer::Name);
+    green.answer(backend::Answer::Name);
     until("green takes requests", || {
         client.get("a", "/").unwrap().body() == "green\n"
     });
 }
 
 /// A gRPC server whose health service tells this of the service `shop.Cart`, and `NOT_FOUND` of any
-/// other. It stays for as long as the process.
+/// other.
 fn health_server(status: Arc<AtomicU8>) -> SocketAddr {
     const ASKED: &[u8] = b"\0\0\0\0\x0b\x0a\x09shop.Cart";
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let listener = runtime
-        .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .unwrap();
-    let address = listener.local_addr().unwrap();
-    spawn(move || {
-        runtime.block_on(async {
-            while let Ok((stream, _)) = listener.accept().await {
-                let status = status.clone();
-                tokio::spawn(async move {
-                    let mut connection = server::handshake(stream).await?;
-                    while let Some(call) = connection.accept().await {
-                        let (request, mut respond) = call?;
-                        let status = status.clone();
-                        tokio::spawn(async move {
-                            let is_check = request.uri().path() == "/grpc.health.v1.Health/Check"
-                                && request.method() == "POST"
-                                && request.headers()["te"] == "trailers"
-                                && request.headers()["content-type"] == "application/grpc";
-                            let mut body = request.into_body();
-                            let mut asked = Vec::new();
-                            while let Some(data) = body.data().await {
-                                asked.extend(data?);
-                            }
-                            let head = Head::builder().header("content-type", "application/grpc");
-                            if !is_check || asked != ASKED {
-                                // An answer without a body has its status among its headers.
-                                let head = head.header("grpc-status", "5");
-                                respond.send_response(head.body(()).unwrap(), true)?;
-                                return Ok(());
-                            }
-                            let mut answer =
-                                respond.send_response(head.body(()).unwrap(), false)?;
-                            let told = [0, 0, 0, 0, 2, 8, status.load(Ordering::Relaxed)];
-                            answer.send_data(Bytes::copy_from_slice(&told), false)?;
-                            let mut trailers = HeaderMap::new();
-                            trailers.insert("grpc-status", 0.into());
-                            answer.send_trailers(trailers)?;
-                            Ok::<_, h2::Error>(())
-                        });
-                    }
-                    Ok::<_, h2::Error>(())
-                });
-            }
-        });
-    });
-    address
+    grpc_server::start(move |call| {
+        let is_check = call.uri().path() == "/grpc.health.v1.Health/Check"
+            && call.method() == "POST"
+            && call.headers()["te"] == "trailers"
+            && call.headers()["content-type"] == "application/grpc"
+            && call.body() == ASKED;
+        let told = vec![0, 0, 0, 0, 2, 8, status.load(Ordering::Relaxed)];
+        Answer {
+            message: is_check.then_some(told),
+            status: if is_check { 0 } else { 5 },
+        }
+    })
 }
 
 #[test]

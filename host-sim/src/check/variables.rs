@@ -39,48 +39,88 @@ pub(super) fn unsigned(config: &Config) -> Vec<Note> {
     notes
 }
 
+/// What a file says of the variables of a filter's VM.
+#[derive(Default)]
+pub(super) struct Variables {
+    /// Those that come from the proxy's environment.
+    pub(super) passed: Vec<String>,
+    /// Those whose value stands in the file, each with its place.
+    pub(super) written: Vec<(String, String)>,
+    /// Where both are said: `` `environment_variables` of its `vm_config` ``.
+    pub(super) key: &'static str,
+    /// What to write in place of a value, and how the name is listed: `{name}`.
+    pub(super) listing: &'static str,
+}
+
+impl Variables {
+    /// Of a Wasm filter in an Envoy configuration.
+    fn of_filter(filter: &Value) -> Variables {
+        let path = ["config", "vm_config", "environment_variables"];
+        let variables = path.iter().try_fold(filter, |tree, key| field(tree, key));
+        let of = |key: &str| variables.and_then(|variables| field(variables, key));
+        let written = match of("key_values") {
+            Some(Value::Map(entries)) => &entries[..],
+            _ => &[],
+        };
+        let written = written
+            .iter()
+            .map(|(name, _)| (name.clone(), "environment_variables.key_values".to_owned()));
+        Variables {
+            passed: texts(of("host_env_keys")),
+            written: written.collect(),
+            key: "`environment_variables` of its `vm_config`",
+            listing: "environment_variables: { host_env_keys: [{name}] }",
+        }
+    }
+}
+
+/// The texts of a list.
+pub(super) fn texts(list: Option<&Value>) -> Vec<String> {
+    let Some(Value::List(items)) = list else {
+        return Vec::new();
+    };
+    let texts = items.iter().filter_map(|item| match item {
+        Value::Text(text) => Some(text.clone()),
+        _ => None,
+    });
+    texts.collect()
+}
+
 /// Variables that the filter's VM does not get. `filter`: the Wasm filter of an Envoy configuration;
 /// `tree`: its Pointsman configuration.
 pub(super) fn not_given(filter: &Value, tree: &Value) -> Vec<Warning> {
-    let path = ["config", "vm_config", "environment_variables"];
-    let variables = path.iter().try_fold(filter, |tree, key| field(tree, key));
-    let of = |key: &str| variables.and_then(|variables| field(variables, key));
-    let listed = match of("host_env_keys") {
-        Some(Value::List(names)) => &names[..],
-        _ => &[],
-    };
-    let given = match of("key_values") {
-        Some(Value::Map(entries)) => &entries[..],
-        _ => &[],
-    };
-    let is_listed = |asked: &&Asked| {
-        let mut names = listed.iter();
-        names.any(|name| matches!(name, Value::Text(name) if *name == asked.name))
-    };
-    let is_given = |asked: &&Asked| given.iter().any(|(name, _)| *name == asked.name);
+    told(&Variables::of_filter(filter), tree)
+}
+
+/// The same of whatever says what the VM gets.
+pub(super) fn told(variables: &Variables, tree: &Value) -> Vec<Warning> {
     let mut seen = BTreeSet::new();
     let mut warnings = Vec::new();
-    for asked in environment::asked(tree) {
-        if !seen.insert(asked.name.clone()) {
+    for Asked { place, name } in environment::asked(tree) {
+        if !seen.insert(name.clone()) {
             continue;
         }
-        let name = &asked.name;
-        if is_given(&&asked) {
+        let listing = variables.listing.replace("{name}", &name);
+        let mut written = variables.written.iter();
+        if let Some((_, place)) = written.find(|(other, _)| *other == name) {
             warnings.push(Warning::new(
                 "secret_told",
-                "environment_variables.key_values".to_owned(),
+                place.clone(),
                 format!("has the value of {name}"),
                 "it stands in this file, and in `config_dump` of the proxy's admin interface",
-                "list the name in `host_env_keys`, and set the variable where the proxy is started",
+                &format!("write `{listing}`, and set the variable where the proxy is started"),
             ));
-        } else if !is_listed(&&asked) {
+        } else if !variables.passed.contains(&name) {
             warnings.push(Warning::new(
                 "variable_not_given",
-                asked.place,
+                place,
                 format!("is the variable {name}, which the filter's VM does not get"),
-                "the proxy refuses the configuration: of its environment a VM gets only what \
-                 `environment_variables` of its `vm_config` lists",
-                &format!("add `environment_variables: {{ host_env_keys: [{name}] }}` to it"),
+                format!(
+                    "the proxy refuses the configuration: of its environment a VM gets only what \
+                     {} lists",
+                    variables.key
+                ),
+                &format!("add `{listing}` to it"),
             ));
         }
     }

@@ -3,6 +3,7 @@
 
 use super::Manifest;
 use crate::check::proxy_file::{at, list, text};
+use crate::check::variables::{self, Variables, texts};
 use crate::check::{Note, Warning};
 use crate::configuration::field;
 use crate::configuration::manifest::Resource;
@@ -27,6 +28,13 @@ pub(super) fn warnings(manifest: &Manifest<'_>) -> Vec<Warning> {
             ),
         ));
     }
+    let passed = Variables {
+        passed: texts(at(manifest.held.filter, "env.hostKeys")),
+        key: "`env.hostKeys`",
+        listing: "env: { hostKeys: [{name}] }",
+        ..Variables::default()
+    };
+    warnings.extend(variables::told(&passed, manifest.held.config));
     let rules = header_rules(manifest);
     warnings.extend(rule_warnings(manifest, &rules));
     warnings.extend(target_warnings(manifest, &rules));

@@ -3,6 +3,7 @@
 
 use super::Manifest;
 use crate::check::proxy_file::{at, list, text};
+use crate::check::variables::{self, Variables};
 use crate::check::{Note, Warning};
 use crate::configuration::field;
 use crate::configuration::manifest::Resource;
@@ -21,6 +22,7 @@ pub(super) fn warnings(manifest: &Manifest<'_>) -> Vec<Warning> {
         (&at("url"), text(filter, "url")),
         (&at("sha256"), field(filter, "sha256")),
     ));
+    warnings.extend(variables::told(&variables(manifest), manifest.held.config));
     warnings.extend(priority_warning(manifest));
     warnings.extend(route_warnings(manifest));
     warnings.extend(patch_warnings(manifest));
@@ -76,6 +78,31 @@ fn is_gateway(manifest: &Manifest<'_>) -> bool {
         };
         key == "gateway.networking.k8s.io/gateway-name" || value.contains("gateway")
     })
+}
+
+/// What the plugin's VM gets of variables.
+fn variables(manifest: &Manifest<'_>) -> Variables {
+    let mut variables = Variables {
+        key: "`vmConfig.env`",
+        listing: "vmConfig: { env: [{ name: {name}, valueFrom: HOST }] }",
+        ..Variables::default()
+    };
+    let settings = field(manifest.held.filter, "vmConfig");
+    let entries = settings.map_or(&[][..], |settings| list(settings, "env"));
+    for (number, entry) in entries.iter().enumerate() {
+        let name = text(entry, "name").unwrap_or_default().to_owned();
+        let value = text(entry, "value").unwrap_or_default();
+        match text(entry, "valueFrom") {
+            Some("HOST") => variables.passed.push(name),
+            // INLINE, which is the default. An empty value is as good as none.
+            _ if !value.is_empty() => {
+                let place = manifest.at_filter(&format!("vmConfig.env[{number}].value"));
+                variables.written.push((name, place));
+            }
+            _ => {}
+        }
+    }
+    variables
 }
 
 fn kind_warning(manifest: &Manifest<'_>) -> Option<Warning> {

@@ -595,3 +595,48 @@ fn config_maps_and_lists_hold_several_things() {
     let places: Vec<_> = notes.iter().map(|note| &*note.place).collect();
     assert_eq!(places, ["the Widget `w`"]);
 }
+
+/// A key that is left to the environment, and what each system's resource has to say so that the VM
+/// gets it.
+#[test]
+fn a_variable_that_the_vm_does_not_get_is_told() {
+    let keys = "pools.web.sticky.keys[0] variable_not_given";
+    let in_istio = |env: &str| {
+        let text = changed(
+            GATEWAY,
+            &[(
+                "  failStrategy: FAIL_RELOAD\n",
+                &format!("  failStrategy: FAIL_RELOAD\n{env}"),
+            )],
+        );
+        warned(&of_environment(&text))
+    };
+    let vm = |env: &str| in_istio(&format!("  vmConfig: {{ env: [{env}] }}\n"));
+    assert_eq!(in_istio(""), [keys]);
+    assert_eq!(vm("{ name: PM_KEY_2, valueFrom: HOST }"), [keys]);
+    // INLINE is the default, and then the variable is empty.
+    assert_eq!(vm("{ name: PM_KEY_1 }"), [keys]);
+    assert_eq!(vm("{ name: PM_KEY_1, valueFrom: HOST }"), [""; 0]);
+    let written = "the WasmPlugin `pointsman-gateway`: spec.vmConfig.env[1].value secret_told";
+    assert_eq!(
+        vm("{ name: A, value: b }, { name: PM_KEY_1, value: c2VjcmV0 }"),
+        [written]
+    );
+
+    let in_gateway = |env: &str| {
+        let name = "    - name: pointsman\n";
+        let text = changed(POLICY, &[(name, &format!("{name}{env}"))]);
+        warned(&of_environment(&text))
+    };
+    assert_eq!(in_gateway(""), [keys]);
+    assert_eq!(in_gateway("      env: { hostKeys: [PM_KEY_2] }\n"), [keys]);
+    let passed = "      env: { hostKeys: [PM_KEY_2, PM_KEY_1] }\n";
+    assert_eq!(in_gateway(passed), [""; 0]);
+}
+
+/// A shipped file with its session's key left to the environment.
+fn of_environment(text: &str) -> String {
+    let (before, rest) = text.split_once("keys: [\"").unwrap();
+    let (_, behind) = rest.split_once(']').unwrap();
+    format!("{before}keys: [{{ env: PM_KEY_1 }}]{behind}")
+}
