@@ -990,17 +990,23 @@ mod foreign {
         edited(rng, route)
     }
 
-    /// A route configuration, and what it becomes.
-    pub(super) fn table(rng: &mut Rng) -> Value {
+    /// A route configuration. In every other one of them each virtual host takes whatever comes there,
+    /// and the whole edits, so that many requests are edited, whatever the seed.
+    pub(super) fn table(rng: &mut Rng, number: usize) -> Value {
+        let takes_all = number % 4 == 1;
         let domains = one(rng, &DOMAINS);
-        let mut number = 0;
+        let mut made = 0;
         let hosts = domains.iter().enumerate().map(|(at, domains)| {
-            let routes: Vec<Value> = (0..6)
+            let mut routes: Vec<Value> = (0..6)
                 .map(|_| {
-                    number += 1;
-                    route(rng, number)
+                    made += 1;
+                    route(rng, made)
                 })
                 .collect();
+            if takes_all {
+                let to = json!({ "cluster": "c1" });
+                routes.push(json!({ "name": "rest", "match": { "prefix": "/" }, "route": to }));
+            }
             let name = format!("v{at}");
             let mut host = json!({ "name": name, "domains": domains, "routes": routes });
             if rng.u8(..6) == 0 {
@@ -1010,6 +1016,12 @@ mod foreign {
         });
         let hosts: Vec<Value> = hosts.collect();
         let mut table = edited(rng, json!({ "virtual_hosts": hosts }));
+        if takes_all {
+            table["response_headers_to_add"] = json!([{
+                "header": { "key": "x-edit-b", "value": "w" },
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }]);
+        }
         table["most_specific_header_mutations_wins"] = rng.bool().into();
         table
     }
@@ -1036,7 +1048,7 @@ fn an_imported_table_means_the_same_as_the_original() {
     let originals: Vec<Value> = (0..TABLES)
         .map(|number| match number.is_multiple_of(2) {
             true => route_configuration(&table(&mut rng, number)),
-            false => foreign::table(&mut rng),
+            false => foreign::table(&mut rng, number),
         })
         .collect();
     let tables: Vec<(Value, Value)> = originals
