@@ -1034,6 +1034,7 @@ const EXPECTED: &[&str] = &[
     "failover: pools.leaving.sticky forgeable_session",
     "failover: pools.spare.sticky sessions_never_freed",
     "failover: routes[0].split[1] forgeable_session",
+    "failover: routes[1].split[0] forgeable_session",
     "hash: pools.nobody.targets no_weight",
     "hash: pools.sticky.sticky sessions_never_freed",
     "hash: pools.sticky.sticky forgeable_session",

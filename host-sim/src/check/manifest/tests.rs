@@ -600,7 +600,7 @@ fn config_maps_and_lists_hold_several_things() {
 /// gets it.
 #[test]
 fn a_variable_that_the_vm_does_not_get_is_told() {
-    let keys = "pools.web.sticky.keys[0] variable_not_given";
+    let untold = "pools.shop.sticky.keys[0] variable_not_given";
     let in_istio = |env: &str| {
         let text = changed(
             GATEWAY,
@@ -612,10 +612,10 @@ fn a_variable_that_the_vm_does_not_get_is_told() {
         warned(&of_environment(&text))
     };
     let vm = |env: &str| in_istio(&format!("  vmConfig: {{ env: [{env}] }}\n"));
-    assert_eq!(in_istio(""), [keys]);
-    assert_eq!(vm("{ name: PM_KEY_2, valueFrom: HOST }"), [keys]);
+    assert_eq!(in_istio(""), [untold]);
+    assert_eq!(vm("{ name: PM_KEY_2, valueFrom: HOST }"), [untold]);
     // INLINE is the default, and then the variable is empty.
-    assert_eq!(vm("{ name: PM_KEY_1 }"), [keys]);
+    assert_eq!(vm("{ name: PM_KEY_1 }"), [untold]);
     assert_eq!(vm("{ name: PM_KEY_1, valueFrom: HOST }"), [""; 0]);
     let written = "the WasmPlugin `pointsman-gateway`: spec.vmConfig.env[1].value secret_told";
     assert_eq!(
@@ -628,8 +628,11 @@ fn a_variable_that_the_vm_does_not_get_is_told() {
         let text = changed(POLICY, &[(name, &format!("{name}{env}"))]);
         warned(&of_environment(&text))
     };
-    assert_eq!(in_gateway(""), [keys]);
-    assert_eq!(in_gateway("      env: { hostKeys: [PM_KEY_2] }\n"), [keys]);
+    assert_eq!(in_gateway(""), [untold]);
+    assert_eq!(
+        in_gateway("      env: { hostKeys: [PM_KEY_2] }\n"),
+        [untold]
+    );
     let passed = "      env: { hostKeys: [PM_KEY_2, PM_KEY_1] }\n";
     assert_eq!(in_gateway(passed), [""; 0]);
 }
