@@ -5,7 +5,7 @@ use crate::table::ATTRIBUTES;
 use crate::{find, find_all, starts_upper, take};
 
 /// What reading a token costs beside its bytes, in steps.
-const TOKEN_STEPS: usize = 12;
+const TOKEN_STEPS: usize = 30;
 /// What looking a name up costs, in steps.
 const NAME_STEPS: usize = 90;
 

@@ -57,7 +57,7 @@ const IN_VALUES: [Class; 3] = [
 const STEPS_PER_BYTE: usize = 6;
 
 /// What a value costs besides its bytes, in steps.
-const STEPS_PER_VALUE: usize = 16;
+const STEPS_PER_VALUE: usize = 60;
 
 impl Inspection<'_> {
     fn request(&mut self, parts: Parts<'_>) {

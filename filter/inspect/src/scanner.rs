@@ -9,7 +9,7 @@
 pub(super) const STEPS_PER_WORD: usize = 40;
 
 /// What a segment of a path costs.
-pub(super) const STEPS_PER_SEGMENT: usize = 40;
+pub(super) const STEPS_PER_SEGMENT: usize = 200;
 
 /// So much of a user agent is looked at.
 pub(super) const MAX_USER_AGENT: usize = 512;

@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(long, requires = "instructions")]
     gate: bool,
     /// The dearest requests, beside Envoy's own routes with the same rules. Exit status 1 if one
-    /// takes more than 20 times an ordinary one.
+    /// takes more than 10 times an ordinary one.
     #[arg(long, requires = "instructions", conflicts_with = "gate")]
     dear: bool,
     /// Only the candidates whose name contains this, beside those that they are compared with.

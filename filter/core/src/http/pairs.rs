@@ -36,7 +36,7 @@ impl Pairs {
     ) -> Pairs {
         let mut pairs = Vec::with_capacity(FEW);
         for header in headers {
-            steps.count(STEPS_PER_BYTE * header.len());
+            steps.spend(STEPS_PER_BYTE * header.len());
             let (mut rest, mut start) = (slice(text, &header), header.start);
             // A name ends with the first `=`; a part without one is no cookie.
             while let Some(at) = find_any(rest, [b'=', b';'])
@@ -55,13 +55,17 @@ impl Pairs {
                 }
             }
         }
-        Pairs::new(text, None, pairs)
+        Pairs::new(text, None, pairs, steps)
     }
 
     /// Of a query.
     pub(super) fn of_query(query: &[u8], steps: &Steps) -> Pairs {
-        steps.count(STEPS_PER_BYTE * query.len());
         let is_encoded = query.iter().any(|byte| matches!(byte, b'%' | b'+'));
+        let steps_per_byte = match is_encoded {
+            true => STEPS_PER_ENCODED_BYTE,
+            false => STEPS_PER_BYTE,
+        };
+        steps.spend(steps_per_byte * query.len());
         let mut decoded = Vec::with_capacity(if is_encoded { query.len() } else { 0 });
         // Where a part lies: in the query, or in what it was decoded to.
         let mut place = |part: &[u8], at: u32| {
@@ -89,14 +93,20 @@ impl Pairs {
             let name = place(name, part.start);
             pairs.push(Pair::new(name, place(value.unwrap_or_default(), behind)));
         }
-        Pairs::new(query, is_encoded.then_some(decoded), pairs)
+        Pairs::new(query, is_encoded.then_some(decoded), pairs, steps)
     }
 
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a header map is shorter than 2^32 bytes"
     )]
-    fn new(text: &[u8], decoded: Option<Vec<u8>>, mut pairs: Vec<Pair>) -> Pairs {
+    fn new(
+        text: &[u8],
+        decoded: Option<Vec<u8>>,
+        mut pairs: Vec<Pair>,
+        steps: &Steps,
+    ) -> Pairs {
+        steps.spend(STEPS_PER_PAIR * pairs.len());
         let text = decoded.as_deref().unwrap_or(text);
         let mut heads = Vec::new();
         if pairs.len() > FEW {
@@ -136,10 +146,10 @@ impl Pairs {
                 let number = next?;
                 let pair = self.pairs.get(number.checked_sub(1)? as usize)?;
                 next = Some(if is_chained { pair.next } else { number + 1 });
-                steps.count(STEPS_PER_PAIR as usize);
+                steps.count(STEPS_PER_LOOK as usize);
                 match free.checked_sub(1) {
                     Some(left) => free = left,
-                    None if steps.draw(DRAWN_PER_PAIR) => {}
+                    None if steps.draw(STEPS_PER_LOOK) => {}
                     None => return None,
                 }
                 if is_equal(slice(text, &pair.name), name) {
@@ -205,20 +215,24 @@ fn slice<'a>(bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
 /// two hex digits is itself.
 pub(super) fn decode(encoded: &[u8], decoded: &mut Vec<u8>) {
     let mut rest = encoded;
-    while let Some((byte, mut after)) = rest.split_first() {
-        decoded.push(match (byte, after) {
+    while let Some(at) = find_any(rest, [b'%', b'+'])
+        && let Some((plain, [sign, after @ ..])) = rest.split_at_checked(at)
+    {
+        decoded.extend_from_slice(plain);
+        rest = after;
+        decoded.push(match (sign, after) {
             (b'%', [high, low, tail @ ..]) => match (hex(*high), hex(*low)) {
                 (Some(high), Some(low)) => {
-                    after = tail;
+                    rest = tail;
                     high << 4 | low
                 }
                 _ => b'%',
             },
-            (b'+', _) => b' ',
-            _ => *byte,
+            (b'%', _) => b'%',
+            _ => b' ',
         });
-        rest = after;
     }
+    decoded.extend_from_slice(rest);
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -228,16 +242,15 @@ fn hex(digit: u8) -> Option<u8> {
 /// So few pairs are looked at one after the other.
 const FEW: usize = 8;
 
-/// What taking a text apart costs, in steps.
-const STEPS_PER_BYTE: usize = 4;
+/// What taking a text apart costs for each of its bytes and for each pair, in steps.
+const STEPS_PER_BYTE: usize = 1;
+const STEPS_PER_PAIR: usize = 30;
 
-/// What looking at a pair costs, in steps, with the comparison of a short value: 200 instructions,
-/// as `host-sim bench --instructions --dear` has it.
-const STEPS_PER_PAIR: u32 = 24;
+/// The same for each byte of a query that has encoded ones.
+const STEPS_PER_ENCODED_BYTE: usize = 5;
 
-/// What it draws on the allowance. It is more, since a text of so many pairs has already cost much
-/// to be taken apart.
-const DRAWN_PER_PAIR: u32 = 40;
+/// What looking at a pair costs, in steps.
+const STEPS_PER_LOOK: u32 = 24;
 
 /// So many pairs of a look-up draw on nothing.
 const FREE: u32 = 8;
@@ -276,6 +289,8 @@ mod tests {
                 let steps = Steps::default();
                 let pairs = Pairs::of_query(query.as_bytes(), &steps);
                 for name in ["n0", "n7", "n49", "n50", "", "n"] {
+                    // So many look-ups are more than one request may have.
+                    let steps = Steps::default();
                     let found: Vec<_> = pairs
                         .values(query.as_bytes(), name.as_bytes(), &steps)
                         .collect();

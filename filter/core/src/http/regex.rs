@@ -11,6 +11,7 @@
 //! ([`search`]).
 
 mod assertion;
+mod program;
 mod search;
 mod states;
 
@@ -19,6 +20,7 @@ use regex_automata::nfa::thompson::{self, NFA, State, WhichCaptures};
 use regex_syntax::ast::{self, Ast, Flag, Span};
 use regex_syntax::hir::translate::TranslatorBuilder;
 use regex_syntax::hir::{self, Hir, HirKind, Look};
+use program::Program;
 use search::Searches;
 use states::{Sets, Table};
 
@@ -44,7 +46,7 @@ struct Whole {
 enum Engine {
     Table(Table),
     /// The table would be too large.
-    Sets(NFA),
+    Sets(Program),
 }
 
 impl Regex {
@@ -55,12 +57,13 @@ impl Regex {
         push_literal(&hir, &mut literal);
         let whole = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
         let nfa = compile(&whole, WhichCaptures::None)?;
+        let program = Program::new(&nfa);
         Ok(Regex(Box::new(Whole {
             pattern: pattern.into(),
             literal: literal.into(),
-            engine: match Table::new(&nfa) {
+            engine: match Table::new(&nfa, &program) {
                 Some(table) => Engine::Table(table),
-                None => Engine::Sets(nfa),
+                None => Engine::Sets(program),
             },
         })))
     }
@@ -79,13 +82,13 @@ impl Regex {
     pub fn memory(&self) -> usize {
         let engine = match &self.0.engine {
             Engine::Table(table) => table.memory(),
-            Engine::Sets(nfa) => memory(nfa),
+            Engine::Sets(program) => program.memory(),
         };
         // The texts are counted with the configuration's.
         REGEX_MEMORY + engine
     }
 
-    /// Whether a byte of a value costs one step. Otherwise it may cost some hundred.
+    /// Whether two bytes of a value cost three steps. Otherwise each may cost some hundred.
     pub fn is_table(&self) -> bool {
         matches!(self.0.engine, Engine::Table(_))
     }
@@ -107,8 +110,11 @@ impl Regex {
             return None;
         }
         match &self.0.engine {
-            Engine::Table(table) => allowed.take(value.len()).then(|| table.matches(value)),
-            Engine::Sets(nfa) => Sets::new(nfa).matches(value, allowed),
+            Engine::Table(table) => {
+                let may = allowed.take(value.len() + value.len() / 2);
+                may.then(|| table.matches(value))
+            }
+            Engine::Sets(program) => Sets::new(program).matches(value, allowed),
         }
     }
 }
@@ -122,19 +128,16 @@ impl std::fmt::Debug for Regex {
 /// A pattern that is searched for, to replace what it matches.
 pub struct Search {
     pattern: Box<str>,
-    nfa: NFA,
-    /// The states that a search has to remember.
-    joins: Box<[bool]>,
+    program: Program,
 }
 
 impl Search {
     /// Compiles. The error says what is wrong, and where in the pattern.
     pub fn new(pattern: &str) -> Result<Search, String> {
-        let nfa = compile(&parse(pattern, false)?, WhichCaptures::All)?;
+        let program = Program::new(&compile(&parse(pattern, false)?, WhichCaptures::All)?);
         Ok(Search {
             pattern: pattern.into(),
-            joins: search::joins(&nfa),
-            nfa,
+            program,
         })
     }
 
@@ -145,12 +148,12 @@ impl Search {
 
     /// What it takes, in bytes: estimated from above, the same on every host.
     pub fn memory(&self) -> usize {
-        REGEX_MEMORY + memory(&self.nfa)
+        REGEX_MEMORY + self.program.memory()
     }
 
     /// How many groups the pattern has: `\1` to `\groups` name them, `\0` is the whole match.
     pub fn groups(&self) -> usize {
-        self.nfa.group_info().slot_len().saturating_sub(2) / 2
+        self.program.slots.saturating_sub(2) / 2
     }
 
     /// The input with every match replaced. Matches are those that the `regex` crate's iterator
@@ -170,7 +173,7 @@ impl Search {
         substitution: &[SubstitutionPart],
         steps: &mut usize,
     ) -> Vec<u8> {
-        let Some(mut searches) = Searches::new(&self.nfa, &self.joins, input) else {
+        let Some(mut searches) = Searches::new(&self.program, input) else {
             return input.to_vec();
         };
         let mut replaced = Vec::with_capacity(input.len());
@@ -198,7 +201,7 @@ impl Search {
             copied = end;
             from = if start == end { end + 1 } else { end };
         }
-        *steps += searches.steps;
+        *steps += searches.steps();
         replaced.extend_from_slice(input.get(copied..).unwrap_or_default());
         replaced
     }
@@ -284,19 +287,6 @@ fn size(nfa: &NFA) -> usize {
     states.sum()
 }
 
-/// What an NFA takes. Not what it says itself, because that depends on the host's pointers.
-fn memory(nfa: &NFA) -> usize {
-    let state = |state: &State| match state {
-        State::Sparse(sparse) => 12 * sparse.transitions.len(),
-        State::Dense(_) => 4 * 256,
-        State::Union { alternates } => 4 * alternates.len(),
-        _ => 0,
-    };
-    let states = nfa.states().iter();
-    // A vector that grows may have room for twice as many.
-    1024 + states.map(|each| 2 * 24 + state(each)).sum::<usize>()
-}
-
 fn one_line(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -324,7 +314,7 @@ fn push_literal(hir: &Hir, literal: &mut Vec<u8>) -> bool {
     }
 }
 
-/// What every pattern takes.
+/// What every pattern takes, in bytes.
 const REGEX_MEMORY: usize = 128;
 
 /// The largest NFA of one pattern in bytes: eight thousand characters, or some thousand classes.
@@ -474,7 +464,8 @@ mod tests {
             prop_assert_eq!(regex.matches_whole(&value), expected, "{} {:?}", pattern, value);
             let whole = parse(&whole, false).unwrap();
             let nfa = compile(&whole, WhichCaptures::None).unwrap();
-            let sets = Sets::new(&nfa).matches(&value, &mut Allowed::unbounded());
+            let program = Program::new(&nfa);
+            let sets = Sets::new(&program).matches(&value, &mut Allowed::unbounded());
             prop_assert_eq!(sets, Some(expected), "{} {:?}", pattern, value);
         }
 
@@ -529,7 +520,7 @@ mod tests {
         }
         assert!(!steps.has_skipped());
         let before = steps.taken();
-        for length in [1000, 4000, 8000] {
+        for length in [200, 300, 8000] {
             let matches = regex.matches_within(&value(length), &mut steps.allow());
             assert_eq!(matches, (length < 8000).then_some(true), "{length}");
         }
@@ -687,22 +678,30 @@ mod tests {
                 .unwrap()
                 .replace_counted(&input, &part("b"), &mut steps);
         // The first search tries the choice and `a`, at each byte behind it and at the end the
-        // loop, `.` and `z`, and then the other `a` and the end of the match. Each further search
-        // tries the choice, `a`, the other `a` and the end: the loop failed there already.
-        let allowed = 33 * 1024 + 3 * input.len();
+        // loop, `.` and `z`, and then the other `a` and the end of the match: more than it may.
+        assert_eq!(steps, 12 * 1024 + 64);
+        assert_eq!(replaced, input);
+        // Each further search of a shorter input tries the choice, `a`, the other `a` and the end:
+        // the loop failed there already.
+        let input = &input[..3072];
+        let allowed = 12 * 1024 + 64;
         let first = 2 + 3 * input.len() + 2;
         let matches = 1 + (allowed - first) / 4;
-        assert_eq!(matches, 8_448);
+        steps = 0;
+        let replaced =
+            Search::new("a.*z|a")
+                .unwrap()
+                .replace_counted(input, &part("b"), &mut steps);
         assert_eq!(steps, allowed);
         assert_eq!(replaced[..matches], vec![b'b'; matches]);
         assert_eq!(replaced[matches..], input[matches..]);
         // A match whose length is bounded ends its search: nothing to bound.
         assert_eq!(
-            Search::new("a").unwrap().replace_all(&input, &part("b")),
-            [b'b'; 65_536]
+            Search::new("a").unwrap().replace_all(&[b'a'; 6 * 1024], &part("b")),
+            [b'b'; 6 * 1024]
         );
-        // Nor is there in a path as long as a value may be.
-        for length in [1024, 8 * 1024] {
+        // Nor is there in a path that is no longer than paths are.
+        for length in [256, 1024] {
             let mut steps = 0;
             let input = vec![b'a'; length];
             let search = Search::new("a.*z|a").unwrap();

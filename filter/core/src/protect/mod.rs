@@ -16,7 +16,7 @@ use pointsman_inspect::{Parts, Rules};
 pub use pointsman_inspect::{Class, Classes, Parameter, Places};
 
 /// What looking at one request may take, in steps of [`crate::http::steps`].
-pub const ALLOWANCE: u32 = 180_000;
+pub const ALLOWANCE: u32 = 100_000;
 
 /// One entry of `protect`.
 #[derive(Debug)]

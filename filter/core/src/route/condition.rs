@@ -146,7 +146,8 @@ impl Text {
             Text::Prefix(text) => value.starts_with(text),
             Text::Suffix(text) => value.ends_with(text),
             Text::Contains(text) => {
-                let may = allowed.admits(value.len()) && allowed.take(value.len());
+                let may =
+                    allowed.admits(value.len()) && allowed.take(STEPS_PER_BYTE * value.len());
                 return may.then(|| text.is_in(value));
             }
             Text::Regex(regex) => return regex.matches_within(value, allowed),
@@ -156,7 +157,10 @@ impl Text {
 }
 
 /// What looking at one value costs, in steps.
-const STEPS_PER_VALUE: usize = 4;
+const STEPS_PER_VALUE: usize = 16;
+
+/// What a byte costs in which a text is looked for, in steps: two comparisons at most.
+const STEPS_PER_BYTE: usize = 4;
 
 /// For people: `exact gold`, `not present`.
 impl fmt::Display for Condition {

@@ -97,7 +97,10 @@ impl PathRewrite {
                 substitution,
             } => {
                 let mut steps = 0;
-                let new = pattern.replace_counted(path, substitution, &mut steps);
+                let new = match request.steps.admits(path.len()) {
+                    true => pattern.replace_counted(path, substitution, &mut steps),
+                    false => path.to_vec(),
+                };
                 request.steps.count(STEPS_PER_STATE * steps);
                 new
             }
@@ -110,7 +113,7 @@ impl PathRewrite {
 }
 
 /// What a state costs that a search tries, in steps.
-const STEPS_PER_STATE: usize = 4;
+const STEPS_PER_STATE: usize = 10;
 
 #[cfg(test)]
 pub(crate) mod tests {

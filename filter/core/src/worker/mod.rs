@@ -294,6 +294,9 @@ impl Worker {
         let mut decision = self.process(&mut context, engine);
         strip_reserved_headers(&mut decision, config, request);
         decision.response.vary = request.vary();
+        if request.steps.has_skipped() {
+            self.events.push(Event::TooLong);
+        }
         if let Some(explain) = explain.filter(|_| asked.is_some()) {
             let explanation = Explanation {
                 decision: &decision,
@@ -311,9 +314,6 @@ impl Worker {
         let (config, request) = (context.config, context.request);
         request.steps.set_max_value(config.max_value);
         let found = self.index.find(&config.routes, request, context);
-        if request.steps.has_skipped() {
-            self.events.push(Event::TooLong);
-        }
         let Some(matched) = found.and_then(|found| Matched::new(config, found)) else {
             return no_route(&config.no_route);
         };

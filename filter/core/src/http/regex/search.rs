@@ -5,38 +5,11 @@
 //! byte about once. (`a.*z|a` on `aaaa` would otherwise look at all that remains for each match.)
 
 use super::assertion::holds;
-use regex_automata::nfa::thompson::{NFA, State};
-use regex_automata::util::primitives::StateID;
-
-/// Of each state of an NFA, whether more than one way leads to it. A state that has one only is
-/// tried again just when the state before it is, so it is enough to remember these: a way that comes
-/// back to where it was goes through one of them.
-pub(super) fn joins(nfa: &NFA) -> Box<[bool]> {
-    let mut ways = vec![0_usize; nfa.states().len()];
-    let mut lead_to = |state: StateID| {
-        if let Some(ways) = ways.get_mut(state.as_usize()) {
-            *ways += 1;
-        }
-    };
-    for state in nfa.states() {
-        match state {
-            State::ByteRange { trans } => lead_to(trans.next),
-            State::Sparse(sparse) => sparse.transitions.iter().for_each(|to| lead_to(to.next)),
-            State::Dense(dense) => dense.transitions.iter().for_each(|to| lead_to(*to)),
-            State::Look { next, .. } | State::Capture { next, .. } => lead_to(*next),
-            State::Union { alternates } => alternates.iter().for_each(|to| lead_to(*to)),
-            State::BinaryUnion { alt1, alt2 } => [*alt1, *alt2].into_iter().for_each(&mut lead_to),
-            State::Fail | State::Match { .. } => {}
-        }
-    }
-    ways.iter().map(|ways| *ways > 1).collect()
-}
+use super::program::{Leads, Program};
 
 /// The searches of one input.
-pub(super) struct Searches<'n, 'i> {
-    nfa: &'n NFA,
-    /// What [`joins`] says of it.
-    joins: &'n [bool],
+pub(super) struct Searches<'p, 'i> {
+    program: &'p Program,
     input: &'i [u8],
     /// A bit for each state at each byte that was tried.
     tried: Vec<u64>,
@@ -45,42 +18,44 @@ pub(super) struct Searches<'n, 'i> {
     slots: Vec<Option<usize>>,
     /// How many steps are left.
     left: usize,
-    /// How many were taken.
-    pub(super) steps: usize,
 }
 
 enum Frame {
-    Try { state: StateID, at: usize },
-    Restore { slot: usize, value: Option<usize> },
+    Try { state: u32, at: usize },
+    Restore { slot: u32, value: Option<usize> },
 }
 
-impl<'n, 'i> Searches<'n, 'i> {
+impl<'p, 'i> Searches<'p, 'i> {
     /// None: what was tried would take more than [`TRIED_LIMIT`].
     pub(super) fn new(
-        nfa: &'n NFA,
-        joins: &'n [bool],
+        program: &'p Program,
         input: &'i [u8],
-    ) -> Option<Searches<'n, 'i>> {
-        let bits = (input.len() + 1).checked_mul(nfa.states().len())?;
+    ) -> Option<Searches<'p, 'i>> {
+        let bits = (input.len() + 1).checked_mul(program.len())?;
         (bits <= TRIED_LIMIT).then(|| Searches {
-            nfa,
-            joins,
+            program,
             input,
             tried: vec![0; bits.div_ceil(64)],
             stack: Vec::new(),
-            slots: vec![None; nfa.group_info().slot_len()],
-            left: STEPS + STEPS_PER_BYTE * input.len(),
-            steps: 0,
+            slots: vec![None; program.slots],
+            left: STEPS,
         })
+    }
+
+    /// How many steps were taken.
+    pub(super) fn steps(&self) -> usize {
+        STEPS - self.left
     }
 
     /// The first match from here on: where it begins and ends. None: there is none, or the steps
     /// are used up.
     pub(super) fn next(&mut self, from: usize) -> Option<(usize, usize)> {
-        let is_anchored = self.nfa.is_always_start_anchored();
         for start in from..=self.input.len() {
-            if is_anchored && start > 0 {
+            if self.program.is_anchored && start > 0 {
                 return None;
+            }
+            if !self.program.can_begin(self.input.get(start).copied()) {
+                continue;
             }
             self.slots.fill(None);
             if let Some(end) = self.match_at(start) {
@@ -106,91 +81,72 @@ impl<'n, 'i> Searches<'n, 'i> {
 
     fn match_at(&mut self, start: usize) -> Option<usize> {
         self.stack.clear();
-        self.stack.push(Frame::Try {
-            state: self.nfa.start_anchored(),
-            at: start,
-        });
-        while let Some(frame) = self.stack.pop() {
+        let mut found = self.run(self.program.start, start);
+        while found.is_none()
+            && let Some(frame) = self.stack.pop()
+        {
             match frame {
                 Frame::Restore { slot, value } => {
-                    if let Some(saved) = self.slots.get_mut(slot) {
+                    if let Some(saved) = self.slots.get_mut(slot as usize) {
                         *saved = value;
                     }
                 }
-                Frame::Try { state, at } => {
-                    if let Some(end) = self.run(state, at) {
-                        return Some(end);
-                    }
-                }
+                Frame::Try { state, at } => found = self.run(state, at),
             }
         }
-        None
+        found
     }
 
     /// Follows one way to its end, and puts the others on the stack.
-    fn run(&mut self, mut state: StateID, mut at: usize) -> Option<usize> {
+    fn run(&mut self, mut number: u32, mut at: usize) -> Option<usize> {
+        let program = self.program;
         loop {
-            // Where the whole match begins and ends is known without slots, and no way comes back
-            // to a state through these alone.
-            if let State::Capture { next, slot, .. } = self.nfa.state(state)
-                && slot.as_usize() < 2
-            {
-                state = *next;
-                continue;
-            }
-            if self.left == 0 || self.try_again(state, at) {
+            let state = program.state(number)?;
+            if self.left == 0 || (state.is_join && self.try_again(number, at)) {
                 return None;
             }
             self.left -= 1;
-            self.steps += 1;
-            let after = self.input.get(at).copied();
-            let to = match self.nfa.state(state) {
-                State::ByteRange { trans } => after
-                    .filter(|byte| trans.matches_byte(*byte))
-                    .map(|_| trans.next),
-                State::Sparse(sparse) => after.and_then(|byte| sparse.matches_byte(byte)),
-                State::Dense(dense) => after.and_then(|byte| dense.matches_byte(byte)),
-                State::Look { look, next } => {
-                    let before = at.checked_sub(1).and_then(|at| self.input.get(at).copied());
-                    state = holds(*look, before, after).then_some(*next)?;
-                    continue;
+            match state.leads {
+                Leads::Bytes(bytes) => {
+                    number = bytes.over(*self.input.get(at)?)?;
+                    at += 1;
                 }
-                State::Union { alternates } => {
-                    let (first, others) = alternates.split_first()?;
+                Leads::Ranges { from, to } => {
+                    number = program.over(from, to, *self.input.get(at)?)?;
+                    at += 1;
+                }
+                Leads::Split { first, second } => {
+                    self.stack.push(Frame::Try { state: second, at });
+                    number = first;
+                }
+                Leads::Ways { from, to } => {
+                    let (first, others) = program.ways(from, to).split_first()?;
                     let others = others.iter().rev();
                     self.stack
                         .extend(others.map(|state| Frame::Try { state: *state, at }));
-                    state = *first;
-                    continue;
+                    number = *first;
                 }
-                State::BinaryUnion { alt1, alt2 } => {
-                    self.stack.push(Frame::Try { state: *alt2, at });
-                    state = *alt1;
-                    continue;
-                }
-                State::Capture { next, slot, .. } => {
-                    let slot = slot.as_usize();
-                    if let Some(saved) = self.slots.get_mut(slot) {
+                Leads::Group { slot, next } => {
+                    if let Some(saved) = self.slots.get_mut(slot as usize) {
                         let value = saved.replace(at);
                         self.stack.push(Frame::Restore { slot, value });
                     }
-                    state = *next;
-                    continue;
+                    number = next;
                 }
-                State::Fail => None,
-                State::Match { .. } => return Some(at),
-            };
-            state = to?;
-            at += 1;
+                Leads::Assertion { look, next } => {
+                    let before = at.checked_sub(1).and_then(|at| self.input.get(at).copied());
+                    let after = self.input.get(at).copied();
+                    number = holds(look, before, after).then_some(next)?;
+                }
+                Leads::Match => return Some(at),
+                Leads::Nowhere => return None,
+            }
         }
     }
 
-    /// Whether the state was tried at this byte, as far as that has to be known. From now on it was.
-    fn try_again(&mut self, state: StateID, at: usize) -> bool {
-        if self.joins.get(state.as_usize()) == Some(&false) {
-            return false;
-        }
-        let bit = at * self.nfa.states().len() + state.as_usize();
+    /// Whether a state was tried at this byte. From now on it was.
+    fn try_again(&mut self, state: u32, at: usize) -> bool {
+        let bit = at * self.program.len() + state as usize;
         match self.tried.get_mut(bit / 64) {
             Some(word) => {
                 let mask = 1 << (bit % 64);
@@ -203,7 +159,7 @@ impl<'n, 'i> Searches<'n, 'i> {
     }
 
     fn forget(&mut self, at: usize) {
-        let states = self.nfa.states().len();
+        let states = self.program.len();
         let (mut bit, end) = (at * states, (at + 1) * states);
         while bit < end {
             let (word, first) = (bit / 64, bit % 64);
@@ -216,12 +172,9 @@ impl<'n, 'i> Searches<'n, 'i> {
     }
 }
 
-/// How many states the searches of one input may try, all together, and how many more for each of
-/// its bytes. A pattern without a choice takes two for a byte that it replaces, whatever the length;
-/// one that looks ahead (`a.*z|a`) takes seven, and replaces all of 8 KiB. For 16 KiB it is about
-/// half a millisecond.
-const STEPS: usize = 33 * 1024;
-const STEPS_PER_BYTE: usize = 3;
+/// How many states the searches of one input may try, all together. `^/old/(.*)$` takes two for a
+/// byte, which is enough for 6 KiB; one that looks ahead for each match (`a.*z|a`) takes seven.
+const STEPS: usize = 12 * 1024 + 64;
 
 /// The bits for what was tried: 512 KiB. 16 KiB of input are fine with 256 states, 1 KiB with 4,096.
 const TRIED_LIMIT: usize = 4 * 1024 * 1024;

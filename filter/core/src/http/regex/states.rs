@@ -6,43 +6,41 @@
 //! ([`Sets::matches`]), and each state of a set is a step.
 
 use super::assertion::holds;
+use super::program::{Leads, Program};
 use crate::http::steps::Allowed;
 use fnv::FnvHashMap;
-use regex_automata::nfa::thompson::{NFA, State};
-use regex_automata::util::look::{Look, LookSet};
-use regex_automata::util::primitives::StateID;
+use regex_automata::nfa::thompson::NFA;
 
-/// The sets of an NFA, and memory to compute them in.
-pub(super) struct Sets<'n> {
-    nfa: &'n NFA,
-    /// Whether more than the ends of the value are asked for: what a byte before was then matters.
-    looks_around: bool,
-    /// Which states the set that is being made has.
-    has: Vec<bool>,
-    stack: Vec<StateID>,
+/// The sets of a pattern, and memory to compute them in.
+pub(super) struct Sets<'p> {
+    program: &'p Program,
+    /// For each state the last set that has it.
+    has: Vec<u32>,
+    /// The number of the set that is being made.
+    number: u32,
+    stack: Vec<u32>,
 }
 
 /// States without those that only lead on, in order; and the byte before them, as far as an
 /// assertion can tell. None: there is none.
-type Set = (Vec<StateID>, Option<u8>);
+type Set = (Vec<u32>, Option<u8>);
 
-impl<'n> Sets<'n> {
-    pub(super) fn new(nfa: &'n NFA) -> Sets<'n> {
-        let ends = LookSet::singleton(Look::Start).insert(Look::End);
+impl<'p> Sets<'p> {
+    pub(super) fn new(program: &'p Program) -> Sets<'p> {
         Sets {
-            nfa,
-            looks_around: !nfa.look_set_any().subtract(ends).is_empty(),
-            has: vec![false; nfa.states().len()],
+            program,
+            has: vec![0; program.len()],
+            number: 0,
             stack: Vec::new(),
         }
     }
 
     /// Whether the pattern matches the whole value. None: that took more steps than there were.
     pub(super) fn matches(&mut self, value: &[u8], allowed: &mut Allowed<'_>) -> Option<bool> {
-        let (mut set, mut before) = self.start();
-        let mut next = Vec::new();
+        let mut set = self.start();
+        let (mut next, mut before) = (Vec::new(), None);
         for byte in value {
-            if !allowed.take(SET_STEPS * (1 + set.len()) + self.has.len() / 16) {
+            if !allowed.take(SET_STEPS * (1 + set.len())) {
                 return None;
             }
             self.step(&set, before, *byte, &mut next);
@@ -55,57 +53,63 @@ impl<'n> Sets<'n> {
         Some(self.ends(&set, before))
     }
 
-    fn start(&mut self) -> Set {
+    fn start(&mut self) -> Vec<u32> {
         let mut set = Vec::new();
-        self.add(self.nfa.start_anchored(), &mut set);
-        self.sort(&mut set);
-        (set, None)
+        self.begin();
+        self.add(self.program.start, &mut set);
+        set
     }
 
     /// The set behind one more byte.
-    fn step(&mut self, set: &[StateID], before: Option<u8>, byte: u8, next: &mut Vec<StateID>) {
-        let here = self.asserted(set, before, Some(byte));
+    fn step(&mut self, set: &[u32], before: Option<u8>, byte: u8, next: &mut Vec<u32>) {
+        // Between two bytes only assertions of others than the ends can hold.
+        let is_asserted = before.is_none() || self.program.looks_around;
+        let here = match is_asserted {
+            true => self.asserted(set, before, Some(byte)),
+            false => None,
+        };
         next.clear();
+        self.begin();
         for state in here.as_deref().unwrap_or(set) {
-            let to = match self.nfa.state(*state) {
-                State::ByteRange { trans } => trans.matches_byte(byte).then_some(trans.next),
-                State::Sparse(sparse) => sparse.matches_byte(byte),
-                State::Dense(dense) => dense.matches_byte(byte),
+            let program = self.program;
+            let to = program.state(*state).and_then(|state| match state.leads {
+                Leads::Bytes(bytes) => bytes.over(byte),
+                Leads::Ranges { from, to } => program.over(from, to, byte),
                 _ => None,
-            };
+            });
             if let Some(to) = to {
                 self.add(to, next);
             }
         }
-        self.sort(next);
     }
 
     /// Whether the value may end here.
-    fn ends(&mut self, set: &[StateID], before: Option<u8>) -> bool {
+    fn ends(&mut self, set: &[u32], before: Option<u8>) -> bool {
         let here = self.asserted(set, before, None);
         let here = here.as_deref().unwrap_or(set).iter();
-        here.copied()
-            .any(|state| matches!(self.nfa.state(state), State::Match { .. }))
+        let leads = |state: &u32| self.program.state(*state).map(|state| state.leads);
+        here.clone().any(|state| matches!(leads(state), Some(Leads::Match)))
     }
 
     /// The set with what its assertions lead to, where they hold. None: none holds.
     fn asserted(
         &mut self,
-        set: &[StateID],
+        set: &[u32],
         before: Option<u8>,
         after: Option<u8>,
-    ) -> Option<Vec<StateID>> {
-        let nfa = self.nfa;
-        let leads = |state: StateID| match nfa.state(state) {
-            State::Look { look, next } if holds(*look, before, after) => Some(*next),
+    ) -> Option<Vec<u32>> {
+        let program = self.program;
+        let leads = |state: u32| match program.state(state)?.leads {
+            Leads::Assertion { look, next } if holds(look, before, after) => Some(next),
             _ => None,
         };
         if set.iter().all(|state| leads(*state).is_none()) {
             return None;
         }
         let mut all = set.to_vec();
+        self.begin();
         for state in set {
-            self.mark(*state, true);
+            self.mark(*state);
         }
         let mut at = 0;
         while let Some(state) = all.get(at) {
@@ -114,58 +118,70 @@ impl<'n> Sets<'n> {
             }
             at += 1;
         }
-        self.sort(&mut all);
         Some(all)
     }
 
-    /// Adds a state, or the states that it leads to without a byte. What is in the set is marked
-    /// until [`Sets::sort`].
-    fn add(&mut self, state: StateID, set: &mut Vec<StateID>) {
-        self.stack.push(state);
-        while let Some(state) = self.stack.pop() {
-            if self.mark(state, true) {
-                continue;
+    /// Begins another set, which has no state.
+    fn begin(&mut self) {
+        self.number = self.number.wrapping_add(1);
+        if self.number == 0 {
+            self.has.fill(0);
+            self.number = 1;
+        }
+    }
+
+    /// Adds a state, or the states that it leads to without a byte.
+    fn add(&mut self, mut state: u32, set: &mut Vec<u32>) {
+        loop {
+            if !self.mark(state)
+                && let Some(found) = self.program.state(state)
+            {
+                match found.leads {
+                    Leads::Split { first, second } => {
+                        self.stack.push(second);
+                        state = first;
+                        continue;
+                    }
+                    Leads::Ways { from, to } => self.stack.extend(self.program.ways(from, to)),
+                    Leads::Group { next, .. } => {
+                        state = next;
+                        continue;
+                    }
+                    Leads::Nowhere => {}
+                    Leads::Bytes(_)
+                    | Leads::Ranges { .. }
+                    | Leads::Assertion { .. }
+                    | Leads::Match => set.push(state),
+                }
             }
-            match self.nfa.state(state) {
-                State::Union { alternates } => self.stack.extend(alternates.iter().copied()),
-                State::BinaryUnion { alt1, alt2 } => self.stack.extend([*alt1, *alt2]),
-                State::Capture { next, .. } => self.stack.push(*next),
-                State::Fail => {}
-                State::ByteRange { .. }
-                | State::Sparse(_)
-                | State::Dense(_)
-                | State::Look { .. }
-                | State::Match { .. } => set.push(state),
+            match self.stack.pop() {
+                Some(other) => state = other,
+                None => return,
             }
         }
     }
 
-    /// Marks a state, or takes its mark away. Returns what it was.
-    fn mark(&mut self, state: StateID, has: bool) -> bool {
-        match self.has.get_mut(state.as_usize()) {
-            Some(mark) => std::mem::replace(mark, has),
+    /// Marks a state as one of the set. Returns whether it was.
+    fn mark(&mut self, state: u32) -> bool {
+        match self.has.get_mut(state as usize) {
+            Some(last) => std::mem::replace(last, self.number) == self.number,
             None => true,
         }
     }
 
-    fn sort(&mut self, set: &mut [StateID]) {
-        // Those that only lead on are not in the set, and were marked too.
-        self.has.fill(false);
-        set.sort_unstable();
-    }
-
     /// The byte before a state, so far as an assertion can tell: few of them make few states.
     fn kind(&self, byte: u8) -> Option<u8> {
+        let looks_around = self.program.looks_around;
         Some(match byte {
-            b'\n' | b'\r' if self.looks_around => byte,
-            b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' if self.looks_around => b'a',
+            b'\n' | b'\r' if looks_around => byte,
+            b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' if looks_around => b'a',
             _ => b' ',
         })
     }
 }
 
 /// What a state of a set costs, in steps.
-const SET_STEPS: usize = 4;
+const SET_STEPS: usize = 10;
 
 /// Which set follows which, for the sets that a value can lead to.
 pub(super) struct Table {
@@ -181,9 +197,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The table of an NFA. None: it would be larger than [`TABLE_LIMIT`], or take longer.
-    pub(super) fn new(nfa: &NFA) -> Option<Table> {
-        let mut sets = Sets::new(nfa);
+    /// The table of a pattern. None: it would be larger than [`TABLE_LIMIT`], or take longer.
+    pub(super) fn new(nfa: &NFA, program: &Program) -> Option<Table> {
+        let mut sets = Sets::new(program);
         let mut classes = Box::new([0; 256]);
         let mut bytes: Vec<u8> = Vec::new();
         let mut last = None;
@@ -196,7 +212,9 @@ impl Table {
         // Classes are runs of bytes, numbered from 0.
         let stride = bytes.len();
         let mut numbers: FnvHashMap<Set, usize> = FnvHashMap::default();
-        let mut known: Vec<Set> = vec![(Vec::new(), None), sets.start()];
+        let mut start = sets.start();
+        start.sort_unstable();
+        let mut known: Vec<Set> = vec![(Vec::new(), None), (start, None)];
         numbers.extend(known.iter().cloned().zip(0..));
         let mut next: Vec<u16> = vec![0; stride];
         let mut ends = vec![false];
@@ -206,7 +224,9 @@ impl Table {
             ends.push(sets.ends(&set, before));
             for byte in &bytes {
                 sets.step(&set, before, *byte, &mut to);
-                steps += 1 + set.len() + sets.has.len() / 16;
+                // A set is the same in whatever order its states were found.
+                to.sort_unstable();
+                steps += 1 + set.len() + program.len() / 16;
                 let key = match to.is_empty() {
                     true => (Vec::new(), None),
                     false => (to.clone(), sets.kind(*byte)),
@@ -237,15 +257,21 @@ impl Table {
 
     /// Whether the pattern matches the whole value.
     pub(super) fn matches(&self, value: &[u8]) -> bool {
-        let mut at = self.stride;
-        for byte in value {
+        let step = |at: usize, byte: &u8| {
             let class = self.classes.get(usize::from(*byte));
             let entry = at + usize::from(class.copied().unwrap_or_default());
-            at = usize::from(self.next.get(entry).copied().unwrap_or_default());
+            usize::from(self.next.get(entry).copied().unwrap_or_default())
+        };
+        // The empty set leads to itself, so that it need not be looked for behind each byte.
+        let (chunks, rest) = value.as_chunks::<8>();
+        let mut at = self.stride;
+        for chunk in chunks {
+            at = chunk.iter().fold(at, step);
             if at == 0 {
                 return false;
             }
         }
+        at = rest.iter().fold(at, step);
         self.ends.get(at / self.stride).copied().unwrap_or_default()
     }
 }

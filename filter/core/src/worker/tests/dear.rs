@@ -366,7 +366,7 @@ fn rows() -> Vec<(&'static str, Value, Sent, Vec<Sent>)> {
 }
 
 #[test]
-fn no_request_costs_more_than_twenty_times_an_ordinary_one() {
+fn no_request_costs_more_than_ten_times_an_ordinary_one() {
     for (what, config, ordinary, dear) in rows() {
         let mut worker = TestWorker::of(&config.to_string());
         let ordinary = cost(&mut worker, &ordinary);
