@@ -721,7 +721,7 @@ mod tests {
                 }),
             }],
         };
-        let (good, bad) = (report(4_000_000.0), report(4_000_001.0));
+        let (good, bad) = (report(2_000_000.0), report(2_000_001.0));
         assert!(good.is_kept() && !bad.is_kept());
         let cells = |report: &DearReport| -> Vec<String> {
             let text = report.to_string();
@@ -733,8 +733,8 @@ mod tests {
             [
                 "a rule: much",
                 "200000",
-                "4000000",
-                "20.0",
+                "2000000",
+                "10.0",
                 "100000",
                 "150000",
                 "1.5",
