@@ -100,12 +100,7 @@ impl Pairs {
         clippy::cast_possible_truncation,
         reason = "a header map is shorter than 2^32 bytes"
     )]
-    fn new(
-        text: &[u8],
-        decoded: Option<Vec<u8>>,
-        mut pairs: Vec<Pair>,
-        steps: &Steps,
-    ) -> Pairs {
+    fn new(text: &[u8], decoded: Option<Vec<u8>>, mut pairs: Vec<Pair>, steps: &Steps) -> Pairs {
         steps.spend(STEPS_PER_PAIR * pairs.len());
         let text = decoded.as_deref().unwrap_or(text);
         let mut heads = Vec::new();

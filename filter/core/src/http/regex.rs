@@ -16,11 +16,11 @@ mod search;
 mod states;
 
 use super::steps::Allowed;
+use program::Program;
 use regex_automata::nfa::thompson::{self, NFA, State, WhichCaptures};
 use regex_syntax::ast::{self, Ast, Flag, Span};
 use regex_syntax::hir::translate::TranslatorBuilder;
 use regex_syntax::hir::{self, Hir, HirKind, Look};
-use program::Program;
 use search::Searches;
 use states::{Sets, Table};
 
@@ -697,7 +697,9 @@ mod tests {
         assert_eq!(replaced[matches..], input[matches..]);
         // A match whose length is bounded ends its search: nothing to bound.
         assert_eq!(
-            Search::new("a").unwrap().replace_all(&[b'a'; 6 * 1024], &part("b")),
+            Search::new("a")
+                .unwrap()
+                .replace_all(&[b'a'; 6 * 1024], &part("b")),
             [b'b'; 6 * 1024]
         );
         // Nor is there in a path that is no longer than paths are.

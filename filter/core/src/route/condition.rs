@@ -146,8 +146,7 @@ impl Text {
             Text::Prefix(text) => value.starts_with(text),
             Text::Suffix(text) => value.ends_with(text),
             Text::Contains(text) => {
-                let may =
-                    allowed.admits(value.len()) && allowed.take(STEPS_PER_BYTE * value.len());
+                let may = allowed.admits(value.len()) && allowed.take(STEPS_PER_BYTE * value.len());
                 return may.then(|| text.is_in(value));
             }
             Text::Regex(regex) => return regex.matches_within(value, allowed),

@@ -105,10 +105,7 @@ impl Program {
 
     /// What it takes, in bytes: the same on every host.
     pub(super) fn memory(&self) -> usize {
-        PROGRAM_MEMORY
-            + 16 * self.states.len()
-            + 8 * self.ranges.len()
-            + 4 * self.ways.len()
+        PROGRAM_MEMORY + 16 * self.states.len() + 8 * self.ranges.len() + 4 * self.ways.len()
     }
 
     /// A state. There is one of each number that a state leads to.
@@ -210,12 +207,7 @@ impl Program {
     }
 }
 
-fn converted(
-    nfa: &NFA,
-    state: &Compiled,
-    ranges: &mut Vec<Bytes>,
-    ways: &mut Vec<u32>,
-) -> Leads {
+fn converted(nfa: &NFA, state: &Compiled, ranges: &mut Vec<Bytes>, ways: &mut Vec<u32>) -> Leads {
     let on = |to: u32| skip_groups(nfa, to);
     let bytes = |transition: &Transition| Bytes {
         low: transition.start,

@@ -27,10 +27,7 @@ enum Frame {
 
 impl<'p, 'i> Searches<'p, 'i> {
     /// None: what was tried would take more than [`TRIED_LIMIT`].
-    pub(super) fn new(
-        program: &'p Program,
-        input: &'i [u8],
-    ) -> Option<Searches<'p, 'i>> {
+    pub(super) fn new(program: &'p Program, input: &'i [u8]) -> Option<Searches<'p, 'i>> {
         let bits = (input.len() + 1).checked_mul(program.len())?;
         (bits <= TRIED_LIMIT).then(|| Searches {
             program,

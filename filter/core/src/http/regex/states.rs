@@ -88,16 +88,12 @@ impl<'p> Sets<'p> {
         let here = self.asserted(set, before, None);
         let here = here.as_deref().unwrap_or(set).iter();
         let leads = |state: &u32| self.program.state(*state).map(|state| state.leads);
-        here.clone().any(|state| matches!(leads(state), Some(Leads::Match)))
+        here.clone()
+            .any(|state| matches!(leads(state), Some(Leads::Match)))
     }
 
     /// The set with what its assertions lead to, where they hold. None: none holds.
-    fn asserted(
-        &mut self,
-        set: &[u32],
-        before: Option<u8>,
-        after: Option<u8>,
-    ) -> Option<Vec<u32>> {
+    fn asserted(&mut self, set: &[u32], before: Option<u8>, after: Option<u8>) -> Option<Vec<u32>> {
         let program = self.program;
         let leads = |state: u32| match program.state(state)?.leads {
             Leads::Assertion { look, next } if holds(look, before, after) => Some(next),
