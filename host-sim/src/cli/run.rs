@@ -3,11 +3,13 @@
 use super::Outcome;
 use super::prebuilt::Prebuilt;
 use anyhow::{Context, Result};
+use chrono::DateTime;
 use host_sim::simulation::scenario::Scenario;
 use host_sim::simulation::{self, Chooser, report, summary};
-use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::SystemTime;
+use std::{env, fs};
 
 /// Plays traffic over time on simulated workers, with faults, and reports.
 #[derive(clap::Args)]
@@ -28,6 +30,24 @@ pub(crate) struct Arguments {
     prebuilt: Prebuilt,
 }
 
+/// What the report says of this program, and of today: `$SOURCE_DATE_EPOCH`, in seconds, where a
+/// report must have the same bytes each time.
+fn program() -> Result<String> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let seconds = match env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text.parse().context("$SOURCE_DATE_EPOCH")?,
+        Err(_) => now.as_secs() as i64,
+    };
+    let today = DateTime::from_timestamp(seconds, 0).context("$SOURCE_DATE_EPOCH")?;
+    let commit = option_env!("POINTSMAN_COMMIT");
+    let commit = commit.map_or(String::new(), |commit| format!(" (commit {commit})"));
+    Ok(format!(
+        "host-sim {}{commit}, {}",
+        env!("CARGO_PKG_VERSION"),
+        today.format("%Y-%m-%d")
+    ))
+}
+
 /// Prints the summary to stdout. [`Outcome::Found`]: an expectation of the scenario does not hold.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut scenario = Scenario::read(&arguments.scenario)?;
@@ -37,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let default = || (!arguments.json).then(|| PathBuf::from(format!("{}.html", scenario.name)));
     let path = arguments.report.clone().or_else(default);
     if let Some(path) = &path {
-        fs::write(path, report::html(&scenario, &run, &verdicts))
+        fs::write(path, report::html(&scenario, &run, &verdicts, &program()?))
             .with_context(|| path.display().to_string())?;
     }
     let mut out = io::stdout().lock();

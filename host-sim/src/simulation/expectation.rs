@@ -1,6 +1,6 @@
 //! Expectations: what a scenario says of the measures of its run.
 
-use super::measure::{Measure, Scope, milliseconds};
+use super::measure::{Measure, Scope, milliseconds, percent};
 use super::quantity;
 use super::record::Run;
 use pointsman_core::config::reader::{Names, Node, Report};
@@ -51,7 +51,7 @@ impl Expectation {
 fn shown(measure: Measure, value: f64) -> String {
     match measure {
         Measure::Latency(_) => milliseconds(value),
-        Measure::Share | Measure::ErrorShare | Measure::RefusedShare => format!("{value:.4}"),
+        Measure::Share | Measure::ErrorShare | Measure::RefusedShare => percent(value),
         _ => value.to_string(),
     }
 }

@@ -86,6 +86,19 @@ impl Measure {
         named.map_or("latency", |(name, _)| name)
     }
 
+    /// What the measure is, where its name does not say it.
+    pub fn explained(self) -> &'static str {
+        match self {
+            Measure::Errors => "no answer, or a 5xx",
+            Measure::Refused => "by a rate limit",
+            Measure::Left => "the client gave up before it got an answer",
+            Measure::Retries => "tries beyond the first",
+            Measure::Share => "of the requests that any target answered",
+            Measure::Latency(_) => "latency; refusals are not counted",
+            _ => "",
+        }
+    }
+
     /// Computes the measure. None: there is nothing to compute it from.
     pub fn of(self, run: &Run, scope: &Scope) -> Option<f64> {
         // A share is one of the requests to all targets.
@@ -106,7 +119,10 @@ impl Measure {
             Measure::Refused => Some(count(RequestRecord::is_refused)),
             Measure::RefusedShare => share(count(RequestRecord::is_refused), all),
             Measure::Left => Some(count(RequestRecord::is_abandoned)),
-            Measure::Retries => Some(records().map(|record| f64::from(record.retries)).sum()),
+            Measure::Retries => {
+                let retries = records().map(|record| u64::from(record.retries));
+                Some(retries.sum::<u64>() as f64)
+            }
             Measure::Share => {
                 let answered = count(|record| record.target.is_some());
                 let by_target = records()
@@ -144,6 +160,11 @@ pub fn percentile<T: Ord + Copy>(values: &mut [T], thousandths: u16) -> Option<T
     let rank = (values.len() * usize::from(thousandths)).div_ceil(1000);
     let at = rank.checked_sub(1)?;
     Some(*values.select_nth_unstable(at).1)
+}
+
+/// Formats a share, from 0 to 1, in percent.
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", share * 100.0)
 }
 
 /// Formats nanoseconds as milliseconds or seconds, with the unit.

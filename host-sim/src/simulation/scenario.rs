@@ -23,8 +23,14 @@ const MAX_ENTRIES: usize = 1000;
 pub struct Scenario {
     /// The file's name without its ending.
     pub name: String,
+    /// The file, as it was named. None: it was no file.
+    pub file: Option<String>,
+    /// What the file's leading comment tells, without its marks; an empty line parts paragraphs.
+    pub story: String,
     /// Pointsman's configuration as JSON.
     pub config: serde_json::Value,
+    /// The file of the configuration, as the scenario names it. None: it stands in the scenario.
+    pub config_file: Option<String>,
     /// The same, loaded.
     pub loaded: Config,
     /// The variables that it asks for: those of the file, and else of this process.
@@ -112,7 +118,7 @@ pub struct ScheduledFault {
     pub until: Option<Nanos>,
     /// What happens.
     pub kind: FaultKind,
-    /// The fault for reports: `web-green slow 10`.
+    /// The fault for reports: `web-green 10 × slower`.
     pub label: String,
 }
 
@@ -137,4 +143,19 @@ pub enum FaultKind {
     Jump(i64),
     /// The proxy gets another configuration: JSON.
     Reload(Vec<u8>),
+}
+
+impl FaultKind {
+    /// The target that has the fault.
+    pub fn target(&self) -> Option<usize> {
+        match *self {
+            Self::Refused(target)
+            | Self::Silent(target)
+            | Self::Hang(target)
+            | Self::Slow(target, _)
+            | Self::Fail(target, ..)
+            | Self::LoseProbes(target, _) => Some(target),
+            Self::Trap(_) | Self::Jump(_) | Self::Reload(_) => None,
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The summary of a run: as text for people, as JSON for machines.
 
 use super::expectation::Verdict;
-use super::measure::{Measure, Scope, milliseconds};
+use super::measure::{Measure, Scope, milliseconds, percent};
 use super::record::Run;
 use super::scenario::Scenario;
 use comfy_table::{CellAlignment, Table, presets};
@@ -28,6 +28,36 @@ pub struct Row {
     pub name: String,
     /// The measures in the order of the columns. None: there is nothing to compute it from.
     pub values: Vec<(Measure, Option<f64>)>,
+}
+
+impl Row {
+    /// Whether there was no request.
+    pub fn is_idle(&self) -> bool {
+        let mut values = self.values.iter();
+        values.any(|(measure, value)| *measure == Measure::Requests && *value == Some(0.0))
+    }
+}
+
+/// What became of all expectations: `passed 3 of 3`.
+pub fn outcome(verdicts: &[Verdict]) -> String {
+    let good = verdicts.iter().filter(|verdict| verdict.good).count();
+    match verdicts.len() {
+        0 => "played; it expects nothing".to_owned(),
+        all if good == all => format!("passed {all} of {all}"),
+        all => format!("failed {} of {all}", all - good),
+    }
+}
+
+/// The names of rows without requests: `2 targets got no request: a, b`. None: there are none.
+pub fn idle(title: &str, rows: &[&Row]) -> Option<String> {
+    let names: Vec<_> = rows.iter().map(|row| row.name.as_str()).collect();
+    let names = names.join(", ");
+    match (title, rows.len()) {
+        (_, 0) => None,
+        ("traffic", _) => Some(format!("no request was sent as {names}")),
+        (_, 1) => Some(format!("1 {title} got no request: {names}")),
+        (_, count) => Some(format!("{count} {title}s got no request: {names}")),
+    }
 }
 
 /// A row for each kind of traffic.
@@ -103,7 +133,7 @@ pub fn write(
         let mark = if verdict.good { '✓' } else { '✗' };
         writeln!(out, "{mark} {} (found {})", verdict.label, verdict.found)?;
     }
-    Ok(())
+    writeln!(out, "{}", outcome(verdicts))
 }
 
 fn in_seconds(time: Nanos) -> String {
@@ -111,9 +141,15 @@ fn in_seconds(time: Nanos) -> String {
 }
 
 fn write_table(out: &mut impl Write, title: &str, rows: &[Row]) -> io::Result<()> {
-    let Some(first) = rows.first() else {
-        return Ok(());
-    };
+    let (busy, idle_rows): (Vec<_>, Vec<_>) = rows.iter().partition(|row| !row.is_idle());
+    if let Some(first) = busy.first() {
+        write_rows(out, title, first, &busy)?;
+    }
+    let idle = idle(title, &idle_rows);
+    idle.map_or(Ok(()), |idle| writeln!(out, "  {idle}"))
+}
+
+fn write_rows(out: &mut impl Write, title: &str, first: &Row, rows: &[&Row]) -> io::Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let names = first.values.iter().map(|(measure, _)| measure.name());
@@ -135,7 +171,7 @@ pub fn shown(measure: Measure, value: Option<f64>) -> String {
     match (measure, value) {
         (_, None) => "–".to_owned(),
         (Measure::Latency(_), Some(value)) => milliseconds(value),
-        (Measure::Share, Some(value)) => format!("{:.1} %", value * 100.0),
+        (Measure::Share, Some(value)) => percent(value),
         (_, Some(value)) => value.to_string(),
     }
 }
@@ -160,6 +196,8 @@ pub fn json(scenario: &Scenario, run: &Run, verdicts: &[Verdict]) -> Value {
     });
     json!({
         "scenario": scenario.name,
+        "configuration": scenario.loaded.hash.to_string(),
+        "version": scenario.loaded.version.as_deref(),
         "seed": scenario.seed,
         "workers": scenario.workers,
         "seconds": scenario.duration.as_secs_f64(),

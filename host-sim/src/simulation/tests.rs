@@ -327,14 +327,15 @@ fn a_report_stands_by_itself_and_shows_names_as_text() {
         + "faults: [{ at: 2s, until: 4s, target: \"10.0.0.1:80\", slow: 5 }]\nexpect: [{ errors: { max: 0 } }]";
     let scenario = Scenario::parse("test", &text, Path::new("")).unwrap();
     let run = run(&scenario, Chooser::Filter).unwrap();
-    let html = report::html(&scenario, &run, &judge(&scenario, &run));
-    for outside in ["src=", "href=", "@import", "url(", "<script", "<b>"] {
+    let html = report::html(&scenario, &run, &judge(&scenario, &run), "<i>");
+    for outside in ["src=", "href=", "@import", "url(", "fetch(", "<b>", "<i>"] {
         assert!(!html.contains(outside), "{outside}");
     }
     for inside in [
         "&lt;b&gt;&amp;",
-        "10.0.0.1:80 slow 5",
+        "10.0.0.1:80 5 × slower",
         "✓ errors: at most 0",
+        "✓ passed 1 of 1",
         "<svg",
     ] {
         assert!(html.contains(inside), "{inside}");

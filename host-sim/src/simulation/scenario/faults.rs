@@ -4,7 +4,6 @@ use super::{FaultKind, ScheduledFault};
 use crate::simulation::quantity::{number, time};
 use pointsman_core::config::Config;
 use pointsman_core::config::reader::{Names, Node, Report};
-use pointsman_core::config::value::Value;
 
 /// The keys of a fault.
 pub(super) const KEYS: &[&str] = &[
@@ -92,19 +91,41 @@ pub(super) fn fault(
         "back" => FaultKind::Jump(-(time(&given, report)?.get() as i64)),
         _ => FaultKind::Reload(reload?.0.to_string().into_bytes()),
     };
-    let place = map
-        .get("target")
-        .and_then(|node| node.as_text())
-        .map_or(String::new(), |name| format!("{name} "));
-    let amount = match given.value() {
-        Value::Text(text) if given.key() != "reload" => format!(" {text}"),
-        Value::Number(number) => format!(" {number}"),
-        _ => String::new(),
-    };
+    let name = map.get("target");
+    let name = name.as_ref().and_then(|node| node.as_text());
+    let label = label(&kind, name.unwrap_or_default(), given.as_text());
     Some(ScheduledFault {
         at: at?,
         until,
         kind,
-        label: format!("{place}{}{amount}", given.key()),
+        label,
     })
+}
+
+/// A fault of this target in words. `text` is what the file says of it: a time, or a file.
+fn label(kind: &FaultKind, target: &str, text: Option<&str>) -> String {
+    let time = text.unwrap_or_default();
+    match kind {
+        FaultKind::Refused(_) => format!("{target} refuses connections"),
+        FaultKind::Silent(_) => format!("all packets of {target} are lost"),
+        FaultKind::Hang(_) => format!("{target} hangs"),
+        FaultKind::Slow(_, factor) => format!("{target} {factor} × slower"),
+        FaultKind::Fail(_, status, 1.0) => format!("{target} answers {status}"),
+        FaultKind::Fail(_, status, share) => {
+            format!("{} of {target}'s answers: {status}", percent(*share))
+        }
+        FaultKind::LoseProbes(_, share) => format!("{} of {target}'s probes lost", percent(*share)),
+        FaultKind::Trap(worker) => format!("worker {worker}'s VM traps"),
+        FaultKind::Jump(nanoseconds) if *nanoseconds < 0 => format!("clock set back {time}"),
+        FaultKind::Jump(_) => format!("clock set ahead {time}"),
+        FaultKind::Reload(_) => match text {
+            Some(file) => format!("configuration {file}"),
+            None => "another configuration".to_owned(),
+        },
+    }
+}
+
+/// A share as a scenario writes it, without zeros that say nothing.
+fn percent(share: f64) -> String {
+    format!("{} %", (share * 1e6).round() / 1e4)
 }

@@ -25,8 +25,10 @@ impl Scenario {
     pub fn read(path: &Path) -> Result<Scenario> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        Scenario::parse(&name, &text, path.parent().unwrap_or(Path::new("")))
-            .with_context(|| path.display().to_string())
+        let scenario = Scenario::parse(&name, &text, path.parent().unwrap_or(Path::new("")));
+        let mut scenario = scenario.with_context(|| path.display().to_string())?;
+        scenario.file = Some(path.display().to_string());
+        Ok(scenario)
     }
 
     /// Reads a file's text. `directory` is where the configurations are that it names. An error has
@@ -36,8 +38,31 @@ impl Scenario {
         let mut report = Report::default();
         let scenario = scenario(name, &Node::root(&tree), directory, &mut report);
         configuration::finish(report, "the scenario")?;
-        scenario.context("a scenario without problems is whole")
+        let mut scenario = scenario.context("a scenario without problems is whole")?;
+        scenario.story = story(text);
+        Ok(scenario)
     }
+}
+
+/// What the leading comment of a file tells. Lines for editors are no part of it.
+fn story(text: &str) -> String {
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+    let comment = lines
+        .skip_while(|line| line.is_empty())
+        .map_while(|line| line.strip_prefix('#'))
+        .map(|line| line.trim_start_matches('#').trim())
+        .filter(|line| !line.starts_with("yaml-language-server:"));
+    let mut story = String::new();
+    for line in comment {
+        let between = match story.chars().last() {
+            None | Some('\n') => "",
+            Some(_) if line.is_empty() => "\n\n",
+            Some(_) => " ",
+        };
+        story.push_str(between);
+        story.push_str(line);
+    }
+    story.trim_end().to_owned()
 }
 
 fn scenario(
@@ -65,6 +90,8 @@ fn scenario(
     let env = env.map(|node| environment::read(&node, report));
     let mut environment = env.unwrap_or_default();
     let config = map.need(report, "config", PATH_OR_CONFIGURATION);
+    let config_file = config.as_ref().and_then(|node| node.as_text());
+    let config_file = config_file.map(str::to_owned);
     let config = config.and_then(|node| config_of(&node, directory, &mut environment, report));
     let faults = map.get("faults");
     let faults = items(&faults, "a list of faults", report);
@@ -120,6 +147,9 @@ fn scenario(
     let faults = faults.iter().zip(reloads);
     Some(Scenario {
         name: name.to_owned(),
+        file: None,
+        story: String::new(),
+        config_file,
         seed: seed.map_or(1, u64::from),
         workers,
         duration,
