@@ -17,7 +17,7 @@ const START: &str = "exec \"$1\" --headless=new --no-sandbox --disable-gpu \
     3<&0 4>&1 0</dev/null 1>/dev/null 2>&1";
 
 /// A browser with one page.
-pub struct Browser {
+pub(crate) struct Browser {
     process: Child,
     commands: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -31,7 +31,7 @@ pub struct Browser {
 
 impl Browser {
     /// Starts it with an empty page.
-    pub fn start() -> Browser {
+    pub(crate) fn start() -> Browser {
         let missing = "apt-get install chromium bash";
         let is_here = |name: &&str| Command::new(name).arg("--version").output().is_ok();
         let name = NAMES.into_iter().find(is_here);
@@ -67,7 +67,7 @@ impl Browser {
     }
 
     /// Sends a command, and returns the result.
-    pub fn command(&mut self, method: &str, parameters: Value) -> Value {
+    pub(crate) fn command(&mut self, method: &str, parameters: Value) -> Value {
         self.last += 1;
         let mut command = json!({ "id": self.last, "method": method, "params": parameters });
         if let Some(session) = &self.session {
@@ -96,7 +96,7 @@ impl Browser {
 
     /// Opens a file in a window of this width, on a screen or on paper, and waits until it is
     /// loaded.
-    pub fn open(&mut self, file: &Path, width: u32, media: &str, scheme: &str) {
+    pub(crate) fn open(&mut self, file: &Path, width: u32, media: &str, scheme: &str) {
         let phone = width < 600;
         self.command(
             "Emulation.setDeviceMetricsOverride",
@@ -115,7 +115,7 @@ impl Browser {
     }
 
     /// What an expression of JavaScript is.
-    pub fn evaluate(&mut self, expression: &str) -> Value {
+    pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
         let parameters = json!({ "expression": expression, "returnByValue": true });
         let mut result = self.command("Runtime.evaluate", parameters);
         let thrown = &result["exceptionDetails"];
@@ -124,7 +124,7 @@ impl Browser {
     }
 
     /// Moves the mouse over the middle of the first element that has this selector, where that is.
-    pub fn point_at(&mut self, selector: &str) {
+    pub(crate) fn point_at(&mut self, selector: &str) {
         let middle = self.evaluate(&format!(
             "(() => {{ const e = document.querySelector({selector:?}); e.scrollIntoView(); \
              const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] }})()"
@@ -134,7 +134,7 @@ impl Browser {
     }
 
     /// Presses a key.
-    pub fn press(&mut self, key: &str) {
+    pub(crate) fn press(&mut self, key: &str) {
         for kind in ["keyDown", "keyUp"] {
             self.command(
                 "Input.dispatchKeyEvent",
@@ -144,7 +144,7 @@ impl Browser {
     }
 
     /// The exceptions and the errors of the console since the page was opened.
-    pub fn errors(&self) -> Vec<&Value> {
+    pub(crate) fn errors(&self) -> Vec<&Value> {
         let thrown = self.of_kind("Runtime.exceptionThrown");
         let logged = self.of_kind("Log.entryAdded").into_iter();
         let logged = logged.filter(|event| event["params"]["entry"]["level"] == "error");
@@ -152,7 +152,7 @@ impl Browser {
     }
 
     /// The addresses that were asked for since the page was opened.
-    pub fn requests(&self) -> Vec<&str> {
+    pub(crate) fn requests(&self) -> Vec<&str> {
         let sent = self.of_kind("Network.requestWillBeSent").into_iter();
         sent.filter_map(|event| event["params"]["request"]["url"].as_str())
             .collect()

@@ -187,7 +187,7 @@ fn what_matters_stands_first(browser: &mut Browser, reports: &Reports) {
         let at = rest.find(part);
         rest = &rest[at.unwrap_or_else(|| panic!("no {part:?} in {rest}"))..];
     }
-    assert!(!text.contains("-0"), "{text}");
+    assert!(!text.contains("\t-0"), "{text}");
     // Each plot says the same in words above itself, and has words for who does not see it.
     let plots = browser.evaluate(
         "[...document.querySelectorAll('svg')].map((it) => \

@@ -165,13 +165,20 @@ impl Shown {
     }
 }
 
+/// The samples of each point. The first one of a run is before all requests; the last point is one
+/// of as many samples as the others, so that it does not fluctuate more.
+fn whole_points(run: &Run) -> impl Iterator<Item = &[Sample]> {
+    let samples = run.samples.get(1..).unwrap_or_default();
+    samples.chunks_exact(SAMPLES_PER_POINT)
+}
+
 /// The times of the points of [`sampled`], in seconds.
 pub(super) fn sample_times(run: &Run) -> Vec<f64> {
     let mean = |samples: &[Sample]| {
         let sum: f64 = samples.iter().map(|sample| sample.at.as_secs_f64()).sum();
         sum / samples.len() as f64
     };
-    run.samples.chunks(SAMPLES_PER_POINT).map(mean).collect()
+    whole_points(run).map(mean).collect()
 }
 
 /// A line through the means of several samples each, and of these targets.
@@ -189,7 +196,7 @@ pub(super) fn sampled(
         let sum: u32 = all.map(&of).sum();
         Some(f64::from(sum) / (samples.len() * targets.len()) as f64)
     };
-    let values = run.samples.chunks(SAMPLES_PER_POINT).map(mean);
+    let values = whole_points(run).map(mean);
     line(name, color, values.collect())
 }
 
