@@ -86,7 +86,7 @@ pub(super) fn of(config: &Config, block: &Match) -> Option<ExchangeRequest> {
 }
 
 /// What a device says of itself, as short as may be.
-fn user_agent(device: Device) -> &'static str {
+pub(crate) fn user_agent(device: Device) -> &'static str {
     match device {
         Device::Mobile => "Mobile",
         Device::Tablet => "Tablet",

@@ -8,11 +8,13 @@
 
 use super::constraint::{Atom, Constraint, Source, Subject, Table, constraints};
 use super::solver::{Solution, Solver};
-use crate::check::example::percent_encoded;
+use crate::check::example::{percent_encoded, user_agent};
 use crate::exchange::{ClientTls, ExchangeRequest, Response, shown};
 use crate::explain;
 use pointsman_core::config::Config;
+use pointsman_core::http::device::Device;
 use pointsman_core::route::index::Index;
+use pointsman_core::route::r#match::Match;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -23,6 +25,10 @@ const MAX_ROUNDS: usize = 60_000;
 const MAX_ROUNDS_OF_PAIR: usize = 300;
 /// How many pairs are looked at in passing.
 const MAX_LOOKS: usize = 100_000_000;
+/// How many languages a request is tried with.
+const MAX_LANGUAGES: usize = 16;
+/// Why a region is not decided that hangs on a device or a language.
+const NOT_TOLD_APART: &str = "`device` and `language` are not told apart";
 
 /// A table with its blocks in order. The last place stands for "no route".
 pub(super) struct Blocks<'c> {
@@ -96,6 +102,11 @@ impl<'c> Blocks<'c> {
     fn is_composed(&self, at: usize) -> bool {
         self.is_composed.get(at).copied().unwrap_or_default()
     }
+
+    fn block(&self, at: usize) -> Option<&'c Match> {
+        let (route, number) = *self.places.get(at)?;
+        self.config.routes.get(route)?.blocks.get(number)
+    }
 }
 
 /// The search over both tables.
@@ -107,6 +118,53 @@ pub(super) struct Regions<'b, 'c> {
     pub examples: BTreeMap<(usize, usize), ExchangeRequest>,
     rounds_left: usize,
     max_hops: usize,
+    /// What clients may say of their device, and of their language: nothing, and what blocks ask
+    /// for.
+    devices: Vec<Option<&'static str>>,
+    languages: Vec<Option<Vec<u8>>>,
+}
+
+fn devices(tables: &[&Blocks<'_>]) -> Vec<Option<&'static str>> {
+    let mut routes = tables.iter().flat_map(|table| &table.config.routes);
+    let asked = routes.any(|route| route.blocks.iter().any(|it| !it.devices.is_empty()));
+    let all = Device::ALL.iter().filter(|_| asked);
+    let said = all.map(|(_, device)| Some(user_agent(*device)));
+    std::iter::once(None).chain(said).collect()
+}
+
+fn languages(tables: &[&Blocks<'_>]) -> Vec<Option<Vec<u8>>> {
+    let routes = tables.iter().flat_map(|table| &table.config.routes);
+    let blocks = routes.flat_map(|route| &route.blocks);
+    let tags = blocks
+        .filter_map(|it| it.language.as_ref())
+        .flat_map(|it| &it.tags);
+    let tags: BTreeSet<Vec<u8>> = tags.map(|tag| tag.to_vec()).collect();
+    let said = tags.into_iter().take(MAX_LANGUAGES).map(Some);
+    std::iter::once(None).chain(said).collect()
+}
+
+/// Whether no client's device is one that all of these blocks take.
+fn exclude_each_other(blocks: &[&Match]) -> bool {
+    let mut asked = blocks.iter().filter(|it| !it.devices.is_empty());
+    let Some(first) = asked.next() else {
+        return false;
+    };
+    let others: Vec<_> = asked.collect();
+    let is_for_all = |device: Device| others.iter().all(|it| it.devices.has(device));
+    !first.devices.iter().any(is_for_all)
+}
+
+/// Whether some of these earlier blocks may take less than their constraints say, since they ask for
+/// a device or a language, which stand in none. Not where every client that the blocks take that
+/// are `asked` for has such a device.
+fn takes_less(blocks: &Blocks<'_>, earlier: &BTreeSet<usize>, asked: &[&Match]) -> bool {
+    let follows = |earlier: &Match| {
+        let mut asked = asked.iter().filter(|it| !it.devices.is_empty());
+        earlier.language.is_none()
+            && asked.any(|it| it.devices.iter().all(|device| earlier.devices.has(device)))
+    };
+    let mut composed = earlier.iter().filter(|at| blocks.is_composed(**at));
+    composed.any(|at| !blocks.block(*at).is_some_and(follows))
 }
 
 /// What is known of a region.
@@ -131,6 +189,8 @@ impl<'b, 'c> Regions<'b, 'c> {
             examples: BTreeMap::new(),
             rounds_left: MAX_ROUNDS,
             max_hops: hops[0].max(hops[1]),
+            devices: devices(&[old, new]),
+            languages: languages(&[old, new]),
         }
     }
 
@@ -142,6 +202,14 @@ impl<'b, 'c> Regions<'b, 'c> {
         });
         if known {
             return Region::Found;
+        }
+        let blocks = [
+            old.and_then(|at| self.old.block(at)),
+            new.and_then(|at| self.new.block(at)),
+        ];
+        let asked: Vec<&Match> = blocks.into_iter().flatten().collect();
+        if exclude_each_other(&asked) {
+            return Region::Empty;
         }
         let (mut before_old, mut before_new) = (BTreeSet::new(), BTreeSet::new());
         for _ in 0..MAX_ROUNDS_OF_PAIR {
@@ -160,36 +228,77 @@ impl<'b, 'c> Regions<'b, 'c> {
                 Solution::Values(values) => values,
                 // Without such a condition an earlier block seems to take more than it does.
                 Solution::Nothing
-                    if before_old.iter().any(|at| self.old.is_composed(*at))
-                        || before_new.iter().any(|at| self.new.is_composed(*at)) =>
+                    if takes_less(self.old, &before_old, &asked)
+                        || takes_less(self.new, &before_new, &asked) =>
                 {
-                    return Region::Unknown(
-                        "`device` and `language` are not told apart".to_owned(),
-                    );
+                    return Region::Unknown(NOT_TOLD_APART.to_owned());
                 }
                 Solution::Nothing => return Region::Empty,
                 Solution::Unknown(why) => return Region::Unknown(why),
             };
             let request = self.request(&values);
             let taken = (self.old.take(&request), self.new.take(&request));
-            self.examples.entry(taken).or_insert(request);
-            let is_old = old.is_none_or(|old| old == taken.0);
-            let is_new = new.is_none_or(|new| new == taken.1);
-            if is_old && is_new {
+            self.examples
+                .entry(taken)
+                .or_insert_with(|| request.clone());
+            let is_it = |taken: (usize, usize)| {
+                old.is_none_or(|old| old == taken.0) && new.is_none_or(|new| new == taken.1)
+            };
+            if is_it(taken) {
                 return Region::Found;
             }
-            let mut learned = false;
-            if let Some(old) = old.filter(|old| taken.0 < *old) {
-                learned |= old > taken.0 && before_old.insert(taken.0);
+            let mut all_taken = vec![taken];
+            for other in self.of_other_clients(&request) {
+                let taken = (self.old.take(&other), self.new.take(&other));
+                if is_it(taken) {
+                    self.examples.entry(taken).or_insert(other);
+                    return Region::Found;
+                }
+                all_taken.push(taken);
             }
-            if let Some(new) = new.filter(|new| taken.1 < *new) {
-                learned |= new > taken.1 && before_new.insert(taken.1);
+            // The earlier block that takes one of them must not match.
+            let mut learned = false;
+            for (taken_old, taken_new) in all_taken {
+                if old.is_some_and(|old| taken_old < old) {
+                    learned |= before_old.insert(taken_old);
+                }
+                if new.is_some_and(|new| taken_new < new) {
+                    learned |= before_new.insert(taken_new);
+                }
+                if learned {
+                    break;
+                }
+            }
+            let is_composed = |it: &&Match| !it.devices.is_empty() || it.language.is_some();
+            if !learned && asked.iter().any(is_composed) {
+                return Region::Unknown(NOT_TOLD_APART.to_owned());
             }
             if !learned {
                 return Region::Unknown(entangled(&values));
             }
         }
         Region::Unknown("too many earlier routes overlap with it".to_owned())
+    }
+
+    /// The same request of clients with each device and each language that blocks ask for.
+    fn of_other_clients(&self, request: &ExchangeRequest) -> Vec<ExchangeRequest> {
+        let has = |name: &[u8]| request.headers.iter().any(|(own, _)| own == name);
+        let (has_device, has_language) = (has(b"user-agent"), has(b"accept-language"));
+        let devices = self.devices.iter().filter(|it| it.is_none() || !has_device);
+        let mut all = Vec::new();
+        for device in devices {
+            let languages = self.languages.iter();
+            for language in languages.filter(|it| it.is_none() || !has_language) {
+                let mut other = request.clone();
+                let device = device.map(|it| (b"user-agent".to_vec(), it.into()));
+                let language = language.clone().map(|it| (b"accept-language".to_vec(), it));
+                if device.is_some() || language.is_some() {
+                    other.headers.extend(device.into_iter().chain(language));
+                    all.push(other);
+                }
+            }
+        }
+        all
     }
 
     /// A request of these values.
