@@ -443,7 +443,7 @@ fn launch(
     // It has to be the longer one.
     let shutdown_time = (deployment.drain_time().as_secs() + 1).to_string();
     command.args(["--parent-shutdown-time-s", &shutdown_time]);
-    let mut process = Process::start(&command, log)
+    let mut process = Process::start(&command, log, directory)
         .with_context(|| format!("{} did not start", program.path.display()))?;
 
     let ready = |address: &str| {
@@ -505,17 +505,22 @@ struct Process {
 impl Process {
     /// A shell becomes the command, after it has left a watcher behind that reads from us: a line
     /// says that all is well and it may go, the end of the pipe that we are gone, however that came
-    /// about (a killed test run too). Unlike `PR_SET_PDEATHSIG` this needs no unsafe code, and does
-    /// not end with the *thread* that started it.
-    const SCRIPT: &str = r#"exec 3<&0 </dev/null; { read -r _ <&3 || kill -9 $$; } >/dev/null 2>&1 & exec "$0" "$@" 3<&-"#;
+    /// about (a killed test run too); then it removes our directory. Unlike `PR_SET_PDEATHSIG` this
+    /// needs no unsafe code, and does not end with the *thread* that started it. A terminal sends its
+    /// signals to the watcher too.
+    const SCRIPT: &str = r#"exec 3<&0 </dev/null; directory=$1; shift
+        { trap '' HUP INT TERM; read -r _ <&3 || { kill -9 $$; rm -rf "$directory"; }; } >/dev/null 2>&1 &
+        exec "$0" "$@" 3<&-"#;
 
-    /// What the command writes goes to `log`.
-    fn start(command: &Command, log: File) -> std::io::Result<Self> {
+    /// What the command writes goes to `log`. `directory` is removed where this process ends and
+    /// does not end the command.
+    fn start(command: &Command, log: File, directory: &Path) -> std::io::Result<Self> {
         let variables = command.get_envs();
         let variables = variables.filter_map(|(name, value)| Some((name, value?)));
         let child = Command::new("sh")
             .args(["-c", Self::SCRIPT])
             .arg(command.get_program())
+            .arg(directory)
             .args(command.get_args())
             .envs(variables)
             .stdin(Stdio::piped())
