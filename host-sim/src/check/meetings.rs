@@ -10,7 +10,19 @@ pub fn warnings(parts: &[(&FilterConfiguration, &Config)]) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for ((one, config), (other, theirs)) in pairs(parts) {
         let is_given = config.scope.label().is_some() || theirs.scope.label().is_some();
-        if is_given || one.plugin != other.plugin || one.tree == other.tree {
+        if one.plugin != other.plugin || one.tree == other.tree {
+            continue;
+        }
+        if is_given {
+            warnings.push(Warning::new(
+                "same_filter",
+                other.place.clone(),
+                format!("is not told from {}", one.place),
+                "both have the vm_id, name and root_id of one plugin, which looks like a reload: \
+                 the one that was loaded first is taken for the old one, and sleeps whenever \
+                 nobody asks for it; then it probes no target",
+                "give each plugin a `name` of its own",
+            ));
             continue;
         }
         let shared = shared_names(config, theirs);
