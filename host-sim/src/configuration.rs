@@ -108,19 +108,118 @@ pub fn read_parts(path: &Path) -> Result<Vec<FilterConfiguration>, LoadError> {
 
 /// The same for a text that was read from this file.
 pub fn parts_of(text: &str, path: &Path) -> Result<Vec<FilterConfiguration>, LoadError> {
-    if reader(text) == Reading::Kubernetes {
-        return Ok(parse_parts(text)?);
-    }
-    let mut tree = whole(text)?;
-    if is_envoy(&tree) {
-        discovery::fill(&mut tree, discovery::Files::Beside(path))?;
-        let mut filters = Vec::new();
-        collect_filters(&tree, "", &mut filters);
-        if filters.is_empty() {
-            return Ok(Vec::new());
+    Source::new(text).parts(path)
+}
+
+/// A text with what is read of it. It is parsed once: a table of 100,000 routes is dear to parse.
+pub struct Source<'t> {
+    text: &'t str,
+    /// Who reads such a file.
+    reading: Reading,
+    /// Every document as that reader reads it, and the scalars that readers read differently. An
+    /// error: it is no YAML; [`parse`] tells of that where we are the reader.
+    documents: Result<(Vec<Value>, Vec<Odd>), Problems>,
+}
+
+impl<'t> Source<'t> {
+    /// Reads a text.
+    pub fn new(text: &'t str) -> Source<'t> {
+        let documents = yaml::documents(text, Reading::Core);
+        let reading = match &documents {
+            Ok((documents, _)) => reader(documents),
+            Err(_) => Reading::Core,
+        };
+        Source {
+            text,
+            reading,
+            documents: match reading {
+                Reading::Core => documents,
+                other => yaml::documents(text, other),
+            },
         }
     }
-    Ok(within_envoy(tree)?)
+
+    /// Every configuration in it, as [`read_parts`] says; `path`: where the text was read.
+    pub fn parts(&self, path: &Path) -> Result<Vec<FilterConfiguration>, LoadError> {
+        if self.reading == Reading::Kubernetes {
+            return Ok(self.parts_alone()?);
+        }
+        let mut tree = self.whole()?;
+        if is_envoy(&tree) {
+            discovery::fill(&mut tree, discovery::Files::Beside(path))?;
+            let mut filters = Vec::new();
+            collect_filters(&tree, "", &mut filters);
+            if filters.is_empty() {
+                return Ok(Vec::new());
+            }
+        }
+        Ok(within_envoy(tree)?)
+    }
+
+    /// The same without other files that it names.
+    fn parts_alone(&self) -> Result<Vec<FilterConfiguration>, Problems> {
+        match self.reading {
+            Reading::Kubernetes => manifest::parts(self.read()?),
+            Reading::Core | Reading::Envoy => within_envoy(self.whole()?),
+        }
+    }
+
+    fn read(&self) -> Result<&[Value], Problems> {
+        match &self.documents {
+            Ok((documents, _)) => Ok(documents),
+            Err(problems) => Err(problems.clone()),
+        }
+    }
+
+    /// The tree of an Envoy configuration, or of any other file.
+    fn whole(&self) -> Result<Value, Problems> {
+        match self.reading {
+            Reading::Core | Reading::Kubernetes => parse(self.text),
+            Reading::Envoy => Ok(self.read()?.first().cloned().unwrap_or(Value::Null)),
+        }
+    }
+
+    /// The documents of a file of Kubernetes' resources. None: it is another one.
+    pub(crate) fn resource_documents(&self) -> Option<&[Value]> {
+        let is_it = self.reading == Reading::Kubernetes;
+        is_it.then(|| self.read().ok()).flatten()
+    }
+
+    /// The tree of every Envoy configuration in it, with the filters that it names other files for,
+    /// if there are such files; resources may hold several. `path`: where the text was read.
+    pub(crate) fn envoy_trees(&self, path: &Path) -> Vec<Value> {
+        match (self.reading, self.read()) {
+            (Reading::Kubernetes, Ok(documents)) => manifest::envoy_trees(documents),
+            (Reading::Envoy, Ok([first, ..])) => {
+                let mut tree = first.clone();
+                // What is wrong with the other file is an error of `read_parts`.
+                drop(discovery::fill(&mut tree, discovery::Files::Beside(path)));
+                vec![tree]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Who reads the file, and the plain scalars of Pointsman's part of it that readers read
+    /// differently; their places are within that part.
+    pub fn read_differently(&self) -> (Reading, Vec<Odd>) {
+        let Ok((documents, odd)) = &self.documents else {
+            return (self.reading, Vec::new());
+        };
+        let of_envoy = |odd: &Odd| {
+            let (_, place) = odd.place.split_once(".configuration.value.")?;
+            Some(Odd {
+                place: place.to_owned(),
+                ..odd.clone()
+            })
+        };
+        let odd = match self.reading {
+            Reading::Core => odd.clone(),
+            Reading::Envoy => odd.iter().filter_map(of_envoy).collect(),
+            Reading::Kubernetes => manifest::odd(documents, odd.clone()),
+        };
+        (self.reading, odd)
+    }
 }
 
 /// The text of a file, which has to be UTF-8.
@@ -156,40 +255,16 @@ pub fn text_from(mut from: impl io::Read) -> Result<String, LoadError> {
 /// Reads the text of a file, as its reader reads it: an Envoy configuration as Envoy does,
 /// resources as Kubernetes does, and any other as [`parse`].
 pub fn parse_parts(text: &str) -> Result<Vec<FilterConfiguration>, Problems> {
-    match reader(text) {
-        Reading::Kubernetes => manifest::parts(&yaml::documents(text, Reading::Kubernetes)?.0),
-        Reading::Core | Reading::Envoy => within_envoy(whole(text)?),
-    }
+    Source::new(text).parts_alone()
 }
 
-/// The tree of an Envoy configuration, or of any other file.
-fn whole(text: &str) -> Result<Value, Problems> {
-    match reader(text) {
-        Reading::Core | Reading::Kubernetes => parse(text),
-        Reading::Envoy => {
-            let (mut documents, _) = yaml::documents(text, Reading::Envoy)?;
-            Ok(documents.swap_remove(0))
-        }
-    }
-}
-
-/// Who reads such a file. What is no YAML is for [`parse`] to tell of.
-fn reader(text: &str) -> Reading {
-    let Ok((documents, _)) = yaml::documents(text, Reading::Core) else {
-        return Reading::Core;
-    };
-    match &documents[..] {
+/// Who reads a file with these documents.
+fn reader(documents: &[Value]) -> Reading {
+    match documents {
         [only] if is_envoy(only) => Reading::Envoy,
         all if all.iter().any(manifest::is_resource) => Reading::Kubernetes,
         _ => Reading::Core,
     }
-}
-
-/// The documents of a file of Kubernetes' resources. None: it is another one.
-pub(crate) fn resource_documents(text: &str) -> Option<Vec<Value>> {
-    let (documents, _) = (reader(text) == Reading::Kubernetes)
-        .then(|| yaml::documents(text, Reading::Kubernetes).ok())??;
-    Some(documents)
 }
 
 fn is_envoy(tree: &Value) -> bool {
@@ -202,49 +277,13 @@ fn is_envoy(tree: &Value) -> bool {
 /// there are such files; of resources the first in a `ConfigMap`. `path`: where the text was read.
 /// None: it is no such configuration.
 pub fn envoy_tree(text: &str, path: &Path) -> Option<Value> {
-    envoy_trees(text, path).into_iter().next()
-}
-
-/// The tree of every Envoy configuration in it: resources may hold several.
-pub(crate) fn envoy_trees(text: &str, path: &Path) -> Vec<Value> {
-    let reading = reader(text);
-    let Ok((mut documents, _)) = yaml::documents(text, reading) else {
-        return Vec::new();
-    };
-    match reading {
-        Reading::Core => Vec::new(),
-        Reading::Kubernetes => manifest::envoy_trees(&documents),
-        Reading::Envoy => {
-            let mut tree = documents.swap_remove(0);
-            // What is wrong with the other file is an error of `read_parts`.
-            drop(discovery::fill(&mut tree, discovery::Files::Beside(path)));
-            vec![tree]
-        }
-    }
-}
-
-/// Who reads a file, and the plain scalars of Pointsman's part of it that readers read differently;
-/// their places are within that part.
-pub fn read_differently(text: &str) -> (Reading, Vec<Odd>) {
-    let reading = reader(text);
-    let Ok((documents, odd)) = yaml::documents(text, reading) else {
-        return (reading, Vec::new());
-    };
-    let of_envoy = |odd: Odd| {
-        let (_, place) = odd.place.split_once(".configuration.value.")?;
-        let place = place.to_owned();
-        Some(Odd { place, ..odd })
-    };
-    let odd = match reading {
-        Reading::Core => odd,
-        Reading::Envoy => odd.into_iter().filter_map(of_envoy).collect(),
-        Reading::Kubernetes => manifest::odd(&documents, odd),
-    };
-    (reading, odd)
+    Source::new(text).envoy_trees(path).into_iter().next()
 }
 
 /// Parses YAML, of which JSON is a part, into a tree.
 pub fn parse(text: &str) -> Result<Value, Problems> {
+    #[cfg(test)]
+    yaml::PARSED.with(|parsed| parsed.set(parsed.get() + 1));
     // Repeated keys stay in the tree, so that they are reported together with all other problems.
     // Words such as `no` and `on` are text, as in YAML 1.2: `no` is a country, not false.
     // 100,000 routes are promised, of some dozens of nodes each.
@@ -332,9 +371,9 @@ pub(crate) fn named_or_inline(
     environment: &mut Environment,
     report: &mut Report,
 ) -> Option<(serde_json::Value, Config)> {
-    let tree = match node.value() {
-        Value::Text(path) => read(path).map_err(|error| error.to_string()),
-        tree @ Value::Map(_) => Ok(tree.clone()),
+    let (tree, file) = match node.value() {
+        Value::Text(path) => (read(path), Some(path)),
+        tree @ Value::Map(_) => (Ok(tree.clone()), None),
         _ => {
             node.wrong(report, PATH_OR_CONFIGURATION);
             return None;
@@ -344,13 +383,31 @@ pub(crate) fn named_or_inline(
         for (name, value) in environment::of_process(&tree) {
             environment.entry(name).or_insert(value);
         }
-        let config = environment::load(&tree, environment);
-        let config = config.map_err(|problems| problems.to_string())?;
+        let config = environment::load(&tree, environment)?;
         Ok((to_json(&tree), config))
     });
-    config
-        .map_err(|found| report.note(node, &found, "a configuration that loads"))
-        .ok()
+    let error = match config {
+        Ok(config) => return Some(config),
+        Err(error) => error,
+    };
+    match (error, file) {
+        (LoadError::Unreadable(error), _) => {
+            report.note(node, &error.to_string(), "a file with a configuration");
+        }
+        (LoadError::Problems(problems), None) => {
+            let problems = problems.0.iter();
+            problems.for_each(|problem| report.note_within(node, problem));
+        }
+        // Their lines are those of the other file.
+        (LoadError::Problems(problems), Some(file)) => {
+            for problem in &problems.0 {
+                let found = format!("{file}: {}: {}", problem.place, problem.found);
+                let near = problem.nearest.as_deref();
+                report.note_near(node, &found, &problem.expected, near);
+            }
+        }
+    }
+    None
 }
 
 /// The end of reading a file: an error with all problems, if there are any. A problem of the file

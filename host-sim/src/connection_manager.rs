@@ -8,7 +8,7 @@ mod referer;
 pub use clients::ClientSettings;
 
 use crate::configuration::manifest::{self, Holder};
-use crate::configuration::{self, field, text_of_value};
+use crate::configuration::{Source, field, text_of_value};
 use crate::exchange::{ExchangeRequest, Pairs, Response};
 use crate::header_map::HeaderMap;
 use pointsman_core::config::value::Value;
@@ -17,9 +17,10 @@ use std::path::Path;
 /// What the proxy makes of a request before the filter gets it, as far as the file tells. `path`:
 /// where the text was read. None: it is no proxy's file.
 pub fn of_file(text: &str, path: &Path) -> Option<ConnectionManager> {
-    let of_mesh = configuration::resource_documents(text).and_then(|it| of_mesh(&it));
+    let source = Source::new(text);
+    let of_mesh = source.resource_documents().and_then(of_mesh);
     let of_envoy = || {
-        let trees = configuration::envoy_trees(text, path);
+        let trees = source.envoy_trees(path);
         let mut found = trees.iter().filter_map(ConnectionManager::of);
         let default = (!trees.is_empty()).then(ConnectionManager::default);
         found.next().or(default)

@@ -1,5 +1,5 @@
-//! The JSON Schema of the configuration, for completion and help in editors: generated from these
-//! types, which say what the interface says.
+//! The JSON Schemas of the configuration, of files of tests and of scenarios, for completion and
+//! help in editors: generated from these types, which say what the interface says.
 //!
 //! The parser decides what a configuration may be; it is written by hand, because it tells all
 //! problems at once and where they are. Tests hold the schema to it: the same keys everywhere, and
@@ -7,13 +7,18 @@
 //! that must be defined, sums, one key that forbids another).
 #![allow(dead_code, reason = "the types are only described, never built")]
 
+mod expected;
 mod pool;
 mod protect;
 mod route;
+mod scenario;
+mod test_file;
 
 use self::pool::Pool;
 use self::protect::Protect;
 use self::route::{Respond, Route};
+use self::scenario::Scenario;
+use self::test_file::TestFile;
 use pointsman_core::config::limits;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
@@ -22,12 +27,26 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// A kind of file that has a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Pointsman's configuration.
+    Configuration,
+    /// A file of tests.
+    Test,
+    /// A scenario.
+    Scenario,
+}
+
 /// The schema, by draft 2020-12.
-pub fn schema() -> Schema {
+pub fn schema(of: Of) -> Schema {
     let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(without_null));
-    settings
-        .into_generator()
-        .into_root_schema_for::<Configuration>()
+    let generator = settings.into_generator();
+    match of {
+        Of::Configuration => generator.into_root_schema_for::<Configuration>(),
+        Of::Test => generator.into_root_schema_for::<TestFile>(),
+        Of::Scenario => generator.into_root_schema_for::<Scenario>(),
+    }
 }
 
 /// What need not be given is left out; it is never null.
@@ -123,6 +142,14 @@ text!(
     NewPath,
     "^/"
 );
+
+/// The name of a file, or the configuration itself.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+enum FileOrConfiguration {
+    File(String),
+    Configuration(Box<Configuration>),
+}
 
 /// Pointsman's configuration.
 #[derive(JsonSchema)]

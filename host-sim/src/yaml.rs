@@ -36,8 +36,16 @@ pub struct Odd {
     pub readings: [Value; 3],
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many texts were parsed.
+    pub(crate) static PARSED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// Reads every document of a text, and the scalars of all that are read differently.
 pub fn documents(text: &str, reading: Reading) -> Result<(Vec<Value>, Vec<Odd>), Problems> {
+    #[cfg(test)]
+    PARSED.with(|parsed| parsed.set(parsed.get() + 1));
     let mut builder = Builder {
         parser: Parser::new_from_str(text),
         reading,

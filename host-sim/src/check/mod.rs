@@ -33,7 +33,7 @@ mod uses;
 pub(crate) mod values;
 mod variables;
 
-use crate::configuration::{self, field};
+use crate::configuration::{self, Source, field};
 use crate::exchange::{ExchangeRequest, shown};
 use crate::yaml::{Odd, Reading};
 use pointsman_core::config::Config;
@@ -124,17 +124,23 @@ pub fn warnings_and_notes(tree: &Value, config: &Config) -> (Vec<Warning>, Vec<N
 /// has errors, which scalars that are read otherwise than written may explain.
 /// `path`: where the text was read.
 pub fn file_warnings(text: &str, path: &Path, refused: bool) -> Vec<Warning> {
-    let (reading, odd) = configuration::read_differently(text);
+    source_warnings(&Source::new(text), path, refused)
+}
+
+/// The same of a text that is read already.
+pub fn source_warnings(source: &Source<'_>, path: &Path, refused: bool) -> Vec<Warning> {
+    let (reading, odd) = source.read_differently();
     let mut warnings = odd_warnings(reading, &odd, refused, "");
-    let mut around: Vec<Warning> = configuration::envoy_trees(text, path)
+    let mut around: Vec<Warning> = source
+        .envoy_trees(path)
         .iter()
         .flat_map(proxy_file::warnings)
         .collect();
-    if let Some(documents) = configuration::resource_documents(text) {
-        for (place, reading, odd) in configuration::manifest::odd_of_files(&documents) {
+    if let Some(documents) = source.resource_documents() {
+        for (place, reading, odd) in configuration::manifest::odd_of_files(documents) {
             warnings.extend(odd_warnings(reading, &odd, refused, &format!("{place}: ")));
         }
-        around.extend(manifest::warnings(&documents));
+        around.extend(manifest::warnings(documents));
     }
     for warning in around {
         let is_same =
@@ -148,8 +154,13 @@ pub fn file_warnings(text: &str, path: &Path, refused: bool) -> Vec<Warning> {
 
 /// What is to be known about a file around Pointsman's part.
 pub fn file_notes(text: &str) -> Vec<Note> {
-    let documents = configuration::resource_documents(text);
-    documents.map_or_else(Vec::new, |documents| manifest::notes(&documents))
+    source_notes(&Source::new(text))
+}
+
+/// The same of a text that is read already.
+pub fn source_notes(source: &Source<'_>) -> Vec<Note> {
+    let documents = source.resource_documents();
+    documents.map_or_else(Vec::new, manifest::notes)
 }
 
 /// What is to be known of a file without a configuration of ours.

@@ -525,6 +525,31 @@ mod tests {
     use super::*;
     use crate::configuration;
 
+    /// Each route is tested once or twice and compared with none: the time grows with the table and
+    /// not with its square.
+    #[test]
+    fn a_large_table_is_not_compared_with_itself() {
+        const ROUTES: usize = 3_000;
+        let route = |number: usize| {
+            format!(
+                "{{ name: r{number}, match: {{ hosts: [h{0}.test, \"*.h{0}.test\"], path: {{ prefix: /p{number} }}, methods: [GET, POST] }}, pass: true }}",
+                number / 10
+            )
+        };
+        let routes: Vec<_> = (0..ROUTES).map(route).collect();
+        let tree = configuration::parse(&format!("routes: [{}]", routes.join(", "))).unwrap();
+        let config = Config::from_value(&tree).unwrap();
+        let any_path = any_path();
+        let mut earlier = EarlierBlocks::new(&config, &any_path);
+        let tests = earlier.candidates.tests_left.get();
+        for route in 0..ROUTES {
+            assert!(earlier.add(RouteIndex::new(route), 0).is_none());
+        }
+        let tests = tests - earlier.candidates.tests_left.get();
+        assert!((1..=2 * ROUTES).contains(&tests), "{tests}");
+        assert_eq!((earlier.comparisons, earlier.left_out), (0, 0));
+    }
+
     #[test]
     fn what_is_not_compared_is_told() {
         let text = "routes: [{ name: a, pass: true }, { name: b, pass: true }]";

@@ -1311,3 +1311,19 @@ fn what_is_said_never_to_match_matches_no_request() {
         "{routes} routes, {blocks} blocks"
     );
 }
+
+/// 100,000 routes take seconds to parse: what `check` does with a file must not parse it again for
+/// each question.
+#[test]
+fn a_file_is_parsed_twice() {
+    let text = "routes: [{ name: a, pass: true }]";
+    let parsed = || crate::yaml::PARSED.with(|parsed| parsed.take());
+    parsed();
+    let source = Source::new(text);
+    let parts = source.parts(Path::new("")).unwrap();
+    assert_eq!(parts.len(), 1);
+    assert!(source_warnings(&source, Path::new(""), false).is_empty());
+    assert!(source_notes(&source).is_empty());
+    // Once as its readers read it, and once as the configuration is read.
+    assert_eq!(parsed(), 2);
+}

@@ -1,11 +1,12 @@
 //! `host-sim check`: everything that is wrong with configurations.
 
+use super::problem::{MAX_SHOWN, said};
 use super::{Outcome, style};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use host_sim::check::{self, Note, Warning};
-use host_sim::configuration::{self, FilterConfiguration, LoadError};
+use host_sim::configuration::{self, FilterConfiguration, LoadError, Source};
 use host_sim::environment;
 use host_sim::exchange::{pairs_to_json, shown};
 use pointsman_core::config::problem::Problem;
@@ -14,9 +15,6 @@ use pointsman_locate::{Positions, advice};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-
-/// The most errors of a file that are printed for people.
-const MAX_SHOWN: usize = 100;
 
 /// Says what is wrong with configurations: errors, for which they would be refused, and what is
 /// legal but wrong, each with its line and column.
@@ -105,13 +103,12 @@ impl File {
             true => configuration::text_from(io::stdin().lock()),
             false => configuration::text_of(path),
         };
-        let (text, parts) = match text {
-            Ok(text) => {
-                let parts = configuration::parts_of(&text, path);
-                (text, parts)
-            }
-            Err(error) => (String::new(), Err(error)),
+        let (text, unread) = match text {
+            Ok(text) => (text, None),
+            Err(error) => (String::new(), Some(error)),
         };
+        let source = Source::new(&text);
+        let parts = unread.map_or_else(|| source.parts(path), Err);
         let mut findings = match parts {
             Ok(parts) if parts.is_empty() => Findings {
                 notes: vec![check::nothing_of_ours()],
@@ -126,9 +123,9 @@ impl File {
                 return Err(error).with_context(|| format!("reading {name}"));
             }
         };
-        let around = check::file_warnings(&text, path, !findings.errors.is_empty());
+        let around = check::source_warnings(&source, path, !findings.errors.is_empty());
         findings.warnings.splice(0..0, around);
-        findings.notes.splice(0..0, check::file_notes(&text));
+        findings.notes.splice(0..0, check::source_notes(&source));
         findings.allow(allowed);
         Ok(File {
             positions: Positions::read(&text),
@@ -198,24 +195,6 @@ impl Findings {
         self.warnings.retain(|warning| !is_allowed(warning.kind));
         self.notes.retain(|note| !is_allowed(note.kind));
         self.allowed = before - self.warnings.len() - self.notes.len();
-    }
-}
-
-/// What is wrong with what stands there, and what would be right: what another product's word is
-/// here, if it is known, and else what is expected.
-fn said(problem: &Problem) -> String {
-    let Problem {
-        place,
-        found,
-        expected,
-        nearest,
-    } = problem;
-    if let Some(advice) = advice(place, found, expected) {
-        return format!("{found}; {advice}");
-    }
-    match nearest {
-        Some(nearest) => format!("{found}; expected {expected}; did you mean `{nearest}`?"),
-        None => format!("{found}; expected {expected}"),
     }
 }
 
@@ -616,6 +595,13 @@ mod tests {
                 .ends_with("such as rate_limits.all, pools.web.targets.same"),
             "{same:?}"
         );
+        // A scope tells apart what they keep, and not which of the two is the newer one.
+        let apart = kinds(
+            &part("a", "scope: edge,", "c"),
+            part("a", "scope: inner,", "d"),
+        );
+        assert_eq!(names(&apart), ["same_filter", "same_sessions"]);
+        assert!(apart[0].1.contains("probes no target"), "{apart:?}");
         let one = part("a", "scope: edge,", "c");
         let scoped = kinds(&one, part("b", "scope: edge,", "d"));
         assert_eq!(names(&scoped), ["same_scope", "same_sessions"]);

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::prebuilt::Prebuilt;
+use super::problem::refused;
 use anyhow::{Context, Result};
 use chrono::DateTime;
 use host_sim::simulation::scenario::Scenario;
@@ -50,7 +51,8 @@ fn program() -> Result<String> {
 
 /// Prints the summary to stdout. [`Outcome::Found`]: an expectation of the scenario does not hold.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
-    let mut scenario = Scenario::read(&arguments.scenario)?;
+    let path = &arguments.scenario;
+    let mut scenario = Scenario::read(path).map_err(|error| refused(path, error))?;
     scenario.seed = arguments.seed.unwrap_or(scenario.seed);
     let run = simulation::run_code(&scenario, Chooser::Filter, arguments.prebuilt.code()?)?;
     let verdicts = simulation::judge(&scenario, &run);

@@ -1,9 +1,9 @@
 //! `host-sim test`: runs request tests on the simulator.
 
 use super::prebuilt::Prebuilt;
+use super::problem::refused;
 use super::{Outcome, style};
-use anyhow::{Context, Result, anyhow};
-use host_sim::configuration::LoadError;
+use anyhow::{Context, Result};
 use host_sim::request_test::{self, Coverage, File, TestFailure, TestReport};
 use host_sim::world::{Code, World};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
@@ -48,7 +48,7 @@ struct Results<'f> {
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     // All files are read first: one that cannot be read is wrong usage, and no report is printed.
     let files = arguments.files.iter().map(|path| {
-        let file = File::read(path).map_err(|error| of_file(path, error))?;
+        let file = File::read(path).map_err(|error| refused(path, error))?;
         Ok((path.as_path(), file))
     });
     let files = files.collect::<Result<Vec<_>>>()?;
@@ -68,20 +68,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
             false => Outcome::Found,
         },
     )
-}
-
-/// The error, with the file's name in front of each problem.
-fn of_file(path: &Path, error: LoadError) -> anyhow::Error {
-    match error {
-        LoadError::Problems(problems) => {
-            let lines = problems
-                .0
-                .iter()
-                .map(|it| format!("{}: {it}", path.display()));
-            anyhow!(lines.collect::<Vec<_>>().join("\n"))
-        }
-        error => anyhow!(error).context(path.display().to_string()),
-    }
 }
 
 impl<'f> Results<'f> {
@@ -355,19 +341,6 @@ tests:
         assert!(told.contains("✓ ten\n") && !told.contains("note"), "{told}");
         let told = results(&[file(&text("expect_counts: { route: { a: 9 } }"))]);
         assert!(told.contains("8 of 10 answered 429 by limit few"), "{told}");
-    }
-
-    #[test]
-    fn every_problem_of_a_file_has_its_name() {
-        let text = "config: {}\ntests: [{ name: 1, request: { url: x, ulr: y }, expect: {} }]";
-        let error = File::parse(text, |_| unreachable!()).unwrap_err();
-        let told = of_file(Path::new("a_test.yaml"), error.into()).to_string();
-        assert_eq!(told.lines().count(), 3, "{told}");
-        assert!(
-            told.lines()
-                .all(|line| line.starts_with("a_test.yaml: tests[0].")),
-            "{told}"
-        );
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! Laws that hold the schema to the parser.
 
-use super::schema;
-use crate::configuration::{self, to_json};
+use super::Of;
+use crate::configuration::{self, LoadError, to_json};
+use crate::explain;
 use crate::request_test::File;
+use crate::simulation::scenario::Scenario;
 use jsonschema::Validator;
 use pointsman_core::config::Config;
 use pointsman_core::config::hash::ConfigurationHash;
-use pointsman_core::config::problem::Problems;
+use pointsman_core::config::problem::{Problem, Problems};
 use pointsman_core::config::value::Value;
+use schemars::Schema;
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -19,6 +23,10 @@ fn root() -> PathBuf {
 
 fn validator() -> Validator {
     jsonschema::validator_for(schema().as_value()).unwrap()
+}
+
+fn schema() -> Schema {
+    super::schema(Of::Configuration)
 }
 
 /// The files that between them have every key.
@@ -52,13 +60,19 @@ fn yaml_files(directory: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn shipped_schema_is_the_generated_one() {
-    let shipped =
-        fs::read_to_string(root().join("envoy-config/pointsman.schema.json")).unwrap_or_default();
-    assert!(
-        serde_json::from_str(&shipped).ok() == Some(schema().to_value()),
-        "cargo run -p host-sim -- schema > envoy-config/pointsman.schema.json"
-    );
+fn shipped_schemas_are_the_generated_ones() {
+    for (of, name, word) in [
+        (Of::Configuration, "pointsman", "configuration"),
+        (Of::Test, "pointsman-test", "test"),
+        (Of::Scenario, "pointsman-scenario", "scenario"),
+    ] {
+        let file = format!("envoy-config/{name}.schema.json");
+        let shipped = fs::read_to_string(root().join(&file)).unwrap_or_default();
+        assert!(
+            serde_json::from_str(&shipped).ok() == Some(super::schema(of).to_value()),
+            "cargo run -p host-sim -- schema --of {word} > {file}"
+        );
+    }
 }
 
 #[test]
@@ -150,6 +164,155 @@ fn keys_are_those_of_the_parser() {
     assert_eq!(parsed, described);
 }
 
+/// A file of tests or a scenario that has every key, and the problems of another one of its kind.
+type Other = (Of, &'static str, fn(&Value) -> Vec<Problem>);
+
+fn others() -> [Other; 2] {
+    fn of_tests(tree: &Value) -> Vec<Problem> {
+        let text = to_json(tree).to_string();
+        let file = File::parse(&text, |_| {
+            Err(LoadError::Unreadable(ErrorKind::NotFound.into()))
+        });
+        file.map_or_else(|problems| problems.0, |_| Vec::new())
+    }
+    fn of_scenario(tree: &Value) -> Vec<Problem> {
+        let text = to_json(tree).to_string();
+        let scenario = Scenario::parse("s", &text, Path::new(""));
+        scenario.map_or_else(|problems| problems.0, |_| Vec::new())
+    }
+    [
+        (Of::Test, "host-sim/examples/every_key_test.yaml", of_tests),
+        (
+            Of::Scenario,
+            "host-sim/scenarios/every_key.yaml",
+            of_scenario,
+        ),
+    ]
+}
+
+/// The keys of the objects of a schema, but for those of the configuration in it.
+fn own_keys(of: Of) -> BTreeSet<BTreeSet<String>> {
+    let [all, configuration] = [of, Of::Configuration].map(|of| super::schema(of).to_value());
+    let (root, definitions) = (&all, all["$defs"].as_object().unwrap());
+    let of_configuration = configuration["$defs"].as_object().unwrap();
+    let own = definitions.iter().filter(|(name, _)| {
+        *name != "Configuration" && !of_configuration.contains_key(name.as_str())
+    });
+    let objects = own.map(|(_, object)| object).chain([root]);
+    objects
+        .filter_map(|object| object["properties"].as_object())
+        .map(|properties| properties.keys().cloned().collect())
+        .collect()
+}
+
+#[test]
+fn files_of_tests_and_scenarios_have_the_keys_of_their_schemas() {
+    for (of, file, problems) in others() {
+        let schema = super::schema(of);
+        let validator = jsonschema::validator_for(schema.as_value()).unwrap();
+        let tree = configuration::parse(&fs::read_to_string(root().join(file)).unwrap()).unwrap();
+        let errors: Vec<_> = validator
+            .iter_errors(&to_json(&tree))
+            .map(|it| it.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{file}: {errors:#?}");
+        let mut parsed = BTreeSet::new();
+        if of == Of::Test {
+            // A map with other keys than these is no item of a trace, but a matcher.
+            parsed.insert(explain::TRACE_KEYS.map(str::to_owned).into());
+        }
+        // Problems of the configuration itself are those of its own schema.
+        let within = |problem: &Problem| {
+            problem.place.starts_with("config.") || problem.place.contains(".reload.")
+        };
+        for at in 0..nodes(&tree) {
+            let with_unknown = changed(&tree, at, |node| {
+                if let Value::Map(entries) = node {
+                    entries.push(("no-such-key".to_owned(), Value::Bool(true)));
+                }
+            });
+            let problems = problems(&with_unknown).into_iter();
+            let unknown = problems.filter(|problem| problem.found.ends_with("unknown key"));
+            for problem in unknown.filter(|problem| !within(problem)) {
+                let keys = problem.expected.strip_prefix("one of ").unwrap();
+                parsed.insert(keys.split(", ").map(str::to_owned).collect());
+                assert!(!validator.is_valid(&to_json(&with_unknown)), "{problem}");
+            }
+        }
+        assert_eq!(parsed, own_keys(of), "{file}");
+    }
+}
+
+#[test]
+fn shipped_files_of_tests_and_scenarios_are_valid() {
+    for (of, directories, least) in [
+        (Of::Test, ["tests/scenarios", "host-sim/examples"], 20),
+        (
+            Of::Scenario,
+            ["host-sim/scenarios", "host-sim/scenarios"],
+            8,
+        ),
+    ] {
+        let validator = jsonschema::validator_for(super::schema(of).as_value()).unwrap();
+        let files = directories.into_iter().flat_map(yaml_files);
+        let files: Vec<_> = files.filter(|path| !path.ends_with("shop.yaml")).collect();
+        assert!(files.len() >= least);
+        for file in files {
+            let tree = configuration::parse(&fs::read_to_string(&file).unwrap()).unwrap();
+            let errors: Vec<_> = validator
+                .iter_errors(&to_json(&tree))
+                .map(|it| it.to_string())
+                .collect();
+            assert!(errors.is_empty(), "{}: {errors:#?}", file.display());
+        }
+    }
+}
+
+/// One value of a file is another one, from elsewhere in it.
+#[test]
+fn what_the_parsers_of_tests_and_scenarios_take_their_schemas_take() {
+    const SEED: u64 = 0x6f74_6865_7273;
+    const CASES: usize = 3_000;
+    let mut random = fastrand::Rng::with_seed(SEED);
+    for (of, file, problems) in others() {
+        let validator = jsonschema::validator_for(super::schema(of).as_value()).unwrap();
+        let tree = configuration::parse(&fs::read_to_string(root().join(file)).unwrap()).unwrap();
+        let all = nodes(&tree);
+        let part = |at: usize| nth(&mut tree.clone(), &mut { at }).unwrap().clone();
+        let parts: Vec<Value> = (0..all).map(part).filter(|part| nodes(part) < 20).collect();
+        let (mut taken, mut refused) = (0, 0);
+        for _ in 0..CASES {
+            let (at, place) = (random.usize(..all), random.usize(..100));
+            let number = f64::from(random.i32(-2..700)) / if random.bool() { 1.0 } else { 2.0 };
+            let (kind, part) = (random.u8(..4), random.choice(&parts).unwrap());
+            let tree = changed(&tree, at, |node| match (kind, node) {
+                (0, Value::Map(entries)) if !entries.is_empty() => {
+                    let _ = entries.remove(place % entries.len());
+                }
+                (0, Value::List(items)) if !items.is_empty() => {
+                    let _ = items.remove(place % items.len());
+                }
+                (1, node) => *node = Value::Number(number),
+                (_, node) => *node = part.clone(),
+            });
+            let valid = validator.is_valid(&to_json(&tree));
+            refused += usize::from(!valid);
+            if problems(&tree).is_empty() {
+                taken += 1;
+                let errors = validator
+                    .iter_errors(&to_json(&tree))
+                    .map(|it| it.to_string())
+                    .collect::<Vec<_>>();
+                assert!(valid, "seed {SEED}: {errors:?}: {}", to_json(&tree));
+            }
+        }
+        assert!(
+            taken > CASES / 50 && refused > CASES / 5,
+            "{file}: {taken}, {refused}"
+        );
+    }
+}
+
 #[test]
 fn every_key_is_described() {
     fn look(schema: &Json, place: &str) {
@@ -158,10 +321,12 @@ fn every_key_is_described() {
             assert!(described, "{place}.{key}: {property}");
         }
     }
-    let schema = schema().to_value();
-    look(&schema, "");
-    for (name, definition) in schema["$defs"].as_object().unwrap() {
-        look(definition, name);
+    for of in [Of::Configuration, Of::Test, Of::Scenario] {
+        let schema = super::schema(of).to_value();
+        look(&schema, "");
+        for (name, definition) in schema["$defs"].as_object().unwrap() {
+            look(definition, name);
+        }
     }
 }
 

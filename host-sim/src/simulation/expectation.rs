@@ -99,10 +99,12 @@ pub fn read(
     if measure == Measure::Share {
         map.need(report, "target", "the target whose share it is");
     }
-    let bounds = given.map(report, &["min", "max"])?;
-    bounds.need_any(report, &["min", "max"]);
+    let bounds = given.map(report, &["min", "max"]);
+    if let Some(bounds) = &bounds {
+        bounds.need_any(report, &["min", "max"]);
+    }
     let mut bound = |key| {
-        let node = bounds.get(key)?;
+        let node = bounds.as_ref()?.get(key)?;
         match measure {
             Measure::Latency(_) => quantity::time(&node, report).map(|time| time.get() as f64),
             _ => quantity::number(&node, report, 0.0, 1e15),

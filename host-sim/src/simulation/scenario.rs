@@ -15,8 +15,19 @@ use crate::world::proxy::FailurePolicy;
 use pointsman_core::config::Config;
 use pointsman_core::time::Nanos;
 
-/// The most entries of any list: targets, traffic, faults, expectations.
-const MAX_ENTRIES: usize = 1000;
+/// Bounds of what a scenario says.
+pub(crate) mod limits {
+    /// The most entries of any list: targets, traffic, faults, expectations.
+    pub(crate) const MAX_ENTRIES: usize = 1000;
+    /// The most workers: as many as a large machine has threads.
+    pub(crate) const MAX_WORKERS: u32 = 256;
+    /// The most retries: a request's tries are kept in a small array.
+    pub(crate) const MAX_RETRIES: u32 = 7;
+    /// The most clients of one kind of traffic: their addresses are 10.*k*.*x*.*y*.
+    pub(crate) const MAX_CLIENTS: u32 = 1 << 16;
+    /// The highest rate, in requests per second.
+    pub(crate) const MAX_RATE: f64 = 1e9;
+}
 
 /// What to play, and what is expected. All times are since the beginning of the run.
 #[derive(Debug)]

@@ -1,44 +1,40 @@
 //! Reads scenario files.
 
 use super::faults::{self, fault};
-use super::targets::{apply_models, targets_of};
+use super::limits::{MAX_ENTRIES, MAX_RETRIES, MAX_WORKERS};
+use super::targets::{apply_models, mentioned, targets_of};
 use super::traffic::traffic_of;
-use super::{MAX_ENTRIES, ProxySettings, Scenario, Traffic};
-use crate::configuration::{self, PATH_OR_CONFIGURATION};
+use super::{ProxySettings, Scenario, Traffic};
+use crate::configuration::{self, LoadError, PATH_OR_CONFIGURATION};
 use crate::environment::{self, Environment};
 use crate::simulation::expectation;
 use crate::simulation::quantity::{positive_time, time};
 use crate::world::proxy::FailurePolicy;
-use anyhow::{Context, Result};
 use pointsman_core::config::Config;
+use pointsman_core::config::problem::Problems;
 use pointsman_core::config::reader::{Names, Node, Report};
 use pointsman_core::time::Nanos;
 use std::path::Path;
 
-/// The most workers: as many as a large machine has threads.
-const MAX_WORKERS: u32 = 256;
-/// The most retries: a request's tries are kept in a small array.
-const MAX_RETRIES: u32 = 7;
-
 impl Scenario {
     /// Reads a file and the configurations that it names. An error has every problem of the file.
-    pub fn read(path: &Path) -> Result<Scenario> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    pub fn read(path: &Path) -> Result<Scenario, LoadError> {
+        let text = configuration::text_of(path)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let scenario = Scenario::parse(&name, &text, path.parent().unwrap_or(Path::new("")));
-        let mut scenario = scenario.with_context(|| path.display().to_string())?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let mut scenario = Scenario::parse(&name, &text, directory)?;
         scenario.file = Some(path.display().to_string());
         Ok(scenario)
     }
 
     /// Reads a file's text. `directory` is where the configurations are that it names. An error has
     /// every problem of the text.
-    pub fn parse(name: &str, text: &str, directory: &Path) -> Result<Scenario> {
+    pub fn parse(name: &str, text: &str, directory: &Path) -> Result<Scenario, Problems> {
         let tree = configuration::parse(text)?;
         let mut report = Report::default();
         let scenario = scenario(name, &Node::root(&tree), directory, &mut report);
         configuration::finish(report, "the scenario")?;
-        let mut scenario = scenario.context("a scenario without problems is whole")?;
+        let mut scenario = scenario.expect("a scenario without problems is whole");
         scenario.story = story(text);
         Ok(scenario)
     }
@@ -100,9 +96,13 @@ fn scenario(
     // The configurations name the targets.
     let loaded = config
         .iter()
-        .chain(reloads.iter().flatten())
+        .chain(reloads.iter().filter_map(|reload| reload.config.as_ref()))
         .map(|(_, config)| config);
-    let mut targets = targets_of(loaded);
+    let mut targets = match config.is_some() && reloads.iter().all(|reload| reload.loads) {
+        true => targets_of(loaded),
+        // What is wrong with the rest is told all the same.
+        false => mentioned(&map),
+    };
     let known: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
     let mut names = Names::default();
     for (place, name) in known.iter().enumerate() {
@@ -142,9 +142,16 @@ fn scenario(
         .get("seed")
         .and_then(|node| node.whole(report, 0, u32::MAX));
     let proxy = proxy(map.get("proxy"), report);
-    // Without a configuration no target is known, and every mention of one would be a problem.
+    let faults = faults.iter().zip(reloads).filter_map(|(node, reload)| {
+        let reload = reload.config;
+        fault(node, reload, workers, &names, report)
+    });
+    let faults = faults.collect();
+    let expect = expect
+        .iter()
+        .filter_map(|node| expectation::read(node, &names, &kind_names, report));
+    let expect = expect.collect();
     let (config, loaded) = config?;
-    let faults = faults.iter().zip(reloads);
     Some(Scenario {
         name: name.to_owned(),
         file: None,
@@ -155,13 +162,8 @@ fn scenario(
         duration,
         proxy,
         targets,
-        faults: faults
-            .filter_map(|(node, reload)| fault(node, reload, workers, &names, report))
-            .collect(),
-        expect: expect
-            .iter()
-            .filter_map(|node| expectation::read(node, &names, &kind_names, report))
-            .collect(),
+        faults,
+        expect,
         traffic: kinds.clone(),
         config,
         loaded,
@@ -186,6 +188,14 @@ fn config_of(
     configuration::named_or_inline(node, &read, environment, report)
 }
 
+/// What a fault reloads.
+struct Reload {
+    /// None: nothing, or it does not load.
+    config: Option<(serde_json::Value, Config)>,
+    /// Whether it loads, if there is one.
+    loads: bool,
+}
+
 /// The configuration that each fault reloads, if it does. Other problems of a fault are noted by
 /// [`fault`].
 fn reloads(
@@ -193,10 +203,17 @@ fn reloads(
     directory: &Path,
     environment: &mut Environment,
     report: &mut Report,
-) -> Vec<Option<(serde_json::Value, Config)>> {
+) -> Vec<Reload> {
     let reload = |node: &Node<'_>| {
-        let map = node.map(&mut Report::default(), faults::KEYS)?;
-        config_of(&map.get("reload")?, directory, environment, report)
+        let map = node.map(&mut Report::default(), faults::KEYS);
+        let given = map.as_ref().and_then(|map| map.get("reload"));
+        let config = given
+            .as_ref()
+            .and_then(|node| config_of(node, directory, environment, report));
+        Reload {
+            loads: given.is_none() || config.is_some(),
+            config,
+        }
     };
     faults.iter().map(reload).collect()
 }

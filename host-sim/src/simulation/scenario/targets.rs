@@ -1,10 +1,13 @@
 //! Reads the targets of a scenario: the configurations name them, the scenario says how they work.
 
-use super::{MAX_ENTRIES, SimulatedTarget};
+use super::SimulatedTarget;
+use super::limits::MAX_ENTRIES;
+use crate::configuration::field;
 use crate::simulation::server::ServerModel;
 use crate::simulation::service_time::ServiceTime;
 use pointsman_core::config::Config;
 use pointsman_core::config::reader::{Map, Names, Node, Report};
+use pointsman_core::config::value::Value;
 use pointsman_core::pool::{self, Pool};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -70,11 +73,8 @@ pub(super) fn targets_of<'c>(configs: impl Iterator<Item = &'c Config>) -> Vec<S
         let place = *places.entry(name).or_insert(targets.len());
         if place == targets.len() {
             targets.push(SimulatedTarget {
-                name: name.to_owned(),
-                clusters: Vec::new(),
                 is_endpoint: target.endpoint.is_some(),
-                metric_prefixes: Vec::new(),
-                model: GivenModel::default().model(GivenModel::default()),
+                ..bare(name)
             });
         }
         targets[place].clusters.push(target.cluster.to_string());
@@ -84,6 +84,35 @@ pub(super) fn targets_of<'c>(configs: impl Iterator<Item = &'c Config>) -> Vec<S
         }
     }
     targets
+}
+
+/// Every target that a scenario names, as if its configurations had it: they do not load.
+pub(super) fn mentioned(scenario: &Map<'_>) -> Vec<SimulatedTarget> {
+    let mut names = std::collections::BTreeSet::new();
+    if let Some(Value::Map(models)) = scenario.get("targets").as_ref().map(Node::value) {
+        names.extend(models.iter().map(|(name, _)| name));
+    }
+    for key in ["faults", "expect"] {
+        let Some(Value::List(items)) = scenario.get(key).as_ref().map(Node::value) else {
+            continue;
+        };
+        for item in items {
+            if let Some(Value::Text(name)) = field(item, "target") {
+                names.insert(name);
+            }
+        }
+    }
+    names.into_iter().map(|name| bare(name)).collect()
+}
+
+fn bare(name: &str) -> SimulatedTarget {
+    SimulatedTarget {
+        name: name.to_owned(),
+        clusters: Vec::new(),
+        is_endpoint: false,
+        metric_prefixes: Vec::new(),
+        model: GivenModel::default().model(GivenModel::default()),
+    }
 }
 
 /// Reads `every_target` and `targets`, and gives each target its model.

@@ -1,17 +1,13 @@
 //! Reads the traffic of a scenario.
 
-use super::{MAX_ENTRIES, RatePoint, Traffic};
+use super::limits::{MAX_CLIENTS, MAX_ENTRIES, MAX_RATE};
+use super::{RatePoint, Traffic};
 use crate::connection_manager::header_map;
 use crate::exchange::{ExchangeRequest, Pairs};
 use crate::simulation::quantity::{number, time};
 use pointsman_core::config::reader::{Map, Node, Report};
 use pointsman_core::config::syntax;
 use pointsman_core::time::Nanos;
-
-/// The most clients of one kind of traffic: their addresses are 10.*k*.*x*.*y*.
-const MAX_CLIENTS: u32 = 1 << 16;
-/// The highest rate, in requests per second.
-const MAX_RATE: f64 = 1e9;
 
 /// Reads one kind of traffic of a scenario that takes so long. None: the problem is noted.
 pub(super) fn traffic_of(node: &Node<'_>, duration: Nanos, report: &mut Report) -> Option<Traffic> {
@@ -64,13 +60,17 @@ fn rate(node: &Node<'_>, report: &mut Report) -> Option<Vec<RatePoint>> {
         .filled_list(report, RATE, MAX_ENTRIES)
         .collect::<Vec<_>>()
     {
-        let map = node.map(report, &["at", "per_second"])?;
+        let Some(map) = node.map(report, &["at", "per_second"]) else {
+            continue;
+        };
         let at = map
             .need(report, "at", "a duration")
             .and_then(|node| time(&node, report));
         let per_second = map.need(report, "per_second", "a number");
         let per_second = per_second.and_then(|node| number(&node, report, 0.0, MAX_RATE));
-        let (at, per_second) = (at?, per_second?);
+        let (Some(at), Some(per_second)) = (at, per_second) else {
+            continue;
+        };
         if points.last().is_some_and(|last| last.at > at) {
             report.note(&node, "earlier than the point before", RATE);
         }
@@ -99,10 +99,9 @@ fn request(node: &Node<'_>, report: &mut Report) -> Option<Pairs> {
         .as_ref()
         .and_then(|node| node.names(report, "a map of headers", MAX_ENTRIES));
     for node in headers.iter().flat_map(Map::iter) {
-        let value = node.text_that(report, syntax::is_header_value, "a header's value")?;
-        request
-            .headers
-            .push((node.key().to_ascii_lowercase().into(), value.into()));
+        let value = node.text_that(report, syntax::is_header_value, "a header's value");
+        let pair = value.map(|value| (node.key().to_ascii_lowercase().into(), value.into()));
+        request.headers.extend(pair);
     }
     Some(header_map(&request))
 }

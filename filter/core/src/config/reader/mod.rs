@@ -83,6 +83,25 @@ impl Report {
         self.problems.insert(at, (position, problem));
     }
 
+    /// Notes the problem of a tree of its own that stands at this node: its place is within that.
+    pub fn note_within(&mut self, node: &Node<'_>, problem: &Problem) {
+        let mut place = node.place();
+        if !place.is_empty() && !problem.place.is_empty() && !problem.place.starts_with('[') {
+            place.push('.');
+        }
+        place.push_str(&problem.place);
+        let mut position = Vec::new();
+        node.push_position(&mut position);
+        let at = self
+            .problems
+            .partition_point(|(before, _)| *before <= position);
+        let problem = Problem {
+            place,
+            ..problem.clone()
+        };
+        self.problems.insert(at, (position, problem));
+    }
+
     /// All problems, if there are any.
     pub fn finish(self) -> Result<(), Problems> {
         match self.problems.is_empty() {
