@@ -392,7 +392,7 @@ pub(crate) fn named_or_inline(
     };
     match (error, file) {
         (LoadError::Unreadable(error), _) => {
-            report.note(node, &error.to_string(), "a file with a configuration");
+            report.note(node, &error.to_string(), "a configuration that loads");
         }
         (LoadError::Problems(problems), None) => {
             let problems = problems.0.iter();

@@ -716,7 +716,7 @@ tests:
         assert_eq!(
             places,
             [
-                "config",
+                "config.rotes",
                 "tests[0].name",
                 "tests[0].request",
                 "tests[0].upstream_response",
