@@ -108,11 +108,11 @@ pub fn read_parts(path: &Path) -> Result<Vec<FilterConfiguration>, LoadError> {
 
 /// The same for a text that was read from this file.
 pub fn parts_of(text: &str, path: &Path) -> Result<Vec<FilterConfiguration>, LoadError> {
-    Source::new(text).parts(path)
+    ParsedText::new(text).parts(path)
 }
 
 /// A text with what is read of it. It is parsed once: a table of 100,000 routes is dear to parse.
-pub struct Source<'t> {
+pub struct ParsedText<'t> {
     text: &'t str,
     /// Who reads such a file.
     reading: Reading,
@@ -121,15 +121,15 @@ pub struct Source<'t> {
     documents: Result<(Vec<Value>, Vec<Odd>), Problems>,
 }
 
-impl<'t> Source<'t> {
+impl<'t> ParsedText<'t> {
     /// Reads a text.
-    pub fn new(text: &'t str) -> Source<'t> {
+    pub fn new(text: &'t str) -> ParsedText<'t> {
         let documents = yaml::documents(text, Reading::Core);
         let reading = match &documents {
             Ok((documents, _)) => reader(documents),
             Err(_) => Reading::Core,
         };
-        Source {
+        ParsedText {
             text,
             reading,
             documents: match reading {
@@ -255,7 +255,7 @@ pub fn text_from(mut from: impl io::Read) -> Result<String, LoadError> {
 /// Reads the text of a file, as its reader reads it: an Envoy configuration as Envoy does,
 /// resources as Kubernetes does, and any other as [`parse`].
 pub fn parse_parts(text: &str) -> Result<Vec<FilterConfiguration>, Problems> {
-    Source::new(text).parts_alone()
+    ParsedText::new(text).parts_alone()
 }
 
 /// Who reads a file with these documents.
@@ -277,7 +277,7 @@ fn is_envoy(tree: &Value) -> bool {
 /// there are such files; of resources the first in a `ConfigMap`. `path`: where the text was read.
 /// None: it is no such configuration.
 pub fn envoy_tree(text: &str, path: &Path) -> Option<Value> {
-    Source::new(text).envoy_trees(path).into_iter().next()
+    ParsedText::new(text).envoy_trees(path).into_iter().next()
 }
 
 /// Parses YAML, of which JSON is a part, into a tree.

@@ -8,7 +8,7 @@ mod referer;
 pub use clients::ClientSettings;
 
 use crate::configuration::manifest::{self, Holder};
-use crate::configuration::{Source, field, text_of_value};
+use crate::configuration::{ParsedText, field, text_of_value};
 use crate::exchange::{ExchangeRequest, Pairs, Response};
 use crate::header_map::HeaderMap;
 use pointsman_core::config::value::Value;
@@ -17,7 +17,7 @@ use std::path::Path;
 /// What the proxy makes of a request before the filter gets it, as far as the file tells. `path`:
 /// where the text was read. None: it is no proxy's file.
 pub fn of_file(text: &str, path: &Path) -> Option<ConnectionManager> {
-    let source = Source::new(text);
+    let source = ParsedText::new(text);
     let of_mesh = source.resource_documents().and_then(of_mesh);
     let of_envoy = || {
         let trees = source.envoy_trees(path);

@@ -9,6 +9,7 @@
 //! | [`envoy_host`] | a real Envoy as an [`exchange::Host`], with a fleet of backends |
 //! | [`testkit`] | an Envoy with its backends, loads and raw servers, for tests and measurements |
 //! | [`envoy`] | a real Envoy: installed, configured, started, with the backends behind it |
+//! | [`schema`] | JSON Schemas of configurations, tests and scenarios, for editors |
 //! | [`simulation`] | traffic over virtual time through the simulated proxy |
 //! | [`status`] | what a running Envoy says of Pointsman at its admin address |
 //! | [`request_test`] | files of requests with what is expected of them, run on any host |
@@ -17,7 +18,7 @@
 //! | [`world`] | the simulated proxy, which runs the unmodified filter; an [`exchange::Host`] |
 //! | [`explain`], [`explain_header`] | what the filter did with a request, and why |
 //! | [`connection_manager`] | what an Envoy does to a request before any filter |
-//! | [`configuration`], [`schema`] | configurations: read from files; their JSON Schema for editors |
+//! | [`configuration`] | configurations, read from files |
 //! | [`environment`] | the variables that a configuration leaves its secrets to |
 //! | [`yaml`] | YAML as Envoy, Kubernetes and YAML 1.2 read it |
 //! | [`import`] | other programs' routes as a configuration that loads |

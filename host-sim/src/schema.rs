@@ -17,7 +17,7 @@ mod test_file;
 use self::pool::Pool;
 use self::protect::Protect;
 use self::route::{Respond, Route};
-use self::scenario::Scenario;
+use self::scenario::ScenarioFile;
 use self::test_file::TestFile;
 use pointsman_core::config::limits;
 use schemars::generate::SchemaSettings;
@@ -45,7 +45,7 @@ pub fn schema(of: Of) -> Schema {
     match of {
         Of::Configuration => generator.into_root_schema_for::<Configuration>(),
         Of::Test => generator.into_root_schema_for::<TestFile>(),
-        Of::Scenario => generator.into_root_schema_for::<Scenario>(),
+        Of::Scenario => generator.into_root_schema_for::<ScenarioFile>(),
     }
 }
 

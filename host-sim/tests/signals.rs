@@ -1,11 +1,10 @@
 //! Whatever ends `demo` leaves no process and no directory behind.
 
+use host_sim::wait;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 /// It answers like an Envoy, says in a file that it was started, and never serves.
 const ENVOY: &str = r#"#!/bin/sh
@@ -35,22 +34,19 @@ fn whatever_ends_it_leaves_nothing_behind() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        wait_until(|| process.exists());
+        wait::until("it starts an Envoy", || process.exists());
         assert_ne!(fs::read_dir(&temporary).unwrap().count(), 0);
         let (killed, envoy) = (demo.id().to_string(), fs::read_to_string(&process).unwrap());
         let sent = Command::new("kill").args(["-s", signal, &killed]).status();
         assert!(sent.unwrap().success());
         assert!(!demo.wait().unwrap().success(), "{signal}");
-        wait_until(|| fs::read_dir(&temporary).unwrap().count() == 0);
+        wait::until("its directory is removed", || {
+            fs::read_dir(&temporary).unwrap().count() == 0
+        });
         // Of a process that nobody waited for there is a name, and no command.
         let command = Path::new("/proc").join(envoy.trim()).join("cmdline");
-        wait_until(|| fs::read(&command).unwrap_or_default().is_empty());
-    }
-}
-
-/// For as long as it takes: a test that hangs is ended by whoever runs it.
-fn wait_until(is_so: impl Fn() -> bool) {
-    while !is_so() {
-        thread::sleep(Duration::from_millis(20));
+        wait::until("its Envoy has ended", || {
+            fs::read(&command).unwrap_or_default().is_empty()
+        });
     }
 }

@@ -33,7 +33,7 @@ mod uses;
 pub(crate) mod values;
 mod variables;
 
-use crate::configuration::{self, Source, field};
+use crate::configuration::{self, ParsedText, field};
 use crate::exchange::{ExchangeRequest, shown};
 use crate::yaml::{Odd, Reading};
 use pointsman_core::config::Config;
@@ -124,11 +124,11 @@ pub fn warnings_and_notes(tree: &Value, config: &Config) -> (Vec<Warning>, Vec<N
 /// has errors, which scalars that are read otherwise than written may explain.
 /// `path`: where the text was read.
 pub fn file_warnings(text: &str, path: &Path, refused: bool) -> Vec<Warning> {
-    source_warnings(&Source::new(text), path, refused)
+    source_warnings(&ParsedText::new(text), path, refused)
 }
 
 /// The same of a text that is read already.
-pub fn source_warnings(source: &Source<'_>, path: &Path, refused: bool) -> Vec<Warning> {
+pub fn source_warnings(source: &ParsedText<'_>, path: &Path, refused: bool) -> Vec<Warning> {
     let (reading, odd) = source.read_differently();
     let mut warnings = odd_warnings(reading, &odd, refused, "");
     let mut around: Vec<Warning> = source
@@ -154,11 +154,11 @@ pub fn source_warnings(source: &Source<'_>, path: &Path, refused: bool) -> Vec<W
 
 /// What is to be known about a file around Pointsman's part.
 pub fn file_notes(text: &str) -> Vec<Note> {
-    source_notes(&Source::new(text))
+    source_notes(&ParsedText::new(text))
 }
 
 /// The same of a text that is read already.
-pub fn source_notes(source: &Source<'_>) -> Vec<Note> {
+pub fn source_notes(source: &ParsedText<'_>) -> Vec<Note> {
     let documents = source.resource_documents();
     documents.map_or_else(Vec::new, manifest::notes)
 }

@@ -1319,7 +1319,7 @@ fn a_file_is_parsed_twice() {
     let text = "routes: [{ name: a, pass: true }]";
     let parsed = || crate::yaml::PARSED.with(|parsed| parsed.take());
     parsed();
-    let source = Source::new(text);
+    let source = ParsedText::new(text);
     let parts = source.parts(Path::new("")).unwrap();
     assert_eq!(parts.len(), 1);
     assert!(source_warnings(&source, Path::new(""), false).is_empty());

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use host_sim::check::{self, Note, Warning};
-use host_sim::configuration::{self, FilterConfiguration, LoadError, Source};
+use host_sim::configuration::{self, FilterConfiguration, LoadError, ParsedText};
 use host_sim::environment;
 use host_sim::exchange::{pairs_to_json, shown};
 use pointsman_core::config::problem::Problem;
@@ -107,7 +107,7 @@ impl File {
             Ok(text) => (text, None),
             Err(error) => (String::new(), Some(error)),
         };
-        let source = Source::new(&text);
+        let source = ParsedText::new(&text);
         let parts = unread.map_or_else(|| source.parts(path), Err);
         let mut findings = match parts {
             Ok(parts) if parts.is_empty() => Findings {

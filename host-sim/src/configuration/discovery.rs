@@ -2,7 +2,7 @@
 //! each is put where Envoy puts it, so that whoever looks at the configuration sees a whole one.
 
 use super::type_url::WASM;
-use super::{LoadError, Source, field, one_problem};
+use super::{LoadError, ParsedText, field, one_problem};
 use pointsman_core::config::value::Value;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -82,7 +82,7 @@ fn discovered(extension: &[(String, Value)], files: Files<'_>) -> Result<Option<
         return Ok(None);
     };
     let text = text.map_err(|error| wrong(format!("`{path}`: {error}")))?;
-    let tree = Source::new(&text).whole().map_err(|mut problems| {
+    let tree = ParsedText::new(&text).whole().map_err(|mut problems| {
         for problem in &mut problems.0 {
             problem.place = format!("{path}: {}", problem.place);
         }

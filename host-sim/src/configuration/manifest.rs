@@ -4,7 +4,7 @@
 //! its own: Pointsman's configuration, or a proxy's.
 
 use super::{
-    FilterConfiguration, Source, field, is_envoy, is_ours, one_problem, parse, text_of_value,
+    FilterConfiguration, ParsedText, field, is_envoy, is_ours, one_problem, parse, text_of_value,
     within_envoy,
 };
 use crate::yaml::{self, Odd, Reading};
@@ -327,7 +327,7 @@ impl Inner<'_> {
 
     /// The tree, if it is a proxy's file.
     pub(crate) fn envoy(&self) -> Option<Value> {
-        let source = Source::new(self.text);
+        let source = ParsedText::new(self.text);
         let is_it = source.reading == Reading::Envoy;
         is_it.then(|| source.whole().ok()).flatten()
     }
@@ -423,7 +423,7 @@ pub(crate) fn odd_of_files(documents: &[Value]) -> Vec<(String, Reading, Vec<Odd
     let files = resources.iter().flat_map(|it| it.files());
     let ours = files.filter(|file| !file.is_other());
     ours.map(|file| {
-        let (reading, odd) = Source::new(file.text).read_differently();
+        let (reading, odd) = ParsedText::new(file.text).read_differently();
         (file.place(), reading, odd)
     })
     .collect()

@@ -141,7 +141,8 @@ struct TraceItem {
 /// What is expected of one exchange. What is not given does not matter.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Expect {
+#[schemars(rename = "Expect")]
+pub(super) struct ExpectedExchange {
     /// The name of the route; null: none.
     route: Option<Expected>,
     /// forward, redirect, respond, pass, rate_limited, or proxy.

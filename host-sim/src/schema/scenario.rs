@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Scenario of Pointsman")]
-pub(super) struct Scenario {
+pub(super) struct ScenarioFile {
     /// A file, relative to this one; or the configuration itself.
     config: FileOrConfiguration,
     /// Variables that the configuration asks for. Default: those of the process.

@@ -1,6 +1,6 @@
 //! A file of tests, for `host-sim test`.
 
-use super::expected::{Expect, ExpectCounts, Header, TextOrBytes};
+use super::expected::{ExpectCounts, ExpectedExchange, Header, TextOrBytes};
 use super::{Duration, FileOrConfiguration, VariableName};
 use crate::request_test::MAX_REPEAT;
 use schemars::JsonSchema;
@@ -35,7 +35,7 @@ struct Test {
     /// What the backend answers. Default: a bare 200.
     upstream_response: Option<UpstreamResponse>,
     /// What must become of every repetition.
-    expect: Option<Expect>,
+    expect: Option<ExpectedExchange>,
     /// What must become of all repetitions together.
     expect_counts: Option<ExpectCounts>,
     /// How often the request is sent. Default: 1.
@@ -59,7 +59,7 @@ struct Step {
     /// What the backend answers. Default: a bare 200.
     upstream_response: Option<UpstreamResponse>,
     /// What must become of every repetition.
-    expect: Option<Expect>,
+    expect: Option<ExpectedExchange>,
     /// What must become of all repetitions together.
     expect_counts: Option<ExpectCounts>,
     /// How often the request is sent. Default: 1.

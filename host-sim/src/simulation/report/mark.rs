@@ -1,10 +1,11 @@
 //! What happens in a run, as its plots say it: faults, and times without traffic.
 
-use super::plot::CHARACTER;
 use crate::simulation::arrivals::rate_at;
 use crate::simulation::scenario::{Scenario, Traffic};
 use pointsman_core::time::Nanos;
 
+/// About how wide a character of a plot is.
+pub(super) const CHARACTER: f64 = 6.6;
 /// The most rows of words above a plot. What finds no room is in the table alone.
 const MAX_ROWS: usize = 8;
 /// What a fault that pauses all traffic is called.

@@ -1,6 +1,6 @@
 //! Plots over the time of a run, as SVG. They have no legends: the page has them.
 
-use super::mark::{Mark, Marks};
+use super::mark::{CHARACTER, Mark, Marks};
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
@@ -52,8 +52,6 @@ const LANE: u32 = 24;
 const LEFT: u32 = 62;
 /// The most characters of a target's name beside its lane.
 const MAX_NAME: usize = 24;
-/// About how wide a character is.
-pub(super) const CHARACTER: f64 = 6.6;
 /// The ratio of the greatest to the least latency above which their axis is logarithmic.
 const LOGARITHMIC_RATIO: f64 = 30.0;
 
