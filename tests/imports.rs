@@ -103,3 +103,29 @@ fn what_the_filter_would_refuse_is_taken_out_and_named() {
         not_carried.why
     );
 }
+
+/// An option that would be refused is no reason to lose the route.
+#[test]
+fn an_option_that_the_filter_would_refuse_is_taken_out_alone() {
+    let text = "{ apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: { name: r, namespace: shop },
+        spec: { hostnames: [a.com, '*.b.com'], rules: [
+          { timeouts: { request: 9999h }, retry: { attempts: 1 }, backendRefs: [{ name: a, port: 80 }],
+            sessionPersistence: { absoluteTimeout: 99999h, cookie: { lifetimeType: Permanent } } } ] } }";
+    let output = imported(Kind::GatewayApi, text.to_owned());
+    let json = output.to_json();
+    for route in json["routes"].as_array().unwrap() {
+        assert_eq!(route["pool"], "shop/r/0", "{route}");
+        assert!(
+            route["timeout"].is_null() && route["retry"].is_object(),
+            "{route}"
+        );
+    }
+    assert_eq!(json["routes"].as_array().unwrap().len(), 2);
+    assert!(json["pools"]["shop/r/0"]["targets"].is_array());
+    assert!(json["pools"]["shop/r/0"]["sticky"].is_null());
+    for option in ["`timeout` was left out", "`sticky` was left out"] {
+        let told = output.not_carried.iter();
+        let told = told.filter(|it| it.why.starts_with(option));
+        assert_eq!(told.count(), 1, "{:?}", output.not_carried);
+    }
+}

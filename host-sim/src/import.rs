@@ -1,5 +1,6 @@
 //! Other programs' routes as a configuration that loads. What an importer carried over and the
-//! filter would refuse, such as a pattern in another syntax, is taken out again, and named.
+//! filter would refuse, such as a pattern in another syntax, is taken out again, and named: an option
+//! by itself, and what says which requests go where with its whole route or pool.
 
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::Problem;
@@ -30,42 +31,80 @@ fn problems(output: &Output) -> Option<Vec<Problem>> {
     Config::from_value(&tree).err().map(|problems| problems.0)
 }
 
-/// Takes out the pools, limits and routes that have problems. False: none has.
+/// Keys without which requests go where they would go with them.
+const OPTIONS: [&str; 6] = ["balance", "health", "mirror", "retry", "sticky", "timeout"];
+
+/// Takes out the pools, limits and routes that have problems, or their options. False: none has.
 fn take_out(output: &mut Output, problems: &[Problem]) -> bool {
     let configuration = &mut output.configuration;
     let mut bad: [BTreeSet<usize>; 3] = Default::default();
-    let mut named = Vec::new();
+    let mut options: Vec<(usize, usize, &str)> = Vec::new();
+    let mut named: Vec<NotCarried> = Vec::new();
     for problem in problems {
         let sections = [
             ("pools", &configuration.pools),
             ("rate_limits", &configuration.rate_limits),
             ("routes", &configuration.routes),
         ];
-        for ((section, entries), bad) in sections.into_iter().zip(&mut bad) {
-            let is_of = |(at, entry): (usize, &Entry)| {
+        for (number, (section, entries)) in sections.into_iter().enumerate() {
+            let within = |(at, entry): (usize, &Entry)| {
                 let place = match section {
                     "routes" => format!("routes[{at}]"),
                     _ => place(section, &entry.name),
                 };
-                problem
-                    .place
-                    .strip_prefix(&place)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+                let rest = problem.place.strip_prefix(&place)?;
+                let is_of = rest.is_empty() || rest.starts_with(['.', '[']);
+                is_of.then(|| (at, rest.trim_start_matches('.')))
             };
-            let Some(at) = entries.iter().enumerate().position(is_of) else {
+            let Some((at, rest)) = entries.iter().enumerate().find_map(within) else {
                 continue;
             };
-            bad.insert(at);
             let entry = &entries[at];
+            let option = OPTIONS.iter().find(|option| {
+                let rest = rest.strip_prefix(**option);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            });
+            let taken = match option {
+                Some(option) => {
+                    options.push((number, at, option));
+                    format!("`{option}` was left out")
+                }
+                None => {
+                    bad[number].insert(at);
+                    match section {
+                        "routes" => "left out, so its requests go to the routes behind it".into(),
+                        _ => "left out".to_owned(),
+                    }
+                }
+            };
             let path = match entry.comments.first() {
                 Some(comment) => comment.strip_prefix("from: ").unwrap_or(comment).to_owned(),
                 None => format!("{section} {}", entry.name),
             };
-            named.push(NotCarried {
+            // Its place in a configuration that is not there any more tells nobody anything.
+            let shown = Problem {
+                place: rest.to_owned(),
+                ..problem.clone()
+            };
+            let told = NotCarried {
                 path,
-                why: format!("left out, as it would be refused: {problem}"),
-            });
+                why: format!("{taken}, as it would be refused: {shown}"),
+            };
+            // A rule of several hosts is several routes.
+            if !named.contains(&told) {
+                named.push(told);
+            }
             break;
+        }
+    }
+    for (number, at, option) in options {
+        let entries = match number {
+            0 => &mut configuration.pools,
+            1 => &mut configuration.rate_limits,
+            _ => &mut configuration.routes,
+        };
+        if let Some(entry) = entries.get_mut(at) {
+            entry.value.remove(option);
         }
     }
     let [pools, rate_limits, routes] = &bad;

@@ -121,6 +121,23 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
                 "redirected path",
                 get(&[b"/m/", &[byte][..], b"/"].concat(), &[]),
             ),
+            (
+                "device",
+                get(
+                    b"/d",
+                    &[
+                        &[b"user-agent: Mo", &[byte][..], b"ile bot"].concat(),
+                        &[b"sec-ch-ua-mobile: ?", &[byte][..]].concat(),
+                    ],
+                ),
+            ),
+            (
+                "language",
+                get(
+                    b"/d",
+                    &[&[b"accept-language: en", &[byte][..], b"GB;q=0.", &[byte]].concat()],
+                ),
+            ),
             ("query", get(&[b"/c?a=", &[byte][..], b"%"].concat(), &[])),
             (
                 "authority",
@@ -147,6 +164,8 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
     for (place, least) in [
         ("header", 224),
         ("cookie", 224),
+        ("device", 224),
+        ("language", 224),
         ("path", 90),
         ("query", 90),
         ("rewritten path", 90),
@@ -188,6 +207,30 @@ fn no_bytes_trap_a_vm_of_a_real_envoy() {
                     unit.escape_ascii(),
                     status(&answer)
                 );
+            }
+        }
+        // Who asks, in one line and in two.
+        for name in ["user-agent: ", "sec-ch-ua-mobile: ", "accept-language: "] {
+            for unit in [
+                &b"Mobile bot "[..],
+                b"Android Tablet;",
+                b"ko;q=0.1,",
+                b"en-GB-",
+                b"*;q=",
+                b",",
+                b"\xff",
+                b"?1",
+            ] {
+                let line = fill(name.as_bytes(), unit, length / 2);
+                for lines in [&[&line[..]][..], &[&line, &line]] {
+                    let answer = raw(address, &get(b"/d", lines));
+                    assert!(
+                        is_ours(&answer) && [403, 404, 410].contains(&status(&answer)),
+                        "{length} of {} in {name}: {}",
+                        unit.escape_ascii(),
+                        status(&answer)
+                    );
+                }
             }
         }
         for start in [

@@ -115,6 +115,22 @@ fn configuration() -> Value {
                 "response_headers": served,
                 "respond": { "status": 403, "body": "no entry\n", "headers": { "x-why": ["a", "b"] } },
             },
+            {
+                "name": "asked",
+                "match": [
+                    { "path": { "prefix": "/d" }, "device": ["mobile", "bot"] },
+                    { "path": { "prefix": "/d" }, "language": ["ko", "en-GB"] },
+                ],
+                "response_headers": served,
+                "respond": { "status": 403 },
+            },
+            {
+                "name": "not asked",
+                "match": { "path": { "prefix": "/d" }, "device": "desktop" },
+                "response_headers": served,
+                "respond": { "status": 404 },
+            },
+            { "name": "tablets", "match": { "path": { "prefix": "/d" } }, "response_headers": served, "respond": { "status": 410 } },
             { "name": "out", "match": { "path": { "prefix": "/o" } }, "response_headers": served, "pass": true },
             { "name": "plain", "match": { "path": { "exact": "/" } }, "response_headers": served, "pool": "plain" },
         ],

@@ -19,12 +19,12 @@ const STREAMS: usize = 12;
 
 /// The starts of paths that lead to each route of [`configuration`], to none, and to what is no
 /// path.
-const PATHS: [&str; 14] = [
-    "/r", "/x", "/p", "/P/", "/t/1/", "/t/", "/m", "/s/", "/c", "/o", "/", "/none", "*", "",
+const PATHS: [&str; 15] = [
+    "/r", "/x", "/p", "/P/", "/t/1/", "/t/", "/m", "/s/", "/c", "/d", "/o", "/", "/none", "*", "",
 ];
 
 /// The headers that some condition, key or decision reads.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "cookie",
     "x-a",
     "x-b",
@@ -32,6 +32,8 @@ const NAMES: [&str; 14] = [
     "x-session",
     "x-forwarded-for",
     "user-agent",
+    "sec-ch-ua-mobile",
+    "accept-language",
     "x-explain",
     "x-pointsman-cluster",
     "X-Pointsman-Endpoint",
@@ -42,10 +44,13 @@ const NAMES: [&str; 14] = [
 ];
 
 /// Values that are almost right.
-const SEMANTIC: [&[u8]; 22] = [
+const SEMANTIC: [&[u8]; 25] = [
     b"blue",
     b"api",
     b"127.0.0.1:9101",
+    b"Mozilla/5.0 (Linux; Android 1\xff) Mobile bot",
+    b"ko-KR-x-\x80;q=0.9999999999,,en;q=1.0000;q=2,*;q=-1,;",
+    b"?1",
     b"a=1",
     b"pm=; pm; pm==; =pm; pm=\"",
     b"pm=AAAAAAAAAAAAAAAAAAA; a=\xff",

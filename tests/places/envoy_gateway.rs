@@ -1,9 +1,9 @@
 //! Envoy Gateway: the listener, the routes and the clusters that it makes of our resources.
 
 use super::{
-    MANAGER, MUTATION, OVERRIDE_HOST, ROUND_ROBIN, ROUTER, WASM, bootstrap, cluster, counts, get,
-    list, listener, mistaken, named, nothing_forged, one, resources, resources_of, shares, start,
-    survives_a_trap,
+    ASKS, MANAGER, MUTATION, OVERRIDE_HOST, ROUND_ROBIN, ROUTER, WASM, bootstrap, cluster, counts,
+    get, has_to_be_listed, list, listener, mistaken, named, nothing_forged, one, resources,
+    resources_of, shares, start, survives_a_trap,
 };
 use host_sim::client::header;
 use json_patch::{AddOperation, PatchOperation, jsonptr::PointerBuf, patch};
@@ -28,7 +28,11 @@ fn translated(resources: &[Value]) -> Value {
         "typed_config": { "@type": WASM, "config": {
             "name": wasm["name"],
             "fail_open": open,
-            "vm_config": { "vm_id": "envoyextensionpolicy/default/pointsman/wasm/0", "runtime": "envoy.wasm.runtime.v8" },
+            "vm_config": {
+                "vm_id": "envoyextensionpolicy/default/pointsman/wasm/0",
+                "runtime": "envoy.wasm.runtime.v8",
+                "environment_variables": { "host_env_keys": list(&wasm["env"], "hostKeys") },
+            },
             "configuration": { "value": wasm["config"] },
         } },
     });
@@ -275,4 +279,20 @@ fn what_check_warns_of_in_pointsman_yaml_goes_wrong() {
     let site = start(&translated(&resources_of(&text)));
     let mut client = site.client().unwrap();
     assert_eq!(get(&mut client, SHOP, "/internal", &[]).0, 200);
+}
+
+#[test]
+fn a_variable_has_to_be_listed_in_the_policy() {
+    let asks = format!("        {ASKS}        pools:\n");
+    let text = mistaken(
+        "envoy-gateway/pointsman.yaml",
+        "        pools:\n",
+        &asks,
+        "variable_not_given",
+    );
+    let name = "    - name: pointsman\n";
+    let listing = format!("{name}      env: {{ hostKeys: [PATH] }}\n");
+    let proxy = |text: &str| translated(&resources_of(text));
+    let listed = proxy(&text.replacen(name, &listing, 1));
+    has_to_be_listed(&proxy(&text), &listed, SHOP);
 }

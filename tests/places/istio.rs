@@ -2,8 +2,9 @@
 //! resources.
 
 use super::{
-    MANAGER, ROUTER, WASM, bootstrap, cluster, counts, envoy_filter, get, list, listener, mistaken,
-    named, nothing_forged, one, resources, resources_of, shares, start, survives_a_trap,
+    ASKS, MANAGER, ROUTER, WASM, bootstrap, cluster, counts, envoy_filter, get, has_to_be_listed,
+    list, listener, mistaken, named, nothing_forged, one, resources, resources_of, shares, start,
+    survives_a_trap,
 };
 use host_sim::client::Client;
 use serde_json::{Value, json};
@@ -132,6 +133,19 @@ fn wasm(plugin: &Value) -> &Value {
     }
 }
 
+/// What of the proxy's environment the plugin's VM gets.
+fn environment(wasm: &Value) -> Value {
+    let (mut passed, mut written) = (Vec::new(), serde_json::Map::new());
+    for entry in list(&wasm["vmConfig"], "env") {
+        let name = entry["name"].as_str().unwrap();
+        match entry["valueFrom"] == "HOST" {
+            true => passed.push(name),
+            false => drop(written.insert(name.to_owned(), entry["value"].clone())),
+        }
+    }
+    json!({ "host_env_keys": passed, "key_values": written })
+}
+
 /// Puts the plugin's filter where its `match` says: first of those of no phase.
 fn add_plugin(plugin: &Value, bootstrap: &mut Value) {
     let (spec, wasm) = (&plugin["spec"], wasm(plugin));
@@ -150,7 +164,7 @@ fn add_plugin(plugin: &Value, bootstrap: &mut Value) {
             "root_id": wasm["pluginName"].as_str().unwrap_or_default(),
             "failure_policy": policy,
             // No vm_id: all plugins of a proxy share their data.
-            "vm_config": { "runtime": "envoy.wasm.runtime.v8" },
+            "vm_config": { "runtime": "envoy.wasm.runtime.v8", "environment_variables": environment(wasm) },
             "configuration": { "value": wasm["pluginConfig"] },
         } },
     });
@@ -421,4 +435,23 @@ fn what_check_warns_of_in_sidecar_yaml_goes_wrong() {
     let mut client = site.client().unwrap();
     let told = shares(&mut client, "reviews", &[("x-tester", "")], 10);
     assert_eq!(told, counts(&[("9201", 5), ("9202", 5)]));
+}
+
+#[test]
+fn a_variable_has_to_be_listed_in_the_plugin() {
+    let asks = format!("    {ASKS}    routes:\n");
+    let text = mistaken(
+        "istio/sidecar.yaml",
+        "    routes:\n",
+        &asks,
+        "variable_not_given",
+    );
+    let listing = "  vmConfig: { env: [{ name: PATH, valueFrom: HOST }] }\n  failStrategy:";
+    let proxy = |text: &str| {
+        let mut proxy = sidecar();
+        add_plugin(one(&resources_of(text), "WasmPlugin"), &mut proxy);
+        proxy
+    };
+    let listed = proxy(&text.replacen("  failStrategy:", listing, 1));
+    has_to_be_listed(&proxy(&text), &listed, "ratings");
 }

@@ -124,6 +124,11 @@ fn bootstrap(listeners: Vec<Value>, clusters: Vec<Value>) -> Value {
 /// backend for each endpoint. The filter gets its configuration as text, as control planes hand it
 /// over.
 fn start(bootstrap: &Value) -> Site {
+    try_start(bootstrap).unwrap()
+}
+
+/// The same. An error is Envoy's refusal.
+fn try_start(bootstrap: &Value) -> anyhow::Result<Site> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("envoy.json");
     fs::write(&file, bootstrap.to_string()).unwrap();
@@ -131,7 +136,23 @@ fn start(bootstrap: &Value) -> Site {
     let deployment = Deployment::read(&file).unwrap().with_module(&module);
     let (fleet, mut deployment) = Fleet::in_place_of_endpoints(deployment.on_free_ports()).unwrap();
     as_text(deployment.bootstrap_mut());
-    Site::of(&install::find(Wanted::Any).unwrap(), fleet, deployment).unwrap()
+    Site::of(&install::find(Wanted::Any).unwrap(), fleet, deployment)
+}
+
+/// A key of a configuration that asks for a variable, one that every process has.
+const ASKS: &str = "explain: { header: x-why, token: { env: PATH } }\n";
+
+/// With a file that asks for a variable and does not list it for the VM the proxy does not start; with
+/// one that does, the VM has it.
+fn has_to_be_listed(unlisted: &Value, listed: &Value, host: &str) {
+    let refused = try_start(unlisted).err().expect("it asks for a variable");
+    let refused = format!("{refused:#}");
+    assert!(refused.contains("explain.token"), "{refused}");
+    let site = start(listed);
+    let token = std::env::var("PATH").unwrap();
+    let mut client = site.client().unwrap();
+    let answer = client.get_with(host, "/", &[("x-why", &token)]).unwrap();
+    assert!(header(&answer, "x-why").starts_with('{'), "{answer:?}");
 }
 
 /// Until now the configuration was a `Struct`, in which endpoints can be moved.

@@ -104,6 +104,13 @@ impl Fields {
         self.map.get(key).is_some_and(|value| !value.is_null())
     }
 
+    /// Whether the field is absent, or a list of nothing.
+    pub fn is_empty(&self, key: &str) -> bool {
+        let is_empty_list =
+            |value: &Value| matches!(value, Value::Array(items) if items.is_empty());
+        !self.has(key) || self.map.get(key).is_some_and(is_empty_list)
+    }
+
     /// Takes a field as it is. None: it is absent or null.
     pub fn take(&mut self, key: &str) -> Option<Value> {
         self.map.remove(key).filter(|value| !value.is_null())

@@ -186,9 +186,12 @@ fn odd_warnings(reading: Reading, odd: &[Odd], refused: bool, before: &str) -> V
             refused || written != read
         }
     };
-    // The one number with a point; a text is taken for one.
+    // The numbers with a point; a text is taken for one.
     let is_taken = |odd: &&Odd| {
-        odd.place.ends_with(".bounded_load") && matches!(odd.readings[0], Value::Number(_))
+        [".bounded_load", ".mirror.percent"]
+            .iter()
+            .any(|key| odd.place.ends_with(key))
+            && matches!(odd.readings[0], Value::Number(_))
     };
     let told = odd.iter().filter(|odd| is_told(odd) && !is_taken(odd));
     told.take(MAX_SHOWN)

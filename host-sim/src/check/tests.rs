@@ -961,6 +961,9 @@ fn what_readers_of_yaml_read_differently_is_told_where_it_matters() {
     let plugin = format!("kind: WasmPlugin\nspec:\n  pluginConfig:\n    {indented}\n");
     assert_eq!(told(&plugin, false), ["line 5: rate_limits.l.requests"]);
     assert_eq!(told(&plugin, true).len(), 3);
+    // Where a text is taken for a number with a point there is nothing to tell.
+    let points = "routes:\n  - { name: a, mirror: { pool: p, percent: 0.05 }, timeout: 0.05 }\n";
+    assert_eq!(told(points, false), ["line 2: routes[0].timeout"]);
     let quoted = config
         .replace("010", "10")
         .replace("no", "'no'")

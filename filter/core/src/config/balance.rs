@@ -47,18 +47,11 @@ fn keys(node: &Node<'_>, report: &mut Report) -> Vec<KeyPart> {
     nodes.filter_map(|node| key_part(&node, report)).collect()
 }
 
-/// Reads `bounded_load`, which may also be a text: that is what Envoy makes of a number with a point.
+/// Reads `bounded_load`.
 #[expect(clippy::cast_possible_truncation, reason = "within bounds")]
 fn load_factor(node: &Node<'_>, report: &mut Report) -> Option<LoadFactor> {
     let bounds = limits::BOUNDED_LOAD_PERCENT;
-    let decimal = |text: &str| {
-        let is_plain = text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.');
-        text.parse().ok().filter(|_| is_plain)
-    };
-    let written = node.number().or_else(|| node.as_text().and_then(decimal));
-    let percent = written.and_then(|written: f64| {
+    let percent = node.decimal().and_then(|written| {
         let percent = (written * 100.0).round();
         let is_exact = (written * 100.0 - percent).abs() < 1e-6;
         let range = f64::from(bounds.least)..=f64::from(bounds.most);

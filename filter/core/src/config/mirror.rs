@@ -41,7 +41,7 @@ pub(super) fn mirror(
 fn percent(node: &Node<'_>, report: &mut Report) -> Option<u32> {
     let limits::Bounds { least, most } = limits::MIRROR_PERCENT;
     let millionths = node
-        .number()
+        .decimal()
         .filter(|percent| (f64::from(least)..=f64::from(most)).contains(percent))
         .map(|percent| percent * f64::from(limits::MILLIONTHS_OF_PERCENT));
     match millionths {

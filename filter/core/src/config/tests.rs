@@ -309,6 +309,19 @@ fn balance_says_what_is_hashed() {
     }
 }
 
+/// Envoy makes a text of a number with a point in YAML.
+#[test]
+fn a_share_may_be_a_text() {
+    for percent in ["0.05", "\"0.05\"", "\"00.0500\""] {
+        let config = loaded(&format!(
+            "{{ pools: {{ p: {{ targets: [ {{ cluster: c }} ] }} }},
+               routes: [ {{ name: r, pass: true, mirror: {{ pool: p, percent: {percent} }} }} ] }}"
+        ));
+        let mirror = config.routes[0].mirror.as_ref().unwrap();
+        assert_eq!(mirror.millionths, 500, "{percent}");
+    }
+}
+
 #[test]
 fn what_is_not_given_is_the_documented_default() {
     let config = loaded("{}");

@@ -391,6 +391,9 @@ fn formatted(from: &Message, field: &str, text: &str, note: Option<&str>) -> Opt
 
 /// What replaces a prefix, for each way in which the path may have matched. None: nothing changes.
 fn prefix(form: &PathForm, to: &str) -> Result<Option<(&'static str, Value)>, String> {
+    if to.contains('?') {
+        return Err(TWO_QUERIES.into());
+    }
     match form {
         PathForm::Prefix {
             text,
@@ -416,10 +419,18 @@ fn prefix(form: &PathForm, to: &str) -> Result<Option<(&'static str, Value)>, St
     }
 }
 
+/// Why a new path with a `?` is not carried over.
+const TWO_QUERIES: &str = "a path with a query of its own: of a request with a query Envoy makes a \
+                           path with two, and the filter one";
+
 /// The key `path_regex` of a `RegexMatchAndSubstitute`.
 fn path_regex(mut from: Message) -> Option<Value> {
     let substitution = from.text("substitution").unwrap_or_default();
     let pattern = strings::regex_searcher(from.message("pattern")?)?;
+    if substitution.contains('?') {
+        from.not_carried("substitution", TWO_QUERIES);
+        return None;
+    }
     Some(json!({ "pattern": pattern, "substitution": substitution }))
 }
 

@@ -375,6 +375,45 @@ fn weighted_clusters_become_a_split() {
     );
 }
 
+/// A new path with a query of its own goes on to Envoy's own routes.
+#[test]
+fn a_question_mark_in_a_new_path_is_named() {
+    let regex = |to: &str| json!({ "pattern": { "regex": "a" }, "substitution": to });
+    for (key, action, field) in [
+        (
+            "route",
+            json!({ "cluster": "c", "prefix_rewrite": "/b?c=d" }),
+            "prefix_rewrite",
+        ),
+        (
+            "route",
+            json!({ "cluster": "c", "regex_rewrite": regex("b?c") }),
+            "substitution",
+        ),
+        (
+            "redirect",
+            json!({ "prefix_rewrite": "/b?c=d" }),
+            "prefix_rewrite",
+        ),
+        (
+            "redirect",
+            json!({ "regex_rewrite": regex("b?c") }),
+            "substitution",
+        ),
+    ] {
+        let mut route = json!({ "match": { "prefix": "/a" } });
+        route[key] = action;
+        let output = imported(&table(json!([route])));
+        let mut named = output.not_carried.iter();
+        assert!(
+            named.any(|it| it.path.ends_with(field)),
+            "{:?}",
+            output.not_carried
+        );
+        assert_eq!(routes(&output)[0]["pass"], json!(true), "{route}");
+    }
+}
+
 #[test]
 fn header_edits_of_all_levels_come_to_one() {
     let option = |name: &str, value: &str, action: &str| json!({ "header": { "key": name, "value": value }, "append_action": action });

@@ -208,6 +208,9 @@ fn new_path(fields: &mut Fields) -> Change {
 
 fn mirror(item: &mut Fields, owner: &Owner<'_>, context: &mut Context<'_>) -> Option<Value> {
     let mut fields = item.needed("requestMirror")?;
+    let backend = fields
+        .needed("backendRef")
+        .and_then(|mut backend| backends::one(&mut backend, owner, 0, context));
     let percent = match (fields.whole("percent"), fields.fields("fraction")) {
         (Some(percent), _) => percent as f64,
         (None, Some(mut fraction)) => {
@@ -233,8 +236,7 @@ fn mirror(item: &mut Fields, owner: &Owner<'_>, context: &mut Context<'_>) -> Op
             .add(fields.place(), "a share that is not from 0 to 100 percent");
         return None;
     }
-    let mut backend = fields.needed("backendRef")?;
-    let backend = backends::one(&mut backend, owner, 0, context)?;
+    let backend = backend?;
     let pool = context.pools.of_cluster(&backend.cluster, &backend.comment);
     let mut mirror = json!({ "pool": pool });
     if percent < 100.0 {

@@ -19,9 +19,10 @@ pub(super) struct Match {
 const DROPPED: &str = "the whole match was left out: without this condition it would take other \
                        requests too";
 
-/// Reads the `matches` of an `HTTPRoute`'s rule. Absent, they are every path.
+/// Reads the `matches` of an `HTTPRoute`'s rule. Without any they are every path.
 pub(super) fn http(rule: &mut Fields) -> Vec<Match> {
-    if !rule.has("matches") {
+    if rule.is_empty("matches") {
+        rule.ignore("matches");
         let (block, _) = path(None).unwrap_or_default();
         return vec![Match {
             precedence: [0, 1, 0, 0, 0],
@@ -151,9 +152,10 @@ fn conditions(item: &mut Fields, key: &str, of_headers: bool) -> Option<Vec<Valu
     complete.then_some(conditions)
 }
 
-/// Reads the `matches` of a `GRPCRoute`'s rule. Absent, they are every call.
+/// Reads the `matches` of a `GRPCRoute`'s rule. Without any they are every call.
 pub(super) fn grpc(rule: &mut Fields) -> Vec<Match> {
-    if !rule.has("matches") {
+    if rule.is_empty("matches") {
+        rule.ignore("matches");
         return vec![Match {
             precedence: [0; 5],
             block: call(None, None, false),
@@ -168,8 +170,9 @@ fn one_call(item: &mut Fields) -> Option<Match> {
     let (mut service, mut method, mut kind) = (None, None, Some("Exact"));
     if let Some(mut fields) = item.fields("method") {
         kind = fields.word("type", &["Exact", "RegularExpression"], "Exact");
-        service = fields.text("service");
-        method = fields.text("method");
+        // An empty one is any, as if it were absent.
+        service = fields.text("service").filter(|text| !text.is_empty());
+        method = fields.text("method").filter(|text| !text.is_empty());
     }
     let (Some(kind), Some(headers)) = (kind, conditions(item, "headers", true)) else {
         item.report().add(item.place(), DROPPED);

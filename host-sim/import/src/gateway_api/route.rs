@@ -70,18 +70,21 @@ pub(super) fn read(
     };
     refuse_annotations(annotations);
     let hostnames = spec.texts("hostnames");
-    let mut rules = Vec::new();
-    if spec.has("rules") {
-        for (number, mut fields) in spec.items("rules").into_iter().enumerate() {
-            let owner = Owner {
-                kind: &kind,
-                namespace: &namespace,
-                name: &name,
-                rule: number,
-            };
-            rules.push(rule(&mut fields, &owner, context));
-        }
-    }
+    // Without `rules` an HTTPRoute has one, which takes every path to no backend.
+    let mut items = match spec.has("rules") || kind != "HTTPRoute" {
+        true => spec.items("rules"),
+        false => Vec::from_iter(Fields::of(spec.path("rules"), Value::Null, spec.report())),
+    };
+    let rules = items.iter_mut().enumerate().map(|(number, fields)| {
+        let owner = Owner {
+            kind: &kind,
+            namespace: &namespace,
+            name: &name,
+            rule: number,
+        };
+        rule(fields, &owner, context)
+    });
+    let rules = rules.collect();
     Some(Route {
         kind,
         namespace,
@@ -207,11 +210,31 @@ fn duration_of(fields: &mut Fields, key: &str) -> Option<u64> {
     duration
 }
 
+/// How often Envoy tries again where nothing is said.
+const ATTEMPTS: i64 = 1;
+/// The most attempts that the configuration takes.
+const MOST_ATTEMPTS: i64 = 100;
+
 fn retry(fields: &mut Fields) -> Map<String, Value> {
     let mut retry = Map::new();
-    if let Some(attempts) = fields.whole("attempts") {
-        retry.insert("attempts".into(), attempts.into());
+    let attempts = match fields.has("attempts") {
+        true => fields.whole("attempts").unwrap_or(ATTEMPTS),
+        false => {
+            fields.not_carried(
+                "attempts",
+                format!(
+                    "missing, and the specification leaves the number to each gateway: carried \
+                     over as {ATTEMPTS}, as Envoy has it"
+                ),
+            );
+            ATTEMPTS
+        }
+    };
+    if attempts > MOST_ATTEMPTS {
+        let why = format!("{attempts} are too many: carried over as {MOST_ATTEMPTS}");
+        fields.not_carried("attempts", why);
     }
+    retry.insert("attempts".into(), attempts.min(MOST_ATTEMPTS).into());
     fields.refuse(
         "backoff",
         "the configuration has no pause between attempts: Envoy's own begins with 25ms",
@@ -282,7 +305,20 @@ fn session_persistence(rule: &mut Fields, owner: &Owner<'_>) -> Option<Value> {
         }
     }
     let default = || format!("pm-{}-{}-{}", owner.namespace, owner.name, owner.rule);
-    let name = name.or(old_name).unwrap_or_else(default);
+    let name = name.or(old_name);
+    // A session's name may be any text, a cookie's name may not.
+    let is_token = |name: &String| {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        !name.is_empty() && name.bytes().all(is_part)
+    };
+    if let Some(name) = name.as_ref().filter(|name| !is_token(name)) {
+        let why = format!(
+            "`{name}` is no name of a cookie: carried over as `{}`",
+            default()
+        );
+        fields.not_carried("sessionName", why);
+    }
+    let name = name.filter(is_token).unwrap_or_else(default);
     cookie.insert("name".into(), name.into());
     match (ttl, lifetime) {
         (Some(ttl), Some("Permanent")) if ttl >= 1000 => {

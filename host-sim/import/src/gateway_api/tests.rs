@@ -413,6 +413,48 @@ fn every_field_is_carried_over_or_named() {
             rule("retry: { backoff: 1s }"),
             Named("spec.rules[0].retry.backoff"),
         ),
+        // How often is left to each gateway.
+        (rule("retry: {}"), Route("/retry/attempts", json!(1))),
+        (rule("retry: {}"), Named("spec.rules[0].retry.attempts")),
+        (
+            rule("retry: { attempts: 1000 }"),
+            Route("/retry/attempts", json!(100)),
+        ),
+        (
+            rule("retry: { attempts: 1000 }"),
+            Named("spec.rules[0].retry.attempts"),
+        ),
+        // Lists of nothing, empty texts and absent lists are what the specification takes them for.
+        (
+            rule("matches: []"),
+            Route("/match/path", json!({ "prefix": "/" })),
+        ),
+        (
+            http("hostnames: [a.com]"),
+            Route("/respond/status", json!(500)),
+        ),
+        (
+            call("matches: [{ method: { service: a.B, method: '' } }]"),
+            Route("/match/path", json!({ "prefix": "/a.B/" })),
+        ),
+        (
+            call("matches: []"),
+            Route("/match/methods", json!(["POST"])),
+        ),
+        (
+            session("sessionName: 'my session;'"),
+            Pool("/sticky/cookie/name", json!("pm-n-r-0")),
+        ),
+        (
+            session("sessionName: 'my session;'"),
+            Named("spec.rules[0].sessionPersistence.sessionName"),
+        ),
+        (
+            filter(
+                "type: RequestMirror, requestMirror: { backendRef: { name: m, port: 80 }, fraction: { numerator: 3, denominator: 0 } }",
+            ),
+            Named("spec.rules[0].filters[0].requestMirror"),
+        ),
         (
             rule("retry: { other: 1s }"),
             Named("spec.rules[0].retry.other"),

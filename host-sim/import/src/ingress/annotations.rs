@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 pub(super) const PREFIX: &str = "nginx.ingress.kubernetes.io/";
 
 /// What the annotations of an Ingress say.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
     /// Something decides who may pass, and could not be carried over.
     pub is_closed: bool,
@@ -41,7 +41,7 @@ pub(super) struct Settings {
 }
 
 /// A limit by the client's address.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Limit {
     /// `rps` or `rpm`.
     pub unit: &'static str,
@@ -50,7 +50,7 @@ pub(super) struct Limit {
 }
 
 /// Who goes to the canary, in this order: by the header, by the cookie, by the weight.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Canary {
     pub header: Option<String>,
     pub header_value: Option<String>,

@@ -24,7 +24,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// An `Ingress`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Ingress {
     namespace: String,
     name: String,
@@ -38,7 +38,7 @@ struct Ingress {
 }
 
 /// A path of a rule.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct HostPath {
     /// Empty: every host that no other rule names.
     host: String,

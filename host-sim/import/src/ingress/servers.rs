@@ -1,6 +1,5 @@
 //! Which path takes a request: nginx's order, as the controller configures it.
 
-use super::backend::Service;
 use super::routes::{self, Location, Path};
 use super::{HostPath, Ingress, Made, PathType, pattern};
 use crate::output::Entry;
@@ -12,8 +11,9 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 struct Server<'i> {
     paths: Vec<Found<'i>>,
-    /// What takes all other paths. None: 404.
-    default_backend: Option<(&'i Ingress, &'i Service)>,
+    /// Whose annotations are those of all other paths: of a host the first Ingress that names it, of
+    /// all other hosts the first that has a default backend and no rules.
+    first: Option<&'i Ingress>,
     aliases: Vec<&'i str>,
     has_certificate: bool,
     app_root: Option<(&'i Ingress, &'i str)>,
@@ -65,16 +65,15 @@ pub(super) fn add(ingresses: &[Ingress], made: &mut Made<'_>) {
 
 fn collect<'i>(ingress: &'i Ingress, servers: &mut BTreeMap<&'i str, Server<'i>>, made: &Made<'_>) {
     if ingress.paths.is_empty() {
-        if let Some(service) = &ingress.default_backend {
-            let server = servers.entry("").or_default();
-            server.default_backend.get_or_insert((ingress, service));
+        if ingress.default_backend.is_some() {
+            servers.entry("").or_default().first.get_or_insert(ingress);
         }
         return;
     }
     for path in &ingress.paths {
         let server = servers.entry(&path.host).or_default();
-        if let Some(service) = &ingress.default_backend {
-            server.default_backend.get_or_insert((ingress, service));
+        if !path.host.is_empty() {
+            server.first.get_or_insert(ingress);
         }
         let settings = &ingress.settings;
         server
@@ -190,11 +189,11 @@ fn of_server(
         let path = match kind {
             _ if is_regex && path == "/" => Path::Prefix("/".into()),
             _ if is_regex => Path::Regex(pattern::location(path)),
-            PathType::Exact => Path::Exact(path.clone()),
-            PathType::Prefix => Path::Prefix(path.clone()),
+            PathType::Exact => Path::Exact(as_sent(path)),
+            PathType::Prefix => Path::Prefix(as_sent(path)),
             PathType::ImplementationSpecific if path == "/" => Path::Prefix("/".into()),
             PathType::ImplementationSpecific => {
-                Path::Regex(format!("{}.*", pattern::escaped(path)))
+                Path::Regex(format!("{}.*", pattern::escaped(&as_sent(path))))
             }
         };
         has_root |= path == Path::Prefix("/".into());
@@ -211,24 +210,67 @@ fn of_server(
     if has_root {
         return;
     }
-    let blocks = routes::blocks(hosts, &Path::Prefix("/".into()));
-    let mut value = Map::new();
-    value.insert("match".into(), routes::matched(&blocks));
-    match server.default_backend {
-        Some((ingress, service)) => {
-            let (cluster, comment) = service.cluster(ingress, "0/0", made);
-            let pool = made.pools.of_cluster(&cluster, &comment);
-            value.insert("pool".into(), pool.into());
-            entry(ingress, "default", value, made);
-        }
-        // nginx looks at no other server: without this a wildcard's paths would.
-        None if falls_through => {
-            value.insert("respond".into(), json!({ "status": 404 }));
-            let ingress = server.paths[0].of;
-            entry(ingress, "no-path", value, made);
-        }
-        None => {}
+    let redirects = |ingress: &Ingress| ingress.settings.redirect.is_some();
+    let has_default = |ingress: &&Ingress| ingress.default_backend.is_some() || redirects(ingress);
+    if let Some(ingress) = server.first.filter(has_default) {
+        return default_location(ingress, hosts, server, is_regex, made);
     }
+    // nginx looks at no other server: without this a wildcard's paths would.
+    if falls_through {
+        let blocks = routes::blocks(hosts, &Path::Prefix("/".into()));
+        let mut value = Map::new();
+        value.insert("match".into(), routes::matched(&blocks));
+        value.insert("respond".into(), json!({ "status": 404 }));
+        entry(server.paths[0].of, "no-path", value, made);
+    }
+}
+
+/// What takes the paths of a host that no path of it takes. It has the Ingress's annotations like any
+/// other, who may pass among them; but for all other hosts not where they redirect and rewrite.
+fn default_location(
+    ingress: &Ingress,
+    hosts: &[&str],
+    server: &Server<'_>,
+    is_regex: bool,
+    made: &mut Made<'_>,
+) {
+    let mut ingress = ingress.clone();
+    let host = hosts[0];
+    if host.is_empty() {
+        ingress.settings.redirect = None;
+        ingress.settings.rewrite_target = None;
+        ingress.settings.ssl_redirect = false;
+        ingress.settings.force_ssl_redirect = false;
+    }
+    let path = HostPath {
+        host: host.to_owned(),
+        path: "/".into(),
+        kind: PathType::Prefix,
+        backend: ingress.default_backend.clone(),
+        place: format!("{}.defaultBackend", ingress.place),
+        number: "default".into(),
+    };
+    let location = Location {
+        of: &ingress,
+        path: &path,
+        canary: None,
+        matched: Path::Prefix("/".into()),
+        is_regex,
+        has_certificate: server.has_certificate,
+    };
+    routes::add(&location, hosts, made);
+}
+
+/// A path as clients send it: nginx compares it decoded, the configuration as it came.
+fn as_sent(path: &str) -> String {
+    let mut sent = String::new();
+    for byte in path.bytes() {
+        match byte {
+            b'!'..=b'~' if !b"\"#<>?\\^`{|}".contains(&byte) => sent.push(char::from(byte)),
+            _ => sent.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    sent
 }
 
 /// `www.example.com` leads to `example.com`, or the other way round.

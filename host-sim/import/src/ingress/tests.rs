@@ -419,3 +419,63 @@ fn a_canary_is_chosen_by_header_cookie_and_weight() {
         "Ingress n/i: spec.rules[0].http.paths[0]"
     );
 }
+
+/// The controller gives the location of all other paths the annotations of the first Ingress of the
+/// host: who may not pass elsewhere may not pass there either.
+#[test]
+fn the_default_backend_is_as_closed_as_the_paths() {
+    let all =
+        format!("defaultBackend: {{ service: {{ name: d, port: {{ number: 1 }} }} }}, {PATH}");
+    let default = |annotations: &str, spec: &str| {
+        let output = imported(&ingress(annotations, spec)).to_json();
+        let routes = output["routes"].as_array().unwrap().iter();
+        let of_default = routes.filter(|route| {
+            let name = route["name"].as_str().unwrap();
+            name.starts_with("n/i/default")
+        });
+        of_default
+            .map(|route| {
+                let mut route = route.clone();
+                route.as_object_mut().unwrap().remove("name");
+                route
+            })
+            .collect::<Vec<_>>()
+    };
+    let rest = json!({ "hosts": ["a.com"], "path": { "prefix": "/" } });
+    let closed = json!({ "match": rest, "respond": { "status": 403 } });
+    let open = json!({ "match": rest, "pool": "n/d/1" });
+    assert_eq!(default("", &all), [open]);
+    assert_eq!(default("@auth-url: 'http://a/'", &all), [closed.clone()]);
+    let allowed = default("@whitelist-source-range: 10.0.0.0/8", &all);
+    assert_eq!(allowed[0]["match"]["client_ip"], json!(["10.0.0.0/8"]));
+    assert_eq!(allowed[1..], [closed]);
+    let limited = default("@limit-rps: '5'", &all);
+    assert_eq!(limited[0]["rate_limits"], json!(["n/i/rps"]));
+    // It is a redirect where the whole Ingress is one, with a default backend and without.
+    for spec in [&*all, PATH] {
+        let moved = default("@permanent-redirect: 'https://b.com/'", spec);
+        assert_eq!(moved[0]["redirect"]["status"], json!(301), "{spec}");
+    }
+    // Of all other hosts only by an Ingress without rules, and not where it redirects.
+    let only = "defaultBackend: { service: { name: d, port: { number: 1 } } }";
+    let redirect = "@permanent-redirect: 'https://b.com/', @denylist-source-range: 10.0.0.0/8";
+    let catch_all = default(redirect, only);
+    assert_eq!(catch_all[0]["match"]["client_ip"], json!(["10.0.0.0/8"]));
+    assert_eq!(catch_all[1]["pool"], json!("n/d/1"));
+}
+
+/// nginx compares paths decoded, the configuration as they came.
+#[test]
+fn a_path_is_one_that_a_client_can_send() {
+    let of = |kind: &str, path: &str| {
+        let spec = PATH
+            .replace("/p,", &format!("{path},"))
+            .replace("Exact", kind);
+        imported(&ingress("", &spec)).to_json()["routes"][0]["match"]["path"].clone()
+    };
+    assert_eq!(of("Exact", "'/a b'"), json!({ "exact": "/a%20b" }));
+    assert_eq!(of("Prefix", "/café"), json!({ "prefix": "/caf%C3%A9" }));
+    let pattern = json!({ "regex": "/a%20b\\.c.*" });
+    assert_eq!(of("ImplementationSpecific", "'/a b.c'"), pattern);
+    assert_eq!(of("Exact", "/%41~(x)"), json!({ "exact": "/%41~(x)" }));
+}

@@ -205,6 +205,14 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The number that it is, also one that is written as a text of digits and a point: that is
+    /// what Envoy makes of a number with a point in YAML.
+    pub fn decimal(&self) -> Option<f64> {
+        let is_part = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+        let text = self.as_text().filter(|text| text.bytes().all(is_part));
+        self.number().or_else(|| text?.parse().ok())
+    }
+
     /// Whether it is a map.
     pub fn is_map(&self) -> bool {
         matches!(self.value, Value::Map(_))
