@@ -445,7 +445,10 @@ fn the_default_backend_is_as_closed_as_the_paths() {
     let closed = json!({ "match": rest, "respond": { "status": 403 } });
     let open = json!({ "match": rest, "pool": "n/d/1" });
     assert_eq!(default("", &all), [open]);
-    assert_eq!(default("@auth-url: 'http://a/'", &all), [closed.clone()]);
+    assert_eq!(
+        default("@auth-url: 'http://a/'", &all),
+        std::slice::from_ref(&closed)
+    );
     let allowed = default("@whitelist-source-range: 10.0.0.0/8", &all);
     assert_eq!(allowed[0]["match"]["client_ip"], json!(["10.0.0.0/8"]));
     assert_eq!(allowed[1..], [closed]);
