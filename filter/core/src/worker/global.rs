@@ -171,10 +171,8 @@ impl Worker {
             asked,
         }) = question.tokens
         {
-            let workers = self.in_flight.workers();
             let leases = &mut self.purchases.leases;
-            let calls = (hits, used, workers);
-            let granted = leases.answered(id, calls, answer.as_ref(), asked, now);
+            let granted = leases.answered(id, (hits, used), answer.as_ref(), asked, now);
             if granted > 0 {
                 let event = RateLimitEvent::Leased(question.limit, granted);
                 self.limit_events.push(event);

@@ -7,15 +7,15 @@
 //! and otherwise by itself.
 //!
 //! **Never above the limit.** A request is admitted by one token, a token was granted by one answer
-//! of the engine, and the engine has counted it before. A token of an engine that tells when its
-//! window ends can be used until then: no window has more than the engine granted in it. Where the
-//! engine tells nothing (Limitador), a token can be used for [`life`]: the requests of any time are
-//! no more than were granted from so long before it on.
+//! of the engine, and the engine has counted it before. A token ends with the engine's window: no
+//! window has more than the engine granted in it. So only an engine that tells when its window ends
+//! is bought from, in `duration_until_reset` or in the header `x-ratelimit-reset`. Of one that tells
+//! nothing a token may lie in the next window already when it arrives, whatever is done with it
+//! later: there each request asks.
 //!
 //! **What is not used** lapses: the protocol has no way to give it back. A worker holds at most what
-//! it has bought in the last [`life`], or in the window, and it buys what its key used in the
-//! intervals before, and a little more; so much is lost, until the window ends, with a worker that
-//! dies.
+//! it has bought in the window, and it buys what its key used in the intervals before, and a little
+//! more; so much is lost, until the window ends, with a worker that dies.
 //!
 //! **Near the limit** engines grant all of a call or nothing. Some count it all the same
 //! (envoyproxy/ratelimit), others do not (Limitador). So a refused call is halved, and once a single
@@ -36,17 +36,15 @@ use crate::time::Nanos;
 pub const INTERVAL: Nanos = Nanos::from_millis(100);
 
 /// How long a key is refused without a call where the engine does not tell when its window ends.
-const UNTOLD_REFUSAL: Nanos = Nanos::from_millis(150);
+/// Where a window begins with its first request, all proxies together may begin it so much late.
+const UNTOLD_REFUSAL: Nanos = Nanos::from_millis(40);
 
 /// Purchases whose tokens a worker holds at a time.
 const PURCHASES: usize = 4;
 
-/// How long a token can be used where the engine does not tell when its window ends, in a proxy of
-/// so many workers: while it is what its purchase was for, and two intervals more.
-pub fn life(workers: u32) -> Nanos {
-    let intervals = u64::from(workers).saturating_add(3);
-    INTERVAL.checked_mul(intervals).unwrap_or(INTERVAL)
-}
+/// How far the clocks of a proxy and of an engine that tells whole seconds may be apart: so long
+/// before and after a second begins, nothing is bought of it and no token of it is used.
+pub const CLOCK_SKEW: Nanos = Nanos::from_millis(10);
 
 /// The longest time for which a key is refused without a call.
 const LONGEST_REFUSAL: Nanos = Nanos::from_secs(10);
@@ -124,6 +122,18 @@ impl Tokens {
     }
 }
 
+/// What the engine tells of when its window ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Told {
+    /// Nothing, or that it is over.
+    #[default]
+    Nothing,
+    /// How long it lasts at least.
+    Least,
+    /// In how many seconds of its clock, counted from the beginning of the present one.
+    Seconds,
+}
+
 /// Of one key.
 #[derive(Debug, Default)]
 struct Held {
@@ -148,6 +158,8 @@ struct Held {
     failed: Span,
     /// Ticks until the next purchase.
     rests: u32,
+    /// By the last answer.
+    told: Told,
 }
 
 impl Held {
@@ -166,8 +178,14 @@ impl Held {
             .clamp(1, self.most.max(1))
     }
 
-    fn is_busy(&self) -> bool {
+    /// Whether more than one token is asked for at a time.
+    fn is_bought_ahead(&self, now: Nanos) -> bool {
         self.rate >= 16
+            && match self.told {
+                Told::Nothing => false,
+                Told::Least => true,
+                Told::Seconds => is_clear(now),
+            }
     }
 
     fn grant(&mut self, tokens: Tokens, now: Nanos) {
@@ -211,9 +229,10 @@ impl Leases {
             since: now,
             length: timeout,
         };
+        let is_bought_ahead = held.is_bought_ahead(now);
         if held.is_over {
             held.refused = span;
-        } else if held.is_busy() && held.buying.left(now).is_none() {
+        } else if is_bought_ahead && held.buying.left(now).is_none() {
             held.buying = span;
         } else {
             // Less is left than was asked for, and is on its way.
@@ -222,7 +241,10 @@ impl Leases {
                 None => Take::Ask(1),
             };
         }
-        Take::Ask(held.wanted(workers, now))
+        Take::Ask(match is_bought_ahead {
+            true => held.wanted(workers, now),
+            false => 1,
+        })
     }
 
     /// A request of this key has asked. From the second one of an interval on the key may be busy.
@@ -251,12 +273,12 @@ impl Leases {
     }
 
     /// The engine's answer to a call for `hits` tokens of this key, of which the caller has used so
-    /// many, in a proxy of so many `workers`; the call was made at `asked`. None: there was no
-    /// answer. How many tokens are held now that were not.
+    /// many; the call was made at `asked`. None: there was no answer. How many tokens are held now
+    /// that were not.
     pub fn answered(
         &mut self,
         id: u64,
-        (hits, used, workers): (u32, u32, u32),
+        (hits, used): (u32, u32),
         answer: Option<&Response>,
         asked: Nanos,
         now: Nanos,
@@ -276,7 +298,18 @@ impl Leases {
         };
         held.failed = Span::default();
         let status = answer.statuses.first();
-        let window = status.and_then(|status| Some(window(status.reset?, asked)));
+        let (told, length) = match (
+            status.and_then(|status| status.reset),
+            answer.reset_at_least,
+        ) {
+            (Some(reset), _) => window(reset, asked),
+            (None, Some(least)) => (Told::Least, least),
+            (None, None) => (Told::Nothing, Nanos::ZERO),
+        };
+        held.told = match length == Nanos::ZERO && told == Told::Least {
+            true => Told::Nothing,
+            false => told,
+        };
         match answer.code {
             Code::OverLimit => {
                 let remaining = status.map(|status| status.remaining);
@@ -288,11 +321,11 @@ impl Leases {
                 held.is_over = true;
                 held.is_near = false;
                 held.most = u32::MAX;
-                let length = window.map_or(UNTOLD_REFUSAL, |window| window.length);
-                held.refused = Span {
-                    since: now,
-                    length: length.clamp(INTERVAL / 4, LONGEST_REFUSAL),
+                let length = match held.told {
+                    Told::Nothing => UNTOLD_REFUSAL,
+                    Told::Least | Told::Seconds => length.clamp(INTERVAL / 4, LONGEST_REFUSAL),
                 };
+                held.refused = Span { since: now, length };
                 0
             }
             _ => {
@@ -301,10 +334,13 @@ impl Leases {
                 held.refused = Span::default();
                 held.most = held.most.max(hits).saturating_mul(2);
                 let left = hits.saturating_sub(used);
-                let usable = window.unwrap_or(Span {
+                if length == Nanos::ZERO {
+                    return 0;
+                }
+                let usable = Span {
                     since: asked,
-                    length: life(workers),
-                });
+                    length,
+                };
                 held.grant(Tokens { left, usable }, now);
                 left
             }
@@ -331,7 +367,7 @@ impl Leases {
             held.rests = held.rests.saturating_sub(1);
             let waits = [held.buying, held.refused, held.failed];
             let waits = waits.iter().any(|span| span.left(now).is_some());
-            if waits || held.is_over || held.rests > 0 || !held.is_busy() {
+            if waits || held.is_over || held.rests > 0 || !held.is_bought_ahead(now) {
                 continue;
             }
             if held.missing(workers, now) == 0 {
@@ -362,20 +398,30 @@ impl Leases {
     }
 }
 
-/// From `asked` to the end of the engine's window, which was `reset` away when the engine answered.
-/// envoyproxy/ratelimit says whole seconds, rounded up, and its windows end with a second of its
-/// clock.
-fn window(reset: Nanos, asked: Nanos) -> Span {
-    let in_second = Nanos::new(asked.get() % Nanos::SECOND.get());
-    let is_whole = reset.get().is_multiple_of(Nanos::SECOND.get());
-    let length = match is_whole {
-        true => reset.checked_sub(in_second).unwrap_or_default(),
-        false => reset,
-    };
-    Span {
-        since: asked,
-        length,
+/// What an engine tells whose window was `reset` from its end, and how long after `asked` a token
+/// of it can be used. envoyproxy/ratelimit says whole seconds, counted from the beginning of the
+/// present one of its clock.
+fn window(reset: Nanos, asked: Nanos) -> (Told, Nanos) {
+    if !reset.get().is_multiple_of(Nanos::SECOND.get()) {
+        return (Told::Least, reset);
     }
+    let gone = in_second(asked) + CLOCK_SKEW;
+    let length = match is_clear(asked) {
+        true => reset.checked_sub(gone).unwrap_or_default(),
+        // It may be of the second before.
+        false => Nanos::ZERO,
+    };
+    (Told::Seconds, length)
+}
+
+/// Whether all clocks that are not more than [`CLOCK_SKEW`] apart are in the same second.
+fn is_clear(now: Nanos) -> bool {
+    let gone = in_second(now);
+    gone >= CLOCK_SKEW && gone + CLOCK_SKEW < Nanos::SECOND
+}
+
+fn in_second(now: Nanos) -> Nanos {
+    Nanos::new(now.get() % Nanos::SECOND.get())
 }
 
 #[cfg(test)]

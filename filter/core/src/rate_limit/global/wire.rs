@@ -11,6 +11,10 @@ pub struct Response {
     pub code: Code,
     /// Of each descriptor, in their order. Some engines say none.
     pub statuses: Vec<DescriptorStatus>,
+    /// How long the limit's window lasts at least, by a header that the answer to the client is to
+    /// have: Limitador's `x-ratelimit-reset`, in whole seconds, rounded down. None: the engine does
+    /// not say.
+    pub reset_at_least: Option<Nanos>,
 }
 
 /// Of one descriptor.
@@ -87,6 +91,7 @@ pub fn response(bytes: &[u8]) -> Result<Response, Malformed> {
     let mut response = Response {
         code: Code::Unknown,
         statuses: Vec::new(),
+        reset_at_least: None,
     };
     let mut message = Message(bytes);
     while let Some((number, field)) = message.next()? {
@@ -97,6 +102,10 @@ pub fn response(bytes: &[u8]) -> Result<Response, Malformed> {
                     return Err(Malformed);
                 }
                 response.statuses.push(status_of(status)?);
+            }
+            (3, Field::Bytes(header)) => {
+                let reset = reset_of(header)?;
+                response.reset_at_least = reset.or(response.reset_at_least);
             }
             _ => {}
         }
@@ -124,6 +133,25 @@ fn status_of(bytes: &[u8]) -> Result<DescriptorStatus, Malformed> {
         }
     }
     Ok(status)
+}
+
+/// What a `HeaderValue` says of when the window ends.
+fn reset_of(bytes: &[u8]) -> Result<Option<Nanos>, Malformed> {
+    let (mut name, mut value) = (&b""[..], &b""[..]);
+    let mut message = Message(bytes);
+    while let Some((number, field)) = message.next()? {
+        match (number, field) {
+            (1, Field::Bytes(bytes)) => name = bytes,
+            (2, Field::Bytes(bytes)) => value = bytes,
+            _ => {}
+        }
+    }
+    if !name.eq_ignore_ascii_case(b"x-ratelimit-reset") {
+        return Ok(None);
+    }
+    let seconds = std::str::from_utf8(value).ok().map(str::parse::<u64>);
+    let nanos = |seconds| Nanos::SECOND.checked_mul(seconds);
+    Ok(seconds.and_then(Result::ok).and_then(nanos))
 }
 
 /// A `google.protobuf.Duration`. One below zero is zero.
@@ -244,9 +272,14 @@ mod tests {
             response(bytes),
             Ok(Response {
                 code: Code::OverLimit,
-                statuses: vec![status]
+                statuses: vec![status],
+                reset_at_least: None,
             })
         );
+        let headers =
+            b"\x08\x01\x1a\x17\x0a\x11X-RateLimit-Reset\x12\x0259\x1a\x07\x0a\x01a\x12\x0217";
+        let least = response(headers).map(|it| it.reset_at_least);
+        assert_eq!(least, Ok(Some(Nanos::from_secs(59))));
         assert_eq!(response(b"\x08\x63").map(|it| it.code), Ok(Code::Unknown));
         assert_eq!(response(b"\x12\x05\x08"), Err(Malformed));
         assert_eq!(response(&b"\x12\x00".repeat(257)), Err(Malformed));

@@ -19,6 +19,8 @@ fn limited(global: &str) -> TestWorker {
 const LEASE: &str =
     r#", "global": { "cluster": "c", "domain": "d", "mode": "lease", "on_error": "refuse" }"#;
 const OK: &[u8] = b"\x08\x01";
+/// The window lasts ten minutes, and a little.
+const TOLD: &[u8] = b"\x08\x01\x12\x09\x08\x01\x22\x05\x08\xd8\x04\x10\x05";
 const OVER_LIMIT: &[u8] = b"\x08\x02";
 
 /// Decides a request. The questions that it waits for; its status, if it is answered; and how often
@@ -63,12 +65,12 @@ fn a_busy_keys_request_makes_no_more_calls_than_with_a_limit_of_one_proxy() {
         (own.now, fleet.now) = (now, now);
         if place % 100 == 0 {
             own.worker.tick(&mut own.port, now);
-            buy(&mut fleet, Some(OK));
+            buy(&mut fleet, Some(TOLD));
         }
         let (_, _, calls) = decide(&mut own);
         let (questions, status, fleet_calls) = decide(&mut fleet);
         assert_eq!((status, fleet_calls), (None, calls), "request {place}");
-        answer(&mut fleet, &questions, Some(OK));
+        answer(&mut fleet, &questions, Some(TOLD));
         asked += questions.len();
         if place == 500 {
             asked = 0;

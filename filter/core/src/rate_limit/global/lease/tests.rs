@@ -21,7 +21,13 @@ fn answer(code: Code, told: Option<(u32, Nanos)>) -> Response {
     Response {
         code,
         statuses: status.into_iter().collect(),
+        reset_at_least: None,
     }
+}
+
+/// Of an engine that admits, and tells that its window lasts for a while.
+fn ok() -> Response {
+    answer(Code::Ok, Some((1000, Nanos::from_millis(890))))
 }
 
 /// A worker for whose key so many requests come in each of some intervals, and are admitted.
@@ -32,13 +38,11 @@ fn busy(requests: u32) -> Leases {
         for _ in 0..requests {
             if let Take::Ask(hits) = leases.take(ID, 1, TIMEOUT, now) {
                 leases.begin(ID, BucketKey::default, now);
-                let ok = answer(Code::Ok, None);
-                leases.answered(ID, (hits, 1, 1), Some(&ok), now, now);
+                leases.answered(ID, (hits, 1), Some(&ok()), now, now);
             }
         }
         for bought in leases.tick(1, |_| TIMEOUT, now) {
-            let ok = answer(Code::Ok, None);
-            leases.answered(ID, (bought.hits, 0, 1), Some(&ok), now, now);
+            leases.answered(ID, (bought.hits, 0), Some(&ok()), now, now);
         }
     }
     leases
@@ -67,32 +71,73 @@ fn a_busy_key_asks_nothing_and_one_that_is_not_asks_for_itself() {
 }
 
 #[test]
-fn tokens_lapse() {
-    // An engine that tells nothing.
-    let mut leases = busy(20);
-    let now = after(2000);
-    let ok = answer(Code::Ok, None);
-    leases.answered(ID, (5, 0, 1), Some(&ok), now, now);
-    let over = now + life(1);
-    assert_eq!(take(&mut leases, over - Nanos::new(1)), Take::Taken);
-    assert_ne!(take(&mut leases, over), Take::Taken);
-    // One that tells when its window ends: in 250 ms; in the second that the clock says.
-    for reset in [Nanos::from_millis(250), Nanos::SECOND] {
+fn tokens_end_with_the_window() {
+    let told = |reset| answer(Code::Ok, Some((100, reset)));
+    let headers = Response {
+        reset_at_least: Some(Nanos::from_secs(2)),
+        ..answer(Code::Ok, None)
+    };
+    let skew = CLOCK_SKEW;
+    // In 250 ms; in the second that the clock says, and the next one; in two seconds at least.
+    for (answer, end) in [
+        (told(Nanos::from_millis(250)), after(60_750)),
+        (told(Nanos::SECOND), after(61_000) - skew),
+        (told(Nanos::from_secs(2)), after(62_000) - skew),
+        (headers, after(62_500)),
+    ] {
         let mut leases = busy(20);
         // Those of before are over.
-        let now = after(900);
-        let told = answer(Code::Ok, Some((100, reset)));
-        leases.answered(ID, (5, 0, 1), Some(&told), now, now);
-        let end = match reset == Nanos::SECOND {
-            true => after(1000),
-            false => now + reset,
-        };
-        assert_eq!(
-            take(&mut leases, end - Nanos::new(1)),
-            Take::Taken,
-            "{end:?}"
-        );
+        let now = after(60_500);
+        let granted = leases.answered(ID, (5, 0), Some(&answer), now, now);
+        assert_eq!(granted, 5);
+        let last = end - Nanos::new(1);
+        assert_eq!(take(&mut leases, last), Take::Taken, "{end:?}");
         assert_ne!(take(&mut leases, end), Take::Taken, "{end:?}");
+    }
+}
+
+/// Of an engine that tells nothing no token can be used later: nothing is bought, and what is
+/// granted beyond what is used at once is not held.
+#[test]
+fn of_an_engine_that_does_not_tell_its_windows_each_request_asks() {
+    let over = Response {
+        reset_at_least: Some(Nanos::ZERO),
+        ..answer(Code::Ok, None)
+    };
+    for untold in [answer(Code::Ok, None), over] {
+        let mut leases = busy(20);
+        let now = after(60_000);
+        assert_eq!(leases.answered(ID, (5, 1), Some(&untold), now, now), 0);
+        for _ in 0..40 {
+            assert_eq!(take(&mut leases, now), Take::Ask(1));
+            assert_eq!(leases.answered(ID, (1, 1), Some(&untold), now, now), 0);
+        }
+        assert_eq!(leases.tick(1, |_| TIMEOUT, now), []);
+        let refused = answer(Code::OverLimit, None);
+        leases.answered(ID, (1, 1), Some(&refused), now, now);
+        assert_eq!(take(&mut leases, now), Take::Refused(UNTOLD_REFUSAL));
+        assert_eq!(take(&mut leases, now + UNTOLD_REFUSAL), Take::Ask(1));
+        // One that begins to tell is bought from.
+        assert_eq!(leases.answered(ID, (1, 1), Some(&ok()), now, now), 0);
+        assert_eq!(leases.tick(1, |_| TIMEOUT, now).len(), 1);
+    }
+}
+
+/// Where seconds are told, the clocks of both decide which second a token is of: around the
+/// beginning of one there are none.
+#[test]
+fn clocks_that_differ_a_little_carry_no_token_into_another_second() {
+    let seconds = answer(Code::Ok, Some((100, Nanos::SECOND)));
+    for (now, is_clear) in [(60_005, false), (60_500, true), (60_995, false)] {
+        let mut leases = busy(20);
+        let now = after(now);
+        let granted = leases.answered(ID, (5, 1), Some(&seconds), now, now);
+        assert_eq!(granted > 0, is_clear, "{now:?}");
+        let next = take(&mut leases, now);
+        assert_eq!(next == Take::Taken, is_clear, "{now:?}");
+        assert!(is_clear || next == Take::Ask(1), "{now:?}");
+        let bought = leases.tick(1, |_| TIMEOUT, now);
+        assert_eq!(bought.len(), usize::from(is_clear), "{now:?}");
     }
 }
 
@@ -101,7 +146,7 @@ fn a_clock_that_is_set_back_ends_what_lasts() {
     let mut leases = busy(20);
     assert_ne!(take(&mut leases, after(100)), Take::Taken);
     let refused = answer(Code::OverLimit, Some((0, Nanos::from_secs(3600))));
-    leases.answered(ID, (1, 1, 1), Some(&refused), after(500), after(500));
+    leases.answered(ID, (1, 1), Some(&refused), after(500), after(500));
     assert!(matches!(take(&mut leases, after(2000)), Take::Refused(_)));
     assert!(matches!(take(&mut leases, after(0)), Take::Ask(_)));
 }
@@ -114,7 +159,12 @@ fn near_the_limit_less_is_asked_for_and_then_nothing() {
         panic!("the tokens are over")
     };
     assert!(hits > 40, "{hits}");
-    let refused = answer(Code::OverLimit, None);
+    // It tells until when, and not what is left.
+    let lasts = Nanos::from_secs(2);
+    let refused = Response {
+        reset_at_least: Some(lasts),
+        ..answer(Code::OverLimit, None)
+    };
     let mut asked = vec![hits];
     while asked.last() > Some(&1) {
         let hits = *asked.last().unwrap();
@@ -122,18 +172,18 @@ fn near_the_limit_less_is_asked_for_and_then_nothing() {
         if asked.len() > 1 {
             assert!(matches!(take(&mut leases, now), Take::Refused(_)));
         }
-        leases.answered(ID, (hits, 1, 1), Some(&refused), now, now);
+        leases.answered(ID, (hits, 1), Some(&refused), now, now);
         let Take::Ask(next) = take(&mut leases, now) else {
             panic!("less may be left")
         };
         assert!(next <= hits / 2, "{asked:?} {next}");
         asked.push(next);
     }
-    leases.answered(ID, (1, 1, 1), Some(&refused), now, now);
-    assert_eq!(take(&mut leases, now), Take::Refused(UNTOLD_REFUSAL));
+    leases.answered(ID, (1, 1), Some(&refused), now, now);
+    assert_eq!(take(&mut leases, now), Take::Refused(lasts));
     assert_eq!(leases.tick(1, |_| TIMEOUT, now), []);
     // Then one request asks for all, and the others wait for what it hears.
-    let later = now + UNTOLD_REFUSAL;
+    let later = now + lasts;
     assert!(matches!(take(&mut leases, later), Take::Ask(2..)));
     assert_eq!(take(&mut leases, later), Take::Refused(TIMEOUT));
 }
@@ -142,7 +192,7 @@ fn near_the_limit_less_is_asked_for_and_then_nothing() {
 fn an_engine_that_failed_is_not_asked_for_an_interval() {
     let mut leases = busy(20);
     let now = after(3000);
-    leases.answered(ID, (1, 1, 1), None, now, now);
+    leases.answered(ID, (1, 1), None, now, now);
     assert_eq!(take(&mut leases, now), Take::Failed);
     assert_eq!(leases.tick(1, |_| TIMEOUT, now), []);
     assert!(matches!(take(&mut leases, now + INTERVAL), Take::Ask(_)));
@@ -229,7 +279,7 @@ proptest! {
                 Step::Answer { engine, worker: reaches } => {
                     let Some((worker, hits, used, asked)) = calls.pop_front() else { continue };
                     if !engine {
-                        workers[worker].answered(ID, (hits, used, 3), None, asked, now);
+                        workers[worker].answered(ID, (hits, used), None, asked, now);
                         continue;
                     }
                     if second(now) != window {
@@ -243,7 +293,7 @@ proptest! {
                     let told = (limit.saturating_sub(count), Nanos::SECOND);
                     let answer = answer(code, Some(told));
                     if reaches {
-                        workers[worker].answered(ID, (hits, used, 3), Some(&answer), asked, now);
+                        workers[worker].answered(ID, (hits, used), Some(&answer), asked, now);
                         if fits {
                             *admitted.entry(window).or_default() += used;
                         }
