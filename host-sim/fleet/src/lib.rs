@@ -8,14 +8,21 @@ use pointsman_core::rate_limit::global::wire::{Code, DescriptorStatus, Response}
 use pointsman_core::time::Nanos;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+pub mod balance;
+pub mod plot;
 
 /// How an engine's windows lie, what it counts and what it tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// A window begins with its first request; what is refused is not counted, and nothing is told.
-    Limitador,
-    /// The same, and it tells what is left and until when.
+    /// A window begins with its first request; what is refused is not counted; what is left and
+    /// until when are told. So is the engine of `host-sim/engine`.
     Telling,
+    /// The same, and nothing is told: `limitador-server` without an option.
+    Untold,
     /// A window is a second of the clock; what is refused is counted; what is left, and a whole
     /// number of seconds until the window ends, are told.
     Ratelimit,
@@ -49,6 +56,8 @@ pub struct Scenario {
     pub traffic: Traffic,
     /// What is asked.
     pub engine: Engine,
+    /// How far the clocks of proxies are from the engine's, at most: each somewhere between.
+    pub skew: Nanos,
     /// From a call to its answer: half of it to the engine.
     pub round_trip: Nanos,
     /// How long it lasts. The first two seconds are not counted.
@@ -92,6 +101,8 @@ struct Call {
 
 struct Fleet {
     scenario: Scenario,
+    /// How far each proxy's clock is ahead of the earliest one.
+    ahead: Vec<Nanos>,
     workers: Vec<Vec<Leases>>,
     /// By the time at which they reach the engine, or come back.
     calls: BTreeMap<u64, Vec<Call>>,
@@ -117,7 +128,7 @@ impl Counter {
     fn window(&self, now: Nanos) -> Nanos {
         match self.kind {
             Engine::Ratelimit => Nanos::new(now.get() / WINDOW.get() * WINDOW.get()),
-            Engine::Limitador | Engine::Telling => match now.checked_sub(self.window) {
+            Engine::Untold | Engine::Telling => match now.checked_sub(self.window) {
                 Some(age) if age < WINDOW => self.window,
                 _ => now,
             },
@@ -137,7 +148,8 @@ impl Counter {
         let code = if fits { Code::Ok } else { Code::OverLimit };
         let left = u64::from(self.limit).saturating_sub(self.count);
         let reset = match self.kind {
-            Engine::Telling => (self.window + WINDOW).checked_sub(now),
+            // No whole second: that is how those tell that count by a clock.
+            Engine::Telling => (self.window + WINDOW).checked_sub(now + Nanos::new(1)),
             _ => Some(WINDOW),
         };
         let status = DescriptorStatus {
@@ -146,17 +158,21 @@ impl Counter {
             reset,
         };
         let statuses = match self.kind {
-            Engine::Limitador => Vec::new(),
+            Engine::Untold => Vec::new(),
             Engine::Ratelimit | Engine::Telling => vec![status],
         };
-        Response { code, statuses }
+        Response {
+            code,
+            statuses,
+            reset_at_least: None,
+        }
     }
 }
 
 /// Plays a scenario.
 pub fn play(scenario: Scenario, seed: u64) -> Outcome {
     let mut random = Rng::with_seed(seed);
-    let mut fleet = Fleet::new(scenario);
+    let mut fleet = Fleet::new(scenario, &mut random);
     let steps = scenario.length / STEP;
     // Ticks of the workers lie anywhere.
     let ticks: Vec<Vec<u64>> = (0..scenario.proxies)
@@ -184,11 +200,35 @@ pub fn play(scenario: Scenario, seed: u64) -> Outcome {
     fleet.outcome()
 }
 
+/// Plays scenarios, each with the same seed, on as many threads as there are processors.
+pub fn play_all(scenarios: &[Scenario], seed: u64) -> Vec<Outcome> {
+    let next = AtomicUsize::new(0);
+    let outcomes = Mutex::new(vec![Outcome::default(); scenarios.len()]);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(scenario) = scenarios.get(place) else {
+                        break;
+                    };
+                    let outcome = play(*scenario, seed);
+                    outcomes.lock().expect("a thread panicked")[place] = outcome;
+                }
+            });
+        }
+    });
+    outcomes.into_inner().expect("a thread panicked")
+}
+
 impl Fleet {
-    fn new(scenario: Scenario) -> Fleet {
+    fn new(scenario: Scenario, random: &mut Rng) -> Fleet {
         let workers = |_| (0..scenario.workers).map(|_| Leases::default()).collect();
+        let mut ahead = |_| Nanos::new(random.u64(0..=2 * scenario.skew.get()));
         Fleet {
             scenario,
+            ahead: (0..scenario.proxies).map(&mut ahead).collect(),
             workers: (0..scenario.proxies).map(workers).collect(),
             calls: BTreeMap::new(),
             engine: Counter {
@@ -229,6 +269,12 @@ impl Fleet {
         all / sum / (rank + 1) as f64
     }
 
+    /// What a proxy's clock says.
+    fn clock(&self, proxy: usize, now: Nanos) -> Nanos {
+        let earliest = now.checked_sub(self.scenario.skew).unwrap_or_default();
+        earliest + self.ahead.get(proxy).copied().unwrap_or_default()
+    }
+
     fn counts(&self, now: Nanos) -> bool {
         now.checked_sub(START) >= Some(WARM_UP)
     }
@@ -243,14 +289,15 @@ impl Fleet {
 
     fn tick(&mut self, proxy: usize, worker: usize, now: Nanos) {
         let workers = self.scenario.workers;
+        let clock = self.clock(proxy, now);
         let leases = &mut self.workers[proxy][worker];
-        for bought in leases.tick(workers, |_| TIMEOUT, now) {
+        for bought in leases.tick(workers, |_| TIMEOUT, clock) {
             let call = Call {
                 proxy,
                 worker,
                 hits: bought.hits,
                 used: 0,
-                asked: now,
+                asked: clock,
                 answer: None,
             };
             self.call(call, now);
@@ -262,12 +309,13 @@ impl Fleet {
             self.came += 1;
         }
         let workers = self.scenario.workers;
+        let clock = self.clock(proxy, now);
         let leases = &mut self.workers[proxy][worker];
-        match leases.take(KEY, workers, TIMEOUT, now) {
+        match leases.take(KEY, workers, TIMEOUT, clock) {
             Take::Taken => self.admit(self.engine.window(now), now),
             Take::Refused(_) | Take::Failed => {}
             Take::Ask(hits) => {
-                leases.begin(KEY, BucketKey::default, now);
+                leases.begin(KEY, BucketKey::default, clock);
                 if self.counts(now) {
                     self.waited += 1;
                 }
@@ -276,7 +324,7 @@ impl Fleet {
                     worker,
                     hits,
                     used: 1,
-                    asked: now,
+                    asked: clock,
                     answer: None,
                 };
                 self.call(call, now);
@@ -311,10 +359,10 @@ impl Fleet {
                     self.calls.entry(back.get()).or_default().push(call);
                     continue;
                 };
-                let workers = self.scenario.workers;
+                let clock = self.clock(call.proxy, at);
                 let leases = &mut self.workers[call.proxy][call.worker];
-                let counts = (call.hits, call.used, workers);
-                leases.answered(KEY, counts, Some(&answer), call.asked, at);
+                let counts = (call.hits, call.used);
+                leases.answered(KEY, counts, Some(&answer), call.asked, clock);
                 if call.used > 0 && answer.code == Code::Ok {
                     // In the window that granted it: it has waited since.
                     self.admit(window, at);
@@ -366,17 +414,18 @@ fn base() -> Scenario {
         limit: 10_000,
         load: 1.2,
         traffic: Traffic::Even,
-        engine: Engine::Limitador,
+        engine: Engine::Telling,
+        skew: Nanos::from_millis(5),
         round_trip: Nanos::from_millis(2),
-        length: Nanos::from_secs(12),
+        length: Nanos::from_secs(8),
     }
 }
 
-/// The scenarios of the table.
+/// The scenarios of the table: 100 proxies.
 pub fn scenarios() -> Vec<Scenario> {
     let base = base();
     let mut all = Vec::new();
-    for engine in [Engine::Limitador, Engine::Telling, Engine::Ratelimit] {
+    for engine in [Engine::Telling, Engine::Ratelimit, Engine::Untold] {
         for traffic in [
             Traffic::Even,
             Traffic::Zipf,
@@ -397,16 +446,6 @@ pub fn scenarios() -> Vec<Scenario> {
                 });
             }
         }
-        for proxies in [1, 10, 1000] {
-            for traffic in [Traffic::Even, Traffic::Zipf] {
-                all.push(Scenario {
-                    engine,
-                    traffic,
-                    proxies,
-                    ..base
-                });
-            }
-        }
         all.push(Scenario {
             engine,
             workers: 4,
@@ -416,6 +455,59 @@ pub fn scenarios() -> Vec<Scenario> {
     all
 }
 
+/// What was played with different numbers of proxies: a fifth more than the limit comes.
+pub struct ByNumber {
+    /// How many proxies.
+    pub numbers: Vec<usize>,
+    /// What each line is of, and an outcome for each number.
+    pub lines: Vec<(String, Vec<Outcome>)>,
+}
+
+impl ByNumber {
+    /// Plays it.
+    pub fn play(seed: u64) -> ByNumber {
+        let numbers = vec![1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
+        let mut lines = Vec::new();
+        for engine in [Engine::Telling, Engine::Ratelimit] {
+            for traffic in [Traffic::Even, Traffic::Zipf] {
+                let of = |proxies: &usize| Scenario {
+                    engine,
+                    traffic,
+                    proxies: *proxies,
+                    ..base()
+                };
+                let scenarios: Vec<_> = numbers.iter().map(of).collect();
+                let name = format!("{engine:?}, {traffic:?}");
+                lines.push((name, play_all(&scenarios, seed)));
+            }
+        }
+        ByNumber { numbers, lines }
+    }
+}
+
+impl Display for ByNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "| proxies |")?;
+        for (name, _) in &self.lines {
+            write!(f, " {name} |")?;
+        }
+        writeln!(f, "\n|---:|{}", "---:|".repeat(self.lines.len()))?;
+        for (place, number) in self.numbers.iter().enumerate() {
+            write!(f, "| {number} |")?;
+            for outcome in self.lines.iter().filter_map(|(_, line)| line.get(place)) {
+                write!(
+                    f,
+                    " {:.1} %, {:.2} |",
+                    outcome.admitted * 100.0,
+                    outcome.calls_per_interval
+                )?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
 /// A line of the table, in Markdown.
 pub struct Row(pub Scenario, pub Outcome);
 
@@ -423,7 +515,7 @@ pub struct Row(pub Scenario, pub Outcome);
 pub const HEAD: &str = "\
 | engine | proxies × workers | traffic | came | admitted | most in a window | carried over | calls/s | for each \
 proxy in 100 ms | waited |
-|---|---|---|---|---|---|---|---|---|---|";
+|---|---|---|---:|---:|---:|---:|---:|---:|---:|";
 
 impl Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,6 @@
+use super::balance::Rule;
 use super::*;
-use pointsman_core::rate_limit::global::lease::life;
+use pointsman_core::rate_limit::global::lease::CLOCK_SKEW;
 
 fn scenario(engine: Engine, traffic: Traffic, load: f64) -> Scenario {
     Scenario {
@@ -31,14 +32,64 @@ fn a_fleet_is_admitted_nearly_all_of_the_limit_and_never_more_by_one_call_in_100
     }
 }
 
-/// Where the engine tells nothing, a window has no more than was granted from [`life`] before it on.
+/// Of an engine that tells nothing no token can be kept, so each request asks: that too is never
+/// above the limit, and admits all of it.
 #[test]
-fn what_is_carried_over_is_little() {
-    for load in [0.8, 1.0, 1.2, 3.0] {
-        let scenario = scenario(Engine::Limitador, Traffic::Even, load);
-        let outcome = play(scenario, 11);
-        assert!(outcome.admitted >= 0.95, "{scenario:?} {outcome:?}");
-        assert!(outcome.most <= 1.02, "{scenario:?} {outcome:?}");
-        assert!(life(1) < WINDOW);
+fn with_an_engine_that_tells_nothing_nothing_is_carried_over() {
+    for (traffic, least) in [(Traffic::Even, 0.95), (Traffic::Zipf, 0.9)] {
+        for load in [0.8, 1.0, 1.2, 3.0] {
+            let scenario = scenario(Engine::Untold, traffic, load);
+            let outcome = play(scenario, 11);
+            assert!(outcome.admitted >= least, "{scenario:?} {outcome:?}");
+            assert!(outcome.most <= 1.0, "{scenario:?} {outcome:?}");
+            assert_eq!(outcome.carried, 0, "{scenario:?} {outcome:?}");
+        }
     }
+}
+
+/// Where seconds of a clock are told, those of proxies may differ from the engine's.
+#[test]
+fn clocks_that_differ_a_little_carry_nothing_over() {
+    for skew in [Nanos::ZERO, CLOCK_SKEW] {
+        for load in [1.0, 1.2] {
+            let scenario = Scenario {
+                skew,
+                ..scenario(Engine::Ratelimit, Traffic::Even, load)
+            };
+            let outcome = play(scenario, 5);
+            assert_eq!(outcome.carried, 0, "{scenario:?} {outcome:?}");
+            assert!(outcome.most <= 1.0, "{scenario:?} {outcome:?}");
+        }
+    }
+}
+
+/// One proxy is nearly as good as an oracle; of fifty each knows little, which costs, and is no
+/// worse than to know nothing.
+#[test]
+fn least_connections_by_many_proxies_is_between_all_counts_and_none() {
+    let p99 = |rule, proxies| balance::play(rule, proxies, 100_000, 3).p99;
+    let oracle = p99(Rule::Oracle, 1);
+    assert!(p99(Rule::LeastConnections, 1) <= 1.4 * oracle);
+    let (many, all, none) = (
+        p99(Rule::LeastConnections, 50),
+        p99(Rule::AllCounts, 50),
+        p99(Rule::Random, 50),
+    );
+    assert!(many > 1.1 * all, "{many} ms, {all} ms with all counts");
+    assert!(many < none, "{many} ms, {none} ms at random");
+}
+
+#[test]
+fn the_plot_has_a_line_for_each_engine_and_traffic() {
+    let outcome = Outcome {
+        admitted: 0.9,
+        ..Outcome::default()
+    };
+    let played = ByNumber {
+        numbers: vec![1, 10],
+        lines: vec![("Telling, Even".to_owned(), vec![outcome; 2])],
+    };
+    let svg = plot::svg(&played).unwrap();
+    assert!(svg.contains("Telling, Even"), "{svg}");
+    assert_eq!(played.to_string().lines().count(), 4);
 }
