@@ -7,6 +7,8 @@ use host_sim::envoy::Deployment;
 use host_sim::module;
 use host_sim::testkit::Site;
 use host_sim::wait::until;
+use host_sim::world::World;
+use host_sim::world::stream::RequestOutcome;
 use hyper::body::Bytes;
 use hyper::http::{HeaderMap, Response};
 use serde_json::{Value, json};
@@ -245,10 +247,22 @@ fn site_with(
     (mode, on_error): (&str, &str),
     adjust: impl FnOnce(Deployment) -> Deployment,
 ) -> Site {
+    Site::start_with(
+        &configuration(cluster, mode, on_error),
+        |_, mut deployment| {
+            let clusters = &mut deployment.bootstrap_mut()["static_resources"]["clusters"];
+            clusters.as_array_mut().unwrap().push(engine.cluster("p1"));
+            Ok(adjust(deployment))
+        },
+    )
+    .unwrap()
+}
+
+fn configuration(cluster: &str, mode: &str, on_error: &str) -> Value {
     let global = json!({
         "cluster": cluster, "domain": "shop", "mode": mode, "timeout": "200ms", "on_error": on_error,
     });
-    let configuration = json!({
+    json!({
         "pools": { "web": { "targets": [{ "cluster": "web" }] } },
         "rate_limits": {
             "fleet": {
@@ -257,13 +271,7 @@ fn site_with(
             },
         },
         "routes": [{ "name": "all", "rate_limits": ["fleet"], "pool": "web" }],
-    });
-    Site::start_with(&configuration, |_, mut deployment| {
-        let clusters = &mut deployment.bootstrap_mut()["static_resources"]["clusters"];
-        clusters.as_array_mut().unwrap().push(engine.cluster("p1"));
-        Ok(adjust(deployment))
     })
-    .unwrap()
 }
 
 fn get(client: &mut Client, tenant: &str) -> u16 {
@@ -383,6 +391,44 @@ fn a_cluster_that_there_is_not_is_an_engine_that_does_not_answer() {
         }
     }
     assert!(engine.take_asked().is_empty());
+}
+
+/// A proxy tells the end of each call, at the latest at its time-out. Should one not, a tick answers
+/// the request, once, after three seconds.
+#[test]
+fn a_request_whose_answer_is_lost_is_answered_all_the_same() {
+    for mode in ["ask", "lease"] {
+        let world = World::of(&configuration("p1", mode, "admit"), 1).unwrap();
+        world.proxy().lose_grpc_calls();
+        let pairs = |tenant: &str| {
+            let pairs = [(":authority", "h"), (":path", "/"), ("x-tenant", tenant)];
+            let pair = |(name, value): (&str, &str)| (name.into(), value.into());
+            pairs.map(pair).to_vec()
+        };
+        let mut waiting = world.open(0, &pairs("a"));
+        assert_eq!(waiting.request(), RequestOutcome::Wait);
+        // A clock that jumps ends none.
+        world.proxy().jump(3_600_000_000_000);
+        world.advance(Duration::from_millis(1));
+        assert_eq!(waiting.reply(), None);
+        let mut gone = world.open(0, &pairs("b"));
+        assert_eq!(gone.request(), RequestOutcome::Wait);
+        gone.leaves();
+        let mut later = world.open(0, &pairs("c"));
+        world.proxy().jump(-3_600_000_000_000);
+        world.advance(Duration::from_millis(2500));
+        assert_eq!(waiting.reply(), None);
+        assert_eq!(later.request(), RequestOutcome::Wait);
+        world.advance(Duration::from_millis(2500));
+        assert_eq!(waiting.reply().map(|reply| reply.status), Some(503));
+        assert_eq!(later.reply(), None);
+        world.advance(Duration::from_secs(5));
+        assert_eq!(waiting.reply(), None);
+        assert_eq!(later.reply().map(|reply| reply.status), Some(503));
+        waiting.close();
+        later.close();
+        assert_eq!(world.proxy().filter_bugs(), 0);
+    }
 }
 
 /// The VM dies while a request waits: nothing in it can answer any more, and the proxy's own

@@ -432,6 +432,37 @@ extern "C" fn environ_get(places: *mut *mut u8, data: *mut u8) -> u16 {
     })
 }
 
+#[unsafe(no_mangle)]
+extern "C" fn proxy_grpc_call(
+    _: In,
+    _: usize,
+    _: In,
+    _: usize,
+    _: In,
+    _: usize,
+    _: In,
+    _: usize,
+    _: In,
+    _: usize,
+    _timeout: u32,
+    token: *mut u32,
+) -> u32 {
+    call("grpc_call", |vm| {
+        let number = vm.lost_grpc_call()?;
+        // SAFETY: the ABI's promise about what is returned into.
+        unsafe { *token = number };
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_grpc_cancel(_: u32) -> u32 {
+    call("grpc_cancel", |vm| match vm.proxy().loses_grpc_calls() {
+        true => Err(Status::NotFound),
+        false => Err(Status::Unimplemented),
+    })
+}
+
 /// Defines host calls that the SDK can import and this host does not implement. (Envoy implements
 /// some of them; the filter uses none.)
 macro_rules! unimplemented_calls {
@@ -458,10 +489,8 @@ unimplemented_calls! {
     proxy_enqueue_shared_queue(u32, In, usize);
     proxy_continue_stream(u32);
     proxy_close_stream(u32);
-    proxy_grpc_call(In, usize, In, usize, In, usize, In, usize, In, usize, u32, *mut u32);
     proxy_grpc_stream(In, usize, In, usize, In, usize, In, usize, *mut u32);
     proxy_grpc_send(u32, In, usize, bool);
-    proxy_grpc_cancel(u32);
     proxy_grpc_close(u32);
     proxy_get_status(*mut u32, Out, OutSize);
     proxy_call_foreign_function(In, usize, In, usize, Out, OutSize);

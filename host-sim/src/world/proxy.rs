@@ -6,7 +6,7 @@ use crate::environment::Environment;
 use pointsman_core::time::Nanos;
 use pointsman_interleave::Scheduler;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ pub struct Proxy {
     clusters: Mutex<Clusters>,
     /// What the VMs are given of the proxy's environment.
     environment: Environment,
+    loses_grpc_calls: AtomicBool,
 }
 
 /// The proxy's clusters by name, each with the addresses of those endpoints that a configuration
@@ -79,7 +80,18 @@ impl Proxy {
             log: Mutex::default(),
             clusters: Mutex::default(),
             environment,
+            loses_grpc_calls: AtomicBool::new(false),
         }
+    }
+
+    /// From now on it takes gRPC calls, and never tells of their ends, as no proxy should. Without
+    /// this it makes none.
+    pub fn lose_grpc_calls(&self) {
+        self.loses_grpc_calls.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn loses_grpc_calls(&self) -> bool {
+        self.loses_grpc_calls.load(Ordering::SeqCst)
     }
 
     /// The wall clock: the time since 1970.

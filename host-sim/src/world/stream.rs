@@ -71,19 +71,25 @@ impl Stream {
             };
         };
         let continues = self.vm.request_headers(context);
-        match self.vm.take_reply(context) {
-            Some(reply) => {
-                let details = reply.details.clone();
-                self.note(|info| info.details = Some(details));
-                let reply = match self.is_grpc(context) {
-                    true => reply.grpc_response(),
-                    false => reply.response(),
-                };
-                RequestOutcome::Reply(self.response(&reply))
-            }
+        match self.reply() {
+            Some(response) => RequestOutcome::Reply(response),
             None if continues => RequestOutcome::Forward(self.vm.request_pairs(context)),
             None => RequestOutcome::Wait,
         }
+    }
+
+    /// What the filter has answered of its own, after the response phase: at once, or to a request
+    /// that it had paused. None: nothing yet.
+    pub fn reply(&mut self) -> Option<Response> {
+        let context = self.living()?;
+        let reply = self.vm.take_reply(context)?;
+        let details = reply.details.clone();
+        self.note(|info| info.details = Some(details));
+        let reply = match self.is_grpc(context) {
+            true => reply.grpc_response(),
+            false => reply.response(),
+        };
+        Some(self.response(&reply))
     }
 
     /// The proxy has this property to tell of the stream's connection.

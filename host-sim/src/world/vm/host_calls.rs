@@ -170,6 +170,14 @@ impl Vm {
         };
     }
 
+    /// Takes a gRPC call that never ends, and returns its token. Error: it makes none.
+    pub(crate) fn lost_grpc_call(&self) -> Result<u32, Status> {
+        match self.proxy.loses_grpc_calls() {
+            true => Ok(fresh_id()),
+            false => Err(Status::Unimplemented),
+        }
+    }
+
     /// Makes an HTTP call, and returns its token. The time-out is in milliseconds.
     pub(crate) fn http_call(
         &self,
