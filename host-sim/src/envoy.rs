@@ -13,6 +13,7 @@ pub use filter_file::FilterFile;
 pub use install::{Program, Version, Wanted};
 
 use crate::client::Client;
+use crate::process::Process;
 use crate::wait::{self, TIMEOUT};
 use anyhow::{Context, Result, anyhow, bail};
 use hyper::{Response, body::Bytes};
@@ -22,7 +23,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -107,7 +108,7 @@ impl Envoy {
             self.taken_over([0; 3], 0)?;
         }
         self.wait_for("taking over from its parent", || {
-            Ok(parent.child.try_wait()?.map(drop))
+            Ok(parent.try_wait()?.map(drop))
         })
     }
 
@@ -176,7 +177,7 @@ impl Envoy {
 
     /// Its process.
     pub fn process_id(&self) -> u32 {
-        self.process.child.id()
+        self.process.id()
     }
 
     /// Where its admin interface listens.
@@ -455,7 +456,7 @@ fn launch(
     };
     // To compile the module takes a second of a processor for each worker.
     let admin = wait::poll_within(patience, || {
-        if let Some(status) = process.child.try_wait()? {
+        if let Some(status) = process.try_wait()? {
             bail!("Envoy ended with {status}:\n{}", tail(&read_log(directory)));
         }
         let address = fs::read_to_string(&admin_address).ok();
@@ -495,52 +496,4 @@ fn write_atomically(path: &Path, content: &Value) -> Result<()> {
     file.write_all(&serde_json::to_vec_pretty(content)?)?;
     file.persist(path)?;
     Ok(())
-}
-
-/// A child process that does not outlive us.
-struct Process {
-    child: Child,
-}
-
-impl Process {
-    /// A shell becomes the command, after it has left a watcher behind that reads from us: a line
-    /// says that all is well and it may go, the end of the pipe that we are gone, however that came
-    /// about (a killed test run too); then it removes our directory. Unlike `PR_SET_PDEATHSIG` this
-    /// needs no unsafe code, and does not end with the *thread* that started it. A terminal sends its
-    /// signals to the watcher too.
-    const SCRIPT: &str = r#"exec 3<&0 </dev/null; directory=$1; shift
-        { trap '' HUP INT TERM; read -r _ <&3 || { kill -9 $$; rm -rf "$directory"; }; } >/dev/null 2>&1 &
-        exec "$0" "$@" 3<&-"#;
-
-    /// What the command writes goes to `log`. `directory` is removed where this process ends and
-    /// does not end the command.
-    fn start(command: &Command, log: File, directory: &Path) -> std::io::Result<Self> {
-        let variables = command.get_envs();
-        let variables = variables.filter_map(|(name, value)| Some((name, value?)));
-        let child = Command::new("sh")
-            .args(["-c", Self::SCRIPT])
-            .arg(command.get_program())
-            .arg(directory)
-            .args(command.get_args())
-            .envs(variables)
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        Ok(Self { child })
-    }
-
-    fn end(&mut self) {
-        if let Some(mut watcher) = self.child.stdin.take() {
-            let _ = watcher.write_all(b"ended\n");
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.end();
-    }
 }

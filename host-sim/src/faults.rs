@@ -12,6 +12,7 @@ mod backends;
 mod clients;
 mod clock;
 mod dear;
+mod limits;
 mod load;
 mod mesh;
 mod neighbours;
@@ -72,6 +73,16 @@ pub enum Fault {
     MeshModuleMissing,
     /// Another plugin of a mesh's proxy writes into the same shared data.
     MeshOtherPlugin,
+    /// The engine of a `global` limit is killed, and comes back.
+    EngineKilled,
+    /// The Redis of that engine is killed, and comes back.
+    EngineStoreKilled,
+    /// That engine answers too late.
+    EngineSlow,
+    /// One of two proxies is killed that holds tokens of a `global` limit.
+    LeaseHolderKilled,
+    /// The clock of an engine steps a window ahead, and back.
+    EngineClockStepped,
 }
 
 impl Fault {
@@ -184,6 +195,11 @@ pub fn play(
             Fault::MeshVmTrapped => mesh::trapped(&stage, plan),
             Fault::MeshModuleMissing => mesh::module_missing(&stage, plan),
             Fault::MeshOtherPlugin => mesh::other_plugin(&stage, plan),
+            Fault::EngineKilled => limits::engine_killed(&stage, plan),
+            Fault::EngineStoreKilled => limits::store_killed(&stage, plan),
+            Fault::EngineSlow => limits::engine_slow(&stage, plan),
+            Fault::LeaseHolderKilled => limits::holder_killed(&stage, plan),
+            Fault::EngineClockStepped => limits::engine_clock_stepped(&stage, plan),
         };
         played.map(|row| FaultResult {
             fault: format!("`{}`: {}", fault.name(), row.fault),

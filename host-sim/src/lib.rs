@@ -26,7 +26,7 @@
 //! | [`backend`], [`client`] | an HTTP server and an HTTP client on this machine |
 //! | [`exchange`] | what both hosts can do: carry out one request |
 //! | [`package`] | the filter's module as it ships |
-//! | [`module`], [`wait`] | the filter's `.wasm` file; waiting until something is so |
+//! | [`module`], [`process`], [`wait`] | what Cargo builds; programs beside us; waiting until something is so |
 //!
 //! The command line is the program `host-sim` (`main.rs` and `cli`), which uses all of it.
 
@@ -48,6 +48,7 @@ pub mod header_map;
 pub mod import;
 pub mod module;
 pub mod package;
+pub mod process;
 pub mod request_test;
 pub mod schema;
 pub mod simulation;

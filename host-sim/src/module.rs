@@ -1,4 +1,5 @@
-//! Builds the filter's module `pointsman.wasm`, and finds what it is built from.
+//! Builds the filter's module `pointsman.wasm` and the programs beside it, and finds what they are
+//! built from.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -102,6 +103,37 @@ pub fn build_with_crates(package: &str) -> Result<Built> {
         crates: crates(&output.stdout),
         metadata,
     })
+}
+
+/// Builds a program of the workspace for this machine, as this program was built, and returns its
+/// path. Cargo's progress goes to stderr.
+pub fn build_program(package: &str) -> Result<PathBuf> {
+    let root = repository()?;
+    if !is_source(&root) {
+        bail!("{} has no source to build", root.display());
+    }
+    let mut command = cargo();
+    command.args([
+        "build",
+        "-p",
+        package,
+        "--message-format=json-render-diagnostics",
+    ]);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command
+        .current_dir(&root)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo did not start")?;
+    if !output.status.success() {
+        bail!("in {}: cargo build -p {package} failed", root.display());
+    }
+    artifacts(&output.stdout)
+        .filter(|message| message["target"]["name"] == package)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo built the package `{package}`, but no program"))
 }
 
 fn cargo() -> Command {

@@ -1,6 +1,7 @@
 //! `host-sim demo`: the filter in a real Envoy with real backends and real traffic, and whether
 //! they do what `envoy-config/envoy.yaml` says.
 
+mod fleet;
 mod report;
 mod steps;
 
@@ -31,12 +32,22 @@ pub(crate) struct Arguments {
     /// Leave everything up afterwards, with URLs and curl lines to try.
     #[arg(long)]
     keep: bool,
+    /// Instead: two Envoys that share one limit, by an engine on Redis (`apt-get install
+    /// redis-server`).
+    #[arg(long, conflicts_with = "keep")]
+    fleet: bool,
     #[command(flatten)]
     prebuilt: Prebuilt,
 }
 
 /// Prints what happened to stdout. [`Outcome::Found`]: something is not as the configuration says.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
+    if arguments.fleet {
+        return Ok(match fleet::run(&arguments.prebuilt)? {
+            true => Outcome::Good,
+            false => Outcome::Found,
+        });
+    }
     let mut site = set_up(&arguments.prebuilt)?;
     let started = Instant::now();
     let mut report = DemoReport::default();

@@ -6,6 +6,7 @@ use crate::envoy::fleet::Fleet;
 use crate::envoy::{Deployment, Program, Wanted, install};
 use crate::module;
 use crate::testkit::Site;
+use crate::testkit::shared_limit::{SharedLimit, SharedLimitPlan};
 use crate::wait::poll_within;
 use anyhow::Result;
 use serde_json::Value;
@@ -46,6 +47,11 @@ impl Stage {
     /// An Envoy with a backend for each target.
     pub(super) fn site(&self, configuration: &Value) -> Result<Site> {
         self.site_with(configuration, Ok)
+    }
+
+    /// Two Envoys with a limit that they share.
+    pub(super) fn shared_limit(&self, plan: &SharedLimitPlan) -> Result<SharedLimit> {
+        SharedLimit::start(&self.program, &self.pointsman, plan)
     }
 
     /// The same, with Pointsman in VMs that trap on demand.

@@ -88,6 +88,11 @@ impl Site {
         self.check()
     }
 
+    /// Kills the proxy. What the filter has met can no longer be asked.
+    pub fn kill(mut self) {
+        self.is_checked = true;
+    }
+
     fn check(&mut self) -> Result<()> {
         self.is_checked = true;
         let bugs = self.envoy.filter_bugs()?;
