@@ -13,6 +13,8 @@ use host_sim::testkit::attack::{self, ATTACKS};
 use host_sim::testkit::raw_server::{self, CHUNK, SWITCHED, Then, read_until};
 use host_sim::testkit::{Site, load};
 use host_sim::wait::until;
+use http_body_util::Full;
+use hyper::Request;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -377,6 +379,69 @@ fn the_access_log_has_the_clients_path_and_host_after_a_rewrite() {
             (&json!(path), &json!("shop.example.com"))
         );
     }
+}
+
+/// Filters before Pointsman see a route of the file, whichever, although nothing is chosen yet: what
+/// stands on its virtual host holds, and who may not come does not.
+#[test]
+fn filters_before_pointsman_hold_by_what_stands_on_the_virtual_host() {
+    const CORS: &str = "envoy.filters.http.cors";
+    const ORIGIN: [(&str, &str); 2] = [
+        ("origin", "https://a.example"),
+        ("access-control-request-method", "GET"),
+    ];
+    let kind = |name: &str| format!("type.googleapis.com/envoy.extensions.filters.http.{name}");
+    let site = site(|deployment| {
+        let manager = deployment.connection_manager_mut();
+        let filters = manager["http_filters"].as_array_mut().unwrap();
+        let cors = json!({ "name": CORS, "typed_config": { "@type": kind("cors.v3.Cors") } });
+        let asked = json!({ "uri": "http://eu/", "cluster": "eu", "timeout": "60s" });
+        let asks = json!({
+            "name": "envoy.filters.http.ext_authz",
+            "typed_config": {
+                "@type": kind("ext_authz.v3.ExtAuthz"),
+                "http_service": { "server_uri": asked },
+            },
+        });
+        filters.splice(0..0, [cors, asks]);
+        let policy = json!({
+            "@type": kind("cors.v3.CorsPolicy"),
+            "allow_origin_string_match": [{ "exact": ORIGIN[0].1 }],
+            "allow_methods": "GET",
+        });
+        manager["route_config"]["virtual_hosts"][0]["typed_per_filter_config"] =
+            json!({ CORS: policy });
+    });
+    let asked = site.backend("9005").unwrap();
+    let mut client = site.client().unwrap();
+    const ALLOWED: &str = "access-control-allow-origin";
+    let answer = client.get_with("shop.example.com", "/", &ORIGIN).unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(SHOP.contains(&header(&answer, "x-backend")));
+    assert_eq!((header(&answer, ALLOWED), asked.count()), (ORIGIN[0].1, 1));
+    // The question before a request is answered by the filter.
+    let question = Request::options("/").header("host", "shop.example.com");
+    let question = ORIGIN
+        .iter()
+        .fold(question, |it, (name, value)| it.header(*name, *value));
+    let preflight = client.send(question.body(Full::default()).unwrap());
+    let preflight = preflight.unwrap();
+    assert_eq!(
+        (preflight.status().as_u16(), header(&preflight, "x-backend")),
+        (200, "")
+    );
+    assert_eq!(
+        (header(&preflight, ALLOWED), asked.count()),
+        (ORIGIN[0].1, 1)
+    );
+    assert_eq!(header(&preflight, "access-control-allow-methods"), "GET");
+    asked.answer(Answer::With(Response {
+        status: 403,
+        headers: Vec::new(),
+        body: Vec::new(),
+    }));
+    assert_eq!(status(&mut client, "/", &[]), 403);
+    assert_eq!(asked.count(), 2);
 }
 
 /// How long the attack on the shipped file goes on, in seconds; `ATTACK_SECONDS` says another time.

@@ -27,7 +27,7 @@ use pointsman_core::rate_limit::global::Mode;
 use pointsman_core::rate_limit::{RateLimit, RateLimitEvent};
 use pointsman_core::route::Route;
 use pointsman_core::time::Nanos;
-use pointsman_core::worker::{Event, Worker};
+use pointsman_core::worker::{Event, Forward, Worker};
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
@@ -252,6 +252,22 @@ impl Metrics {
         }
     }
 
+    /// A request that goes to a target on the common path.
+    #[inline]
+    pub(crate) fn forwarded(&self, forward: &Forward<'_>, at: TargetRef) {
+        if let Some(metrics) = self.route(forward.route) {
+            self.batch(metrics.requests);
+        }
+        if let Some(metrics) = self.target(at) {
+            self.batch(metrics.requests);
+        }
+        if forward.reason == Reason::Sticky
+            && let Some(pool) = self.pools.get(at.pool.get())
+        {
+            self.batch(pool.sticky);
+        }
+    }
+
     /// What protections found in a request: counts, and a line for each, up to
     /// [`MAX_HITS_LOGGED`] in a second. The line has no part of a value.
     #[cold]
@@ -398,16 +414,38 @@ impl Metrics {
         }
     }
 
+    #[inline]
     fn route(&self, index: RouteIndex) -> Option<&RouteMetrics> {
-        let (route, metrics) = (self.config.route(index)?, self.routes.get(index.get())?);
-        let scope = self.config.scope.metric();
+        let metrics = self.routes.get(index.get())?;
+        metrics.get().or_else(|| self.define_route(index, metrics))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn define_route<'m>(
+        &self,
+        index: RouteIndex,
+        metrics: &'m OnceCell<RouteMetrics>,
+    ) -> Option<&'m RouteMetrics> {
+        let (route, scope) = (self.config.route(index)?, self.config.scope.metric());
         Some(metrics.get_or_init(|| RouteMetrics::define(&self.batch, scope, route)))
     }
 
+    #[inline]
     fn target(&self, at: TargetRef) -> Option<&TargetMetrics> {
-        let (pool, target) = self.config.target(at)?;
         let metrics = self.pools.get(at.pool.get())?;
         let metrics = metrics.targets.get(at.index.get())?;
+        metrics.get().or_else(|| self.define_target(at, metrics))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn define_target<'m>(
+        &self,
+        at: TargetRef,
+        metrics: &'m OnceCell<TargetMetrics>,
+    ) -> Option<&'m TargetMetrics> {
+        let (pool, target) = self.config.target(at)?;
         Some(metrics.get_or_init(|| TargetMetrics::define(&self.batch, pool, target)))
     }
 }

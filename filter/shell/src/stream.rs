@@ -2,10 +2,12 @@
 
 use crate::ask::{self, Contexts, Waiting};
 use crate::host::{self, HeaderMap, Status};
+use crate::metrics::Metrics;
 use crate::port::Host;
-use crate::shared::{Loaded, Shared};
+use crate::shared::{ConfigurationState, Loaded, Shared};
 use pointsman_core::access_log;
-use pointsman_core::decision::{Change, Decision, Disposition, ResponsePlan};
+use pointsman_core::config::Config;
+use pointsman_core::decision::{Change, Decision, Disposition, ResponsePlan, SessionPlan};
 use pointsman_core::http::edit::Edit;
 use pointsman_core::http::request::{Headers, Request, is_grpc_content_type};
 use pointsman_core::http::respond::Answer;
@@ -13,9 +15,11 @@ use pointsman_core::http::vary::Vary;
 use pointsman_core::pool::flight::Flight;
 use pointsman_core::pool::outcome::{ResponseSeen, Seen};
 use pointsman_core::rate_limit::global::Question;
-use pointsman_core::worker::{self, Refusal};
+use pointsman_core::time::Nanos;
+use pointsman_core::worker::{self, Decided, Refusal};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
+use std::cell::RefMut;
 use std::fmt;
 use std::rc::Rc;
 use std::vec::IntoIter;
@@ -25,7 +29,9 @@ use std::vec::IntoIter;
 /// that wait do not hold the configurations of a thousand reloads in memory.
 pub(crate) struct Stream {
     shared: Option<Rc<Shared>>,
-    decided: Option<ResponsePlan>,
+    /// None: nothing, but for its session.
+    decided: Option<Box<ResponsePlan>>,
+    session: Option<SessionPlan>,
     /// Of a request that went to a target, until the stream is over.
     flight: Option<Flight>,
     /// How far request and response have come.
@@ -91,26 +97,21 @@ impl HttpContext for Stream {
         if let Some(flight) = &mut self.flight {
             flight.on_response_headers(|| host::current_time().ok());
         }
-        let Some(mut plan) = self.decided.take() else {
-            return Action::Continue;
-        };
+        let session = self.session.take();
         if let (Some(flight), Some(shared)) = (&mut self.flight, self.shared.as_deref())
-            && (plan.session.is_some() || !flight.retries.is_empty())
+            && (session.is_some() || !flight.retries.is_empty())
             && let Some(mut state) = shared.borrow("at a response the worker is borrowed")
             && let Some(Loaded { worker, metrics }) = state.in_memory()
+            && worker.wants_answer(flight, session)
         {
             let clock = &mut || host::current_time().ok();
-            worker.on_response_headers(flight, &mut plan, &mut Host, &mut Host, clock);
+            let plan = self.decided.get_or_insert_default();
+            plan.session = session;
+            worker.on_response_headers(flight, plan, &mut Host, &mut Host, clock);
             metrics.count_events(worker);
         }
-        // A response without its edits is still the answer to the request.
-        if (plan.has_edits() || !plan.vary.is_empty())
-            && let Err(status) = edit_response(&plan)
-        {
-            if let Some(shared) = &self.shared {
-                shared.failures.response_failed();
-            }
-            log::error!("a response cannot be edited: {status}");
+        if let Some(plan) = self.decided.take() {
+            self.edit_response(&plan);
         }
         Action::Continue
     }
@@ -154,6 +155,7 @@ impl Stream {
         Stream {
             shared,
             decided: None,
+            session: None,
             flight: None,
             seen: Seen::default(),
             waiting: None,
@@ -171,7 +173,7 @@ impl Stream {
     /// the module: it is much of it.
     #[inline(never)]
     fn decide_with(&mut self, verdict: Option<Option<Refusal>>) -> Result<Action, DecideError> {
-        let shared = self.shared.as_deref().ok_or(DecideError::NotConfigured)?;
+        let shared = self.shared.clone().ok_or(DecideError::NotConfigured)?;
         let mut state = shared
             .borrow("at a request the worker is borrowed")
             .ok_or(DecideError::WorkerBusy)?;
@@ -181,11 +183,58 @@ impl Stream {
         let Loaded { worker, metrics } = loaded;
         let is_timed = metrics.is_timed();
         let now = worker.request_time(is_timed, host::current_time)?;
-        let headers = Headers::from_wire(host::headers(HeaderMap::Request)?)
-            .map_err(|_| Status::MALFORMED)?;
+        let mut headers = Headers::default();
+        let read = headers.read(host::headers(HeaderMap::Request)?);
+        read.map_err(|_| Status::MALFORMED)?;
         let config = worker.config().clone();
         let request = Request::new(&headers);
-        let decision = worker.decide_asked(&config, &request, &mut Host, now, verdict);
+        // Before anything can fail it is kept: it is counted as in flight.
+        let flight = &mut self.flight;
+        let decided = match verdict {
+            None => worker.on_request_headers(&config, &request, &mut Host, now, flight),
+            Some(verdict) => worker.decide_asked(&config, &request, &mut Host, now, verdict),
+        };
+        let forward = match decided {
+            Decided::Forward(forward) if !config.access_log => forward,
+            Decided::Forward(forward) => {
+                let flight = self.flight.take();
+                let decision = forward.into_decision(&config, worker.endpoints(), flight);
+                return self.carry_out(state, Box::new(decision), &config, now, is_timed);
+            }
+            Decided::Other(decision) => {
+                return self.carry_out(state, decision, &config, now, is_timed);
+            }
+        };
+        if let Some(flight) = &self.flight {
+            metrics.forwarded(&forward, flight.target);
+        }
+        metrics.count_events(worker);
+        self.session = forward.session;
+        let cluster = forward.target.cluster.as_bytes();
+        host::add_header(HeaderMap::Request, &config.upstream.cluster_header, cluster)?;
+        if forward.pool.endpoints {
+            let name = &config.upstream.endpoint_header;
+            host::add_header(HeaderMap::Request, name, worker.endpoints())?;
+        }
+        if is_timed {
+            took(metrics, now);
+        }
+        Ok(Action::Continue)
+    }
+
+    /// Does what was decided, whatever it is. Once in the module: it is much of it.
+    #[inline(never)]
+    fn carry_out(
+        &mut self,
+        mut state: RefMut<'_, ConfigurationState>,
+        decision: Box<Decision<'_>>,
+        config: &Config,
+        now: Nanos,
+        is_timed: bool,
+    ) -> Result<Action, DecideError> {
+        let Some(Loaded { worker, metrics }) = state.awake() else {
+            return Err(DecideError::NotConfigured);
+        };
         if let Disposition::Ask(questions) = decision.disposition {
             metrics.count_events(worker);
             drop(state);
@@ -206,7 +255,7 @@ impl Stream {
             response,
             flight,
             ..
-        } = decision;
+        } = *decision;
         // Before anything can fail: it is counted as in flight.
         self.flight = flight;
         let action = match disposition {
@@ -226,14 +275,10 @@ impl Stream {
             Disposition::Ask(_) => return Err(DecideError::WorkerBusy),
         };
         drop(request_edits);
-        self.decided = Some(response);
-        // A clock that was set back meanwhile says nothing.
-        if is_timed
-            && let Some(took) = host::current_time()
-                .ok()
-                .and_then(|after| after.checked_sub(now))
-        {
-            metrics.took(took);
+        self.session = response.session;
+        self.decided = Some(Box::new(response));
+        if is_timed {
+            took(metrics, now);
         }
         Ok(action)
     }
@@ -285,7 +330,23 @@ impl Stream {
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn edit_response(&self, plan: &ResponsePlan) {
+        // A response without its edits is still the answer to the request.
+        if (plan.has_edits() || !plan.vary.is_empty())
+            && let Err(status) = edit_response(plan)
+        {
+            if let Some(shared) = &self.shared {
+                shared.failures.response_failed();
+            }
+            log::error!("a response cannot be edited: {status}");
+        }
+    }
+
     /// Answers a request that cannot be decided.
+    #[cold]
+    #[inline(never)]
     fn cannot_decide(&self, failed: &DecideError) -> Action {
         if let Some(shared) = &self.shared {
             shared.failures.request_failed();
@@ -325,6 +386,17 @@ fn add_vary(vary: Vary) -> Result<(), Status> {
     match missing.is_empty() {
         true => Ok(()),
         false => host::add_header(HeaderMap::Response, b"vary", &missing),
+    }
+}
+
+/// Tells how long a decision took that began at this time.
+#[cold]
+#[inline(never)]
+fn took(metrics: &Metrics, began: Nanos) {
+    let now = host::current_time().ok();
+    // A clock that was set back meanwhile says nothing.
+    if let Some(took) = now.and_then(|now| now.checked_sub(began)) {
+        metrics.took(took);
     }
 }
 

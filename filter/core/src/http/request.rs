@@ -13,7 +13,7 @@ use std::ops::Range;
 
 /// A header map. Names are lower case, as every host hands them over. It is kept as it came: what
 /// was read of it are where the lines that every request has lie, and which names there may be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Headers {
     /// The serialised map: a count, the sizes of each name and value, then these.
     bytes: Vec<u8>,
@@ -22,22 +22,23 @@ pub struct Headers {
     names: u64,
     /// The bits that several lines have.
     repeated: u64,
-    /// For each bit the first line that has it.
-    firsts: Firsts,
+    /// For each bit the number of the first line that has it, from 1. 0: there is none, or it is not
+    /// noted.
+    firsts: [u8; 64],
     pseudo: PseudoHeaders,
     /// Where the last value ends, with its NUL.
     end: usize,
     count: usize,
 }
 
-/// For each bit of a name the first line that has it: where it begins, and in the eight bits above
-/// that its number. 0: it stands too far back to be noted, or there is none.
-#[derive(Clone, Debug)]
-struct Firsts([u32; 64]);
+/// Names, as far as their bits tell them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NameSet(u64);
 
-impl Default for Firsts {
-    fn default() -> Firsts {
-        Firsts([0; 64])
+impl<'n> FromIterator<&'n [u8]> for NameSet {
+    fn from_iter<I: IntoIterator<Item = &'n [u8]>>(names: I) -> NameSet {
+        let names = names.into_iter();
+        NameSet(names.fold(0, |bits, name| bits | 1 << place(name)))
     }
 }
 
@@ -68,18 +69,39 @@ struct Lines<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedMap;
 
+impl Default for Headers {
+    fn default() -> Headers {
+        Headers {
+            bytes: Vec::new(),
+            names: 0,
+            repeated: 0,
+            firsts: [0; 64],
+            pseudo: PseudoHeaders::default(),
+            end: 0,
+            count: 0,
+        }
+    }
+}
+
 impl Headers {
     /// Reads proxy-wasm's serialised map: a count, then the sizes of each name and value, then each
     /// name and value with a NUL after it; all numbers are little-endian `u32`. One pass, which
     /// copies nothing.
+    pub fn from_wire(bytes: Vec<u8>) -> Result<Headers, MalformedMap> {
+        let mut headers = Headers::default();
+        headers.read(bytes)?;
+        Ok(headers)
+    }
+
+    /// The same, into headers that are still the default.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "an end is at most u32::MAX, and what the bytes hold has a size"
     )]
-    pub fn from_wire(bytes: Vec<u8>) -> Result<Headers, MalformedMap> {
+    pub fn read(&mut self, bytes: Vec<u8>) -> Result<(), MalformedMap> {
         // No map at all (null, 0) is how a host says "empty".
         if bytes.is_empty() {
-            return Ok(Headers::default());
+            return Ok(());
         }
         let (count, rest) = bytes.split_first_chunk().ok_or(MalformedMap)?;
         let count = u32::from_le_bytes(*count) as usize;
@@ -89,46 +111,44 @@ impl Headers {
         if bytes.len() >= u32::MAX as usize {
             return Err(MalformedMap);
         }
-        let mut headers = Headers {
-            count,
-            ..Headers::default()
-        };
         // As 64 bits: the sizes may be anything.
-        let (mut end, mut number) = (4 + 8 * count as u64, 0);
-        let (mut names, mut repeated) = (0, 0);
+        let (mut end, mut number) = (4 + 8 * count as u64, 0_u8);
+        let (mut names, mut repeated) = (0_u64, 0_u64);
         for both in sizes {
             let (at, [name_size, value_size]) = (end as u32, both_sizes(*both));
             end += u64::from(name_size) + u64::from(value_size) + 2;
-            if end > bytes.len() as u64 {
-                return Err(MalformedMap);
-            }
+            number = number.wrapping_add(1);
             let first = bytes.get(at as usize).copied().unwrap_or_default();
             let place = place_of(name_size, first);
             let bit = 1 << place;
-            repeated |= names & bit;
-            if names & bit == 0
-                && let Some(first) = headers.firsts.0.get_mut(place)
-            {
-                *first = at | number;
+            if names & bit != 0 {
+                repeated |= bit;
+            } else if let Some(first) = self.firsts.get_mut(place) {
+                *first = number;
             }
             names |= bit;
             if first == b':' {
-                let value = at + name_size + 1..end as u32 - 1;
-                let name = slice(&bytes, &(at + 1..value.start - 1));
-                headers.pseudo.note(name, value);
+                // Behind the end of the bytes it is nothing, and refused below.
+                let value = at.wrapping_add(name_size).wrapping_add(1)..end as u32 - 1;
+                let name = at + 1..value.start.wrapping_sub(1);
+                self.pseudo.note(slice(&bytes, &name), value);
             }
-            number = number.wrapping_add(1 << PLACE_BITS);
         }
-        headers.end = end as usize;
+        if end > bytes.len() as u64 {
+            *self = Headers::default();
+            return Err(MalformedMap);
+        }
         // Then each is searched.
-        if count > MAX_NOTED || end >= 1 << PLACE_BITS {
-            headers.firsts = Firsts::default();
+        if count > MAX_NOTED {
+            self.firsts = [0; 64];
             repeated = names;
         }
-        headers.names = names;
-        headers.repeated = repeated;
-        headers.bytes = bytes;
-        Ok(headers)
+        self.end = end as usize;
+        self.count = count;
+        self.names = names;
+        self.repeated = repeated;
+        self.bytes = bytes;
+        Ok(())
     }
 
     /// Writes proxy-wasm's serialised map.
@@ -212,12 +232,9 @@ impl Headers {
             };
         }
         let mut lines = self.lines();
-        let first = self.firsts.0.get(place).copied().unwrap_or_default();
-        if first == 0 {
+        let Some((number, front)) = self.first_line(place) else {
             return lines;
-        }
-        let number = (first >> PLACE_BITS) as usize;
-        let front = (first & ((1 << PLACE_BITS) - 1)) as usize;
+        };
         let sizes = lines.sizes.as_slice().get(number..).unwrap_or_default();
         lines.front = front;
         if self.repeated >> place & 1 == 1 {
@@ -230,6 +247,18 @@ impl Headers {
             lines.sizes = std::slice::from_ref(only).iter();
         }
         lines
+    }
+
+    /// The number of the first line of a bit, from 0, and where it begins. None: it is not noted.
+    fn first_line(&self, place: usize) -> Option<(usize, usize)> {
+        let number = usize::from(*self.firsts.get(place)?).checked_sub(1)?;
+        let (sizes, _) = self.bytes.get(4..)?.as_chunks();
+        let before = sizes.get(..number)?.iter();
+        let size = before.fold(0, |all, both| {
+            let [name_size, value_size] = both_sizes(*both);
+            all + name_size as usize + value_size as usize + 2
+        });
+        Some((number, 4 + 8 * self.count + size))
     }
 
     /// The first value of a name.
@@ -249,6 +278,12 @@ impl Headers {
         }
     }
 
+    /// Whether one of these names may be there. False: none is.
+    #[inline]
+    pub fn may_have(&self, names: &NameSet) -> bool {
+        self.names & names.0 != 0
+    }
+
     /// Whether there is such a name.
     pub fn has(&self, name: &[u8]) -> bool {
         self.first(name).is_some()
@@ -257,14 +292,13 @@ impl Headers {
     #[inline(never)]
     fn find<'a>(&'a self, name: &[u8]) -> Option<&'a [u8]> {
         let place = place(name);
-        let first = self.firsts.0.get(place).copied().unwrap_or_default();
-        let number = (first >> PLACE_BITS) as usize;
-        let at = first & ((1 << PLACE_BITS) - 1);
-        let (sizes, _) = self.bytes.get(4..)?.as_chunks();
-        let [name_size, value_size] = both_sizes(*sizes.get(number)?);
-        let value = at + name_size + 1;
-        if first != 0 && is_equal(slice(&self.bytes, &(at..value - 1)), name) {
-            return Some(slice(&self.bytes, &(value..value + value_size)));
+        if let Some((number, at)) = self.first_line(place) {
+            let (sizes, _) = self.bytes.get(4..)?.as_chunks();
+            let [name_size, value_size] = both_sizes(*sizes.get(number)?);
+            let value = at + name_size as usize + 1;
+            if is_equal(self.bytes.get(at..value - 1)?, name) {
+                return self.bytes.get(value..value + value_size as usize);
+            }
         }
         match self.repeated >> place & 1 {
             0 => None,
@@ -348,11 +382,8 @@ fn place_of(length: u32, first: u8) -> usize {
     ((length.wrapping_mul(3) ^ u32::from(first)) % 64) as usize
 }
 
-/// Where a line begins has so many bits; the others have its number.
-const PLACE_BITS: u32 = 24;
-
 /// Of more lines than these none is noted by its number.
-const MAX_NOTED: usize = 1 << (32 - PLACE_BITS);
+const MAX_NOTED: usize = u8::MAX as usize;
 
 fn slice<'a>(bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
     bytes

@@ -1,6 +1,7 @@
 //! A request under way to a target.
 
 use crate::index::{TargetIndex, TargetRef};
+use crate::pool::balance::retries::Retries;
 use crate::time::Nanos;
 use std::net::IpAddr;
 
@@ -19,7 +20,7 @@ pub struct Flight {
     pub address: Option<Vec<u8>>,
     /// The targets of the same pool that the proxy may try after it, in order. Only endpoints can
     /// be told to the proxy; in other pools there are none.
-    pub retries: Vec<TargetIndex>,
+    pub retries: Retries,
     /// Whether its request is gRPC and its outcome matters, so that it is worth to look whether the
     /// response is gRPC too.
     pub grpc: bool,

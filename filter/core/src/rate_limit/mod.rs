@@ -366,6 +366,16 @@ impl RateLimits {
         verdict
     }
 
+    /// Takes a request of this bucket that was charged already, if there is one: then it is checked.
+    /// No host call.
+    pub fn take_leased(&mut self, bucket: &BucketRef<'_>, now: Nanos) -> bool {
+        let is_leased = self.check_lease(bucket, Mode::Charge, now).is_some();
+        if is_leased {
+            self.states.clear();
+        }
+        is_leased
+    }
+
     /// The states of the limits that tell, after a check that admitted: of several buckets of a
     /// limit, the one that is emptiest.
     pub fn states(&self) -> &[LimitState] {

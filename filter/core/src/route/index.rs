@@ -40,6 +40,8 @@ pub struct Index {
     known: Vec<u64>,
     /// Bytes of the longest of these paths.
     longest_path: usize,
+    /// Of how many segments the leading segments are that are keys, as bits.
+    depths: u64,
     /// List `n` is `candidates[starts[n]..starts[n + 1]]`.
     starts: Vec<u32>,
     /// Every list in the order of the routes.
@@ -176,7 +178,10 @@ impl Index {
             let (route, block) = (candidate.route, candidate.block as usize);
             let conditions = routes.get(route.get())?.blocks.get(block)?;
             request.steps.count(STEPS_PER_BLOCK);
-            let matches = conditions.matches(request, connection);
+            let matches = match conditions.lone_path() {
+                Some(path) => path.matches_of(request),
+                None => conditions.matches(request, connection),
+            };
             matches.then_some(Found { route, block })
         };
         // Mostly there are one or two lists, for which a heap would only be slower.
@@ -227,15 +232,21 @@ impl Index {
         let path = request.path;
         let mut rest = path.get(..=self.longest_path).unwrap_or(path);
         let (mut hash, mut look_ups) = (PathHash::default(), 1);
+        let mut depth = 1;
         while let (segment, Some(behind)) = split_at_byte(rest, b'/') {
             hash = hash.with(segment);
-            self.look_up(Key::Leading(hash.0), &named, &mut lists);
+            if self.depths & depth != 0 {
+                self.look_up(Key::Leading(hash.0), &named, &mut lists);
+            }
             look_ups += 1;
             rest = behind;
+            depth = next_depth(depth);
         }
         if path.len() <= self.longest_path {
             hash = hash.with(rest);
-            self.look_up(Key::Leading(hash.0), &named, &mut lists);
+            if self.depths & depth != 0 {
+                self.look_up(Key::Leading(hash.0), &named, &mut lists);
+            }
             self.look_up(Key::Whole(hash.0), &named, &mut lists);
             look_ups += 2;
         }
@@ -341,7 +352,11 @@ impl Index {
         self.longest_path = self.longest_path.max(start.len());
         match path.map(|path| &path.kind) {
             Some(PathKind::Exact(_)) => Key::Whole(PathHash::of(start).0),
-            _ => Key::Leading(PathHash::of(start).0),
+            _ => {
+                let slashes = start.iter().filter(|byte| **byte == b'/');
+                self.depths |= slashes.fold(1, |depth, _| next_depth(depth));
+                Key::Leading(PathHash::of(start).0)
+            }
         }
     }
 }
@@ -351,6 +366,15 @@ impl Index {
 fn place_of(key: u64, words: usize) -> (usize, u64) {
     let place = (key >> 32) as usize;
     ((place / 64) & words.saturating_sub(1), 1 << (place % 64))
+}
+
+/// The bit of one segment more. All above 63 have one bit.
+#[inline]
+fn next_depth(depth: u64) -> u64 {
+    match depth << 1 {
+        0 => depth,
+        next => next,
+    }
 }
 
 /// The hash of a path, letters in lower case: of one segment after the other, each eight bytes at a

@@ -119,6 +119,23 @@ impl<F: FnMut() -> Option<IpAddr>> AskConnection for F {
 }
 
 impl Match {
+    /// The path, where there is no other condition.
+    #[inline]
+    pub(super) fn lone_path(&self) -> Option<&PathMatch> {
+        let is_lone = self.hosts.len()
+            + self.methods.len()
+            + self.headers.len()
+            + self.cookies.len()
+            + self.query.len()
+            + self.client_ip.len()
+            == 0
+            && self.scheme.is_none()
+            && self.devices.is_empty()
+            && self.language.is_none()
+            && self.tls.is_none();
+        self.path.as_ref().filter(|_| is_lone)
+    }
+
     /// Whether a request meets every condition. Of the connection nothing is asked unless all others
     /// hold.
     pub fn matches(&self, request: &Request, connection: &mut dyn AskConnection) -> bool {
@@ -126,6 +143,7 @@ impl Match {
     }
 
     /// The first condition that a request does not meet. None: it meets all.
+    #[inline(never)]
     pub fn mismatch(
         &self,
         request: &Request,

@@ -64,7 +64,7 @@ impl Worker {
         if pool.balance == Balance::LeastResponseTime {
             sample(&mut self.response_times, pool, &flight, &attempts, now);
         }
-        let list = std::iter::once(flight.target.index).chain(flight.retries);
+        let list = std::iter::once(flight.target.index).chain(flight.retries.iter().copied());
         let before = list
             .take(attempts.failed_before)
             .map(|target| (target, Outcome::Failure(Cause::Exchange)));

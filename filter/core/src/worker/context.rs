@@ -4,6 +4,8 @@ use crate::config::Config;
 use crate::http::client_ip::Client;
 use crate::http::request::Request;
 use crate::http::tls::Tls;
+use crate::index::PoolIndex;
+use crate::pool::sticky::Session;
 use crate::port::Port;
 use crate::route::r#match::AskConnection;
 use crate::time::Nanos;
@@ -21,6 +23,13 @@ pub(super) struct RequestContext<'c, 'r> {
     /// Whether the target of the request's session was passed over because it is full: then the
     /// response brings no cookie.
     pub is_session_full: bool,
+    /// What the common path knows already, where it goes no further ([`super::common`]): the session
+    /// of the request in this pool.
+    pub session: Option<(PoolIndex, Option<Session>)>,
+    /// The pool of which the health was just read.
+    pub refreshed: Option<PoolIndex>,
+    /// Whether the limits of the route have admitted the request, and are charged.
+    pub is_admitted: bool,
 }
 
 impl RequestContext<'_, '_> {

@@ -116,7 +116,9 @@ impl Worker {
         filter: HealthFilter,
     ) -> Result<Selection<'c>, NotPicked> {
         let is_first = pool.index == start.pool.index;
-        self.health.refresh(context.port, pool, context.now);
+        if context.refreshed != Some(pool.index) {
+            self.health.refresh(context.port, pool, context.now);
+        }
         let session = match is_first {
             true => start.session,
             false => self.session(context, pool),

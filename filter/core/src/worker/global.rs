@@ -1,7 +1,7 @@
 //! A request of a global limit: it takes a token, or it waits for an engine and is decided again
 //! with what that says. And the tokens that the worker buys ahead of need.
 
-use super::{Worker, refusal};
+use super::{Decided, Worker, refusal};
 use crate::config::Config;
 use crate::decision::{Action, Decision, Disposition, Reason};
 use crate::http::request::Request;
@@ -60,23 +60,18 @@ pub(super) struct Purchases {
 }
 
 impl Worker {
-    /// Decides a request as [`Worker::decide`] does, or again where its questions have been answered:
-    /// with `answered` it goes on as if its limits had admitted it, or is refused. None of them is
-    /// charged again.
+    /// Decides a request again whose questions have been answered: it goes on as if its limits had
+    /// admitted it, or is refused. None of them is charged again.
     pub fn decide_asked<'c>(
         &mut self,
         config: &'c Config,
         request: &Request<'_>,
         port: &mut dyn Port,
         now: Nanos,
-        answered: Option<Option<Refusal>>,
-    ) -> Decision<'c> {
-        let asked = match answered {
-            None => Asked::NotYet,
-            Some(None) => Asked::Admitted,
-            Some(Some(refusal)) => Asked::Refused(refusal),
-        };
-        self.decide_as(config, request, port, now, asked)
+        answered: Option<Refusal>,
+    ) -> Decided<'c> {
+        let asked = answered.map_or(Asked::Admitted, Asked::Refused);
+        Decided::Other(self.decide_in_full(config, request, port, now, asked))
     }
 
     /// What is to be asked about a request that the proxy's own buckets admit, or that it is

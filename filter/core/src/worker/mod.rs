@@ -30,6 +30,7 @@
 //! ```
 
 mod clock;
+mod common;
 mod complete;
 mod context;
 mod edits;
@@ -44,6 +45,7 @@ mod sleep;
 mod target;
 mod tick;
 
+pub use common::{Decided, Forward};
 pub use edits::response_edits;
 pub use event::{Event, Fallback};
 pub use global::Refusal;
@@ -51,16 +53,17 @@ pub use global::Refusal;
 use crate::config::Config;
 use crate::decision::{Action, Decision, Reason};
 use crate::entropy::Entropy;
-use crate::explain::Explanation;
+use crate::explain::{Explain, Explanation};
 use crate::http::client_ip::Client;
 use crate::http::request::Request;
 use crate::http::respond::Answer;
 use crate::http::tls::Tls;
-use crate::index::{RouteIndex, TargetRef};
+use crate::index::{RouteIndex, TargetIndex, TargetRef};
 use crate::pool::balance::Balance;
 use crate::pool::balance::bounded_load::BoundedLoad;
 use crate::pool::balance::consistent_hash::ConsistentHash;
 use crate::pool::balance::least_connections::LeastConnections;
+use crate::pool::balance::retries::Retries;
 use crate::pool::balance::round_robin::RoundRobin;
 use crate::pool::candidates::Candidates;
 use crate::pool::flight::Flight;
@@ -85,8 +88,10 @@ use crate::route::{Found, Route, RouteAction};
 use crate::siphash::mixed;
 use crate::time::Nanos;
 use clock::Clock;
+use common::{Common, usual_candidates};
 use context::{RequestContext, RequestRandom};
 use edits::{built_values, change_to, request_edits, router_edits, strip_reserved_headers};
+use failover::HealthFilter;
 use global::{Asked, Purchases, refused};
 use response::Answers;
 use select::Selection;
@@ -116,6 +121,9 @@ pub struct Worker {
     ticks_until_heartbeat: u64,
     purchases: Purchases,
     clock: Clock,
+    common: Common,
+    /// What [`Worker::endpoints`] shows. It is kept for its memory.
+    endpoints: Vec<u8>,
 }
 
 /// What a worker keeps for one pool.
@@ -128,6 +136,8 @@ struct PoolState {
     least_connections: LeastConnections,
     sessions: Sessions,
     answers: Answers,
+    /// Of the common path.
+    usual: Option<Candidates>,
 }
 
 impl PoolState {
@@ -154,6 +164,7 @@ impl PoolState {
                 least_connections: LeastConnections::default(),
                 sessions: Sessions::new(pool, homes),
                 answers: Answers::new(pool),
+                usual: usual_candidates(pool),
             }
         });
         pools.collect()
@@ -182,6 +193,8 @@ impl Worker {
             health: Health::new(&config.pools, entropy.worker),
             looks: Looks::new(&config.pools),
             clock: Clock::new(&config),
+            common: Common::new(&config),
+            endpoints: Vec::new(),
             response_times: ResponseTimes::new(&config.pools),
             config,
             random,
@@ -259,18 +272,24 @@ impl Worker {
         port: &mut dyn Port,
         now: Nanos,
     ) -> Decision<'c> {
-        self.decide_as(config, request, port, now, Asked::NotYet)
+        let mut flight = None;
+        match self.on_request_headers(config, request, port, now, &mut flight) {
+            Decided::Forward(forward) => forward.into_decision(config, &self.endpoints, flight),
+            Decided::Other(decision) => *decision,
+        }
     }
 
+    /// Decides without the common path.
+    #[cold]
     #[inline(never)]
-    fn decide_as<'c>(
+    fn decide_in_full<'c>(
         &mut self,
         config: &'c Config,
         request: &Request<'_>,
         port: &mut dyn Port,
         now: Nanos,
         engine: Asked,
-    ) -> Decision<'c> {
+    ) -> Box<Decision<'c>> {
         self.clock.last = now;
         let explain = config.explain.as_ref();
         let asked = explain.and_then(|explain| explain.asked(request));
@@ -290,14 +309,36 @@ impl Worker {
                 is_fixed: fixed.is_some(),
             },
             is_session_full: false,
+            session: None,
+            refreshed: None,
+            is_admitted: false,
         };
-        let mut decision = self.process(&mut context, engine);
+        let matched = self.find(&mut context);
+        let explain = explain.filter(|_| asked.is_some());
+        self.decide_matched(&mut context, matched, engine, explain)
+    }
+
+    /// The decision about a request whose route is known. None: it has none. `explain`: it is to be
+    /// explained.
+    #[inline(never)]
+    fn decide_matched<'c>(
+        &mut self,
+        context: &mut RequestContext<'c, '_>,
+        matched: Option<Matched<'c>>,
+        engine: Asked,
+        explain: Option<&Explain>,
+    ) -> Box<Decision<'c>> {
+        let (config, request) = (context.config, context.request);
+        let mut decision = Box::new(match matched {
+            Some(matched) => self.process(context, matched, engine),
+            None => no_route(&config.no_route),
+        });
         strip_reserved_headers(&mut decision, config, request);
         decision.response.vary = request.vary();
         if request.steps.has_skipped() {
             self.events.push(Event::TooLong);
         }
-        if let Some(explain) = explain.filter(|_| asked.is_some()) {
+        if let Some(explain) = explain {
             let explanation = Explanation {
                 decision: &decision,
                 configuration: &config.hash.to_string(),
@@ -309,15 +350,25 @@ impl Worker {
         decision
     }
 
-    /// Route, rate limits, action.
-    fn process<'c>(&mut self, context: &mut RequestContext<'c, '_>, engine: Asked) -> Decision<'c> {
+    /// The route of a request.
+    #[inline]
+    fn find<'c>(&mut self, context: &mut RequestContext<'c, '_>) -> Option<Matched<'c>> {
         let (config, request) = (context.config, context.request);
         request.steps.set_max_value(config.max_value);
         let found = self.index.find(&config.routes, request, context);
-        let Some(matched) = found.and_then(|found| Matched::new(config, found)) else {
-            return no_route(&config.no_route);
-        };
+        Matched::new(config, found?)
+    }
+
+    /// Rate limits, protections, action.
+    fn process<'c>(
+        &mut self,
+        context: &mut RequestContext<'c, '_>,
+        matched: Matched<'c>,
+        engine: Asked,
+    ) -> Decision<'c> {
+        let (config, request) = (context.config, context.request);
         let refusal = match engine {
+            Asked::NotYet if context.is_admitted => None,
             Asked::NotYet => self.refuse(context, matched.route),
             engine => engine.refusal(config),
         };
@@ -488,24 +539,7 @@ impl Worker {
         if pool.max_in_flight(index).is_none() {
             self.in_flight.begin(context.port, pool, index, now);
         }
-        let is_checked = pool.wants_outcomes();
-        decision.flight = Some(Flight {
-            target: TargetRef {
-                pool: pool.index,
-                index,
-            },
-            counted: index,
-            address: None,
-            retries: selection.retries,
-            grpc: is_checked && request.is_grpc(),
-            grpc_timeout: is_checked && request.headers.first(b"grpc-timeout").is_some(),
-            connect: request.method == b"CONNECT",
-            upgrade: is_checked && request.asks_for_another_protocol(),
-            client: context.client.known().filter(|_| is_checked),
-            started: now,
-            timed: pool.balance == Balance::LeastResponseTime,
-            answered: None,
-        });
+        decision.flight = Some(flight_of(context, pool, index, selection.retries));
         decision
     }
 
@@ -561,6 +595,35 @@ impl<'c> Matched<'c> {
             route,
             block: route.blocks.get(found.block)?,
         })
+    }
+}
+
+/// A request that goes to a target.
+#[inline]
+fn flight_of(
+    context: &RequestContext<'_, '_>,
+    pool: &Pool,
+    index: TargetIndex,
+    retries: Retries,
+) -> Flight {
+    let request = context.request;
+    let is_checked = pool.wants_outcomes();
+    Flight {
+        target: TargetRef {
+            pool: pool.index,
+            index,
+        },
+        counted: index,
+        address: None,
+        retries,
+        grpc: is_checked && request.is_grpc(),
+        grpc_timeout: is_checked && request.headers.first(b"grpc-timeout").is_some(),
+        connect: request.method == b"CONNECT",
+        upgrade: is_checked && request.asks_for_another_protocol(),
+        client: context.client.known().filter(|_| is_checked),
+        started: context.now,
+        timed: pool.balance == Balance::LeastResponseTime,
+        answered: None,
     }
 }
 
@@ -625,7 +688,7 @@ fn endpoints(pool: &Pool, target: &Target, selection: &Selection<'_>) -> Option<
     let first = target.endpoint.as_ref()?.as_bytes();
     let mut list = Vec::with_capacity((1 + selection.retries.len()) * MOST_ENDPOINTS);
     list.extend_from_slice(first);
-    for retry in &selection.retries {
+    for retry in selection.retries.iter() {
         if let Some(endpoint) = pool
             .target(*retry)
             .and_then(|retry| retry.endpoint.as_ref())

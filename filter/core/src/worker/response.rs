@@ -13,7 +13,7 @@
 //! it is the same for each request of a session ([`crate::pool::balance::retries`]).
 
 use super::{Event, Worker};
-use crate::decision::ResponsePlan;
+use crate::decision::{ResponsePlan, SessionPlan};
 use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::pool::flight::Flight;
@@ -22,6 +22,20 @@ use crate::port::{Port, StreamInfo};
 use crate::time::Nanos;
 
 impl Worker {
+    /// Whether [`Worker::on_response_headers`] has something to do: mostly not.
+    pub fn wants_answer(&self, flight: &Flight, session: Option<SessionPlan>) -> bool {
+        let is_new = session.is_some_and(|session| session.is_new);
+        if is_new || flight.retries.is_empty() {
+            return is_new;
+        }
+        let of = flight.target.pool;
+        let (Some(pool), Some(state)) = (self.config.pool(of), self.pools.get(of.get())) else {
+            return true;
+        };
+        let matters = session.is_some() || pool.wants_outcomes();
+        matters && state.answers.is_due(flight.target.index, flight.started)
+    }
+
     /// The headers of the response to a request that went to a target came. Writes the cookie that
     /// the response is to bring into its plan. `clock` is the time now; it is asked only where the
     /// request is counted elsewhere from now on.
@@ -33,10 +47,10 @@ impl Worker {
         port: &mut dyn Port,
         clock: &mut dyn FnMut() -> Option<Nanos>,
     ) {
-        let is_new = plan.session.is_some_and(|session| session.is_new);
-        if !is_new && flight.retries.is_empty() {
+        if !self.wants_answer(flight, plan.session) {
             return;
         }
+        let is_new = plan.session.is_some_and(|session| session.is_new);
         let config = self.config.clone();
         let (Some(pool), Some(state)) = (
             config.pool(flight.target.pool),
@@ -47,10 +61,6 @@ impl Worker {
         };
         let chosen = flight.target.index;
         let looks = &mut state.answers;
-        let matters = is_new || plan.session.is_some() || pool.wants_outcomes();
-        if !matters || !(is_new || looks.is_due(chosen, flight.started)) {
-            return;
-        }
         let mut answering = Some(chosen);
         if !flight.retries.is_empty() {
             looks.looked(chosen, flight.started);

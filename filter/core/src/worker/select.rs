@@ -12,6 +12,7 @@ use crate::decision::{Reason, SessionPlan};
 use crate::index::TargetIndex;
 use crate::pool::Pool;
 use crate::pool::balance::random;
+use crate::pool::balance::retries::Retries;
 use crate::pool::sticky::{self, Given, Origin, Session};
 use crate::route::RouteAction;
 
@@ -25,7 +26,7 @@ pub(super) struct Selection<'c> {
     /// The session that the request belongs to, or will. None: the pool gives no cookies.
     pub session: Option<SessionPlan>,
     /// The targets to try next; only in a pool of endpoints.
-    pub retries: Vec<TargetIndex>,
+    pub retries: Retries,
 }
 
 /// Where in the route's action the choice begins.
@@ -172,6 +173,9 @@ impl Worker {
         context: &RequestContext<'_, '_>,
         pool: &Pool,
     ) -> Option<Session> {
+        if let Some((_, session)) = context.session.filter(|(of, _)| *of == pool.index) {
+            return session;
+        }
         let sticky = pool.sticky.as_ref()?;
         let cookie = sticky.cookie.as_ref()?;
         let request = context.request;

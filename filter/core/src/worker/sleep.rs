@@ -1,6 +1,7 @@
 //! A worker that sleeps: its configuration is not the newest and nobody asks for it
 //! ([`crate::generation`] says when), so it keeps no more than what the ends of its requests need.
 
+use super::common::Common;
 use super::{PoolState, Purchases, SplitMix64, Worker};
 use crate::config::Config;
 use crate::entropy::Entropy;
@@ -30,6 +31,7 @@ impl Worker {
             self.config.scope.key(),
         );
         self.pools = Vec::new();
+        self.common = Common::default();
         self.verified = VerifiedCookies::default();
         self.purchases = Purchases::default();
         self.candidates = Candidates::default();
@@ -45,6 +47,7 @@ impl Worker {
         self.index = Index::new(&config.routes);
         self.limits = RateLimits::new(config.rate_limit_table, entropy.seed, config.scope.key());
         self.pools = PoolState::of(&config, &mut self.random);
+        self.common = Common::new(&config);
         self.in_flight.set_pools(&config.pools);
         self.health.recall(&config.pools);
         self.response_times.recall(&config.pools);

@@ -8,7 +8,8 @@ use crate::decision::Reason;
 use crate::index::{TargetIndex, TargetRef};
 use crate::pool::Pool;
 use crate::pool::balance::least_connections::Load;
-use crate::pool::balance::{Balance, HashBy, consistent_hash, random, retries};
+use crate::pool::balance::retries::{self, Retries};
+use crate::pool::balance::{Balance, HashBy, consistent_hash, random};
 use crate::pool::candidates::Candidates;
 use crate::pool::in_flight::InFlight;
 use crate::pool::least_response_time::ResponseTimes;
@@ -183,9 +184,9 @@ impl Worker {
         picked: &Picked,
         filter: HealthFilter,
         random: u64,
-    ) -> Vec<TargetIndex> {
+    ) -> Retries {
         let Some(state) = self.pools.get(pool.index.get()).filter(|_| pool.endpoints) else {
-            return Vec::new();
+            return Retries::default();
         };
         let (health, candidates, now) = (&self.health, &mut self.candidates, context.now);
         let full = match pool.is_limited {
@@ -200,18 +201,17 @@ impl Worker {
         candidates.collect(pool, is_other);
         // Of one there is nothing to put in order.
         if let Some(only) = candidates.only() {
-            return vec![only];
+            return Retries::from_iter([only]);
         }
         let Some(near) = state.regions.nearest(pool, context.request, candidates) else {
-            return Vec::new();
+            return Retries::default();
         };
-        let mut order = Vec::with_capacity(retries::RETRIES);
+        let mut order = Retries::default();
         let hashed = &state.consistent_hash;
-        let fill =
-            |order: &mut Vec<TargetIndex>, candidates: &mut Candidates, random| match picked.hash {
-                Some(hash) => retries::fill_by_hash(order, candidates, hashed, hash),
-                None => retries::fill(order, candidates, random),
-            };
+        let fill = |order: &mut Retries, candidates: &mut Candidates, random| match picked.hash {
+            Some(hash) => retries::fill_by_hash(order, candidates, hashed, hash),
+            None => retries::fill(order, candidates, random),
+        };
         if !near.is_whole_pool() {
             candidates.retain(|other| near.has(other));
         }
@@ -238,7 +238,11 @@ impl Worker {
 /// The hash of a session, by which its target's place is taken while the proxy tries others, and
 /// after that. Cookies alone do not tell all sessions apart, and their clients must not end on one
 /// target together. None: the proxy can be told of no other target, or there is but one.
-fn session_hash(context: &RequestContext<'_, '_>, pool: &Pool, session: Session) -> Option<u64> {
+pub(super) fn session_hash(
+    context: &RequestContext<'_, '_>,
+    pool: &Pool,
+    session: Session,
+) -> Option<u64> {
     if !pool.endpoints || pool.targets.len() < 3 {
         return None;
     }
@@ -284,13 +288,13 @@ fn full_targets(in_flight: &mut InFlight, port: &mut dyn Port, pool: &Pool) -> V
 }
 
 /// What the targets of a pool have to do, by what all workers know.
-struct PoolLoad<'a> {
-    pool: &'a Pool,
-    in_flight: &'a mut InFlight,
-    port: &'a mut dyn Port,
+pub(super) struct PoolLoad<'a> {
+    pub pool: &'a Pool,
+    pub in_flight: &'a mut InFlight,
+    pub port: &'a mut dyn Port,
     /// None: response times do not matter.
-    response_times: Option<&'a ResponseTimes>,
-    now: Nanos,
+    pub response_times: Option<&'a ResponseTimes>,
+    pub now: Nanos,
 }
 
 impl Load for PoolLoad<'_> {

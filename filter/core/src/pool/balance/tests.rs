@@ -41,9 +41,9 @@ fn nothing_that_takes_nothing_new_is_chosen() {
         assert_eq!(robin.pick(&usable), Some(first));
         assert_eq!(random::pick(&usable, roll).unwrap().0, first);
         assert_eq!(ConsistentHash::new(&pool).pick(&usable, roll), Some(first));
-        let mut order = Vec::new();
+        let mut order = retries::Retries::default();
         retries::fill(&mut order, &mut only(&pool, |target| target != 0), roll);
-        assert_eq!(order, [last]);
+        assert_eq!(order[..], [last]);
         assert_eq!(robin.pick(&none), None);
         assert_eq!(random::pick(&none, roll), None);
         assert_eq!(ConsistentHash::new(&pool).pick(&none, roll), None);

@@ -221,6 +221,17 @@ impl Health {
             .is_none_or(|known| known.is_healthy(&pool.health, now))
     }
 
+    /// Whether every target of a pool is healthy, with nothing held against it, and has its whole
+    /// weight, as of the last [`Health::refresh`]. False where that is not known without a look at
+    /// each of them.
+    pub fn is_settled(&self, pool: &Pool, now: Nanos) -> bool {
+        match self.pools.get(pool.index.get()) {
+            Some(Some(known)) => known.settled_at.is_some_and(|settled| now >= settled),
+            Some(None) => true,
+            None => false,
+        }
+    }
+
     /// Whether nothing is held against a target, as of the last [`Health::refresh`]: no failure in a
     /// row, no ejection that a request has to end.
     pub fn is_well(&self, pool: &Pool, target: TargetIndex) -> bool {
@@ -338,6 +349,10 @@ struct PoolHealth {
     ids: TargetIds,
     /// For each target what the record last had; the ids are always right.
     entries: Vec<HealthEntry>,
+    /// When the last slow start of them is over. None: something is held against one of them.
+    settled_at: Option<Nanos>,
+    /// The pool's.
+    slow_start: Nanos,
     gauge: ChangeGauge,
     /// The value of the gauge when the record was last read.
     seen_version: i64,
@@ -363,6 +378,8 @@ impl PoolHealth {
             })
             .collect();
         PoolHealth {
+            settled_at: settled_at(&entries, pool.slow_start),
+            slow_start: pool.slow_start,
             key: record::key(pool),
             lease_id: record::lease_id(pool),
             ids: entries
@@ -422,7 +439,18 @@ impl PoolHealth {
                 *known = *entry;
             }
         }
+        self.settled_at = settled_at(&self.entries, self.slow_start);
     }
+}
+
+/// From when on every target is healthy and has its whole weight, as long as the record stays as it
+/// is. None: that depends on more than the time.
+fn settled_at(entries: &[HealthEntry], slow_start: Nanos) -> Option<Nanos> {
+    entries.iter().try_fold(Nanos::ZERO, |last, entry| {
+        let begun = entry.health.slow_start_begun();
+        let over = begun.map_or(Nanos::ZERO, |begun| begun + slow_start);
+        entry.health.is_idle().then(|| last.max(over))
+    })
 }
 
 /// What is known of a pool. None: it has no record. Each worker has one configuration, so that a

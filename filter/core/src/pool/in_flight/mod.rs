@@ -106,7 +106,9 @@ use crate::pool::pace::Pace;
 use crate::port::{Gauge, Port};
 use crate::time::Nanos;
 use gauge_name::GaugeName;
-use lease::{Lease, LeaseAction, LeaseEvent, LeaseId, Missing, Note, OwnSlot, SlotNumber};
+use lease::{
+    HEARTBEAT_MAX_AGE, Lease, LeaseAction, LeaseEvent, LeaseId, Missing, Note, OwnSlot, SlotNumber,
+};
 use ledger::{CountIndex, Ledger, note_key, payload_if_owner};
 use penalty::Penalties;
 use reclaim::{ForeignGauges, MAX_RECLAIMED, reclaim};
@@ -426,7 +428,17 @@ impl InFlight {
     }
 
     /// What each request does beside its own count: nothing in the steady state.
+    #[inline]
     fn before_request(&mut self, port: &mut dyn Port, now: Nanos) {
+        let is_fresh = now.abs_diff(self.last_heartbeat) <= HEARTBEAT_MAX_AGE;
+        let is_steady = is_fresh && matches!(self.lease, Lease::Held(_));
+        if !is_steady || !self.penalties.is_empty() {
+            self.before_unsteady_request(port, now);
+        }
+    }
+
+    #[inline(never)]
+    fn before_unsteady_request(&mut self, port: &mut dyn Port, now: Nanos) {
         let heartbeat_age = now.abs_diff(self.last_heartbeat);
         let event = LeaseEvent::Request { heartbeat_age };
         match self.lease.step(event) {

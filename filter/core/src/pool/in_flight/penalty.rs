@@ -67,6 +67,12 @@ impl Penalties {
         }
     }
 
+    /// Whether there is none.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Takes the first penalty, if it is over: of which count, and how many requests.
     pub(super) fn pop(&mut self, now: Nanos) -> Option<(CountIndex, i32)> {
         let penalty = *self.queue.front().filter(|penalty| penalty.is_over(now))?;

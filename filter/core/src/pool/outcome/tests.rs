@@ -1,6 +1,7 @@
 use super::flag::*;
 use super::*;
 use crate::index::{PoolIndex, TargetRef};
+use crate::pool::balance::retries::Retries;
 use crate::pool::health::Passive;
 use crate::pool::{State, Target};
 use crate::time::Nanos;
@@ -75,7 +76,7 @@ fn flight(grpc: bool) -> Flight {
         },
         counted: TargetIndex::new(3),
         address: None,
-        retries: vec![TargetIndex::new(1), TargetIndex::new(0)],
+        retries: Retries::from_iter([1, 0].map(TargetIndex::new)),
         grpc,
         grpc_timeout: false,
         connect: false,

@@ -1,6 +1,7 @@
 //! What a worker decides, by subject.
 
 mod balance;
+mod common;
 mod dear;
 mod edits;
 mod failover;
@@ -229,7 +230,7 @@ fn eject(test: &mut TestWorker, target: usize) {
             },
             counted: TargetIndex::new(target),
             address: None,
-            retries: Vec::new(),
+            retries: Retries::default(),
             grpc: false,
             grpc_timeout: false,
             connect: false,

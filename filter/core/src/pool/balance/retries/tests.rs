@@ -9,11 +9,11 @@ fn retries_are_drawn_by_weight_and_never_repeat() {
     let pool = pool(&[1, 2, 4, 1, 1]);
     let mut firsts = [0_u32; 5];
     for k in 0..8000_u64 {
-        let mut order = Vec::new();
+        let mut order = Retries::default();
         let mut candidates = only(&pool, |target| target != 0);
         fill(&mut order, &mut candidates, k * (u64::MAX / 8000));
         assert_eq!(order.len(), RETRIES);
-        let mut seen = order.clone();
+        let mut seen = order.to_vec();
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), RETRIES);
