@@ -5,6 +5,8 @@ use super::*;
 use crate::pool::outcome::ResponseSeen;
 use crate::worker::Asked;
 use crate::worker::common::Decided;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const CONFIGURATION: &str = r#"{
     "pools": {
