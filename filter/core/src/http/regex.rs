@@ -718,7 +718,7 @@ mod tests {
         assert_eq!(
             Search::new(pattern)
                 .unwrap()
-                .replace_all(&input, &part("b")),
+                .replace_all(input, &part("b")),
             input
         );
     }
