@@ -716,9 +716,7 @@ mod tests {
         // A pattern of many states on a long path is more than may be remembered.
         let pattern = "(a|b){500}x";
         assert_eq!(
-            Search::new(pattern)
-                .unwrap()
-                .replace_all(input, &part("b")),
+            Search::new(pattern).unwrap().replace_all(input, &part("b")),
             input
         );
     }
