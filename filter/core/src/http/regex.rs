@@ -128,16 +128,17 @@ impl std::fmt::Debug for Regex {
 /// A pattern that is searched for, to replace what it matches.
 pub struct Search {
     pattern: Box<str>,
-    program: Program,
+    /// On the heap: most routes have no pattern, and there may be 100,000.
+    program: Box<Program>,
 }
 
 impl Search {
     /// Compiles. The error says what is wrong, and where in the pattern.
     pub fn new(pattern: &str) -> Result<Search, String> {
-        let program = Program::new(&compile(&parse(pattern, false)?, WhichCaptures::All)?);
+        let nfa = compile(&parse(pattern, false)?, WhichCaptures::All)?;
         Ok(Search {
             pattern: pattern.into(),
-            program,
+            program: Box::new(Program::new(&nfa)),
         })
     }
 
@@ -679,12 +680,12 @@ mod tests {
                 .replace_counted(&input, &part("b"), &mut steps);
         // The first search tries the choice and `a`, at each byte behind it and at the end the
         // loop, `.` and `z`, and then the other `a` and the end of the match: more than it may.
-        assert_eq!(steps, 12 * 1024 + 64);
+        assert_eq!(steps, 10 * 1024 + 64);
         assert_eq!(replaced, input);
         // Each further search of a shorter input tries the choice, `a`, the other `a` and the end:
         // the loop failed there already.
         let input = &input[..3072];
-        let allowed = 12 * 1024 + 64;
+        let allowed = 10 * 1024 + 64;
         let first = 2 + 3 * input.len() + 2;
         let matches = 1 + (allowed - first) / 4;
         steps = 0;
@@ -699,8 +700,8 @@ mod tests {
         assert_eq!(
             Search::new("a")
                 .unwrap()
-                .replace_all(&[b'a'; 6 * 1024], &part("b")),
-            [b'b'; 6 * 1024]
+                .replace_all(&[b'a'; 5 * 1024], &part("b")),
+            [b'b'; 5 * 1024]
         );
         // Nor is there in a path that is no longer than paths are.
         for length in [256, 1024] {

@@ -113,7 +113,7 @@ impl PathRewrite {
 }
 
 /// What a state costs that a search tries, in steps.
-const STEPS_PER_STATE: usize = 10;
+const STEPS_PER_STATE: usize = 12;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -170,8 +170,8 @@ impl<'p, 'i> Searches<'p, 'i> {
 }
 
 /// How many states the searches of one input may try, all together. `^/old/(.*)$` takes two for a
-/// byte, which is enough for 6 KiB; one that looks ahead for each match (`a.*z|a`) takes seven.
-const STEPS: usize = 12 * 1024 + 64;
+/// byte, which is enough for 5 KiB; one that looks ahead for each match (`a.*z|a`) takes seven.
+const STEPS: usize = 10 * 1024 + 64;
 
 /// The bits for what was tried: 512 KiB. 16 KiB of input are fine with 256 states, 1 KiB with 4,096.
 const TRIED_LIMIT: usize = 4 * 1024 * 1024;
