@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
+use std::process::Command;
 use tempfile::TempDir;
 
 const CLIENTS: usize = 8;
@@ -342,4 +343,39 @@ fn a_backend_is_deployed_anew_and_no_request_fails() {
     let (requests, failed) = sum(&clients);
     println!("{failed} of {requests} requests failed");
     assert_eq!(failed, 0);
+}
+
+/// keepalived's own reader has nothing to say of the file, and something of the file with a typo.
+#[test]
+fn keepalived_takes_its_file() {
+    const INSTALL: &str = "on Debian and Ubuntu: apt-get install keepalived";
+    let file = module::repository()
+        .unwrap()
+        .join("envoy-config/two-tiers/keepalived.conf");
+    let text = fs::read_to_string(file).unwrap();
+    let told = |text: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keepalived.conf");
+        fs::write(&file, text).unwrap();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let output = Command::new("keepalived")
+            .args(["--config-test", "--use-file"])
+            .arg(&file)
+            // Where Debian has what only root runs.
+            .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+            .output()
+            .unwrap_or_else(|error| panic!("keepalived: {error}; {INSTALL}"));
+        // How it ends says nothing: version 2.2.7 kills itself when it has read the file.
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert_eq!(told(&text), "");
+    for (right, wrong, complaint) in [
+        ("interval 1\n", "intervall 1\n", "Unknown keyword 'intervall'"),
+        ("changeme", "change-me", "Truncating auth_pass"),
+        ("    track_script", "    track_skript", "Unknown keyword 'track_skript'"),
+    ] {
+        assert!(text.contains(right), "{right}");
+        let told = told(&text.replace(right, wrong));
+        assert!(told.contains(complaint), "{wrong}: {told}");
+    }
 }

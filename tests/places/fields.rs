@@ -79,7 +79,8 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "gateway.envoyproxy.io/v1alpha1",
         "spec.targetRefs.group spec.targetRefs.kind spec.targetRefs.name spec.wasm.name \
          spec.wasm.rootID spec.wasm.code.type spec.wasm.code.image.url \
-         spec.wasm.code.image.pullSecretRef.name spec.wasm.code.http.url spec.wasm.code.sha256 \
+         spec.wasm.code.image.pullSecretRef.name spec.wasm.code.image.sha256 \
+         spec.wasm.code.http.url spec.wasm.code.http.sha256 \
          spec.wasm.code.pullPolicy spec.wasm.config.* spec.wasm.failOpen",
     ),
     (

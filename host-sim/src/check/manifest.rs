@@ -245,14 +245,28 @@ fn unknown_fields(held: &Held<'_>) -> Vec<Warning> {
     ];
     const EXTENSION: &[&str] = &["lua"];
     const POLICY: &[&str] = &["code", "config", "env", "failOpen", "name", "rootID"];
+    // The digest stands beside the URL that it is of, not beside `image` or `http`.
+    const CODE: &[&str] = &["http", "image", "pullPolicy", "type"];
+    const IMAGE: &[&str] = &["pullSecretRef", "sha256", "tls", "url"];
+    const HTTP: &[&str] = &["sha256", "tls", "url"];
     let spec = field(held.resource.0, "spec");
+    let code_at = format!("{}.code", held.at);
+    let image_at = format!("{code_at}.image");
+    let http_at = format!("{code_at}.http");
+    let code = field(held.filter, "code");
+    let in_code = |key| code.and_then(|code| field(code, key));
     let levels: Vec<(&str, Option<&Value>, Vec<&[&str]>)> = match held.kind {
         Holder::WasmPlugin => vec![("spec", spec, vec![PLUGIN, AROUND])],
         Holder::TrafficExtension => vec![
             ("spec", spec, vec![AROUND, EXTENSION, &["wasm"]]),
             (&held.at, Some(held.filter), vec![PLUGIN]),
         ],
-        Holder::EnvoyExtensionPolicy => vec![(&held.at, Some(held.filter), vec![POLICY])],
+        Holder::EnvoyExtensionPolicy => vec![
+            (&held.at, Some(held.filter), vec![POLICY]),
+            (&code_at, code, vec![CODE]),
+            (&image_at, in_code("image"), vec![IMAGE]),
+            (&http_at, in_code("http"), vec![HTTP]),
+        ],
         Holder::ConfigMap => Vec::new(),
     };
     let mut warnings = Vec::new();

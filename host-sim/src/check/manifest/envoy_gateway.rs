@@ -23,8 +23,8 @@ pub(super) fn warnings(manifest: &Manifest<'_>) -> Vec<Warning> {
                 of.and_then(|it| text(it, "url")),
             ),
             (
-                &code_at("sha256"),
-                code.and_then(|code| field(code, "sha256")),
+                &code_at(&format!("{kind}.sha256")),
+                of.and_then(|it| field(it, "sha256")),
             ),
         ));
     }
