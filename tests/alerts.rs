@@ -95,6 +95,12 @@ fn evaluate(queries: &[(String, String)], scraped: &str) {
 }
 
 #[test]
+fn prometheus_takes_the_configuration_of_the_compose_file() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-config/compose");
+    promtool(&directory, ["check", "config", "prometheus.yaml"]);
+}
+
+#[test]
 fn each_alert_fires_when_it_should_and_none_where_all_is_well() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-config");
     promtool(&directory, ["check", "rules", "alerts.yaml"]);

@@ -104,6 +104,37 @@ fn what_the_filter_would_refuse_is_taken_out_and_named() {
     );
 }
 
+/// A block of conditions that would be refused is no reason to lose the others of its route.
+#[test]
+fn a_block_that_the_filter_would_refuse_is_taken_out_alone() {
+    let text = r"{ apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: { name: r, namespace: shop },
+        spec: { hostnames: [a.com], rules: [
+          { matches: [
+              { headers: [{ name: x, value: '1' }] },
+              { headers: [{ name: y, type: RegularExpression, value: '\C' }] },
+              { headers: [{ name: z, value: '2' }] },
+              { headers: [{ name: y, type: RegularExpression, value: '\Qa\E' }] } ],
+            backendRefs: [{ name: a, port: 80 }] },
+          { matches: [
+              { path: { type: RegularExpression, value: '/\C' } },
+              { path: { type: RegularExpression, value: '/\Q' } } ],
+            backendRefs: [{ name: b, port: 80 }] } ] } }";
+    let output = imported(Kind::GatewayApi, text.to_owned());
+    let json = output.to_json();
+    let [route] = &json["routes"].as_array().unwrap()[..] else {
+        panic!("{json}")
+    };
+    let blocks = route["match"].as_array().unwrap().iter();
+    let names: Vec<_> = blocks.map(|it| &it["headers"][0]["name"]).collect();
+    assert_eq!(names, ["x", "z"], "{route}");
+    let told = output.not_carried.iter().map(|it| &*it.path);
+    let rule = |number| format!("HTTPRoute shop/r rule {number}");
+    let expected = [0, 0, 1, 1].map(rule);
+    let mut told: Vec<_> = told.collect();
+    told.sort_unstable();
+    assert_eq!(told, expected, "{:?}", output.not_carried);
+}
+
 /// An option that would be refused is no reason to lose the route.
 #[test]
 fn an_option_that_the_filter_would_refuse_is_taken_out_alone() {

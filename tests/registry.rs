@@ -7,96 +7,28 @@ use host_sim::envoy::{Wanted, install};
 use host_sim::envoy_host::EnvoyHost;
 use host_sim::exchange::{ExchangeRequest, Host};
 use host_sim::package::{self, IMAGE, MODULE, Origin, Package};
-use host_sim::wait;
+use host_sim::testkit::registry::{Registry, skopeo};
 use pointsman_release::image::MANIFEST;
 use pointsman_release::pull::{self, Variant};
 use pointsman_release::sha256;
 use serde_json::json;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// The image's name in the registry.
 const NAME: &str = "mesh/pointsman";
 
-/// A registry with an empty store, on a port of its own.
-struct Registry {
-    process: Child,
-    address: SocketAddr,
-    _store: TempDir,
-}
-
-impl Registry {
-    fn start() -> Registry {
-        let store = tempfile::tempdir().unwrap();
-        // Free until the registry takes it: it cannot be asked for the port that it got.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = port.local_addr().unwrap();
-        drop(port);
-        // JSON is YAML.
-        let settings = json!({
-            "version": 0.1,
-            "log": { "level": "error" },
-            "storage": { "filesystem": { "rootdirectory": store.path() } },
-            "http": { "addr": address },
-        });
-        let file = store.path().join("registry.yml");
-        fs::write(&file, settings.to_string()).unwrap();
-        let process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("docker-registry: {error}; {}", missing()));
-        let registry = Registry {
-            process,
-            address,
-            _store: store,
-        };
-        wait::until("the registry answers", || {
-            registry.get("", "application/json").is_some()
-        });
-        registry
-    }
-
-    /// What the registry has at a path below `/v2/`, with its header `docker-content-digest`.
-    fn get(&self, path: &str, accept: &str) -> Option<(String, Vec<u8>)> {
-        let mut client = Client::new(self.address).unwrap();
-        let path = format!("/v2/{path}");
-        let response = client.get_with("registry", &path, &[("accept", accept)]);
-        let response = response.ok()?;
-        let digest = header(&response, "docker-content-digest").to_owned();
-        let body = response.body().to_vec();
-        response.status().is_success().then_some((digest, body))
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
-
-fn missing() -> &'static str {
-    "on Debian and Ubuntu: apt-get install docker-registry skopeo"
-}
-
-fn skopeo(arguments: &[&str]) {
-    let output = Command::new("skopeo")
-        // Without the machine's policy about who may have signed an image.
-        .arg("--insecure-policy")
-        .args(arguments)
-        .output()
-        .unwrap_or_else(|error| panic!("skopeo: {error}; {}", missing()));
-    assert!(
-        output.status.success(),
-        "skopeo {arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+/// What the registry has at a path below `/v2/`, with its header `docker-content-digest`.
+fn get(registry: &Registry, path: &str, accept: &str) -> (String, Vec<u8>) {
+    let mut client = Client::new(registry.address()).unwrap();
+    let path = format!("/v2/{path}");
+    let response = client.get_with("registry", &path, &[("accept", accept)]);
+    let response = response.unwrap();
+    assert!(response.status().is_success(), "{path}: {response:?}");
+    let digest = header(&response, "docker-content-digest").to_owned();
+    (digest, response.body().to_vec())
 }
 
 /// A package in a directory of its own.
@@ -109,22 +41,22 @@ fn packaged() -> (TempDir, Package) {
 #[test]
 fn what_is_pushed_is_pulled_with_the_printed_digests_and_runs() {
     let (directory, package) = packaged();
-    let registry = Registry::start();
+    let registry = Registry::start().unwrap();
     let version = &package.version;
     let layout = format!("oci:{}:{version}", directory.path().join(IMAGE).display());
-    let remote = format!("docker://{}/{NAME}:{version}", registry.address);
+    let remote = format!("docker://{}/{NAME}:{version}", registry.address());
     let options = ["copy", "--preserve-digests", "--dest-tls-verify=false"];
-    skopeo(&[&options[..], &[&layout, &remote]].concat());
+    skopeo(&[&options[..], &[&layout, &remote]].concat()).unwrap();
 
     // As an `oci://` URL names it: by its tag, and by the digest that was printed.
     for reference in [version, &package.image_digest] {
         let path = format!("{NAME}/manifests/{reference}");
-        let (digest, manifest) = registry.get(&path, MANIFEST).expect("the manifest");
+        let (digest, manifest) = get(&registry, &path, MANIFEST);
         assert_eq!(digest, package.image_digest, "the registry's own words");
         assert_eq!(format!("sha256:{}", sha256(&manifest)), digest);
         let blob = |digest: &str| {
-            let blob = registry.get(&format!("{NAME}/blobs/{digest}"), "*/*");
-            Ok(blob.expect("the blob").1)
+            let blob = get(&registry, &format!("{NAME}/blobs/{digest}"), "*/*");
+            Ok(blob.1)
         };
         let (variant, module) = pull::module(&manifest, blob).unwrap();
         assert_eq!(variant, Variant::Compat);
@@ -152,7 +84,8 @@ fn what_is_pushed_is_pulled_with_the_printed_digests_and_runs() {
         "--src-tls-verify=false",
         &remote,
         &local,
-    ]);
+    ])
+    .unwrap();
     let index = fs::read_to_string(back.join("index.json")).unwrap();
     assert!(index.contains(&package.image_digest), "{index}");
 }

@@ -370,9 +370,17 @@ fn keepalived_takes_its_file() {
     };
     assert_eq!(told(&text), "");
     for (right, wrong, complaint) in [
-        ("interval 1\n", "intervall 1\n", "Unknown keyword 'intervall'"),
+        (
+            "interval 1\n",
+            "intervall 1\n",
+            "Unknown keyword 'intervall'",
+        ),
         ("changeme", "change-me", "Truncating auth_pass"),
-        ("    track_script", "    track_skript", "Unknown keyword 'track_skript'"),
+        (
+            "    track_script",
+            "    track_skript",
+            "Unknown keyword 'track_skript'",
+        ),
     ] {
         assert!(text.contains(right), "{right}");
         let told = told(&text.replace(right, wrong));

@@ -1,6 +1,7 @@
 //! Other programs' routes as a configuration that loads. What an importer carried over and the
 //! filter would refuse, such as a pattern in another syntax, is taken out again, and named: an option
-//! by itself, and what says which requests go where with its whole route or pool.
+//! or one of several blocks of a `match` by itself, and what else says which requests go where with
+//! its whole route or pool.
 
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::Problem;
@@ -39,6 +40,7 @@ fn take_out(output: &mut Output, problems: &[Problem]) -> bool {
     let configuration = &mut output.configuration;
     let mut bad: [BTreeSet<usize>; 3] = Default::default();
     let mut options: Vec<(usize, usize, &str)> = Vec::new();
+    let mut blocks: BTreeSet<(usize, usize)> = BTreeSet::new();
     let mut named: Vec<NotCarried> = Vec::new();
     for problem in problems {
         let sections = [
@@ -64,12 +66,18 @@ fn take_out(output: &mut Output, problems: &[Problem]) -> bool {
                 let rest = rest.strip_prefix(**option);
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
             });
-            let taken = match option {
-                Some(option) => {
+            let taken = match (option, block(section, rest)) {
+                (Some(option), _) => {
                     options.push((number, at, option));
                     format!("`{option}` was left out")
                 }
-                None => {
+                (None, Some(block)) => {
+                    blocks.insert((at, block));
+                    format!(
+                        "`match[{block}]` was left out, so its requests go to the routes behind it"
+                    )
+                }
+                (None, None) => {
                     bad[number].insert(at);
                     match section {
                         "routes" => "left out, so its requests go to the routes behind it".into(),
@@ -107,6 +115,19 @@ fn take_out(output: &mut Output, problems: &[Problem]) -> bool {
             entry.value.remove(option);
         }
     }
+    // The last first, so that the numbers of those before stay what they are.
+    for (at, block) in blocks.into_iter().rev() {
+        let route = configuration.routes.get_mut(at);
+        let blocks = route.and_then(|route| route.value.get_mut("match")?.as_array_mut());
+        let Some(blocks) = blocks else { continue };
+        if block < blocks.len() {
+            blocks.remove(block);
+        }
+        if blocks.is_empty() {
+            // Without any it would take every request.
+            bad[2].insert(at);
+        }
+    }
     let [pools, rate_limits, routes] = &bad;
     remove(&mut configuration.pools, pools);
     remove(&mut configuration.rate_limits, rate_limits);
@@ -114,6 +135,14 @@ fn take_out(output: &mut Output, problems: &[Problem]) -> bool {
     let found = !named.is_empty();
     output.not_carried.extend(named);
     found
+}
+
+/// The block of a route's `match` that a place is in, where it has several.
+fn block(section: &str, rest: &str) -> Option<usize> {
+    let rest = rest
+        .strip_prefix("match[")
+        .filter(|_| section == "routes")?;
+    rest.split_once(']')?.0.parse().ok()
 }
 
 fn remove(entries: &mut Vec<Entry>, bad: &BTreeSet<usize>) {

@@ -4,11 +4,18 @@
 
 #![allow(missing_docs)]
 
+use host_sim::configuration::to_json;
 use host_sim::envoy::{Wanted, install};
+use host_sim::envoy_host::EnvoyHost;
+use host_sim::exchange::{ExchangeRequest, Host};
 use host_sim::package::{self, Origin};
-use std::fs;
+use host_sim::testkit::registry::Registry;
+use host_sim::yaml::{Reading, documents};
+use pointsman_release::pull;
+use serde_json::Value;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -91,35 +98,99 @@ fn the_page_leads_to_a_canary_in_an_envoy() {
     };
 }
 
+/// What stands in for a cluster: it keeps what is applied.
+const KUBECTL: &str = r#"#!/bin/sh
+[ "$1 $2 $#" = "apply -f 3" ] || exit 1
+cp "$3" applied.yaml
+"#;
+
+/// The image is pushed by the page's own commands into a real registry with TLS; the file that would
+/// be applied names it, and what that name leads to decides in a real Envoy by what the file says.
+/// Only the registry's name is another, and there is no cluster.
 #[test]
-fn the_page_writes_the_digest_into_the_files_of_istio_and_envoy_gateway() {
-    let (_directory, root) = unpacked();
-    let index = fs::read_to_string(root.join("oci/index.json")).unwrap();
-    let index: serde_json::Value = serde_json::from_str(&index).unwrap();
-    let digest = index["manifests"][0]["digest"].as_str().unwrap();
-    for (heading, file, written) in [
-        (
-            "In Istio",
-            "istio/gateway.yaml",
-            format!("url: oci://registry.example.com/pointsman:v0.2.0@{digest}\n"),
-        ),
-        (
-            "In Envoy Gateway",
-            "envoy-gateway/pointsman.yaml",
-            format!("sha256: \"{}\"\n", digest.trim_start_matches("sha256:")),
-        ),
+fn the_page_leads_to_a_canary_of_istio_and_of_envoy_gateway_as_far_as_one_comes_without_them() {
+    let registry = Registry::start_with_tls().unwrap();
+    for (heading, configuration_at) in [
+        ("In Istio", "/spec/pluginConfig"),
+        ("In Envoy Gateway", "/spec/wasm/0/config"),
     ] {
+        let (directory, root) = unpacked();
+        let programs = directory.path().join("programs");
+        fs::create_dir(&programs).unwrap();
+        let kubectl = programs.join("kubectl");
+        fs::write(&kubectl, KUBECTL).unwrap();
+        fs::set_permissions(&kubectl, Permissions::from_mode(0o755)).unwrap();
+        let name = format!("localhost:{}", registry.address().port());
         let steps = commands(&root, heading);
-        // There is no registry of that name, and no cluster.
-        let left_out =
-            |line: &&str| !line.starts_with("skopeo copy") && !line.starts_with("kubectl apply");
-        let steps: Vec<_> = steps.lines().filter(left_out).collect();
-        assert!(steps.len() > 4, "{steps:?}");
-        let output = follow(&root, Path::new("/usr/bin"), &steps.join("\n"));
+        assert!(steps.contains("REGISTRY=registry.example.com "));
+        let steps = steps.replace("registry.example.com", &name);
+        let trusted = format!(
+            "export SSL_CERT_FILE={}\n",
+            registry.certificate().display()
+        );
+        let output = follow(&root, &programs, &(trusted.clone() + &steps));
         let told = String::from_utf8(output.stdout).unwrap();
         assert!(told.contains(": good"), "{told}");
-        assert!(told.contains("route") && told.contains("shop"), "{told}");
-        let text = fs::read_to_string(root.join("envoy-config").join(file)).unwrap();
-        assert!(text.contains(&written), "{written}: {text}");
+        assert!(told.contains("shop (blue 90 %, green 10 %)"), "{told}");
+
+        let applied = fs::read_to_string(root.join("applied.yaml")).unwrap();
+        let (documents, _) = documents(&applied, Reading::Kubernetes).unwrap();
+        let resources = documents.iter().map(to_json);
+        let mut found = resources.filter(|it| it.pointer(configuration_at).is_some());
+        let resource = found.next().unwrap();
+        let reference = image(&resource);
+        let pull = format!("skopeo copy --preserve-digests docker://{reference} oci:pulled");
+        follow(&root, &programs, &(trusted + &pull));
+        let module = root.join("pulled.wasm");
+        fs::write(&module, module_of(&root.join("pulled"))).unwrap();
+        decides(&module, resource.pointer(configuration_at).unwrap());
     }
+}
+
+/// The image that a resource names, by its digest.
+fn image(resource: &Value) -> String {
+    let text = |at: &str| resource.pointer(at).and_then(Value::as_str);
+    if let Some(url) = text("/spec/url") {
+        // skopeo does not take a tag beside a digest.
+        let url = url.strip_prefix("oci://").unwrap();
+        let (tagged, digest) = url.split_once('@').unwrap();
+        let (name, _) = tagged.rsplit_once(':').unwrap();
+        return format!("{name}@{digest}");
+    }
+    let url = text("/spec/wasm/0/code/image/url").unwrap();
+    let digest = text("/spec/wasm/0/code/image/sha256").unwrap();
+    let (name, _) = url.rsplit_once(':').unwrap();
+    format!("{name}@sha256:{digest}")
+}
+
+/// The module in an image's layout, as Istio and Envoy Gateway take it out.
+fn module_of(layout: &Path) -> Vec<u8> {
+    let blob = |digest: &str| fs::read(layout.join("blobs").join(digest.replace(':', "/")));
+    let index = fs::read_to_string(layout.join("index.json")).unwrap();
+    let index: Value = serde_json::from_str(&index).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap();
+    let manifest = blob(digest).unwrap();
+    pull::module(&manifest, |digest| Ok(blob(digest)?))
+        .unwrap()
+        .1
+}
+
+/// In a real Envoy with two workers nine in ten go to blue; each worker may be one request off.
+fn decides(module: &Path, configuration: &Value) {
+    let program = install::find(Wanted::Any).unwrap();
+    let envoy = EnvoyHost::start(&program, module, configuration).unwrap();
+    let request = ExchangeRequest::new(b"GET", b"http://shop.example.com/").unwrap();
+    let mut client = envoy.client();
+    let mut blue = 0;
+    for _ in 0..100 {
+        let result = client.exchange(&request).unwrap();
+        assert_eq!(result.response.status, 200);
+        let cluster = result.upstream_cluster.unwrap();
+        blue += usize::from(cluster.contains("blue"));
+        assert!(
+            cluster.contains("blue") || cluster.contains("green"),
+            "{cluster}"
+        );
+    }
+    assert!((88..=92).contains(&blue), "{blue} of 100 to blue");
 }

@@ -207,6 +207,8 @@ fn path(from: &mut Message, all: &mut Map<String, Value>, ignore_case: bool) -> 
             }
         }
         other => {
+            // Requests that are no CONNECT go to the routes behind it.
+            all.insert("methods".into(), json!(["CONNECT"]));
             from.refuse(other, "the filter does not route CONNECT");
             None
         }

@@ -47,7 +47,8 @@ pub fn import(documents: Vec<Document>, options: &Options) -> Result<Output, Unr
             .document(&document.place, document.value)
             .map_err(|why| UnreadableFile {
                 file: document.place.clone(),
-                why,
+                // Its places begin with the file.
+                why: why.replace(&format!("{}: ", document.place), ""),
             })?;
         file = document.place;
     }

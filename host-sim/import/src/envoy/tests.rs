@@ -222,6 +222,21 @@ fn conditions_on_headers_become_conditions() {
     );
 }
 
+/// Those behind it are reached.
+#[test]
+fn of_connect_nothing_but_connect_goes_to_envoys_own_routes() {
+    let output = imported(&table(json!([
+        { "match": { "connect_matcher": {} }, "route": { "cluster": "tunnel" } },
+        { "match": { "prefix": "/" }, "route": { "cluster": "web" } },
+    ])));
+    let routes = routes(&output);
+    assert_eq!(routes[0]["pass"], true);
+    assert_eq!(routes[0]["match"], json!({ "methods": ["CONNECT"] }));
+    assert_eq!(routes[1]["pool"], "web");
+    let named = "e: virtual_hosts[0].routes[0].match.connect_matcher";
+    assert!(output.paths().contains(&named), "{:?}", output.paths());
+}
+
 #[test]
 fn what_cannot_be_matched_goes_to_envoys_own_routes() {
     let route_of = |matched: Json| {
@@ -238,7 +253,6 @@ fn what_cannot_be_matched_goes_to_envoys_own_routes() {
             json!({ "prefix": "/", "tls_context": { "presented": true } }),
             "match.tls_context",
         ),
-        (json!({ "connect_matcher": {} }), "match.connect_matcher"),
         (
             json!({ "safe_regex": { "regex": "\\pL" } }),
             "match.safe_regex.regex",
@@ -635,6 +649,7 @@ fn fields_that_envoy_does_not_have_are_errors_or_named() {
     ] {
         assert!(error.contains(said), "{said} in {error}");
     }
+    assert!(!error.contains("e: e: "), "{error}");
     let of_a_type = table(json!([{ "match": { "prefix": "/" }, "route": { "cluster": 1 } }]));
     let error = import_with("e", of_a_type.to_string(), &Options::default()).unwrap_err();
     assert!(

@@ -33,6 +33,9 @@ struct Weighted {
     filters: Filters,
 }
 
+/// What is said of the backends of a rule that answers 500.
+pub(super) const CLOSED: &str = "the rule answers 500, so nothing reaches them";
+
 /// Reads `backendRefs` and makes the rule's action: `pool`, `split` or, where no backend takes
 /// requests, `respond`. `sticky`: the value of `sticky` for the rule's sessions.
 pub(super) fn action(
@@ -70,6 +73,9 @@ pub(super) fn action(
             weight,
             filters,
         });
+    }
+    if is_closed {
+        rule.not_carried("backendRefs", CLOSED);
     }
     if is_closed || !all.iter().any(|one| one.weight > 0) {
         // What the specification wants where a rule has no backend that it may use.
@@ -161,7 +167,7 @@ pub(super) fn one(
     if kind != "Service" || !group.is_empty() {
         item.not_carried(
             "kind",
-            format!("a {kind} is no Service: its cluster is taken to be called like one's"),
+            format!("{kind} is no Service: its cluster is taken to be called like one's"),
         );
     }
     let from = (owner.kind, owner.namespace);

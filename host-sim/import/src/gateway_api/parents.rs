@@ -61,7 +61,12 @@ impl<'p> Parents<'p> {
                 continue;
             }
             if kind != "Gateway" {
-                parent.not_carried("kind", format!("{kind} is no gateway"));
+                let why = format!("{kind} is no gateway; the route is carried over");
+                parent.not_carried("kind", why);
+                for key in parent.keys() {
+                    parent.ignore(&key);
+                }
+                continue;
             }
             let gateway = format!("{of}/{name}");
             let place = parent.place().to_owned();

@@ -126,7 +126,7 @@ fn rule(fields: &mut Fields, owner: &Owner<'_>, context: &mut Context<'_>) -> Ru
     }
     let (action, what) = match filters.redirect {
         _ if filters.is_closed => {
-            fields.ignore("backendRefs");
+            fields.refuse("backendRefs", backends::CLOSED);
             ("respond", json!({ "status": 500 }))
         }
         Some(redirect) => {

@@ -557,6 +557,14 @@ fn every_field_is_carried_over_or_named() {
             rule("filters: [{ type: RequestRedirect, requestRedirect: { statusCode: 303 } }]"),
             Named("spec.rules[0].backendRefs"),
         ),
+        (
+            rule("filters: [{ type: ExternalAuth, externalAuth: {} }]"),
+            Named("spec.rules[0].backendRefs"),
+        ),
+        (
+            backend("filters: [{ type: ExtensionRef, extensionRef: {} }]"),
+            Named("spec.rules[0].backendRefs"),
+        ),
         // GRPCRoute.
         (
             call("matches: [{ method: { service: a.B, method: C } }]"),

@@ -252,6 +252,14 @@ fn not_carried(annotations: &Fields, name: &str, why: impl Into<String>) {
     annotations.not_carried(&format!("{PREFIX}{name}"), why);
 }
 
+/// Names annotations that say nothing without another one, which is not there.
+fn idle(annotations: &mut Fields, without: &str, names: &[&str]) {
+    for name in names {
+        let why = format!("without `{without}` the controller ignores it");
+        annotations.refuse(&format!("{PREFIX}{name}"), &why);
+    }
+}
+
 fn yes(annotations: &mut Fields, name: &str) -> Option<bool> {
     let text = text(annotations, name)?;
     match &*text {
@@ -379,10 +387,11 @@ fn redirects(annotations: &mut Fields, settings: &mut Settings) {
         ("temporal-redirect", "temporal-redirect-code", 302),
         ("permanent-redirect", "permanent-redirect-code", 301),
     ] {
-        let code = whole(annotations, code_name).unwrap_or(default);
         let Some(url) = text(annotations, name) else {
+            idle(annotations, name, &[code_name]);
             continue;
         };
+        let code = whole(annotations, code_name).unwrap_or(default);
         if settings.redirect.is_some() {
             not_carried(annotations, name, "beside `temporal-redirect`, which wins");
             continue;
@@ -444,6 +453,13 @@ fn limits(annotations: &mut Fields, settings: &mut Settings) {
             });
         }
     }
+    if settings.limits.is_empty() {
+        idle(
+            annotations,
+            "limit-rps",
+            &["limit-whitelist", "limit-allowlist"],
+        );
+    }
     settings.without_limits =
         networks(annotations, &["limit-whitelist", "limit-allowlist"]).unwrap_or_default();
 }
@@ -454,6 +470,19 @@ const AMONG_ENDPOINTS: &str = "carried over so far as it chooses among the targe
 
 fn affinity(annotations: &mut Fields, settings: &mut Settings) {
     let kind = text(annotations, "affinity");
+    if kind.is_none() {
+        let names = [
+            "name", "path", "domain", "expires", "max-age", "samesite", "secure",
+        ];
+        let names = names.map(|name| format!("session-cookie-{name}"));
+        idle(
+            annotations,
+            "affinity: cookie",
+            &names.each_ref().map(String::as_str),
+        );
+        idle(annotations, "affinity: cookie", &["affinity-mode"]);
+        return;
+    }
     let name = text(annotations, "session-cookie-name");
     let path = text(annotations, "session-cookie-path");
     let domain = text(annotations, "session-cookie-domain");
@@ -463,8 +492,7 @@ fn affinity(annotations: &mut Fields, settings: &mut Settings) {
     let secure = yes(annotations, "session-cookie-secure");
     let mode = text(annotations, "affinity-mode");
     match kind.as_deref() {
-        Some("cookie") => {}
-        None => return,
+        None | Some("cookie") => {}
         Some(other) => {
             not_carried(
                 annotations,
@@ -481,6 +509,13 @@ fn affinity(annotations: &mut Fields, settings: &mut Settings) {
         if let Some(value) = value {
             cookie.insert(key.into(), value.into());
         }
+    }
+    if expires.is_some() && max_age.is_some_and(|seconds| Some(seconds) != expires) {
+        not_carried(
+            annotations,
+            "session-cookie-expires",
+            "browsers prefer `session-cookie-max-age`, which was carried over",
+        );
     }
     if let Some(seconds) = max_age.or(expires).filter(|seconds| *seconds > 0) {
         cookie.insert("ttl".into(), format!("{seconds}s").into());

@@ -292,6 +292,28 @@ fn every_field_is_carried_over_or_named() {
             ),
         ),
         (
+            annotated(
+                "@affinity: cookie, @session-cookie-max-age: '60', @session-cookie-expires: '70'",
+            ),
+            at("metadata.annotations[\"@session-cookie-expires\"]"),
+        ),
+        (
+            annotated("@session-cookie-name: s"),
+            at("metadata.annotations[\"@session-cookie-name\"]"),
+        ),
+        (
+            annotated("@affinity-mode: persistent"),
+            at("metadata.annotations[\"@affinity-mode\"]"),
+        ),
+        (
+            annotated("@permanent-redirect-code: '308'"),
+            at("metadata.annotations[\"@permanent-redirect-code\"]"),
+        ),
+        (
+            annotated("@limit-whitelist: 10.0.0.0/8"),
+            at("metadata.annotations[\"@limit-whitelist\"]"),
+        ),
+        (
             annotated("@affinity: cookie, @affinity-mode: odd"),
             at("metadata.annotations[\"@affinity-mode\"]"),
         ),

@@ -413,8 +413,8 @@ fn what_envoy_gateway_will_not_do_is_told() {
             (
                 &[(&digest, &digest[2..])],
                 &[
-                    no_digest,
                     "the EnvoyExtensionPolicy `pointsman`: spec.wasm[0].code.sha256 unknown_field",
+                    no_digest,
                 ],
             ),
             (
