@@ -26,6 +26,7 @@
 //! | [`backend`], [`client`] | an HTTP server and an HTTP client on this machine |
 //! | [`exchange`] | what both hosts can do: carry out one request |
 //! | [`package`] | the filter's module as it ships |
+//! | [`mod@keys`] | lists of keys of a file's format |
 //! | [`module`], [`process`], [`wait`] | what Cargo builds; programs beside us; waiting until something is so |
 //!
 //! The command line is the program `host-sim` (`main.rs` and `cli`), which uses all of it.
@@ -46,6 +47,7 @@ pub mod explain_header;
 pub mod faults;
 pub mod header_map;
 pub mod import;
+mod keys;
 pub mod module;
 pub mod package;
 pub mod process;

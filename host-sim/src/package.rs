@@ -159,7 +159,7 @@ pub struct Package {
 /// What the image says of where the module comes from. It is part of the digest.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
-    /// Where the source is: an URL.
+    /// Where the source is: a URL.
     pub source: Option<String>,
     /// The commit.
     pub revision: Option<String>,

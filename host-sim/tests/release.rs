@@ -122,7 +122,10 @@ fn the_page_leads_to_a_canary_of_istio_and_of_envoy_gateway_as_far_as_one_comes_
         fs::set_permissions(&kubectl, Permissions::from_mode(0o755)).unwrap();
         let name = format!("localhost:{}", registry.address().port());
         let steps = commands(&root, heading);
-        assert!(steps.contains("REGISTRY=registry.example.com "));
+        let directory_name = root.file_name().unwrap().to_str().unwrap();
+        let version = directory_name.split('-').nth(1).unwrap();
+        let first = format!("REGISTRY=registry.example.com VERSION=v{version}\n");
+        assert!(steps.starts_with(&first), "{steps}");
         let steps = steps.replace("registry.example.com", &name);
         let trusted = format!(
             "export SSL_CERT_FILE={}\n",

@@ -64,9 +64,17 @@
 //! | `filter/core` | this crate: what decides. A feature's file has the name of its key in the configuration |
 //! | `filter/core/src/config` | from JSON or `google.protobuf.Struct` to types |
 //! | `filter/shell` | the only code that knows proxy-wasm: host calls, metrics, root context, stream |
+//! | `filter/inspect` | what `protect` finds in a value; knows nothing of Pointsman |
 //! | `filter` | the module's entry |
 //! | `host-sim` | a native host for the unmodified filter (`world`), traffic over virtual time (`simulation`), a real Envoy (`envoy`), backends, `check`, `bench`, `faults`, and the command line |
+//! | `host-sim/import` | other programs' routes as a configuration |
+//! | `host-sim/locate` | where in a file's text a problem is, and what would be right |
+//! | `host-sim/release` | archives, OCI images and the list of crates, with the same bytes everywhere |
+//! | `host-sim/engine`, `host-sim/fleet` | an engine of `global` limits on Redis; many proxies that lease from one, simulated |
+//! | `host-sim/calls`, `host-sim/empty` | modules that `bench` measures beside the filter: host calls alone, and nothing |
 //! | `tests` | scenarios, run on every host; what is true of a real Envoy; fuzz targets (`tests/fuzz`) |
+//! | `tests/probe`, `tests/trap` | modules that ask a host questions, and that trap on demand |
+//! | `tests/interleave` | a scheduler of threads, by a seed |
 //! | `envoy-config` | configurations to copy, each started by a test; tag rules and a dashboard |
 //! | `host-sim/examples` | the configuration of the README, and its tests |
 

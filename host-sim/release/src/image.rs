@@ -28,7 +28,7 @@ pub struct About {
     pub version: String,
     /// The licence, as SPDX writes it.
     pub license: String,
-    /// Where the source is: an URL. None: it is not said.
+    /// Where the source is: a URL. None: it is not said.
     pub source: Option<String>,
     /// The commit that was built. None: it is not said.
     pub revision: Option<String>,
@@ -56,7 +56,7 @@ impl About {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// The digest of the manifest: `sha256:…`. It is what an `oci://` URL names behind `@`, and what
-    /// `sha256` beside such an URL is compared with (Istio's `WasmPlugin`, Envoy Gateway's
+    /// `sha256` beside such a URL is compared with (Istio's `WasmPlugin`, Envoy Gateway's
     /// `EnvoyExtensionPolicy`).
     pub digest: String,
     /// The size of the layer in bytes: what a proxy's agent fetches.

@@ -7,6 +7,7 @@ use crate::connection_manager::{self, ConnectionManager};
 use crate::environment::{self, Environment};
 use crate::exchange::{ClientTls, ExchangeRequest, Pairs, Response};
 use crate::explain;
+use crate::keys::joined;
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::Problems;
 use pointsman_core::config::reader::{Map, Node, Report};
@@ -85,33 +86,14 @@ const STEP: &[&str] = &[
     "cookies",
     "connection",
 ];
-/// A test's own keys beside those of [`STEP`], which a test of one step has itself.
-const TEST: &[&str] = &[
-    "name",
-    "steps",
-    "request",
-    "upstream_response",
-    "expect",
-    "expect_counts",
-    "repeat",
-    "after",
-    "cookies",
-    "connection",
-];
+/// A test's own keys, and those of [`STEP`], which a test of one step has itself.
+const TEST: &[&str] = &joined::<{ STEP.len() + 2 }>(&["name", "steps"], STEP);
 const REQUEST: &[&str] = &["method", "url", "headers", "client_ip", "tls", "roll"];
 const UPSTREAM_RESPONSE: &[&str] = &["status", "headers", "body"];
 const MATCHERS: &[&str] = &["one_of", "not", "present", "regex", "bytes"];
 const COUNT_MATCHERS: &[&str] = &["min", "max", "about", "one_of", "not"];
 /// The keys of `expect`: those of explain's object, and `body`.
-const EXPECT: &[&str] = &{
-    let mut keys = ["body"; explain::KEYS.len() + 1];
-    let mut at = 0;
-    while at < explain::KEYS.len() {
-        keys[at] = explain::KEYS[at];
-        at += 1;
-    }
-    keys
-};
+const EXPECT: &[&str] = &joined::<{ explain::KEYS.len() + 1 }>(&explain::KEYS, &["body"]);
 
 /// Every key of the format, some of them several times.
 #[cfg(test)]

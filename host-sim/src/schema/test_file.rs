@@ -32,22 +32,9 @@ struct Test {
     steps: Option<Vec<Step>>,
     /// The request.
     request: Option<Request>,
-    /// What the backend answers. Default: a bare 200.
-    upstream_response: Option<UpstreamResponse>,
-    /// What must become of every repetition.
-    expect: Option<ExpectedExchange>,
-    /// What must become of all repetitions together.
-    expect_counts: Option<ExpectCounts>,
-    /// How often the request is sent. Default: 1.
-    #[schemars(range(min = 1, max = MAX_REPEAT), extend("default" = 1))]
-    repeat: Option<u32>,
-    /// How long to wait before the first request, at most a year. Default: 0s.
-    #[schemars(extend("default" = "0s"))]
-    after: Option<Duration>,
-    /// Send the cookies that earlier steps were given. Default: no cookies.
-    cookies: Option<Cookies>,
-    /// `new`: another connection than before; `hold`: the request stays in flight.
-    connection: Option<Connection>,
+    /// What is said of it.
+    #[serde(flatten)]
+    sent: Sent,
 }
 
 /// A request, how often it is sent, and what must become of it.
@@ -56,6 +43,14 @@ struct Test {
 struct Step {
     /// The request.
     request: Request,
+    /// What is said of it.
+    #[serde(flatten)]
+    sent: Sent,
+}
+
+/// How a request is sent, and what must become of it.
+#[derive(JsonSchema)]
+struct Sent {
     /// What the backend answers. Default: a bare 200.
     upstream_response: Option<UpstreamResponse>,
     /// What must become of every repetition.

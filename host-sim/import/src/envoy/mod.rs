@@ -47,8 +47,11 @@ pub fn import(documents: Vec<Document>, options: &Options) -> Result<Output, Unr
             .document(&document.place, document.value)
             .map_err(|why| UnreadableFile {
                 file: document.place.clone(),
-                // Its places begin with the file.
-                why: why.replace(&format!("{}: ", document.place), ""),
+                // Each line begins with the file, and what shows the error begins with it too.
+                why: match why.strip_prefix(&format!("{}: ", document.place)) {
+                    Some(rest) => rest.to_owned(),
+                    None => why,
+                },
             })?;
         file = document.place;
     }

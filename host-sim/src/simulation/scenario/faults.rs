@@ -1,25 +1,13 @@
 //! Reads the faults of a scenario.
 
 use super::{FaultKind, ScheduledFault};
+use crate::keys::joined;
 use crate::simulation::quantity::{number, time};
 use pointsman_core::config::Config;
 use pointsman_core::config::reader::{Names, Node, Report};
 
 /// The keys of a fault.
-pub(super) const KEYS: &[&str] = &[
-    "at",
-    "until",
-    "target",
-    "down",
-    "hang",
-    "slow",
-    "fail",
-    "lose_probes",
-    "trap",
-    "jump",
-    "back",
-    "reload",
-];
+pub(super) const KEYS: &[&str] = &joined::<{ KINDS.len() + 3 }>(&["at", "until", "target"], KINDS);
 /// The keys of which a fault has exactly one.
 const KINDS: &[&str] = &[
     "down",
