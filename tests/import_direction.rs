@@ -307,7 +307,8 @@ fn modules_of_host_sim_use_what_stands_below_them_in_their_table() {
     }
     let declared = text
         .lines()
-        .filter_map(|line| line.strip_prefix("pub mod "));
+        .map(|line| line.trim_start_matches("pub "))
+        .filter_map(|line| line.strip_prefix("mod "));
     let declared: Vec<_> = declared
         .map(|module| module.trim_end_matches(';'))
         .collect();

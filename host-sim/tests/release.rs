@@ -110,17 +110,17 @@ cp "$3" applied.yaml
 #[test]
 fn the_page_leads_to_a_canary_of_istio_and_of_envoy_gateway_as_far_as_one_comes_without_them() {
     let registry = Registry::start_with_tls().unwrap();
+    let (directory, root) = unpacked();
+    let programs = directory.path().join("programs");
+    fs::create_dir(&programs).unwrap();
+    let kubectl = programs.join("kubectl");
+    fs::write(&kubectl, KUBECTL).unwrap();
+    fs::set_permissions(&kubectl, Permissions::from_mode(0o755)).unwrap();
+    let name = format!("localhost:{}", registry.address().port());
     for (heading, configuration_at) in [
         ("In Istio", "/spec/pluginConfig"),
         ("In Envoy Gateway", "/spec/wasm/0/config"),
     ] {
-        let (directory, root) = unpacked();
-        let programs = directory.path().join("programs");
-        fs::create_dir(&programs).unwrap();
-        let kubectl = programs.join("kubectl");
-        fs::write(&kubectl, KUBECTL).unwrap();
-        fs::set_permissions(&kubectl, Permissions::from_mode(0o755)).unwrap();
-        let name = format!("localhost:{}", registry.address().port());
         let steps = commands(&root, heading);
         let directory_name = root.file_name().unwrap().to_str().unwrap();
         let version = directory_name.split('-').nth(1).unwrap();

@@ -3,7 +3,7 @@
 //! `envoy-config/pointsman.yaml` to them.
 
 use crate::http::router_options::RetryOn;
-use crate::http::{steps, value};
+use crate::http::steps;
 use crate::pool::outcome;
 use crate::rate_limit::global::{Mode, OnError, wire};
 use crate::route::language::Languages;
@@ -302,10 +302,6 @@ pub const MAX_PARTS: usize = 1000;
 /// The most headers of one map, and the most values of one header: a request may have no more
 /// either.
 pub const MAX_HEADERS: usize = 100;
-/// The most bytes that the parts of the request in one value may have together: what a proxy takes
-/// for all headers of a request, where its configuration does not say. A part that does not fit is
-/// empty.
-pub const MAX_PARTS_OF_VALUE: usize = value::MAX_PARTS;
 /// `redirect.port`.
 pub const PORT: Bounds<u32> = Bounds::new(1, u16::MAX as u32);
 /// The statuses of `redirect.status`.
