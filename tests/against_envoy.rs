@@ -10,7 +10,8 @@
 
 use fastrand::Rng;
 use host_sim::client::{Client, header};
-use host_sim::envoy::PluginConfiguration;
+use host_sim::envoy::fleet::Fleet;
+use host_sim::envoy::{Deployment, PluginConfiguration, Version, Wanted, install};
 use host_sim::envoy_host::PATH_NORMALISATION;
 use host_sim::module;
 use host_sim::testkit::Site;
@@ -142,8 +143,14 @@ impl Tables {
 
     /// Of Envoy's route configurations, and Pointsman's configurations.
     fn of(tables: &[(Value, Value)]) -> Tables {
+        Tables::on(Wanted::Any, tables)
+    }
+
+    fn on(wanted: Wanted, tables: &[(Value, Value)]) -> Tables {
         let module = module::build().unwrap();
-        let site = Site::start_with(&json!({ "pools": pools() }), |fleet, mut deployment| {
+        let fleet = Fleet::start(&json!({ "pools": pools() })).unwrap();
+        let deployment = |fleet: &Fleet| -> anyhow::Result<Deployment> {
+            let mut deployment = fleet.deployment(&module)?.updatable();
             let shipped = deployment.bootstrap_mut()["static_resources"]["listeners"][0].clone();
             let mut listeners = Vec::new();
             for (number, (table, configuration)) in tables.iter().enumerate() {
@@ -172,8 +179,10 @@ impl Tables {
             }
             deployment.bootstrap_mut()["static_resources"]["listeners"] = listeners.into();
             Ok(deployment)
-        });
-        Tables(site.unwrap())
+        };
+        let deployment = deployment(&fleet).unwrap();
+        let program = install::find(wanted).unwrap();
+        Tables(Site::of(&program, fleet, deployment).unwrap())
     }
 
     fn client(&self, listener: &str) -> Client {
@@ -795,6 +804,73 @@ fn differences_are_those_on_purpose() {
     }
 }
 
+/// The difference that is of whole tables: to Envoy the most specific domain wins, wherever it stands.
+#[test]
+fn hosts_are_part_of_a_route() {
+    let to =
+        |cluster: &str| json!([{ "match": { "prefix": "/" }, "route": { "cluster": cluster } }]);
+    let theirs = json!({ "virtual_hosts": [
+        { "name": "wide", "domains": ["*.test"], "routes": to("c0") },
+        { "name": "narrow", "domains": ["a.test"], "routes": to("c1") },
+    ]});
+    let ours = json!({ "pools": pools(), "routes": [
+        { "name": "wide", "match": { "hosts": ["*.test"] }, "pool": "c0" },
+        { "name": "narrow", "match": { "hosts": ["a.test"] }, "pool": "c1" },
+    ]});
+    let both = Tables::of(&[(theirs, ours)]);
+    for (host, envoy, ours) in [("a.test", "c1", "c0"), ("b.test", "c0", "c0")] {
+        let ask = TestRequest {
+            method: "GET",
+            host,
+            target: "/".to_owned(),
+            headers: Vec::new(),
+        };
+        for (side, expected) in [("envoy-0", envoy), ("ours-0", ours)] {
+            let seen = both.ask(&mut both.client(side), &ask);
+            let [backend, ..] = seen.upstream.unwrap();
+            assert_eq!(backend, expected, "{side}, {host}");
+        }
+    }
+}
+
+/// The difference that only older Envoys make: their routes join the lines of any header.
+#[test]
+fn an_older_envoy_joins_the_lines_of_a_repeated_header() {
+    const OLD: Version = Version {
+        major: 1,
+        minor: 36,
+        patch: 4,
+    };
+    let gold = json!({ "name": "x-one", "string_match": { "exact": "gold" } });
+    let to = json!({ "cluster": "c0" });
+    let route = || Route {
+        envoy: json!({ "match": { "prefix": "/", "headers": [gold] }, "route": to }),
+        ours: json!({
+            "name": "r", "match": { "headers": [{ "name": "x-one", "exact": "gold" }] }, "pool": "c0",
+        }),
+    };
+    let ours = json!({ "pools": pools(), "routes": [route().ours] });
+    let table = [(route_configuration(&[route()]), ours)];
+    let lines = |values: &[&str]| TestRequest {
+        method: "GET",
+        host: "a.test",
+        target: "/".to_owned(),
+        headers: values
+            .iter()
+            .map(|it| ("x-one", (*it).to_owned()))
+            .collect(),
+    };
+    for (wanted, of_two) in [(Wanted::Any, 200), (Wanted::Exactly(OLD), 404)] {
+        let both = Tables::on(wanted, &table);
+        for (ask, theirs) in [(lines(&["gold"]), 200), (lines(&["old", "gold"]), of_two)] {
+            for (side, expected) in [("envoy-0", theirs), ("ours-0", 200)] {
+                let seen = both.ask(&mut both.client(side), &ask);
+                assert_eq!(seen.status, expected, "{side} of {wanted:?}, {ask:?}");
+            }
+        }
+    }
+}
+
 /// What the environment says: a generator by `SEED`, and of `REQUESTS` those to each table.
 fn drawn() -> (Rng, usize) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
@@ -1029,17 +1105,59 @@ mod foreign {
 
 /// What an import makes of a route configuration, all of which can be carried over.
 fn imported(table: &Value) -> Value {
+    let (imported, not_carried) = import(table);
+    assert!(not_carried.is_empty(), "{not_carried:?} of {table}");
+    imported
+}
+
+/// What an import makes of a route configuration, and what of it could not be carried over.
+fn import(table: &Value) -> (Value, Vec<String>) {
     let file = InputFile {
         name: "table".into(),
         text: table.to_string(),
     };
     let output = pointsman_import::import(Kind::Envoy, &[file], &Options::default()).unwrap();
-    assert!(
-        output.not_carried.is_empty(),
-        "{:?} of {table}",
-        output.not_carried
-    );
-    output.to_json()
+    let not_carried = output.not_carried.iter();
+    let paths = not_carried.map(|it| it.path.clone()).collect();
+    (output.to_json(), paths)
+}
+
+#[test]
+fn an_imported_table_that_ignores_ports_means_the_same() {
+    let to =
+        |cluster: &str| json!([{ "match": { "prefix": "/" }, "route": { "cluster": cluster } }]);
+    let table = json!({
+        "ignore_port_in_host_matching": true,
+        "virtual_hosts": [
+            { "name": "a", "domains": ["a.test", "other.test:81"], "routes": to("c0") },
+            { "name": "b", "domains": ["a.test:81", "*.a.test:81"], "routes": to("c1") },
+            { "name": "c", "domains": ["*.a.test"], "routes": to("c2") },
+            { "name": "rest", "domains": ["*"], "routes": to("c3") },
+        ],
+    });
+    let (ours, not_carried) = import(&table);
+    assert_eq!(not_carried.len(), 3, "{not_carried:?}");
+    let both = Tables::of(&[(table, ours)]);
+    for (host, backend) in [
+        ("a.test", "c0"),
+        ("a.test:81", "c0"),
+        ("a.test:80", "c0"),
+        ("b.a.test", "c2"),
+        ("b.a.test:81", "c2"),
+        ("other.test", "c3"),
+        ("other.test:81", "c3"),
+    ] {
+        let ask = TestRequest {
+            method: "GET",
+            host,
+            target: "/".to_owned(),
+            headers: Vec::new(),
+        };
+        for side in ["envoy-0", "ours-0"] {
+            let seen = both.ask(&mut both.client(side), &ask);
+            assert_eq!(seen.upstream.unwrap()[0], backend, "{side}, {host}");
+        }
+    }
 }
 
 #[test]

@@ -179,7 +179,8 @@ struct Configuration {
     #[schemars(extend("maxProperties" = limits::MAX_PROTECTS))]
     protect: Option<BTreeMap<String, Protect>>,
     /// The longest value that `contains` and `regex` look at: 256B to 1MiB, default 8KiB. Of a longer
-    /// one they do not hold, inverted or not, and `pointsman.match.too_long` counts the request.
+    /// one they do not hold, inverted or not, and `pointsman.match.too_long` counts the request. One
+    /// that takes more than a request may take before its route is known is answered 431.
     #[schemars(extend("default" = limits::size(limits::DEFAULT_MAX_VALUE)))]
     max_value: Option<Size>,
     /// The first route that matches wins.

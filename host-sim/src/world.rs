@@ -89,6 +89,10 @@ pub use http_call::{HttpCall, HttpCallOutcome};
 
 /// The default start time of a world: 2026-01-01, in seconds since 1970.
 const START: Duration = Duration::from_secs(1_767_225_600);
+/// So long after something happened, and before something will, every tick is played.
+const SETTLES: Nanos = Nanos::from_secs(3600);
+/// The time from one tick to the next between those: longer than what workers wait for each other.
+const STRIDE: Nanos = Nanos::from_secs(60);
 /// The default address that connections come from.
 const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
 /// The number of the main thread's VM and of the canary's, which are no workers.
@@ -280,13 +284,23 @@ impl World {
     }
 
     /// Lets time pass. Ticks and time-outs of HTTP calls that are due happen at their own times, in
-    /// order.
+    /// order; but of more than two hours only the first and the last are played so. Between them
+    /// each VM ticks once a minute: after an hour without a request all is as it stays, but for
+    /// what waits for a time, and a year of seconds takes minutes.
     pub fn advance(&self, by: Duration) {
-        let end = self.proxy.monotonic() + Nanos::new(by.as_nanos() as u64);
+        let start = self.proxy.monotonic();
+        let end = start + Nanos::new(by.as_nanos() as u64);
+        let calm = start + SETTLES..end - SETTLES;
         while let Some(due) = self.next_due()
             && due <= end
         {
-            self.proxy.pass_until(due);
+            let now = self.proxy.monotonic();
+            let is_calm = calm.contains(&now) && due < calm.end;
+            let at = match is_calm {
+                true => due.max(now + STRIDE).min(calm.end),
+                false => due,
+            };
+            self.proxy.pass_until(at);
             self.vms().for_each(|vm| vm.do_due());
         }
         self.proxy.pass_until(end);

@@ -66,6 +66,7 @@ pub const KINDS: &[&str] = &[
     "short_token",
     "source_address",
     "split_drifts",
+    "trusted_hops",
     "try_no_shorter",
     "unknown_cluster",
     "unknown_endpoint",

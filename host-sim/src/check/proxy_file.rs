@@ -3,6 +3,7 @@
 //! comes from a control plane is not known here.
 
 mod engines;
+mod hops;
 
 use super::{Warning, named, variables};
 use crate::configuration::type_url::WASM;
@@ -34,6 +35,7 @@ pub(super) fn warnings(tree: &Value) -> Vec<Warning> {
         if let Some(manager) = manager {
             found.extend(path_warnings(manager, &config));
             found.extend(size_warning(manager, &config));
+            found.extend(hops::warning(manager, &config));
             found.extend(header_warnings(manager, &config));
             found.extend(order_warnings(manager, filter));
             found.extend(route_warnings(manager, &config));
@@ -682,6 +684,13 @@ mod tests {
             .collect()
     }
 
+    const REMOTE: &str = "use_remote_address: true";
+    const PROXIES_1: &str = "use_remote_address: true\n                xff_num_trusted_hops: 1";
+    const NO_APPEND: &str = "use_remote_address: true\n                skip_xff_append: true";
+    const HOPS_1: &str = "client_ip: { header: x-forwarded-for, trusted_hops: 1 }";
+    const HOPS_2: &str = "client_ip: { header: x-forwarded-for, trusted_hops: 2 }";
+    const OTHER: &str = "client_ip: { header: x-real-ip, trusted_hops: 1 }";
+
     const COPIES: &str = "request_mirror_policies: [{ cluster_header: x-pointsman-mirror }]";
     const GOLD: &str = "pool: gold\n";
     const GOLD_COPIED: &str =
@@ -747,6 +756,34 @@ mod tests {
                 &[],
             ),
             (&[("UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD")], &[]),
+            // Behind N proxies Envoy appends the last one, so the client is number N + 1.
+            (
+                &[(REMOTE, PROXIES_1)],
+                &[manager("xff_num_trusted_hops trusted_hops")],
+            ),
+            (&[(REMOTE, PROXIES_1), (HOPS_1, HOPS_2)], &[]),
+            (&[(REMOTE, PROXIES_1), (HOPS_1, "")], &[]),
+            (
+                &[(HOPS_1, HOPS_2)],
+                &[manager("xff_num_trusted_hops trusted_hops")],
+            ),
+            // Without it, it appends nothing, and takes the last one where it is not told.
+            (&[(REMOTE, ""), (HOPS_1, HOPS_2)], &[]),
+            (
+                &[(REMOTE, "xff_num_trusted_hops: 1"), (HOPS_1, HOPS_2)],
+                &[],
+            ),
+            (
+                &[(REMOTE, "xff_num_trusted_hops: 2"), (HOPS_1, HOPS_2)],
+                &[manager("xff_num_trusted_hops trusted_hops")],
+            ),
+            // Nothing is appended: with no proxy told, all of the header is the client's.
+            (
+                &[(REMOTE, NO_APPEND)],
+                &[manager("xff_num_trusted_hops trusted_hops")],
+            ),
+            (&[(REMOTE, NO_APPEND), (HOPS_1, OTHER)], &[]),
+            (&[(REMOTE, NO_APPEND), (HOPS_1, "")], &[]),
             (
                 &[("- remove: x-pointsman-cluster", "- remove: x-other")],
                 &[manager(

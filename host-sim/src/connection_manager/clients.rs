@@ -47,7 +47,8 @@ const OF_MESHES: [&str; 3] = [
 ];
 
 impl ClientSettings {
-    pub(super) fn read(manager: &Value) -> ClientSettings {
+    /// Those of a connection manager.
+    pub fn read(manager: &Value) -> ClientSettings {
         let yes = |key: &str| matches!(field(manager, key), Some(Value::Bool(true)));
         let hops = match field(manager, "xff_num_trusted_hops") {
             // Envoy refuses what is no whole number.

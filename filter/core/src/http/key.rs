@@ -107,8 +107,7 @@ pub(crate) fn cookie_values<'r>(
     request: &'r Request<'_>,
     name: &'r [u8],
 ) -> impl Iterator<Item = &'r [u8]> {
-    let values = request.cookie_values(name);
-    values.filter(|value| !matches!(*value, b"" | b"\"\""))
+    request.filled_cookie_values(name)
 }
 
 /// The values of a query parameter that are not empty.
@@ -116,8 +115,7 @@ pub(crate) fn query_values<'r>(
     request: &'r Request<'_>,
     name: &'r [u8],
 ) -> impl Iterator<Item = &'r [u8]> {
-    let values = request.query_values(name);
-    values.filter(|value| !value.is_empty())
+    request.filled_query_values(name)
 }
 
 /// The first address of the network of so many bits that an address is in. An IPv4-mapped IPv6

@@ -4,7 +4,7 @@
 use super::accept_language;
 use super::device::{self, Device};
 use super::find::{is_equal, split_at_byte};
-use super::pairs::Pairs;
+use super::pairs::{Pairs, Which, is_empty_cookie};
 use super::steps::Steps;
 use super::vary::Vary;
 use std::cell::{Cell, OnceCell};
@@ -408,6 +408,8 @@ pub struct Request<'a> {
     pub query: Option<&'a [u8]>,
     /// What it costs, and may cost.
     pub steps: Steps,
+    /// What names are hashed with.
+    secret: Cell<u64>,
     /// Where in the authority it lies.
     host: OnceCell<Range<usize>>,
     has_asked_for_cookie: Cell<bool>,
@@ -440,6 +442,7 @@ impl<'a> Request<'a> {
             path,
             query,
             steps,
+            secret: Cell::new(0),
             host: OnceCell::new(),
             has_asked_for_cookie: Cell::new(false),
             cookies: OnceCell::new(),
@@ -448,6 +451,12 @@ impl<'a> Request<'a> {
             device: OnceCell::new(),
             language: OnceCell::new(),
         }
+    }
+
+    /// Sets a number that no client knows, before the first cookie or parameter is asked for. Without
+    /// it they are found as well, but clients choose how long that takes.
+    pub fn set_secret(&self, secret: u64) {
+        self.secret.set(secret);
     }
 
     /// The host of the authority ([`host_of`]), its case as it came; empty where there is none. It is
@@ -535,6 +544,23 @@ impl<'a> Request<'a> {
     /// and value dropped, quotes kept. Who asks for the second cookie has them taken apart, once; the
     /// first one, mostly the only one, is found in the text as it is.
     pub fn cookie_values<'r>(&'r self, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+        self.cookies_of(name, Which::All)
+    }
+
+    /// The values of a cookie that are not empty; in quotes neither.
+    pub(super) fn filled_cookie_values<'r>(
+        &'r self,
+        name: &'r [u8],
+    ) -> impl Iterator<Item = &'r [u8]> {
+        let values = self.cookies_of(name, Which::Filled);
+        values.filter(|value| !is_empty_cookie(value))
+    }
+
+    fn cookies_of<'r>(
+        &'r self,
+        name: &'r [u8],
+        which: Which,
+    ) -> CookieValues<'r, impl Iterator<Item = &'r [u8]>> {
         let is_first = !self.has_asked_for_cookie.replace(true);
         let alone = self.headers.lone(b"cookie").filter(|_| is_first);
         if let Some(text) = alone.filter(|text| text.len() <= FEW_COOKIES) {
@@ -542,20 +568,34 @@ impl<'a> Request<'a> {
             return CookieValues::InText { rest: text, name };
         }
         let text = self.headers.text();
-        let cookies = self
-            .cookies
-            .get_or_init(|| Pairs::of_cookies(text, self.headers.ranges(b"cookie"), &self.steps));
-        CookieValues::TakenApart(cookies.values(text, name, &self.steps))
+        let cookies = self.cookies.get_or_init(|| {
+            let headers = self.headers.ranges(b"cookie");
+            Pairs::of_cookies(text, headers, self.secret.get(), &self.steps)
+        });
+        CookieValues::TakenApart(cookies.values(text, name, which, &self.steps))
     }
 
     /// Every value of a query parameter, both percent-decoded. A part of the query without `=` has
     /// an empty value. The query is taken apart once.
     pub fn query_values<'r>(&'r self, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+        self.parameters_of(name, Which::All)
+    }
+
+    /// The values of a query parameter that are not empty.
+    pub(super) fn filled_query_values<'r>(
+        &'r self,
+        name: &'r [u8],
+    ) -> impl Iterator<Item = &'r [u8]> {
+        let values = self.parameters_of(name, Which::Filled);
+        values.filter(|value| !value.is_empty())
+    }
+
+    fn parameters_of<'r>(&'r self, name: &'r [u8], which: Which) -> impl Iterator<Item = &'r [u8]> {
         let query = self.query.unwrap_or_default();
         let parameters = self
             .parameters
-            .get_or_init(|| Pairs::of_query(query, &self.steps));
-        parameters.values(query, name, &self.steps)
+            .get_or_init(|| Pairs::of_query(query, self.secret.get(), &self.steps));
+        parameters.values(query, name, which, &self.steps)
     }
 }
 

@@ -9,7 +9,8 @@ use std::fmt;
 ///
 /// `contains` and `regex` have to look at all of a value, so the length of values that they take is
 /// bounded (`max_value`). Of a longer one nobody knows whether it matches: unless another value
-/// does, the condition does not hold, and inverted it does not hold either.
+/// does, the condition does not hold, and inverted it does not hold either. Nor does it where the
+/// request's allowance is used up, of which [`Steps::has_run_out`] tells: such a request is refused.
 #[derive(Debug)]
 pub struct Condition {
     /// Headers: lower case. Cookies and query parameters: as written.
@@ -115,7 +116,7 @@ impl Condition {
                 None => all_known = false,
             }
         }
-        self.invert && all_known && !steps.has_run_out()
+        self.invert && all_known
     }
 }
 

@@ -146,6 +146,7 @@ impl Worker {
             session: None,
             refreshed: None,
             is_admitted: false,
+            is_undecided: false,
         };
         let matched = self.find(context);
         match matched.and_then(|matched| self.forward_simply(context, matched, flight)) {

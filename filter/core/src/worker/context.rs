@@ -30,6 +30,8 @@ pub(super) struct RequestContext<'c, 'r> {
     pub refreshed: Option<PoolIndex>,
     /// Whether the limits of the route have admitted the request, and are charged.
     pub is_admitted: bool,
+    /// Whether the request took more than it may take before its route was known.
+    pub is_undecided: bool,
 }
 
 impl RequestContext<'_, '_> {

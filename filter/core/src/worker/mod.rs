@@ -85,7 +85,7 @@ use crate::route::no_route::NoRoute;
 use crate::route::parts::Parts;
 use crate::route::split::SplitPart;
 use crate::route::{Found, Route, RouteAction};
-use crate::siphash::mixed;
+use crate::siphash::{Seed, SipWriter, mixed};
 use crate::time::Nanos;
 use clock::Clock;
 use common::{Common, usual_candidates};
@@ -104,6 +104,8 @@ pub struct Worker {
     config: Rc<Config>,
     index: Index,
     limits: RateLimits,
+    /// What the names of cookies and parameters are hashed with.
+    secret: u64,
     /// For each pool, in the order of [`Config::pools`].
     pools: Vec<PoolState>,
     /// The session cookies of all pools.
@@ -189,6 +191,7 @@ impl Worker {
             candidates: Candidates::default(),
             index: Index::new(&config.routes),
             limits: RateLimits::new(config.rate_limit_table, entropy.seed, config.scope.key()),
+            secret: secret(entropy.seed),
             in_flight: InFlight::new(&config.pools, entropy.worker),
             health: Health::new(&config.pools, entropy.worker),
             looks: Looks::new(&config.pools),
@@ -312,6 +315,7 @@ impl Worker {
             session: None,
             refreshed: None,
             is_admitted: false,
+            is_undecided: false,
         };
         let matched = self.find(&mut context);
         let explain = explain.filter(|_| asked.is_some());
@@ -331,6 +335,7 @@ impl Worker {
         let (config, request) = (context.config, context.request);
         let mut decision = Box::new(match matched {
             Some(matched) => self.process(context, matched, engine),
+            None if context.is_undecided => undecided(),
             None => no_route(&config.no_route),
         });
         strip_reserved_headers(&mut decision, config, request);
@@ -355,8 +360,11 @@ impl Worker {
     fn find<'c>(&mut self, context: &mut RequestContext<'c, '_>) -> Option<Matched<'c>> {
         let (config, request) = (context.config, context.request);
         request.steps.set_max_value(config.max_value);
+        request.set_secret(self.secret);
         let found = self.index.find(&config.routes, request, context);
-        Matched::new(config, found?)
+        // A condition that nobody looked at to its end may be that of a route before this one.
+        context.is_undecided = request.steps.has_run_out();
+        Matched::new(config, found.filter(|_| !context.is_undecided)?)
     }
 
     /// Rate limits, protections, action.
@@ -661,6 +669,13 @@ fn no_route(no_route: &NoRoute) -> Decision<'_> {
     }
 }
 
+/// The decision about a request that took more than a request may take before its route was known.
+/// Nothing else would be safe: a route that refuses it may be one of those that were not looked at.
+fn undecided<'c>() -> Decision<'c> {
+    let answer = Answer::of(HEADERS_TOO_LARGE);
+    Decision::answer(Action::Respond, Reason::NoRoute, answer)
+}
+
 /// The answer of a limit that refuses. What its own `respond` says goes before what every refusal
 /// has.
 fn refusal(limit: &RateLimit, retry_after: Nanos) -> Answer {
@@ -700,6 +715,13 @@ fn endpoints(pool: &Pool, target: &Target, selection: &Selection<'_>) -> Option<
     Some(list)
 }
 
+/// What the names of a request's cookies and parameters are hashed with.
+fn secret(seed: Seed) -> u64 {
+    let mut hash = SipWriter::new(seed);
+    hash.write(b"names of pairs");
+    hash.finish()
+}
+
 /// Random numbers from a seed (see [`mixed`]). They spread load; no secret depends on them.
 struct SplitMix64(u64);
 
@@ -723,6 +745,9 @@ const TOO_MANY_REQUESTS: u16 = 429;
 /// gRPC's status of an answer where a rate limit refuses. From the HTTP status 429 a proxy would
 /// make UNAVAILABLE, after which clients try again at once.
 const RESOURCE_EXHAUSTED: u32 = 8;
+
+/// The status of the answer where a request takes too much (RFC 6585 section 5).
+const HEADERS_TOO_LARGE: u16 = 431;
 
 /// The status of the answer where no target takes the request.
 const NO_TARGET: u16 = 503;

@@ -7,6 +7,7 @@
 
 use super::regex;
 use serde_json::{Value, json};
+use std::fmt;
 
 /// A domain of a virtual host, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,15 @@ impl Domain {
         }
     }
 
+    /// Whether no host without a port matches it.
+    pub(super) fn has_port(&self) -> bool {
+        let (Domain::Exact(text) | Domain::Suffix(text) | Domain::Prefix(text)) = self else {
+            return false;
+        };
+        // An IPv6 address has colons too, in brackets.
+        text.rsplit(']').next().is_some_and(|end| end.contains(':'))
+    }
+
     /// Where Envoy looks: the smaller the earlier. A domain with a port comes before the same
     /// without one, since the filter's hosts have no ports.
     fn rank(&self) -> (u8, usize) {
@@ -58,6 +68,18 @@ impl Domain {
             (Exact(a), Prefix(b)) | (Prefix(b), Exact(a)) => a.starts_with(b),
             (Suffix(a), Suffix(b)) => a.ends_with(b) || b.ends_with(a),
             (Prefix(a), Prefix(b)) => a.starts_with(b) || b.starts_with(a),
+        }
+    }
+}
+
+/// As it is written in Envoy's table.
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Domain::Exact(text) => f.write_str(text),
+            Domain::Suffix(suffix) => write!(f, "*{suffix}"),
+            Domain::Prefix(prefix) => write!(f, "{prefix}*"),
+            Domain::Any => f.write_str("*"),
         }
     }
 }
@@ -265,6 +287,26 @@ mod tests {
             .map(|(at, domains)| (*at, domains.len()))
             .collect();
         assert_eq!(at, [(0, 1), (1, 1), (0, 1)]);
+    }
+
+    #[test]
+    fn a_domain_with_a_port_is_no_host_without_one() {
+        for (text, has) in [
+            ("a.test", false),
+            ("a.test:80", true),
+            ("*.test:80", true),
+            ("a.test:*", true),
+            ("a.*", false),
+            ("[::1]", false),
+            ("[::1]:80", true),
+            ("*", false),
+        ] {
+            let domain = Domain::read(text);
+            assert_eq!(
+                (domain.has_port(), domain.to_string()),
+                (has, text.to_owned())
+            );
+        }
     }
 
     #[test]

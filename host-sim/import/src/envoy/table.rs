@@ -59,8 +59,8 @@ pub(super) fn routes(
     pools: &mut Pools,
 ) -> Vec<Made> {
     from.ignore("name");
-    // The filter's hosts have no ports.
-    from.ignore("ignore_port_in_host_matching");
+    // The filter's hosts have no ports, so this changes nothing but for domains that have one.
+    let without_ports = from.boolean("ignore_port_in_host_matching") == Some(true);
     let header = from
         .text("vhost_header")
         .map(|name| name.to_ascii_lowercase());
@@ -81,7 +81,9 @@ pub(super) fn routes(
     let hosts: Vec<VirtualHost> = from
         .messages("virtual_hosts")
         .into_iter()
-        .map(|host| virtual_host(host, &shared, pools))
+        .map(|host| virtual_host(host, &shared, without_ports, pools))
+        // Of one without a domain Envoy would say so; here all of them had ports.
+        .filter(|host| !host.domains.is_empty())
         .collect();
     drop(from);
 
@@ -168,14 +170,31 @@ fn of(key: &str, value: Value) -> Map<String, Value> {
     keys
 }
 
-fn virtual_host(mut from: Message, shared: &Shared, pools: &mut Pools) -> VirtualHost {
+fn virtual_host(
+    mut from: Message,
+    shared: &Shared,
+    without_ports: bool,
+    pools: &mut Pools,
+) -> VirtualHost {
     let name = from.text("name").unwrap_or_default();
     let place = from.place().to_owned();
-    let domains: Vec<Domain> = from
+    let mut domains: Vec<Domain> = from
         .texts("domains")
         .iter()
         .map(|it| Domain::read(it))
         .collect();
+    if without_ports {
+        domains.retain(|domain| {
+            if domain.has_port() {
+                from.report().add(
+                    format!("{place}domains: {domain}"),
+                    "no request comes here in Envoy either: `ignore_port_in_host_matching` compares \
+                     hosts without their ports with domains as they are written",
+                );
+            }
+            !domain.has_port()
+        });
+    }
     let request = headers::level(&mut from, "request");
     let response = headers::level(&mut from, "response");
     let mirror = action::mirror(from.messages("request_mirror_policies"));

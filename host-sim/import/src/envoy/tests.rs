@@ -477,6 +477,39 @@ fn header_edits_of_all_levels_come_to_one() {
 }
 
 #[test]
+fn domains_with_ports_take_no_request_where_envoy_ignores_ports() {
+    let to =
+        |cluster: &str| json!([{ "match": { "prefix": "/" }, "route": { "cluster": cluster } }]);
+    for (ignores, hosts, reported) in [
+        (false, vec![json!(null), json!(["a.test"]), json!(null)], 0),
+        (true, vec![json!(["a.test"]), json!(null)], 3),
+    ] {
+        let output = imported(&json!({
+            "ignore_port_in_host_matching": ignores,
+            "virtual_hosts": [
+                { "name": "a", "domains": ["a.test", "a.test:81"], "routes": to("a") },
+                { "name": "b", "domains": ["b.test:81", "*.b.test:81"], "routes": to("b") },
+                { "name": "rest", "domains": ["*"], "routes": to("r") },
+            ],
+        }));
+        let mut found: Vec<Json> = routes(&output)
+            .iter()
+            .map(|route| route["match"]["hosts"].clone())
+            .collect();
+        found.sort_by_key(Json::is_null);
+        let mut hosts = hosts;
+        hosts.sort_by_key(Json::is_null);
+        assert_eq!(found, hosts, "{ignores}");
+        assert_eq!(
+            output.not_carried.len(),
+            reported,
+            "{:?}",
+            output.not_carried
+        );
+    }
+}
+
+#[test]
 fn a_virtual_host_with_later_ones_ends_with_404() {
     let to =
         |cluster: &str| json!([{ "match": { "path": "/x" }, "route": { "cluster": cluster } }]);

@@ -80,6 +80,30 @@ fn messages(proxy: &Proxy) -> Vec<String> {
 }
 
 #[test]
+fn of_a_long_time_the_first_and_the_last_hour_are_played_in_full() {
+    const HOUR: u64 = 3600;
+    let ticks = |world: &World, seconds: u64| {
+        world.advance(Duration::from_secs(seconds));
+        let told = messages(&world.proxy);
+        told.iter().filter(|message| *message == "tick").count() as u64
+    };
+    for (hours, expected) in [
+        (2, 2 * HOUR * 10),
+        (3, 2 * HOUR * 10 + 60),
+        (8784, 2 * HOUR * 10 + 8782 * 60),
+    ] {
+        let world = naive().workers(0).start().unwrap();
+        let seen = ticks(&world, hours * HOUR);
+        assert!(
+            seen.abs_diff(expected) <= 2,
+            "{hours} h: {seen} of {expected}"
+        );
+        // And on as ever.
+        assert_eq!(ticks(&world, 1), 10);
+    }
+}
+
+#[test]
 fn ticks_come_at_their_time_and_calls_time_out_at_theirs() {
     // The main thread's VM alone.
     let world = naive().workers(0).start().unwrap();

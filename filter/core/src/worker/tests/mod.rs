@@ -2,6 +2,7 @@
 
 mod balance;
 mod common;
+mod crowded;
 mod dear;
 mod edits;
 mod failover;
