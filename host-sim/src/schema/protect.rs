@@ -21,6 +21,10 @@ pub(super) struct Protect {
     /// Parameters, cookies and headers that it does not look at.
     #[schemars(length(max = limits::MAX_EXCEPTIONS))]
     except: Option<Vec<Except>>,
+    /// What becomes of a request of which not all could be looked at: something was longer than
+    /// `max_value`, or it was too much. `block` refuses it where `mode` does. Default: pass.
+    #[schemars(extend("default" = "pass"))]
+    not_inspected: Option<NotInspected>,
     /// What it answers where it refuses. Default: 403 without a body.
     respond: Option<Respond>,
 }
@@ -40,6 +44,14 @@ enum Class {
 #[serde(rename_all = "snake_case")]
 enum Mode {
     Monitor,
+    Block,
+}
+
+/// What becomes of a request that was not inspected as a whole.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum NotInspected {
+    Pass,
     Block,
 }
 

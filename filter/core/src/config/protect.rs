@@ -14,6 +14,7 @@ const DETECT: &str = "a list of sql_injection, cross_site_scripting, path_traver
 const IN: &str = "a list of path, query, cookies, headers, { headers: [user-agent, x-a] }";
 const EXCEPT: &str = "a list of { query: q }, { cookie: c }, { header: h }";
 const MODES: &[(&str, bool)] = &[("monitor", false), ("block", true)];
+const NOT_INSPECTED: &[(&str, bool)] = &[("pass", false), ("block", true)];
 
 /// Reads `protect`.
 pub(super) fn protects<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, Protect> {
@@ -30,7 +31,10 @@ pub(super) fn protects<'n>(map: &Map<'n>, report: &mut Report) -> Defined<'n, Pr
 }
 
 fn protect(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Protect> {
-    let map = node.map(report, &["detect", "mode", "in", "except", "respond"])?;
+    let map = node.map(
+        report,
+        &["detect", "mode", "in", "except", "not_inspected", "respond"],
+    )?;
     let detect = map.need(report, "detect", DETECT);
     let detect = detect.map(|node| detect_classes(&node, report));
     let mode = map.get("mode");
@@ -49,6 +53,8 @@ fn protect(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Protect
         let nodes = list.list(report, EXCEPT, limits::MAX_EXCEPTIONS);
         nodes.filter_map(|node| parameter(&node, report)).collect()
     });
+    let not_inspected = map.get("not_inspected");
+    let needs_all = not_inspected.and_then(|node| node.choice(report, NOT_INSPECTED));
     let respond = map.get("respond").and_then(|node| respond(&node, report));
     Some(Protect {
         index,
@@ -59,6 +65,7 @@ fn protect(node: &Node<'_>, index: usize, report: &mut Report) -> Option<Protect
             except: except.unwrap_or_default(),
             stops: blocks.unwrap_or_default(),
         },
+        needs_all: needs_all.unwrap_or_default(),
         respond,
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! What is looked at is decoded once and twice, and never changed. Bodies are not looked at. A
 //! request takes [`ALLOWANCE`] steps at most, whatever it brings: what is left of it then, and a
-//! value that is longer than `max_value`, is not inspected, and that is counted too.
+//! value that is longer than `max_value`, is not inspected, and that is counted too, or refused.
 //!
 //! How values are looked at is [`pointsman_inspect`]'s.
 
@@ -27,6 +27,8 @@ pub struct Protect {
     pub name: Box<str>,
     /// What it looks for, and where. It stops at the first hit if it blocks.
     pub rules: Rules,
+    /// Whether it refuses, where it blocks, what it could not look at all of. Default: no.
+    pub needs_all: bool,
     /// What it answers where it blocks. None: 403 without a body.
     pub respond: Option<Respond>,
 }
@@ -93,7 +95,7 @@ impl Hit<'_> {
 
     /// Whether the request is refused for it.
     pub fn blocks(&self) -> bool {
-        self.protect.rules.stops && self.class.is_some()
+        self.protect.rules.stops && (self.class.is_some() || self.protect.needs_all)
     }
 }
 

@@ -241,6 +241,18 @@ fn what_is_too_long_or_too_much_is_told_as_not_inspected() {
     let protects = blocks.protect.iter().map(|protect| &**protect);
     let hits = inspect(protects, &Request::new(&headers), 8192);
     assert!(hits.iter().all(|hit| !hit.blocks()));
+    // But where it is to, and only where it blocks.
+    for (mode, refuses) in [("block", true), ("monitor", false)] {
+        let strict = json!({ "detect": ["sql_injection"], "mode": mode, "not_inspected": "block" });
+        let strict = self::config(strict);
+        let protects = strict.protect.iter().map(|protect| &**protect);
+        let hits = inspect(protects, &Request::new(&headers), 8192);
+        let lines: Vec<_> = hits.iter().map(Hit::line).collect();
+        assert_eq!(hits.iter().any(Hit::blocks), refuses, "{lines:?}");
+        let short = Headers::from_pairs(&[(":path", "/?q=a")]);
+        let protects = strict.protect.iter().map(|protect| &**protect);
+        assert!(inspect(protects, &Request::new(&short), 8192).is_empty());
+    }
 }
 
 #[test]

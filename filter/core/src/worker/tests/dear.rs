@@ -54,7 +54,7 @@ fn longest(text: &str) -> String {
     filled(text, 8 * 1024)
 }
 
-/// Cookies whose names have the place of another among so many.
+/// Cookies whose names have the place of another among so many, in a table whose hash has no key.
 fn beside(name: &str) -> String {
     let place = |name: &str| {
         let mut hasher = fnv::FnvHasher::default();
@@ -131,6 +131,16 @@ fn rows() -> Vec<(&'static str, Value, Sent, Vec<Sent>)> {
     let pools: serde_json::Map<String, Value> = (0..20).map(sticky).collect();
     let split: Vec<_> = pools.keys().map(|name| json!({ "pool": name })).collect();
     let split = json!({ "pools": pools, "routes": [{ "name": "all", "split": split }] });
+    let cookies: Vec<_> = ["a", "b", "c", "d", "e"]
+        .map(|name| json!({ "cookie": name }))
+        .into();
+    let hashed = json!({
+        "pools": { "p": {
+            "targets": [{ "cluster": "c" }, { "cluster": "d" }],
+            "balance": { "consistent_hash": { "key": cookies } },
+        } },
+        "routes": [{ "name": "all", "pool": "p" }],
+    });
     let many = |pairs: &[(&'static str, &str)]| {
         let pairs = pairs
             .iter()
@@ -255,8 +265,23 @@ fn rows() -> Vec<(&'static str, Value, Sent, Vec<Sent>)> {
                 header("cookie", sessions(8, 60)),
                 header("cookie", sessions(9, 60)),
                 header("cookie", sessions(8, 1000)),
+                header("cookie", full("a=1;a=2;a=3;a=4;a=5;a=6;a=7;a=8;")),
+                header("cookie", full("a=;a=\"\";")),
+                header("cookie", full("a=;b=;")),
+                header("cookie", beside("a")),
                 path(format!("/{}", full("a"))),
                 path(format!("/?a={}", full("%41"))),
+            ],
+        ),
+        (
+            "a pool that hashes one of five cookies",
+            hashed,
+            header("cookie", "lang=en; e=1"),
+            vec![
+                header("cookie", full("a=;b=;c=;d=;")),
+                header("cookie", full("a=;a=\"\";")),
+                header("cookie", full("x=;")),
+                header("cookie", beside("e")),
             ],
         ),
         (
