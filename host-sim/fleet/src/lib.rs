@@ -3,7 +3,7 @@
 //! in steps; requests come at random times, from a seed.
 
 use fastrand::Rng;
-use pointsman_core::rate_limit::global::lease::{BucketKey, INTERVAL, Leases, Take};
+use pointsman_core::rate_limit::global::lease::{BucketKey, INTERVAL, Leases, Moment, Take};
 use pointsman_core::rate_limit::global::wire::{Code, DescriptorStatus, Response};
 use pointsman_core::time::Nanos;
 use std::collections::BTreeMap;
@@ -94,7 +94,7 @@ struct Call {
     worker: usize,
     hits: u32,
     used: u32,
-    asked: Nanos,
+    asked: Moment,
     /// With the window that it was counted in.
     answer: Option<(Response, Nanos)>,
 }
@@ -291,13 +291,14 @@ impl Fleet {
         let workers = self.scenario.workers;
         let clock = self.clock(proxy, now);
         let leases = &mut self.workers[proxy][worker];
+        let asked = leases.at(clock);
         for bought in leases.tick(workers, |_| TIMEOUT, clock) {
             let call = Call {
                 proxy,
                 worker,
                 hits: bought.hits,
                 used: 0,
-                asked: clock,
+                asked,
                 answer: None,
             };
             self.call(call, now);
@@ -316,6 +317,7 @@ impl Fleet {
             Take::Refused(_) | Take::Failed => {}
             Take::Ask(hits) => {
                 leases.begin(KEY, BucketKey::default, clock);
+                let asked = leases.at(clock);
                 if self.counts(now) {
                     self.waited += 1;
                 }
@@ -324,7 +326,7 @@ impl Fleet {
                     worker,
                     hits,
                     used: 1,
-                    asked: clock,
+                    asked,
                     answer: None,
                 };
                 self.call(call, now);

@@ -110,7 +110,7 @@ impl Worker {
                             id,
                             hits,
                             used: 1,
-                            asked: now,
+                            asked: leases.at(now),
                         });
                         None
                     }
@@ -229,12 +229,13 @@ impl Worker {
         let global = |limit: usize| limits.get(limit)?.global();
         let timeout = |limit: usize| global(limit).map_or(Nanos::ZERO, |global| global.timeout);
         let bought = self.purchases.leases.tick(workers, timeout, now);
+        let asked = self.purchases.leases.at(now);
         let question = |bought: lease::Purchase| {
             let tokens = Tokens {
                 id: bought.id,
                 hits: bought.hits,
                 used: 0,
-                asked: now,
+                asked,
             };
             let limit = bought.key.limit;
             Question::new(global(limit)?, limit, &bought.key.message, Some(tokens))

@@ -27,7 +27,11 @@
 //! In a proxy of several workers each buys for so many intervals as there are workers, and then not
 //! for as many: all of them together make one call for a key in each.
 //!
-//! No time here is an instant: a clock that is set back ends what lasts.
+//! **A clock that is set back** ends all that lasts: by it nothing can tell how long that has been.
+//! A worker notices with the first request, answer or tick after it, unless less is taken back than
+//! has passed since the last one, an [`INTERVAL`] at most: tokens then last longer by as much. What
+//! was asked for before and is answered after it is granted to nobody. A clock that jumps ahead ends
+//! what would have ended by then.
 
 use super::wire::{Code, Response};
 use crate::time::Nanos;
@@ -92,6 +96,16 @@ pub struct BucketKey {
 pub struct Leases {
     /// Empty until the first request of a limit with leases.
     sets: Vec<[Held; KEYS_OF_SET]>,
+    /// The last time that the worker has seen.
+    last: Moment,
+}
+
+/// A time by a clock that may be set back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    time: Nanos,
+    /// How often the clock was set back before.
+    setbacks: u32,
 }
 
 /// Something that lasts.
@@ -188,6 +202,14 @@ impl Held {
             }
     }
 
+    /// Nothing of it lasts any more.
+    fn lapse(&mut self) {
+        self.tokens = Default::default();
+        self.buying = Span::default();
+        self.refused = Span::default();
+        self.failed = Span::default();
+    }
+
     fn grant(&mut self, tokens: Tokens, now: Nanos) {
         let ends = |tokens: &Tokens| tokens.usable.since + tokens.usable.length;
         let held = self.tokens.iter_mut();
@@ -206,8 +228,19 @@ impl Held {
 }
 
 impl Leases {
+    /// It is `now`: what a call is made at. If that is earlier than it was, nothing lasts any more.
+    pub fn at(&mut self, now: Nanos) -> Moment {
+        if now < self.last.time {
+            self.last.setbacks = self.last.setbacks.wrapping_add(1);
+            self.sets.iter_mut().flatten().for_each(Held::lapse);
+        }
+        self.last.time = now;
+        self.last
+    }
+
     /// A request of this key, which its proxy's own bucket has admitted. `workers`: of the proxy.
     pub fn take(&mut self, id: u64, workers: u32, timeout: Nanos, now: Nanos) -> Take {
+        self.at(now);
         let Some(held) = self.find(id) else {
             return Take::Ask(1);
         };
@@ -280,12 +313,17 @@ impl Leases {
         id: u64,
         (hits, used): (u32, u32),
         answer: Option<&Response>,
-        asked: Nanos,
+        asked: Moment,
         now: Nanos,
     ) -> u32 {
+        let is_set_back = self.at(now).setbacks != asked.setbacks;
+        let asked = asked.time;
         let Some(held) = self.find(id) else {
             return 0;
         };
+        if is_set_back {
+            return 0;
+        }
         held.buying = Span::default();
         let answer = answer.filter(|answer| answer.code != Code::Unknown);
         let Some(answer) = answer else {
@@ -355,6 +393,7 @@ impl Leases {
         timeout: impl Fn(usize) -> Nanos,
         now: Nanos,
     ) -> Vec<Purchase> {
+        self.at(now);
         let mut purchases = Vec::new();
         for held in self.sets.iter_mut().flatten().filter(|held| held.id != 0) {
             let requests = std::mem::take(&mut held.requests);

@@ -17,6 +17,7 @@ use super::RateLimit;
 use super::key::{KeyReader, MAX_VALUES};
 use crate::http::key::KeyPart;
 use crate::time::Nanos;
+use lease::Moment;
 use sha2::{Digest, Sha256};
 use wire::{Code, Response};
 
@@ -79,7 +80,7 @@ pub struct Tokens {
     /// How many of them are the asking request's own: 1, or 0 where none asks.
     pub used: u32,
     /// When the call was made.
-    pub asked: Nanos,
+    pub asked: Moment,
 }
 
 /// What an engine says to a question.

@@ -38,14 +38,20 @@ fn busy(requests: u32) -> Leases {
         for _ in 0..requests {
             if let Take::Ask(hits) = leases.take(ID, 1, TIMEOUT, now) {
                 leases.begin(ID, BucketKey::default, now);
-                leases.answered(ID, (hits, 1), Some(&ok()), now, now);
+                answered(&mut leases, (hits, 1), Some(&ok()), now);
             }
         }
         for bought in leases.tick(1, |_| TIMEOUT, now) {
-            leases.answered(ID, (bought.hits, 0), Some(&ok()), now, now);
+            answered(&mut leases, (bought.hits, 0), Some(&ok()), now);
         }
     }
     leases
+}
+
+/// An answer that comes at once.
+fn answered(leases: &mut Leases, counts: (u32, u32), with: Option<&Response>, now: Nanos) -> u32 {
+    let asked = leases.at(now);
+    leases.answered(ID, counts, with, asked, now)
 }
 
 fn take(leases: &mut Leases, now: Nanos) -> Take {
@@ -88,7 +94,7 @@ fn tokens_end_with_the_window() {
         let mut leases = busy(20);
         // Those of before are over.
         let now = after(60_500);
-        let granted = leases.answered(ID, (5, 0), Some(&answer), now, now);
+        let granted = answered(&mut leases, (5, 0), Some(&answer), now);
         assert_eq!(granted, 5);
         let last = end - Nanos::new(1);
         assert_eq!(take(&mut leases, last), Take::Taken, "{end:?}");
@@ -107,18 +113,18 @@ fn of_an_engine_that_does_not_tell_its_windows_each_request_asks() {
     for untold in [answer(Code::Ok, None), over] {
         let mut leases = busy(20);
         let now = after(60_000);
-        assert_eq!(leases.answered(ID, (5, 1), Some(&untold), now, now), 0);
+        assert_eq!(answered(&mut leases, (5, 1), Some(&untold), now), 0);
         for _ in 0..40 {
             assert_eq!(take(&mut leases, now), Take::Ask(1));
-            assert_eq!(leases.answered(ID, (1, 1), Some(&untold), now, now), 0);
+            assert_eq!(answered(&mut leases, (1, 1), Some(&untold), now), 0);
         }
         assert_eq!(leases.tick(1, |_| TIMEOUT, now), []);
         let refused = answer(Code::OverLimit, None);
-        leases.answered(ID, (1, 1), Some(&refused), now, now);
+        answered(&mut leases, (1, 1), Some(&refused), now);
         assert_eq!(take(&mut leases, now), Take::Refused(UNTOLD_REFUSAL));
         assert_eq!(take(&mut leases, now + UNTOLD_REFUSAL), Take::Ask(1));
         // One that begins to tell is bought from.
-        assert_eq!(leases.answered(ID, (1, 1), Some(&ok()), now, now), 0);
+        assert_eq!(answered(&mut leases, (1, 1), Some(&ok()), now), 0);
         assert_eq!(leases.tick(1, |_| TIMEOUT, now).len(), 1);
     }
 }
@@ -131,7 +137,7 @@ fn clocks_that_differ_a_little_carry_no_token_into_another_second() {
     for (now, is_clear) in [(60_005, false), (60_500, true), (60_995, false)] {
         let mut leases = busy(20);
         let now = after(now);
-        let granted = leases.answered(ID, (5, 1), Some(&seconds), now, now);
+        let granted = answered(&mut leases, (5, 1), Some(&seconds), now);
         assert_eq!(granted > 0, is_clear, "{now:?}");
         let next = take(&mut leases, now);
         assert_eq!(next == Take::Taken, is_clear, "{now:?}");
@@ -143,12 +149,64 @@ fn clocks_that_differ_a_little_carry_no_token_into_another_second() {
 
 #[test]
 fn a_clock_that_is_set_back_ends_what_lasts() {
-    let mut leases = busy(20);
-    assert_ne!(take(&mut leases, after(100)), Take::Taken);
     let refused = answer(Code::OverLimit, Some((0, Nanos::from_secs(3600))));
-    leases.answered(ID, (1, 1), Some(&refused), after(500), after(500));
+    let mut leases = busy(20);
+    answered(&mut leases, (1, 1), Some(&refused), after(500));
+    while take(&mut leases, after(900)) == Take::Taken {}
     assert!(matches!(take(&mut leases, after(2000)), Take::Refused(_)));
     assert!(matches!(take(&mut leases, after(0)), Take::Ask(_)));
+    // Nothing comes back when the clock does.
+    assert!(matches!(take(&mut leases, after(2000)), Take::Ask(_)));
+}
+
+/// Tokens that are older than what the clock is set back by would last longer by that.
+#[test]
+fn no_token_lasts_longer_by_a_clock_that_is_set_back() {
+    let long = answer(Code::Ok, Some((1000, Nanos::from_millis(9_500))));
+    for back in [1, 1_000, 3_600_000] {
+        let mut leases = busy(20);
+        answered(&mut leases, (5, 0), Some(&long), after(1_000));
+        assert_eq!(take(&mut leases, after(9_000)), Take::Taken);
+        let set_back = after(9_000) - Nanos::from_millis(back);
+        assert_ne!(take(&mut leases, set_back), Take::Taken, "{back} ms");
+        for then in [0, 10, 1_000] {
+            let then = after(9_000) + Nanos::from_millis(then);
+            assert_ne!(take(&mut leases, then), Take::Taken, "{back} ms");
+        }
+    }
+    // What was asked for before and comes after it is of no known age.
+    for back in [1, 3_600_000] {
+        let mut leases = busy(20);
+        let asked = leases.at(after(20_000));
+        let now = after(20_001) - Nanos::from_millis(back);
+        leases.at(after(20_001));
+        leases.at(now);
+        assert_eq!(leases.answered(ID, (5, 0), Some(&long), asked, now), 0);
+        let after = now + Nanos::from_secs(1);
+        assert_ne!(take(&mut leases, after), Take::Taken, "{back} ms");
+        // The next call is bought from again.
+        assert_eq!(answered(&mut leases, (5, 0), Some(&long), after), 5);
+        assert_eq!(take(&mut leases, after), Take::Taken);
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_ends_tokens_and_refusals() {
+    let hour = Nanos::from_secs(3600);
+    let mut leases = busy(20);
+    let long = answer(Code::Ok, Some((1000, Nanos::from_millis(9_500))));
+    answered(&mut leases, (5, 0), Some(&long), after(1_000));
+    assert!(matches!(take(&mut leases, after(1_000) + hour), Take::Ask(_)));
+    // An answer to what was asked before the jump is too old.
+    let asked = leases.at(after(2_000) + hour);
+    let late = after(2_000) + 2 * hour;
+    leases.answered(ID, (5, 0), Some(&long), asked, late);
+    assert_ne!(take(&mut leases, late), Take::Taken);
+    let refused = answer(Code::OverLimit, Some((0, Nanos::from_millis(9_500))));
+    while !matches!(take(&mut leases, late), Take::Ask(_)) {}
+    answered(&mut leases, (1, 1), Some(&refused), late);
+    assert!(matches!(take(&mut leases, late), Take::Refused(_)));
+    assert!(matches!(take(&mut leases, late + hour), Take::Ask(_)));
 }
 
 #[test]
@@ -172,14 +230,14 @@ fn near_the_limit_less_is_asked_for_and_then_nothing() {
         if asked.len() > 1 {
             assert!(matches!(take(&mut leases, now), Take::Refused(_)));
         }
-        leases.answered(ID, (hits, 1), Some(&refused), now, now);
+        answered(&mut leases, (hits, 1), Some(&refused), now);
         let Take::Ask(next) = take(&mut leases, now) else {
             panic!("less may be left")
         };
         assert!(next <= hits / 2, "{asked:?} {next}");
         asked.push(next);
     }
-    leases.answered(ID, (1, 1), Some(&refused), now, now);
+    answered(&mut leases, (1, 1), Some(&refused), now);
     assert_eq!(take(&mut leases, now), Take::Refused(lasts));
     assert_eq!(leases.tick(1, |_| TIMEOUT, now), []);
     // Then one request asks for all, and the others wait for what it hears.
@@ -192,7 +250,7 @@ fn near_the_limit_less_is_asked_for_and_then_nothing() {
 fn an_engine_that_failed_is_not_asked_for_an_interval() {
     let mut leases = busy(20);
     let now = after(3000);
-    leases.answered(ID, (1, 1), None, now, now);
+    answered(&mut leases, (1, 1), None, now);
     assert_eq!(take(&mut leases, now), Take::Failed);
     assert_eq!(leases.tick(1, |_| TIMEOUT, now), []);
     assert!(matches!(take(&mut leases, now + INTERVAL), Take::Ask(_)));
@@ -232,6 +290,20 @@ enum Step {
     Time {
         milliseconds: u16,
     },
+    /// A worker's clock is set, just after it was read.
+    Clock {
+        worker: usize,
+        milliseconds: i64,
+    },
+}
+
+/// Steps of clocks: short ones, and an hour.
+fn clock() -> impl Strategy<Value = Step> {
+    let by = prop_oneof![-3000..3000_i64, Just(-3_600_000), Just(3_600_000)];
+    (0..3_usize, by).prop_map(|(worker, milliseconds)| Step::Clock {
+        worker,
+        milliseconds,
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -244,6 +316,83 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What three workers and an engine are that do this: in no window of the engine more is admitted
+/// than its limit. `tells` is what the engine tells of the rest of a window, which is a second.
+fn no_window_has_more(limit: u32, counts_refused: bool, tells: fn(Nanos) -> Nanos, steps: Vec<Step>) {
+    let mut workers = [Leases::default(), Leases::default(), Leases::default()];
+    let mut ahead = [0_i64; 3];
+    let mut calls = std::collections::VecDeque::new();
+    let (mut now, mut window, mut count) = (START, START.get(), 0_u32);
+    let mut admitted = std::collections::BTreeMap::<u64, u32>::new();
+    let second = |now: Nanos| now.get() / 1_000_000_000;
+    for step in steps {
+        let clock = |worker: usize, ahead: &[i64; 3]| {
+            let milliseconds = Nanos::from_millis(ahead[worker].unsigned_abs());
+            match ahead[worker] < 0 {
+                true => now - milliseconds,
+                false => now + milliseconds,
+            }
+        };
+        match step {
+            Step::Time { milliseconds } => now += Nanos::from_millis(milliseconds.into()),
+            Step::Clock { worker, milliseconds } => {
+                workers[worker].at(clock(worker, &ahead));
+                ahead[worker] += milliseconds;
+            }
+            Step::Tick { worker } => {
+                let clock = clock(worker, &ahead);
+                let asked = workers[worker].at(clock);
+                for bought in workers[worker].tick(3, |_| TIMEOUT, clock) {
+                    calls.push_back((worker, bought.hits, 0, asked));
+                }
+            }
+            Step::Requests { worker, count } => {
+                let clock = clock(worker, &ahead);
+                for _ in 0..count {
+                    match workers[worker].take(ID, 3, TIMEOUT, clock) {
+                        Take::Taken => *admitted.entry(second(now)).or_default() += 1,
+                        Take::Ask(hits) => {
+                            workers[worker].begin(ID, BucketKey::default, clock);
+                            calls.push_back((worker, hits, 1, workers[worker].at(clock)));
+                        }
+                        Take::Refused(_) | Take::Failed => {}
+                    }
+                }
+            }
+            Step::Answer { engine, worker: reaches } => {
+                let Some((worker, hits, used, asked)) = calls.pop_front() else {
+                    continue;
+                };
+                let clock = clock(worker, &ahead);
+                if !engine {
+                    workers[worker].answered(ID, (hits, used), None, asked, clock);
+                    continue;
+                }
+                if second(now) != window {
+                    (window, count) = (second(now), 0);
+                }
+                let fits = count + hits <= limit;
+                if fits || counts_refused {
+                    count += hits;
+                }
+                let code = if fits { Code::Ok } else { Code::OverLimit };
+                let told = (limit.saturating_sub(count), tells(now));
+                let answer = answer(code, Some(told));
+                if reaches {
+                    workers[worker].answered(ID, (hits, used), Some(&answer), asked, clock);
+                    if fits {
+                        *admitted.entry(window).or_default() += used;
+                    }
+                }
+            }
+        }
+        assert!(
+            admitted.values().all(|admitted| *admitted <= limit),
+            "{admitted:?} of {limit}"
+        );
+    }
+}
+
 proptest! {
     /// Three workers and an engine whose windows are seconds of the clock: however calls, answers
     /// and time lie, none of its windows has more requests than its limit.
@@ -253,54 +402,19 @@ proptest! {
         counts_refused in any::<bool>(),
         steps in proptest::collection::vec(step(), 1..300),
     ) {
-        let mut workers = [Leases::default(), Leases::default(), Leases::default()];
-        let mut calls = std::collections::VecDeque::new();
-        let (mut now, mut window, mut count) = (START, START.get(), 0_u32);
-        let mut admitted = std::collections::BTreeMap::<u64, u32>::new();
-        let second = |now: Nanos| now.get() / 1_000_000_000;
-        for step in steps {
-            match step {
-                Step::Time { milliseconds } => now += Nanos::from_millis(milliseconds.into()),
-                Step::Tick { worker } => {
-                    for bought in workers[worker].tick(3, |_| TIMEOUT, now) {
-                        calls.push_back((worker, bought.hits, 0, now));
-                    }
-                }
-                Step::Requests { worker, count } => for _ in 0..count {
-                    match workers[worker].take(ID, 3, TIMEOUT, now) {
-                        Take::Taken => *admitted.entry(second(now)).or_default() += 1,
-                        Take::Ask(hits) => {
-                            workers[worker].begin(ID, BucketKey::default, now);
-                            calls.push_back((worker, hits, 1, now));
-                        }
-                        Take::Refused(_) | Take::Failed => {}
-                    }
-                },
-                Step::Answer { engine, worker: reaches } => {
-                    let Some((worker, hits, used, asked)) = calls.pop_front() else { continue };
-                    if !engine {
-                        workers[worker].answered(ID, (hits, used), None, asked, now);
-                        continue;
-                    }
-                    if second(now) != window {
-                        (window, count) = (second(now), 0);
-                    }
-                    let fits = count + hits <= limit;
-                    if fits || counts_refused {
-                        count += hits;
-                    }
-                    let code = if fits { Code::Ok } else { Code::OverLimit };
-                    let told = (limit.saturating_sub(count), Nanos::SECOND);
-                    let answer = answer(code, Some(told));
-                    if reaches {
-                        workers[worker].answered(ID, (hits, used), Some(&answer), asked, now);
-                        if fits {
-                            *admitted.entry(window).or_default() += used;
-                        }
-                    }
-                }
-            }
-            prop_assert!(admitted.values().all(|admitted| *admitted <= limit), "{:?}", admitted);
-        }
+        no_window_has_more(limit, counts_refused, |_| Nanos::SECOND, steps);
+    }
+
+    /// The same, where workers' clocks are set as well, and the engine tells how long its window
+    /// lasts: seconds of the clock mean nothing to those who have another one.
+    #[test]
+    fn no_window_has_more_where_clocks_are_set(
+        limit in 1..120_u32,
+        counts_refused in any::<bool>(),
+        steps in proptest::collection::vec(prop_oneof![6 => step(), 1 => clock()], 1..300),
+    ) {
+        // Never a whole number of seconds.
+        let rest = |now: Nanos| Nanos::SECOND - now % Nanos::SECOND - Nanos::new(1);
+        no_window_has_more(limit, counts_refused, rest, steps);
     }
 }
