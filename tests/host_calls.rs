@@ -503,3 +503,58 @@ fn what_vary_costs_is_paid_where_a_decision_looked_at_who_asks() {
         assert_eq!(costs.most_out, out, "a route at {place}");
     }
 }
+
+/// A limit over a fleet by `lease`, whose key is busy: the worker buys ahead of need with its ticks,
+/// and a request makes the calls that it makes with a limit of one proxy.
+#[test]
+fn a_request_of_a_key_whose_tokens_are_leased_makes_no_more_calls_than_with_a_limit_of_one_proxy() {
+    let own = json!({
+        "pools": { "p": { "targets": [{ "cluster": "blue" }] } },
+        "rate_limits": { "l": { "requests": 1_000_000, "per": "1s", "key": [] } },
+        "routes": [{ "name": "all", "rate_limits": ["l"], "pool": "p" }],
+    });
+    let mut leased = own.clone();
+    leased["rate_limits"]["l"]["global"] =
+        json!({ "cluster": "engine", "domain": "d", "mode": "lease", "on_error": "refuse" });
+    let [own, leased] = [own, leased].map(|configuration| {
+        let world = World::of(&configuration, 1).unwrap();
+        // It admits, and its window lasts ten minutes and a little.
+        let told = b"\x08\x01\x12\x09\x08\x01\x22\x05\x08\xd8\x04\x10\x05";
+        world.proxy().answer_grpc_calls(told);
+        let mut costs = Costs::default();
+        let (mut ahead, warm_up) = (0, 1000);
+        for number in 0..warm_up + REQUESTS {
+            world.take_calls();
+            let mut stream = world.open(0, &request("/", ""));
+            let step = stream.request();
+            let waits = step == RequestOutcome::Wait;
+            if waits {
+                // The engine answers.
+                world.advance(Duration::from_micros(1));
+            }
+            stream.close();
+            let calls = world.take_calls();
+            if number >= warm_up {
+                assert!(!waits, "request {number} waits");
+                costs.add(calls);
+            }
+            world.advance(Duration::from_millis(1));
+            let of_tick = world.take_calls();
+            let of_tick = of_tick.get(&Callback::Tick);
+            ahead += of_tick.and_then(|calls| calls.of.get("grpc_call")).copied().unwrap_or(0);
+        }
+        costs.print("a request of a busy key");
+        assert_eq!(world.proxy().filter_bugs(), 0);
+        (costs, ahead)
+    });
+    let (own, bought_by_one) = own;
+    let (leased, bought) = leased;
+    assert_eq!(bought_by_one, 0);
+    assert!(bought > 0, "nothing was bought ahead of need");
+    for (callback, calls) in &own.calls {
+        for kind in calls.of.keys().chain(leased.calls[callback].of.keys()) {
+            let of = |costs: &Costs| costs.calls[callback].of.get(kind).copied().unwrap_or(0);
+            assert!(of(&leased) <= of(&own), "{callback:?}: {kind}");
+        }
+    }
+}

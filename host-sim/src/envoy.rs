@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::process::Process;
 use crate::wait::{self, TIMEOUT};
 use anyhow::{Context, Result, anyhow, bail};
+use chrono::DateTime;
 use hyper::{Response, body::Bytes};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -183,6 +184,14 @@ impl Envoy {
     /// Where its admin interface listens.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// The time by its clock, which is also its filters', in seconds since 1970: what the admin
+    /// interface dates its answers with.
+    pub fn time(&self) -> Result<i64> {
+        let response = admin_get(self.admin, "/ready")?;
+        let date = response.headers().get("date").context("no date")?;
+        Ok(DateTime::parse_from_rfc2822(date.to_str()?)?.timestamp())
     }
 
     /// What the admin interface has at `path`: `/stats?usedonly`, `/config_dump`, `/memory`, …

@@ -83,6 +83,9 @@ pub enum Fault {
     LeaseHolderKilled,
     /// The clock of an engine steps a window ahead, and back.
     EngineClockStepped,
+    /// The clock of one of two proxies that hold tokens steps an hour ahead, two hours back, and
+    /// an hour ahead again.
+    ProxyClockStepped,
 }
 
 impl Fault {
@@ -200,6 +203,7 @@ pub fn play(
             Fault::EngineSlow => limits::engine_slow(&stage, plan),
             Fault::LeaseHolderKilled => limits::holder_killed(&stage, plan),
             Fault::EngineClockStepped => limits::engine_clock_stepped(&stage, plan),
+            Fault::ProxyClockStepped => limits::proxy_clock_stepped(&stage, plan),
         };
         played.map(|row| FaultResult {
             fault: format!("`{}`: {}", fault.name(), row.fault),

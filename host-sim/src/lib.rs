@@ -25,6 +25,7 @@
 //! | [`header_map`] | header maps as Envoy keeps them |
 //! | [`backend`], [`client`] | an HTTP server and an HTTP client on this machine |
 //! | [`exchange`] | what both hosts can do: carry out one request |
+//! | [`clock`] | the time that an Envoy sees, set by a test |
 //! | [`package`] | the filter's module as it ships |
 //! | [`mod@keys`] | lists of keys of a file's format |
 //! | [`module`], [`process`], [`wait`] | what Cargo builds; programs beside us; waiting until something is so |
@@ -35,6 +36,7 @@ pub mod backend;
 pub mod bench;
 pub mod check;
 pub mod client;
+pub mod clock;
 pub mod configuration;
 pub mod connection_manager;
 pub mod diff;

@@ -302,8 +302,10 @@ impl World {
             };
             self.proxy.pass_until(at);
             self.vms().for_each(|vm| vm.do_due());
+            self.vms().for_each(Vm::answer_grpc_calls);
         }
         self.proxy.pass_until(end);
+        self.vms().for_each(Vm::answer_grpc_calls);
     }
 
     /// Loads another configuration, as an LDS update does: first on the main thread, and if it is

@@ -7,8 +7,8 @@
 use super::stage::Stage;
 use super::{FaultPlan, FaultResult};
 use crate::testkit::engine::EngineOptions;
-use crate::testkit::shared_limit::{Answered, SharedLimit, SharedLimitPlan};
-use anyhow::{Context, Result};
+use crate::testkit::shared_limit::{Answered, SharedLimit, SharedLimitPlan, counted};
+use anyhow::{Context, Result, bail};
 use std::time::Duration;
 
 /// What the engine admits.
@@ -180,21 +180,34 @@ pub(super) fn engine_slow(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult
 pub(super) fn holder_killed(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
     let mut play = Play::default();
     let mut shared = stage.shared_limit(&plan_of("lease"))?;
-    let before = play.counted(shared.send_all(plan.clients, BEFORE)?);
-    let granted = shared.counted("asked")? + shared.counted("leased")?;
-    shared.sites.pop().context("no proxy")?.kill();
+    let [first, second] = shared.send(plan.clients, BEFORE)?[..] else {
+        bail!("there are not two proxies");
+    };
+    let before = play.counted(first) + play.counted(second);
+    let killed = shared.sites.pop().context("no proxy")?;
+    // Nothing was refused yet, so all that was asked for was granted.
+    let leased = counted(&killed, "leased")?;
+    let held = (counted(&killed, "asked")? + leased).saturating_sub(second.admitted);
+    killed.kill();
     let after = play.counted(shared.send_until_refused(plan.clients)?);
+    let granted = shared.redis.counted()?;
     play.never_above("lease", before + after, LIMIT);
     play.must(after > 0, "the other one is admitted nothing".to_owned());
+    play.must(
+        0 < leased && held <= leased,
+        format!("the killed one held {held} of {leased} that it had leased"),
+    );
+    // All of the limit is granted, so that nothing else is lost than what the two held.
+    play.must(granted == LIMIT, format!("{granted} are granted in all"));
+    let kept = granted.saturating_sub(before + after + held);
     play.seen.push(format!(
-        "{before} before by both, who were granted {granted}; {after} after by the other; {} of the \
-         limit are lost",
-        LIMIT - (before + after).min(LIMIT)
+        "{before} before by both; the killed one held {held} of {leased} that it had leased: so many \
+         are lost; {after} after by the other, which holds {kept}"
     ));
     play.end(shared);
     Ok(play.result(
         "one of two proxies is killed that holds tokens",
-        "never more than 2,000 are admitted; what it held is lost, and the other goes on; none fails",
+        "never more than 2,000 are admitted; what it held is lost, at most what it had leased and no more, and the other goes on; none fails",
     ))
 }
 
@@ -234,5 +247,58 @@ pub(super) fn engine_clock_stepped(stage: &Stage, plan: &FaultPlan) -> Result<Fa
     Ok(play.result(
         "the clock of an engine with windows of the clock steps a window ahead, and back",
         "no more are admitted than are granted: 2,000 for each window; none fails",
+    ))
+}
+
+/// The clock of one of two proxies steps, and comes back.
+pub(super) fn proxy_clock_stepped(stage: &Stage, plan: &FaultPlan) -> Result<FaultResult> {
+    // With each step what a worker holds is lost, and no request may be refused for that.
+    const MOST: u64 = 20_000;
+    const HOUR: i64 = 3_600;
+    let mut play = Play::default();
+    for mode in MODES {
+        let shared = stage.shared_limit(&SharedLimitPlan {
+            limit: MOST,
+            has_clock: true,
+            ..plan_of(mode)
+        })?;
+        let clock = shared.clock.as_ref().context("no clock")?;
+        let mut admitted = play.counted(shared.send_all(plan.clients, BEFORE)?);
+        let mut seen = vec![format!("{admitted} before")];
+        let steps = [("ahead", HOUR), ("behind", -HOUR), ("right again", 0)];
+        for (name, ahead) in steps {
+            clock.set_ahead(ahead)?;
+            // The other one's is right.
+            let apart = shared.sites[0].envoy.time()? - shared.sites[1].envoy.time()?;
+            play.must(
+                (apart - ahead).abs() < 600,
+                format!("{name}: the clocks are {apart} s apart"),
+            );
+            let now = play.counted(shared.send_all(plan.clients, DURING)?);
+            play.must(
+                now == DURING as u64,
+                format!("`{mode}`, {name}: {now} of {DURING} admitted"),
+            );
+            seen.push(format!("{now} of {DURING} {name}"));
+            admitted += now;
+        }
+        let after = play.counted(shared.send_until_refused(plan.clients)?);
+        let granted = shared.redis.counted()?;
+        play.never_above(mode, admitted + after, granted);
+        play.never_above(mode, granted, MOST);
+        play.must(
+            mode == "ask" || shared.counted("leased")? > 0,
+            "nothing was leased".to_owned(),
+        );
+        play.seen.push(format!(
+            "`{mode}`: {}, {after} after; {} of the limit are lost",
+            seen.join(", "),
+            MOST.saturating_sub(admitted + after)
+        ));
+        play.end(shared);
+    }
+    Ok(play.result(
+        "the clock of one of two proxies steps an hour ahead, two hours back, and is right again",
+        "never more than 20,000 are admitted; none is refused before; none fails",
     ))
 }

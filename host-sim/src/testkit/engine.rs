@@ -6,7 +6,7 @@ use crate::wait::poll;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -62,6 +62,19 @@ impl Redis {
     pub fn url(&self) -> String {
         let socket = self.directory.path().join(SOCKET);
         format!("redis+unix://{}", socket.display())
+    }
+
+    /// What is counted under all of its keys together.
+    pub fn counted(&self) -> Result<u64> {
+        const SUM: &str = "EVAL \"local sum = 0 for _, key in ipairs(redis.call('keys', '*')) do \
+            sum = sum + tonumber(redis.call('get', key)) end return sum\" 0\r\n";
+        let mut stream = UnixStream::connect(self.directory.path().join(SOCKET))?;
+        stream.write_all(SUM.as_bytes())?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        let number = answer.strip_prefix(':').map(str::trim_end);
+        let number = number.and_then(|number| number.parse().ok());
+        number.with_context(|| format!("redis-server answers {answer:?}"))
     }
 
     fn wait(&mut self) -> Result<()> {

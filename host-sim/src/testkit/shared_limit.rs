@@ -3,6 +3,7 @@
 use super::Site;
 use super::engine::{Engine, EngineOptions, Redis};
 use crate::client::Client;
+use crate::clock::SteppedClock;
 use crate::envoy::Program;
 use crate::envoy::fleet::Fleet;
 use crate::wait::poll;
@@ -33,6 +34,8 @@ pub struct SharedLimitPlan {
     pub options: EngineOptions,
     /// Whether Redis keeps its counts when it is killed.
     pub keeps: bool,
+    /// Whether the first proxy has a clock of its own.
+    pub has_clock: bool,
 }
 
 impl SharedLimitPlan {
@@ -52,6 +55,7 @@ impl Default for SharedLimitPlan {
             own: 100_000,
             options: EngineOptions::default(),
             keeps: false,
+            has_clock: false,
         }
     }
 }
@@ -67,6 +71,8 @@ pub struct SharedLimit {
     pub engine: Engine,
     /// Its store.
     pub redis: Redis,
+    /// Of the first proxy, where it has one of its own.
+    pub clock: Option<SteppedClock>,
 }
 
 /// What became of requests to one proxy.
@@ -113,18 +119,24 @@ impl SharedLimit {
             },
             "routes": [{ "name": "all", "rate_limits": ["fleet"], "pool": "web" }],
         });
-        let site = || {
+        let clock = plan.has_clock.then(SteppedClock::start).transpose()?;
+        let site = |clock: Option<&SteppedClock>| {
             let fleet = Fleet::start(&configuration)?;
             let mut deployment = fleet.deployment(module)?.updatable();
             let clusters = &mut deployment.bootstrap_mut()["static_resources"]["clusters"];
             let clusters = clusters.as_array_mut().context("no clusters")?;
             clusters.push(engine.cluster("ratelimit"));
+            if let Some(clock) = clock {
+                let [library, file] = clock.environment();
+                deployment = deployment.under(vec!["env".to_owned(), library, file]);
+            }
             Site::of(program, fleet, deployment)
         };
         Ok(SharedLimit {
-            sites: vec![site()?, site()?],
+            sites: vec![site(clock.as_ref())?, site(None)?],
             engine,
             redis,
+            clock,
         })
     }
 
@@ -180,13 +192,14 @@ impl SharedLimit {
 
     /// Of all proxies, the filter's counter of the limit: `asked`, `asked_failed`, `leased`.
     pub fn counted(&self, what: &str) -> Result<u64> {
-        let mut sum = 0;
-        for site in &self.sites {
-            let name = "pointsman.rate_limit.fleet.";
-            sum += site.envoy.filter_sum(name, what)?.unwrap_or(0);
-        }
-        Ok(sum)
+        self.sites.iter().map(|site| counted(site, what)).sum()
     }
+}
+
+/// The same of one proxy.
+pub fn counted(site: &Site, what: &str) -> Result<u64> {
+    let name = "pointsman.rate_limit.fleet.";
+    Ok(site.envoy.filter_sum(name, what)?.unwrap_or(0))
 }
 
 /// A client that sends while there are requests left.

@@ -11,6 +11,7 @@
 
 use super::guest;
 use super::metrics::MetricKind;
+use super::proxy::GrpcCalls;
 use super::status::Status;
 use super::vm::{self, Vm};
 use crate::header_map::HeaderMap;
@@ -448,7 +449,7 @@ extern "C" fn proxy_grpc_call(
     token: *mut u32,
 ) -> u32 {
     call("grpc_call", |vm| {
-        let number = vm.lost_grpc_call()?;
+        let number = vm.grpc_call()?;
         // SAFETY: the ABI's promise about what is returned into.
         unsafe { *token = number };
         Ok(())
@@ -457,9 +458,9 @@ extern "C" fn proxy_grpc_call(
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_grpc_cancel(_: u32) -> u32 {
-    call("grpc_cancel", |vm| match vm.proxy().loses_grpc_calls() {
-        true => Err(Status::NotFound),
-        false => Err(Status::Unimplemented),
+    call("grpc_cancel", |vm| match vm.proxy().grpc_calls() {
+        GrpcCalls::Refused => Err(Status::Unimplemented),
+        GrpcCalls::Lost | GrpcCalls::Answered(_) => Err(Status::NotFound),
     })
 }
 

@@ -49,6 +49,7 @@ mod linked {
             body_size: usize,
             trailers: usize,
         );
+        pub(super) safe fn proxy_on_grpc_receive(context: u32, token: u32, size: usize);
         pub(super) safe fn proxy_on_done(context: u32) -> bool;
         pub(super) safe fn proxy_on_log(context: u32);
         pub(super) safe fn proxy_on_delete(context: u32);
@@ -134,6 +135,7 @@ callbacks! {
         body_size: usize,
         trailers: usize
     ) -> ();
+    proxy_on_grpc_receive(context: u32, token: u32, size: usize) -> ();
     proxy_on_done(context: u32) -> bool;
     proxy_on_log(context: u32) -> ();
     proxy_on_delete(context: u32) -> ();

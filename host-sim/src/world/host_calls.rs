@@ -17,6 +17,8 @@ pub enum Callback {
     Tick,
     /// The answer to an HTTP call of the filter's own arrives.
     HttpCall,
+    /// The answer to a gRPC call of the filter's own arrives.
+    GrpcCall,
 }
 
 /// The host calls that were made.

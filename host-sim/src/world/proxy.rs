@@ -6,8 +6,8 @@ use crate::environment::Environment;
 use pointsman_core::time::Nanos;
 use pointsman_interleave::Scheduler;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The part of a proxy that its workers share.
@@ -30,7 +30,19 @@ pub struct Proxy {
     clusters: Mutex<Clusters>,
     /// What the VMs are given of the proxy's environment.
     environment: Environment,
-    loses_grpc_calls: AtomicBool,
+    grpc_calls: Mutex<GrpcCalls>,
+}
+
+/// What becomes of the filter's own gRPC calls.
+#[derive(Clone, Debug, Default)]
+pub(super) enum GrpcCalls {
+    /// The proxy makes none.
+    #[default]
+    Refused,
+    /// Nothing ever comes of them.
+    Lost,
+    /// Each gets this answer.
+    Answered(Arc<[u8]>),
 }
 
 /// The proxy's clusters by name, each with the addresses of those endpoints that a configuration
@@ -80,18 +92,28 @@ impl Proxy {
             log: Mutex::default(),
             clusters: Mutex::default(),
             environment,
-            loses_grpc_calls: AtomicBool::new(false),
+            grpc_calls: Mutex::default(),
         }
     }
 
     /// From now on it takes gRPC calls, and never tells of their ends, as no proxy should. Without
     /// this it makes none.
     pub fn lose_grpc_calls(&self) {
-        self.loses_grpc_calls.store(true, Ordering::SeqCst);
+        self.set_grpc_calls(GrpcCalls::Lost);
     }
 
-    pub(super) fn loses_grpc_calls(&self) -> bool {
-        self.loses_grpc_calls.load(Ordering::SeqCst)
+    /// From now on gRPC calls get this answer, with [`World::advance`](super::World::advance).
+    pub fn answer_grpc_calls(&self, message: &[u8]) {
+        self.set_grpc_calls(GrpcCalls::Answered(message.into()));
+    }
+
+    fn set_grpc_calls(&self, become_of: GrpcCalls) {
+        *self.grpc_calls.lock().unwrap_or_else(PoisonError::into_inner) = become_of;
+    }
+
+    pub(super) fn grpc_calls(&self) -> GrpcCalls {
+        let become_of = self.grpc_calls.lock();
+        become_of.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The wall clock: the time since 1970.

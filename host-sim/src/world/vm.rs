@@ -78,10 +78,14 @@ struct VmState {
     /// The ticks of each root context.
     ticks: BTreeMap<u32, Tick>,
     http_calls: Vec<HttpCall>,
+    /// gRPC calls that are to be answered, with the contexts that made them.
+    grpc_calls: Vec<(u32, u32)>,
     /// The cached result of [`Vm::next_due`]. None: ticks or calls have changed since.
     next_due: Option<Option<Nanos>>,
     /// The answer to an HTTP call, while the filter's callback for it is running.
     http_answer: Option<(HeaderMap, Vec<u8>)>,
+    /// The same of a gRPC call.
+    grpc_answer: Option<Arc<[u8]>>,
     /// When a VM was last loaded, or when that was last tried.
     last_load: Nanos,
     calls: HostCallCounter,
@@ -267,6 +271,7 @@ impl Vm {
         state.draining.clear();
         state.ticks.clear();
         state.http_calls.clear();
+        state.grpc_calls.clear();
         state.next_due = None;
         let streams = state.streams.drain().filter(|(_, stream)| stream.created);
         let streams = streams.map(|(context, _)| context);

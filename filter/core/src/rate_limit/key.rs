@@ -22,6 +22,9 @@ pub(super) const MAX_VALUES: usize = 8;
 /// session cookies too.
 const LONG: usize = 256;
 
+/// What a byte costs that is hashed for an engine, in steps.
+const SHA256_STEPS: usize = 3;
+
 /// The different values of a part of a key, none of them empty: at least two.
 type Several<'r> = Rc<[&'r [u8]]>;
 
@@ -36,6 +39,8 @@ pub struct KeyReader<'r> {
     /// The parts that came more than once. None: always with the same value.
     known: Vec<(&'r KeyPart, Option<Several<'r>>)>,
     digests: Vec<Digest<'r>>,
+    /// What engines get of long values, by their parts and their places among several.
+    texts: Vec<(&'r KeyPart, usize, String)>,
 }
 
 /// The hash of a long value.
@@ -68,6 +73,7 @@ impl<'r> KeyReader<'r> {
             seed,
             known: Vec::new(),
             digests: Vec::new(),
+            texts: Vec::new(),
         }
     }
 
@@ -198,6 +204,26 @@ impl<'r> KeyReader<'r> {
             KeyPart::Route => Some(self.route.as_bytes()),
         };
         Cow::Borrowed(value.unwrap_or_default())
+    }
+
+    /// What an engine gets of a long value of a part, made once for a request however many limits
+    /// and combinations have it. `place`: which of several it is.
+    pub(super) fn long_text(
+        &mut self,
+        part: &'r KeyPart,
+        place: usize,
+        value: &[u8],
+        make: impl FnOnce(&[u8]) -> String,
+    ) -> String {
+        let is_it =
+            |(known, at, _): &&(&KeyPart, usize, String)| *at == place && *known == part;
+        if let Some((.., text)) = self.texts.iter().find(is_it) {
+            return text.clone();
+        }
+        self.request.steps.count(SHA256_STEPS * value.len());
+        let text = make(value);
+        self.texts.push((part, place, text.clone()));
+        text
     }
 
     /// The different values of a part, where there are several.

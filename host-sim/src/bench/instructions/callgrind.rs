@@ -1,7 +1,7 @@
 //! An Envoy under `valgrind --tool=callgrind`, and how many instructions its worker executes. The
 //! count does not depend on what else the machine does.
 
-use super::clock::{Clock, ClockLibrary};
+use crate::clock::{Clock, ClockLibrary};
 use crate::envoy::{Deployment, Envoy, Program};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;

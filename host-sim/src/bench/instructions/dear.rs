@@ -3,7 +3,6 @@
 //! ordinary one is what browsers send.
 
 use super::callgrind::{self, ProfiledEnvoy};
-use super::clock::ClockLibrary;
 use super::{STEP, VMS, rows};
 use crate::bench::envoys_own::{self, EnvoyRoutes};
 use crate::bench::processor::Machine;
@@ -11,6 +10,7 @@ use crate::bench::report::table;
 use crate::bench::routes::MeasuredRoute;
 use crate::bench::wrk::HEADERS;
 use crate::client::Client;
+use crate::clock::ClockLibrary;
 use crate::envoy::fleet::Fleet;
 use crate::envoy::{PluginConfiguration, Wanted, install};
 use crate::module;

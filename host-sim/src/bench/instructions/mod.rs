@@ -9,7 +9,6 @@
 
 mod bars;
 mod callgrind;
-mod clock;
 mod dear;
 mod report;
 mod rows;
@@ -23,12 +22,12 @@ use super::native::{self, Clients};
 use super::processor::Machine;
 use super::wrk::HEADERS;
 use crate::client::{Client, header, session_cookie};
+use crate::clock::ClockLibrary;
 use crate::envoy::fleet::Fleet;
 use crate::envoy::{Program, Wanted, install};
 use crate::{module, package};
 use anyhow::{Context, Result, bail, ensure};
 use callgrind::ProfiledEnvoy;
-use clock::ClockLibrary;
 use rows::{BenchRow, FEW, Features, ModulePaths, Targets};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};

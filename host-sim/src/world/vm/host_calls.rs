@@ -4,6 +4,7 @@ use super::{Access, Tick, Vm, fresh_id};
 use crate::exchange::Pairs;
 use crate::header_map::HeaderMap;
 use crate::world::http_call::HttpCall;
+use crate::world::proxy::GrpcCalls;
 use crate::world::local_reply::LocalReply;
 use crate::world::status::Status;
 use crate::world::stream_info::grpc_status;
@@ -15,6 +16,7 @@ const RESPONSE_HEADERS: u32 = 2;
 const HTTP_CALL_RESPONSE_HEADERS: u32 = 6;
 /// proxy-wasm's numbers of buffers.
 const HTTP_CALL_RESPONSE_BODY: u32 = 4;
+const GRPC_RECEIVED: u32 = 5;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
 impl Vm {
@@ -91,6 +93,7 @@ impl Vm {
         let state = self.state.borrow();
         match kind {
             PLUGIN_CONFIGURATION if state.configuring => Some(state.configuration.to_vec()),
+            GRPC_RECEIVED => state.grpc_answer.as_deref().map(<[u8]>::to_vec),
             HTTP_CALL_RESPONSE_BODY => state.http_answer.as_ref().map(|(_, body)| body.clone()),
             _ => None,
         }
@@ -170,12 +173,18 @@ impl Vm {
         };
     }
 
-    /// Takes a gRPC call that never ends, and returns its token. Error: it makes none.
-    pub(crate) fn lost_grpc_call(&self) -> Result<u32, Status> {
-        match self.proxy.loses_grpc_calls() {
-            true => Ok(fresh_id()),
-            false => Err(Status::Unimplemented),
+    /// Takes a gRPC call, and returns its token. Error: it makes none.
+    pub(crate) fn grpc_call(&self) -> Result<u32, Status> {
+        let token = fresh_id();
+        match self.proxy.grpc_calls() {
+            GrpcCalls::Refused => return Err(Status::Unimplemented),
+            GrpcCalls::Lost => {}
+            GrpcCalls::Answered(_) => {
+                let call = (token, self.context.get());
+                self.state.borrow_mut().grpc_calls.push(call);
+            }
         }
+        Ok(token)
     }
 
     /// Makes an HTTP call, and returns its token. The time-out is in milliseconds.

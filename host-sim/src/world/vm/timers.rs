@@ -4,6 +4,7 @@ use super::Vm;
 use crate::header_map::HeaderMap;
 use crate::world::host_calls::Callback;
 use crate::world::http_call::{HttpCall, HttpCallOutcome};
+use crate::world::proxy::GrpcCalls;
 use crate::world::{guest, local_reply};
 use pointsman_core::time::Nanos;
 use std::rc::Rc;
@@ -45,6 +46,21 @@ impl Vm {
             .collect();
         for token in late {
             self.end_http_call(token, &HttpCallOutcome::TimeOut);
+        }
+    }
+
+    /// Answers the gRPC calls that are to be answered.
+    pub(crate) fn answer_grpc_calls(self: &Rc<Vm>) {
+        let GrpcCalls::Answered(answer) = self.proxy.grpc_calls() else {
+            return;
+        };
+        let calls = std::mem::take(&mut self.state.borrow_mut().grpc_calls);
+        for (token, context) in calls {
+            self.state.borrow_mut().grpc_answer = Some(answer.clone());
+            self.enter(context, Callback::GrpcCall, || {
+                guest::proxy_on_grpc_receive(context, token, answer.len())
+            });
+            self.state.borrow_mut().grpc_answer = None;
         }
     }
 

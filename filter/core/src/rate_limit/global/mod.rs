@@ -138,12 +138,16 @@ pub fn message<'r>(
     let names: Vec<String> = limit.key().iter().map(name).collect();
     for (part, name) in limit.key().iter().zip(&names) {
         let value = match reader.several(part) {
-            None => text(&reader.only(part)),
+            None => {
+                let value = reader.only(part);
+                text(reader, part, 0, &value)
+            }
             Some(_) if is_many => "several".to_owned(),
             Some(several) => {
                 let place = rest.checked_rem(several.len()).unwrap_or_default();
                 rest = rest.checked_div(several.len()).unwrap_or_default();
-                text(several.get(place).copied().unwrap_or_default())
+                let value = several.get(place).copied().unwrap_or_default();
+                text(reader, part, place, value)
             }
         };
         entries.push((name, value));
@@ -167,19 +171,22 @@ fn name(part: &KeyPart) -> String {
 }
 
 /// A value as an engine gets it.
-fn text(value: &[u8]) -> String {
-    match std::str::from_utf8(value) {
-        Ok(text) if value.len() <= MAX_VALUE => text.to_owned(),
-        _ => {
-            let mut text = "sha256:".to_owned();
-            for byte in Sha256::digest(value) {
-                for digit in [byte >> 4, byte & 15] {
-                    text.extend(char::from_digit(digit.into(), 16));
-                }
-            }
-            text
+fn text<'r>(reader: &mut KeyReader<'r>, part: &'r KeyPart, place: usize, value: &[u8]) -> String {
+    if value.len() > MAX_VALUE {
+        return reader.long_text(part, place, value, hashed);
+    }
+    let text = std::str::from_utf8(value).map(str::to_owned);
+    text.unwrap_or_else(|_| hashed(value))
+}
+
+fn hashed(value: &[u8]) -> String {
+    let mut text = "sha256:".to_owned();
+    for byte in Sha256::digest(value) {
+        for digit in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(digit.into(), 16));
         }
     }
+    text
 }
 
 /// The longest value that an engine gets as it is, in bytes.

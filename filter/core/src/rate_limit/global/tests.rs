@@ -59,10 +59,41 @@ fn a_descriptor_has_the_limits_name_and_the_parts_of_its_key() {
 
 #[test]
 fn no_client_chooses_how_long_a_value_is() {
-    assert_eq!(text(b"abc"), "abc");
-    assert_eq!(text(&[b'a'; 128]).len(), 128);
-    for long in [&[b'a'; 129][..], b"\xff", &[b'a'; 60_000]] {
-        assert_eq!(text(long).len(), "sha256:".len() + 64);
+    let limits = limits(&format!(
+        r#""a": {{ {GLOBAL}, "key": [{{ "header": "x-t" }}] }},
+           "b": {{ {GLOBAL}, "key": ["host", {{ "header": "x-t" }}] }}"#
+    ));
+    let hashed = "sha256:".len() + 64;
+    for (value, length) in [
+        (&b"abc"[..], 3),
+        (&[b'a'; 128], 128),
+        (&[b'a'; 129], hashed),
+        (b"\xff", hashed),
+        (&[b'a'; 60_000], hashed),
+    ] {
+        let headers = Headers::from_pairs(&[
+            (&b":path"[..], &b"/"[..]),
+            (b":authority", b"h"),
+            (b"x-t", value),
+        ]);
+        let request = Request::new(&headers);
+        let mut reader = KeyReader::new(&request, None, "r", Seed::default());
+        let mut of = |place: usize| {
+            let limit = &*limits[place];
+            message((limit, limit.global().unwrap()), 0, &mut reader)
+        };
+        let (first, second) = (of(0), of(1));
+        let of_length = |length: usize| {
+            let entries = [("limit", "a".to_owned()), ("header.x-t", "a".repeat(length))];
+            wire::request("d", &entries).len()
+        };
+        assert_eq!(first.len(), of_length(length));
+        // However many limits have it, it is hashed once.
+        let hashed = request.steps.taken();
+        assert!(hashed <= 3 * value.len() as u64 + 64, "{hashed}");
+        // What the other limit says of the same value is the same.
+        let end = &first[first.len() - length.min(60)..];
+        assert!(second.ends_with(end), "{first:?} {second:?}");
     }
 }
 

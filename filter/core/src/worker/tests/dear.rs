@@ -114,6 +114,13 @@ fn rows() -> Vec<(&'static str, Value, Sent, Vec<Sent>)> {
             "rate_limits": limits, "routes": [{ "name": "all", "rate_limits": names, "pass": true }]
         })
     };
+    let keyed_over_a_fleet = |count: usize| {
+        let mut config = keyed(count);
+        for limit in config["rate_limits"].as_object_mut().into_iter().flatten() {
+            limit.1["global"] = json!({ "cluster": "c", "domain": "d", "mode": "ask" });
+        }
+        config
+    };
     // Sessions of one length that differ in their last bytes.
     let sessions = |count: usize, length: usize| {
         let session = |n: usize| format!("a={}{:02};", "x".repeat(length), n % count);
@@ -269,6 +276,21 @@ fn rows() -> Vec<(&'static str, Value, Sent, Vec<Sent>)> {
                 header("cookie", full("a=;a=\"\";")),
                 header("cookie", full("a=;b=;")),
                 header("cookie", beside("a")),
+                path(format!("/{}", full("a"))),
+                path(format!("/?a={}", full("%41"))),
+            ],
+        ),
+        // What an engine is asked besides is the proxy's own.
+        (
+            "sixteen limits over a fleet",
+            keyed_over_a_fleet(16),
+            header("cookie", "a=1; b=2"),
+            vec![
+                header("cookie", format!("a={}", full("1"))),
+                header("cookie", sessions(8, 1000)),
+                header("cookie", sessions(8, 60)),
+                header("cookie", full("x=y;")),
+                header(":authority", full("a.")),
                 path(format!("/{}", full("a"))),
                 path(format!("/?a={}", full("%41"))),
             ],

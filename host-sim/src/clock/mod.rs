@@ -1,5 +1,6 @@
-//! The time that an Envoy sees under a profiler. It goes on by so much with each request, so that a
-//! run is the picture of a proxy at full load and repeats itself, however slow the machine is.
+//! The time that an Envoy sees where it is not to be the machine's: under a profiler a [`Clock`] that
+//! goes on by so much with each request, so that a run is the picture of a proxy at full load and
+//! repeats itself, however slow the machine is; and a [`SteppedClock`].
 
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
@@ -11,20 +12,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// What is preloaded into Envoy.
 const SOURCE: &str = include_str!("clock.c");
-/// Where the two numbers stand in the file.
+/// Where the numbers stand in the file.
 const NANOSECONDS: u64 = 0;
 const HELD: u64 = 8;
+const STEPS: u64 = 16;
+const AHEAD: u64 = 24;
+const LENGTH: usize = 32;
 
 /// The library to preload.
 #[derive(Clone, Debug)]
-pub(super) struct ClockLibrary(PathBuf);
+pub struct ClockLibrary(PathBuf);
 
 impl ClockLibrary {
     /// Compiles it. An error says how to get a compiler.
-    pub(super) fn build(directory: &Path) -> Result<ClockLibrary> {
+    pub fn build(directory: &Path) -> Result<ClockLibrary> {
         let (source, library) = (directory.join("clock.c"), directory.join("clock.so"));
         fs::write(&source, SOURCE)?;
         let compiler = Command::new("cc")
@@ -44,10 +49,57 @@ impl ClockLibrary {
             Err(error) => Err(error).context("`cc` did not start"),
         }
     }
+
+    fn environment(&self, file: &Path) -> [String; 2] {
+        [
+            format!("LD_PRELOAD={}", self.0.display()),
+            format!("POINTSMAN_CLOCK={}", file.display()),
+        ]
+    }
 }
 
+/// The real time of a process as it is where a machine's clock is set: ahead of what it should be, or
+/// behind. Its monotonic time is the machine's.
+pub struct SteppedClock {
+    /// Of the library and the file.
+    directory: TempDir,
+    library: ClockLibrary,
+    file: File,
+}
+
+impl SteppedClock {
+    /// A clock that is right. An error says how to get a compiler.
+    pub fn start() -> Result<SteppedClock> {
+        let directory = tempfile::Builder::new()
+            .prefix("pointsman-clock-")
+            .tempdir()?;
+        let library = ClockLibrary::build(directory.path())?;
+        let file = File::create(directory.path().join(STEPPED))?;
+        file.write_all_at(&[0; LENGTH], 0)?;
+        put(&file, STEPS, 1)?;
+        Ok(SteppedClock {
+            directory,
+            library,
+            file,
+        })
+    }
+
+    /// What a process has to be started with, as words for `env`.
+    pub fn environment(&self) -> [String; 2] {
+        self.library.environment(&self.directory.path().join(STEPPED))
+    }
+
+    /// From now on it is so many seconds ahead; less than 0: behind.
+    pub fn set_ahead(&self, seconds: i64) -> Result<()> {
+        let ahead = seconds * 1_000_000_000;
+        Ok(self.file.write_all_at(&ahead.to_ne_bytes(), AHEAD)?)
+    }
+}
+
+const STEPPED: &str = "stepped";
+
 /// The clock of one process: at first the machine's, until it is [held](Clock::hold).
-pub(super) struct Clock {
+pub struct Clock {
     path: PathBuf,
     library: ClockLibrary,
     file: File,
@@ -59,14 +111,14 @@ pub(super) struct Clock {
 
 impl Clock {
     /// A clock that goes as the machine's does.
-    pub(super) fn start(directory: &Path, library: &ClockLibrary) -> Result<Clock> {
+    pub fn start(directory: &Path, library: &ClockLibrary) -> Result<Clock> {
         let path = directory.join("clock");
         let file = File::options()
             .create(true)
             .truncate(true)
             .write(true)
             .open(&path)?;
-        file.write_all_at(&[0; 16], 0)?;
+        file.write_all_at(&[0; LENGTH], 0)?;
         let (written, started) = (file.try_clone()?, Instant::now());
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
@@ -89,15 +141,12 @@ impl Clock {
     }
 
     /// What a process has to be started with, as words for `env`.
-    pub(super) fn environment(&self) -> [String; 2] {
-        [
-            format!("LD_PRELOAD={}", self.library.0.display()),
-            format!("BENCH_CLOCK={}", self.path.display()),
-        ]
+    pub fn environment(&self) -> [String; 2] {
+        self.library.environment(&self.path)
     }
 
     /// From now on time passes by [`Clock::advance`] alone.
-    pub(super) fn hold(&mut self) -> Result<()> {
+    pub fn hold(&mut self) -> Result<()> {
         self.stop();
         self.nanoseconds = nanoseconds(self.started);
         put(&self.file, NANOSECONDS, self.nanoseconds)?;
@@ -105,7 +154,7 @@ impl Clock {
     }
 
     /// So much time passes.
-    pub(super) fn advance(&mut self, by: Duration) -> Result<()> {
+    pub fn advance(&mut self, by: Duration) -> Result<()> {
         self.nanoseconds += by.as_nanos() as u64;
         Ok(put(&self.file, NANOSECONDS, self.nanoseconds)?)
     }
@@ -136,6 +185,22 @@ fn put(file: &File, at: u64, value: u64) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
+    /// How far the clock of such a process is ahead.
+    fn ahead(environment: [String; 2]) -> i64 {
+        let date = Command::new("env")
+            .args(environment)
+            .args(["date", "+%s"])
+            .output()
+            .unwrap();
+        let seen: i64 = String::from_utf8(date.stdout)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        seen - now.unwrap().as_secs() as i64
+    }
+
     #[test]
     fn a_process_sees_the_time_that_it_is_told() {
         let directory = tempfile::tempdir().unwrap();
@@ -143,20 +208,17 @@ mod tests {
         let mut clock = Clock::start(directory.path(), &library).unwrap();
         clock.hold().unwrap();
         clock.advance(Duration::from_secs(100_000)).unwrap();
-        let seen = |clock: &Clock| -> i64 {
-            let date = Command::new("env")
-                .args(clock.environment())
-                .args(["date", "+%s"])
-                .output()
-                .unwrap();
-            String::from_utf8(date.stdout)
-                .unwrap()
-                .trim()
-                .parse()
-                .unwrap()
-        };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let ahead = seen(&clock) - now.unwrap().as_secs() as i64;
+        let ahead = ahead(clock.environment());
         assert!((99_990..100_010).contains(&ahead), "{ahead} s");
+    }
+
+    #[test]
+    fn a_clock_steps_and_comes_back() {
+        let clock = SteppedClock::start().unwrap();
+        for seconds in [0, 3600, -3600, 0] {
+            clock.set_ahead(seconds).unwrap();
+            let ahead = ahead(clock.environment());
+            assert!((ahead - seconds).abs() < 60, "{ahead} s of {seconds}");
+        }
     }
 }
