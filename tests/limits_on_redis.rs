@@ -35,6 +35,30 @@ fn who_asks_is_admitted_as_many_as_the_limit_by_each_kind_of_window() {
     }
 }
 
+/// An engine that looks first and counts then, as Limitador's own storage on Redis does: of those that
+/// cross all see the same count. There are as many as are under way at once, and one of them is right.
+#[test]
+fn who_asks_an_engine_of_two_steps_is_admitted_more_by_those_that_cross_at_most() {
+    const CLIENTS: usize = 8;
+    let plan = SharedLimitPlan {
+        limit: 500,
+        options: EngineOptions {
+            windows: "two-steps",
+            ..EngineOptions::default()
+        },
+        ..SharedLimitPlan::default()
+    };
+    let shared = start(&plan);
+    let sum = shared.send_all(CLIENTS, 800).unwrap();
+    let crossing = (CLIENTS * shared.sites.len()) as u64 - 1;
+    assert_eq!(sum.failed, 0, "{sum:?}");
+    assert!(
+        (plan.limit..=plan.limit + crossing).contains(&sum.admitted),
+        "{sum:?}"
+    );
+    println!("{} of {}", sum.admitted, plan.limit);
+}
+
 /// However the tokens lie, none is used twice, and what is held at the end is all that is lost.
 #[test]
 fn who_leases_is_admitted_no_more_and_loses_what_is_held() {

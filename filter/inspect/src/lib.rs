@@ -1,7 +1,7 @@
 //! Whether a value of a request looks like an attack.
 //!
-//! [`sql_injection`] and [`cross_site_scripting`] are libinjection's: its tokenizers, folding rules
-//! and tables. A port of [libinjection](https://github.com/libinjection/libinjection) 4 (`COPYING`
+//! [`libinjection_sqli`] and [`cross_site_scripting`] are libinjection's: its tokenizers, folding
+//! rules and tables. [`sql_injection`] is that without what people write every day. A port of [libinjection](https://github.com/libinjection/libinjection) 4 (`COPYING`
 //! is its licence), whose tables are those of the crate `libinjectionrs`. That crate itself is 260
 //! kB in the module, most of it one list of 9,352 words; here the same list has 11 kB. `tests/`
 //! shows that the tables say the same, and compares the answers with those of the library in C.
@@ -16,6 +16,7 @@
 mod decoded;
 mod html;
 mod inspect;
+mod ordinary;
 mod path_traversal;
 mod rules;
 mod scanner;
@@ -25,7 +26,7 @@ mod table;
 pub use html::cross_site_scripting;
 pub use inspect::inspect;
 pub use rules::{Class, Classes, EachValue, Found, Parameter, Parts, Places, Rules};
-pub use sql::sql_injection;
+pub use sql::{libinjection_sqli, sql_injection};
 
 /// Takes steps. False: there were not so many, and none is left.
 fn take(left: &mut u32, steps: usize) -> bool {

@@ -5,6 +5,7 @@
 //! function, `n` word, `1` number, `v` variable, `s` string, `o` operator, `&` logic operator, `c`
 //! comment, `A` collate, `T` TSQL, `X` evil, `?` unknown, and a mark for itself.
 
+use crate::ordinary::{STEPS_PER_BYTE, is_ordinary, without_links};
 use crate::table::{SQL, is_fingerprint};
 use crate::{equal_upper, find, find_all, starts_upper, take};
 
@@ -14,9 +15,22 @@ const TOKEN_STEPS: usize = 40;
 const TURN_STEPS: usize = 60;
 
 /// Whether a value would change the meaning of an SQL statement that it was pasted into: by itself,
-/// or within either kind of quotes. It takes of the steps that are `left`.
-#[inline(never)]
+/// or within either kind of quotes; and is nothing that people write every day. It takes of the steps
+/// that are `left`.
 pub fn sql_injection(value: &[u8], left: &mut u32) -> bool {
+    if !libinjection_sqli(value, left) || !take(left, STEPS_PER_BYTE * value.len()) {
+        return false;
+    }
+    if is_ordinary(value) {
+        return false;
+    }
+    let rest = without_links(value);
+    rest.is_none_or(|rest| libinjection_sqli(&rest, left))
+}
+
+/// What `libinjection_sqli` of the library in C says.
+#[inline(never)]
+pub fn libinjection_sqli(value: &[u8], left: &mut u32) -> bool {
     // One word, or a number and a word: no fingerprint of an attack.
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | 128..=159);
     if value.iter().all(is_plain) {

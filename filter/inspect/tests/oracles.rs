@@ -15,7 +15,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 fn sql_injection(value: &[u8]) -> bool {
-    pointsman_inspect::sql_injection(value, &mut u32::MAX.clone())
+    pointsman_inspect::libinjection_sqli(value, &mut u32::MAX.clone())
 }
 
 fn cross_site_scripting(value: &[u8]) -> bool {

@@ -83,22 +83,21 @@ pub(crate) fn answer(status: u32, size: usize) -> Option<Vec<u8>> {
 
 /// The requests of a root context that wait. Their time-outs bound how many there are.
 #[derive(Default)]
-pub(crate) struct WaitingRequests(RefCell<Vec<Since>>);
+pub(crate) struct WaitingRequests(RefCell<Vec<Waits>>);
 
-struct Since {
+struct Waits {
     stream: u32,
+    /// For so long, by its root context's ticks.
     time: Nanos,
-    ticks: u32,
 }
 
 impl WaitingRequests {
     /// A request begins to wait.
     pub(crate) fn begin(&self, stream: u32) {
-        if let (Ok(mut waiting), Ok(time)) = (self.0.try_borrow_mut(), host::current_time()) {
-            waiting.push(Since {
+        if let Ok(mut waiting) = self.0.try_borrow_mut() {
+            waiting.push(Waits {
                 stream,
-                time,
-                ticks: 0,
+                time: Nanos::ZERO,
             });
         }
     }
@@ -109,30 +108,24 @@ impl WaitingRequests {
             return false;
         };
         let before = waiting.len();
-        waiting.retain(|since| since.stream != stream);
+        waiting.retain(|waits| waits.stream != stream);
         waiting.len() < before
     }
 
-    /// Answers the requests whose callbacks are lost.
-    pub(crate) fn end_lost(&self) {
+    /// Answers the requests whose callbacks are lost. `period`: the time since the last tick; no clock
+    /// is asked, since one that is set must not end a request that just came.
+    pub(crate) fn end_lost(&self, period: Nanos) {
         let Ok(mut waiting) = self.0.try_borrow_mut() else {
             return;
         };
-        if waiting.is_empty() {
-            return;
-        }
-        let Ok(now) = host::current_time() else {
-            return;
-        };
-        waiting.retain_mut(|since| {
-            since.ticks += 1;
-            let waited = now.checked_sub(since.time).unwrap_or_default();
-            // Ticks are counted besides: a clock that jumps must not end a request that just came.
-            if since.ticks < LOST_TICKS || waited < LOST {
+        waiting.retain_mut(|waits| {
+            // The first tick may come at once.
+            if waits.time < LOST {
+                waits.time += period;
                 return true;
             }
             let answered: Result<(), Status> =
-                host::set_effective_context(since.stream).and_then(|()| {
+                host::set_effective_context(waits.stream).and_then(|()| {
                     host::send_local_response(UNAVAILABLE, b"pointsman_lost", b"", &[], None)
                 });
             if answered.is_err() {
@@ -146,9 +139,8 @@ impl WaitingRequests {
 /// The longest answer of an engine that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// After so long, and so many ticks, a callback is lost: the longest time-out is a second.
+/// After so long a callback is lost: the longest time-out is a second.
 const LOST: Nanos = Nanos::from_secs(3);
-const LOST_TICKS: u32 = 2;
 
 /// The status of the answer to a request whose callback was lost.
 const UNAVAILABLE: u16 = 503;

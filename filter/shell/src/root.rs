@@ -16,6 +16,7 @@ use pointsman_core::config::Config;
 use pointsman_core::pool::health::{Probe, ProbeAnswer};
 use pointsman_core::rate_limit::global::Question;
 use pointsman_core::scope::{Plugin, Scope};
+use pointsman_core::time::Nanos;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use std::rc::Rc;
@@ -150,7 +151,9 @@ impl RootContext for Root {
         }
         // Last, since it makes other contexts' calls.
         if let Some(shared) = &self.shared {
-            shared.waiting.end_lost();
+            let period = shared.borrow("at a tick the worker is borrowed");
+            let period = period.map(|state| state.tick_period());
+            shared.waiting.end_lost(period.unwrap_or(Nanos::SECOND));
         }
     }
 

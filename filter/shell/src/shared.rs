@@ -247,7 +247,8 @@ impl ConfigurationState {
     }
 
     /// The time from one tick to the next.
-    fn tick_period(&self) -> Nanos {
+    /// The time from one tick to the next.
+    pub(crate) fn tick_period(&self) -> Nanos {
         let period = match &self.life {
             Life::Awake(loaded) => loaded.worker.tick_period(),
             Life::Asleep(Some(_)) => Nanos::SECOND,

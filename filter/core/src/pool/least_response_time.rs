@@ -17,8 +17,9 @@
 //! dropped by the next worker that writes. So the entries of targets that are gone make room: after
 //! a thousand reloads the record has those of the last minute.
 //!
-//! **A target without an average** counts as the median of the others. When the clock is set back,
-//! averages go on moving as if one [`SYNC_INTERVAL`] had passed.
+//! **A target without an average** counts as the median of the others. When the clock is set by more
+//! than [`ENTRY_TTL`], no average is known, and the first samples are the new ones; when it is set
+//! back by less, averages go on moving as if one [`SYNC_INTERVAL`] had passed.
 
 use crate::index::{PoolIndex, TargetIndex};
 use crate::pool::balance::Balance;
@@ -108,7 +109,8 @@ impl ResponseTimes {
         }
     }
 
-    /// The average response time. None: there was no sample in the last [`ENTRY_TTL`].
+    /// The average response time. None: there was no sample in the last [`ENTRY_TTL`], or the clock
+    /// was set by more than that.
     pub fn of(&self, pool: &Pool, target: TargetIndex, now: Nanos) -> Option<Nanos> {
         let average = self.times(pool)?.targets.get(target.get())?.average?;
         average.is_known(now).then_some(average.value)
@@ -271,7 +273,7 @@ impl Average {
     }
 
     fn is_known(&self, now: Nanos) -> bool {
-        now - self.moved_at < ENTRY_TTL
+        now.abs_diff(self.moved_at) < ENTRY_TTL
     }
 }
 

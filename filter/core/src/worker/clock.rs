@@ -8,6 +8,10 @@
 //! - **A request ends.** A worker with less than 200 ends a second, or a burst of 20, asks with each.
 //!   One that is busier asks each 5 ms, and with whatever ends without an answer; for the rest the
 //!   time of the last request or tick will do.
+//!
+//! **A clock that is set.** A duration between two times that a worker was told is none where the
+//! clock was set in between. A worker has a tick each second at most, so whatever is longer from one
+//! time to the next than [`LONGEST_GAP`] was a step ahead, or the worker hung.
 
 use crate::config::Config;
 use crate::pool::Pool;
@@ -18,7 +22,9 @@ use crate::time::Nanos;
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     /// The latest time that the worker was told, with a request, an end or a tick.
-    pub last: Nanos,
+    last: Nanos,
+    /// What it was told first after the clock was last set. 0: it never was.
+    set_at: Nanos,
     /// Of asking where requests end.
     pub ends: Pace,
     /// Whether nothing that is decided depends on the time.
@@ -48,6 +54,27 @@ impl Clock {
         }
     }
 
+    /// The latest time that the worker was told, at most a tick ago.
+    #[inline]
+    pub(super) fn last(&self) -> Nanos {
+        self.last
+    }
+
+    /// The worker is told the time.
+    #[inline]
+    pub(super) fn see(&mut self, now: Nanos) {
+        let gap = now.checked_sub(self.last);
+        if gap.is_none_or(|gap| gap > LONGEST_GAP) {
+            self.set_at = now;
+        }
+        self.last = now;
+    }
+
+    /// How long it was from one time to another. None: the clock was set in between.
+    pub(super) fn between(&self, from: Nanos, to: Nanos) -> Option<Nanos> {
+        to.checked_sub(from).filter(|_| self.set_at <= from)
+    }
+
     /// The time for a request that begins. `ask` asks the proxy; `is_timed`: it has to.
     #[inline]
     pub(super) fn at_request<E>(
@@ -73,6 +100,9 @@ impl Clock {
     }
 }
 
+/// The longest time from one tick to the next, and what a busy machine may add.
+const LONGEST_GAP: Nanos = Nanos::from_secs(5);
+
 /// How old the time of a request may be while requests come.
 const MAX_AGE: Nanos = Nanos::from_millis(5);
 
@@ -97,7 +127,7 @@ mod tests {
                 Ok::<_, Infallible>(now)
             });
             let Ok(told) = told;
-            clock.last = told;
+            clock.see(told);
             oldest = oldest.max(now - told);
         }
         (count, oldest)
@@ -123,6 +153,26 @@ mod tests {
             "health": { "passive": {} } } }, "routes": [] }"#;
         let mut clock = Clock::new(&config(health));
         assert_eq!(asked(&mut clock, Nanos::MICROSECOND, 1000).0, 1000);
+    }
+
+    #[test]
+    fn what_took_so_long_is_not_known_where_the_clock_was_set_meanwhile() {
+        let start = Nanos::from_secs(1_800_000_000);
+        let hour = Nanos::from_secs(3600);
+        for after in [start + hour, start - hour, start - Nanos::new(1)] {
+            let mut clock = Clock::default();
+            clock.see(start);
+            clock.see(start + Nanos::SECOND);
+            let from = start + Nanos::MILLISECOND;
+            let to = start + Nanos::SECOND;
+            assert_eq!(clock.between(from, to), to.checked_sub(from));
+            clock.see(after);
+            assert_eq!(clock.between(from, after), None);
+            // What begins then is known again.
+            let later = after + Nanos::SECOND;
+            clock.see(later);
+            assert_eq!(clock.between(after, later), Some(Nanos::SECOND));
+        }
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl Worker {
         if request.headers.may_have(&self.common.unusual) {
             return Decided::Other(self.decide_in_full(config, request, port, now, Asked::NotYet));
         }
-        self.clock.last = now;
+        self.clock.see(now);
         let context = &mut RequestContext {
             config,
             request,

@@ -20,12 +20,12 @@ impl Worker {
         let pool = self.config.pool(flight.target.pool);
         let matters = pool.is_some_and(|pool| pool.wants_outcomes());
         let is_unusual = flight.timed || seen.response == ResponseSeen::Nothing;
-        matters && (is_unusual || self.clock.ends.allows(self.clock.last))
+        matters && (is_unusual || self.clock.ends.allows(self.clock.last()))
     }
 
     /// The time that this worker was last told, at most a tick ago.
     pub fn last_time(&self) -> Nanos {
-        self.clock.last
+        self.clock.last()
     }
 
     /// The stream of a request that went to a target is over, however it ended. `seen`: what the
@@ -39,7 +39,7 @@ impl Worker {
         port: &mut dyn Port,
         now: Nanos,
     ) {
-        self.clock.last = now;
+        self.clock.see(now);
         let Some(pool) = self.config.pool(flight.target.pool) else {
             self.events.push(Event::Bug("a flight is of no pool"));
             return;
@@ -62,7 +62,9 @@ impl Worker {
         let failed = (is_chosen && attempts.failed_before > 0) || failed_last;
         self.in_flight.end(port, pool, flight.counted, failed, now);
         if pool.balance == Balance::LeastResponseTime {
-            sample(&mut self.response_times, pool, &flight, &attempts, now);
+            let answered = flight.answered.unwrap_or(now);
+            let took = self.clock.between(flight.started, answered);
+            sample(&mut self.response_times, pool, took, &attempts, now);
         }
         let list = std::iter::once(flight.target.index).chain(flight.retries.iter().copied());
         let before = list
@@ -124,18 +126,21 @@ fn last_failure(is_last: bool, seen: &Seen, info: &mut dyn StreamInfo) -> LastFa
 
 /// Samples the response time of a target. A failure counts only if it took longer than the average:
 /// a target that fails fast must not look fast, and one that hangs must look slow. The time of a
-/// request that was tried at two targets says nothing of either.
+/// request that was tried at two targets says nothing of either. `took`: None where the clock was set
+/// meanwhile.
 fn sample(
     times: &mut ResponseTimes,
     pool: &Pool,
-    flight: &Flight,
+    took: Option<Nanos>,
     attempts: &Attempts,
     now: Nanos,
 ) {
     let (Some((target, outcome)), 0) = (attempts.last, attempts.failed_before) else {
         return;
     };
-    let took = flight.answered.unwrap_or(now) - flight.started;
+    let Some(took) = took else {
+        return;
+    };
     let is_longer = || {
         times
             .of(pool, target, now)

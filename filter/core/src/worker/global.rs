@@ -7,7 +7,9 @@ use crate::decision::{Action, Decision, Disposition, Reason};
 use crate::http::request::Request;
 use crate::port::Port;
 use crate::rate_limit::global::lease::{self, BucketKey, Leases, Take};
-use crate::rate_limit::global::{Global, Mode, OnError, Question, Reply, Tokens, message, wire};
+use crate::rate_limit::global::{
+    Descriptor, Global, Mode, OnError, Question, Reply, Tokens, wire,
+};
 use crate::rate_limit::{BucketRef, KeyReader, RateLimit, RateLimitEvent};
 use crate::time::Nanos;
 use std::rc::Rc;
@@ -88,6 +90,7 @@ impl Worker {
         let workers = self.in_flight.workers();
         let mut questions = Vec::new();
         let (mut before, mut combination) = (None, 0);
+        let mut descriptor = None;
         for bucket in buckets {
             let limit = bucket.limit();
             // Those of one limit follow each other.
@@ -96,6 +99,9 @@ impl Worker {
                 false => 0,
             };
             before = Some(limit.index());
+            if combination == 0 {
+                descriptor = None;
+            }
             let Some(global) = limit.global() else {
                 continue;
             };
@@ -127,7 +133,8 @@ impl Worker {
                     }
                 }
             }
-            let message = message((limit, global), combination, reader);
+            let descriptor = descriptor.get_or_insert_with(|| Descriptor::of(limit, reader));
+            let message = descriptor.message(global, combination);
             questions.extend(Question::new(global, limit.index(), &message, tokens));
             if let Some(Tokens { id, .. }) = tokens {
                 let key = || BucketKey {

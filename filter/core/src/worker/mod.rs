@@ -293,7 +293,7 @@ impl Worker {
         now: Nanos,
         engine: Asked,
     ) -> Box<Decision<'c>> {
-        self.clock.last = now;
+        self.clock.see(now);
         let explain = config.explain.as_ref();
         let asked = explain.and_then(|explain| explain.asked(request));
         // Drawn for every request, so that what one request needs does not shift what the next one

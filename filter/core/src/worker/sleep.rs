@@ -57,7 +57,7 @@ impl Worker {
     /// One second of a worker that sleeps while requests of it are in flight. Returns whether none
     /// is any more, so that nothing of it is needed.
     pub fn tick_asleep(&mut self, port: &mut dyn Port, now: Nanos) -> bool {
-        self.clock.last = now;
+        self.clock.see(now);
         self.health.write_clients(port, now);
         self.in_flight.tick_asleep(port, now)
     }

@@ -19,7 +19,7 @@ impl Worker {
     /// [`Worker::on_probe_result`].
     pub fn tick(&mut self, port: &mut dyn Port, now: Nanos) -> Vec<Probe> {
         self.in_flight.share(port);
-        self.clock.last = now;
+        self.clock.see(now);
         match self.ticks_until_heartbeat.checked_sub(1) {
             Some(left) => self.ticks_until_heartbeat = left,
             // Ticks are counted and not timed: a clock that jumps must not make a worker look dead.

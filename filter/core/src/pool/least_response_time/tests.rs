@@ -182,3 +182,22 @@ fn clock_set_back_stops_nothing() {
     }
     assert!(times.of(pool, A, now).unwrap() > 90 * MILLISECOND);
 }
+
+/// A target that was slow gets no requests and so no samples: it must not be slow for an hour because
+/// the clock was set back by one.
+#[test]
+fn no_average_is_known_for_longer_because_the_clock_was_set() {
+    let config = config("p", &["a"]);
+    let pool = &*config.pools[0];
+    for set in [NOW - 3_600_000 * MILLISECOND, NOW + 3_600_000 * MILLISECOND] {
+        let mut store = MemoryPort::default();
+        let mut times = ResponseTimes::new(&config.pools);
+        times.sample(pool, A, 1_000 * MILLISECOND, NOW);
+        times.sync(&mut store, pool, NOW);
+        assert!(times.of(pool, A, NOW).is_some());
+        assert_eq!(times.of(pool, A, set), None);
+        times.sync(&mut store, pool, set);
+        times.sample(pool, A, MILLISECOND, set);
+        assert_eq!(times.of(pool, A, set), Some(MILLISECOND));
+    }
+}

@@ -124,35 +124,51 @@ impl Question {
     }
 }
 
-/// The `RateLimitRequest`, without its hits, of one combination of values that a request has of a
-/// limit's key; of too many, of all who have so many.
-#[cold]
-pub fn message<'r>(
-    (limit, global): (&'r RateLimit, &Global),
-    combination: usize,
-    reader: &mut KeyReader<'r>,
-) -> Vec<u8> {
-    let is_many = reader.combinations(limit) > MAX_VALUES;
-    let mut rest = combination;
-    let mut entries = vec![("limit", limit.name().to_owned())];
-    let names: Vec<String> = limit.key().iter().map(name).collect();
-    for (part, name) in limit.key().iter().zip(&names) {
-        let value = match reader.several(part) {
+/// What an engine gets of a request about a limit: of each part of the key the values that the request
+/// has of it, read once however many combinations of them there are.
+#[derive(Clone, Debug)]
+pub struct Descriptor<'r> {
+    limit: &'r RateLimit,
+    parts: Vec<(String, Vec<String>)>,
+}
+
+impl<'r> Descriptor<'r> {
+    /// What a request has of a limit's key.
+    #[cold]
+    pub fn of(limit: &'r RateLimit, reader: &mut KeyReader<'r>) -> Descriptor<'r> {
+        let is_many = reader.combinations(limit) > MAX_VALUES;
+        let values = |part: &'r KeyPart| match reader.several(part) {
             None => {
                 let value = reader.only(part);
-                text(reader, part, 0, &value)
+                vec![text(reader, part, 0, &value)]
             }
-            Some(_) if is_many => "several".to_owned(),
+            Some(_) if is_many => vec!["several".to_owned()],
             Some(several) => {
-                let place = rest.checked_rem(several.len()).unwrap_or_default();
-                rest = rest.checked_div(several.len()).unwrap_or_default();
-                let value = several.get(place).copied().unwrap_or_default();
-                text(reader, part, place, value)
+                let values = several.iter().enumerate();
+                let text = |(place, value): (usize, &&[u8])| text(reader, part, place, value);
+                values.map(text).collect()
             }
         };
-        entries.push((name, value));
+        let names = limit.key().iter().map(name);
+        Descriptor {
+            limit,
+            parts: names.zip(limit.key().iter().map(values)).collect(),
+        }
     }
-    wire::request(&global.domain, &entries)
+
+    /// The `RateLimitRequest`, without its hits, of one combination of values; of too many, of all who
+    /// have so many.
+    pub fn message(&self, global: &Global, combination: usize) -> Vec<u8> {
+        let mut rest = combination;
+        let mut entries = vec![("limit", self.limit.name())];
+        for (name, values) in &self.parts {
+            let place = rest.checked_rem(values.len()).unwrap_or_default();
+            rest = rest.checked_div(values.len()).unwrap_or_default();
+            let value = values.get(place).map_or("", String::as_str);
+            entries.push((name, value));
+        }
+        wire::request(&global.domain, &entries)
+    }
 }
 
 /// The key of a descriptor's entry.

@@ -35,7 +35,7 @@ fn a_descriptor_has_the_limits_name_and_the_parts_of_its_key() {
     let mut reader = KeyReader::new(&request, client, "r", Seed::default());
     let mut of = |place: usize, combination: usize| {
         let limit = &*limits[place];
-        message((limit, limit.global().unwrap()), combination, &mut reader)
+        Descriptor::of(limit, &mut reader).message(limit.global().unwrap(), combination)
     };
     // Two values are two descriptors, each in a call of its own.
     for (combination, tenant) in ["1", "2"].into_iter().enumerate() {
@@ -46,10 +46,9 @@ fn a_descriptor_has_the_limits_name_and_the_parts_of_its_key() {
             ("route", "r"),
             ("header.x-t", tenant),
         ];
-        let entries = entries.map(|(key, value)| (key, value.to_owned()));
         assert_eq!(of(0, combination), wire::request("d", &entries));
     }
-    let alone = [("limit", "b".to_owned())];
+    let alone = [("limit", "b")];
     assert_eq!(of(2, 0), wire::request("d", &alone));
     assert!(limits[1].global().is_none());
     let global = limits[0].global().unwrap();
@@ -80,12 +79,12 @@ fn no_client_chooses_how_long_a_value_is() {
         let mut reader = KeyReader::new(&request, None, "r", Seed::default());
         let mut of = |place: usize| {
             let limit = &*limits[place];
-            message((limit, limit.global().unwrap()), 0, &mut reader)
+            Descriptor::of(limit, &mut reader).message(limit.global().unwrap(), 0)
         };
         let (first, second) = (of(0), of(1));
         let of_length = |length: usize| {
-            let entries = [("limit", "a".to_owned()), ("header.x-t", "a".repeat(length))];
-            wire::request("d", &entries).len()
+            let value = "a".repeat(length);
+            wire::request("d", &[("limit", "a"), ("header.x-t", &value)]).len()
         };
         assert_eq!(first.len(), of_length(length));
         // However many limits have it, it is hashed once.

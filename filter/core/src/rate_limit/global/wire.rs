@@ -46,7 +46,7 @@ pub struct Malformed;
 
 /// A `RateLimitRequest` without its number of hits ([`with_hits`]). A descriptor is a list of keys
 /// with values.
-pub fn request(domain: &str, descriptor: &[(&str, String)]) -> Vec<u8> {
+pub fn request(domain: &str, descriptor: &[(&str, &str)]) -> Vec<u8> {
     let (mut message, mut entries) = (Vec::new(), Vec::new());
     field(&mut message, 1, domain.as_bytes());
     for (key, value) in descriptor {
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_request_is_what_the_protocol_says() {
-        let descriptor = [("limit", "per-ip".to_owned())];
+        let descriptor = [("limit", "per-ip")];
         let bytes = with_hits(&request("shop", &descriptor), 300);
         let expected = b"\x0a\x04shop\x12\x11\x0a\x0f\x0a\x05limit\x12\x06per-ip\x18\xac\x02";
         assert_eq!(bytes, expected);
