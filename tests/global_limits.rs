@@ -1,7 +1,6 @@
 //! `global` limits on real Envoys: an engine that speaks Envoy's rate limit protocol is asked about
 //! each request, and whatever becomes of it no request hangs.
 
-use h2::server::{self, SendResponse};
 use host_sim::client::{Client, header};
 use host_sim::envoy::Deployment;
 use host_sim::module;
@@ -9,18 +8,13 @@ use host_sim::testkit::Site;
 use host_sim::wait::until;
 use host_sim::world::World;
 use host_sim::world::stream::RequestOutcome;
-use hyper::body::Bytes;
-use hyper::http::{HeaderMap, Response};
+use hyper::http::Request;
+use pointsman_tests::grpc_server::{Answer, GrpcServer};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::thread::{JoinHandle, spawn};
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
-use tokio::runtime::Builder;
-use tokio::sync::oneshot;
 
 /// How the engine behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,50 +43,21 @@ struct State {
 
 /// An engine of Envoy's rate limit protocol, over HTTP/2.
 struct Engine {
-    address: SocketAddr,
+    server: GrpcServer,
     state: Arc<Mutex<State>>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Engine {
     fn start() -> Engine {
-        let mut engine = Engine {
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            state: Arc::new(Mutex::new(State {
-                behaviour: Behaviour::Answers,
-                limit: LIMIT,
-                hits: HashMap::new(),
-                asked: Vec::new(),
-            })),
-            stop: None,
-            thread: None,
-        };
-        engine.run();
-        engine
-    }
-
-    /// Listens, at its address if it had one before.
-    fn run(&mut self) {
-        let (stop, stopped) = oneshot::channel();
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind(self.address)).unwrap();
-        self.address = listener.local_addr().unwrap();
-        let state = self.state.clone();
-        self.stop = Some(stop);
-        self.thread = Some(spawn(move || {
-            runtime.block_on(async {
-                // The runtime's end is that of its tasks.
-                tokio::spawn(serve(listener, state));
-                let _ = stopped.await;
-            });
+        let state = Arc::new(Mutex::new(State {
+            behaviour: Behaviour::Answers,
+            limit: LIMIT,
+            hits: HashMap::new(),
+            asked: Vec::new(),
         }));
-    }
-
-    /// Ends all its connections.
-    fn kill(&mut self) {
-        let _ = self.stop.take().map(|stop| stop.send(()));
-        let _ = self.thread.take().map(JoinHandle::join);
+        let of_calls = state.clone();
+        let server = GrpcServer::start(move |call| answer(call, &mut of_calls.lock().unwrap()));
+        Engine { server, state }
     }
 
     fn behave(&self, behaviour: Behaviour) {
@@ -106,7 +71,7 @@ impl Engine {
 
     /// An Envoy's cluster that leads here.
     fn cluster(&self, name: &str) -> Value {
-        let socket = json!({ "address": self.address.ip(), "port_value": self.address.port() });
+        let socket = json!({ "address": self.server.address().ip(), "port_value": self.server.address().port() });
         let endpoint = json!({ "endpoint": { "address": { "socket_address": socket } } });
         json!({
             "name": name,
@@ -123,63 +88,24 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let state = state.clone();
-        tokio::spawn(async move {
-            let mut connection = server::handshake(stream).await?;
-            while let Some(call) = connection.accept().await {
-                let (request, respond) = call?;
-                tokio::spawn(answer(request, respond, state.clone()));
-            }
-            Ok::<_, h2::Error>(())
-        });
-    }
-}
-
-async fn answer(
-    request: hyper::http::Request<h2::RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    state: Arc<Mutex<State>>,
-) -> Result<(), h2::Error> {
+fn answer(call: &Request<Vec<u8>>, state: &mut State) -> Option<Answer> {
     let path = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
-    assert_eq!(request.uri().path(), path);
-    let mut body = request.into_body();
-    let mut bytes = Vec::new();
-    while let Some(data) = body.data().await {
-        bytes.extend_from_slice(&data?);
-    }
+    assert_eq!(call.uri().path(), path);
     // gRPC's frame: not compressed, and the length.
-    let message = bytes.split_off(5);
-    let (behaviour, reply) = {
-        let mut state = state.lock().unwrap();
-        let limit = state.limit;
-        let reply = reply(&message, limit, &mut state.hits);
-        state.asked.push(message);
-        (state.behaviour, reply)
-    };
-    let (status, reply) = match behaviour {
-        Behaviour::Answers => (0, reply),
-        Behaviour::Garbage => (0, vec![0xff; 30]),
+    let message = call.body()[5..].to_vec();
+    let reply = reply(&message, state.limit, &mut state.hits);
+    state.asked.push(message);
+    let framed = |reply: Vec<u8>| [vec![0, 0, 0, 0, reply.len() as u8], reply].concat();
+    let (status, message) = match state.behaviour {
+        Behaviour::Answers => (0, framed(reply)),
+        Behaviour::Garbage => (0, framed(vec![0xff; 30])),
         Behaviour::Fails(status) => (status, Vec::new()),
-        Behaviour::Silent => return std::future::pending().await,
+        Behaviour::Silent => return None,
     };
-    let head = Response::builder().header("content-type", "application/grpc");
-    let mut body = respond.send_response(head.body(()).unwrap(), false)?;
-    if status == 0 {
-        let mut frame = vec![0, 0, 0, 0, reply.len() as u8];
-        frame.extend(reply);
-        body.send_data(frame.into(), false)?;
-    }
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", status.into());
-    body.send_trailers(trailers)
+    Some(Answer {
+        message: Some(message),
+        status,
+    })
 }
 
 /// Counts the hits of a call's one descriptor, and writes a `RateLimitResponse`.
@@ -348,9 +274,9 @@ fn without_an_answer_a_request_is_admitted_or_refused_as_configured_and_in_time(
         }
         engine.behave(Behaviour::Answers);
         assert_eq!(get(&mut client, "well"), 200);
-        engine.kill();
+        engine.server.kill();
         assert_eq!(get(&mut client, "dead"), expected);
-        engine.run();
+        engine.server.start_again();
         engine.take_asked();
         until("the engine is asked again", || {
             get(&mut client, "back");
@@ -509,7 +435,7 @@ fn tokens_are_bought_ahead_of_need_and_never_above_the_limit() {
         admitted <= granted && granted <= limit,
         "{admitted} of {granted}"
     );
-    engine.kill();
+    engine.server.kill();
     let more = (0..200).filter(|at| get(*at) == 200).count() as u64;
     assert!(
         admitted + more <= granted,

@@ -541,7 +541,10 @@ fn a_request_of_a_key_whose_tokens_are_leased_makes_no_more_calls_than_with_a_li
             world.advance(Duration::from_millis(1));
             let of_tick = world.take_calls();
             let of_tick = of_tick.get(&Callback::Tick);
-            ahead += of_tick.and_then(|calls| calls.of.get("grpc_call")).copied().unwrap_or(0);
+            ahead += of_tick
+                .and_then(|calls| calls.of.get("grpc_call"))
+                .copied()
+                .unwrap_or(0);
         }
         costs.print("a request of a busy key");
         assert_eq!(world.proxy().filter_bugs(), 0);

@@ -2,10 +2,13 @@
 //! the fleet is admitted what the limit says. What happens when one of them dies is among the
 //! faults (`host-sim faults`).
 
-use host_sim::envoy::{Wanted, install};
+use host_sim::envoy::{Deployment, Wanted, install};
 use host_sim::module;
-use host_sim::testkit::engine::EngineOptions;
+use host_sim::testkit::Site;
+use host_sim::testkit::engine::{Engine, EngineOptions, Redis};
 use host_sim::testkit::shared_limit::{SharedLimit, SharedLimitPlan};
+use serde_json::{Value, json};
+use std::fs;
 
 fn start(plan: &SharedLimitPlan) -> SharedLimit {
     let program = install::find(Wanted::Any).unwrap();
@@ -81,4 +84,79 @@ fn who_leases_is_admitted_no_more_and_loses_what_is_held() {
         sum > plan.limit / 2,
         "{sum}: {asked} asked, {leased} leased"
     );
+}
+
+/// The blocks of `envoy-config/fleet.md`: Pointsman's limit, Envoy's cluster, the files of Limitador
+/// and of envoyproxy/ratelimit.
+fn page() -> Vec<Value> {
+    let page = module::repository().unwrap().join("envoy-config/fleet.md");
+    let page = fs::read_to_string(page).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("block.yaml");
+    let blocks = page.split("```yaml\n").skip(1).map(|rest| {
+        fs::write(&path, rest.split("```").next().unwrap()).unwrap();
+        Deployment::read(&path).unwrap().bootstrap_mut().take()
+    });
+    blocks.collect()
+}
+
+/// The page's files, but for where the engine is, how much it admits and how long it may take, on a
+/// real Envoy; and that of envoyproxy/ratelimit names what is asked.
+#[test]
+fn the_files_of_the_page_are_a_limit_over_a_fleet() {
+    let [mut pointsman, mut clusters, mut limits, ratelimit] = page().try_into().unwrap();
+    limits[0]["max_value"] = json!(50);
+    limits[0]["seconds"] = json!(SharedLimitPlan::DAY);
+    let redis = Redis::start(false).unwrap();
+    let engine = Engine::start(&redis, &limits, EngineOptions::default()).unwrap();
+    let cluster = &mut clusters["clusters"][0];
+    assert_eq!(
+        cluster["name"],
+        pointsman["rate_limits"]["fleet"]["global"]["cluster"]
+    );
+    cluster["type"] = json!("STATIC");
+    cluster["load_assignment"] = engine.cluster("ratelimit")["load_assignment"].take();
+    let global = &mut pointsman["rate_limits"]["fleet"]["global"];
+    (global["timeout"], global["on_error"]) = (json!("1s"), json!("refuse"));
+    pointsman["pools"] = json!({ "web": { "targets": [{ "cluster": "web" }] } });
+    pointsman["routes"] = json!([{ "name": "all", "rate_limits": ["fleet"], "pool": "web" }]);
+    let site = Site::start_with(&pointsman, |_, mut deployment| {
+        let there = &mut deployment.bootstrap_mut()["static_resources"]["clusters"];
+        there.as_array_mut().unwrap().push(cluster.take());
+        Ok(deployment)
+    });
+    let site = site.unwrap();
+    let mut client = site.client().unwrap();
+    let mut admitted = 0;
+    for tenant in ["a", "b"] {
+        let headers = [("x-tenant", tenant)];
+        let mut get = || {
+            client
+                .get_with("h", "/", &headers)
+                .unwrap()
+                .status()
+                .as_u16()
+        };
+        let answers: Vec<_> = (0..80).map(|_| get()).collect();
+        let of_tenant = answers.iter().filter(|status| **status == 200).count();
+        // Near the limit some may be refused that a call for one would have admitted.
+        assert!((25..=50).contains(&of_tenant), "{answers:?}");
+        assert!(answers.iter().all(|status| matches!(status, 200 | 429)));
+        admitted += of_tenant as u64;
+    }
+    let granted = redis.counted().unwrap();
+    assert!(
+        admitted <= granted && granted <= 100,
+        "{admitted} of {granted}"
+    );
+    let limit = &ratelimit["descriptors"][0];
+    assert_eq!(
+        ratelimit["domain"],
+        pointsman["rate_limits"]["fleet"]["global"]["domain"]
+    );
+    assert_eq!(
+        (&limit["key"], &limit["value"]),
+        (&json!("limit"), &json!("fleet"))
+    );
+    assert_eq!(limit["descriptors"][0]["key"], "header.x-tenant");
 }

@@ -422,6 +422,34 @@ fn every_test_that_holds_a_promise_is_there() {
     assert!(count > 20, "{count} names");
 }
 
+/// What a clock that is set does to each thing: the tests that the table names.
+#[test]
+fn every_row_of_the_table_of_clocks_has_its_test() {
+    let page = read("tests/README.md");
+    let (_, section) = page.split_once("\n## When a clock is set\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let is_code = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    let code: String = files()
+        .iter()
+        .filter(is_code)
+        .map(|path| read(path.to_str().unwrap()))
+        .collect();
+    let rows = section
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1);
+    let mut count = 0;
+    for row in rows {
+        // Those of modules and programs are shorter.
+        let is_test = |name: &&str| name.matches('_').count() > 2;
+        for name in quoted(row).filter(is_test) {
+            count += 1;
+            assert!(code.contains(&format!("fn {name}(")), "{name}: {row}");
+        }
+    }
+    assert!(count > 15, "{count} tests");
+}
+
 #[test]
 fn the_formats_of_the_page_are_those_that_are_read() {
     let page = read("host-sim/README.md");

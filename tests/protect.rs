@@ -264,8 +264,8 @@ const HELD: [(&str, Way, f64); 14] = [
     ("path_traversal", Way::Twice, 97.0),
     ("path_traversal", Way::Cookie, 97.0),
     ("scanner", Way::Itself, 97.0),
-    ("ordinary", Way::Once, 4.0),
-    ("ordinary", Way::Cookie, 4.0),
+    ("ordinary", Way::Once, 1.5),
+    ("ordinary", Way::Cookie, 1.5),
     ("ordinary", Way::Itself, 0.0),
     ("ordinary", Way::Twice, 0.0),
 ];

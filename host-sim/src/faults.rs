@@ -94,6 +94,19 @@ impl Fault {
         clap::ValueEnum::value_variants()
     }
 
+    /// Whether it is of limits that several proxies share, whose page is `envoy-config/fleet.md`.
+    pub fn is_of_fleet(self) -> bool {
+        matches!(
+            self,
+            Fault::EngineKilled
+                | Fault::EngineStoreKilled
+                | Fault::EngineSlow
+                | Fault::LeaseHolderKilled
+                | Fault::EngineClockStepped
+                | Fault::ProxyClockStepped
+        )
+    }
+
     /// As on the command line.
     pub fn name(self) -> String {
         clap::ValueEnum::to_possible_value(&self)

@@ -138,10 +138,12 @@ impl Counter {
     fn window(&self, now: Nanos) -> Nanos {
         match self.kind {
             Engine::Ratelimit => Nanos::new(now.get() / WINDOW.get() * WINDOW.get()),
-            Engine::Untold | Engine::Telling | Engine::TwoSteps => match now.checked_sub(self.window) {
-                Some(age) if age < WINDOW => self.window,
-                _ => now,
-            },
+            Engine::Untold | Engine::Telling | Engine::TwoSteps => {
+                match now.checked_sub(self.window) {
+                    Some(age) if age < WINDOW => self.window,
+                    _ => now,
+                }
+            }
         }
     }
 
@@ -167,7 +169,9 @@ impl Counter {
         let left = u64::from(self.limit).saturating_sub(self.count);
         let reset = match self.kind {
             // No whole second: that is how those tell that count by a clock.
-            Engine::Telling | Engine::TwoSteps => (self.window + WINDOW).checked_sub(now + Nanos::new(1)),
+            Engine::Telling | Engine::TwoSteps => {
+                (self.window + WINDOW).checked_sub(now + Nanos::new(1))
+            }
             _ => Some(WINDOW),
         };
         let status = DescriptorStatus {

@@ -1,7 +1,7 @@
 //! Prints the tables of `envoy-config/fleet.md`; with `--write` puts them and the plot there.
 
 use pointsman_fleet::balance::Table;
-use pointsman_fleet::{ByNumber, HEAD, Row, play_all, plot, scenarios};
+use pointsman_fleet::{ByNumber, Engine, HEAD, Row, play_all, plot, scenarios};
 use std::error::Error;
 use std::fmt::Write;
 use std::fs;
@@ -13,10 +13,14 @@ const SEED: u64 = 7;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut leases = format!("{HEAD}\n");
-    let mut most: f64 = 0.0;
+    let (mut most, mut most_of_two_steps): (f64, f64) = (0.0, 0.0);
     let scenarios = scenarios();
     for (scenario, outcome) in scenarios.iter().zip(play_all(&scenarios, SEED)) {
-        most = most.max(outcome.most);
+        let most = match scenario.engine {
+            Engine::TwoSteps => &mut most_of_two_steps,
+            _ => &mut most,
+        };
+        *most = most.max(outcome.most);
         writeln!(leases, "{}", Row(*scenario, outcome))?;
     }
     let by_number = ByNumber::play(SEED);
@@ -25,8 +29,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     write!(
         leases,
-        "\n{by_number}\nIn no window more than {:.1} % of the limit.\n",
-        most * 100.0
+        "\n{by_number}\nIn no window more than {:.1} % of the limit; with `TwoSteps` {:.1} %.\n",
+        most * 100.0,
+        most_of_two_steps * 100.0
     )?;
     let balance = Table::play(REQUESTS, SEED).to_string();
     print!("{leases}\n{balance}");

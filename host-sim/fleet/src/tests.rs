@@ -31,7 +31,7 @@ fn a_fleet_is_admitted_nearly_all_of_the_limit_and_never_more_by_one_call_in_100
                 // proxy with a fifth of all has many then.
                 let busiest = match engine {
                     Engine::Ratelimit => 4.0,
-                    _ => 1.0,
+                    _ => 1.1,
                 };
                 assert!(
                     outcome.most_calls_per_interval <= busiest,

@@ -6,6 +6,8 @@ use host_sim::faults::{self, Fault, FaultPlan};
 
 /// The page that shows the last full run, and the name of its marks there.
 pub(crate) const PAGE: (&str, &str) = ("tests/README.md", "faults");
+/// The same of limits that several proxies share.
+pub(crate) const FLEET_PAGE: (&str, &str) = ("envoy-config/fleet.md", "faults");
 
 /// Makes things go wrong on a real Envoy under load, and counts the requests that failed.
 #[derive(clap::Args)]
@@ -18,8 +20,8 @@ pub(crate) struct Arguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// Also put the table into tests/README.md: where only some faults are played their rows, beside
-    /// those of the others.
+    /// Also put the table into tests/README.md, and what is of a fleet into envoy-config/fleet.md:
+    /// where only some faults are played their rows, beside those of the others.
     #[arg(long, conflicts_with = "quick")]
     write: bool,
 }
@@ -38,12 +40,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let report = faults::play(faults, &plan, command, &|what| eprintln!("{what}"))?;
     page::print(&report, arguments.json)?;
     if arguments.write {
-        let (file, name) = PAGE;
-        let text = match arguments.faults.is_empty() {
-            true => report.to_string(),
-            false => report.merged_into(&page::read(file, name)?),
-        };
-        page::write(file, name, &text)?;
+        for ((file, name), of_fleet) in [(PAGE, false), (FLEET_PAGE, true)] {
+            let part = report.part(of_fleet);
+            let all = Fault::all()
+                .iter()
+                .filter(|it| it.is_of_fleet() == of_fleet);
+            let text = match part.rows.len() {
+                0 => continue,
+                played if played < all.count() => part.merged_into(&page::read(file, name)?),
+                _ if of_fleet => part.of_fleet(),
+                _ => part.to_string(),
+            };
+            page::write(file, name, &text)?;
+        }
     }
     Ok(match report.is_kept() {
         true => Outcome::Good,

@@ -84,6 +84,7 @@ mod tests {
             super::super::bench::INSTRUCTIONS_PAGE,
             super::super::bench::DEAR_PAGE,
             super::super::faults::PAGE,
+            super::super::faults::FLEET_PAGE,
         ] {
             let path = module::repository().unwrap().join(page);
             let text = fs::read_to_string(path).unwrap();

@@ -86,7 +86,8 @@ impl SteppedClock {
 
     /// What a process has to be started with, as words for `env`.
     pub fn environment(&self) -> [String; 2] {
-        self.library.environment(&self.directory.path().join(STEPPED))
+        self.library
+            .environment(&self.directory.path().join(STEPPED))
     }
 
     /// From now on it is so many seconds ahead; less than 0: behind.

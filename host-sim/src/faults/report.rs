@@ -1,4 +1,4 @@
-//! The table of `tests/README.md`.
+//! The tables of `tests/README.md` and `envoy-config/fleet.md`.
 
 use super::stage::WORKERS;
 use super::{Fault, FaultResult};
@@ -30,6 +30,34 @@ impl FaultReport {
     /// Whether every promise was kept.
     pub fn is_kept(&self) -> bool {
         self.rows.iter().all(|row| row.broken.is_empty())
+    }
+}
+
+impl FaultReport {
+    /// The part of it that stands on the page of limits over a fleet, or the other.
+    pub fn part(&self, of_fleet: bool) -> FaultReport {
+        let names = Fault::all()
+            .iter()
+            .filter(|fault| fault.is_of_fleet() == of_fleet);
+        let names: BTreeSet<String> = names.map(|fault| fault.name()).collect();
+        let mut part = self.clone();
+        part.rows.retain(|row| names.contains(name(&row.fault)));
+        part
+    }
+
+    /// What the page of limits over a fleet shows: these faults have no load besides.
+    pub fn of_fleet(&self) -> String {
+        let faults = Fault::all().iter().filter(|fault| fault.is_of_fleet());
+        let names: Vec<_> = faults.map(|fault| fault.name()).collect();
+        format!(
+            "`{} {}`: two Envoys {} with {WORKERS} workers each, {} clients of each. Failed: the client got \
+             neither 200 nor 429.\n\n{}",
+            self.command,
+            names.join(" "),
+            self.envoy,
+            self.clients,
+            table(self.part(true).rows.iter().map(FaultResult::cells))
+        )
     }
 }
 

@@ -108,7 +108,10 @@ impl Proxy {
     }
 
     fn set_grpc_calls(&self, become_of: GrpcCalls) {
-        *self.grpc_calls.lock().unwrap_or_else(PoisonError::into_inner) = become_of;
+        *self
+            .grpc_calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = become_of;
     }
 
     pub(super) fn grpc_calls(&self) -> GrpcCalls {

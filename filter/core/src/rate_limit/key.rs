@@ -215,8 +215,7 @@ impl<'r> KeyReader<'r> {
         value: &[u8],
         make: impl FnOnce(&[u8]) -> String,
     ) -> String {
-        let is_it =
-            |(known, at, _): &&(&KeyPart, usize, String)| *at == place && *known == part;
+        let is_it = |(known, at, _): &&(&KeyPart, usize, String)| *at == place && *known == part;
         if let Some((.., text)) = self.texts.iter().find(is_it) {
             return text.clone();
         }

@@ -7,9 +7,7 @@ use crate::decision::{Action, Decision, Disposition, Reason};
 use crate::http::request::Request;
 use crate::port::Port;
 use crate::rate_limit::global::lease::{self, BucketKey, Leases, Take};
-use crate::rate_limit::global::{
-    Descriptor, Global, Mode, OnError, Question, Reply, Tokens, wire,
-};
+use crate::rate_limit::global::{Descriptor, Global, Mode, OnError, Question, Reply, Tokens, wire};
 use crate::rate_limit::{BucketRef, KeyReader, RateLimit, RateLimitEvent};
 use crate::time::Nanos;
 use std::rc::Rc;

@@ -394,7 +394,91 @@ fn all() -> Vec<Rules> {
                 &of("accept-language", filled("b-aa-bb-cc-dd;q=0.1,", FULL)),
             )],
         },
+        Rules {
+            name: "devices and bots",
+            pointsman: ["bot", "tablet", "mobile"]
+                .map(|device| json!({ "device": device, "methods": ["PUT"] }))
+                .into(),
+            more: json!({}),
+            own: Vec::new(),
+            ordinary: sent("", "/", &[]),
+            dear: vec![
+                sent("15 KiB of `bo`", "/", &of("user-agent", filled("bo", FULL))),
+                sent(
+                    "15 KiB of `Googlebo/2.1 `",
+                    "/",
+                    &of("user-agent", filled("Googlebo/2.1 ", FULL)),
+                ),
+            ],
+        },
+        prefer_region(),
+        limits_over_a_fleet(),
     ]
+}
+
+/// A region by a header, of which a client brings as much as it may.
+fn prefer_region() -> Rules {
+    let cluster = MeasuredRoute(0).first_cluster();
+    let regions: serde_json::Map<_, _> = (0..50)
+        .map(|at| (format!("C{at}"), json!("here")))
+        .collect();
+    let pool = json!({
+        "targets": [
+            { "cluster": cluster, "name": "a", "region": "here" },
+            { "cluster": cluster, "name": "b", "region": "there" },
+        ],
+        "prefer_region": { "header": "x-geo-country", "map": regions, "default": "there" },
+    });
+    let of = |value: String| [("x-geo-country", value)];
+    Rules {
+        name: "a region of fifty countries",
+        pointsman: Vec::new(),
+        more: json!({ "pools": { "regions": pool }, "last": { "pool": "regions" } }),
+        own: Vec::new(),
+        ordinary: sent("", "/", &of("C7".to_owned())),
+        dear: vec![
+            sent("a country of 15 KiB", "/", &of(filled("C", FULL))),
+            sent(
+                "8 KiB of countries",
+                "/",
+                &(0..80)
+                    .map(|_| ("x-geo-country", "C".repeat(100)))
+                    .collect::<Vec<_>>(),
+            ),
+        ],
+    }
+}
+
+/// Limits that ask an engine: here a backend that is none, so that each call fails as soon as it is
+/// answered. A client with several values of a key is asked about for each.
+fn limits_over_a_fleet() -> Rules {
+    let cluster = MeasuredRoute(0).first_cluster();
+    let limits = (0..2).map(|at| {
+        let limit = json!({
+            "requests": 1_000_000, "per": "1s", "key": [{ "header": "x-tenant" }, "path"],
+            "global": { "cluster": cluster, "domain": "shop", "mode": "ask", "on_error": "admit" },
+        });
+        (format!("limit-{at}"), limit)
+    });
+    let limits: serde_json::Map<_, _> = limits.collect();
+    let names: Vec<_> = limits.keys().cloned().collect();
+    let tenants = |length: usize| {
+        let tenant = |at: u8| ("x-tenant", char::from(b'a' + at).to_string().repeat(length));
+        (0..8).map(tenant).collect::<Vec<_>>()
+    };
+    Rules {
+        name: "two limits over a fleet",
+        pointsman: Vec::new(),
+        more: json!({ "rate_limits": limits, "last": { "rate_limits": names } }),
+        own: Vec::new(),
+        ordinary: sent("", "/", &[("x-tenant", "acme".to_owned())]),
+        dear: vec![
+            sent("a key of 15 KiB", "/", &[("x-tenant", filled("a", FULL))]),
+            sent("a path of 15 KiB", filled("/a", FULL), &[]),
+            sent("eight keys of 10 bytes", "/", &tenants(10)),
+            sent("eight keys of 1,800 bytes", "/", &tenants(1800)),
+        ],
+    }
 }
 
 /// What `protect` can look for.

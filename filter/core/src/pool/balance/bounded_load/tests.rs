@@ -236,3 +236,20 @@ fn a_busy_worker_reads_what_others_have_each_10_ms_and_an_idle_one_each_time() {
         worker.counts.reads
     );
 }
+
+#[test]
+fn others_are_looked_at_again_where_the_clock_is_set() {
+    let hour = Nanos::from_secs(3600);
+    for set in [NOW + hour, NOW - hour] {
+        let mut worker = Worker::new(&[1; 10], 125);
+        let mut reads_at = |now: Nanos| {
+            worker.now = now;
+            worker.counts.reads = 0;
+            worker.begin(mixed(1));
+            worker.counts.reads
+        };
+        // Until it is too busy to read.
+        while reads_at(NOW) > 0 {}
+        assert_eq!(reads_at(set), 10, "{set:?}");
+    }
+}

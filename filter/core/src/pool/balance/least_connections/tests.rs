@@ -498,6 +498,32 @@ fn busy_worker_asks_for_no_count_that_is_young() {
     assert!(large <= 100 * 200, "{large}");
 }
 
+#[test]
+fn others_are_looked_at_again_where_the_clock_is_set() {
+    let hour = Nanos::from_secs(3600);
+    for set in [START + hour, START - hour] {
+        let config = Plan::of(vec![PLAIN; 5]).config(Rule::LeastConnections);
+        let mut least = LeastConnections::default();
+        let mut asked_at = |now: Nanos| {
+            let mut asked = 0;
+            let mut load = Counted {
+                others: &mut |_| {
+                    asked += 1;
+                    0
+                },
+                own: &|_| 0,
+                time: None,
+            };
+            let candidates = only(&config.pools[0], |_| true);
+            let _ = least.pick(&candidates, &mut load, 7, now);
+            asked
+        };
+        // Until it is too busy to ask.
+        while asked_at(START) > 0 {}
+        assert_eq!(asked_at(set), 5, "{set:?}");
+    }
+}
+
 /// The table of this module's documentation, and what else led to it.
 #[test]
 #[ignore = "prints a table"]

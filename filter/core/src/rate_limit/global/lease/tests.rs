@@ -196,7 +196,10 @@ fn a_clock_that_jumps_ahead_ends_tokens_and_refusals() {
     let mut leases = busy(20);
     let long = answer(Code::Ok, Some((1000, Nanos::from_millis(9_500))));
     answered(&mut leases, (5, 0), Some(&long), after(1_000));
-    assert!(matches!(take(&mut leases, after(1_000) + hour), Take::Ask(_)));
+    assert!(matches!(
+        take(&mut leases, after(1_000) + hour),
+        Take::Ask(_)
+    ));
     // An answer to what was asked before the jump is too old.
     let asked = leases.at(after(2_000) + hour);
     let late = after(2_000) + 2 * hour;
@@ -318,7 +321,12 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// What three workers and an engine are that do this: in no window of the engine more is admitted
 /// than its limit. `tells` is what the engine tells of the rest of a window, which is a second.
-fn no_window_has_more(limit: u32, counts_refused: bool, tells: fn(Nanos) -> Nanos, steps: Vec<Step>) {
+fn no_window_has_more(
+    limit: u32,
+    counts_refused: bool,
+    tells: fn(Nanos) -> Nanos,
+    steps: Vec<Step>,
+) {
     let mut workers = [Leases::default(), Leases::default(), Leases::default()];
     let mut ahead = [0_i64; 3];
     let mut calls = std::collections::VecDeque::new();
@@ -335,7 +343,10 @@ fn no_window_has_more(limit: u32, counts_refused: bool, tells: fn(Nanos) -> Nano
         };
         match step {
             Step::Time { milliseconds } => now += Nanos::from_millis(milliseconds.into()),
-            Step::Clock { worker, milliseconds } => {
+            Step::Clock {
+                worker,
+                milliseconds,
+            } => {
                 workers[worker].at(clock(worker, &ahead));
                 ahead[worker] += milliseconds;
             }
@@ -359,7 +370,10 @@ fn no_window_has_more(limit: u32, counts_refused: bool, tells: fn(Nanos) -> Nano
                     }
                 }
             }
-            Step::Answer { engine, worker: reaches } => {
+            Step::Answer {
+                engine,
+                worker: reaches,
+            } => {
                 let Some((worker, hits, used, asked)) = calls.pop_front() else {
                     continue;
                 };
