@@ -1,6 +1,7 @@
 use super::super::wire::DescriptorStatus;
 use super::*;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -285,8 +286,10 @@ enum Step {
     Tick {
         worker: usize,
     },
-    /// The oldest call reaches the engine, and its answer the worker; or one of them does not.
+    /// So many of the oldest calls reach the engine, and their answers the workers; or one of these
+    /// does not.
     Answer {
+        count: u8,
         engine: bool,
         worker: bool,
     },
@@ -313,22 +316,31 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0..3_usize, 1..40_u8).prop_map(|(worker, count)| Step::Requests { worker, count }),
         (0..3_usize).prop_map(|worker| Step::Tick { worker }),
-        (prop::bool::weighted(0.9), prop::bool::weighted(0.9))
-            .prop_map(|(engine, worker)| Step::Answer { engine, worker }),
+        (
+            1..100_u8,
+            prop::bool::weighted(0.9),
+            prop::bool::weighted(0.9)
+        )
+            .prop_map(|(count, engine, worker)| Step::Answer {
+                count,
+                engine,
+                worker
+            }),
         (0..400_u16).prop_map(|milliseconds| Step::Time { milliseconds }),
     ]
 }
 
 /// What three workers and an engine are that do this: in no window of the engine more is admitted
-/// than its limit. `tells` is what the engine tells of the rest of a window, which is a second.
+/// than its limit. How many were admitted by tokens. `tells` is what the engine tells of the rest of a window, which is a second.
 fn no_window_has_more(
     limit: u32,
     counts_refused: bool,
     tells: fn(Nanos) -> Nanos,
     steps: Vec<Step>,
-) {
+) -> u32 {
     let mut workers = [Leases::default(), Leases::default(), Leases::default()];
     let mut ahead = [0_i64; 3];
+    let mut taken = 0;
     let mut calls = std::collections::VecDeque::new();
     let (mut now, mut window, mut count) = (START, START.get(), 0_u32);
     let mut admitted = std::collections::BTreeMap::<u64, u32>::new();
@@ -361,7 +373,10 @@ fn no_window_has_more(
                 let clock = clock(worker, &ahead);
                 for _ in 0..count {
                     match workers[worker].take(ID, 3, TIMEOUT, clock) {
-                        Take::Taken => *admitted.entry(second(now)).or_default() += 1,
+                        Take::Taken => {
+                            taken += 1;
+                            *admitted.entry(second(now)).or_default() += 1;
+                        }
                         Take::Ask(hits) => {
                             workers[worker].begin(ID, BucketKey::default, clock);
                             calls.push_back((worker, hits, 1, workers[worker].at(clock)));
@@ -371,31 +386,34 @@ fn no_window_has_more(
                 }
             }
             Step::Answer {
+                count: calls_of_step,
                 engine,
                 worker: reaches,
             } => {
-                let Some((worker, hits, used, asked)) = calls.pop_front() else {
-                    continue;
-                };
-                let clock = clock(worker, &ahead);
-                if !engine {
-                    workers[worker].answered(ID, (hits, used), None, asked, clock);
-                    continue;
-                }
-                if second(now) != window {
-                    (window, count) = (second(now), 0);
-                }
-                let fits = count + hits <= limit;
-                if fits || counts_refused {
-                    count += hits;
-                }
-                let code = if fits { Code::Ok } else { Code::OverLimit };
-                let told = (limit.saturating_sub(count), tells(now));
-                let answer = answer(code, Some(told));
-                if reaches {
-                    workers[worker].answered(ID, (hits, used), Some(&answer), asked, clock);
-                    if fits {
-                        *admitted.entry(window).or_default() += used;
+                for _ in 0..calls_of_step {
+                    let Some((worker, hits, used, asked)) = calls.pop_front() else {
+                        break;
+                    };
+                    let clock = clock(worker, &ahead);
+                    if !engine {
+                        workers[worker].answered(ID, (hits, used), None, asked, clock);
+                        continue;
+                    }
+                    if second(now) != window {
+                        (window, count) = (second(now), 0);
+                    }
+                    let fits = count + hits <= limit;
+                    if fits || counts_refused {
+                        count += hits;
+                    }
+                    let code = if fits { Code::Ok } else { Code::OverLimit };
+                    let told = (limit.saturating_sub(count), tells(now));
+                    let answer = answer(code, Some(told));
+                    if reaches {
+                        workers[worker].answered(ID, (hits, used), Some(&answer), asked, clock);
+                        if fits {
+                            *admitted.entry(window).or_default() += used;
+                        }
                     }
                 }
             }
@@ -405,6 +423,20 @@ fn no_window_has_more(
             "{admitted:?} of {limit}"
         );
     }
+    taken
+}
+
+/// The laws below are of something: such steps use many tokens.
+#[test]
+fn such_steps_use_tokens() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let steps = proptest::collection::vec(step(), 300);
+    let taken = (0..50).map(|_| {
+        let steps = steps.new_tree(&mut runner).unwrap().current();
+        no_window_has_more(120, false, |_| Nanos::SECOND, steps)
+    });
+    let taken: u32 = taken.sum();
+    assert!(taken > 1000, "{taken}");
 }
 
 proptest! {
