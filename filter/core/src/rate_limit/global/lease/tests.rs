@@ -305,7 +305,7 @@ enum Step {
 
 /// Steps of clocks: short ones, and an hour.
 fn clock() -> impl Strategy<Value = Step> {
-    let by = prop_oneof![-3000..3000_i64, Just(-3_600_000), Just(3_600_000)];
+    let by = prop_oneof![4 => -500..200_i64, 1 => Just(-3_600_000), 1 => Just(3_600_000)];
     (0..3_usize, by).prop_map(|(worker, milliseconds)| Step::Clock {
         worker,
         milliseconds,
