@@ -9,6 +9,7 @@
 pub mod admin;
 mod counts;
 mod dump;
+mod filter;
 pub mod report;
 
 #[cfg(test)]
@@ -16,11 +17,9 @@ mod tests;
 
 use admin::Admin;
 use anyhow::{Result, bail};
-use counts::{ProxyCounts, ScopeCounts};
+use counts::ProxyCounts;
 use dump::{Offer, Offered};
 use pointsman_core::config::Config;
-use pointsman_core::config::hash::ConfigurationHash;
-use pointsman_core::pool::State;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -265,138 +264,6 @@ impl Status {
 fn named(hash: &str, version: Option<&str>) -> String {
     let version = version.map(|version| format!(" (version \"{version}\")"));
     format!("configuration {hash}{}", version.unwrap_or_default())
-}
-
-impl FilterStatus {
-    fn of(
-        scope: &Option<String>,
-        now: &ScopeCounts,
-        offers: &[Offer],
-        before: Option<(&ScopeCounts, f64)>,
-    ) -> FilterStatus {
-        let hash = now.configuration.map(ConfigurationHash::of_number);
-        let offer = offers.iter().find(|offer| Some(offer.hash) == hash);
-        let config = offer.and_then(|offer| offer.config.as_ref().ok());
-        let rate = |now: u64, before: Option<u64>, seconds: f64| {
-            // Anew after a restart.
-            now.saturating_sub(before.unwrap_or_default()) as f64 / seconds.max(1e-3)
-        };
-        let pools = match config {
-            Some(config) => config.pools.iter().map(|it| it.name.to_string()).collect(),
-            None => now.pools.keys().cloned().collect::<Vec<_>>(),
-        };
-        let pools = pools.iter().map(|name| {
-            let pool = config.and_then(|it| it.pools.iter().find(|it| *it.name == **name));
-            let counts = now.pools.get(name);
-            let count = |what: &str| counts.and_then(|it| it.whole.get(what)).copied();
-            let targets: Vec<_> = match pool {
-                Some(pool) => pool.targets.iter().map(|it| it.name.to_string()).collect(),
-                None => counts.map_or(Vec::new(), |it| it.targets.keys().cloned().collect()),
-            };
-            let of = |target: &str, what: &str| {
-                counts
-                    .and_then(|it| it.targets.get(target)?.get(what))
-                    .copied()
-            };
-            let requests = |target: &String| of(target, "requests").unwrap_or_default();
-            let all: u64 = targets.iter().map(requests).sum();
-            let weight = |state: State, weight: u32| match state {
-                State::Up => u64::from(weight),
-                State::Draining | State::Down => 0,
-            };
-            let weights = pool.map(|pool| {
-                let weights = pool.targets.iter().map(|it| weight(it.state, it.weight));
-                weights.sum::<u64>()
-            });
-            let is_checked = pool
-                .is_none_or(|pool| pool.health.passive.is_some() || pool.health.active.is_some());
-            let targets = targets.iter().map(|target| {
-                let own = pool.and_then(|it| it.targets.iter().find(|it| *it.name == **target));
-                let before = before.map(|(before, seconds)| {
-                    let pool = before.pools.get(name);
-                    let before = pool.and_then(|it| it.targets.get(target)?.get("requests"));
-                    rate(requests(target), before.copied(), seconds)
-                });
-                TargetStatus {
-                    name: target.clone(),
-                    state: own.map(|own| match own.state {
-                        State::Up => "up",
-                        State::Draining => "draining",
-                        State::Down => "down",
-                    }),
-                    healthy: of(target, "healthy")
-                        .filter(|_| is_checked)
-                        .map(|it| it > 0),
-                    share: (all > 0).then(|| requests(target) as f64 / all as f64),
-                    due: own.zip(weights).map(|(own, weights)| {
-                        weight(own.state, own.weight) as f64 / weights.max(1) as f64
-                    }),
-                    requests: requests(target),
-                    requests_per_second: before,
-                    in_flight: of(target, "in_flight").unwrap_or_default(),
-                    failed: of(target, "failed"),
-                }
-            });
-            PoolStatus {
-                name: name.clone(),
-                healthy: count("healthy_targets").filter(|_| is_checked),
-                failover: count("failover").unwrap_or_default(),
-                full: count("full").unwrap_or_default(),
-                use_all: count("use_all").unwrap_or_default(),
-                no_target: count("no_target").unwrap_or_default(),
-                targets: targets.collect(),
-            }
-        });
-        let limits = match config {
-            Some(config) => config
-                .rate_limits
-                .iter()
-                .map(|it| it.name().to_owned())
-                .collect(),
-            None => now.limits.keys().cloned().collect::<Vec<_>>(),
-        };
-        let limits = limits.iter().map(|name| {
-            let count = |counts: &ScopeCounts, what: &str| {
-                let of = counts.limits.get(name);
-                of.and_then(|it| it.get(what)).copied().unwrap_or_default()
-            };
-            let refused = count(now, "refused");
-            LimitStatus {
-                name: name.clone(),
-                admitted: config.map(|config| {
-                    let routes = config.routes.iter();
-                    let routes =
-                        routes.filter(|it| it.rate_limits.iter().any(|it| it.name() == name));
-                    let admitted = routes.filter_map(|route| {
-                        let counts = now.routes.get(&*route.name)?;
-                        let of = |what: &str| counts.get(what).copied().unwrap_or_default();
-                        Some(of("requests").saturating_sub(of("refused")))
-                    });
-                    admitted.sum()
-                }),
-                refused,
-                refused_per_second: before.map(|(before, seconds)| {
-                    rate(refused, Some(count(before, "refused")), seconds)
-                }),
-                shadow: count(now, "shadow"),
-                overflow: count(now, "overflow"),
-                contended: count(now, "contended"),
-            }
-        });
-        FilterStatus {
-            scope: scope.clone(),
-            plugin: offer.map(|offer| offer.plugin.clone()),
-            configuration: hash.map(|hash| hash.to_string()),
-            version: config
-                .and_then(|it| it.version.as_deref())
-                .map(str::to_owned),
-            routes: config.map(|config| config.routes.len()),
-            no_route: now.count("no_route.requests"),
-            decision_us: now.decision_us,
-            pools: pools.collect(),
-            limits: limits.collect(),
-        }
-    }
 }
 
 /// What is counted where something is wrong that should never be: of the filter.

@@ -1,4 +1,5 @@
 use super::*;
+use pointsman_core::config::hash::ConfigurationHash;
 use serde_json::json;
 
 fn stats(pairs: &[(&str, u64)]) -> Value {
