@@ -381,6 +381,76 @@ fn the_access_log_has_the_clients_path_and_host_after_a_rewrite() {
     }
 }
 
+/// "a route before it says, which matches the cluster that was chosen"
+#[test]
+fn a_route_of_envoys_for_a_cluster_holds_for_what_goes_there() {
+    let page = include_str!("../envoy-config/README.md");
+    let (_, from) = page
+        .split_once("```yaml\n- match: { prefix: /, headers")
+        .unwrap();
+    let (block, _) = from.split_once("```").unwrap();
+    let block = format!("- match: {{ prefix: /, headers{block}");
+    let routes = host_sim::yaml::documents(&block, host_sim::yaml::Reading::Envoy).unwrap();
+    let Value::Array(own) = host_sim::configuration::to_json(&routes.trees[0]) else {
+        panic!("{block}")
+    };
+    let site = site(|deployment| {
+        let hosts = &mut deployment.connection_manager_mut()["route_config"]["virtual_hosts"];
+        let routes = hosts[0]["routes"].as_array_mut().unwrap();
+        own.into_iter()
+            .rev()
+            .for_each(|route| routes.insert(0, route));
+    });
+    let mut client = site.client().unwrap();
+    for (path, backend, region) in [("/?region=eu", "9005", "eu"), ("/api/1", "91", "")] {
+        let answer = client.get("shop.example.com", path).unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(header(&answer, "x-backend").starts_with(backend), "{path}");
+        assert_eq!(header(&answer, "x-region"), region, "{path}");
+    }
+}
+
+/// By its id a request is found in the logs of whoever it came by, and what was tried again is told.
+#[test]
+fn the_access_log_has_the_attempts_and_the_id_that_backends_see() {
+    let site = site(|deployment| {
+        let retry = json!({ "attempts": 2, "per_try_timeout": "200ms" });
+        route(deployment, "api")["retry"] = retry;
+    });
+    site.backend("9101")
+        .unwrap()
+        .answer(after(Duration::from_secs(3600)));
+    let mut client = site.client().unwrap();
+    for _ in 0..4 {
+        assert_eq!(status(&mut client, "/api", &[]), 200);
+    }
+    let lines = || -> Vec<Value> {
+        let log = site.envoy.log();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        lines
+            .filter(|line: &Value| line["path"].is_string())
+            .collect()
+    };
+    until("every line", || lines().len() == 4);
+    let received = site.fleet.take_received();
+    for line in lines() {
+        let id = line["request_id"].as_str().unwrap_or_default();
+        let has_it = |name: &[u8], value: &[u8]| name == b"x-request-id" && value == id.as_bytes();
+        let with_id = received.iter().filter(|request| {
+            let mut headers = request.headers.iter();
+            headers.any(|(name, value)| has_it(name, value))
+        });
+        assert_eq!(line["attempts"], with_id.count(), "{line}");
+    }
+    let attempts: Vec<_> = lines().iter().map(|it| it["attempts"].as_u64()).collect();
+    assert!(
+        attempts.contains(&Some(1)) && attempts.contains(&Some(2)),
+        "{attempts:?}"
+    );
+}
+
 /// Filters before Pointsman see a route of the file, whichever, although nothing is chosen yet: what
 /// stands on its virtual host holds, and who may not come does not.
 #[test]

@@ -23,7 +23,7 @@ pub(crate) mod man;
 pub(crate) mod package;
 mod page;
 mod prebuilt;
-mod problem;
+pub(crate) mod problem;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod status;

@@ -5,12 +5,14 @@ mod discovery;
 pub(crate) mod manifest;
 
 use crate::environment::{self, Environment};
-use crate::yaml::{self, Odd, Reading};
+use crate::yaml::{self, Documents, Odd, Reading};
 use pointsman_core::config::Config;
 use pointsman_core::config::problem::{Problem, Problems};
 use pointsman_core::config::reader::{Node, Report};
 use pointsman_core::config::value::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
+use std::cell::Cell;
+use std::io::Read;
 use std::path::Path;
 use std::{fmt, fs, io};
 use type_url::{STRING, STRUCT, WASM};
@@ -111,31 +113,44 @@ pub fn parts_of(text: &str, path: &Path) -> Result<Vec<FilterConfiguration>, Loa
     ParsedText::new(text).parts(path)
 }
 
-/// A text with what is read of it. It is parsed once: a table of 100,000 routes is dear to parse.
+/// A text with what is read of it. It is parsed once if nothing in it is unusual: a table of 100,000
+/// routes is dear to parse.
 pub struct ParsedText<'t> {
     text: &'t str,
     /// Who reads such a file.
     reading: Reading,
-    /// Every document as that reader reads it, and the scalars that readers read differently. An
-    /// error: it is no YAML; [`parse`] tells of that where we are the reader.
-    documents: Result<(Vec<Value>, Vec<Odd>), Problems>,
+    /// What that reader makes of it. An error: it is no YAML; [`parse`] tells of that where we are
+    /// the reader.
+    documents: Result<Documents, Problems>,
+    /// What [`parse`] would read, where that is known and was not taken yet.
+    parsed: Cell<Option<Value>>,
 }
 
 impl<'t> ParsedText<'t> {
     /// Reads a text.
     pub fn new(text: &'t str) -> ParsedText<'t> {
-        let documents = yaml::documents(text, Reading::Core);
-        let reading = match &documents {
-            Ok((documents, _)) => reader(documents),
+        let mut documents = yaml::documents(text, Reading::Core);
+        let mut parsed = None;
+        let reading = match &mut documents {
+            Ok(all) => {
+                let reading = reader(&all.trees);
+                if reading == Reading::Core && all.is_plain && all.trees.len() == 1 {
+                    parsed = all.trees.pop();
+                }
+                reading
+            }
             Err(_) => Reading::Core,
         };
+        let is_alike = |all: &Documents| all.is_plain && all.odd.is_empty();
+        let is_read = reading == Reading::Core || documents.as_ref().is_ok_and(is_alike);
         ParsedText {
             text,
             reading,
-            documents: match reading {
-                Reading::Core => documents,
-                other => yaml::documents(text, other),
+            documents: match is_read {
+                true => documents,
+                false => yaml::documents(text, reading),
             },
+            parsed: Cell::new(parsed),
         }
     }
 
@@ -166,7 +181,7 @@ impl<'t> ParsedText<'t> {
 
     fn read(&self) -> Result<&[Value], Problems> {
         match &self.documents {
-            Ok((documents, _)) => Ok(documents),
+            Ok(documents) => Ok(&documents.trees),
             Err(problems) => Err(problems.clone()),
         }
     }
@@ -174,7 +189,10 @@ impl<'t> ParsedText<'t> {
     /// The tree of an Envoy configuration, or of any other file.
     fn whole(&self) -> Result<Value, Problems> {
         match self.reading {
-            Reading::Core | Reading::Kubernetes => parse(self.text),
+            Reading::Core | Reading::Kubernetes => match self.parsed.take() {
+                Some(tree) => Ok(tree),
+                None => parse(self.text),
+            },
             Reading::Envoy => Ok(self.read()?.first().cloned().unwrap_or(Value::Null)),
         }
     }
@@ -203,7 +221,7 @@ impl<'t> ParsedText<'t> {
     /// Who reads the file, and the plain scalars of Pointsman's part of it that readers read
     /// differently; their places are within that part.
     pub fn read_differently(&self) -> (Reading, Vec<Odd>) {
-        let Ok((documents, odd)) = &self.documents else {
+        let Ok(Documents { trees, odd, .. }) = &self.documents else {
             return (self.reading, Vec::new());
         };
         let of_envoy = |odd: &Odd| {
@@ -216,22 +234,30 @@ impl<'t> ParsedText<'t> {
         let odd = match self.reading {
             Reading::Core => odd.clone(),
             Reading::Envoy => odd.iter().filter_map(of_envoy).collect(),
-            Reading::Kubernetes => manifest::odd(documents, odd.clone()),
+            Reading::Kubernetes => manifest::odd(trees, odd.clone()),
         };
         (self.reading, odd)
     }
 }
 
-/// The text of a file, which has to be UTF-8.
+/// The text of a file, which has to be UTF-8 and more than blanks; `-` is the standard input.
 pub fn text_of(path: &Path) -> Result<String, LoadError> {
-    text_from(fs::File::open(path).map_err(LoadError::Unreadable)?)
+    let (bytes, what) = match path.as_os_str() == "-" {
+        true => {
+            let mut bytes = Vec::new();
+            let read = io::stdin().lock().read_to_end(&mut bytes);
+            (read.map(|_| bytes), "the standard input")
+        }
+        false => (fs::read(path), "the file"),
+    };
+    let text = utf_8(bytes.map_err(LoadError::Unreadable)?)?;
+    match text.trim().is_empty() {
+        false => Ok(text),
+        true => Err(one_problem(what, "empty", "YAML or JSON").into()),
+    }
 }
 
-/// The same of anything that can be read to its end.
-pub fn text_from(mut from: impl io::Read) -> Result<String, LoadError> {
-    let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes)
-        .map_err(LoadError::Unreadable)?;
+fn utf_8(bytes: Vec<u8>) -> Result<String, LoadError> {
     String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();
@@ -586,6 +612,99 @@ mod tests {
         assert_eq!(serde_json::from_value::<Value>(json).unwrap(), tree);
     }
 
+    /// A text that is called plain is not parsed again, neither by the parser of configurations nor
+    /// for another reader.
+    #[test]
+    fn what_is_called_plain_is_the_same_to_every_reader() {
+        const SCALARS: &str = "a|ab c|abcdef|no|NO|yes|Off|y|on|null|Null|~|true|True|tRUE|false|\
+            FALSE|nullable|nan|NaN|.nan|inf|Infinity|infinite|nanny|0|00|007|08|10|0.5|.5|5.|1.25|\
+            1.5.0|123456789012345|1234567890123456|12345678901234567890|1e3|1E-3|0x1f|0o17|0b11|\
+            1_000|+1|-1|-a|--|1s|250ms|1h|10.0.0.0/8|127.0.0.1:9101|1:30|12:30:45|2026-11-26|1-2|\
+            2026-11-26T10:00:00Z|deadbeef|1d|0xyz|1f|/|/a b|/a:b|é|_a|=|\"no\"|'1'|\"a\\nb\"|\"\"|''";
+        let mut texts: Vec<String> = Vec::new();
+        for scalar in SCALARS.split('|') {
+            texts.push(format!(
+                "pools: {scalar}\nroutes:\n- {scalar}\n- {scalar}: {scalar}\n"
+            ));
+            texts.push(format!(
+                "{{ a: {scalar}, b: [{scalar}], \"{}\": }}",
+                scalar.len()
+            ));
+            texts.push(format!("{scalar}\n"));
+        }
+        for text in [
+            "",
+            "# nothing\n",
+            "---\n",
+            "a:\n",
+            "a: &x 1\nb: *x\n",
+            "a: !!str 1\n",
+            "a: !x 1\n",
+            "a: { <<: { b: 1 } }\n",
+            "%YAML 1.1\n---\na: no\n",
+            "---\na: 1\n---\nb: 1\n",
+            "a: |\n  1\n  no\nb: >-\n  x\n  y\n",
+            "a: 1\na: 2\n",
+            "\u{feff}a: 1\r\nb: c\r\n",
+            "? a\n: b\n",
+            "? [a]\n: b\n",
+            "a: [1, 2,]\n...\n",
+            "a: 1\n...\nb: 2\n",
+            "[]\n",
+            "{}\n",
+            "a: \"\\u00e9\\t\"\n",
+            "1: a\n",
+            "true: a\n",
+            "null: a\n",
+            "~: a\n",
+            "\"\": a\n",
+            "static_resources: { a: no }\n",
+            "static_resources: { a: b }\n",
+            "kind: ConfigMap\na: b\n",
+        ] {
+            texts.push(text.to_owned());
+        }
+        texts.push(format!("a: {}1{}", "[".repeat(40), "]".repeat(40)));
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        for folder in [
+            "envoy-config",
+            "host-sim/scenarios",
+            "host-sim/examples",
+            "tests/scenarios",
+        ] {
+            for file in fs::read_dir(format!("{root}/{folder}")).unwrap() {
+                let path = file.unwrap().path();
+                let name = path.to_string_lossy().into_owned();
+                if name.ends_with(".yaml") || name.ends_with(".json") {
+                    texts.push(fs::read_to_string(path).unwrap());
+                }
+            }
+        }
+        let (mut plain, mut alike) = (0, 0);
+        for text in &texts {
+            let Ok(read) = yaml::documents(text, Reading::Core) else {
+                continue;
+            };
+            if let (true, [tree]) = (read.is_plain, &read.trees[..]) {
+                assert_eq!(parse(text).as_ref(), Ok(tree), "{text}");
+                plain += 1;
+            }
+            if read.is_plain && read.odd.is_empty() {
+                for reading in [Reading::Envoy, Reading::Kubernetes] {
+                    let other = yaml::documents(text, reading).unwrap();
+                    assert_eq!(other.trees, read.trees, "{reading:?}: {text}");
+                }
+                alike += 1;
+            }
+        }
+        // Of what is written as most files are, nothing is parsed twice.
+        assert!(
+            plain > 100 && alike > 80,
+            "{plain}, {alike} of {}",
+            texts.len()
+        );
+    }
+
     #[test]
     fn a_repeated_key_is_still_there_to_be_reported() {
         let problems = Config::from_value(&parse("routes: []\nroutes: []\n").unwrap()).unwrap_err();
@@ -617,10 +736,10 @@ mod tests {
 
     #[test]
     fn what_is_not_utf_8_is_told_where() {
-        let told = |bytes: &[u8]| text_from(bytes).unwrap_err().to_string();
+        let told = |bytes: &[u8]| utf_8(bytes.to_vec()).unwrap_err().to_string();
         assert!(told(b"a: b\nc: \xe9").starts_with("line 2: the byte 0xe9 at offset 8"));
         assert!(told(b"\xff\xfea\0").contains("UTF-16"));
-        assert_eq!(text_from(&b"a"[..]).unwrap(), "a");
+        assert_eq!(utf_8(b"a".to_vec()).unwrap(), "a");
     }
 
     /// A19: a manifest of Istio's, beside other objects.

@@ -55,6 +55,7 @@ pub mod package;
 pub mod process;
 pub mod request_test;
 pub mod schema;
+pub mod share;
 pub mod simulation;
 pub mod status;
 pub mod testkit;

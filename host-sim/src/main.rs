@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         // Nobody reads any more: as a shell tells of a program that a closed pipe ended.
         Err(error) if is_broken_pipe(&error) => ExitCode::from(141),
         Err(error) => {
-            eprintln!("host-sim: {error:#}");
+            cli::problem::tell(&error);
             ExitCode::from(2)
         }
     }

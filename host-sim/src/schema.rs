@@ -23,7 +23,7 @@ use pointsman_core::config::limits;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -42,11 +42,20 @@ pub enum Of {
 pub fn schema(of: Of) -> Schema {
     let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(without_null));
     let generator = settings.into_generator();
-    match of {
-        Of::Configuration => generator.into_root_schema_for::<Configuration>(),
-        Of::Test => generator.into_root_schema_for::<TestFile>(),
-        Of::Scenario => generator.into_root_schema_for::<ScenarioFile>(),
-    }
+    let (mut schema, name) = match of {
+        Of::Configuration => (
+            generator.into_root_schema_for::<Configuration>(),
+            "configuration",
+        ),
+        Of::Test => (generator.into_root_schema_for::<TestFile>(), "test"),
+        Of::Scenario => (generator.into_root_schema_for::<ScenarioFile>(), "scenario"),
+    };
+    // It has no address of its own; by this name editors tell it from others.
+    schema.insert(
+        "$id".to_owned(),
+        json!(format!("urn:pointsman:schema:{name}")),
+    );
+    schema
 }
 
 /// What need not be given is left out; it is never null.
@@ -142,6 +151,28 @@ text!(
     NewPath,
     "^/"
 );
+
+text!(
+    /// A host without its port; `*.` is one or more labels, `*` any host.
+    HostPattern,
+    r"^(\*|(\*\.)?([0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]+\]))$"
+);
+text!(
+    /// An address, or a network such as `10.0.0.0/8`.
+    Network,
+    "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"
+);
+text!(
+    /// `ip:port`, an IPv6 address in brackets.
+    Endpoint,
+    r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"
+);
+
+/// That exactly one of these keys is there.
+fn one_of(keys: &[&str]) -> Value {
+    let each = keys.iter().map(|key| json!({ "required": [key] }));
+    each.collect()
+}
 
 /// The name of a file, or the configuration itself.
 #[derive(JsonSchema)]
@@ -354,6 +385,7 @@ struct RateLimitTable {
 /// What happens when nothing matches: `respond`, or `pass`.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of(&["respond", "pass"])))]
 struct NoRoute {
     /// Answer.
     respond: Option<Respond>,

@@ -5,12 +5,16 @@
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 use pointsman_core::config::problem::{Problem, Problems};
 use pointsman_core::config::value::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The most nodes that aliases may add: a file is as large as it is, and these multiply it.
 const MAX_ALIASED: usize = 1_000_000;
 /// How deep a file may nest; the stack holds far more.
 const MAX_DEPTH: usize = 200;
+/// How deep and how large a text is at most that is called plain: less than any reader refuses.
+const MAX_PLAIN_DEPTH: usize = 16;
+const MAX_PLAIN_NODES: usize = 5_000_000;
 
 /// A reader of YAML.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +46,20 @@ thread_local! {
     pub(crate) static PARSED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Reads every document of a text, and the scalars of all that are read differently.
-pub fn documents(text: &str, reading: Reading) -> Result<(Vec<Value>, Vec<Odd>), Problems> {
+/// What a reader makes of a text.
+#[derive(Clone, Debug)]
+pub struct Documents {
+    /// The tree of each document.
+    pub trees: Vec<Value>,
+    /// The scalars that not all readers read alike.
+    pub odd: Vec<Odd>,
+    /// Whether all readers make the same of it but for these: it has no anchor, no tag, no `<<`, and
+    /// no scalar that is written in an unusual way.
+    pub is_plain: bool,
+}
+
+/// Reads every document of a text.
+pub fn documents(text: &str, reading: Reading) -> Result<Documents, Problems> {
     #[cfg(test)]
     PARSED.with(|parsed| parsed.set(parsed.get() + 1));
     let mut builder = Builder {
@@ -53,24 +69,38 @@ pub fn documents(text: &str, reading: Reading) -> Result<(Vec<Value>, Vec<Odd>),
         path: Vec::new(),
         odd: Vec::new(),
         aliased: 0,
+        is_plain: !text.starts_with('%'),
+        nodes: 0,
     };
-    let mut documents = Vec::new();
+    let mut trees = Vec::new();
     while let Some((event, span)) = builder.next()? {
         if matches!(event, Event::DocumentStart(..)) {
             let (event, span) = builder.need(&span)?;
-            documents.push(builder.node(event, &span, 0)?);
+            trees.push(builder.node(event, &span, 0)?);
         }
     }
-    Ok((documents, builder.odd))
+    Ok(Documents {
+        trees,
+        odd: builder.odd,
+        is_plain: builder.is_plain,
+    })
 }
 
 struct Builder<'t> {
     parser: Parser<'t, granit_parser::StrInput<'t>>,
     reading: Reading,
     anchors: BTreeMap<usize, Value>,
-    path: Vec<String>,
+    path: Vec<Step<'t>>,
     odd: Vec<Odd>,
     aliased: usize,
+    is_plain: bool,
+    nodes: usize,
+}
+
+/// A step of a place.
+enum Step<'t> {
+    Key(Cow<'t, str>),
+    Item(usize),
 }
 
 impl<'t> Builder<'t> {
@@ -99,8 +129,11 @@ impl<'t> Builder<'t> {
                 "a value that is nested too deeply",
             ));
         }
+        self.nodes += 1;
+        self.is_plain &= depth < MAX_PLAIN_DEPTH && self.nodes < MAX_PLAIN_NODES;
         let (value, anchor) = match event {
             Event::Alias(anchor) => {
+                self.is_plain = false;
                 let value = self.anchors.get(&anchor).cloned().unwrap_or(Value::Null);
                 self.aliased += size(&value);
                 if self.aliased > MAX_ALIASED {
@@ -109,20 +142,31 @@ impl<'t> Builder<'t> {
                 return Ok(value);
             }
             Event::Scalar(text, style, anchor, tag) => {
+                self.is_plain &= tag.is_none();
                 let is_text = tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str"))
                     && self.reading != Reading::Envoy;
                 let value = match style == ScalarStyle::Plain && !is_text {
-                    true => self.scalar(&text, span),
+                    true => self.scalar(text, span),
                     false => Value::Text(text.into_owned()),
                 };
                 (value, anchor)
             }
-            Event::SequenceStart(_, anchor, _) => (self.list(span, depth)?, anchor),
-            Event::MappingStart(_, anchor, _) => (self.map(span, depth)?, anchor),
+            Event::SequenceStart(_, anchor, tag) => {
+                self.is_plain &= tag.is_none();
+                (self.list(span, depth)?, anchor)
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                self.is_plain &= tag.is_none();
+                (self.map(span, depth)?, anchor)
+            }
             // A document without anything in it.
-            _ => (Value::Null, 0),
+            _ => {
+                self.is_plain = false;
+                (Value::Null, 0)
+            }
         };
         if anchor > 0 {
+            self.is_plain = false;
             self.anchors.insert(anchor, value.clone());
         }
         Ok(value)
@@ -135,7 +179,7 @@ impl<'t> Builder<'t> {
             if matches!(event, Event::SequenceEnd) {
                 return Ok(Value::List(items));
             }
-            self.path.push(format!("[{}]", items.len()));
+            self.path.push(Step::Item(items.len()));
             items.push(self.node(event, &span, depth + 1)?);
             self.path.pop();
         }
@@ -148,13 +192,20 @@ impl<'t> Builder<'t> {
             let (event, span) = self.need(start)?;
             let key = match event {
                 Event::MappingEnd => break,
-                Event::Scalar(key, _, _, _) => key.into_owned(),
+                Event::Scalar(key, style, anchor, tag) => {
+                    let is_usual = style != ScalarStyle::Plain || is_usual_key(&key);
+                    self.is_plain &= anchor == 0 && tag.is_none() && is_usual;
+                    key
+                }
                 _ => return Err(problem(span.start.line(), "a key that is no text")),
             };
             let (event, span) = self.need(&span)?;
-            self.path.push(key.clone());
+            self.path.push(Step::Key(key));
             let value = self.node(event, &span, depth + 1)?;
-            self.path.pop();
+            let key = match self.path.pop() {
+                Some(Step::Key(key)) => key.into_owned(),
+                Some(Step::Item(_)) | None => String::new(),
+            };
             // Envoy's reader does not merge: to it this is a key like any other.
             match (&*key, self.reading, value) {
                 ("<<", Reading::Core | Reading::Kubernetes, Value::Map(more)) => {
@@ -178,30 +229,116 @@ impl<'t> Builder<'t> {
         Ok(Value::Map(pairs))
     }
 
-    fn scalar(&mut self, text: &str, span: &Span) -> Value {
+    fn scalar(&mut self, text: Cow<'_, str>, span: &Span) -> Value {
+        match usual(&text) {
+            Some(Usual::Text) => return Value::Text(text.into_owned()),
+            Some(Usual::Nothing) => return Value::Null,
+            Some(Usual::Flag(flag)) => return Value::Bool(flag),
+            Some(Usual::Number | Usual::Word) => {}
+            None => self.is_plain = false,
+        }
         let readings = [
-            scalar(text, Reading::Core),
-            scalar(text, Reading::Envoy),
-            scalar(text, Reading::Kubernetes),
+            scalar(&text, Reading::Core),
+            scalar(&text, Reading::Envoy),
+            scalar(&text, Reading::Kubernetes),
         ];
         let value = readings[self.reading as usize].clone();
         if readings.iter().any(|other| *other != readings[0]) {
-            let mut place = String::new();
-            for part in &self.path {
-                if !place.is_empty() && !part.starts_with('[') {
-                    place.push('.');
-                }
-                place.push_str(part);
-            }
             self.odd.push(Odd {
-                place,
+                place: self.place(),
                 line: span.start.line(),
-                text: text.to_owned(),
+                text: text.into_owned(),
                 readings,
             });
         }
         value
     }
+
+    fn place(&self) -> String {
+        let mut place = String::new();
+        for step in &self.path {
+            match step {
+                Step::Item(at) => place += &format!("[{at}]"),
+                Step::Key(key) => {
+                    if !place.is_empty() {
+                        place.push('.');
+                    }
+                    place += key;
+                }
+            }
+        }
+        place
+    }
+}
+
+/// What a plain scalar is that is written as most are.
+enum Usual {
+    /// Text to every reader.
+    Text,
+    /// `null` or empty, to every reader.
+    Nothing,
+    /// `true` or `false`, to every reader.
+    Flag(bool),
+    /// A whole number, or one with decimals.
+    Number,
+    /// `no`, `on` and the like: text in YAML 1.2.
+    Word,
+}
+
+/// None: it is written in another way, in which readers may differ.
+fn usual(text: &str) -> Option<Usual> {
+    /// The longest that a word is which is no text to some reader: `false`.
+    const MAX_WORD: usize = 5;
+    /// As many digits as a number can have and be exact.
+    const MAX_DIGITS: usize = 15;
+    let first = match text.as_bytes().first() {
+        None => return Some(Usual::Nothing),
+        Some(first) => first.to_ascii_lowercase(),
+    };
+    match first {
+        b'/' => Some(Usual::Text),
+        // `inf`, `nan`
+        b'i' | b'n' if text.len() > MAX_WORD => {
+            let lower = text.to_ascii_lowercase();
+            let is_number = lower.starts_with("inf") || lower.starts_with("nan");
+            (!is_number).then_some(Usual::Text)
+        }
+        b'a'..=b'z' if text.len() > MAX_WORD => Some(Usual::Text),
+        b'a'..=b'z' => match (text, &*text.to_ascii_lowercase()) {
+            ("null", _) => Some(Usual::Nothing),
+            ("true", _) => Some(Usual::Flag(true)),
+            ("false", _) => Some(Usual::Flag(false)),
+            (_, "null" | "true" | "false" | "inf" | "nan") => None,
+            (_, "y" | "yes" | "on" | "n" | "no" | "off") => Some(Usual::Word),
+            _ => Some(Usual::Text),
+        },
+        b'0'..=b'9' => {
+            let is_digits = |text: &str| {
+                let digits = 1..=MAX_DIGITS;
+                digits.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+            };
+            let (whole, decimals) = match text.split_once('.') {
+                Some((whole, decimals)) => (whole, Some(decimals)),
+                None => (text, None),
+            };
+            let is_whole = is_digits(whole) && (whole.len() == 1 || first != b'0');
+            if is_whole && decimals.is_none_or(is_digits) && text.len() <= MAX_DIGITS {
+                return Some(Usual::Number);
+            }
+            // No number of any reader has it, such as `250ms` and `10.0.0.0/8`.
+            let of_numbers = |byte: u8| byte.is_ascii_hexdigit() || b"xob._+-".contains(&byte);
+            let is_text = text
+                .bytes()
+                .any(|byte| !of_numbers(byte.to_ascii_lowercase()));
+            is_text.then_some(Usual::Text)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a key is text to every reader.
+fn is_usual_key(key: &str) -> bool {
+    matches!(usual(key), Some(Usual::Text | Usual::Word))
 }
 
 /// What a reader makes of a plain scalar.
@@ -379,14 +516,14 @@ mod tests {
     #[test]
     fn what_is_read_differently_is_found_with_its_place() {
         let text = "a: no\nb: 'no'\nc: [ 1, { NO: 010 } ]\nd: |\n  yes\ne: !!str yes\n";
-        let (documents, odd) = documents(text, Reading::Envoy).unwrap();
+        let Documents { trees, odd, .. } = documents(text, Reading::Envoy).unwrap();
         let found: Vec<_> = odd
             .iter()
             .map(|odd| format!("{} {} {}", odd.line, odd.place, odd.text))
             .collect();
         assert_eq!(found, ["1 a no", "3 c[1].NO 010", "6 e yes"]);
-        let Value::Map(pairs) = &documents[0] else {
-            panic!("{documents:?}")
+        let Value::Map(pairs) = &trees[0] else {
+            panic!("{trees:?}")
         };
         assert_eq!(pairs[0].1, Value::Bool(false));
         assert_eq!(pairs[1].1, Value::Text("no".to_owned()));
@@ -395,7 +532,7 @@ mod tests {
     #[test]
     fn aliases_are_copied_and_only_some_readers_merge() {
         let text = "base: &base { a: 1, b: 2 }\nof: { <<: *base, b: 3 }\nlike: *base\n";
-        let of = |reading| match &documents(text, reading).unwrap().0[0] {
+        let of = |reading| match &documents(text, reading).unwrap().trees[0] {
             Value::Map(pairs) => pairs[1].1.clone(),
             other => panic!("{other:?}"),
         };

@@ -102,6 +102,16 @@ const KEYS: &[(&str, &str, &str)] = &[
         "prefix",
         "write `match: { path: { prefix: \u{2026} } }`",
     ),
+    (
+        "routes",
+        "suffix",
+        "of a path write `regex: \".*\\\\.js\"`, which matches it whole",
+    ),
+    (
+        "routes",
+        "contains",
+        "of a path write `regex: \".*/part/.*\"`, which matches it whole",
+    ),
     ("routes", "methods", "it is a key of `match`"),
     ("routes", "method", "write `match: { methods: [\u{2026}] }`"),
     (
@@ -304,6 +314,7 @@ mod tests {
             ("pools.web.targets[0].max_fails", "consecutive_failures"),
             ("routes[3].hostnames", "hosts"),
             ("routes[3].match.hostnames", "hosts"),
+            ("routes[3].match.path.suffix", "`regex: \".*\\\\.js\"`"),
             ("routes[3].backend", "`pool`"),
             ("routes[3].return", "`respond"),
             ("routes[3].direct_response", "`respond"),

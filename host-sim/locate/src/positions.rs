@@ -2,7 +2,8 @@
 //! and a CI want a line and a column.
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
-use std::rc::Rc;
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// How deep a file may nest; the readers of configurations refuse what is deeper.
 const MAX_DEPTH: usize = 200;
@@ -22,26 +23,26 @@ pub struct Position {
 
 /// The values of a file with their positions.
 #[derive(Debug)]
-pub struct Positions {
-    documents: Vec<Rc<Node>>,
+pub struct Positions<'t> {
+    documents: Vec<Arc<Node<'t>>>,
     /// The files within the `ConfigMap`s among them.
-    inner: Vec<Rc<Node>>,
+    inner: Vec<Arc<Node<'t>>>,
     /// The configurations among all: found once, since a file may have very many problems.
-    parts: Vec<Rc<Node>>,
+    parts: Vec<Arc<Node<'t>>>,
 }
 
 #[derive(Debug)]
-struct Node {
+struct Node<'t> {
     at: Position,
-    kind: Kind,
+    kind: Kind<'t>,
 }
 
 #[derive(Debug)]
-enum Kind {
-    Map(Vec<(String, Position, Rc<Node>)>),
-    List(Vec<Rc<Node>>),
+enum Kind<'t> {
+    Map(Vec<(Cow<'t, str>, Position, Arc<Node<'t>>)>),
+    List(Vec<Arc<Node<'t>>>),
     /// Empty for an alias, whose value stands elsewhere.
-    Scalar(String, Lines),
+    Scalar(Cow<'t, str>, Lines),
 }
 
 /// Where the lines of a text stand in the file.
@@ -67,17 +68,18 @@ impl Lines {
     }
 }
 
-impl Positions {
+impl<'t> Positions<'t> {
     /// Reads a text. None: it is no YAML, or nested too deeply; those who read it say why.
-    pub fn read(text: &str) -> Option<Positions> {
+    pub fn read(text: &'t str) -> Option<Positions<'t>> {
         let whole = Lines::From(Position { line: 1, column: 1 });
-        let documents = Reader::documents(text, whole)?;
+        let documents = Reader::documents(text, whole, |it| it)?;
         let (mut parts, mut inner) = (Vec::new(), Vec::new());
         let resources = resources(&documents);
         for resource in &resources {
             parts.extend(held(resource));
             for (text, lines) in resource.files() {
-                let documents = Reader::documents(text, lines).unwrap_or_default();
+                let keep = |it: Cow<'_, str>| Cow::Owned(it.into_owned());
+                let documents = Reader::documents(text, lines, keep).unwrap_or_default();
                 parts.extend(held_in_file(&documents));
                 inner.extend(documents);
             }
@@ -156,21 +158,21 @@ impl Positions {
     }
 
     /// The messages of a type, also in files of `ConfigMap`s.
-    fn collect(&self, kind: &str) -> Vec<Rc<Node>> {
+    fn collect(&self, kind: &str) -> Vec<Arc<Node<'t>>> {
         let mut found = collect(&self.documents, kind);
         found.extend(collect(&self.inner, kind));
         found
     }
 
-    fn first(&self, kind: &str) -> Option<Rc<Node>> {
+    fn first(&self, kind: &str) -> Option<Arc<Node<'t>>> {
         self.collect(kind).into_iter().next()
     }
 
     /// ``the ConfigMap `filter` ``
-    fn resource(&self, what: &str) -> Option<Rc<Node>> {
+    fn resource(&self, what: &str) -> Option<Arc<Node<'t>>> {
         let (kind, name) = what.strip_prefix("the ")?.split_once(" `")?;
         let name = name.strip_suffix('`')?;
-        let is_it = |resource: &&Rc<Node>| {
+        let is_it = |resource: &&Arc<Node<'t>>| {
             let own = resource.field("metadata").and_then(|it| it.text("name"));
             resource.text("kind") == Some(kind) && own.unwrap_or_default() == name
         };
@@ -178,7 +180,7 @@ impl Positions {
     }
 
     /// The `config` of the Wasm filter of this name.
-    fn filter(&self, name: &str) -> Option<Rc<Node>> {
+    fn filter(&self, name: &str) -> Option<Arc<Node<'t>>> {
         let found = self.collect(WASM);
         let mut configs = found.iter().filter_map(|node| node.field("config"));
         configs
@@ -188,7 +190,7 @@ impl Positions {
 }
 
 /// The resources of Kubernetes in a file; a `List` holds several.
-fn resources(documents: &[Rc<Node>]) -> Vec<Rc<Node>> {
+fn resources<'t>(documents: &[Arc<Node<'t>>]) -> Vec<Arc<Node<'t>>> {
     let each = documents.iter().flat_map(|document| {
         let items = document.field("items").map(|items| &items.kind);
         match (document.text("kind"), items) {
@@ -200,7 +202,7 @@ fn resources(documents: &[Rc<Node>]) -> Vec<Rc<Node>> {
 }
 
 /// The configurations that a resource holds.
-fn held(resource: &Node) -> Vec<Rc<Node>> {
+fn held<'t>(resource: &Node<'t>) -> Vec<Arc<Node<'t>>> {
     let spec = resource.field("spec");
     let wasm = spec.and_then(|spec| spec.field("wasm"));
     let held: Vec<_> = match resource.text("kind") {
@@ -229,7 +231,7 @@ fn held(resource: &Node) -> Vec<Rc<Node>> {
 }
 
 /// The configurations in a file of a `ConfigMap`.
-fn held_in_file(documents: &[Rc<Node>]) -> Vec<Rc<Node>> {
+fn held_in_file<'t>(documents: &[Arc<Node<'t>>]) -> Vec<Arc<Node<'t>>> {
     let [only] = documents else {
         return Vec::new();
     };
@@ -244,7 +246,7 @@ fn held_in_file(documents: &[Rc<Node>]) -> Vec<Rc<Node>> {
 }
 
 /// The configurations in another file: the file itself, or those in a proxy's.
-fn parts_of(documents: &[Rc<Node>]) -> Vec<Rc<Node>> {
+fn parts_of<'t>(documents: &[Arc<Node<'t>>]) -> Vec<Arc<Node<'t>>> {
     let filters = collect(documents, WASM);
     let values: Vec<_> = filters.iter().map(|filter| filter.plugin_value()).collect();
     // As the configurations are read: a lone filter is ours, whatever it holds.
@@ -260,7 +262,7 @@ fn parts_of(documents: &[Rc<Node>]) -> Vec<Rc<Node>> {
 }
 
 /// The messages of a type, the outermost.
-fn collect(documents: &[Rc<Node>], kind: &str) -> Vec<Rc<Node>> {
+fn collect<'t>(documents: &[Arc<Node<'t>>], kind: &str) -> Vec<Arc<Node<'t>>> {
     let mut found = Vec::new();
     documents
         .iter()
@@ -268,8 +270,8 @@ fn collect(documents: &[Rc<Node>], kind: &str) -> Vec<Rc<Node>> {
     found
 }
 
-impl Node {
-    fn field(&self, key: &str) -> Option<&Rc<Node>> {
+impl<'t> Node<'t> {
+    fn field(&self, key: &str) -> Option<&Arc<Node<'t>>> {
         let Kind::Map(entries) = &self.kind else {
             return None;
         };
@@ -314,7 +316,7 @@ impl Node {
     }
 
     /// The node at a place.
-    fn node(&self, place: &str) -> Option<&Node> {
+    fn node(&self, place: &str) -> Option<&Node<'t>> {
         let (mut node, mut rest) = (self, place);
         while !rest.is_empty() {
             let (next, _, behind) = node.step(rest)?;
@@ -324,7 +326,7 @@ impl Node {
     }
 
     /// The plugin configuration of a Wasm filter.
-    fn plugin_value(&self) -> Option<&Rc<Node>> {
+    fn plugin_value(&self) -> Option<&Arc<Node<'t>>> {
         self.field("config")?.field("configuration")?.field("value")
     }
 
@@ -336,7 +338,7 @@ impl Node {
         }
     }
 
-    fn collect(node: &Rc<Node>, kind: &str, found: &mut Vec<Rc<Node>>) {
+    fn collect(node: &Arc<Node<'t>>, kind: &str, found: &mut Vec<Arc<Node<'t>>>) {
         match &node.kind {
             Kind::Map(_) if node.text("@type") == Some(kind) => found.push(node.clone()),
             Kind::Map(entries) => entries
@@ -364,7 +366,7 @@ impl Node {
     }
 
     /// The node that a place begins with, where that is said to stand, and the rest of the place.
-    fn step<'p>(&self, place: &'p str) -> Option<(&Node, Position, &'p str)> {
+    fn step<'p>(&self, place: &'p str) -> Option<(&Node<'t>, Position, &'p str)> {
         let place = place.strip_prefix('.').unwrap_or(place);
         match &self.kind {
             Kind::Scalar(..) => None,
@@ -416,26 +418,31 @@ fn split_filter(place: &str) -> (Option<usize>, &str) {
     }
 }
 
-struct Reader<'t> {
+struct Reader<'t, 'k> {
     parser: Parser<'t, StrInput<'t>>,
     text: Vec<&'t str>,
     /// Where the text stands in the file.
     lines: Lines,
+    /// What is kept of a part of the text.
+    keep: Keep<'t, 'k>,
 }
 
-impl<'t> Reader<'t> {
+type Keep<'t, 'k> = fn(Cow<'t, str>) -> Cow<'k, str>;
+
+impl<'t, 'k> Reader<'t, 'k> {
     /// Every document of a text. None: it is no YAML, or nested too deeply.
-    fn documents(text: &'t str, lines: Lines) -> Option<Vec<Rc<Node>>> {
+    fn documents(text: &'t str, lines: Lines, keep: Keep<'t, 'k>) -> Option<Vec<Arc<Node<'k>>>> {
         let mut reader = Reader {
             parser: Parser::new_from_str(text),
             text: text.lines().collect(),
             lines,
+            keep,
         };
         let mut documents = Vec::new();
         while let Some(next) = reader.parser.next_event() {
             if matches!(next.ok()?.0, Event::DocumentStart(..)) {
                 let (event, span) = reader.next()?;
-                documents.push(Rc::new(reader.node(event, span, 0)?));
+                documents.push(Arc::new(reader.node(event, span, 0)?));
             }
         }
         Some(documents)
@@ -445,14 +452,14 @@ impl<'t> Reader<'t> {
         self.parser.next_event()?.ok()
     }
 
-    fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Option<Node> {
+    fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Option<Node<'k>> {
         if depth > MAX_DEPTH {
             return None;
         }
         let kind = match event {
             Event::Scalar(text, style, ..) => {
                 let lines = self.lines_of(style, &text, &span);
-                Kind::Scalar(text.into_owned(), lines)
+                Kind::Scalar((self.keep)(text), lines)
             }
             Event::SequenceStart(..) => {
                 let mut items = Vec::new();
@@ -461,7 +468,7 @@ impl<'t> Reader<'t> {
                     if matches!(event, Event::SequenceEnd) {
                         break Kind::List(items);
                     }
-                    items.push(Rc::new(self.node(event, span, depth + 1)?));
+                    items.push(Arc::new(self.node(event, span, depth + 1)?));
                 }
             }
             Event::MappingStart(..) => {
@@ -470,15 +477,15 @@ impl<'t> Reader<'t> {
                     let (event, span) = self.next()?;
                     let key = match event {
                         Event::MappingEnd => break Kind::Map(entries),
-                        Event::Scalar(key, ..) => key.into_owned(),
+                        Event::Scalar(key, ..) => (self.keep)(key),
                         _ => return None,
                     };
                     let (event, of_value) = self.next()?;
                     let node = self.node(event, of_value, depth + 1)?;
-                    entries.push((key, self.position(&span), Rc::new(node)));
+                    entries.push((key, self.position(&span), Arc::new(node)));
                 }
             }
-            _ => Kind::Scalar(String::new(), Lines::Within(self.position(&span))),
+            _ => Kind::Scalar(Cow::Borrowed(""), Lines::Within(self.position(&span))),
         };
         Some(Node {
             at: self.position(&span),

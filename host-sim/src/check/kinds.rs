@@ -39,6 +39,7 @@ pub const KINDS: &[&str] = &[
     "no_client_certificate",
     "no_configuration",
     "no_effect",
+    "no_labels",
     "no_priority",
     "no_reload",
     "no_vm_id",

@@ -120,28 +120,23 @@ pub fn warnings_and_notes(tree: &Value, config: &Config) -> (Vec<Warning>, Vec<N
     (warnings, notes)
 }
 
-/// What is wrong with a file around Pointsman's part, and how its YAML is read. `refused`: the part
-/// has errors, which scalars that are read otherwise than written may explain.
-/// `path`: where the text was read.
-pub fn file_warnings(text: &str, path: &Path, refused: bool) -> Vec<Warning> {
-    source_warnings(&ParsedText::new(text), path, refused)
-}
-
-/// The same of a text that is read already.
-pub fn source_warnings(source: &ParsedText<'_>, path: &Path, refused: bool) -> Vec<Warning> {
+/// What is wrong with a file around Pointsman's part, and how its YAML is read, and what is to be
+/// known about it. `refused`: the part has errors, which scalars that are read otherwise than written
+/// may explain. `path`: where the text was read.
+pub fn around(source: &ParsedText<'_>, path: &Path, refused: bool) -> (Vec<Warning>, Vec<Note>) {
     let (reading, odd) = source.read_differently();
     let mut warnings = odd_warnings(reading, &odd, refused, "");
-    let mut around: Vec<Warning> = source
-        .envoy_trees(path)
-        .iter()
-        .flat_map(proxy_file::warnings)
-        .collect();
+    let trees = source.envoy_trees(path);
+    let mut around: Vec<Warning> = trees.iter().flat_map(proxy_file::warnings).collect();
+    let mut notes = Vec::new();
     if let Some(documents) = source.resource_documents() {
         for (place, reading, odd) in configuration::manifest::odd_of_files(documents) {
             warnings.extend(odd_warnings(reading, &odd, refused, &format!("{place}: ")));
         }
         around.extend(manifest::warnings(documents));
+        notes = manifest::notes(documents);
     }
+    notes.extend(trees.iter().flat_map(proxy_file::notes));
     for warning in around {
         let is_same =
             |other: &Warning| (&other.place, &other.found) == (&warning.place, &warning.found);
@@ -149,18 +144,17 @@ pub fn source_warnings(source: &ParsedText<'_>, path: &Path, refused: bool) -> V
             warnings.push(warning);
         }
     }
-    warnings
+    (warnings, notes)
 }
 
-/// What is to be known about a file around Pointsman's part.
-pub fn file_notes(text: &str) -> Vec<Note> {
-    source_notes(&ParsedText::new(text))
+/// The warnings of [`around`].
+pub fn file_warnings(text: &str, path: &Path, refused: bool) -> Vec<Warning> {
+    around(&ParsedText::new(text), path, refused).0
 }
 
-/// The same of a text that is read already.
-pub fn source_notes(source: &ParsedText<'_>) -> Vec<Note> {
-    let documents = source.resource_documents();
-    documents.map_or_else(Vec::new, manifest::notes)
+/// The notes of [`around`].
+pub fn file_notes(text: &str, path: &Path) -> Vec<Note> {
+    around(&ParsedText::new(text), path, false).1
 }
 
 /// What is to be known of a file without a configuration of ours.

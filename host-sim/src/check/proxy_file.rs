@@ -5,7 +5,7 @@
 mod engines;
 mod hops;
 
-use super::{Warning, named, variables};
+use super::{Note, Warning, named, variables};
 use crate::configuration::type_url::WASM;
 use crate::configuration::{self, field};
 use crate::connection_manager::{ConnectionManager, EscapedSlashes, TYPE};
@@ -55,6 +55,44 @@ pub(super) fn warnings(tree: &Value) -> Vec<Warning> {
         }
     }
     warnings
+}
+
+/// What is to be known about the file around its filters of ours.
+pub(super) fn notes(tree: &Value) -> Vec<Note> {
+    let mut filters = Vec::new();
+    collect(tree, WASM, &mut filters);
+    let has_ours = filters
+        .iter()
+        .any(|filter| configuration::ours_of(filter).is_some());
+    // Only a bootstrap says how metrics are labelled.
+    match has_ours && field(tree, "static_resources").is_some() {
+        true => labels_note(tree).into_iter().collect(),
+        false => Vec::new(),
+    }
+}
+
+/// Metrics whose names have the pools' and routes' within them.
+fn labels_note(tree: &Value) -> Option<Note> {
+    let tags = at(tree, "stats_config").map_or(&[][..], |it| list(it, "stats_tags"));
+    let is_ours = |tag: &&Value| {
+        let regex = text(tag, "regex").unwrap_or_default();
+        text(tag, "tag_name") == Some("pointsman_pool") || regex.contains("pointsman")
+    };
+    if tags.iter().any(|tag| is_ours(&tag)) {
+        return None;
+    }
+    let place = match field(tree, "stats_config") {
+        Some(_) => "stats_config",
+        None => "",
+    };
+    Some(Note {
+        place: place.to_owned(),
+        kind: "no_labels",
+        found: "has no `stats_tags` for Pointsman's metrics: names of pools and routes stand in \
+                the names of metrics, and envoy-config/alerts.yaml and dashboard.json, which go by \
+                labels, find nothing; envoy-config/envoy.yaml has the rules at (6)"
+            .to_owned(),
+    })
 }
 
 /// The messages of a type, the outermost.
@@ -255,15 +293,45 @@ fn route_warnings(manager: &Value, config: &Config) -> Option<Warning> {
             _ => false,
         }
     }
-    (!config.pools.is_empty() && !obeys(routes, &header)).then(|| {
-        Warning::new(
-            "choice_not_obeyed",
-            format!("{MANAGER}: route_config"),
+    if config.pools.is_empty() {
+        return None;
+    }
+    let warning = |found: String, why: &str, advice: &str| {
+        let place = format!("{MANAGER}: route_config");
+        Warning::new("choice_not_obeyed", place, found, why, advice)
+    };
+    if !obeys(routes, &header) {
+        return Some(warning(
             format!("has no route by the header `{header}`"),
             "the filter's choice is in that header, and no route reads it",
             &format!("add a route with `route: {{ cluster_header: {header} }}`"),
+        ));
+    }
+    // The routes of a host that stand behind one that takes every request.
+    let hosts = list(routes, "virtual_hosts").iter();
+    let mut taken = hosts.filter_map(|host| {
+        let routes = list(host, "routes");
+        let all = routes.iter().position(takes_all)?;
+        let cluster = text(field(&routes[all], "route")?, "cluster")?;
+        let hidden = routes[all + 1..].iter().any(|it| obeys(it, &header));
+        let seen = routes[..all].iter().any(|it| obeys(it, &header));
+        (hidden && !seen).then_some(cluster)
+    });
+    taken.next().map(|cluster| {
+        warning(
+            format!("has a route to the cluster `{cluster}` before the one by `{header}`"),
+            "it takes every request, whatever the filter has chosen",
+            "put the route by the header first, or remove the other",
         )
     })
+}
+
+/// Whether one of Envoy's routes has no condition.
+fn takes_all(route: &Value) -> bool {
+    let Some(Value::Map(conditions)) = field(route, "match") else {
+        return false;
+    };
+    matches!(&conditions[..], [(key, Value::Text(prefix))] if key == "prefix" && prefix == "/")
 }
 
 /// Whether some route of the file copies requests by this header.
@@ -677,7 +745,7 @@ mod tests {
             assert!(text.contains(from), "{from}");
             text = text.replacen(from, to, 1);
         }
-        let tree = documents(&text, Reading::Envoy).unwrap().0.remove(0);
+        let tree = documents(&text, Reading::Envoy).unwrap().trees.remove(0);
         warnings(&tree)
             .iter()
             .map(|warning| format!("{} {}", warning.place, warning.kind))
@@ -710,6 +778,30 @@ mod tests {
     }
 
     const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+    #[test]
+    fn metrics_without_labels_are_noted_of_a_bootstrap() {
+        let kinds = |text: &str| -> Vec<&str> {
+            let tree = documents(text, Reading::Envoy).unwrap().trees.remove(0);
+            notes(&tree).iter().map(|note| note.kind).collect()
+        };
+        let read = |file: &str| {
+            std::fs::read_to_string(format!(
+                "{}/../envoy-config/{file}",
+                env!("CARGO_MANIFEST_DIR")
+            ))
+            .unwrap()
+        };
+        let edge = read("envoy.yaml");
+        assert!(kinds(&edge).is_empty());
+        let without = edge.replace("stats_tags:", "histogram_bucket_settings:");
+        assert_eq!(kinds(&without), ["no_labels"]);
+        assert_eq!(kinds(&read("canary.yaml")), ["no_labels"]);
+        // What comes by LDS or ECDS has no say in this.
+        assert!(kinds(&read("ecds.yaml")).is_empty());
+        let bare = "static_resources: { listeners: [{ name: pointsman }] }";
+        assert!(kinds(bare).is_empty());
+    }
 
     #[test]
     fn what_the_proxy_s_file_lacks_is_found_and_nothing_in_the_shipped_ones() {
@@ -866,6 +958,20 @@ mod tests {
             ),
             (
                 &[(
+                    "                        # A request that a route with",
+                    "                        - { match: { prefix: / }, route: { cluster: eu } }\n                        # A request that a route with",
+                )],
+                &[manager("route_config choice_not_obeyed")],
+            ),
+            (
+                &[(
+                    "                        # A request that a route with",
+                    "                        - { match: { prefix: /own }, route: { cluster: eu } }\n                        # A request that a route with",
+                )],
+                &[],
+            ),
+            (
+                &[(
                     "- name: eu\n      type: STATIC",
                     "- name: us\n      type: STATIC",
                 )],
@@ -980,7 +1086,7 @@ mod tests {
                 assert!(text.contains(from), "{from}");
                 text = text.replacen(from, to, 1);
             }
-            let tree = documents(&text, Reading::Envoy).unwrap().0.remove(0);
+            let tree = documents(&text, Reading::Envoy).unwrap().trees.remove(0);
             let warnings = warnings(&tree).into_iter();
             warnings.map(|it| (it.place, it.found)).collect()
         };
@@ -1009,7 +1115,7 @@ mod tests {
     #[test]
     fn a_filter_behind_the_router_is_found() {
         let text = shipped("envoy.yaml");
-        let tree = documents(&text, Reading::Envoy).unwrap().0.remove(0);
+        let tree = documents(&text, Reading::Envoy).unwrap().trees.remove(0);
         let mut manager = find(&tree).unwrap().clone();
         let told = |manager: &Value| {
             let mut filters = Vec::new();

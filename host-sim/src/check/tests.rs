@@ -1318,15 +1318,24 @@ fn what_is_said_never_to_match_matches_no_request() {
 /// 100,000 routes take seconds to parse: what `check` does with a file must not parse it again for
 /// each question.
 #[test]
-fn a_file_is_parsed_twice() {
-    let text = "routes: [{ name: a, pass: true }]";
+fn a_file_is_parsed_once() {
     let parsed = || crate::yaml::PARSED.with(|parsed| parsed.take());
-    parsed();
-    let source = ParsedText::new(text);
-    let parts = source.parts(Path::new("")).unwrap();
-    assert_eq!(parts.len(), 1);
-    assert!(source_warnings(&source, Path::new(""), false).is_empty());
-    assert!(source_notes(&source).is_empty());
-    // Once as its readers read it, and once as the configuration is read.
-    assert_eq!(parsed(), 2);
+    let filter = "{ '@type': type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm, \
+                  config: { configuration: { '@type': type.googleapis.com/google.protobuf.Struct, \
+                  value: { routes: [{ name: a, pass: true }] } } } }";
+    for (text, expected) in [
+        ("routes: [{ name: a, pass: true }]".to_owned(), 1),
+        (format!("resources: [{filter}]"), 1),
+        // What readers read differently: as its reader reads it, and as we do.
+        ("routes: [{ name: a, pass: !!bool true }]".to_owned(), 2),
+        (format!("resources: [{filter}, {{ a: no }}]"), 2),
+    ] {
+        parsed();
+        let source = ParsedText::new(&text);
+        let parts = source.parts(Path::new("")).unwrap();
+        assert_eq!(parts.len(), 1);
+        let (_, notes) = around(&source, Path::new(""), false);
+        assert!(notes.is_empty(), "{notes:?}");
+        assert_eq!(parsed(), expected, "{text}");
+    }
 }

@@ -1,20 +1,21 @@
 //! `host-sim check`: everything that is wrong with configurations.
 
-use super::problem::{MAX_SHOWN, said};
+use super::problem::{self, MAX_SHOWN, said};
 use super::{Outcome, style};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use host_sim::check::{self, Note, Warning};
 use host_sim::configuration::{self, FilterConfiguration, LoadError, ParsedText};
 use host_sim::environment;
 use host_sim::exchange::{pairs_to_json, shown};
-use pointsman_core::config::problem::Problem;
+use pointsman_core::config::problem::{Problem, Problems};
 use pointsman_core::config::value;
 use pointsman_locate::{Positions, advice};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// Says what is wrong with configurations: errors, for which they would be refused, and what is
 /// legal but wrong, each with its line and column.
@@ -60,8 +61,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut out = anstream::stdout().lock();
     let mut objects = Vec::new();
     let mut outcome = Outcome::Good;
+    let mut unread = Vec::new();
     for path in &arguments.files {
-        let file = File::read(path, &arguments.allow)?;
+        let text = Text::read(path);
+        let file = text
+            .as_ref()
+            .map(|text| File::of(path, text, &arguments.allow));
+        let file = match file {
+            Ok(Ok(file)) => file,
+            // The others are checked all the same.
+            Ok(Err(error)) => {
+                unread.push(error);
+                continue;
+            }
+            Err(_) => {
+                unread.extend(text.err());
+                continue;
+            }
+        };
         match format {
             Format::Text => write_text(&mut out, &file)?,
             Format::Json => objects.push(object(&file)),
@@ -73,66 +90,93 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     }
     match &objects[..] {
         [] => {}
-        [only] => writeln!(out, "{only:#}")?,
+        [only] if arguments.files.len() == 1 => writeln!(out, "{only:#}")?,
         several => writeln!(out, "{:#}", json!(several))?,
     }
-    Ok(outcome)
+    let last = unread.pop();
+    unread.iter().for_each(problem::tell);
+    last.map_or(Ok(outcome), Err)
 }
 
 /// A file, and what was found in it.
-struct File {
+struct File<'t> {
     /// As it was named; `<stdin>` of the standard input.
     name: String,
     /// Its name in a command: the standard input has none.
     argument: String,
     findings: Findings,
     /// None: it is no YAML.
-    positions: Option<Positions>,
+    positions: Option<Positions<'t>>,
 }
 
-impl File {
-    fn read(path: &Path, allowed: &[String]) -> Result<File> {
-        let (name, argument) = match path.as_os_str() == "-" {
-            true => ("<stdin>".to_owned(), "FILE".to_owned()),
-            false => {
-                let name = path.to_string_lossy().into_owned();
-                (name.clone(), name)
-            }
-        };
-        let text = match path.as_os_str() == "-" {
-            true => configuration::text_from(io::stdin().lock()),
-            false => configuration::text_of(path),
-        };
-        let (text, unread) = match text {
-            Ok(text) => (text, None),
-            Err(error) => (String::new(), Some(error)),
-        };
-        let source = ParsedText::new(&text);
-        let parts = unread.map_or_else(|| source.parts(path), Err);
-        let mut findings = match parts {
+/// What a file has: its text, or why it is none.
+struct Text(String, Option<Problems>);
+
+impl Text {
+    fn read(path: &Path) -> Result<Text> {
+        match configuration::text_of(path) {
+            Ok(text) => Ok(Text(text, None)),
+            Err(LoadError::Problems(problems)) => Ok(Text(String::new(), Some(problems))),
+            Err(LoadError::Unreadable(error)) => Err(unread(error, path)),
+        }
+    }
+}
+
+fn unread(error: io::Error, path: &Path) -> anyhow::Error {
+    let name = shown_name(path);
+    anyhow::Error::new(error).context(format!("reading {name}"))
+}
+
+fn shown_name(path: &Path) -> String {
+    match path.as_os_str() == "-" {
+        true => "<stdin>".to_owned(),
+        false => path.to_string_lossy().into_owned(),
+    }
+}
+
+impl<'t> File<'t> {
+    fn of(path: &Path, Text(text, no_text): &'t Text, allowed: &[String]) -> Result<File<'t>> {
+        let name = shown_name(path);
+        // Of 100,000 routes each takes a second or two.
+        let (positions, findings) = thread::scope(|scope| {
+            let positions = scope.spawn(|| Positions::read(text));
+            let findings = match no_text {
+                None => Self::findings(path, text),
+                Some(problems) => Ok(Findings::of_problems(problems.clone())),
+            };
+            (positions.join().ok().flatten(), findings)
+        });
+        let mut findings = findings?;
+        findings.allow(allowed);
+        Ok(File {
+            positions,
+            argument: match path.as_os_str() == "-" {
+                true => "FILE".to_owned(),
+                false => name.clone(),
+            },
+            name,
+            findings,
+        })
+    }
+
+    fn findings(path: &Path, text: &str) -> Result<Findings> {
+        let source = ParsedText::new(text);
+        let mut findings = match source.parts(path) {
             Ok(parts) if parts.is_empty() => Findings {
                 notes: vec![check::nothing_of_ours()],
                 ..Findings::default()
             },
-            Ok(parts) => of_all(&parts),
-            Err(LoadError::Problems(problems)) => Findings {
-                errors: problems.0,
-                ..Findings::default()
+            Ok(parts) => match another_kind(&parts) {
+                Some(problem) => return Ok(Findings::of_problems(Problems(vec![problem]))),
+                None => of_all(&parts),
             },
-            Err(LoadError::Unreadable(error)) => {
-                return Err(error).with_context(|| format!("reading {name}"));
-            }
+            Err(LoadError::Problems(problems)) => Findings::of_problems(problems),
+            Err(LoadError::Unreadable(error)) => return Err(unread(error, path)),
         };
-        let around = check::source_warnings(&source, path, !findings.errors.is_empty());
-        findings.warnings.splice(0..0, around);
-        findings.notes.splice(0..0, check::source_notes(&source));
-        findings.allow(allowed);
-        Ok(File {
-            positions: Positions::read(&text),
-            name,
-            argument,
-            findings,
-        })
+        let (warnings, notes) = check::around(&source, path, !findings.errors.is_empty());
+        findings.warnings.splice(0..0, warnings);
+        findings.notes.splice(0..0, notes);
+        Ok(findings)
     }
 
     /// The line and the column of a place. None: it is in another file, or this is no YAML.
@@ -168,7 +212,7 @@ impl File {
         };
         match place {
             "" => "the configuration".to_owned(),
-            _ => named().unwrap_or_else(|| place.to_owned()),
+            _ => named().unwrap_or_else(|| without_line(place).to_owned()),
         }
     }
 }
@@ -184,6 +228,13 @@ struct Findings {
 }
 
 impl Findings {
+    fn of_problems(problems: Problems) -> Findings {
+        Findings {
+            errors: problems.0,
+            ..Findings::default()
+        }
+    }
+
     fn is_good(&self) -> bool {
         self.errors.is_empty() && self.warnings.is_empty()
     }
@@ -196,6 +247,38 @@ impl Findings {
         self.notes.retain(|note| !is_allowed(note.kind));
         self.allowed = before - self.warnings.len() - self.notes.len();
     }
+}
+
+/// What a file is that is no configuration, but a file of another command's: each of its keys is
+/// unknown here, which says less.
+fn another_kind(parts: &[FilterConfiguration]) -> Option<Problem> {
+    let [FilterConfiguration { place, tree, .. }] = parts else {
+        return None;
+    };
+    let value::Value::Map(entries) = tree else {
+        return None;
+    };
+    let has = |key: &str| entries.iter().any(|(own, _)| own == key);
+    let (key, found, expected) = match (has("tests"), has("traffic")) {
+        (true, _) => (
+            "tests",
+            "a file of tests",
+            "`host-sim test FILE`, which runs it",
+        ),
+        (_, true) => (
+            "traffic",
+            "a scenario",
+            "`host-sim run FILE`, which plays it",
+        ),
+        _ => return None,
+    };
+    let is_ours = has("routes") || has("pools");
+    (place.is_empty() && has("config") && !is_ours).then(|| Problem {
+        place: key.to_owned(),
+        found: format!("this is {found}, and no configuration"),
+        expected: expected.to_owned(),
+        nearest: None,
+    })
 }
 
 fn findings(tree: &value::Value) -> Findings {
@@ -211,10 +294,7 @@ fn findings(tree: &value::Value) -> Findings {
                 ..Findings::default()
             }
         }
-        Err(problems) => Findings {
-            errors: problems.0,
-            ..Findings::default()
-        },
+        Err(problems) => Findings::of_problems(problems),
     }
 }
 
@@ -256,7 +336,7 @@ fn of_all(parts: &[FilterConfiguration]) -> Findings {
     all
 }
 
-fn object(file: &File) -> Value {
+fn object(file: &File<'_>) -> Value {
     let Findings {
         errors,
         warnings,
@@ -327,7 +407,7 @@ fn object(file: &File) -> Value {
 }
 
 /// One workflow command for each finding: GitHub shows it beside the line.
-fn write_github(out: &mut impl Write, file: &File) -> io::Result<()> {
+fn write_github(out: &mut impl Write, file: &File<'_>) -> io::Result<()> {
     let message = |text: &str| {
         text.replace('%', "%25")
             .replace('\r', "%0D")
@@ -359,7 +439,23 @@ fn write_github(out: &mut impl Write, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-fn write_text(out: &mut impl Write, file: &File) -> io::Result<()> {
+/// `line 3: a.b` without the line, which is told before.
+fn without_line(place: &str) -> &str {
+    match place.split_once(": ") {
+        Some((before, behind)) if is_position(before) => behind,
+        _ => place,
+    }
+}
+
+/// `line 3`, `line 3, column 7`
+fn is_position(place: &str) -> bool {
+    let mut words = place.split([' ', ',']).filter(|word| !word.is_empty());
+    let is_number = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+    place.starts_with("line ")
+        && words.all(|word| ["line", "column"].contains(&word) || is_number(word))
+}
+
+fn write_text(out: &mut impl Write, file: &File<'_>) -> io::Result<()> {
     let Findings {
         errors,
         warnings,
@@ -369,8 +465,12 @@ fn write_text(out: &mut impl Write, file: &File) -> io::Result<()> {
     let (bad, odd, strong, faint) = (style::BAD, style::ODD, style::STRONG, style::FAINT);
     for error in errors.iter().take(MAX_SHOWN) {
         let at = file.shown_position(&error.place);
-        let place = file.shown_place(&error.place);
-        writeln!(out, "{at}: {bad}error{bad:#}: {place}: {}", said(error))?;
+        // Of what is no YAML the position is the place.
+        let place = match is_position(&error.place) {
+            true => String::new(),
+            false => format!("{}: ", file.shown_place(&error.place)),
+        };
+        writeln!(out, "{at}: {bad}error{bad:#}: {place}{}", said(error))?;
     }
     if let Some(more @ 1..) = errors.len().checked_sub(MAX_SHOWN) {
         writeln!(out, "and {more} more; `--format json` has them all")?;
@@ -442,7 +542,7 @@ mod tests {
         findings(&configuration::parse(text).unwrap())
     }
 
-    fn file(text: &str) -> File {
+    fn file(text: &str) -> File<'_> {
         File {
             name: "shop.yaml".to_owned(),
             argument: "shop.yaml".to_owned(),
@@ -455,6 +555,48 @@ mod tests {
         let mut out = anstream::StripStream::new(Vec::new());
         write_text(&mut out, &file(text)).unwrap();
         String::from_utf8(out.into_inner()).unwrap()
+    }
+
+    fn printed_of(text: &str) -> String {
+        let text = Text(text.to_owned(), None);
+        let file = File::of(Path::new("shop.yaml"), &text, &[]).unwrap();
+        let mut out = anstream::StripStream::new(Vec::new());
+        write_text(&mut out, &file).unwrap();
+        String::from_utf8(out.into_inner()).unwrap()
+    }
+
+    #[test]
+    fn a_file_of_another_command_is_told_once() {
+        for (text, expected) in [
+            (
+                "config: a.yaml\ntests: []\n",
+                "shop.yaml:2:1: error: tests: this is a file of tests, and no configuration; \
+                 expected `host-sim test FILE`, which runs it\nshop.yaml: 1 error\n",
+            ),
+            (
+                "config: { routes: [] }\nduration: 1s\ntraffic: [{ name: a, rate: 0.5 }]\n",
+                "shop.yaml:3:1: error: traffic: this is a scenario, and no configuration; \
+                 expected `host-sim run FILE`, which plays it\nshop.yaml: 1 error\n",
+            ),
+        ] {
+            assert_eq!(printed_of(text), expected);
+        }
+        let both = printed_of("config: a\ntests: []\nroutes: [{ name: a, pass: true }]\n");
+        assert!(both.ends_with("shop.yaml: 2 errors\n"), "{both}");
+    }
+
+    #[test]
+    fn the_position_of_what_is_no_yaml_is_told_once() {
+        let told = printed_of("pools:\n  web: { targets: [}\n");
+        let first = told.lines().next().unwrap();
+        assert!(
+            first.starts_with("shop.yaml:2:") && !first.contains("line 2"),
+            "{told}"
+        );
+        let odd = printed_of("routes: [{ name: a, match: { methods: [yes] }, pass: true }]\n");
+        assert!(!odd.contains("error"), "{odd}");
+        assert!(is_position("line 3, column 7") && is_position("line 3"));
+        assert!(!is_position("line 3: a.b") && !is_position("lines") && !is_position("pools"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::prebuilt::Prebuilt;
 use super::{Outcome, style};
 use anyhow::{Context, Result, anyhow};
 use host_sim::exchange::{ClientTls, ExchangeRequest, Host};
+use host_sim::share::percent_of;
 use host_sim::world::World;
 use host_sim::{configuration, connection_manager, diff, environment, explain};
 use pointsman_core::route::Route;
@@ -208,7 +209,7 @@ fn write_text(
             let odds = diff::odds(pool);
             let odds = match parts.len() {
                 1 => odds,
-                _ => format!("{} {odds}", diff::percent(u64::from(*weight), sum)),
+                _ => format!("{} {odds}", percent_of(u64::from(*weight), sum)),
             };
             writeln!(out, "  {faint}chances:{faint:#} {odds}")?;
         }

@@ -2,9 +2,9 @@
 
 use super::Outcome;
 use anyhow::{Context, Result};
+use host_sim::configuration;
 use pointsman_import::{ClusterTemplate, InputFile, Kind, NotCarried, Options, clusters};
-use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// Reads other programs' routes and writes them as a commented configuration, to stdout. What could
@@ -52,14 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut files = Vec::new();
     for path in &arguments.files {
         let name = path.display().to_string();
-        let text = match name.as_str() {
-            "-" => {
-                let mut text = String::new();
-                io::stdin().read_to_string(&mut text).map(|_| text)
-            }
-            _ => fs::read_to_string(path),
-        };
-        let text = text.with_context(|| format!("reading {name}"))?;
+        let text = configuration::text_of(path).with_context(|| format!("reading {name}"))?;
         files.push(InputFile { name, text });
     }
     let kind = match arguments.kind {

@@ -38,6 +38,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
 }
 
 fn write(directory: &Path) -> Result<()> {
+    if directory.is_file() {
+        bail!(
+            "{} is a file; expected a directory, or a name for a new one",
+            directory.display()
+        );
+    }
     let there = FILES.iter().map(|(name, _)| directory.join(name));
     let there: Vec<_> = there
         .filter(|path| path.symlink_metadata().is_ok())

@@ -27,6 +27,25 @@ pub(super) fn said(problem: &Problem) -> String {
     }
 }
 
+/// Prints an error to stderr.
+pub(crate) fn tell(error: &anyhow::Error) {
+    eprintln!("host-sim: {}", without_numbers(&format!("{error:#}")));
+}
+
+/// `No such file or directory (os error 2)` without the number, which says nothing more.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_number = |number: &str| number.bytes().all(|byte| byte.is_ascii_digit());
+        match part.split_once(')') {
+            Some((number, rest)) if is_number(number) => told += rest,
+            _ => told += &format!(" (os error {part}"),
+        }
+    }
+    told
+}
+
 /// Why a file of tests or a scenario was refused, a line for each problem:
 /// `shop_test.yaml:3:9: tests[0].name: missing; expected a name`.
 pub(super) fn refused(path: &Path, error: LoadError) -> anyhow::Error {
@@ -60,6 +79,20 @@ mod tests {
     use super::*;
     use host_sim::request_test::File;
     use host_sim::simulation::scenario::Scenario;
+
+    #[test]
+    fn errors_of_the_system_have_no_numbers() {
+        for (text, expected) in [
+            ("a: No such file (os error 2)", "a: No such file"),
+            (
+                "Refused (os error 111); is it up (or down)?",
+                "Refused; is it up (or down)?",
+            ),
+            ("(os error x) a (os error x", "(os error x) a (os error x"),
+        ] {
+            assert_eq!(without_numbers(text), expected);
+        }
+    }
 
     fn of_tests(text: &str) -> Vec<String> {
         let shop = "routes: [{ name: a, pool: b }, { name: c, pass: false }]";

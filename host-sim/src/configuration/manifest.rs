@@ -291,7 +291,7 @@ impl Inner<'_> {
     /// The configurations in it. Empty: it is something else's.
     fn parts(&self) -> Result<Vec<FilterConfiguration>, Problems> {
         let documents = match yaml::documents(self.text, Reading::Core) {
-            Ok((documents, _)) => documents,
+            Ok(documents) => documents.trees,
             Err(problems) if self.says_so() => return Err(self.within(problems)),
             Err(_) => return Ok(Vec::new()),
         };

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use treatment::Treatment;
 
 use crate::check::example::command;
-pub use treatment::{odds, percent};
+pub use treatment::odds;
 
 /// What differs between two configurations.
 #[derive(Debug, Default)]

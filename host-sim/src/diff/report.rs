@@ -3,6 +3,7 @@
 use super::log::LogCounts;
 use super::{Change, Diff, Difference, Owner, SettingChange, command};
 use crate::exchange::{ExchangeRequest, pairs_to_json, shown};
+use crate::share::percent_of;
 use anstyle::Style;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -87,7 +88,7 @@ impl<'r> Report<'r> {
 
     fn share(&self, requests: u64) -> Option<String> {
         let all = self.counts?.requests;
-        let percent = super::treatment::percent(requests, all);
+        let percent = percent_of(requests, all);
         Some(format!("{requests} of {all} requests ({percent})"))
     }
 

@@ -1,8 +1,8 @@
 //! Differences outside of routes: pools, limits and the rest, in words, with what follows.
 
-use super::treatment::percent;
 use super::{Owner, SettingChange};
 use crate::configuration::{field, to_json};
+use crate::share::percent_of;
 use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
 use pointsman_core::pool::{Pool, State};
@@ -105,7 +105,7 @@ fn of_pool(
     };
     let place = |pool: &Pool, name: &str| pool.targets.iter().position(|it| *it.name == *name);
     for (at, target) in old.targets.iter().enumerate() {
-        let share = percent(weight(old, at), all(old));
+        let share = percent_of(weight(old, at), all(old));
         if place(new, &target.name).is_none() {
             let follows = old
                 .sticky
@@ -115,13 +115,13 @@ fn of_pool(
         }
     }
     for (at, target) in new.targets.iter().enumerate() {
-        let share = percent(weight(new, at), all(new));
+        let share = percent_of(weight(new, at), all(new));
         let Some(before) = place(old, &target.name) else {
             note(format!("{}: new, {share}", target.name), None);
             continue;
         };
         let was = &old.targets[before];
-        let share_before = percent(weight(old, before), all(old));
+        let share_before = percent_of(weight(old, before), all(old));
         if share_before != share {
             note(
                 format!("{}: {share_before} -> {share}", target.name),

@@ -1,10 +1,13 @@
+use super::report::{Format, MAX_LINES, Report};
 use super::*;
 use crate::configuration;
 use crate::exchange::{ClientTls, Host};
 use crate::explain;
 use crate::world::World;
+use anstyle::Style;
 use fastrand::Rng;
 use std::net::IpAddr;
+use std::path::Path;
 
 struct Loaded {
     tree: Value,
@@ -267,6 +270,42 @@ fn large_tables_with_few_differences_are_compared_at_once() {
     let url = "http://h6.test/p1700";
     assert_eq!(shown(&diff), [format!("r1700 -> r1700 action {url}")]);
     assert!(diff.not_complete.is_empty(), "{:?}", diff.not_complete);
+}
+
+/// However much differs, a person reads it in a pull request.
+#[test]
+fn a_summary_for_a_pull_request_is_short() {
+    let routes = |name: &str| -> String {
+        let route = |n| {
+            let path = format!("path: {{ exact: /{n} }}");
+            format!("  - {{ name: {name}{n}, match: {{ {path} }}, pool: p{n} }}\n")
+        };
+        (0..200).map(route).collect()
+    };
+    let pools = |weight: u32| -> String {
+        let targets = format!("[{{ cluster: a, weight: {weight} }}, {{ cluster: b }}]");
+        let pool = |n| format!("  p{n}: {{ targets: {targets} }}\n");
+        (0..200).map(pool).collect()
+    };
+    let old = format!("pools:\n{}routes:\n{}", pools(1), routes("old"));
+    let new = format!("pools:\n{}routes:\n{}", pools(2), routes("new"));
+    let diff = diff(&old, &new);
+    assert!(diff.differences.len() >= 200 && diff.settings.len() >= 200);
+    let report = Report {
+        diff: &diff,
+        counts: None,
+        files: [Path::new("old.yaml"), Path::new("new.yaml")],
+        strong: Style::new(),
+        faint: Style::new(),
+    };
+    let text = report.text(Format::Markdown);
+    assert!(text.lines().count() <= MAX_LINES, "{text}");
+    assert!(
+        text.contains("more differences.\n") && text.contains("\n- … and "),
+        "{text}"
+    );
+    // Nothing is left out elsewhere.
+    assert!(report.text(Format::Text).lines().count() > 400);
 }
 
 fn pick<'a>(rng: &mut Rng, of: &[&'a str]) -> &'a str {

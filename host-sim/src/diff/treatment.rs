@@ -1,6 +1,7 @@
 //! What a table does with the requests of one block.
 
 use crate::configuration::{field, to_json};
+use crate::share::percent_of;
 use pointsman_core::config::Config;
 use pointsman_core::config::value::Value;
 use pointsman_core::index::RouteIndex;
@@ -188,7 +189,7 @@ fn action(route: &Route, written: &str) -> (String, String) {
             let meaning: Vec<_> = meaning.collect();
             let all: u64 = parts.iter().map(|part| u64::from(part.weight)).sum();
             let words = parts.iter().map(|part| {
-                let share = percent(u64::from(part.weight), all);
+                let share = percent_of(u64::from(part.weight), all);
                 format!("{share} {}", odds(&part.pool))
             });
             let words: Vec<_> = words.collect();
@@ -235,7 +236,7 @@ pub fn odds(pool: &Pool) -> String {
         .targets
         .iter()
         .zip(weights)
-        .map(|(target, weight)| format!("{} {}", target.name, percent(weight, all)));
+        .map(|(target, weight)| format!("{} {}", target.name, percent_of(weight, all)));
     let mut several: Vec<_> = several.collect();
     let more = several.len().saturating_sub(MAX_SHOWN);
     several.truncate(MAX_SHOWN);
@@ -243,16 +244,4 @@ pub fn odds(pool: &Pool) -> String {
         several.push(format!("{more} more"));
     }
     format!("{} ({})", pool.name, several.join(", "))
-}
-
-/// A share, in percent.
-pub fn percent(part: u64, all: u64) -> String {
-    let share = match all {
-        0 => 0.0,
-        all => 100.0 * part as f64 / all as f64,
-    };
-    match share.fract() == 0.0 {
-        true => format!("{share:.0} %"),
-        false => format!("{share:.1} %"),
-    }
 }

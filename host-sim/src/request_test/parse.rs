@@ -122,12 +122,12 @@ impl File {
     /// Reads a file and the configuration that it names, by itself or inside an Envoy
     /// configuration.
     pub fn read(path: &Path) -> Result<File, LoadError> {
-        let text = std::fs::read_to_string(path).map_err(LoadError::Unreadable)?;
+        let text = configuration::text_of(path)?;
         let beside = path.parent().unwrap_or(Path::new(""));
         let manager = RefCell::default();
         let mut file = File::parse(&text, |config| {
             let path = beside.join(config);
-            let text = std::fs::read_to_string(&path).map_err(LoadError::Unreadable)?;
+            let text = configuration::text_of(&path)?;
             if let Some(of_file) = connection_manager::of_file(&text, &path) {
                 manager.replace(of_file);
             }

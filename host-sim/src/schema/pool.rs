@@ -1,6 +1,6 @@
 //! The section `pools`.
 
-use super::{Duration, HeaderName, NewPath, Secret};
+use super::{Duration, Endpoint, HeaderName, NewPath, Secret};
 use pointsman_core::config::limits;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
@@ -189,7 +189,7 @@ pub(super) struct Target {
     /// The name of an Envoy cluster. In a pool of clusters.
     cluster: Option<String>,
     /// `ip:port`, an IPv6 address in brackets. In a pool of endpoints.
-    endpoint: Option<String>,
+    endpoint: Option<Endpoint>,
     /// Unique in the pool; a sticky session belongs to it. Default: the cluster's or endpoint's
     /// own.
     name: Option<String>,

@@ -1,7 +1,7 @@
 //! The section `routes`.
 
 use super::pool::{OneOrMore, Retry};
-use super::{Duration, HeaderName, HeaderOrPseudo, MatchedPath, NewPath};
+use super::{Duration, HeaderName, HeaderOrPseudo, HostPattern, MatchedPath, Network, NewPath};
 use pointsman_core::config::limits;
 use schemars::JsonSchema;
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 /// A route, with exactly one action: `pool`, `split`, `redirect`, `respond` or `pass`.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = super::one_of(&["pool", "split", "redirect", "respond", "pass"])))]
 pub(super) struct Route {
     /// Unique; in logs, metrics and answers.
     #[schemars(length(min = 1, max = limits::MAX_NAME))]
@@ -77,7 +78,7 @@ pub(super) enum Match {
 pub(super) struct Block {
     /// Any of these. Without case and port. `*.` is one or more labels, `*` any host.
     #[schemars(length(min = 1, max = limits::MAX_ITEMS))]
-    hosts: Option<Vec<String>>,
+    hosts: Option<Vec<HostPattern>>,
     /// The path, without the query.
     path: Option<Path>,
     /// Compare the path without the case of the letters A to Z. Default: false.
@@ -104,7 +105,7 @@ pub(super) struct Block {
     language: Option<LanguageTags>,
     /// Any of these networks or addresses.
     #[schemars(length(min = 1, max = limits::MAX_ITEMS))]
-    client_ip: Option<Vec<String>>,
+    client_ip: Option<Vec<Network>>,
     /// What the connection's TLS must say of the client: at least one of sni and peer.
     tls: Option<Tls>,
 }
@@ -167,6 +168,7 @@ pub(super) enum Scheme {
 /// One of exact, prefix, regex and template.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = super::one_of(&["exact", "prefix", "regex", "template"])))]
 pub(super) struct Path {
     /// This path.
     exact: Option<MatchedPath>,
@@ -185,6 +187,7 @@ pub(super) struct Path {
 /// regex and present.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = super::one_of(&["exact", "prefix", "suffix", "contains", "regex", "present"])))]
 pub(super) struct HeaderCondition {
     /// Compares without case.
     name: HeaderOrPseudo,
@@ -209,6 +212,7 @@ pub(super) struct HeaderCondition {
 /// present.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = super::one_of(&["exact", "prefix", "suffix", "contains", "regex", "present"])))]
 pub(super) struct Condition {
     /// Compares by case.
     #[schemars(length(min = 1))]

@@ -347,6 +347,59 @@ fn nothing_may_be_null() {
 }
 
 #[test]
+fn what_excludes_each_other_and_what_is_no_address_an_editor_marks_too() {
+    let validator = validator();
+    let pools = "pools: { p: { targets: [{ cluster: c }] }, \
+                 e: { cluster: c, targets: [{ endpoint: '127.0.0.1:80' }] } }";
+    let with = |route: &str| to_json(&configuration::parse(&format!("{pools}\n{route}")).unwrap());
+    for (good, bad) in [
+        ("routes: [{ name: a, pool: p }]", "routes: [{ name: a }]"),
+        (
+            "routes: [{ name: a, pass: true }]",
+            "routes: [{ name: a, pool: p, pass: true }]",
+        ),
+        (
+            "routes: [{ name: a, pool: p, match: { path: { exact: /a, ignore_case: true } } }]",
+            "routes: [{ name: a, pool: p, match: { path: { exact: /a, prefix: /a } } }]",
+        ),
+        (
+            "routes: [{ name: a, pool: p, match: { headers: [{ name: b, present: true }] } }]",
+            "routes: [{ name: a, pool: p, match: { headers: [{ name: b }] } }]",
+        ),
+        (
+            "routes: [{ name: a, pool: p, match: { cookies: [{ name: b, exact: c }] } }]",
+            "routes: [{ name: a, pool: p, match: { cookies: [{ name: b, exact: c, regex: c }] } }]",
+        ),
+        (
+            "routes: [{ name: a, pool: p, match: { hosts: ['*.a.b', '*', 'a.', '[::1]', a_b] } }]",
+            "routes: [{ name: a, pool: p, match: { hosts: ['a.b:80'] } }]",
+        ),
+        (
+            "routes: [{ name: a, pool: p, match: { client_ip: [10.0.0.0/8, '::1', 1.2.3.4] } }]",
+            "routes: [{ name: a, pool: p, match: { client_ip: [localhost] } }]",
+        ),
+        (
+            "no_route: { pass: true }",
+            "no_route: { pass: true, respond: { status: 404 } }",
+        ),
+        (
+            "",
+            "pools: { e: { cluster: c, targets: [{ endpoint: 'localhost:80' }] } }",
+        ),
+    ] {
+        let good_tree = with(good);
+        let problems: Vec<_> = validator.iter_errors(&good_tree).collect();
+        assert!(problems.is_empty(), "{good}: {problems:?}");
+        let bad_tree = with(bad);
+        assert!(!validator.is_valid(&bad_tree), "{bad}");
+        assert!(
+            load(&configuration::parse(&format!("{pools}\n{good}")).unwrap()).is_ok(),
+            "{good}"
+        );
+    }
+}
+
+#[test]
 fn what_the_parser_takes_the_schema_takes() {
     const SEED: u64 = 0x7363_6865_6d61;
     const WORDS: &[&str] = &[

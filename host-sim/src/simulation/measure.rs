@@ -1,6 +1,7 @@
 //! Measures: what is computed from the records and samples of a run.
 
 use super::record::{RequestRecord, Run, Sample};
+use crate::share;
 use pointsman_core::time::Nanos;
 
 /// A number that is computed from a run.
@@ -164,7 +165,7 @@ pub fn percentile<T: Ord + Copy>(values: &mut [T], thousandths: u16) -> Option<T
 
 /// Formats a share, from 0 to 1, in percent.
 pub fn percent(share: f64) -> String {
-    format!("{:.2} %", share * 100.0)
+    share::percent(share, 2)
 }
 
 /// Formats nanoseconds as milliseconds or seconds, with the unit.

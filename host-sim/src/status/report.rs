@@ -2,6 +2,7 @@
 //! width.
 
 use super::{FilterStatus, LimitStatus, PoolStatus, Status, TargetStatus, named};
+use crate::share;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt::Write;
@@ -161,7 +162,7 @@ fn target_row(target: &TargetStatus, columns: Columns) -> Row {
     let mut row = vec![target.name.clone(), health.to_owned(), share(target.share)];
     row.extend(columns.due.then(|| share(target.due)));
     row.extend(columns.requests.then(|| number(target.requests)));
-    row.extend(target.requests_per_second.map(|it| format!("{it:.1}")));
+    row.extend(target.requests_per_second.map(share::per_second));
     row.push(number(target.in_flight));
     row.push(target.failed.map_or("–".to_owned(), number));
     (style, row)
@@ -184,7 +185,7 @@ fn write_limits(out: &mut String, limits: &[LimitStatus], width: usize) -> std::
             limit.admitted.map_or("–".to_owned(), number),
             number(limit.refused),
         ];
-        row.extend(limit.refused_per_second.map(|it| format!("{it:.1}")));
+        row.extend(limit.refused_per_second.map(share::per_second));
         row.push(number(limit.shadow));
         if width >= NARROW {
             row.extend([number(limit.overflow), number(limit.contended)]);
@@ -276,7 +277,7 @@ fn several(count: usize, what: &str) -> String {
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
+    share::percent(share, 1)
 }
 
 /// `1,802`; from ten million on `12.3 M`.

@@ -41,7 +41,7 @@ use table::Made;
 pub fn import(documents: Vec<Document>, options: &Options) -> Result<Output, UnreadableFile> {
     let report = Report::default();
     let mut found = Found::new(descriptors::pool(), &report);
-    let mut file = String::new();
+    let mut file = "the files".to_owned();
     for document in documents {
         found
             .document(&document.place, document.value)

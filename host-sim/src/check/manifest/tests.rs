@@ -34,7 +34,10 @@ fn warned(text: &str) -> Vec<String> {
 }
 
 fn noted(text: &str) -> Vec<&'static str> {
-    file_notes(text).iter().map(|note| note.kind).collect()
+    file_notes(text, Path::new(""))
+        .iter()
+        .map(|note| note.kind)
+        .collect()
 }
 
 fn rows(file: &str, rows: &[(&[(&str, &str)], &[&str])]) {
@@ -602,7 +605,7 @@ fn config_maps_and_lists_hold_several_things() {
     // Kinds that nobody knows here are told, and known ones are not.
     let certificate = "---\napiVersion: v1\nkind: Certificate\n---\napiVersion: v1\nkind: Widget\nmetadata: { name: w }\n";
     let file = format!("{}{certificate}", map("shop.yaml", ours));
-    let notes = file_notes(&file);
+    let notes = file_notes(&file, Path::new(""));
     let places: Vec<_> = notes.iter().map(|note| &*note.place).collect();
     assert_eq!(places, ["the Widget `w`"]);
 }

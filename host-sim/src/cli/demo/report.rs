@@ -1,6 +1,7 @@
 //! The output of the demo: sections, checks and bars.
 
 use anyhow::{Context, Result};
+use host_sim::share;
 use std::time::{Duration, Instant};
 
 /// The width of a bar for 100 %, in characters.
@@ -49,14 +50,14 @@ impl DemoReport {
         tolerance: usize,
     ) {
         let bar = "█".repeat((count * BAR).div_ceil(total.max(1)));
-        let percent = 100.0 * count as f64 / total.max(1) as f64;
+        let percent = share::percent(count as f64 / total.max(1) as f64, 1);
         let give_or_take = if tolerance == 0 {
             String::new()
         } else {
             format!(" ± {tolerance}")
         };
         let what = format!(
-            "{name:<10} {count:>5} {percent:>5.1} %  {bar:<BAR$}  due {expected}{give_or_take}"
+            "{name:<10} {count:>5} {percent:>8}  {bar:<BAR$}  due {expected}{give_or_take}"
         );
         self.check(count.abs_diff(expected) <= tolerance, &what);
     }

@@ -1,6 +1,7 @@
 //! Plots over the time of a run, as SVG. They have no legends: the page has them.
 
 use super::mark::{CHARACTER, Mark, Marks};
+use crate::share;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
@@ -126,7 +127,7 @@ impl Scale {
         match self {
             Scale::Count => count(&value),
             Scale::PerSecond => format!("{}/s", count(&value)),
-            Scale::Percent | Scale::PercentOfAll => format!("{value:.1} %"),
+            Scale::Percent | Scale::PercentOfAll => share::percent(value / 100.0, 1),
             Scale::Time => match value {
                 value if value >= 10.0 => format!("{value:.1} s"),
                 value if value >= 1.0 => format!("{value:.2} s"),
@@ -477,7 +478,7 @@ fn count(value: &f64) -> String {
     match *value {
         value if value >= 10_000.0 => format!("{:.0} k", value / 1000.0),
         value if value.fract() == 0.0 => format!("{value:.0}"),
-        value => format!("{value:.1}"),
+        value => share::per_second(value),
     }
 }
 

@@ -1,0 +1,254 @@
+//! What `check` says of a proxy's file is so: the shipped file with one mistake is warned of, and a
+//! real Envoy that is started with that very file does what the warning says; without the mistake
+//! it does not.
+
+use host_sim::check;
+use host_sim::client::{Client, header};
+use host_sim::envoy::fleet::Fleet;
+use host_sim::envoy::{Deployment, Wanted, install};
+use host_sim::module;
+use host_sim::testkit::Site;
+use host_sim::wait::until;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A text of the file, and what stands in its place.
+type Change<'a> = (&'a str, &'a str);
+
+const SHIPPED: &[Change<'_>] = &[];
+
+/// The shipped file with these texts in place of others, wherever they stand, and of which `check`
+/// warns so. No kind: it does not warn.
+fn mistaken(changes: &[Change<'_>], kind: &str) -> Deployment {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-config/envoy.yaml");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    let warnings = check::file_warnings(&text, &path, false);
+    let kinds: Vec<_> = warnings.iter().map(|warning| warning.kind).collect();
+    match kind {
+        "" => assert!(kinds.is_empty(), "{changes:?}: {kinds:?}"),
+        kind => assert!(kinds.contains(&kind), "{changes:?}: {kinds:?}"),
+    }
+    let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let module = module::build_package("pointsman-trap").unwrap();
+    Deployment::read(file.path()).unwrap().with_module(&module)
+}
+
+/// An Envoy with the file, and a backend at each endpoint.
+fn site(changes: &[Change<'_>], kind: &str) -> Site {
+    let deployment = mistaken(changes, kind).on_free_ports().with_workers(1);
+    let (fleet, deployment) = Fleet::in_place_of_endpoints(deployment).unwrap();
+    Site::of(&install::find(Wanted::Any).unwrap(), fleet, deployment).unwrap()
+}
+
+/// The status of an answer, and the backend that gave it.
+fn ask(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let answer = client.get_with("shop.example.com", path, headers).unwrap();
+    let backend = header(&answer, "x-backend").to_owned();
+    (answer.status().as_u16(), backend)
+}
+
+const BY_HEADER: &str = "cluster_header: x-pointsman-cluster";
+const GOLD: [(&str, &str); 1] = [("x-tier", "gold")];
+
+#[test]
+fn a_route_that_names_a_cluster_or_another_header_does_not_go_where_the_filter_chose() {
+    const LAST: &str = "                        # A request that a route with `mirror` has copied.";
+    let first = format!(
+        "                        - {{ match: {{ prefix: / }}, route: {{ cluster: web-blue }} }}\n{LAST}"
+    );
+    let gold = |changes: &[Change<'_>], kind: &str| {
+        let site = site(changes, kind);
+        ask(&mut site.client().unwrap(), "/", &GOLD)
+    };
+    assert_eq!(gold(SHIPPED, ""), (200, "9004".to_owned()));
+    let ignored = (200, "9001".to_owned());
+    let named = [(BY_HEADER, "cluster: web-blue")];
+    assert_eq!(gold(&named, "choice_not_obeyed"), ignored);
+    assert_eq!(gold(&[(LAST, &first)], "choice_not_obeyed"), ignored);
+    let misspelt = [(BY_HEADER, "cluster_header: x-pointman-cluster")];
+    let (status, _) = gold(&misspelt, "choice_not_obeyed");
+    assert_eq!(status, 503);
+}
+
+#[test]
+fn a_cluster_that_is_not_there_is_answered_503() {
+    let other = (
+        "- name: gold\n      type: STATIC",
+        "- name: silver\n      type: STATIC",
+    );
+    let site = site(&[other], "unknown_cluster");
+    let mut client = site.client().unwrap();
+    assert_eq!(ask(&mut client, "/", &GOLD).0, 503);
+    assert_eq!(ask(&mut client, "/?region=eu", &[]).0, 200);
+}
+
+#[test]
+fn an_endpoint_that_the_cluster_lacks_or_does_not_let_be_chosen_is_not_gone_to() {
+    // Requests that another endpoint than the chosen one has answered.
+    let elsewhere = |changes: &[Change<'_>], kind: &str| {
+        let site = site(changes, kind);
+        let mut client = site.client().unwrap();
+        let mut count = 0;
+        for number in 0..12 {
+            let (status, backend) = ask(&mut client, &format!("/api/{number}"), &[]);
+            assert_eq!(status, 200);
+            let members = site.fleet.members().iter().map(|member| &member.backend);
+            let mut answered = members.filter(|it| it.name() == backend);
+            let address = answered.next().unwrap().address().to_string();
+            let received = site.fleet.take_received();
+            let mut headers = received.iter().flat_map(|request| &request.headers);
+            let (_, chosen) = headers
+                .find(|(name, _)| name == b"x-pointsman-endpoint")
+                .unwrap();
+            count += usize::from(!chosen.starts_with(address.as_bytes()));
+        }
+        count
+    };
+    assert_eq!(elsewhere(SHIPPED, ""), 0);
+    let unread = ("[{ header: x-pointsman-endpoint }]", "[{ header: x-else }]");
+    assert!(elsewhere(&[unread], "endpoint_not_obeyed") > 0);
+    let missing = ("port_value: 9102 }", "port_value: 9112 }");
+    assert!(elsewhere(&[missing], "unknown_endpoint") > 0);
+}
+
+#[test]
+fn without_a_failure_policy_a_trap_is_for_ever() {
+    let after_a_trap = |changes: &[Change<'_>], kind: &str| {
+        let site = site(changes, kind);
+        let mut client = site.client().unwrap();
+        assert_eq!(ask(&mut client, "/", &[]).0, 200);
+        assert_eq!(ask(&mut client, "/", &[("x-trap", "now")]).0, 503);
+        (site, client)
+    };
+    let (_site, mut client) = after_a_trap(SHIPPED, "");
+    until("a new VM decides", || ask(&mut client, "/", &[]).0 == 200);
+    let policy = [("failure_policy: FAIL_RELOAD", "")];
+    let (_site, mut client) = after_a_trap(&policy, "failure_policy");
+    // Three times what a reload takes.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        assert_eq!(ask(&mut client, "/", &[]).0, 503);
+    }
+}
+
+#[test]
+fn a_path_as_it_came_goes_past_a_route_that_refuses() {
+    let kept = "path_with_escaped_slashes_action: KEEP_UNCHANGED";
+    for (change, path, expected) in [
+        (("normalize_path: true", ""), "/public/../internal", 403),
+        (("merge_slashes: true", ""), "//internal", 403),
+        (
+            (
+                "path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT",
+                kept,
+            ),
+            "/x%2f..%2finternal",
+            307,
+        ),
+    ] {
+        let status = |changes: &[Change<'_>], kind: &str| {
+            let site = site(changes, kind);
+            ask(&mut site.client().unwrap(), path, &[]).0
+        };
+        assert_eq!(status(SHIPPED, ""), expected, "{path}");
+        assert_eq!(status(&[change], "path_as_it_came"), 200, "{path}");
+    }
+}
+
+#[test]
+fn longer_headers_than_promised_are_let_in() {
+    let long = "x".repeat(20_000);
+    let status = |changes: &[Change<'_>], kind: &str| {
+        let site = site(changes, kind);
+        ask(&mut site.client().unwrap(), "/", &[("x-long", &long)]).0
+    };
+    assert_eq!(status(SHIPPED, ""), 431);
+    assert_eq!(
+        status(&[("max_request_headers_kb: 16", "")], "long_headers"),
+        200
+    );
+}
+
+#[test]
+fn without_a_policy_nothing_is_copied() {
+    const COPIES: &str = "request_mirror_policies: [{ cluster_header: x-pointsman-mirror }]";
+    let mirror = (
+        "pool: gold\n",
+        "pool: gold\n                                mirror: { pool: beta }\n",
+    );
+    let copied = |changes: &[Change<'_>], kind: &str| {
+        let site = site(changes, kind);
+        let mut client = site.client().unwrap();
+        // A copy is sent before the request's own answer comes, but may arrive after it.
+        assert_eq!(ask(&mut client, "/", &GOLD).0, 200);
+        let beta = site.backend("9003").unwrap();
+        let has_come = || beta.take_received().len();
+        match kind {
+            "" => {
+                let mut count = 0;
+                until("the copy has come", || {
+                    count += has_come();
+                    count > 0
+                });
+                count
+            }
+            _ => {
+                // Another request of the same worker: what was sent before it has come.
+                assert_eq!(ask(&mut client, "/", &[("cookie", "beta=1")]).1, "9003");
+                has_come() - 1
+            }
+        }
+    };
+    assert_eq!(copied(&[mirror], ""), 1);
+    assert_eq!(copied(&[mirror, (COPIES, "")], "mirror_not_obeyed"), 0);
+}
+
+#[test]
+fn a_filter_behind_the_router_keeps_envoy_from_starting() {
+    let router = "                  - name: envoy.filters.http.router\n                    typed_config:\n                      \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router\n";
+    let first = format!("                http_filters:\n{router}");
+    let changes = [(router, ""), ("                http_filters:\n", &*first)];
+    let deployment = mistaken(&changes, "not_before_router").on_free_ports();
+    let (fleet, deployment) = Fleet::in_place_of_endpoints(deployment).unwrap();
+    let envoy = install::find(Wanted::Any).unwrap();
+    let error = Site::of(&envoy, fleet, deployment).err().unwrap();
+    assert!(
+        format!("{error:#}").contains("terminal filter"),
+        "{error:#}"
+    );
+}
+
+#[test]
+fn without_gauges_each_worker_goes_by_its_own_counts() {
+    let own = |changes: &[Change<'_>], kind: &str| {
+        let site = site(changes, kind);
+        let mut client = site.client().unwrap();
+        assert_eq!(ask(&mut client, "/", &GOLD).0, 200);
+        let counted = || {
+            let stats = site.envoy.admin("/stats?filter=in_flight.local").unwrap();
+            let value = stats
+                .trim()
+                .rsplit(' ')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            value.parse::<u64>().unwrap()
+        };
+        if kind.is_empty() {
+            return counted();
+        }
+        until("a worker says so", || counted() > 0);
+        counted()
+    };
+    assert_eq!(own(SHIPPED, ""), 0);
+    let rejected = (
+        "stats_config:\n",
+        "stats_config:\n  stats_matcher: { exclusion_list: { patterns: [{ suffix: .in_flight }] } }\n",
+    );
+    assert!(own(&[rejected], "gauges_rejected") > 0);
+}
