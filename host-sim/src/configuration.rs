@@ -56,7 +56,12 @@ impl From<Problems> for LoadError {
 /// Reads a file into a tree. Of an Envoy configuration this is the plugin configuration of its one
 /// Pointsman filter.
 pub fn read(path: &Path) -> Result<Value, LoadError> {
-    Ok(the_one(read_parts(path)?)?)
+    tree_of(&text_of(path)?, path)
+}
+
+/// The same for a text that was read from this file.
+pub fn tree_of(text: &str, path: &Path) -> Result<Value, LoadError> {
+    Ok(the_one(parts_of(text, path)?)?)
 }
 
 /// Reads the text of a file with one configuration, as [`parse_parts`].

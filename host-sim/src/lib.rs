@@ -28,6 +28,7 @@
 //! | [`clock`] | the time that an Envoy sees, set by a test |
 //! | [`package`] | the filter's module as it ships |
 //! | [`mod@keys`] | lists of keys of a file's format |
+//! | [`share`] | shares and rates in words |
 //! | [`module`], [`process`], [`wait`] | what Cargo builds; programs beside us; waiting until something is so |
 //!
 //! The command line is the program `host-sim` (`main.rs` and `cli`), which uses all of it.

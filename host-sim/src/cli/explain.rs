@@ -62,7 +62,9 @@ pub(crate) struct Arguments {
 /// Prints the explanation to stdout.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = arguments.config.display();
-    let tree = configuration::read(&arguments.config).with_context(|| format!("reading {file}"))?;
+    let reading = || format!("reading {file}");
+    let text = configuration::text_of(&arguments.config).with_context(reading)?;
+    let tree = configuration::tree_of(&text, &arguments.config).with_context(reading)?;
     let own = environment::of_process(&tree);
     for asked in environment::unset(&tree, &own) {
         let environment::Asked { place, name } = asked;
@@ -73,7 +75,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     }
     let environment = environment::with_stand_ins(&tree, own);
     let config = environment::load(&tree, &environment).with_context(|| file.to_string())?;
-    let text = std::fs::read_to_string(&arguments.config)?;
     let manager = connection_manager::of_file(&text, &arguments.config).unwrap_or_default();
     let request = request(arguments)?;
     let mut out = anstream::stdout().lock();
