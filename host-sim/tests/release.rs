@@ -137,7 +137,7 @@ fn the_page_leads_to_a_canary_of_istio_and_of_envoy_gateway_as_far_as_one_comes_
         assert!(told.contains("shop (blue 90 %, green 10 %)"), "{told}");
 
         let applied = fs::read_to_string(root.join("applied.yaml")).unwrap();
-        let (documents, _) = documents(&applied, Reading::Kubernetes).unwrap();
+        let documents = documents(&applied, Reading::Kubernetes).unwrap().trees;
         let resources = documents.iter().map(to_json);
         let mut found = resources.filter(|it| it.pointer(configuration_at).is_some());
         let resource = found.next().unwrap();

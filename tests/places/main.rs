@@ -50,7 +50,7 @@ fn resources(file: &str) -> Vec<Value> {
 }
 
 fn resources_of(text: &str) -> Vec<Value> {
-    let (documents, _) = documents(text, Reading::Kubernetes).unwrap();
+    let documents = documents(text, Reading::Kubernetes).unwrap().trees;
     documents.iter().map(to_json).collect()
 }
 
