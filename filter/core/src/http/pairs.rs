@@ -1,9 +1,9 @@
 //! Names and values that a request carries in one text: its cookies, or its query. They are taken
 //! apart once, where something first asks for one, and then found by name at once.
 //!
-//! A look-up never gives up. Clients choose the names, so pairs are gathered by their names under a
-//! hash whose key no client knows: what is asked for is found in the same few steps whatever stands
-//! beside it. A look-up that ended early would say that a session is not there while the target
+//! A look-up never gives up. Clients choose the names, so their places in a table are those of a
+//! hash whose key no client knows: beside what is asked for stand hardly any others, whatever a
+//! request brings. A look-up that ended early would say that a session is not there while the target
 //! reads it.
 
 use super::find::{find_any, is_equal, split_at_byte};
@@ -11,22 +11,21 @@ use super::steps::Steps;
 use crate::siphash::mixed;
 use std::ops::Range;
 
-/// What a text was taken apart into. It takes at most 16 bytes for each byte of the text.
+/// What a text was taken apart into. It takes at most 20 bytes for each byte of the text.
 #[derive(Clone, Debug)]
 pub(super) struct Pairs {
     /// What the ranges are of. None: of the text itself.
     decoded: Option<Vec<u8>>,
     /// In the order of the text.
     pairs: Vec<Pair>,
-    /// None: there are so few pairs that all are looked at.
-    names: Option<Names>,
+    places: Places,
 }
 
 #[derive(Clone, Debug)]
 struct Pair {
     name: Range<u32>,
     value: Range<u32>,
-    /// The next pair of the same name, and the next one that has a value. Without [`Names`]: 0.
+    /// The next pairs whose names have the same place.
     next: Next,
 }
 
@@ -34,27 +33,16 @@ struct Pair {
 #[derive(Clone, Copy, Debug, Default)]
 struct Next {
     any: u32,
+    /// The next one that has a value.
     filled: u32,
 }
 
-/// The different names.
+/// For each hash of a name, as far as there is room, the first pairs that have it.
 #[derive(Clone, Debug)]
-struct Names {
+struct Places {
     secret: u64,
-    /// For each hash of a name, as far as there is room, the number of the last name that has it,
-    /// from 1. 0: there is none.
-    heads: Vec<u32>,
-    names: Vec<Name>,
-}
-
-#[derive(Clone, Debug)]
-struct Name {
-    name: Range<u32>,
-    hash: u32,
-    /// The first pairs that have it.
-    first: Next,
-    /// The number of the next name in the same place of `heads`.
-    next: u32,
+    /// Empty: there are so few pairs that all are looked at.
+    heads: Vec<Next>,
 }
 
 /// Which values of a name are asked for.
@@ -94,7 +82,7 @@ impl Pairs {
                 }
             }
         }
-        Pairs::new(text, None, pairs, is_empty_cookie, secret, steps)
+        Pairs::new(text, None, pairs, true, secret, steps)
     }
 
     /// Of a query.
@@ -133,29 +121,56 @@ impl Pairs {
             pairs.push(Pair::new(name, place(value.unwrap_or_default(), behind)));
         }
         let decoded = is_encoded.then_some(decoded);
-        Pairs::new(query, decoded, pairs, <[u8]>::is_empty, secret, steps)
+        Pairs::new(query, decoded, pairs, false, secret, steps)
     }
 
+    /// `quotes`: a value of two quotes is empty too.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a header map is shorter than 2^32 bytes"
+    )]
     fn new(
         text: &[u8],
         decoded: Option<Vec<u8>>,
         mut pairs: Vec<Pair>,
-        is_empty: fn(&[u8]) -> bool,
+        quotes: bool,
         secret: u64,
         steps: &Steps,
     ) -> Pairs {
         steps.spend(STEPS_PER_PAIR * pairs.len());
         let text = decoded.as_deref().unwrap_or(text);
-        let names = (pairs.len() > FEW).then(|| Names::of(text, &mut pairs, is_empty, secret));
+        let mut places = Places {
+            secret,
+            heads: Vec::new(),
+        };
+        if pairs.len() > FEW {
+            places.heads = vec![Next::default(); pairs.len().next_power_of_two()];
+            // From the last to the first, so that each leads to the one behind it.
+            for (at, pair) in pairs.iter_mut().enumerate().rev() {
+                let place = places.of(slice(text, &pair.name));
+                if let Some(head) = places.heads.get_mut(place) {
+                    pair.next = *head;
+                    head.any = at as u32 + 1;
+                    let is_empty = match pair.value.end - pair.value.start {
+                        0 => true,
+                        2 => quotes && is_empty_cookie(slice(text, &pair.value)),
+                        _ => false,
+                    };
+                    if !is_empty {
+                        head.filled = head.any;
+                    }
+                }
+            }
+        }
         Pairs {
             decoded,
             pairs,
-            names,
+            places,
         }
     }
 
     /// The values of a name, in the order of the text, which is the same one. What looking at more
-    /// than a few of them takes is taken from the allowance, but all are there: who asks may stop.
+    /// than a few pairs takes is taken from the allowance, but all are there: who asks may stop.
     pub(super) fn values<'p>(
         &'p self,
         text: &'p [u8],
@@ -165,15 +180,21 @@ impl Pairs {
     ) -> impl Iterator<Item = &'p [u8]> {
         let text = self.decoded.as_deref().unwrap_or(text);
         steps.count(STEPS_PER_LOOK);
-        let mut next = match &self.names {
-            Some(names) => names.first(text, name).of(which),
-            None => 1,
+        let heads = &self.places.heads;
+        let is_chained = !heads.is_empty();
+        let mut next = match is_chained {
+            true => heads.get(self.places.of(name)).map_or(0, |it| it.of(which)),
+            false => 1,
         };
         let mut free = FREE;
         std::iter::from_fn(move || {
             loop {
                 let number = next;
                 let pair = self.pairs.get(number.checked_sub(1)? as usize)?;
+                next = match is_chained {
+                    true => pair.next.of(which),
+                    false => number + 1,
+                };
                 match free.checked_sub(1) {
                     Some(left) => {
                         free = left;
@@ -181,94 +202,11 @@ impl Pairs {
                     }
                     None => steps.spend(STEPS_PER_VALUE),
                 }
-                if self.names.is_some() {
-                    next = pair.next.of(which);
-                    return Some(slice(text, &pair.value));
-                }
-                next = number + 1;
                 if is_equal(slice(text, &pair.name), name) {
                     return Some(slice(text, &pair.value));
                 }
             }
         })
-    }
-}
-
-impl Names {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a header map is shorter than 2^32 bytes"
-    )]
-    fn of(text: &[u8], pairs: &mut [Pair], is_empty: fn(&[u8]) -> bool, secret: u64) -> Names {
-        let mut names = Names {
-            secret,
-            heads: vec![0; pairs.len().next_power_of_two()],
-            names: Vec::new(),
-        };
-        // From the last to the first, so that each leads to the one behind it.
-        for (at, pair) in pairs.iter_mut().enumerate().rev() {
-            let number = at as u32 + 1;
-            let Some(name) = names.name_of(text, &pair.name) else {
-                continue;
-            };
-            pair.next = name.first;
-            name.first.any = number;
-            if !is_empty(slice(text, &pair.value)) {
-                name.first.filled = number;
-            }
-        }
-        names
-    }
-
-    /// The name of a pair, which is noted if it is new.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a header map is shorter than 2^32 bytes"
-    )]
-    fn name_of(&mut self, text: &[u8], name: &Range<u32>) -> Option<&mut Name> {
-        let bytes = slice(text, name);
-        let hash = hash(bytes, self.secret);
-        let at = match self.find(text, bytes, hash) {
-            Some(known) => known,
-            None => {
-                let place = self.place(hash);
-                let head = self.heads.get_mut(place)?;
-                let new = Name {
-                    name: name.clone(),
-                    hash,
-                    first: Next::default(),
-                    next: *head,
-                };
-                self.names.push(new);
-                *head = self.names.len() as u32;
-                self.names.len() - 1
-            }
-        };
-        self.names.get_mut(at)
-    }
-
-    /// The first pairs of a name.
-    fn first(&self, text: &[u8], name: &[u8]) -> Next {
-        let found = self.find(text, name, hash(name, self.secret));
-        let found = found.and_then(|at| self.names.get(at));
-        found.map(|name| name.first).unwrap_or_default()
-    }
-
-    fn find(&self, text: &[u8], bytes: &[u8], hash: u32) -> Option<usize> {
-        let mut next = self.heads.get(self.place(hash)).copied()?;
-        loop {
-            let at = next.checked_sub(1)? as usize;
-            let name = self.names.get(at)?;
-            if name.hash == hash && is_equal(slice(text, &name.name), bytes) {
-                return Some(at);
-            }
-            next = name.next;
-        }
-    }
-
-    /// Of a hash among the heads, whose number is a power of two.
-    fn place(&self, hash: u32) -> usize {
-        hash as usize & self.heads.len().saturating_sub(1)
     }
 }
 
@@ -315,28 +253,52 @@ fn trimmed(part: &[u8], at: u32) -> Range<u32> {
     start..start + length(behind_blanks.trim_ascii_end())
 }
 
-/// The hash of a name under a secret: of two names that differ, whatever a client chose, the hashes
-/// are equal with a probability of 2^-32, and so are any of their bits ("multilinear", Lemire and
-/// Kaser, "Strongly universal string hashing is fast", 2014). Its factors are random numbers made of
-/// the secret (SplitMix64).
+impl Places {
+    /// The place of a name among the heads, whose number is a power of two: by the highest bits of
+    /// its hash, since lower ones do not depend on all of a name.
+    #[expect(clippy::cast_possible_truncation, reason = "it is below their number")]
+    fn of(&self, name: &[u8]) -> usize {
+        let hash = u64::from(hash(name, self.secret));
+        ((hash * self.heads.len() as u64) >> 32) as usize
+    }
+}
+
+/// The hash of a name under a secret: of two names that differ, whatever a client chose, its bits
+/// are equal as seldom as those of random numbers. A name of up to 8 bytes is one number, and takes
+/// two multiplications (Dietzfelbinger and others, "A reliable randomized algorithm for the
+/// closest-pair problem", 1997); a longer one is several ("multilinear", Lemire and Kaser, "Strongly
+/// universal string hashing is fast", 2014). The factors are random numbers made of the secret.
 fn hash(name: &[u8], secret: u64) -> u32 {
-    let mut state = secret;
-    let mut factor = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mixed(state)
+    let of_length = secret.wrapping_mul(name.len() as u64);
+    if name.len() > 8 {
+        return hash_of_long(name, secret.wrapping_add(of_length));
+    }
+    let word = match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        // They overlap, which the length tells apart.
+        (Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+        }
+        _ => {
+            let bytes = name.iter().rev();
+            bytes.fold(0, |word, byte| word << 8 | u64::from(*byte))
+        }
     };
-    // The last word is filled up with zeros, which the length tells apart.
-    let mut sum = factor().wrapping_add(factor().wrapping_mul(name.len() as u64));
+    let factor = secret.rotate_left(32) | 1;
+    (factor.wrapping_mul(word).wrapping_add(of_length) >> 32) as u32
+}
+
+fn hash_of_long(name: &[u8], mut state: u64) -> u32 {
     let (words, rest) = name.as_chunks::<4>();
-    for word in words {
-        let word = u32::from_le_bytes(*word);
-        sum = sum.wrapping_add(factor().wrapping_mul(u64::from(word)));
-    }
-    if !rest.is_empty() {
-        let bytes = rest.iter().rev();
-        let word = bytes.fold(0, |word, byte| word << 8 | u64::from(*byte));
-        sum = sum.wrapping_add(factor().wrapping_mul(word));
-    }
+    // The last word is filled up with zeros, which the length tells apart.
+    let last = rest.iter().rev();
+    let last = last.fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let words = words
+        .iter()
+        .map(|word| u64::from(u32::from_le_bytes(*word)));
+    let sum = words.chain([last]).fold(mixed(state), |sum, word| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        sum.wrapping_add(mixed(state).wrapping_mul(word))
+    });
     (sum >> 32) as u32
 }
 
@@ -392,11 +354,11 @@ const STEPS_PER_PAIR: usize = 30;
 /// The same for each byte of a query that has encoded ones.
 const STEPS_PER_ENCODED_BYTE: usize = 5;
 
-/// What looking for a name costs, and each value of it, in steps.
+/// What looking for a name costs, and at each pair of its place, in steps.
 const STEPS_PER_LOOK: usize = 24;
 const STEPS_PER_VALUE: usize = 12;
 
-/// So many values of a look-up take nothing of the allowance.
+/// So many pairs of a look-up take nothing of the allowance.
 const FREE: u32 = 8;
 
 #[cfg(test)]
@@ -442,6 +404,36 @@ mod tests {
                         "{name} of {count}"
                     );
                 }
+            }
+        }
+    }
+
+    /// Names of all lengths that differ in one bit or in the last bytes: what a client would try.
+    #[test]
+    fn names_that_are_alike_are_spread_over_all_places() {
+        const NAMES: usize = 1024;
+        let alike = |kind: usize, n: usize| -> Vec<u8> {
+            let digits = [b'!' + (n & 31) as u8, b'!' + (n >> 5) as u8];
+            match kind {
+                0 => digits.to_vec(),
+                1 => [&digits[..], b"x"].concat(),
+                2 => [&b"session"[..], &digits[..1], &digits[1..]].concat(),
+                3 => [&b"abcdef"[..], &digits].concat(),
+                4 => [&digits[..], b"abcdef"].concat(),
+                5 => [&b"a-name-of-some-length-"[..], &digits].concat(),
+                _ => [&digits[..], b"-a-name-of-some-length"].concat(),
+            }
+        };
+        for kind in 0..7 {
+            for secret in [1, 7, 0x0123_4567_89ab_cdef, u64::MAX, mixed(1), mixed(2)] {
+                let places = Places {
+                    secret: mixed(secret),
+                    heads: vec![Next::default(); NAMES],
+                };
+                let mut counts = vec![0; NAMES];
+                (0..NAMES).for_each(|n| counts[places.of(&alike(kind, n))] += 1);
+                let most = *counts.iter().max().unwrap();
+                assert!(most <= 40, "{most} of {NAMES}, {kind}, {secret}");
             }
         }
     }
