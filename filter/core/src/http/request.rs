@@ -442,7 +442,7 @@ impl<'a> Request<'a> {
             path,
             query,
             steps,
-            secret: Cell::new(0),
+            secret: Cell::new(NO_SECRET),
             host: OnceCell::new(),
             has_asked_for_cookie: Cell::new(false),
             cookies: OnceCell::new(),
@@ -634,6 +634,9 @@ impl<'r, I: Iterator<Item = &'r [u8]>> Iterator for CookieValues<'r, I> {
         None
     }
 }
+
+/// The number until there is one that no client knows: any with bits all over.
+const NO_SECRET: u64 = 0x243f_6a88_85a3_08d3;
 
 /// Of a text of so many bytes one cookie is found sooner than all are taken apart.
 const FEW_COOKIES: usize = 1024;
