@@ -40,10 +40,12 @@ const OF_INSIDE: [&str; 15] = [
     "x-envoy-upstream-rq-timeout-ms",
 ];
 /// And at an edge besides.
-const OF_MESHES: [&str; 3] = [
+const OF_MESHES: [&str; 5] = [
     "x-envoy-decorator-operation",
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
+    "x-envoy-original-host",
+    "x-envoy-original-path",
 ];
 
 impl ClientSettings {

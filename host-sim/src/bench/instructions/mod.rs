@@ -30,12 +30,17 @@ use anyhow::{Context, Result, bail, ensure};
 use callgrind::ProfiledEnvoy;
 use rows::{BenchRow, FEW, Features, ModulePaths, Targets};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 /// What passes on the clock with each request.
 const STEP: Duration = Duration::from_micros(50);
+/// What passes before: a pool that balances by load starts slowly for 10 s, which a proxy that runs
+/// has long behind it.
+const START: Duration = Duration::from_secs(11);
 /// Requests before those that are counted: caches of the filter's are warm, and its intervals of
 /// 10 ms have begun.
 const WARM_UP: usize = 400;
@@ -60,6 +65,7 @@ pub fn measure(
         built: module::build()?,
         ships: package::module_as_it_ships()?,
         empty: module::build_package("pointsman-empty")?,
+        calls: trimmed_calls(directory.path())?,
     };
     let mut rows = rows::all();
     rows.retain(|row| row.is_compared_with() || only.is_none_or(|only| row.name().contains(only)));
@@ -113,6 +119,15 @@ pub fn measure(
         command,
         calls.into_iter().collect::<Result<_>>()?,
     )
+}
+
+/// The module that makes calls and decides nothing, as it would ship.
+fn trimmed_calls(directory: &Path) -> Result<PathBuf> {
+    let built = module::build_package("pointsman-calls")?;
+    let trimmed = package::trim(&fs::read(built)?)?;
+    let path = directory.join("calls.wasm");
+    fs::write(&path, trimmed.module)?;
+    Ok(path)
 }
 
 /// The rows of each Envoy. Each has the bare ones that its other rows are compared with.
@@ -312,6 +327,7 @@ impl RowClient {
 
     /// The instructions of a request.
     fn measure(&mut self, profiled: &mut ProfiledEnvoy) -> Result<f64> {
+        profiled.clock.advance(START)?;
         self.requests(profiled, WARM_UP)?;
         let all = profiled.instructions(|profiled| self.requests(profiled, REQUESTS))?;
         let is_split = self.backends.len() > 1;

@@ -54,6 +54,9 @@ pub(super) enum BenchRow {
     Bare(Targets),
     /// A filter that does nothing, and is the unit of the bars.
     Empty,
+    /// The host calls that no filter can do without that routes to clusters by what a request says:
+    /// it reads the headers, names a cluster, and decides nothing. As it would ship.
+    Calls,
     /// Pointsman with this number of routes. Of [`MANY`] the last one is asked for, of [`FEW`] each
     /// in turn.
     Pointsman(Features, Targets, usize, ModuleForm),
@@ -72,6 +75,7 @@ pub(super) fn all() -> Vec<BenchRow> {
         BenchRow::Bare(Clusters),
         BenchRow::Bare(Endpoints),
         BenchRow::Empty,
+        BenchRow::Calls,
     ];
     for (features, targets) in [
         (Routing, Clusters),
@@ -99,6 +103,8 @@ pub(super) struct ModulePaths {
     pub ships: PathBuf,
     /// The filter that does nothing.
     pub empty: PathBuf,
+    /// The filter that makes calls and decides nothing, without the exports that do not ship.
+    pub calls: PathBuf,
 }
 
 impl BenchRow {
@@ -108,6 +114,7 @@ impl BenchRow {
             BenchRow::Bare(Targets::Clusters) => "bare Envoy, clusters".into(),
             BenchRow::Bare(Targets::Endpoints) => "bare Envoy, endpoints".into(),
             BenchRow::Empty => "empty SDK filter".into(),
+            BenchRow::Calls => "the calls of routing alone, clusters, as it ships".into(),
             BenchRow::Pointsman(features, targets, routes, form) => {
                 let features = match features {
                     Features::Routing => "routing and weights",
@@ -138,7 +145,9 @@ impl BenchRow {
     pub(super) fn targets(self) -> Targets {
         match self {
             BenchRow::Bare(targets) | BenchRow::Pointsman(_, targets, ..) => targets,
-            BenchRow::Empty | BenchRow::List | BenchRow::Filters => Targets::Clusters,
+            BenchRow::Empty | BenchRow::Calls | BenchRow::List | BenchRow::Filters => {
+                Targets::Clusters
+            }
         }
     }
 
@@ -149,7 +158,10 @@ impl BenchRow {
 
     /// Whether it needs a VM.
     pub(super) fn has_vm(self) -> bool {
-        matches!(self, BenchRow::Empty | BenchRow::Pointsman(..))
+        matches!(
+            self,
+            BenchRow::Empty | BenchRow::Calls | BenchRow::Pointsman(..)
+        )
     }
 
     /// Whether clients have sessions.
@@ -157,7 +169,7 @@ impl BenchRow {
         match self {
             BenchRow::Pointsman(features, ..) => features >= Features::Sticky,
             BenchRow::Filters => true,
-            BenchRow::Bare(_) | BenchRow::Empty | BenchRow::List => false,
+            BenchRow::Bare(_) | BenchRow::Empty | BenchRow::Calls | BenchRow::List => false,
         }
     }
 
@@ -186,6 +198,7 @@ impl BenchRow {
         let module = match self {
             BenchRow::Pointsman(_, _, _, ModuleForm::Built) => &modules.built,
             BenchRow::Pointsman(_, _, _, ModuleForm::Ships) => &modules.ships,
+            BenchRow::Calls => &modules.calls,
             _ => &modules.empty,
         };
         let mut deployment = fleet.deployment(module)?;
@@ -194,13 +207,17 @@ impl BenchRow {
             let configuration = PluginConfiguration::Struct(fleet.moved(configuration));
             deployment = deployment.with_configuration(configuration);
         }
+        let first = MeasuredRoute(0).first_cluster();
+        if self == BenchRow::Calls {
+            let calls = format!("{first}\nget_header_map 1 0");
+            deployment = deployment.with_configuration(PluginConfiguration::Text(calls));
+        }
         let manager = deployment.connection_manager_mut();
         let [mut filter, router] = [0, 1].map(|at| manager["http_filters"][at].take());
         // A VM of its own: a proxy has one for each name, code and configuration of a VM.
         filter["typed_config"]["config"]["vm_config"]["vm_id"] = name.into();
-        let first = MeasuredRoute(0).first_cluster();
         match self {
-            BenchRow::Pointsman(..) => {}
+            BenchRow::Pointsman(..) | BenchRow::Calls => {}
             BenchRow::Bare(Targets::Endpoints) => {
                 envoys_own::choose(manager, |own| ("routes", own.one(&cluster(0))))?;
             }
@@ -211,7 +228,7 @@ impl BenchRow {
             BenchRow::Filters => envoys_own::choose(manager, |own| ("routes", own.weighted(FEW)))?,
         }
         let mut filters = match self {
-            BenchRow::Pointsman(..) | BenchRow::Empty => vec![filter],
+            BenchRow::Pointsman(..) | BenchRow::Empty | BenchRow::Calls => vec![filter],
             BenchRow::Filters => envoys_own::filters().into(),
             BenchRow::Bare(_) | BenchRow::List => vec![],
         };
