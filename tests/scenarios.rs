@@ -8,8 +8,8 @@
 use host_sim::envoy::{Version, Wanted, install};
 use host_sim::envoy_host::EnvoyHost;
 use host_sim::exchange::Host;
-use host_sim::package;
 use host_sim::request_test::{self, File};
+use host_sim::testkit::module;
 use host_sim::world::{Code, World};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::env;
@@ -86,7 +86,11 @@ fn on_simulator(file: &File) -> Result<(), Failed> {
 /// The bytes that ship, where addresses are not this machine's and each VM has its own memory.
 fn on_second_engine(file: &File) -> Result<(), Failed> {
     static CODE: OnceLock<Result<Code, String>> = OnceLock::new();
-    let read = || Code::read(module()?).map_err(|error| format!("{error:#}"));
+    let read = || {
+        module()
+            .and_then(Code::read)
+            .map_err(|error| format!("{error:#}"))
+    };
     let code = CODE.get_or_init(read).clone()?;
     judge(file, || {
         let world = World::builder()
@@ -96,14 +100,6 @@ fn on_second_engine(file: &File) -> Result<(), Failed> {
             .code(code.clone());
         Ok(Box::new(world.start()?))
     })
-}
-
-/// The module as it ships.
-fn module() -> Result<&'static Path, String> {
-    static MODULE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let build = || package::module_as_it_ships().map_err(|error| format!("{error:#}"));
-    let module = MODULE.get_or_init(build).as_ref();
-    module.map(PathBuf::as_path).map_err(Clone::clone)
 }
 
 fn on_envoy(file: &File, version: Version) -> Result<(), Failed> {

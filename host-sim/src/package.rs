@@ -70,8 +70,8 @@ pub const KEPT: &[(&str, &str)] = &[
 ];
 
 /// Exports that ship under another name, each in place of what the SDK exports by that name. A proxy
-/// calls `proxy_on_log` and then `proxy_on_delete` at the end of each stream; what both have to do is
-/// done in the second, so that one call is saved.
+/// calls `proxy_on_log`, `proxy_on_done` and `proxy_on_delete` at the end of each stream; what they
+/// have to do is done in the last one, so that two calls are saved.
 const RENAMED: &[(&str, &str)] = &[("pointsman_on_delete", "proxy_on_delete")];
 
 /// A module without the exports that nothing needs.

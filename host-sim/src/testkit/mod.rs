@@ -13,4 +13,4 @@ pub mod registry;
 pub mod shared_limit;
 mod site;
 
-pub use site::Site;
+pub use site::{Site, module};

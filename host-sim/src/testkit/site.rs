@@ -4,9 +4,19 @@ use crate::backend::Backend;
 use crate::client::Client;
 use crate::envoy::fleet::Fleet;
 use crate::envoy::{Deployment, Envoy, PluginConfiguration, Program, Wanted, install};
-use crate::module;
-use anyhow::{Context, Result, ensure};
+use crate::package;
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// The module as it ships, built once in a test program.
+pub fn module() -> Result<&'static Path> {
+    static MODULE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let build = || package::module_as_it_ships().map_err(|error| format!("{error:#}"));
+    let module = MODULE.get_or_init(build).as_deref();
+    module.map_err(|error| anyhow!("{error}"))
+}
 
 /// A real Envoy with the filter, and the backends that it leads to.
 ///
@@ -21,8 +31,8 @@ pub struct Site {
 }
 
 impl Site {
-    /// Pointsman with this configuration in `envoy-config/envoy.yaml` on free ports, with two
-    /// workers, and a backend for each target. It can be updated ([`Site::update`]).
+    /// Pointsman as it ships, with this configuration in `envoy-config/envoy.yaml` on free ports,
+    /// with two workers, and a backend for each target. It can be updated ([`Site::update`]).
     pub fn start(configuration: &Value) -> Result<Site> {
         Site::start_with(configuration, |_, deployment| Ok(deployment))
     }
@@ -33,7 +43,7 @@ impl Site {
         adjust: impl FnOnce(&Fleet, Deployment) -> Result<Deployment>,
     ) -> Result<Site> {
         let fleet = Fleet::start(configuration)?;
-        let deployment = fleet.deployment(&module::build()?)?.updatable();
+        let deployment = fleet.deployment(module()?)?.updatable();
         let deployment = adjust(&fleet, deployment)?;
         Site::of(&install::find(Wanted::Any)?, fleet, deployment)
     }

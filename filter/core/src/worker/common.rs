@@ -13,10 +13,8 @@ use super::target::{Picked, PoolLoad};
 use super::{Event, HealthFilter, Matched, Worker, flight_of};
 use crate::config::Config;
 use crate::decision::{Action, Change, Decision, Reason, SessionPlan};
-use crate::http::client_ip::Client;
 use crate::http::key::KeyPart;
 use crate::http::request::{NameSet, Request};
-use crate::http::tls::Tls;
 use crate::index::{RouteIndex, TargetIndex};
 use crate::pool::balance::retries::Retries;
 use crate::pool::balance::{Balance, random};
@@ -131,23 +129,11 @@ impl Worker {
             return Decided::Other(self.decide_in_full(config, request, port, now, Asked::NotYet));
         }
         self.clock.see(now);
-        let context = &mut RequestContext {
-            config,
-            request,
-            client: Client::new(config.client_ip.as_ref(), request.headers),
-            tls: Tls::default(),
-            port,
-            now,
-            random: RequestRandom {
-                number: self.random.next(),
-                is_fixed: false,
-            },
-            is_session_full: false,
-            session: None,
-            refreshed: None,
-            is_admitted: false,
-            is_undecided: false,
+        let random = RequestRandom {
+            number: self.random.next(),
+            is_fixed: false,
         };
+        let context = &mut RequestContext::new(config, request, port, now, random);
         let matched = self.find(context);
         match matched.and_then(|matched| self.forward_simply(context, matched, flight)) {
             Some(forward) => {

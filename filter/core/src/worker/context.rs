@@ -34,6 +34,33 @@ pub(super) struct RequestContext<'c, 'r> {
     pub is_undecided: bool,
 }
 
+impl<'c: 'r, 'r> RequestContext<'c, 'r> {
+    /// Of a request of which nothing is known yet. Inlined: the common path would copy it.
+    #[inline(always)]
+    pub(super) fn new(
+        config: &'c Config,
+        request: &'r Request<'r>,
+        port: &'r mut dyn Port,
+        now: Nanos,
+        random: RequestRandom,
+    ) -> Self {
+        RequestContext {
+            config,
+            request,
+            client: Client::new(config.client_ip.as_ref(), request.headers),
+            tls: Tls::default(),
+            port,
+            now,
+            random,
+            is_session_full: false,
+            session: None,
+            refreshed: None,
+            is_admitted: false,
+            is_undecided: false,
+        }
+    }
+}
+
 impl RequestContext<'_, '_> {
     /// The client's address. The proxy is asked for it once at most, and only if something depends
     /// on it.

@@ -54,10 +54,8 @@ use crate::config::Config;
 use crate::decision::{Action, Decision, Reason};
 use crate::entropy::Entropy;
 use crate::explain::{Explain, Explanation};
-use crate::http::client_ip::Client;
 use crate::http::request::Request;
 use crate::http::respond::Answer;
-use crate::http::tls::Tls;
 use crate::index::{RouteIndex, TargetIndex, TargetRef};
 use crate::pool::balance::Balance;
 use crate::pool::balance::bounded_load::BoundedLoad;
@@ -300,23 +298,11 @@ impl Worker {
         // gets.
         let drawn = self.random.next();
         let fixed = asked.and_then(|asked| asked.roll);
-        let mut context = RequestContext {
-            config,
-            request,
-            client: Client::new(config.client_ip.as_ref(), request.headers),
-            tls: Tls::default(),
-            port,
-            now,
-            random: RequestRandom {
-                number: fixed.unwrap_or(drawn),
-                is_fixed: fixed.is_some(),
-            },
-            is_session_full: false,
-            session: None,
-            refreshed: None,
-            is_admitted: false,
-            is_undecided: false,
+        let random = RequestRandom {
+            number: fixed.unwrap_or(drawn),
+            is_fixed: fixed.is_some(),
         };
+        let mut context = RequestContext::new(config, request, port, now, random);
         let matched = self.find(&mut context);
         let explain = explain.filter(|_| asked.is_some());
         self.decide_matched(&mut context, matched, engine, explain)
