@@ -256,7 +256,6 @@ fn trimmed(part: &[u8], at: u32) -> Range<u32> {
 impl Places {
     /// The place of a name among the heads, whose number is a power of two: by the highest bits of
     /// its hash, since lower ones do not depend on all of a name.
-    #[expect(clippy::cast_possible_truncation, reason = "it is below their number")]
     fn of(&self, name: &[u8]) -> usize {
         let hash = u64::from(hash(name, self.secret));
         ((hash * self.heads.len() as u64) >> 32) as usize
