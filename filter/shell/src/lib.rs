@@ -4,7 +4,7 @@
 
 mod ask;
 #[cfg(target_arch = "wasm32")]
-mod end;
+pub mod end;
 pub mod host;
 mod logger;
 mod metrics;
