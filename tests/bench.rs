@@ -69,7 +69,8 @@ fn bench_counts_the_instructions_of_a_filter() {
 
 #[test]
 fn bench_counts_the_dearest_requests_beside_envoys_own_routes() {
-    let report = instructions::measure_dear(Some("bots"), String::new(), &|_| {}).unwrap();
+    let report =
+        instructions::measure_dear(Some("pattern of bots"), String::new(), &|_| {}).unwrap();
     assert_eq!(report.rows.len(), 2);
     for row in &report.rows {
         let own = row.own.unwrap();

@@ -958,15 +958,15 @@ mod tests {
             ),
             (
                 &[(
-                    "                        # A request that a route with",
-                    "                        - { match: { prefix: / }, route: { cluster: eu } }\n                        # A request that a route with",
+                    "                        # What can be asked twice (RFC",
+                    "                        - { match: { prefix: / }, route: { cluster: eu } }\n                        # What can be asked twice (RFC",
                 )],
                 &[manager("route_config choice_not_obeyed")],
             ),
             (
                 &[(
-                    "                        # A request that a route with",
-                    "                        - { match: { prefix: /own }, route: { cluster: eu } }\n                        # A request that a route with",
+                    "                        # What can be asked twice (RFC",
+                    "                        - { match: { prefix: /own }, route: { cluster: eu } }\n                        # What can be asked twice (RFC",
                 )],
                 &[],
             ),
