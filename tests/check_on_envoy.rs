@@ -57,9 +57,10 @@ const GOLD: [(&str, &str); 1] = [("x-tier", "gold")];
 
 #[test]
 fn a_route_that_names_a_cluster_or_another_header_does_not_go_where_the_filter_chose() {
-    const LAST: &str = "                        # A request that a route with `mirror` has copied.";
+    const FIRST: &str =
+        "                        # What can be asked twice (RFC 9110, 9.2.1) is tried again";
     let first = format!(
-        "                        - {{ match: {{ prefix: / }}, route: {{ cluster: web-blue }} }}\n{LAST}"
+        "                        - {{ match: {{ prefix: / }}, route: {{ cluster: web-blue }} }}\n{FIRST}"
     );
     let gold = |changes: &[Change<'_>], kind: &str| {
         let site = site(changes, kind);
@@ -69,7 +70,7 @@ fn a_route_that_names_a_cluster_or_another_header_does_not_go_where_the_filter_c
     let ignored = (200, "9001".to_owned());
     let named = [(BY_HEADER, "cluster: web-blue")];
     assert_eq!(gold(&named, "choice_not_obeyed"), ignored);
-    assert_eq!(gold(&[(LAST, &first)], "choice_not_obeyed"), ignored);
+    assert_eq!(gold(&[(FIRST, &first)], "choice_not_obeyed"), ignored);
     let misspelt = [(BY_HEADER, "cluster_header: x-pointman-cluster")];
     let (status, _) = gold(&misspelt, "choice_not_obeyed");
     assert_eq!(status, 503);
