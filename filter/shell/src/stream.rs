@@ -116,8 +116,8 @@ impl HttpContext for Stream {
         Action::Continue
     }
 
-    /// The stream is over, however it ended. This comes in every case but a trap, and comes once: as
-    /// it ships with [`crate::end::pointsman_on_delete`].
+    /// The stream is over, however it ended. This is the only callback that comes in every case but
+    /// a trap, and comes once.
     fn on_log(&mut self) {
         if self.waiting.take().is_some()
             && let Some(shared) = &self.shared
