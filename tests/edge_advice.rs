@@ -338,6 +338,17 @@ fn an_endpoint_that_hangs_is_followed_by_the_next_of_the_choice() {
     }
 }
 
+/// The lines of the access log of the shipped file.
+fn access_log(site: &Site) -> Vec<Value> {
+    let log = site.envoy.log();
+    let lines = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    lines
+        .filter(|line: &Value| line["path"].is_string())
+        .collect()
+}
+
 #[test]
 fn the_access_log_has_the_clients_path_and_host_after_a_rewrite() {
     let site = site(|deployment| {
@@ -363,15 +374,7 @@ fn the_access_log_has_the_clients_path_and_host_after_a_rewrite() {
     assert_eq!(value("x-envoy-original-path"), "/api/users?secret");
     assert_eq!(value("x-envoy-original-host"), "shop.example.com");
     assert_eq!(status(&mut client, "/untouched", &forged), 200);
-    let lines = || -> Vec<Value> {
-        let log = site.envoy.log();
-        let lines = log
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        lines
-            .filter(|line: &Value| line["path"].is_string())
-            .collect()
-    };
+    let lines = || access_log(&site);
     until("both lines", || lines().len() == 2);
     for (line, path) in lines().iter().zip(["/api/users", "/untouched"]) {
         assert_eq!(
@@ -424,15 +427,7 @@ fn the_access_log_has_the_attempts_and_the_id_that_backends_see() {
     for _ in 0..4 {
         assert_eq!(status(&mut client, "/api", &[]), 200);
     }
-    let lines = || -> Vec<Value> {
-        let log = site.envoy.log();
-        let lines = log
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        lines
-            .filter(|line: &Value| line["path"].is_string())
-            .collect()
-    };
+    let lines = || access_log(&site);
     until("every line", || lines().len() == 4);
     let received = site.fleet.take_received();
     for line in lines() {

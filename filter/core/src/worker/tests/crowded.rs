@@ -96,16 +96,21 @@ fn config(route: impl Fn(&str) -> serde_json::Value, rest: serde_json::Value) ->
     config.to_string()
 }
 
-#[test]
-fn a_limit_counts_a_session_whatever_stands_beside_it() {
+/// Routes with a limit by a cookie, and by a parameter.
+fn limited_by_sessions() -> String {
     let limits = json!({ "rate_limits": {
         "cookie": { "requests": 1, "per": "1h", "key": [{ "cookie": "sid" }] },
         "query": { "requests": 1, "per": "1h", "key": [{ "query": "sid" }] },
     }});
-    let config = config(
+    config(
         |kind| json!({ "rate_limits": [kind], "respond": { "status": 200 } }),
         limits,
-    );
+    )
+}
+
+#[test]
+fn a_limit_counts_a_session_whatever_stands_beside_it() {
+    let config = limited_by_sessions();
     for (what, before, behind) in crowds() {
         let alone = requests((&[], &[]), "sid=victim");
         let crowded = requests((&before, &behind), "sid=victim");
@@ -121,14 +126,7 @@ fn a_limit_counts_a_session_whatever_stands_beside_it() {
 
 #[test]
 fn a_limit_counts_the_last_of_many_sessions() {
-    let limits = json!({ "rate_limits": {
-        "cookie": { "requests": 1, "per": "1h", "key": [{ "cookie": "sid" }] },
-        "query": { "requests": 1, "per": "1h", "key": [{ "query": "sid" }] },
-    }});
-    let config = config(
-        |kind| json!({ "rate_limits": [kind], "respond": { "status": 200 } }),
-        limits,
-    );
+    let config = limited_by_sessions();
     let before = [vec!["x=".to_owned(); 3000], vec!["sid=a".to_owned(); 1000]].concat();
     let alone = requests((&[], &[]), "sid=victim");
     let crowded = requests((&before, &[]), "sid=victim");
