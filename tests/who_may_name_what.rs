@@ -317,6 +317,8 @@ fn host_calls_are_made_in_one_file() {
     let mut found = named(&files, ONLY_IN_HOST_CALLS);
     // Its trait is unsafe to implement.
     found.retain(|found| !(found.contains("src/allocator.rs") && found.contains(": unsafe:")));
+    // It puts callbacks of the SDK together, which are functions of C.
+    found.retain(|found| !found.contains("shell/src/end.rs"));
     assert_none(found);
 }
 

@@ -67,8 +67,16 @@ pub const KEPT: &[(&str, &str)] = &[
         "proxy_on_log",
         "the end of a request: counts in flight, health",
     ),
-    ("proxy_on_delete", "the SDK forgets the stream"),
+    (
+        "proxy_on_delete",
+        "the SDK forgets the stream; an old configuration gives back its slot of counts",
+    ),
 ];
+
+/// Exports that ship under another name, each in place of what the SDK exports by that name. A proxy
+/// calls `proxy_on_done` and `proxy_on_delete` at the end of each stream and of each configuration;
+/// what both have to do is done in the second, so that a call is saved.
+const RENAMED: &[(&str, &str)] = &[("pointsman_on_delete", "proxy_on_delete")];
 
 /// A module without the exports that nothing needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,22 +87,31 @@ pub struct Trimmed {
     pub removed: Vec<String>,
 }
 
-/// Takes the exports away that are not in [`KEPT`], and changes nothing else. Error: the bytes are
-/// no module, or one of [`KEPT`] is missing.
+/// Takes the exports away that are not in [`KEPT`], gives others their names ([`RENAMED`]), and
+/// changes nothing else. Error: the bytes are no module, or one of those is missing.
 pub fn trim(module: &[u8]) -> Result<Trimmed> {
     let mut trimmed = Module::new();
     let (mut kept, mut removed) = (Vec::new(), Vec::new());
+    let mut has_renamed = false;
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.context("not a module of WebAssembly")?;
         if let Payload::ExportSection(section) = payload {
+            let all: Vec<_> = section.into_iter().collect::<Result<_, _>>()?;
+            let has = |name: &str| all.iter().any(|export| export.name == name);
+            let renamed: Vec<_> = RENAMED.iter().filter(|(from, _)| has(from)).collect();
+            has_renamed = renamed.len() == RENAMED.len();
             let mut exports = ExportSection::new();
-            for export in section {
-                let export = export?;
-                if KEPT.iter().any(|(name, _)| *name == export.name) {
-                    exports.export(export.name, kind(export.kind)?, export.index);
-                    kept.push(export.name);
+            for export in &all {
+                if renamed.iter().any(|(_, to)| *to == export.name) {
+                    continue;
+                }
+                let own = renamed.iter().find(|(from, _)| *from == export.name);
+                let name = own.map_or(export.name, |(_, to)| to);
+                if KEPT.iter().any(|(kept, _)| *kept == name) {
+                    exports.export(name, kind(export.kind)?, export.index);
+                    kept.push(name);
                 } else {
-                    removed.push(export.name.to_owned());
+                    removed.push(name.to_owned());
                 }
             }
             trimmed.section(&exports);
@@ -108,6 +125,13 @@ pub fn trim(module: &[u8]) -> Result<Trimmed> {
         ensure!(
             kept.contains(name),
             "the module does not export {name} ({what})"
+        );
+    }
+    // One that was trimmed before has neither.
+    for (from, to) in RENAMED {
+        ensure!(
+            has_renamed || !removed.iter().any(|name| name == "proxy_on_done"),
+            "the module does not export {from}, which ships as {to}"
         );
     }
     Ok(Trimmed {
@@ -377,7 +401,10 @@ mod tests {
     use super::*;
     use std::borrow::Cow;
 
-    /// A module with exactly these exports, all of one function but for the memory.
+    const FILTERS_OWN: &str = "pointsman_on_delete";
+
+    /// A module with exactly these exports, all of one function but for the memory and
+    /// [`FILTERS_OWN`].
     fn exporting(names: &[&str]) -> Vec<u8> {
         use wasm_encoder::{
             CodeSection, CustomSection, Function, FunctionSection, MemorySection, MemoryType,
@@ -388,7 +415,7 @@ mod tests {
         types.ty().function([], []);
         module.section(&types);
         let mut functions = FunctionSection::new();
-        functions.function(0);
+        functions.function(0).function(0);
         module.section(&functions);
         let mut memories = MemorySection::new();
         memories.memory(MemoryType {
@@ -403,6 +430,7 @@ mod tests {
         for name in names {
             match *name {
                 "memory" => exports.export(name, ExportKind::Memory, 0),
+                FILTERS_OWN => exports.export(name, ExportKind::Func, 1),
                 name => exports.export(name, ExportKind::Func, 0),
             };
         }
@@ -410,7 +438,7 @@ mod tests {
         let mut code = CodeSection::new();
         let mut function = Function::new([]);
         function.instructions().end();
-        code.function(&function);
+        code.function(&function).function(&function);
         module.section(&code);
         module.section(&CustomSection {
             name: "producers".into(),
@@ -435,13 +463,33 @@ mod tests {
     }
 
     #[test]
+    fn what_the_filter_does_at_the_end_takes_the_place_of_what_the_sdk_does() {
+        let with = [&["proxy_on_done", FILTERS_OWN], &kept()[..]].concat();
+        let trimmed = trim(&exporting(&with)).unwrap();
+        assert_eq!(trimmed.removed, ["proxy_on_done"]);
+        let mut deletes = Vec::new();
+        for payload in Parser::new(0).parse_all(&trimmed.module) {
+            if let Payload::ExportSection(section) = payload.unwrap() {
+                let exports = section.into_iter().map(|export| export.unwrap());
+                deletes.extend(exports.filter(|export| export.name == "proxy_on_delete"));
+            }
+        }
+        let deletes: Vec<_> = deletes.iter().map(|export| export.index).collect();
+        assert_eq!(deletes, [1]);
+    }
+
+    #[test]
     fn a_module_without_what_is_needed_does_not_ship() {
         let names: Vec<_> = kept()
             .into_iter()
-            .filter(|name| *name != "proxy_on_log")
+            .filter(|name| *name != "proxy_on_delete")
             .collect();
         let error = trim(&exporting(&names)).unwrap_err().to_string();
-        assert!(error.contains("proxy_on_log"), "{error}");
+        assert!(error.contains("proxy_on_delete"), "{error}");
+        // The SDK's alone would drop a configuration that keeps its slot.
+        let sdks = exporting(&[&["proxy_on_done"], &kept()[..]].concat());
+        let error = trim(&sdks).unwrap_err().to_string();
+        assert!(error.contains("pointsman_on_delete"), "{error}");
         assert!(trim(b"not a module").is_err());
     }
 }

@@ -3,6 +3,8 @@
 //! every decision is `pointsman-core`'s.
 
 mod ask;
+#[cfg(target_arch = "wasm32")]
+pub mod end;
 pub mod host;
 mod logger;
 mod metrics;
