@@ -174,9 +174,12 @@ fn counts_are_apart(site: &Site) {
         |_| assert_eq!(client(site, 0).get("a", "/load").unwrap().status(), 200),
         |_| {
             until("they are under way", || in_flight(site) == HELD as u64);
-            let of_two = answered(site, 1, "/load", 20);
+            let of_two = answered(site, 1, "/load", 100);
             assert_eq!(of_two.len(), 2, "{of_two:?}");
-            assert!(of_two.iter().all(|(_, count)| *count >= 5), "{of_two:?}");
+            // Each is a fair draw between two targets that have nothing in flight: that one of them
+            // gets less than 15 has a chance of 1e-13. Were the other team's requests counted, it
+            // would get none.
+            assert!(of_two.iter().all(|(_, count)| *count >= 15), "{of_two:?}");
         },
     );
     until("none is under way", || in_flight(site) == 0);
