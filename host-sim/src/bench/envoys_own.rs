@@ -16,7 +16,16 @@ pub(super) fn choose(
     routes: impl FnOnce(&EnvoyRoutes) -> (&'static str, Value),
 ) -> Result<()> {
     let host = &mut manager["route_config"]["virtual_hosts"][0];
-    let mut action = action_of_endpoints(host)?;
+    // That of a request to an endpoint: routes for what is seldom asked for, such as a mirror, which
+    // makes every request dearer, stand before it.
+    let is_of_endpoints = |route: &&mut Value| {
+        let headers = route["match"]["headers"].as_array();
+        let mut names = headers.into_iter().flatten().map(|header| &header["name"]);
+        names.any(|name| name == "x-pointsman-endpoint")
+    };
+    let mut shipped = host["routes"].as_array_mut().into_iter().flatten();
+    let route = shipped.find(is_of_endpoints);
+    let mut action = route.map_or(Value::Null, |route| route["route"].take());
     action
         .as_object_mut()
         .context("envoy-config/envoy.yaml has another route")?
@@ -26,29 +35,6 @@ pub(super) fn choose(
     // Only a filter's choice has to be protected from clients.
     manager["early_header_mutation_extensions"] = json!([]);
     Ok(())
-}
-
-/// Has the first virtual host of a connection manager lead everything to the cluster that a filter
-/// names, by one route without conditions.
-pub(super) fn lead_to_the_named_cluster(manager: &mut Value) -> Result<()> {
-    let host = &mut manager["route_config"]["virtual_hosts"][0];
-    let route = json!({ "match": { "prefix": "/" }, "route": action_of_endpoints(host)? });
-    host["routes"] = json!([route]);
-    Ok(())
-}
-
-/// What a virtual host does with a request to an endpoint: routes for what is seldom asked for, such
-/// as a mirror, which makes every request dearer, stand before it.
-fn action_of_endpoints(host: &mut Value) -> Result<Value> {
-    let is_of_endpoints = |route: &&mut Value| {
-        let headers = route["match"]["headers"].as_array();
-        let mut names = headers.into_iter().flatten().map(|header| &header["name"]);
-        names.any(|name| name == "x-pointsman-endpoint")
-    };
-    let mut shipped = host["routes"].as_array_mut().into_iter().flatten();
-    let route = shipped.find(is_of_endpoints);
-    let route = route.context("envoy-config/envoy.yaml has no route of endpoints")?;
-    Ok(route["route"].take())
 }
 
 impl EnvoyRoutes {

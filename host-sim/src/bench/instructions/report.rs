@@ -1,7 +1,7 @@
 //! What a run measured, as tables.
 
 use super::bars::{BarVerdict, Figure};
-use super::rows::{BenchRow, FEW, Features, MANY, ModuleForm, Proxy, Targets};
+use super::rows::{BenchRow, FEW, Features, MANY, ModuleForm, Targets};
 use super::{Instructions, REQUESTS};
 use crate::bench::native::{CallsPerRequest, RETURNING_BYTES};
 use crate::bench::processor::Machine;
@@ -59,7 +59,6 @@ fn everything(routes: usize) -> BenchRow {
         Targets::Clusters,
         routes,
         ModuleForm::Built,
-        Proxy::Shipped,
     )
 }
 

@@ -37,26 +37,6 @@ pub(super) enum Targets {
     Endpoints,
 }
 
-/// What stands around the filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proxy {
-    /// The listener of `envoy-config/envoy.yaml`, whose routes look at the method, at copies and at
-    /// endpoints.
-    Shipped,
-    /// The same with one route for everything, without conditions.
-    OneRoute,
-}
-
-impl Proxy {
-    /// What the table says of it.
-    fn suffix(self) -> &'static str {
-        match self {
-            Proxy::Shipped => "",
-            Proxy::OneRoute => ", one route of the proxy",
-        }
-    }
-}
-
 /// Which form of the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,10 +56,10 @@ pub(super) enum BenchRow {
     Empty,
     /// The host calls that no filter can do without that routes to clusters by what a request says:
     /// it reads the headers, names a cluster, and decides nothing. As it would ship.
-    Calls(Proxy),
+    Calls,
     /// Pointsman with this number of routes. Of [`MANY`] the last one is asked for, of [`FEW`] each
     /// in turn.
-    Pointsman(Features, Targets, usize, ModuleForm, Proxy),
+    Pointsman(Features, Targets, usize, ModuleForm),
     /// Envoy's own list of [`MANY`] routes; the last one is asked for.
     List,
     /// Envoy's own `local_ratelimit`, `stateful_session` and `weighted_clusters`.
@@ -90,17 +70,13 @@ pub(super) enum BenchRow {
 pub(super) fn all() -> Vec<BenchRow> {
     use Features::*;
     use ModuleForm::*;
-    use Proxy::*;
     use Targets::*;
     let mut rows = vec![
         BenchRow::Bare(Clusters),
         BenchRow::Bare(Endpoints),
         BenchRow::Empty,
-        BenchRow::Calls(Shipped),
-        BenchRow::Calls(OneRoute),
+        BenchRow::Calls,
     ];
-    let row =
-        |features, targets, form, proxy| BenchRow::Pointsman(features, targets, FEW, form, proxy);
     for (features, targets) in [
         (Routing, Clusters),
         (Routing, Endpoints),
@@ -109,15 +85,10 @@ pub(super) fn all() -> Vec<BenchRow> {
         (Everything, Clusters),
         (Everything, Endpoints),
     ] {
-        rows.extend([Built, Ships].map(|form| row(features, targets, form, Shipped)));
-    }
-    for features in [Routing, Everything] {
-        for targets in [Clusters, Endpoints] {
-            rows.extend([Built, Ships].map(|form| row(features, targets, form, OneRoute)));
-        }
+        rows.extend([Built, Ships].map(|form| BenchRow::Pointsman(features, targets, FEW, form)));
     }
     rows.extend([
-        BenchRow::Pointsman(Everything, Clusters, MANY, Built, Shipped),
+        BenchRow::Pointsman(Everything, Clusters, MANY, Built),
         BenchRow::List,
         BenchRow::Filters,
     ]);
@@ -143,11 +114,8 @@ impl BenchRow {
             BenchRow::Bare(Targets::Clusters) => "bare Envoy, clusters".into(),
             BenchRow::Bare(Targets::Endpoints) => "bare Envoy, endpoints".into(),
             BenchRow::Empty => "empty SDK filter".into(),
-            BenchRow::Calls(proxy) => {
-                let name = "the calls of routing alone, clusters, as it ships";
-                [name, proxy.suffix()].concat()
-            }
-            BenchRow::Pointsman(features, targets, routes, form, proxy) => {
+            BenchRow::Calls => "the calls of routing alone, clusters, as it ships".into(),
+            BenchRow::Pointsman(features, targets, routes, form) => {
                 let features = match features {
                     Features::Routing => "routing and weights",
                     Features::Sticky => "routing, weights, sticky",
@@ -166,8 +134,7 @@ impl BenchRow {
                     ModuleForm::Built => "",
                     ModuleForm::Ships => ", as it ships",
                 };
-                let proxy = proxy.suffix();
-                format!("{features}, {targets}{routes}{form}{proxy}")
+                format!("{features}, {targets}{routes}{form}")
             }
             BenchRow::List => format!("Envoy's own list of {MANY} routes"),
             BenchRow::Filters => "Envoy's own limit, session and weights".into(),
@@ -178,7 +145,7 @@ impl BenchRow {
     pub(super) fn targets(self) -> Targets {
         match self {
             BenchRow::Bare(targets) | BenchRow::Pointsman(_, targets, ..) => targets,
-            BenchRow::Empty | BenchRow::Calls(_) | BenchRow::List | BenchRow::Filters => {
+            BenchRow::Empty | BenchRow::Calls | BenchRow::List | BenchRow::Filters => {
                 Targets::Clusters
             }
         }
@@ -193,7 +160,7 @@ impl BenchRow {
     pub(super) fn has_vm(self) -> bool {
         matches!(
             self,
-            BenchRow::Empty | BenchRow::Calls(_) | BenchRow::Pointsman(..)
+            BenchRow::Empty | BenchRow::Calls | BenchRow::Pointsman(..)
         )
     }
 
@@ -202,7 +169,7 @@ impl BenchRow {
         match self {
             BenchRow::Pointsman(features, ..) => features >= Features::Sticky,
             BenchRow::Filters => true,
-            BenchRow::Bare(_) | BenchRow::Empty | BenchRow::Calls(_) | BenchRow::List => false,
+            BenchRow::Bare(_) | BenchRow::Empty | BenchRow::Calls | BenchRow::List => false,
         }
     }
 
@@ -214,7 +181,7 @@ impl BenchRow {
     /// The paths that are asked for, in turn.
     pub(super) fn paths(self) -> Vec<String> {
         match self {
-            BenchRow::Pointsman(_, _, MANY, ..) | BenchRow::List => {
+            BenchRow::Pointsman(_, _, MANY, _) | BenchRow::List => {
                 vec![MeasuredRoute(MANY - 1).path()]
             }
             _ => routes::paths(FEW),
@@ -229,19 +196,19 @@ impl BenchRow {
         modules: &ModulePaths,
     ) -> Result<Value> {
         let module = match self {
-            BenchRow::Pointsman(_, _, _, ModuleForm::Built, _) => &modules.built,
-            BenchRow::Pointsman(_, _, _, ModuleForm::Ships, _) => &modules.ships,
-            BenchRow::Calls(_) => &modules.calls,
+            BenchRow::Pointsman(_, _, _, ModuleForm::Built) => &modules.built,
+            BenchRow::Pointsman(_, _, _, ModuleForm::Ships) => &modules.ships,
+            BenchRow::Calls => &modules.calls,
             _ => &modules.empty,
         };
         let mut deployment = fleet.deployment(module)?;
-        if let BenchRow::Pointsman(features, targets, routes, ..) = self {
+        if let BenchRow::Pointsman(features, targets, routes, _) = self {
             let configuration = configuration(features, targets, routes, name);
             let configuration = PluginConfiguration::Struct(fleet.moved(configuration));
             deployment = deployment.with_configuration(configuration);
         }
         let first = MeasuredRoute(0).first_cluster();
-        if let BenchRow::Calls(_) = self {
+        if self == BenchRow::Calls {
             let calls = format!("{first}\nget_header_map 1 0");
             deployment = deployment.with_configuration(PluginConfiguration::Text(calls));
         }
@@ -250,10 +217,7 @@ impl BenchRow {
         // A VM of its own: a proxy has one for each name, code and configuration of a VM.
         filter["typed_config"]["config"]["vm_config"]["vm_id"] = name.into();
         match self {
-            BenchRow::Pointsman(.., Proxy::Shipped) | BenchRow::Calls(Proxy::Shipped) => {}
-            BenchRow::Pointsman(.., Proxy::OneRoute) | BenchRow::Calls(Proxy::OneRoute) => {
-                envoys_own::lead_to_the_named_cluster(manager)?;
-            }
+            BenchRow::Pointsman(..) | BenchRow::Calls => {}
             BenchRow::Bare(Targets::Endpoints) => {
                 envoys_own::choose(manager, |own| ("routes", own.one(&cluster(0))))?;
             }
@@ -264,7 +228,7 @@ impl BenchRow {
             BenchRow::Filters => envoys_own::choose(manager, |own| ("routes", own.weighted(FEW)))?,
         }
         let mut filters = match self {
-            BenchRow::Pointsman(..) | BenchRow::Empty | BenchRow::Calls(_) => vec![filter],
+            BenchRow::Pointsman(..) | BenchRow::Empty | BenchRow::Calls => vec![filter],
             BenchRow::Filters => envoys_own::filters().into(),
             BenchRow::Bare(_) | BenchRow::List => vec![],
         };
@@ -380,7 +344,7 @@ mod tests {
     #[test]
     fn the_configurations_are_good() {
         for row in all() {
-            if let BenchRow::Pointsman(features, targets, routes, ..) = row {
+            if let BenchRow::Pointsman(features, targets, routes, _) = row {
                 let text = configuration(features, targets, routes, "a").to_string();
                 Config::load(text.as_bytes()).unwrap();
             }
