@@ -73,10 +73,11 @@ pub const KEPT: &[(&str, &str)] = &[
     ),
 ];
 
-/// Exports that ship under another name, each in place of what the SDK exports by that name. A proxy
-/// calls `proxy_on_done` and `proxy_on_delete` at the end of each stream and of each configuration;
-/// what both have to do is done in the second, so that a call is saved.
-const RENAMED: &[(&str, &str)] = &[("pointsman_on_delete", "proxy_on_delete")];
+/// What ships as the SDK's `proxy_on_delete`, in its place. A proxy calls `proxy_on_done` and
+/// `proxy_on_delete` at the end of each stream and of each configuration; what both have to do is
+/// done in this one, so that a call is saved.
+const OWN_DELETE: &str = "pointsman_on_delete";
+const DELETE: &str = "proxy_on_delete";
 
 /// A module without the exports that nothing needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,26 +88,28 @@ pub struct Trimmed {
     pub removed: Vec<String>,
 }
 
-/// Takes the exports away that are not in [`KEPT`], gives others their names ([`RENAMED`]), and
-/// changes nothing else. Error: the bytes are no module, or one of those is missing.
+/// Takes the exports away that are not in [`KEPT`], has [`OWN_DELETE`] take the place of the SDK's
+/// [`DELETE`], and changes nothing else. Error: the bytes are no module, or one of those is missing.
 pub fn trim(module: &[u8]) -> Result<Trimmed> {
     let mut trimmed = Module::new();
     let (mut kept, mut removed) = (Vec::new(), Vec::new());
-    let mut has_renamed = false;
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.context("not a module of WebAssembly")?;
         if let Payload::ExportSection(section) = payload {
             let all: Vec<_> = section.into_iter().collect::<Result<_, _>>()?;
             let has = |name: &str| all.iter().any(|export| export.name == name);
-            let renamed: Vec<_> = RENAMED.iter().filter(|(from, _)| has(from)).collect();
-            has_renamed = renamed.len() == RENAMED.len();
+            // A module that was trimmed before has neither.
+            ensure!(
+                has(OWN_DELETE) || !has("proxy_on_done"),
+                "the module does not export {OWN_DELETE}, which ships as {DELETE}"
+            );
             let mut exports = ExportSection::new();
             for export in &all {
-                if renamed.iter().any(|(_, to)| *to == export.name) {
-                    continue;
-                }
-                let own = renamed.iter().find(|(from, _)| *from == export.name);
-                let name = own.map_or(export.name, |(_, to)| to);
+                let name = match export.name {
+                    DELETE if has(OWN_DELETE) => continue,
+                    OWN_DELETE => DELETE,
+                    name => name,
+                };
                 if KEPT.iter().any(|(kept, _)| *kept == name) {
                     exports.export(name, kind(export.kind)?, export.index);
                     kept.push(name);
@@ -125,13 +128,6 @@ pub fn trim(module: &[u8]) -> Result<Trimmed> {
         ensure!(
             kept.contains(name),
             "the module does not export {name} ({what})"
-        );
-    }
-    // One that was trimmed before has neither.
-    for (from, to) in RENAMED {
-        ensure!(
-            has_renamed || !removed.iter().any(|name| name == "proxy_on_done"),
-            "the module does not export {from}, which ships as {to}"
         );
     }
     Ok(Trimmed {
@@ -401,10 +397,8 @@ mod tests {
     use super::*;
     use std::borrow::Cow;
 
-    const FILTERS_OWN: &str = "pointsman_on_delete";
-
     /// A module with exactly these exports, all of one function but for the memory and
-    /// [`FILTERS_OWN`].
+    /// [`OWN_DELETE`].
     fn exporting(names: &[&str]) -> Vec<u8> {
         use wasm_encoder::{
             CodeSection, CustomSection, Function, FunctionSection, MemorySection, MemoryType,
@@ -430,7 +424,7 @@ mod tests {
         for name in names {
             match *name {
                 "memory" => exports.export(name, ExportKind::Memory, 0),
-                FILTERS_OWN => exports.export(name, ExportKind::Func, 1),
+                OWN_DELETE => exports.export(name, ExportKind::Func, 1),
                 name => exports.export(name, ExportKind::Func, 0),
             };
         }
@@ -464,7 +458,7 @@ mod tests {
 
     #[test]
     fn what_the_filter_does_at_the_end_takes_the_place_of_what_the_sdk_does() {
-        let with = [&["proxy_on_done", FILTERS_OWN], &kept()[..]].concat();
+        let with = [&["proxy_on_done", OWN_DELETE], &kept()[..]].concat();
         let trimmed = trim(&exporting(&with)).unwrap();
         assert_eq!(trimmed.removed, ["proxy_on_done"]);
         let mut deletes = Vec::new();

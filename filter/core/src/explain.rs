@@ -164,7 +164,7 @@ const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
 mod tests {
     use super::*;
     use crate::decision::{Action, Reason};
-    use crate::http::request::Headers;
+    use crate::http::headers::Headers;
     use crate::route::Route;
     use crate::route::tests::route;
     #[cfg(target_arch = "wasm32")]

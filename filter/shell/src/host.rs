@@ -303,7 +303,7 @@ pub fn set_effective_context(context: u32) -> Result<(), Status> {
     checked(unsafe { import::proxy_set_effective_context(context) })
 }
 
-/// A whole header map, serialised; `pointsman_core::http::request::Headers::from_wire` reads it.
+/// A whole header map, serialised; `pointsman_core::http::headers::Headers::from_wire` reads it.
 /// Bytes.
 pub fn headers(map: HeaderMap) -> Result<Vec<u8>, Status> {
     // SAFETY: the host writes one pointer and one size during the call.
@@ -396,7 +396,7 @@ pub fn set_shared_data(key: &[u8], value: &[u8], expected: Expected) -> Result<(
 }
 
 /// Answers the request. `headers` is a serialised map
-/// (`pointsman_core::http::request::Headers::to_wire`); `details` is what `response.code_details`
+/// (`pointsman_core::http::headers::Headers::to_wire`); `details` is what `response.code_details`
 /// says in the proxy's access log. `grpc_status` is for clients that speak gRPC, and none for others.
 /// The host copies everything, sends the answer after the callback,
 /// and takes it through the response callbacks. Plain.

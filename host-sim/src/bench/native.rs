@@ -16,7 +16,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use pointsman_core::config::Config;
 use pointsman_core::decision::Disposition;
 use pointsman_core::entropy::{Entropy, WorkerId};
-use pointsman_core::http::request::{Headers, Request};
+use pointsman_core::http::headers::Headers;
+use pointsman_core::http::request::Request;
 use pointsman_core::pool::outcome::Seen;
 use pointsman_core::port::memory::MemoryStreamInfo;
 use pointsman_core::port::{

@@ -15,7 +15,7 @@ use super::proxy::GrpcCalls;
 use super::status::Status;
 use super::vm::{self, Vm};
 use crate::header_map::HeaderMap;
-use pointsman_core::http::request::Headers;
+use pointsman_core::http::headers::Headers;
 use std::ptr::null_mut;
 
 /// The most that `random_get` gives at once (`PROXY_WASM_HOST_WASI_RANDOM_GET_MAX_SIZE_BYTES`).

@@ -9,7 +9,7 @@ use crate::world::metrics::MetricKind;
 use crate::world::status::Status;
 use crate::world::vm::{self, Vm};
 use anyhow::{Result, bail};
-use pointsman_core::http::request::Headers;
+use pointsman_core::http::headers::Headers;
 use wasmi::{Caller, Engine, Error, ExternType, Linker, Memory, Val};
 
 /// The names under which a module imports the ABI and WASI.

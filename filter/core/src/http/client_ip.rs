@@ -1,6 +1,6 @@
 //! `client_ip`: which address is the client's.
 
-use crate::http::request::Headers;
+use crate::http::headers::Headers;
 use crate::port::Connection;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

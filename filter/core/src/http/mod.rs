@@ -6,6 +6,8 @@ pub mod client_ip;
 pub mod device;
 pub mod edit;
 pub(crate) mod find;
+pub mod headers;
+pub mod host;
 pub mod key;
 mod pairs;
 pub mod query;

@@ -152,7 +152,7 @@ impl Near<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::request::Headers;
+    use crate::http::headers::Headers;
     use crate::pool::candidates::tests::only;
     use crate::pool::{State, Target};
     #[cfg(target_arch = "wasm32")]

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::Config;
-use crate::http::request::{Headers, Request};
+use crate::http::headers::Headers;
+use crate::http::request::Request;
 use serde_json::json;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;

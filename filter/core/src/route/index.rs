@@ -500,7 +500,7 @@ mod tests {
     use super::*;
     use crate::http::client_ip::Network;
     use crate::http::device::Devices;
-    use crate::http::request::Headers;
+    use crate::http::headers::Headers;
     use crate::route::condition::{Condition, Text};
     use crate::route::r#match::Match;
     use crate::route::path::tests::path;

@@ -166,7 +166,7 @@ impl Languages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::request::Headers;
+    use crate::http::headers::Headers;
     use crate::route::tests::host;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;

@@ -7,7 +7,8 @@
 //! segment.
 
 use super::r#match::{AskClient, Match};
-use crate::http::request::{Request, host_of};
+use crate::http::host::host_of;
+use crate::http::request::Request;
 use crate::http::value::{MAX_PARTS, Part, Piece, ValueWithParts};
 use std::borrow::Cow;
 
@@ -190,7 +191,7 @@ pub(super) fn percent_encode(byte: u8, to: &mut Vec<u8>) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::http::request::Headers;
+    use crate::http::headers::Headers;
     use crate::route::host::HostMatch;
     use crate::route::path::tests::path;
     #[cfg(target_arch = "wasm32")]

@@ -2,8 +2,9 @@
 //! are those of the request.
 
 use super::parts::Parts;
+use crate::http::host::host_of;
 use crate::http::query::QueryEdit;
-use crate::http::request::{Request, host_of};
+use crate::http::request::Request;
 use crate::http::value::ValueWithParts;
 use crate::route::rewrite::PathRewrite;
 use std::borrow::Cow;
@@ -124,7 +125,7 @@ fn encode(location: &mut Vec<u8>, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::request::Headers;
+    use crate::http::headers::Headers;
     use crate::route::r#match::Match;
     use crate::route::parts::tests::parts;
     use crate::route::path::tests::path;

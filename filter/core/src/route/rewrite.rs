@@ -118,7 +118,8 @@ const STEPS_PER_STATE: usize = 12;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::http::request::{Headers, Request};
+    use crate::http::headers::Headers;
+    use crate::http::request::Request;
     use crate::http::value::Part;
     use crate::route::r#match::Match;
     use crate::route::parts::tests::parts;

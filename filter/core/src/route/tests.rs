@@ -6,7 +6,8 @@ use super::scan::scan;
 use super::*;
 use crate::http::client_ip::Network;
 use crate::http::device::Devices;
-use crate::http::request::{Headers, Request};
+use crate::http::headers::Headers;
+use crate::http::request::Request;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

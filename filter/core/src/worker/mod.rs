@@ -217,7 +217,8 @@ impl Worker {
     /// use pointsman_core::config::Config;
     /// use pointsman_core::decision::Reason;
     /// use pointsman_core::entropy::{Entropy, WorkerId};
-    /// use pointsman_core::http::request::{Headers, Request};
+    /// use pointsman_core::http::headers::Headers;
+    /// use pointsman_core::http::request::Request;
     /// use pointsman_core::port::{Connection, Expected, Gauge, SetFailed, Stats, Store, StoreFailed};
     /// use pointsman_core::time::Nanos;
     /// use pointsman_core::worker::Worker;

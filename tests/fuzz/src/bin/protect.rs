@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use pointsman_core::config::Config;
-use pointsman_core::http::request::{Headers, Request};
+use pointsman_core::http::headers::Headers;
+use pointsman_core::http::request::Request;
 use pointsman_core::protect::{ALLOWANCE, inspect};
 use pointsman_fuzz::EVERYTHING;
 use std::sync::OnceLock;

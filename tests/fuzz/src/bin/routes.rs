@@ -3,7 +3,8 @@
 
 use arbitrary::Arbitrary;
 use pointsman_core::config::Config;
-use pointsman_core::http::request::{Headers, Request};
+use pointsman_core::http::headers::Headers;
+use pointsman_core::http::request::Request;
 use pointsman_core::route::index::Index;
 use pointsman_core::route::scan::scan;
 use serde_json::{Value, json};

@@ -1,6 +1,7 @@
 use super::*;
 use crate::base64;
-use crate::http::request::{Headers, Request};
+use crate::http::headers::Headers;
+use crate::http::request::Request;
 use crate::index::PoolIndex;
 use crate::pool::balance::Balance;
 use crate::pool::balance::consistent_hash::ConsistentHash;

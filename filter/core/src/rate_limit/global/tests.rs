@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::Config;
-use crate::http::request::{Headers, Request};
+use crate::http::headers::Headers;
+use crate::http::request::Request;
 use crate::siphash::Seed;
 use crate::time::Nanos;
 use std::rc::Rc;

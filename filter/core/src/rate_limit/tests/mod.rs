@@ -1,7 +1,7 @@
 //! What the tests of rate limits share: workers, limits, and the promise itself as an oracle.
 
 use super::*;
-use crate::http::request::Headers;
+use crate::http::headers::Headers;
 use crate::port::memory::MemoryPort;
 use crate::port::{Expected, SetFailed, StoreFailed, Version};
 use crate::scope::ScopeKey;

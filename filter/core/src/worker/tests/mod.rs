@@ -17,7 +17,7 @@ use super::*;
 use crate::decision::Change;
 use crate::decision::Disposition;
 use crate::entropy::WorkerId;
-use crate::http::request::Headers;
+use crate::http::headers::Headers;
 use crate::index::{PoolIndex, TargetIndex};
 use crate::pool::outcome::Seen;
 use crate::port::memory::{MemoryPort, MemoryStreamInfo};
