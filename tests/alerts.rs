@@ -1,9 +1,12 @@
 //! `envoy-config/alerts.yaml`: each alert fires when it should, asks for metrics that there are, and
 //! has a place in the runbook.
 
+use host_sim::backend::Answer;
+use host_sim::client::header;
 use host_sim::configuration;
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Wanted, install};
+use host_sim::exchange::Response;
 use host_sim::module;
 use host_sim::testkit::Site;
 use host_sim::wait::until;
@@ -210,4 +213,77 @@ fn alerts_and_dashboard_ask_for_what_a_real_envoy_shows_and_a_refused_update_is_
     std::fs::rename(&next, &file).unwrap();
     until("the update is refused and counted", || refused() > 0);
     assert!(site.envoy.log().contains("golden"));
+}
+
+/// What the runbook tells to write into the configuration, done by a reload while the trouble lasts.
+#[test]
+fn what_the_runbook_tells_to_configure_helps() {
+    for words in [
+        "`when_all_unhealthy: use_all` brings traffic back at\nonce",
+        "`state: down` keeps it out",
+        "set its weight to 0",
+        "`shadow: true` makes it\ncount and refuse nobody",
+    ] {
+        assert!(RUNBOOK.contains(words), "{words}");
+    }
+    let configuration = json!({
+        "pools": {
+            "web": {
+                "targets": [{ "cluster": "web" }],
+                "health": {
+                    "passive": { "consecutive_failures": 2, "eject": "24h", "max_ejected_percent": 100 },
+                    "when_all_unhealthy": "respond_503",
+                },
+            },
+            "canary": { "targets": [
+                { "cluster": "old", "name": "old", "weight": 1 },
+                { "cluster": "new", "name": "new", "weight": 1 },
+            ] },
+        },
+        "rate_limits": { "tight": { "requests": 1, "per": "1h", "key": [] } },
+        "routes": [
+            { "name": "web", "match": { "path": { "exact": "/web" } }, "pool": "web" },
+            { "name": "tight", "match": { "path": { "exact": "/tight" } },
+              "rate_limits": ["tight"], "respond": { "status": 200 } },
+            { "name": "canary", "pool": "canary" },
+        ],
+    });
+    let mut site = Site::start(&configuration).unwrap();
+    let ask = |site: &Site, path: &str| {
+        let answer = site.client().unwrap().get("a", path).unwrap();
+        (
+            answer.status().as_u16(),
+            header(&answer, "x-backend").to_owned(),
+        )
+    };
+    // A target that is well, and a check that says otherwise.
+    let failing = Answer::With(Response::bare(500));
+    site.backend("web").unwrap().answer(failing);
+    until("it is ejected", || ask(&site, "/web").0 == 503);
+    site.backend("web").unwrap().answer(Answer::Name);
+    assert_eq!(ask(&site, "/web"), (503, String::new()));
+    let statuses = [(); 2].map(|()| ask(&site, "/tight").0);
+    assert_eq!(statuses, [200, 429]);
+    let used = |site: &Site| -> BTreeSet<String> { (0..8).map(|_| ask(site, "/").1).collect() };
+    assert_eq!(used(&site).len(), 2);
+
+    let mut next = configuration.clone();
+    next["pools"]["web"]["health"]["when_all_unhealthy"] = json!("use_all");
+    next["rate_limits"]["tight"]["shadow"] = json!(true);
+    next["pools"]["canary"]["targets"][1]["weight"] = json!(0);
+    site.update(site.fleet.moved(next.clone())).unwrap();
+    assert_eq!(ask(&site, "/web"), (200, "web".to_owned()));
+    assert_eq!([(); 4].map(|()| ask(&site, "/tight").0), [200; 4]);
+    let shadow = "pointsman.rate_limit.tight.shadow";
+    until("it counts all the same", || {
+        let counted = site.envoy.filter_stat_if_defined(shadow).unwrap();
+        counted.is_some_and(|counted| counted > 0)
+    });
+    let old = || BTreeSet::from(["old".to_owned()]);
+    assert_eq!(used(&site), old());
+
+    next["pools"]["canary"]["targets"][1]["weight"] = json!(1);
+    next["pools"]["canary"]["targets"][1]["state"] = json!("down");
+    site.update(site.fleet.moved(next)).unwrap();
+    assert_eq!(used(&site), old());
 }

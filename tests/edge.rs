@@ -383,6 +383,115 @@ fn web_sockets(mut edge: Edge) {
     }
 }
 
+/// (B), (C), (G), (H): what the comments and the page tell to change, and what comes of it.
+#[test]
+fn what_is_changed_as_the_file_says_does_what_it_says() {
+    let edge = Edge::start("payments", |deployment| {
+        let listeners = &mut deployment.bootstrap_mut()["static_resources"]["listeners"];
+        let plain = &mut listeners[1]["filter_chains"][0]["filters"][0]["typed_config"];
+        let routes = plain["route_config"]["virtual_hosts"][0]["routes"]
+            .as_array_mut()
+            .unwrap();
+        // "At 443 without `port_redirect`."
+        let redirect = routes[0]["redirect"].as_object_mut().unwrap();
+        assert_eq!(redirect.remove("port_redirect"), Some(10443.into()));
+        // "A route for /.well-known/acme-challenge/ before this one."
+        let challenge = serde_json::json!({
+            "match": { "prefix": "/.well-known/acme-challenge/" },
+            "route": { "cluster": "web-green" },
+        });
+        routes.insert(0, challenge);
+        // "Has to be there when Envoy starts; without it nothing is kept."
+        let filters = deployment.connection_manager_mut()["http_filters"]
+            .as_array_mut()
+            .unwrap();
+        let cache = filters
+            .iter_mut()
+            .find(|it| it["name"] == "envoy.filters.http.cache");
+        let path = &mut cache.unwrap()["typed_config"]["typed_config"]["cache_path"];
+        *path = format!("{}-is-not-there", path.as_str().unwrap()).into();
+    });
+    // (H)
+    let http = edge.site.envoy.listener("http").unwrap();
+    let mut plain = host_sim::client::Client::new(http).unwrap();
+    for (host, path, status, told) in [
+        (SHOP, "/a?b=c", 308, "https://shop.example.com/a?b=c"),
+        (
+            "shop.example.com:80",
+            "/a",
+            308,
+            "https://shop.example.com/a",
+        ),
+        (SHOP, "/.well-known/acme-challenge/x", 200, "9002"),
+    ] {
+        let answer = plain.get(host, path).unwrap();
+        let name = if status == 200 {
+            "x-backend"
+        } else {
+            "location"
+        };
+        let seen = (answer.status().as_u16(), header(&answer, name));
+        assert_eq!(seen, (status, told), "{host}{path}");
+    }
+    // (G)
+    edge.answers(&[("cache-control", "max-age=600")], b"a");
+    let mut client = edge.client(SHOP);
+    for _ in 0..10 {
+        let answer = client.get(SHOP, "/static/a.css", &[]).unwrap();
+        let seen = (answer.status().as_u16(), header(&answer, "age"));
+        assert_eq!(seen, (200, ""));
+    }
+    edge.site.fleet.answer(&Answer::Name);
+    // (B): of who names none of them, or nobody, the first is shown.
+    for name in [Some("elsewhere.example.com"), None] {
+        assert_eq!(
+            shown_by_openssl(&edge, name),
+            first_line(&edge, SHOP),
+            "{name:?}"
+        );
+    }
+    // (C): not what is written in place, nor a key of another certificate.
+    let pair =
+        |name: &str| ["tls.crt", "tls.key"].map(|file| edge.certificates.text(name, file).unwrap());
+    let before = [SHOP, API].map(|host| edge.certificates.certificate(host).unwrap());
+    let (shop, api) = (pair(SHOP), pair(API));
+    edge.certificates
+        .overwrite(SHOP, "tls.crt", &api[0])
+        .unwrap();
+    edge.certificates
+        .overwrite(SHOP, "tls.key", &api[1])
+        .unwrap();
+    edge.certificates.move_link(API, &api[0], &shop[1]).unwrap();
+    let failed = |name: &str| edge.stat(&format!("sds.{name}.key_rotation_failed"));
+    until("the wrong key is refused", || failed(API) > 0);
+    let shown = [SHOP, API].map(|host| edge.client(host).certificate);
+    assert_eq!(shown, before);
+    assert_eq!(failed(SHOP), 0);
+}
+
+/// The first line of the certificate that openssl is shown when it asks for this name, or for none.
+fn shown_by_openssl(edge: &Edge, name: Option<&str>) -> String {
+    let names = match name {
+        Some(name) => vec!["-servername", name],
+        None => vec!["-noservername"],
+    };
+    let output = std::process::Command::new("openssl")
+        .args(["s_client", "-connect", &edge.https().to_string()])
+        .args(names)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (_, shown) = text.split_once("-----BEGIN CERTIFICATE-----\n").unwrap();
+    shown.lines().nth(3).unwrap().to_owned()
+}
+
+/// The same line of this host's certificate.
+fn first_line(edge: &Edge, host: &str) -> String {
+    let text = edge.certificates.text(host, "tls.crt").unwrap();
+    text.lines().nth(4).unwrap().to_owned()
+}
+
 /// (K): a certificate of the same authority, for another service.
 #[test]
 fn a_backend_that_is_not_who_it_should_be_gets_nothing() {

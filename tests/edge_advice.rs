@@ -269,6 +269,93 @@ fn a_websocket_is_let_through_and_no_timeout_ends_it() {
     }
 }
 
+/// "A stream on which nothing moves for so long is cut, WebSockets too: have them send a ping more
+/// often than that."
+#[test]
+fn a_websocket_that_is_silent_is_cut_and_one_that_pings_is_not() {
+    const IDLE: Duration = Duration::from_secs(2);
+    let server = raw_server::start(SWITCHED, Then::Wait);
+    let site = site_of("envoy.yaml", |fleet, deployment| {
+        let manager = deployment.connection_manager_mut();
+        assert_eq!(manager["stream_idle_timeout"], "300s");
+        manager["stream_idle_timeout"] = "2s".into();
+        move_to(server, &SHOP, fleet, deployment);
+    });
+    let [mut silent, mut pings] = [(); 2].map(|()| open(&site, SOCKET, "half"));
+    let end = Instant::now() + IDLE * 3;
+    pings.set_nonblocking(true).unwrap();
+    while Instant::now() < end {
+        pings.write_all(b"ping").unwrap();
+        sleep(IDLE / 20);
+    }
+    let mut bytes = [0; 16];
+    let still_open = pings.read(&mut bytes).unwrap_err();
+    assert_eq!(still_open.kind(), ErrorKind::WouldBlock);
+    silent.set_nonblocking(true).unwrap();
+    until("the silent one is cut", || {
+        let read = silent.read(&mut bytes);
+        !matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    });
+}
+
+/// "Past this many connections new ones are closed at once."
+#[test]
+fn connections_past_the_most_are_closed_at_once() {
+    let site = site(|deployment| {
+        let monitors = &mut deployment.bootstrap_mut()["overload_manager"]["resource_monitors"];
+        let most = &mut monitors[0]["typed_config"]["max_active_downstream_connections"];
+        assert_eq!(*most, 20000);
+        *most = 3.into();
+    });
+    let mut clients: Vec<_> = (0..3).map(|_| site.client().unwrap()).collect();
+    for client in &mut clients {
+        assert_eq!(status(client, "/", &[]), 200);
+    }
+    let ask = || site.client().unwrap().get("shop.example.com", "/");
+    assert!(ask().is_err());
+    for client in &mut clients {
+        assert_eq!(status(client, "/", &[]), 200, "those that are there stay");
+    }
+    clients.pop();
+    until("one that has left makes room", || ask().is_ok());
+}
+
+/// Of `retry`, in `pointsman.yaml`: "Envoy keeps a request's body for its retries, up to the
+/// connection's buffer limit: one that is longer is not tried again."
+#[test]
+fn a_body_longer_than_the_buffer_is_not_tried_again() {
+    const BUFFER: usize = 32768;
+    let site = site(|deployment| {
+        let listener = &deployment.bootstrap_mut()["static_resources"]["listeners"][0];
+        assert_eq!(listener["per_connection_buffer_limit_bytes"], BUFFER);
+        let on = ["connect-failure", "reset"];
+        let retry = json!({ "attempts": 3, "on": on, "per_try_timeout": "500ms" });
+        route(deployment, "api")["retry"] = retry;
+    });
+    for name in ["9101", "9102"] {
+        let silent = site.backend(name).unwrap();
+        silent.answer(after(Duration::from_secs(3600)));
+    }
+    let mut client = site.client().unwrap();
+    for (size, expected) in [(BUFFER / 4, 200), (BUFFER * 8, 504)] {
+        // Until it begins at one that is silent; the third answers.
+        until("it begins at one that is silent", || {
+            site.fleet.take_received();
+            let body = Full::from(vec![b'a'; size]);
+            let request = Request::post("/api").header("host", "shop.example.com");
+            let answer = client.send(request.body(body).unwrap()).unwrap();
+            let mut tried = site.fleet.take_received();
+            tried.retain(|it| it.headers[1].1 != b"/health");
+            let status = answer.status().as_u16();
+            if tried.len() == 1 && status == 200 {
+                return false;
+            }
+            assert_eq!(status, expected, "{size} bytes");
+            true
+        });
+    }
+}
+
 #[test]
 fn a_stream_of_events_goes_on_where_its_route_has_no_timeout() {
     let server = raw_server::start(CHUNK, Then::Wait);

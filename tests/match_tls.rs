@@ -8,8 +8,10 @@ use host_sim::envoy::{Wanted, install};
 use host_sim::exchange::{ClientTls, ExchangeRequest, Host};
 use host_sim::module;
 use host_sim::testkit::Site;
+use host_sim::wait::until;
 use host_sim::world::World;
 use pointsman_tests::tls::{Certificates, Client, MESH};
+use serde_json::json;
 
 const INBOUND: &str = "sidecar-mtls/inbound.yaml";
 const OUTBOUND: &str = "sidecar-mtls/outbound.yaml";
@@ -31,6 +33,16 @@ fn inbound(certificates: &Certificates) -> Site {
 
 /// The proxy of an application with the certificate `own`, which asks that of `payments`.
 fn outbound(certificates: &Certificates, own: &str, payments: &Site) -> Site {
+    outbound_with(certificates, own, payments, false)
+}
+
+/// `one_request_each`: on each of its connections to `payments`.
+fn outbound_with(
+    certificates: &Certificates,
+    own: &str,
+    payments: &Site,
+    one_request_each: bool,
+) -> Site {
     let deployment = certificates.deployment(OUTBOUND, &module::build().unwrap());
     let deployment = deployment.unwrap().on_free_ports();
     let (fleet, mut deployment) = Fleet::in_place_of_endpoints(deployment).unwrap();
@@ -42,6 +54,15 @@ fn outbound(certificates: &Certificates, own: &str, payments: &Site) -> Site {
     let file = ("/shop.yaml", &*format!("/{own}.yaml"));
     let text = tree.to_string().replace(secret.0, secret.1);
     *tree = serde_json::from_str(&text.replace(file.0, file.1)).unwrap();
+    if one_request_each {
+        tree["static_resources"]["clusters"][0]["typed_extension_protocol_options"] = json!({
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "common_http_protocol_options": { "max_requests_per_connection": 1 },
+                "explicit_http_config": { "http_protocol_options": {} },
+            },
+        });
+    }
     Site::of(&install::find(Wanted::Any).unwrap(), fleet, deployment).unwrap()
 }
 
@@ -170,4 +191,55 @@ fn two_sidecars_know_each_other_and_leave_the_rest_untouched() {
     for (path, status) in [("/pay/1", 403), ("/health", 200)] {
         assert_eq!(client.get(host, path).unwrap().status(), status, "{path}");
     }
+}
+
+/// The steps at the head of `envoy-config/tls/mesh-ca.yaml`: no request fails on the way, and the old
+/// authority is believed no longer.
+#[test]
+fn an_authority_is_replaced_in_three_steps_and_no_request_fails() {
+    let (own, others) = (certificates(), certificates());
+    let payments = inbound(&own);
+    // Each request on a connection of its own, or a step would change nothing.
+    let shop = outbound_with(&own, "shop", &payments, true);
+    let updates = |site: &Site| -> u64 {
+        let stats = ["cluster.", "listener."].map(|start| site.envoy.stats(start).unwrap());
+        let of = stats.iter().flatten();
+        let of = of.filter(|(name, _)| name.ends_with("ssl_context_update_by_sds"));
+        of.map(|(_, value)| value).sum()
+    };
+    let mut client = shop.client().unwrap();
+    let mut ask = || client.get("payments.shop:8080", "/pay/1").unwrap().status();
+    let mut step = |what: &str, change: &dyn Fn()| {
+        let before = [&payments, &shop].map(updates);
+        change();
+        until(what, || {
+            let now = [&payments, &shop].map(updates);
+            now.iter().zip(&before).all(|(now, before)| now > before)
+        });
+        (0..10).map(|_| ask().as_u16()).collect::<Vec<_>>()
+    };
+    let authority = |of: &Certificates| of.text(MESH, "tls.crt").unwrap();
+    let both = authority(&own) + &authority(&others);
+    let pair = |of: &Certificates, name: &str| {
+        ["tls.crt", "tls.key"].map(|file| of.text(name, file).unwrap())
+    };
+    let old = pair(&own, "shop");
+    let give = |name: &str, [certificate, key]: [String; 2]| {
+        own.move_link(name, &certificate, &key).unwrap();
+    };
+    let good = vec![200; 10];
+    let put = |text: &str| own.replace(MESH, "tls.crt", text).unwrap();
+    assert_eq!(step("both are believed", &|| put(&both)), good);
+    // One after the other: each half has met the other's old one and its new one.
+    let renewed = step("all are renewed", &|| {
+        give("payments", pair(&others, "payments"));
+        give("shop", pair(&others, "shop"));
+    });
+    assert_eq!(renewed, good);
+    assert_eq!(step("the old is out", &|| put(&authority(&others))), good);
+    // It is out.
+    let before = updates(&shop);
+    give("shop", old);
+    until("the old one is shown", || updates(&shop) > before);
+    assert_eq!(ask(), 503);
 }

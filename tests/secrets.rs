@@ -2,6 +2,7 @@
 //! stands nowhere; and a key is rotated over two proxies without losing a session.
 
 use host_sim::client::Client;
+use host_sim::envoy::Deployment;
 use host_sim::testkit::Site;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -97,6 +98,43 @@ fn a_secret_of_the_environment_is_as_one_that_is_written_down_and_stands_nowhere
     }
     let again = ask(&mut site.client().unwrap(), &first.cookie);
     assert_eq!((&*again.reason, &again.target), ("sticky", &first.target));
+}
+
+/// "A variable that the proxy does not have yet needs a restart of the proxy. Naming another one that
+/// it has is a reload."
+#[test]
+fn another_variable_is_a_reload_where_the_proxy_has_it_and_else_a_restart() {
+    let keys = |names: &[&str]| {
+        let keys: Vec<_> = names.iter().map(|name| json!({ "env": name })).collect();
+        configuration(&json!(keys), &json!(TOKEN))
+    };
+    let start = |names: &[&str], first: &Value| {
+        Site::start_with(first, |_, deployment| {
+            let give = |deployment: Deployment, name: &&str| {
+                let key = if *name == "PM_KEY_1" { KEY } else { OTHER_KEY };
+                deployment.with_variable(name, key)
+            };
+            Ok(names.iter().fold(deployment, give))
+        })
+    };
+    let next = keys(&["PM_KEY_2", "PM_KEY_1"]);
+    let mut has_both = start(&["PM_KEY_1", "PM_KEY_2"], &keys(&["PM_KEY_1"])).unwrap();
+    let first = ask(&mut has_both.client().unwrap(), "");
+    has_both.update(next.clone()).unwrap();
+    let again = ask(&mut has_both.client().unwrap(), &first.cookie);
+    assert_eq!((&*again.reason, &again.target), ("sticky", &first.target));
+    assert_ne!(again.cookie, first.cookie, "signed anew");
+
+    let mut has_one = start(&["PM_KEY_1"], &keys(&["PM_KEY_1"])).unwrap();
+    let refused = format!("{:#}", has_one.update(next.clone()).unwrap_err());
+    assert!(
+        refused.contains("the variable PM_KEY_2: not set"),
+        "{refused}"
+    );
+    // Restarted with it.
+    let restarted = start(&["PM_KEY_1", "PM_KEY_2"], &next).unwrap();
+    let there = ask(&mut restarted.client().unwrap(), &first.cookie);
+    assert_eq!((&*there.reason, &there.target), ("sticky", &first.target));
 }
 
 #[test]

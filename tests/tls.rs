@@ -61,6 +61,39 @@ impl Certificates {
         self.run(&["--renew"])
     }
 
+    /// Moves this text into the place of a file that nothing watches by a link, as `mv` does.
+    pub fn replace(&self, name: &str, file: &str, text: &str) -> Result<()> {
+        let path = self.file(name, file);
+        let next = path.with_extension("next");
+        fs::write(&next, text)?;
+        Ok(fs::rename(next, path)?)
+    }
+
+    /// Makes another version of the directory `name`, and moves the link `..data` to it: what the
+    /// page tells certbot's hook to do.
+    pub fn move_link(&self, name: &str, certificate: &str, key: &str) -> Result<()> {
+        let directory = self.path().join("certificates").join(name);
+        let version = tempfile::Builder::new()
+            .prefix("..version.")
+            .tempdir_in(&directory)?
+            .keep();
+        fs::write(version.join("tls.crt"), certificate)?;
+        fs::write(version.join("tls.key"), key)?;
+        let next = directory.join("..next");
+        std::os::unix::fs::symlink(version.file_name().context("it has a name")?, &next)?;
+        Ok(fs::rename(next, directory.join("..data"))?)
+    }
+
+    /// Writes into the file itself.
+    pub fn overwrite(&self, name: &str, file: &str, text: &str) -> Result<()> {
+        Ok(fs::write(self.file(name, file), text)?)
+    }
+
+    /// A file's text.
+    pub fn text(&self, name: &str, file: &str) -> Result<String> {
+        Ok(fs::read_to_string(self.file(name, file))?)
+    }
+
     fn run(&self, arguments: &[&str]) -> Result<()> {
         let output = Command::new(shipped()?.join("make-certificates"))
             .args(arguments)

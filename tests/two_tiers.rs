@@ -14,7 +14,8 @@ use hyper::Request;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -35,6 +36,11 @@ struct Tiers {
 
 impl Tiers {
     fn start() -> Tiers {
+        Tiers::start_with(|_| {})
+    }
+
+    /// With a first tier that is adjusted before it starts.
+    fn start_with(adjust: impl FnOnce(&mut Value)) -> Tiers {
         let program = install::find(Wanted::Any).unwrap();
         let module = module::build().unwrap();
         let filter = tempfile::tempdir().unwrap();
@@ -54,6 +60,7 @@ impl Tiers {
             endpoint["health_check_config"]["port_value"] =
                 envoy.listener("health").unwrap().port().into();
         }
+        adjust(first.bootstrap_mut());
         let first = Envoy::start(&program, first).unwrap();
         let tiers = Tiers {
             first,
@@ -345,13 +352,124 @@ fn a_backend_is_deployed_anew_and_no_request_fails() {
     assert_eq!(failed, 0);
 }
 
+/// "Or let clients come to the same proxy": by the two lines that the page says.
+#[test]
+fn a_client_comes_to_the_same_proxy_where_the_first_tier_goes_by_its_address() {
+    let page = fs::read_to_string(repository().join("envoy-config/two-tiers/README.md")).unwrap();
+    for words in ["lb_policy: MAGLEV", "hash_policy: [{ source_ip: {} }]"] {
+        assert!(page.contains(words), "{words}");
+    }
+    let tiers = Tiers::start_with(|bootstrap| {
+        let resources = &mut bootstrap["static_resources"];
+        resources["clusters"][0]["lb_policy"] = json!("MAGLEV");
+        let proxy = &mut resources["listeners"][0]["filter_chains"][0]["filters"][0];
+        proxy["typed_config"]["hash_policy"] = json!([{ "source_ip": {} }]);
+    });
+    let mut used = BTreeSet::new();
+    for last in 1..=16 {
+        let before = tiers.each(REQUESTS);
+        for _ in 0..6 {
+            let answer = ask_from(Ipv4Addr::new(127, 0, 0, last), tiers.address());
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+        let after = tiers.each(REQUESTS);
+        let came: Vec<_> = (0..2).filter(|at| after[*at] > before[*at]).collect();
+        assert_eq!(came.len(), 1, "127.0.0.{last} came to {came:?}");
+        used.extend(came);
+    }
+    assert_eq!(used.len(), 2, "not all clients to one proxy");
+}
+
+/// What a GET on a connection of its own from this address is answered.
+fn ask_from(client: Ipv4Addr, to: SocketAddr) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let connecting = async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind((client, 0).into())?;
+        socket.connect(to).await?.into_std()
+    };
+    let mut stream = runtime.block_on(connecting).unwrap();
+    stream.set_nonblocking(false).unwrap();
+    let request = "GET / HTTP/1.1\r\nhost: a.example.com\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// "Without the latter take `proxy_protocol` out of `l7.yaml`; all clients then have one address."
+#[test]
+fn without_the_proxy_protocol_the_second_tier_takes_all_clients_for_one() {
+    let module = module::build().unwrap();
+    let deployment = Deployment::file("two-tiers/l7.yaml", &module).unwrap();
+    let (fleet, mut deployment) = Fleet::in_place_of_endpoints(deployment.on_free_ports()).unwrap();
+    let listener = &mut deployment.bootstrap_mut()["static_resources"]["listeners"][0];
+    let taken_out = listener.as_object_mut().unwrap().remove("listener_filters");
+    let taken_out = taken_out.unwrap();
+    assert_eq!(taken_out.as_array().unwrap().len(), 1);
+    assert_eq!(
+        taken_out[0]["name"],
+        "envoy.filters.listener.proxy_protocol"
+    );
+    let filter = &mut deployment.connection_manager_mut()["http_filters"][0];
+    let filter = &mut filter["typed_config"]["config"]["configuration"]["value"];
+    filter["rate_limits"] = json!({ "one": { "requests": 1, "per": "1h", "key": ["client_ip"] } });
+    filter["routes"][1]["rate_limits"] = json!(["one"]);
+    let program = install::find(Wanted::Any).unwrap();
+    let proxy = Envoy::start(&program, deployment).unwrap();
+    let statuses = ["203.0.113.9", "203.0.113.10"].map(|said| {
+        let mut client = Client::new(proxy.address().unwrap()).unwrap();
+        let answer = client.get_with("a.example.com", "/", &[("x-forwarded-for", said)]);
+        answer.unwrap().status().as_u16()
+    });
+    assert_eq!(statuses, [200, 429]);
+    assert_eq!(fleet.take_received().len(), 1);
+}
+
+/// The `sed` of the file's head makes another proxy for the same machine: the first tier's second.
+#[test]
+fn another_proxy_of_the_second_tier_is_the_file_with_other_ports() {
+    let directory = repository().join("envoy-config/two-tiers");
+    let text = fs::read_to_string(directory.join("l7.yaml")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("#   sed "));
+    let (command, _) = line.unwrap().split_once(" >").unwrap();
+    let output = Command::new("sh")
+        .args(["-c", &format!("sed {command}")])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    let other = String::from_utf8(output.stdout).unwrap();
+    let first = fs::read_to_string(directory.join("l4.yaml")).unwrap();
+    for (own, others) in [("10001", "10002"), ("10011", "10012"), ("9905", "9906")] {
+        let has = |text: &str, port: &str| text.contains(&port_of(port));
+        assert!(has(&text, own) && !has(&text, others), "{own}");
+        assert!(has(&other, others) && !has(&other, own), "{others}");
+        if own != "9905" {
+            let both = [own, others].map(|port| first.matches(&port_of(port)).count());
+            assert_eq!(both, [1, 1], "{own}");
+        }
+    }
+    let differ = text.lines().zip(other.lines()).filter(|(a, b)| a != b);
+    let differ = differ.filter(|(line, _)| !line.trim_start().starts_with('#'));
+    assert_eq!(differ.count(), 3);
+}
+
+fn port_of(port: &str) -> String {
+    format!("port_value: {port} }}")
+}
+
+fn repository() -> std::path::PathBuf {
+    module::repository().unwrap()
+}
+
 /// keepalived's own reader has nothing to say of the file, and something of the file with a typo.
 #[test]
 fn keepalived_takes_its_file() {
     const INSTALL: &str = "on Debian and Ubuntu: apt-get install keepalived";
-    let file = module::repository()
-        .unwrap()
-        .join("envoy-config/two-tiers/keepalived.conf");
+    let file = repository().join("envoy-config/two-tiers/keepalived.conf");
     let text = fs::read_to_string(file).unwrap();
     let told = |text: &str| {
         let directory = tempfile::tempdir().unwrap();

@@ -1017,6 +1017,77 @@ fn examples_raise_no_false_alarm() {
     assert_eq!(found, EXPECTED);
 }
 
+/// The same of the files in the folders of `envoy-config`, and of what its pages show.
+#[test]
+fn folders_and_pages_of_envoy_config_raise_no_false_alarm() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-config");
+    let is_secret = |warning: &String| warning.ends_with(" published_secret");
+    let (mut files, mut blocks) = (0, 0);
+    let mut folders = vec![root];
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let kind = path.extension().unwrap_or_default().to_string_lossy();
+            let Ok(text) = std::fs::read_to_string(&path) else {
+                continue;
+            };
+            let shown = path.display();
+            if kind == "md" {
+                for block in text.split("```yaml\n").skip(1) {
+                    let (block, _) = block.split_once("```").unwrap();
+                    blocks += usize::from(page_has_no_false_alarm(&shown.to_string(), block));
+                }
+            }
+            // Those of other programs have nothing of ours.
+            let (true, Ok(tree)) = (kind == "yaml", configuration::read(&path)) else {
+                continue;
+            };
+            let Ok(config) = environment::load_anywhere(&tree) else {
+                continue;
+            };
+            files += 1;
+            assert!(file_warnings(&text, &path, false).is_empty(), "{shown}");
+            let found = brief(&tree, &config).into_iter();
+            let found: Vec<_> = found.filter(|it| !is_secret(it)).collect();
+            assert_eq!(found, [""; 0], "{shown}");
+        }
+    }
+    // Of the folders alone: Istio's three, Envoy Gateway's, Kubernetes', docker's, TLS, two tiers.
+    assert!(files >= 16, "{files}");
+    assert!(blocks >= 6, "{blocks}");
+}
+
+/// Whether a block of a page is a configuration. Pools that it leaves to the reader have a target.
+fn page_has_no_false_alarm(page: &str, block: &str) -> bool {
+    let mut tree: Json = configuration::to_json(&configuration::parse(block).unwrap());
+    let keys = ["routes", "rate_limits", "pools", "protect"];
+    if !keys.iter().any(|key| tree.get(key).is_some()) {
+        return false;
+    }
+    let routes = tree["routes"].as_array().cloned().unwrap_or_default();
+    for pool in routes.iter().filter_map(|route| route["pool"].as_str()) {
+        if tree["pools"][pool].is_null() {
+            tree["pools"][pool] = json!({ "targets": [{ "cluster": pool }] });
+        }
+    }
+    if tree["routes"].is_null() {
+        let limits: Vec<_> = tree["rate_limits"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .collect();
+        let names: Vec<_> = limits.iter().map(|(name, _)| (*name).clone()).collect();
+        tree["routes"] = json!([{ "name": "r", "rate_limits": names, "pass": true }]);
+    }
+    let (tree, config) = load(&tree.to_string());
+    assert_eq!(brief(&tree, &config), [""; 0], "{page}: {block}");
+    true
+}
+
 const EXPECTED: &[&str] = &[
     "balance: pools.nobody.targets no_weight",
     "bytes: routes[2].rate_limits limit_on_redirect",

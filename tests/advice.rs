@@ -1,0 +1,331 @@
+//! What the pages of `envoy-config/` say of a proxy's own parts beside ours, and of what things take,
+//! done as it is said. Most of their other advice has a program of its own: `tests/advice.yaml` says
+//! of each heading and of each file which tests follow it.
+
+use host_sim::backend::Answer;
+use host_sim::client::{Client, header};
+use host_sim::configuration;
+use host_sim::envoy::Deployment;
+use host_sim::exchange::Response;
+use host_sim::testkit::Site;
+use host_sim::wait::until;
+use pointsman_core::config::Config;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Which tests follow what.
+const TABLE: &str = include_str!("advice.yaml");
+const README: &str = include_str!("../envoy-config/README.md");
+
+fn cluster<'d>(deployment: &'d mut Deployment, name: &str) -> &'d mut Value {
+    let clusters = &mut deployment.bootstrap_mut()["static_resources"]["clusters"];
+    let mut clusters = clusters.as_array_mut().unwrap().iter_mut();
+    clusters.find(|cluster| cluster["name"] == name).unwrap()
+}
+
+/// The status, and the backend that answered.
+fn ask(client: &mut Client, path: &str) -> (u16, String) {
+    let answer = client.get("a", path).unwrap();
+    let backend = header(&answer, "x-backend").to_owned();
+    (answer.status().as_u16(), backend)
+}
+
+/// Where what is advised stands, and the tests that follow it.
+#[test]
+fn every_heading_and_every_file_has_the_tests_that_follow_it() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = configuration::to_json(&configuration::parse(TABLE).unwrap());
+    let table = table.as_object().unwrap();
+    let root = tests.join("../envoy-config");
+    let mut expected = BTreeSet::new();
+    let mut told = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for path in files(&root) {
+        let name = path.strip_prefix(&root).unwrap().display().to_string();
+        let text = fs::read_to_string(&path).unwrap();
+        if !name.ends_with(".md") {
+            expected.insert(name);
+            continue;
+        }
+        let mut in_code = false;
+        for line in text.lines() {
+            in_code ^= line.starts_with("```");
+            let heading = line.trim_start_matches('#');
+            if !in_code && heading.len() < line.len() {
+                expected.insert(format!("{name}: {}", heading.trim()));
+            }
+        }
+    }
+    let sources = Sources::read(tests);
+    for (file, of_file) in table {
+        let places: Vec<(String, &Value)> = match of_file {
+            Value::Object(headings) => headings
+                .iter()
+                .map(|(heading, tests)| (format!("{file}: {heading}"), tests))
+                .collect(),
+            tests => vec![(file.clone(), tests)],
+        };
+        for (place, tests) in places {
+            let tests = tests.as_array().unwrap();
+            assert!(!tests.is_empty(), "{place}");
+            for test in tests {
+                match test.as_str() {
+                    Some(test) if !sources.has(test) => wrong.push(format!("{place}: {test}")),
+                    Some(_) => {}
+                    None => assert!(test["not run"].is_string(), "{place}: {test}"),
+                }
+            }
+            told.insert(place);
+        }
+    }
+    let missing: Vec<_> = expected.difference(&told).collect();
+    let too_many: Vec<_> = told.difference(&expected).collect();
+    assert!(missing.is_empty(), "not in advice.yaml: {missing:#?}");
+    assert!(too_many.is_empty(), "no such place: {too_many:#?}");
+    assert!(wrong.is_empty(), "no such test: {wrong:#?}");
+}
+
+/// The files that people read, of a directory and those in it.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    const MADE: [&str; 5] = [
+        "pointsman.schema.json",
+        "pointsman-test.schema.json",
+        "pointsman-scenario.schema.json",
+        "dashboard.json",
+        "fleet.svg",
+    ];
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name != "certificates" {
+            found.extend(files(&path));
+        } else if path.is_file() && !MADE.contains(&name) && !name.ends_with(".wasm") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The texts of all tests, by the word for where they are.
+struct Sources {
+    tests: PathBuf,
+    of: BTreeMap<String, String>,
+}
+
+impl Sources {
+    fn read(tests: &Path) -> Sources {
+        let mut of = BTreeMap::new();
+        for (word, directory) in [("core", "../filter"), ("host-sim", "../host-sim")] {
+            of.insert(word.to_owned(), rust(&tests.join(directory)));
+        }
+        for entry in fs::read_dir(tests).unwrap() {
+            let path = entry.unwrap().path();
+            let word = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let text = match path.is_dir() {
+                true => rust(&path),
+                false if path.extension().is_some_and(|it| it == "rs") => {
+                    fs::read_to_string(&path).unwrap()
+                }
+                false => continue,
+            };
+            *of.entry(word).or_default() += &text;
+        }
+        Sources {
+            tests: tests.to_owned(),
+            of,
+        }
+    }
+
+    fn has(&self, test: &str) -> bool {
+        match test.split_once("::") {
+            Some(("scenarios", file)) => {
+                let file = format!("scenarios/{file}.yaml");
+                self.tests.join(file).is_file()
+            }
+            Some((word, name)) => self.of.get(word).is_some_and(|text| is_test(text, name)),
+            None => false,
+        }
+    }
+}
+
+/// Whether a test of this name stands in the text, and not only a function.
+fn is_test(text: &str, name: &str) -> bool {
+    let begin = format!("fn {name}(");
+    text.match_indices(&begin).any(|(at, _)| {
+        let before = text[..at].trim_end();
+        let line = before.lines().rev().find(|line| {
+            let line = line.trim();
+            !line.starts_with("///") && (!line.starts_with("#[") || line == "#[test]")
+        });
+        line.is_some_and(|line| line.trim() == "#[test]")
+    })
+}
+
+/// All Rust of a directory and of those in it.
+fn rust(directory: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &rust(&path);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            text += &fs::read_to_string(&path).unwrap();
+        }
+    }
+    text
+}
+
+/// "Envoy's `circuit_breakers` refuse beside it, and there nothing is passed over."
+#[test]
+fn a_breaker_refuses_where_a_bound_of_ours_passes_a_target_over() {
+    for ours in [false, true] {
+        let mut configuration = json!({
+            "pools": { "web": { "targets": [{ "cluster": "a" }, { "cluster": "b" }] } },
+            "routes": [{ "name": "all", "pool": "web" }],
+        });
+        if ours {
+            configuration["pools"]["web"]["targets"][0]["max_in_flight"] = json!(1);
+        }
+        let site = Site::start_with(&configuration, |_, mut deployment| {
+            if !ours {
+                let breaker = json!({ "thresholds": [{ "max_requests": 1 }] });
+                cluster(&mut deployment, "a")["circuit_breakers"] = breaker;
+            }
+            Ok(deployment)
+        });
+        let site = site.unwrap();
+        let slow = site.backend("a").unwrap();
+        let never = Answer::After(Duration::from_secs(3600), Response::bare(200));
+        slow.answer(never);
+        let address = site.envoy.address().unwrap();
+        // It ends with the test.
+        std::thread::spawn(move || {
+            let mut client = Client::new(address).unwrap();
+            while ask(&mut client, "/").1 != "a" {}
+        });
+        until("one is under way", || slow.count() == 1);
+        let mut client = site.client().unwrap();
+        let seen: Vec<_> = (0..12).map(|_| ask(&mut client, "/")).collect();
+        let refused = seen.iter().filter(|(status, _)| *status == 503).count();
+        let answered = seen.iter().filter(|(_, backend)| backend == "b").count();
+        match ours {
+            true => assert_eq!((refused, answered), (0, 12), "{seen:?}"),
+            false => assert!(refused >= 5 && refused + answered == 12, "{seen:?}"),
+        }
+        assert_eq!(slow.count(), 1);
+    }
+}
+
+/// "A probe of an endpoint that its cluster does not have goes where the cluster's fallback policy
+/// sends it": so it is taken for well as long as another one is.
+#[test]
+fn a_probe_of_an_endpoint_that_its_cluster_lacks_is_answered_by_another() {
+    let configuration = json!({
+        "pools": { "web": {
+            "cluster": "web",
+            "targets": [{ "endpoint": "127.0.0.1:9101" }, { "endpoint": "127.0.0.1:9102" }],
+            "health": { "active": { "path": "/health", "interval": "100ms", "fall": 1 } },
+        } },
+        "routes": [{ "name": "all", "pool": "web" }],
+    });
+    let site = Site::start_with(&configuration, |_, mut deployment| {
+        let endpoints = &mut cluster(&mut deployment, "web")["load_assignment"]["endpoints"];
+        let endpoints = endpoints[0]["lb_endpoints"].as_array_mut().unwrap();
+        assert_eq!(endpoints.len(), 2);
+        endpoints.truncate(1);
+        Ok(deployment)
+    });
+    let site = site.unwrap();
+    let [there, missing] = ["127.0.0.1:9101", "127.0.0.1:9102"].map(|it| site.backend(it).unwrap());
+    until("both are probed", || {
+        let received = there.take_received();
+        let chosen = received.iter().flat_map(|request| {
+            let mut headers = request.headers.iter();
+            headers.find(|(name, _)| name == b"x-pointsman-endpoint")
+        });
+        let of_missing = missing.address().to_string();
+        chosen
+            .into_iter()
+            .any(|(_, chosen)| chosen == of_missing.as_bytes())
+    });
+    assert_eq!(missing.count(), 0);
+    let healthy = site.envoy.filter_stat("pointsman.pool.web.healthy_targets");
+    assert_eq!(healthy.unwrap(), 2);
+}
+
+/// "A pool or target of a new name leaves those of the old one behind, some 13 for a pool."
+#[test]
+fn a_pool_of_a_new_name_leaves_as_many_statistics_as_the_page_says() {
+    let configuration = |name: &str| {
+        json!({
+            "pools": { name: {
+                "targets": [{ "cluster": "web" }],
+                "sticky": { "cookie": { "name": "s" } },
+                "health": { "passive": {} },
+            } },
+            "routes": [{ "name": "all", "pool": name }],
+        })
+    };
+    let mut site = Site::start(&configuration("before")).unwrap();
+    let of = |site: &Site, name: &str| {
+        let stats = site.envoy.stats("wasmcustom.pointsman.pool.").unwrap();
+        let name = format!(".pool.{name}.");
+        stats
+            .iter()
+            .filter(|(stat, _)| stat.contains(&name))
+            .count()
+    };
+    for _ in 0..4 {
+        ask(&mut site.client().unwrap(), "/");
+    }
+    until("it has counted", || of(&site, "before") > 5);
+    site.update(site.fleet.moved(configuration("after")))
+        .unwrap();
+    for _ in 0..4 {
+        ask(&mut site.client().unwrap(), "/");
+    }
+    until("it has counted", || {
+        of(&site, "after") == of(&site, "before")
+    });
+    let page = format!("some {} for a pool.", of(&site, "before"));
+    assert!(README.contains(&page), "{page}");
+}
+
+/// The numbers of "Reload": what counts as how much memory.
+#[test]
+fn parts_of_a_configuration_count_as_the_page_says() {
+    let load = |configuration: &Value| {
+        let text = configuration.to_string();
+        Config::load(text.as_bytes()).unwrap().memory
+    };
+    let number = |before: &str| -> usize {
+        let page = README.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (_, rest) = page.split_once(before).unwrap();
+        let digits = rest.chars().take_while(char::is_ascii_digit);
+        digits.collect::<String>().parse().unwrap()
+    };
+    let more = |what: &dyn Fn(usize) -> Value| load(&what(2)) - load(&what(1));
+    let several = |count: usize, item: Value| vec![item; count];
+    // Names of one length, which count twice.
+    let routes = |count: usize| {
+        let route = |number: usize| json!({ "name": format!("r{number}"), "pass": true });
+        json!({ "routes": (0..count).map(route).collect::<Vec<_>>() })
+    };
+    assert_eq!(more(&routes), number("A route counts as ") + 2 * 2);
+    let matching = |conditions: Value| json!({ "routes": [{ "name": "r", "match": conditions, "pass": true }] });
+    let blocks = |count| matching(several(count, json!({})).into());
+    assert_eq!(more(&blocks), number("a block of conditions as "));
+    let items = |count| matching(json!({ "client_ip": several(count, json!("10.0.0.0/8")) }));
+    let texts = 2 * "10.0.0.0/8".len();
+    assert_eq!(more(&items), number("each item of a list as ") + texts);
+    let targets = |count| {
+        let target = |number: usize| json!({ "cluster": format!("c{number}") });
+        json!({ "pools": { "p": { "targets": (0..count).map(target).collect::<Vec<_>>() } } })
+    };
+    let target = more(&targets) - 2 * 2;
+    assert_eq!(target / 10 * 10, number("a target as some "), "{target}");
+}
