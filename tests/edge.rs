@@ -179,6 +179,7 @@ fn what_envoy_yaml_has_holds_here_too(edge: &Edge) {
         "/a/../internal",
         "//internal",
         "/;x/internal;y",
+        "/public/%2e%2e;/internal",
     ] {
         assert_eq!(get(&mut client, path).0, 403, "{path}");
     }
