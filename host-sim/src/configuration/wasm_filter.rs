@@ -137,7 +137,11 @@ fn json(text: &str) -> Result<Value, Problems> {
 }
 
 /// Each Wasm filter with the direction of its listener.
-pub(super) fn collect_filters<'a>(tree: &'a Value, direction: &'a str, found: &mut Vec<(&'a Value, &'a str)>) {
+pub(super) fn collect_filters<'a>(
+    tree: &'a Value,
+    direction: &'a str,
+    found: &mut Vec<(&'a Value, &'a str)>,
+) {
     let direction = match field(tree, "traffic_direction") {
         Some(Value::Text(direction)) => direction,
         _ => direction,
