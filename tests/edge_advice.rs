@@ -12,7 +12,7 @@ use host_sim::module;
 use host_sim::testkit::attack::{self, ATTACKS};
 use host_sim::testkit::raw_server::{self, CHUNK, SWITCHED, Then, read_until};
 use host_sim::testkit::{Site, load};
-use host_sim::wait::until;
+use host_sim::wait::{TIMEOUT, until};
 use http_body_util::Full;
 use hyper::Request;
 use serde_json::{Value, json};
@@ -114,6 +114,23 @@ fn open(site: &Site, request: &str, begin: &str) -> TcpStream {
     stream.write_all(request.as_bytes()).unwrap();
     read_until(&mut stream, begin);
     stream
+}
+
+/// Waits for the end of the stream.
+fn ends(stream: &mut TcpStream) {
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let mut bytes = [0; 4096];
+    loop {
+        match stream.read(&mut bytes) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => {}
+                ErrorKind::ConnectionReset => return,
+                _ => panic!("{error}"),
+            },
+        }
+    }
 }
 
 /// Whether nothing ends the stream for longer than the routes' time.
@@ -403,7 +420,7 @@ fn a_stream_of_events_goes_on_where_its_route_has_no_timeout() {
     });
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: shop.example.com\r\n\r\n");
     assert!(goes_on(&mut open(&site, &get("/events/1"), "half")));
-    assert!(!goes_on(&mut open(&site, &get("/"), "half")));
+    ends(&mut open(&site, &get("/"), "half"));
 }
 
 #[test]
@@ -438,13 +455,16 @@ fn a_slow_answer_is_waited_for_and_asked_for_at_most_twice() {
 #[test]
 fn an_endpoint_that_hangs_is_followed_by_the_next_of_the_choice() {
     for quick in [false, true] {
-        let site = site(|deployment| {
-            hurry(deployment);
-            if quick {
+        // Where the route has a time of its own, the file's stays what it is: a busy machine is not
+        // eight seconds late.
+        let site = site(|deployment| match quick {
+            false => hurry(deployment),
+            true => {
                 let retry = json!({ "attempts": 2, "per_try_timeout": "200ms" });
                 route(deployment, "api")["retry"] = retry;
             }
         });
+        let file = if quick { Duration::from_secs(8) } else { TRY };
         site.backend("9101")
             .unwrap()
             .answer(after(Duration::from_secs(3600)));
@@ -458,7 +478,7 @@ fn an_endpoint_that_hangs_is_followed_by_the_next_of_the_choice() {
             assert_ne!(header(&answer, "x-backend"), "9101");
         }
         // Envoy's timers may be a few milliseconds early.
-        let try_time = TRY - Duration::from_millis(20);
+        let try_time = file - Duration::from_millis(20);
         assert_eq!(slowest < try_time, quick, "{slowest:?}");
     }
 }
@@ -542,7 +562,7 @@ fn a_route_of_envoys_for_a_cluster_holds_for_what_goes_there() {
 #[test]
 fn the_access_log_has_the_attempts_and_the_id_that_backends_see() {
     let site = site(|deployment| {
-        let retry = json!({ "attempts": 2, "per_try_timeout": "200ms" });
+        let retry = json!({ "attempts": 2, "per_try_timeout": "1s" });
         route(deployment, "api")["retry"] = retry;
     });
     site.backend("9101")
@@ -693,5 +713,8 @@ fn an_attacker_of_the_shipped_file_ejects_nobody() {
         .unwrap();
     let failed = failed.into_inner();
     println!("{rounds} rounds, {ejected:?} ejected, {failed} honest requests failed");
+    let log = site.envoy.log();
+    let told = log.lines().filter(|line| line.contains(" ejected for "));
+    told.for_each(|line| println!("{line}"));
     assert_eq!((ejected.unwrap_or(0), failed), (0, 0));
 }

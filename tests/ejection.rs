@@ -197,12 +197,17 @@ fn failover_happens_once_all_targets_are_dead() {
         assert_eq!(ask("failover", 30), [200; 30], "{dead} dead");
         ask("respond", 30);
         let no_target = format!("pointsman.pool.respond-{dead}.no_target");
+        let refused = || site.envoy.filter_stat(&no_target).unwrap();
+        let targets = format!("pointsman.pool.respond-{dead}.target.");
+        let failed = || site.envoy.filter_sum(&targets, ".failed").unwrap();
         // What requests count waits for the tick, a second at most.
-        sleep(Duration::from_secs(2));
-        let before = site.envoy.filter_stat(&no_target).unwrap();
+        until("each is counted where it failed", || {
+            refused() + failed().unwrap_or(0) == 30
+        });
+        let before = refused();
         assert_eq!(ask("respond", 30), [503; 30], "{dead} dead");
         until("all that were refused are counted", || {
-            site.envoy.filter_stat(&no_target).unwrap() - before == 30
+            refused() - before == 30
         });
     }
 }

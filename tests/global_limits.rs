@@ -186,7 +186,7 @@ fn site_with(
 
 fn configuration(cluster: &str, mode: &str, on_error: &str) -> Value {
     let global = json!({
-        "cluster": cluster, "domain": "shop", "mode": mode, "timeout": "200ms", "on_error": on_error,
+        "cluster": cluster, "domain": "shop", "mode": mode, "timeout": "1s", "on_error": on_error,
     });
     json!({
         "pools": { "web": { "targets": [{ "cluster": "web" }] } },
@@ -238,8 +238,10 @@ fn a_limit_holds_over_two_proxies() {
     until("the counters", || {
         counted(&sites[0], "asked") + counted(&sites[1], "asked") == 42
     });
-    let refused = sites.each_ref().map(|site| counted(site, "asked_refused"));
-    assert_eq!(refused.iter().sum::<u64>(), 22);
+    until("the refusals", || {
+        let refused = sites.each_ref().map(|site| counted(site, "asked_refused"));
+        refused.iter().sum::<u64>() == 22
+    });
     let backend = |site: &Site| site.backend("web").unwrap().count() as u64;
     assert_eq!(sites.iter().map(backend).sum::<u64>(), 2 * LIMIT);
 }
@@ -258,19 +260,19 @@ fn without_an_answer_a_request_is_admitted_or_refused_as_configured_and_in_time(
             Behaviour::Fails(13),
         ] {
             engine.behave(behaviour);
-            let start = Instant::now();
-            assert_eq!(get(&mut client, "ill"), expected, "{behaviour:?}");
-            let took = start.elapsed();
-            let waits = behaviour == Behaviour::Silent;
-            assert_eq!(
-                took >= Duration::from_millis(190),
-                waits,
-                "{behaviour:?}: {took:?}"
-            );
-            assert!(
-                took < Duration::from_millis(1500),
-                "{behaviour:?}: {took:?}"
-            );
+            // Envoy's timers may be a few milliseconds early. That the time-out is kept, and not only
+            // the three seconds after which the filter itself answers, is told by the status: that
+            // answer is a 503.
+            let mut waits = || {
+                let start = Instant::now();
+                assert_eq!(get(&mut client, "ill"), expected, "{behaviour:?}");
+                start.elapsed() >= Duration::from_millis(950)
+            };
+            match behaviour {
+                Behaviour::Silent => assert!(waits(), "{behaviour:?}"),
+                // A busy machine may be late once, and what waits for the time-out is each time.
+                _ => assert!((0..5).any(|_| !waits()), "{behaviour:?}"),
+            }
         }
         engine.behave(Behaviour::Answers);
         assert_eq!(get(&mut client, "well"), 200);

@@ -5,11 +5,9 @@
 use host_sim::backend::Answer;
 use host_sim::client::Client;
 use host_sim::envoy::fleet::Fleet;
-use host_sim::exchange::Response;
 use host_sim::testkit::{Site, load};
 use host_sim::wait::until;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 const TEAMS: [&str; 2] = ["one", "two"];
 const HELD: usize = 8;
@@ -162,13 +160,8 @@ fn health_is_apart(site: &mut Site) {
 
 /// (d) What one team's target has in flight is not counted for the other's.
 fn counts_are_apart(site: &Site) {
-    let slow = Response {
-        status: 200,
-        headers: Vec::new(),
-        body: Vec::new(),
-    };
-    let slow = Answer::After(Duration::from_secs(4), slow);
-    site.backend("one-load-v1").unwrap().answer(slow);
+    let of_one = site.backend("one-load-v1").unwrap();
+    of_one.answer(Answer::Hold);
     load::run_while(
         HELD,
         |_| assert_eq!(client(site, 0).get("a", "/load").unwrap().status(), 200),
@@ -180,10 +173,10 @@ fn counts_are_apart(site: &Site) {
             // gets less than 15 has a chance of 1e-13. Were the other team's requests counted, it
             // would get none.
             assert!(of_two.iter().all(|(_, count)| *count >= 15), "{of_two:?}");
+            of_one.answer(Answer::Name);
         },
     );
     until("none is under way", || in_flight(site) == 0);
-    site.backend("one-load-v1").unwrap().answer(Answer::Name);
 }
 
 /// How many of three requests the limit of each team admits.

@@ -171,12 +171,14 @@ fn many_reloads(way: &Way) {
     site.backend("slow").unwrap().answer(hold);
     let large = Large::new();
     let (mut requests, mut first, mut most) = (Vec::new(), 0, 0);
-    let begun = Instant::now();
+    let (begun, mut last) = (Instant::now(), Instant::now());
     // Spent on writing a configuration, and on waiting for it.
     let (mut writing, mut waiting) = (Duration::ZERO, Duration::ZERO);
     for number in 1..=reloads() {
-        // No faster than a thousand within ten minutes.
-        sleep((PACE * number as u32).saturating_sub(begun.elapsed()));
+        // No faster than a thousand within ten minutes; and where the machine was slow, nothing is
+        // made up for, since what drains at a time must not become more.
+        sleep(PACE.saturating_sub(last.elapsed()));
+        last = Instant::now();
         if number % 10 == 1 {
             requests.push((number - 1, held(&site)));
             // It is on its way before the configuration is replaced.
@@ -227,14 +229,17 @@ fn many_reloads(way: &Way) {
         "{most} MiB, and {first} MiB in the first three"
     );
 
-    // The last configuration's pool is the only one that is probed: twice a second.
-    sleep(Duration::from_secs(4));
+    // The last configuration's pool is the only one that is probed: twice a second. Two of them
+    // would be probed four times.
     let web = site.backend("web").unwrap();
     web.forget();
-    let before = web.count();
-    sleep(Duration::from_secs(6));
-    let probes = web.count() - before;
-    assert!((6..=18).contains(&probes), "{probes} probes in 6 s");
+    until("only one configuration probes", || {
+        let (start, before) = (Instant::now(), web.count());
+        sleep(Duration::from_secs(6));
+        let (probes, seconds) = (web.count() - before, start.elapsed().as_secs_f64());
+        println!("{probes} probes in {seconds:.1} s");
+        probes >= 6 && (probes as f64) <= 3.0 * seconds
+    });
 
     let last = reloads() + 1;
     way.update(&mut site, text(&version(last, 2)));

@@ -48,17 +48,18 @@ fn trust_clients(deployment: &mut Deployment) {
 }
 
 fn pools_and_routes() -> Value {
-    let pool = |cluster: &str| {
+    let pool = |cluster: &str, timeout: &str| {
         json!({
             "targets": [{ "cluster": cluster }],
-            "timeout": "300ms",
+            "timeout": timeout,
             "retry": { "attempts": 2, "on": ["5xx"] },
         })
     };
     json!({
         "pools": {
-            "slow": pool("slow"),
-            "failing": pool("failing"),
+            "slow": pool("slow", "300ms"),
+            // Three tries have time enough on a busy machine.
+            "failing": pool("failing", "10s"),
             "plain": { "targets": [{ "cluster": "slow" }] },
             "grpc": { "targets": [{ "cluster": "grpc" }], "retry": { "attempts": 1, "on": ["unavailable"] } },
         },
@@ -253,9 +254,10 @@ fn so_many_requests_are_copied_and_what_becomes_of_a_copy_counts_for_nothing() {
         .iter()
         .filter(|copy| value(copy, ":path") == Some(b"/quarter"));
     let quarter = quarter.count();
-    // Of a quarter 500 with a standard deviation of 19.
+    // Of a quarter 500. Chance leaves these bounds, six and a half standard deviations off, once in
+    // 7 × 10^9 tests; 15 or 35 of 100 would be outside them but for once in 4,000.
     println!("{quarter} of {REQUESTS} copied");
-    assert!((400..=600).contains(&quarter), "{quarter}");
+    assert!((375..=625).contains(&quarter), "{quarter}");
     assert!(copies.len() - quarter == 1, "nothing else is copied");
     assert_eq!(main.count(), 2 * REQUESTS + 1);
     // To a copy a pool of endpoints is a pool like any other.

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// How many requests a backend remembers: the latest. The memory of a backend that runs for hours
 /// must not grow.
@@ -53,6 +53,9 @@ pub enum Answer {
     With(Response),
     /// The same after this time.
     After(Duration, Response),
+    /// Holds the request until it is told another answer, and gives that: what has to be under way
+    /// at once is, however slow the machine is.
+    Hold,
     /// Begins to answer with this response, and does not end it.
     Begin(Response),
     /// Closes the connection without an answer.
@@ -62,6 +65,8 @@ pub enum Answer {
 #[derive(Debug)]
 struct BackendState {
     answer: Answer,
+    /// Tells the requests that are held that there is another answer.
+    changed: Arc<Notify>,
     most_remembered: usize,
     received: VecDeque<Received>,
     count: usize,
@@ -92,6 +97,7 @@ impl Backend {
         let address = listener.local_addr()?;
         let state = Arc::new(Mutex::new(BackendState {
             answer: Answer::Name,
+            changed: Arc::default(),
             most_remembered: REMEMBERED_REQUESTS,
             received: VecDeque::new(),
             count: 0,
@@ -134,7 +140,9 @@ impl Backend {
 
     /// What it does from now on. At first: [`Answer::Name`].
     pub fn answer(&self, answer: Answer) {
-        self.state().answer = answer;
+        let mut state = self.state();
+        state.answer = answer;
+        state.changed.notify_waiters();
     }
 
     /// From now on it remembers no request: under load, to remember a request costs more than to
@@ -232,7 +240,7 @@ async fn handle(
         .map_err(io::Error::other)?
         .to_bytes()
         .to_vec();
-    let answer = {
+    let mut answer = {
         let mut state = lock(state);
         state.count += 1;
         state.at_once += 1;
@@ -249,10 +257,21 @@ async fn handle(
         state.answer.clone()
     };
     let _answering = Answering(state);
+    while answer == Answer::Hold {
+        let changed = Arc::clone(&lock(state).changed);
+        let mut changed = std::pin::pin!(changed.notified());
+        // From here on no change is missed.
+        changed.as_mut().enable();
+        answer = lock(state).answer.clone();
+        if answer == Answer::Hold {
+            changed.await;
+        }
+    }
     let ends = !matches!(answer, Answer::Begin(_));
     let response = match answer {
         Answer::Close => return Err(io::ErrorKind::ConnectionReset.into()),
-        Answer::Name => Response {
+        // It holds no longer.
+        Answer::Hold | Answer::Name => Response {
             status: 200,
             headers: Vec::new(),
             body: format!("{name}\n").into_bytes(),
@@ -384,5 +403,24 @@ mod tests {
             "on a new connection"
         );
         assert_eq!(backend.count(), 3);
+    }
+
+    #[test]
+    fn a_request_that_is_held_gets_the_next_answer() {
+        let backend = Backend::start("blue").unwrap();
+        backend.answer(Answer::Hold);
+        let held = std::thread::scope(|scope| {
+            let ask = || {
+                let mut client = Client::new(backend.address()).unwrap();
+                client.send(get("/")).unwrap().status().as_u16()
+            };
+            let clients = [(); 3].map(|()| scope.spawn(ask));
+            crate::wait::until("they are held", || backend.most_at_once() == 3);
+            assert!(clients.iter().all(|client| !client.is_finished()));
+            backend.answer(Answer::Hold);
+            backend.answer(Answer::With(Response::bare(204)));
+            clients.map(|client| client.join().unwrap())
+        });
+        assert_eq!(held, [204; 3]);
     }
 }

@@ -312,7 +312,12 @@ fn counts_are_right_again_after_a_vm_traps_in_the_middle_of_a_hundred_requests(
     for round in 0..2 {
         let held = host.held();
         host.hold(HELD - held);
-        assert_eq!(host.count(), HELD as u64, "round {round}");
+        // A worker that had many within a moment tells of the last ones with its next tick.
+        let opened = host.step();
+        while host.count() != HELD as u64 {
+            let now = host.step();
+            assert!(now - opened < TIMEOUT, "round {round}: {}", host.count());
+        }
         host.trap();
         let trapped = host.step();
         let took = loop {
@@ -467,7 +472,7 @@ fn a_web_socket_is_counted_until_it_is_closed() {
         let mut socket = real.open("/switched", "connection: upgrade\r\nupgrade: websocket\r\n");
         read_until(&mut socket, "half");
         sockets.push(socket);
-        assert_eq!(real.in_flight(), count);
+        until("one more", || real.in_flight() == count);
     }
     while sockets.pop().is_some() {
         until("one less", || real.in_flight() == sockets.len() as u64);

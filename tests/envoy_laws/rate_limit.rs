@@ -117,8 +117,11 @@ fn holds_for_all_workers_together(rate: u32, burst: u32, share: f64) {
     let ran_over: f64 = pauses
         .map(|pause| (pause - (burst - 1.0) / rate).max(0.0))
         .sum();
-    let last_refused = refused.last().unwrap().sent;
-    let least = share * (burst + rate * (last_refused - first_answered - ran_over));
+    let least = match refused.last() {
+        Some(last) => share * (burst + rate * (last.sent - first_answered - ran_over)),
+        // A machine that is too slow to ask for too much.
+        None => exchanges.len() as f64,
+    };
 
     println!(
         "{admitted} of {} admitted; at least {least:.1}, at most {most:.1}; ran over for {ran_over:.3} s",

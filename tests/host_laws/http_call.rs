@@ -1,12 +1,13 @@
 //! HTTP calls of the filter's own.
 
-use super::ProbeHost;
-use std::time::Duration;
+use super::{ProbeHost, until};
 
 pub(crate) fn an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_and_broken_ones_have_no_headers(
     host: &mut dyn ProbeHost,
 ) {
-    host.wait(Duration::from_millis(1000));
+    for cluster in ["nowhere", "up", "slow", "gone", "nobody", "torn"] {
+        until_called(host, cluster);
+    }
     assert_eq!(host.did("get called.nowhere"), "0 not: 2");
     assert_eq!(host.did("get called.up"), "0 some headers, 0 200, 0 fine");
     assert_eq!(
@@ -27,7 +28,9 @@ pub(crate) fn an_http_call_is_answered_by_the_proxy_where_the_backend_does_not_a
 pub(crate) fn an_http_call_reaches_the_endpoint_that_its_header_names(host: &mut dyn ProbeHost) {
     let (up, nobody) = (host.address("up"), host.address("nobody"));
     assert!(host.update(&format!("call pair={up} pair={nobody}")));
-    host.wait(Duration::from_millis(1000));
+    for endpoint in [&up, &nobody] {
+        until_called(host, &format!("pair={endpoint}"));
+    }
     assert_eq!(
         host.did(&format!("get called.pair={up}")),
         "0 some headers, 0 200, 0 fine"
@@ -37,4 +40,11 @@ pub(crate) fn an_http_call_reaches_the_endpoint_that_its_header_names(host: &mut
         nobody.starts_with("0 some headers, 0 503, 0 upstream connect error"),
         "{nobody}"
     );
+}
+
+fn until_called(host: &mut dyn ProbeHost, whom: &str) {
+    let get = format!("get called.{whom}");
+    until(host, "the end of a call", &mut |host| {
+        host.did(&get) != "1 "
+    });
 }

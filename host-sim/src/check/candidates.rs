@@ -305,6 +305,7 @@ mod tests {
                 );
             }
         }
+        println!("{taken} of 20000 are taken");
         assert!(taken > 5_000, "{taken}");
     }
 

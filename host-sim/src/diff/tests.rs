@@ -592,6 +592,7 @@ fn complete_of(tables: usize, composed: bool) -> usize {
             }
         }
     }
+    println!("seed {seed}: {complete} of {tables} are complete, {answered} answered differently");
     assert!(answered > tables * 5 / 2, "{answered}");
     complete
 }

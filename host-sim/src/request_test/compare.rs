@@ -90,19 +90,62 @@ impl Matcher {
 }
 
 impl Matcher {
-    /// About so many of all that were sent: at most five standard deviations of independent draws
-    /// off, which chance exceeds once in 1.7 million tests. That is 5 × √(n × (1 − n/all)), rounded
-    /// down.
+    /// About so many of all that were sent: what independent draws give, but for [`MISSED`] at
+    /// either side. Of 100 of 1000 that is 45 to 165.
     pub fn about(count: u32, all: u32) -> Matcher {
-        let (expected, of) = (f64::from(count), f64::from(all.max(1)));
-        let off = (5.0 * (expected * (1.0 - expected / of).max(0.0)).sqrt()) as u64;
-        let count = u64::from(count);
+        let (min, max) = usual(count, all);
         Matcher::Between {
-            min: count.saturating_sub(off),
-            max: Some((count + off).min(u64::from(all))),
-            about: Some(count),
+            min: min.into(),
+            max: Some(max.into()),
+            about: Some(count.into()),
         }
     }
+}
+
+/// How likely it is that a count is below, or above, what is taken for `about` its number, though
+/// the draws are as they should be: a test that is run a thousand times a day, with ten such
+/// counts, is wrong once in a thousand years.
+const MISSED: f64 = 1e-10;
+
+/// The least and the most of `all` independent draws, each of which counts with a chance of
+/// `count` of `all`: fewer, and more, there are with a chance of at most [`MISSED`] each. It is
+/// counted exactly, because few of many are not spread as a normal distribution is.
+fn usual(count: u32, all: u32) -> (u32, u32) {
+    if count == 0 || count >= all {
+        return (count.min(all), count.min(all));
+    }
+    let (share, of) = (f64::from(count) / f64::from(all), f64::from(all));
+    let odds = share / (1.0 - share);
+    // The chance of each number relative to that of `count`, outwards from there, until it is too
+    // little to matter.
+    let side = |next: &dyn Fn(f64) -> f64, steps: u32| {
+        let mut chances = vec![1.0];
+        for step in 0..steps {
+            let chance = chances[chances.len() - 1] * next(f64::from(step));
+            if chance < MISSED * 1e-10 {
+                break;
+            }
+            chances.push(chance);
+        }
+        chances
+    };
+    let n = f64::from(count);
+    let below = side(&|step| (n - step) / ((of - n + step + 1.0) * odds), count);
+    let above = side(
+        &|step| (of - n - step) * odds / (n + step + 1.0),
+        all - count,
+    );
+    let whole = below.iter().sum::<f64>() + above[1..].iter().sum::<f64>();
+    // How far from `count` one has to go until what lies beyond is rare enough.
+    let far = |chances: &[f64], steps: u32| {
+        let mut beyond = 0.0;
+        let rare = chances.iter().rev().take_while(|chance| {
+            beyond += **chance;
+            beyond <= MISSED * whole
+        });
+        ((chances.len() - 1 - rare.count()) as u32).min(steps)
+    };
+    (count - far(&below, count), count + far(&above, all - count))
 }
 
 impl fmt::Display for Matcher {

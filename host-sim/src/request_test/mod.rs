@@ -17,7 +17,7 @@
 //! - `expect_counts` says how often each value of a key of explain's object occurs in all
 //!   repetitions together. A value that is not named must not occur. A count is a number,
 //!   `{ min, max }` (either of them is enough), or `{ about: n }`: n of `repeat` independent draws,
-//!   give or take five standard deviations ([`compare::Matcher::about`]).
+//!   give or take what chance exceeds once in 5 × 10^9 tests ([`compare::Matcher::about`]).
 //! - `connection: new` drops the connections that the client kept, so that another worker may get
 //!   the request, and ends the requests that are held.
 //! - `connection: hold` has the response begin and not end: the request stays in flight, on a

@@ -287,13 +287,28 @@ fn condition_is_reached_when_it_was_true_and_false() {
 }
 
 #[test]
-fn a_count_about_a_number_is_off_by_at_most_five_deviations() {
+fn a_count_about_a_number_is_off_by_what_chance_brings_about() {
     use super::compare::{Actual, Matcher};
     let is = |matcher: &Matcher, count: u64| matcher.matches(Actual::Json(&count.into()));
-    // √(50 × 0.95) is 6.89.
+    for (count, all, shown) in [
+        (50, 1000, "about 50: from 13 to 99"),
+        (900, 1000, "about 900: from 835 to 955"),
+        (2500, 10_000, "about 2500: from 2228 to 2779"),
+        // Few of many are spread to one side: five standard deviations would end at 5.
+        (1, 100, "about 1: from 0 to 12"),
+        // So few draws tell nothing.
+        (1, 2, "about 1: from 0 to 2"),
+    ] {
+        assert_eq!(Matcher::about(count, all).to_string(), shown);
+    }
     let about = Matcher::about(50, 1000);
-    assert_eq!(about.to_string(), "about 50: from 16 to 84");
-    for (count, good) in [(15, false), (16, true), (50, true), (84, true), (85, false)] {
+    for (count, good) in [
+        (12, false),
+        (13, true),
+        (50, true),
+        (99, true),
+        (100, false),
+    ] {
         assert_eq!(is(&about, count), good, "{count}");
     }
     let all = Matcher::about(10, 10);

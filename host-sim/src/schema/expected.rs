@@ -117,7 +117,7 @@ struct CountMatcher {
     min: Option<u32>,
     /// Never more.
     max: Option<u32>,
-    /// So many of `repeat` independent draws, give or take five standard deviations.
+    /// So many of `repeat` independent draws, give or take what chance does.
     about: Option<u32>,
     /// Any of these.
     one_of: Option<Vec<Expected>>,

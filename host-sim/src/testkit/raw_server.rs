@@ -17,7 +17,7 @@ pub const SWITCHED: &str =
 pub const CHUNK: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
 
 /// How long an answer may take to arrive before the connection is reset.
-const ARRIVAL: Duration = Duration::from_millis(200);
+const ARRIVAL: Duration = Duration::from_millis(500);
 
 /// What a server does after its answer.
 #[derive(Clone, Copy, Debug)]

@@ -178,8 +178,8 @@ fn split(site: &DemoSite, report: &mut DemoReport) -> Result<()> {
     ));
     let counts = flood(site.address, "/checkout")?;
     let canary = count(&counts, "beta");
-    // Five standard deviations of that many draws: wrong by chance once in two million runs.
-    let tolerance = (5.0 * (REQUESTS as f64 * 0.2 * 0.8).sqrt()) as usize;
+    // Six and a half standard deviations of that many draws: wrong by chance once in 10^10 runs.
+    let tolerance = (6.5 * (REQUESTS as f64 * 0.2 * 0.8).sqrt()) as usize;
     report.share("beta", canary, REQUESTS, REQUESTS / 5, tolerance);
     let others = count(&counts, "web-blue") + count(&counts, "web-green");
     report.share("shop", others, REQUESTS, REQUESTS - REQUESTS / 5, tolerance);
