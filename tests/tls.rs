@@ -120,7 +120,11 @@ impl Certificates {
 
     /// The file `name` of `envoy-config/` with these certificates.
     pub fn deployment(&self, name: &str, module: &Path) -> Result<Deployment> {
-        let mut deployment = Deployment::file(name, module)?;
+        self.adjust(Deployment::file(name, module)?)
+    }
+
+    /// A file of `envoy-config/` that was changed, with these certificates.
+    pub fn adjust(&self, mut deployment: Deployment) -> Result<Deployment> {
         let tree = deployment.bootstrap_mut();
         *tree = serde_json::from_str(&self.moved(&tree.to_string()))?;
         Ok(deployment)
@@ -155,12 +159,23 @@ impl Certificates {
         own: Option<&str>,
         protocols: &[&str],
     ) -> Result<Arc<ClientConfig>> {
+        self.client_of(self, authority, own, protocols)
+    }
+
+    /// The same, with the certificate `own` of others: those that a stranger has made.
+    pub fn client_of(
+        &self,
+        others: &Certificates,
+        authority: &str,
+        own: Option<&str>,
+        protocols: &[&str],
+    ) -> Result<Arc<ClientConfig>> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(self.roots(authority)?);
         let mut config = match own {
             Some(own) => {
-                builder.with_client_auth_cert(vec![self.certificate(own)?], self.key(own)?)?
+                builder.with_client_auth_cert(vec![others.certificate(own)?], others.key(own)?)?
             }
             None => builder.with_no_client_auth(),
         };

@@ -240,7 +240,10 @@ fn header_warnings(manager: &Value, config: &Config) -> Vec<Warning> {
             "upstream_header_kept",
             format!("{MANAGER}: early_header_mutation_extensions"),
             format!("does not remove `{shown}`"),
-            format!("a client that sends it {what} itself while the filter's VM is dead"),
+            format!(
+                "nothing but the filter removes it: with FAIL_OPEN a client that sends it {what} \
+                 itself while the filter's VM is dead"
+            ),
             &format!(
                 "add the mutation `remove: {shown}` of \
                  envoy.http.early_header_mutation.header_mutation, as envoy-config/envoy.yaml has \
@@ -379,12 +382,6 @@ fn mirror_warning(manager: &Value, config: &Config) -> Option<Warning> {
 
 /// Conditions on the TLS connection where the listener has none, or asks for no certificate.
 fn certificate_warnings(tree: &Value, manager: &Value, config: &Config) -> Vec<Warning> {
-    /// Where a TLS context says what certificates it takes.
-    const VALIDATION: [&str; 3] = [
-        "validation_context",
-        "validation_context_sds_secret_config",
-        "combined_validation_context",
-    ];
     let mut warnings = Vec::new();
     let Some(chain) = chain_of(tree, manager) else {
         return warnings;
@@ -398,16 +395,15 @@ fn certificate_warnings(tree: &Value, manager: &Value, config: &Config) -> Vec<W
     if socket.is_some() && contexts.is_empty() {
         return warnings;
     }
-    let is_required = contexts.iter().any(|it| {
-        let required = field(it, "require_client_certificate");
-        matches!(required, Some(Value::Bool(true)))
-    });
-    let is_verified = contexts.iter().any(|it| {
-        let common = field(it, "common_tls_context");
-        VALIDATION
+    let common = || {
+        contexts
             .iter()
-            .any(|key| common.and_then(|it| field(it, key)).is_some())
-    });
+            .filter_map(|it| field(it, "common_tls_context"))
+    };
+    let is_verified = common().any(verifies);
+    let is_open = common()
+        .flat_map(inline_validation)
+        .any(|it| text(it, "trust_chain_verification") == Some("ACCEPT_UNTRUSTED"));
     for (number, route) in config.routes.iter().enumerate() {
         let blocks = route.blocks.iter().filter_map(|block| block.tls.as_ref());
         let (mut sni, mut peer) = (false, false);
@@ -433,27 +429,55 @@ fn certificate_warnings(tree: &Value, manager: &Value, config: &Config) -> Vec<W
                 "no connection to it has a server name or a certificate: the condition never holds",
                 "give the filter chain a `transport_socket` with a DownstreamTlsContext",
             );
-        } else if peer && is_required && !is_verified {
+        } else if peer && is_open {
             warn(
                 "no_client_certificate",
                 ".peer",
                 "goes by certificates that nobody verifies",
-                "without a validation context Envoy takes any certificate, also one that a client \
-                 made itself for this very name",
-                "add a `validation_context` with the `trusted_ca` of the clients",
+                "with `trust_chain_verification: ACCEPT_UNTRUSTED` Envoy takes any certificate, \
+                 also one that a client made itself for this very name",
+                "leave `trust_chain_verification` out, and give the `trusted_ca` of the clients",
             );
         } else if peer && !is_verified {
             warn(
                 "no_client_certificate",
                 ".peer",
                 "is a condition on client certificates, which the listener does not ask for",
-                "no client sends one, so the condition never holds",
+                "without a `trusted_ca` Envoy asks for none, whatever `require_client_certificate` \
+                 says: the condition never holds",
                 "add `require_client_certificate: true`, and a `validation_context` with the \
                  `trusted_ca` of the clients",
             );
         }
     }
     warnings
+}
+
+/// What stands in a TLS context itself of which certificates it takes.
+fn inline_validation(common: &Value) -> impl Iterator<Item = &Value> {
+    const INLINE: [&str; 2] = [
+        "validation_context",
+        "combined_validation_context.default_validation_context",
+    ];
+    INLINE.into_iter().filter_map(|path| at(common, path))
+}
+
+/// Whether a TLS context has an authority of the clients, or has it from elsewhere.
+fn verifies(common: &Value) -> bool {
+    const ELSEWHERE: [&str; 3] = [
+        "validation_context_sds_secret_config",
+        "combined_validation_context.validation_context_sds_secret_config",
+        "validation_context_certificate_provider_instance",
+    ];
+    const AUTHORITIES: [&str; 4] = [
+        "trusted_ca",
+        "ca_certificate_provider_instance",
+        "system_root_certs",
+        "custom_validator_config",
+    ];
+    let has = |tree: &Value, path: &str| at(tree, path).is_some();
+    ELSEWHERE.iter().any(|path| has(common, path))
+        || inline_validation(common).any(|it| AUTHORITIES.iter().any(|path| has(it, path)))
 }
 
 const DOWNSTREAM_TLS: &str =
@@ -1100,12 +1124,36 @@ mod tests {
         assert_eq!(found(&[]), []);
         // A client may show one, and then it is verified.
         assert_eq!(found(&[REQUIRED]), []);
-        let anybody = found(&[UNVERIFIED]);
-        place(&anybody, ".match.tls.peer");
-        assert!(anybody[0].1.contains("nobody verifies"), "{anybody:?}");
-        let nobody = found(&[REQUIRED, UNVERIFIED]);
-        place(&nobody, ".match.tls.peer");
-        assert!(nobody[0].1.contains("does not ask"), "{nobody:?}");
+        // Without an authority Envoy asks for none, also where one is required.
+        const EMPTY: (&str, &str) = (
+            "                tls_certificate_sds",
+            "                validation_context: {}\n                tls_certificate_sds",
+        );
+        const CA: (&str, &str) = (
+            "validation_context: {}",
+            "validation_context: { trusted_ca: { filename: a.crt } }",
+        );
+        let asks_not = [
+            &[UNVERIFIED][..],
+            &[REQUIRED, UNVERIFIED],
+            &[UNVERIFIED, EMPTY],
+        ];
+        for changes in asks_not {
+            let nobody = found(changes);
+            place(&nobody, ".match.tls.peer");
+            assert!(nobody[0].1.contains("does not ask"), "{nobody:?}");
+        }
+        assert_eq!(found(&[UNVERIFIED, EMPTY, CA]), []);
+        // It takes any.
+        const OPEN: (&str, &str) = (
+            "validation_context: {",
+            "validation_context: { trust_chain_verification: ACCEPT_UNTRUSTED, ",
+        );
+        for changes in [&[UNVERIFIED, EMPTY, CA, OPEN][..], &[EMPTY, OPEN]] {
+            let anybody = found(changes);
+            place(&anybody, ".match.tls.peer");
+            assert!(anybody[0].1.contains("nobody verifies"), "{anybody:?}");
+        }
         let plain = found(&[PLAIN]);
         place(&plain, ".match.tls");
         // Without such a condition the listener may be as it likes: that one has no TLS.

@@ -2,47 +2,121 @@
 //! real Envoy that is started with that very file does what the warning says; without the mistake
 //! it does not.
 
-use host_sim::check;
+mod clients;
+mod clusters;
+mod kinds;
+mod metrics;
+mod secrets;
+mod sessions;
+mod sharing;
+
 use host_sim::client::{Client, header};
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Wanted, install};
-use host_sim::module;
 use host_sim::testkit::Site;
 use host_sim::wait::until;
-use std::path::Path;
+use host_sim::{check, configuration, environment, module};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A text of the file, and what stands in its place.
 type Change<'a> = (&'a str, &'a str);
 
 const SHIPPED: &[Change<'_>] = &[];
+const EDGE: &str = "envoy.yaml";
 
-/// The shipped file with these texts in place of others, wherever they stand, and of which `check`
-/// warns so. No kind: it does not warn.
-fn mistaken(changes: &[Change<'_>], kind: &str) -> Deployment {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-config/envoy.yaml");
+/// A file of `envoy-config/` with these texts in place of others, wherever they stand.
+fn changed(file: &str, changes: &[Change<'_>]) -> (String, PathBuf) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-config");
+    let path = path.join(file);
     let mut text = std::fs::read_to_string(&path).unwrap();
     for (from, to) in changes {
         assert!(text.contains(from), "{from}");
         text = text.replace(from, to);
     }
-    let warnings = check::file_warnings(&text, &path, false);
-    let kinds: Vec<_> = warnings.iter().map(|warning| warning.kind).collect();
-    match kind {
-        "" => assert!(kinds.is_empty(), "{changes:?}: {kinds:?}"),
-        kind => assert!(kinds.contains(&kind), "{changes:?}: {kinds:?}"),
+    (text, path)
+}
+
+/// The kinds of all that `check` says of a file.
+fn kinds_of(text: &str, path: &Path) -> BTreeSet<&'static str> {
+    let parts = configuration::parts_of(text, path).unwrap();
+    let configs: Vec<_> = parts
+        .iter()
+        .map(|part| environment::load_anywhere(&part.tree).unwrap())
+        .collect();
+    let pairs: Vec<_> = parts.iter().zip(&configs).collect();
+    let (mut warnings, mut notes) =
+        check::around(&configuration::ParsedText::new(text), path, false);
+    for (part, config) in &pairs {
+        let (more, further) = check::warnings_and_notes(&part.tree, config);
+        warnings.extend(more);
+        notes.extend(further);
     }
+    warnings.extend(check::meetings::warnings(&pairs));
+    notes.extend(check::meetings::notes(&pairs));
+    let warnings = warnings.into_iter().map(|warning| warning.kind);
+    warnings
+        .chain(notes.into_iter().map(|it| it.kind))
+        .collect()
+}
+
+/// A text as a deployment whose module traps on demand.
+fn deployment(text: &str) -> Deployment {
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
     std::fs::write(file.path(), text).unwrap();
-    let module = module::build_package("pointsman-trap").unwrap();
-    Deployment::read(file.path()).unwrap().with_module(&module)
+    static MODULE: OnceLock<PathBuf> = OnceLock::new();
+    let module = MODULE.get_or_init(|| module::build_package("pointsman-trap").unwrap());
+    Deployment::read(file.path()).unwrap().with_module(module)
+}
+
+/// What `check` says of a text has this kind where `is_wrong`, and has it not where it is not.
+fn holds(text: &str, path: &Path, kind: &str, is_wrong: bool) {
+    let kinds = kinds_of(text, path);
+    assert_eq!(kinds.contains(kind), is_wrong, "{kind}: {kinds:?}");
+}
+
+/// A file of `envoy-config/` with a mistake that `check` calls so, or without it.
+fn either(file: &str, changes: &[Change<'_>], kind: &str, is_wrong: bool) -> Deployment {
+    let (text, path) = changed(file, changes);
+    holds(&text, &path, kind, is_wrong);
+    deployment(&text)
+}
+
+/// An Envoy with such a file of an edge, and a backend at each endpoint.
+fn edge(changes: &[Change<'_>], kind: &str, is_wrong: bool) -> Site {
+    start(either(EDGE, changes, kind, is_wrong))
+}
+
+/// An Envoy with one worker, and a backend at each endpoint that its file names.
+fn start(deployment: Deployment) -> Site {
+    try_start(deployment).unwrap()
+}
+
+/// The same. An error is Envoy's refusal.
+fn try_start(deployment: Deployment) -> anyhow::Result<Site> {
+    let deployment = deployment.on_free_ports().with_workers(1);
+    let (fleet, deployment) = Fleet::in_place_of_endpoints(deployment)?;
+    Site::of(&install::find(Wanted::Any)?, fleet, deployment)
+}
+
+/// The shipped file so changed, of which `check` warns so. No kind: it says nothing of what is
+/// around the filter.
+fn mistaken(changes: &[Change<'_>], kind: &str) -> Deployment {
+    if !kind.is_empty() {
+        return either(EDGE, changes, kind, true);
+    }
+    let (text, path) = changed(EDGE, changes);
+    let warnings = check::file_warnings(&text, &path, false);
+    let kinds: Vec<_> = warnings.iter().map(|warning| warning.kind).collect();
+    assert!(kinds.is_empty(), "{changes:?}: {kinds:?}");
+    deployment(&text)
 }
 
 /// An Envoy with the file, and a backend at each endpoint.
 fn site(changes: &[Change<'_>], kind: &str) -> Site {
-    let deployment = mistaken(changes, kind).on_free_ports().with_workers(1);
-    let (fleet, deployment) = Fleet::in_place_of_endpoints(deployment).unwrap();
-    Site::of(&install::find(Wanted::Any).unwrap(), fleet, deployment).unwrap()
+    start(mistaken(changes, kind))
 }
 
 /// The status of an answer, and the backend that gave it.
@@ -214,10 +288,9 @@ fn a_filter_behind_the_router_keeps_envoy_from_starting() {
     let router = "                  - name: envoy.filters.http.router\n                    typed_config:\n                      \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router\n";
     let first = format!("                http_filters:\n{router}");
     let changes = [(router, ""), ("                http_filters:\n", &*first)];
-    let deployment = mistaken(&changes, "not_before_router").on_free_ports();
-    let (fleet, deployment) = Fleet::in_place_of_endpoints(deployment).unwrap();
-    let envoy = install::find(Wanted::Any).unwrap();
-    let error = Site::of(&envoy, fleet, deployment).err().unwrap();
+    let error = try_start(mistaken(&changes, "not_before_router"))
+        .err()
+        .unwrap();
     assert!(
         format!("{error:#}").contains("terminal filter"),
         "{error:#}"
