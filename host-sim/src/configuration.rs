@@ -311,8 +311,8 @@ pub fn parse(text: &str) -> Result<Value, Problems> {
 fn in_our_words(message: &str) -> (String, &'static str) {
     const YAML: &str = "YAML or JSON";
     if message.contains("multiple YAML documents") {
-        let expected = "one document: `---` begins another one, and only of Kubernetes's objects \
-                        the one with our configuration is looked for";
+        let expected = "one: `---` begins another, which only a file of Kubernetes's objects may \
+                        have";
         return ("several documents".to_owned(), expected);
     }
     if message.contains("budget breached") {
@@ -390,8 +390,13 @@ pub(crate) fn named_or_inline(
         Err(error) => error,
     };
     match (error, file) {
-        (LoadError::Unreadable(error), _) => {
-            report.note(node, &error.to_string(), "a configuration that loads");
+        (LoadError::Unreadable(error), file) => {
+            let file = file.map(|file| format!("{file}: ")).unwrap_or_default();
+            report.note(
+                node,
+                &format!("{file}{error}"),
+                "a configuration that loads",
+            );
         }
         (LoadError::Problems(problems), None) => {
             let problems = problems.0.iter();

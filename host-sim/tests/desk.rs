@@ -298,3 +298,45 @@ fn neither_a_home_nor_an_environment_is_needed() {
     let (code, out, err) = told(&command.env_clear().output().unwrap());
     assert_eq!((code, &*out, &*err), (Some(0), "shop.yaml: good\n", ""));
 }
+
+/// A configuration with an error is told by every command that takes one as `check` tells it.
+#[test]
+fn a_configuration_with_an_error_is_told_with_its_line_by_every_command() {
+    let desk = desk();
+    let error = "bad.yaml:2:29: routes[0].pool: no pool is named \"wbe\"; expected";
+    for words in [
+        &["explain", "bad.yaml", "--url=http://h/"][..],
+        &["diff", "bad.yaml", "shop.yaml"],
+        &["diff", "shop.yaml", "bad.yaml"],
+        &["status", "127.0.0.1:1", "--expect", "bad.yaml"],
+    ] {
+        let (code, out, err) = told(&run(&desk, words));
+        assert_eq!((code, &*out), (Some(2), ""), "{words:?}");
+        assert!(
+            err.starts_with(&format!("host-sim: {error}")),
+            "{words:?}: {err}"
+        );
+    }
+    let bad = fs::read_to_string(desk.path().join("bad.yaml")).unwrap();
+    let (_, _, err) = told(&run_with(&desk, &["explain", "-", "--url=http://h/"], &bad));
+    let error = error.replace("bad.yaml", "<stdin>");
+    assert!(err.starts_with(&format!("host-sim: {error}")), "{err}");
+
+    // Of a file of tests or a scenario it is the file that is another one.
+    for command in ["test", "run"] {
+        let (code, _, err) = told(&run(&desk, &[command, "shop.yaml"]));
+        assert_eq!(code, Some(2));
+        assert!(
+            err.contains("this is a configuration: `host-sim check FILE`"),
+            "{err}"
+        );
+    }
+    fs::write(
+        desk.path().join("lost_test.yaml"),
+        "config: nix.yaml\ntests: []\n",
+    )
+    .unwrap();
+    let (_, _, err) = told(&run(&desk, &["test", "lost_test.yaml"]));
+    let error = "host-sim: lost_test.yaml:1:9: config: nix.yaml: No such file or directory;";
+    assert!(err.starts_with(error), "{err}");
+}

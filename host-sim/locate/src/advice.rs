@@ -20,6 +20,10 @@ const KEYS: &[(&str, &str, &str)] = &[
         "apiVersion",
         "of Kubernetes's objects a WasmPlugin with `pluginConfig` is read",
     ),
+    // In a file of tests or a scenario, of which these are no keys.
+    ("", "pools", CONFIGURATION),
+    ("", "routes", CONFIGURATION),
+    ("", "rate_limits", CONFIGURATION),
     // The whole.
     (
         "",
@@ -88,6 +92,10 @@ const KEYS: &[(&str, &str, &str)] = &[
         "write `sticky: { cookie: { name: \u{2026} } }`",
     ),
     ("pools", "session_affinity", "write `sticky`"),
+    ("pools", "retries", RETRY),
+    ("pools", "retry_policy", RETRY),
+    ("pools", "num_retries", RETRY),
+    ("pools", "cors", CORS),
     // Routes.
     (
         "routes",
@@ -147,11 +155,15 @@ const KEYS: &[(&str, &str, &str)] = &[
         "write `respond: { status: 200, body: \"\u{2026}\" }`",
     ),
     ("routes", "rate_limit", "write `rate_limits: [name]`"),
+    ("routes", "retries", RETRY),
+    ("routes", "retry_policy", RETRY),
+    ("routes", "num_retries", RETRY),
     (
         "routes",
-        "cors",
-        "it is the proxy's: its own CORS filter stands before this one",
+        "request_mirror_policies",
+        "write `mirror: { pool: \u{2026} }`",
     ),
+    ("routes", "cors", CORS),
     // Limits.
     ("rate_limits", "rate", "write `requests: 100, per: 1s`"),
     (
@@ -163,6 +175,11 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("rate_limits", "window", "write `per: 1s`"),
     ("rate_limits", "dry_run", "write `shadow: true`"),
 ];
+
+const CONFIGURATION: &str = "this is a configuration: `host-sim check FILE` reads it, and files of \
+                             tests and scenarios name it by `config`";
+const RETRY: &str = "write `retry: { attempts: 2 }`";
+const CORS: &str = "it is the proxy's: its own CORS filter stands before this one";
 
 /// Words that are values in other products: the end of the places that it is for, the word, and
 /// what to write.
@@ -319,6 +336,11 @@ mod tests {
             ("routes[3].return", "`respond"),
             ("routes[3].direct_response", "`respond"),
             ("routes[3].cors", "the proxy's"),
+            ("pools.web.cors", "the proxy's"),
+            ("routes[3].retries", "`retry: {"),
+            ("pools.web.retry_policy", "`retry: {"),
+            ("pools", "host-sim check"),
+            ("routes", "host-sim check"),
             ("tests", "host-sim test"),
             ("[\"// hi \\\"pools\\\"\"]", "`#`"),
         ] {

@@ -101,7 +101,12 @@ impl<'t> Positions<'t> {
     /// None: it is not in this file.
     pub fn find(&self, place: &str) -> Option<Position> {
         if let Some(position) = Self::written(place) {
-            return Some(position);
+            // Of a place in a line the column, where both agree.
+            let behind = place
+                .split_once(": ")
+                .and_then(|(_, place)| self.find(place));
+            let same = behind.filter(|behind| behind.line == position.line);
+            return Some(same.unwrap_or(position));
         }
         let (number, place) = split_filter(place);
         let around = place.split_once(": ").or(Some((place, "")));

@@ -149,7 +149,7 @@ fn keep(site: &DemoSite) -> Result<()> {
   curl -i {url}/login                                # the fourth in a row: 429
   curl -i {url}/old                                  # 301
   curl -i {url}/internal                             # 403
-  cargo host-sim status {admin} --watch       # what all of this did
+  host-sim status {admin} --watch             # what all of this did
   curl -s http://{admin}/stats/prometheus            # for Prometheus and envoy-config/dashboard.json
 The configuration: envoy-config/{FILE}. Envoy's log: {}",
         site.envoy.log_path().display()

@@ -1,6 +1,6 @@
 //! `host-sim diff`: what a change of the configuration does to requests.
 
-use super::{Outcome, style};
+use super::{Outcome, problem, style};
 use anyhow::{Context, Result};
 use host_sim::diff::log::{self, LogCounts};
 use host_sim::diff::report::{self, Format};
@@ -35,9 +35,11 @@ pub(crate) struct Arguments {
 /// Prints the differences to stdout. [`Outcome::Found`]: there are some.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let read = |path: &PathBuf| {
-        let file = path.display();
-        let tree = configuration::read(path).with_context(|| format!("reading {file}"))?;
-        let config = environment::load_anywhere(&tree).with_context(|| file.to_string())?;
+        let unread = |text: &str, error| problem::unread(path, text, error);
+        let text = configuration::text_of(path).map_err(|error| unread("", error))?;
+        let tree = configuration::tree_of(&text, path).map_err(|error| unread(&text, error))?;
+        let config = environment::load_anywhere(&tree);
+        let config = config.map_err(|problems| problem::refused_text(path, &text, &problems))?;
         anyhow::Ok((tree, config))
     };
     let (old, new) = (read(&arguments.old)?, read(&arguments.new)?);

@@ -1,8 +1,8 @@
 //! `host-sim explain`: what happens to one request, and why not the earlier routes.
 
 use super::prebuilt::Prebuilt;
-use super::{Outcome, style};
-use anyhow::{Context, Result, anyhow};
+use super::{Outcome, problem, style};
+use anyhow::{Result, anyhow};
 use host_sim::exchange::{ClientTls, ExchangeRequest, Host};
 use host_sim::share::percent_of;
 use host_sim::world::World;
@@ -62,9 +62,10 @@ pub(crate) struct Arguments {
 /// Prints the explanation to stdout.
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
     let file = arguments.config.display();
-    let reading = || format!("reading {file}");
-    let text = configuration::text_of(&arguments.config).with_context(reading)?;
-    let tree = configuration::tree_of(&text, &arguments.config).with_context(reading)?;
+    let unread = |text: &str, error| problem::unread(&arguments.config, text, error);
+    let text = configuration::text_of(&arguments.config).map_err(|error| unread("", error))?;
+    let tree = configuration::tree_of(&text, &arguments.config);
+    let tree = tree.map_err(|error| unread(&text, error))?;
     let own = environment::of_process(&tree);
     for asked in environment::unset(&tree, &own) {
         let environment::Asked { place, name } = asked;
@@ -74,7 +75,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         );
     }
     let environment = environment::with_stand_ins(&tree, own);
-    let config = environment::load(&tree, &environment).with_context(|| file.to_string())?;
+    let config = environment::load(&tree, &environment)
+        .map_err(|problems| problem::refused_text(&arguments.config, &text, &problems))?;
     let manager = connection_manager::of_file(&text, &arguments.config).unwrap_or_default();
     let request = request(arguments)?;
     let mut out = anstream::stdout().lock();

@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use host_sim::configuration::{self, LoadError};
-use pointsman_core::config::problem::Problem;
+use pointsman_core::config::problem::{Problem, Problems};
 use pointsman_locate::{Positions, advice};
 use std::path::Path;
 
@@ -55,6 +55,23 @@ pub(super) fn refused(path: &Path, error: LoadError) -> anyhow::Error {
     };
     let text = configuration::text_of(path).unwrap_or_default();
     anyhow!(lines(&path.display().to_string(), &text, &problems).join("\n"))
+}
+
+/// Why a configuration was refused whose text was read already, a line for each problem.
+pub(super) fn refused_text(path: &Path, text: &str, problems: &Problems) -> anyhow::Error {
+    let name = match path.as_os_str() == "-" {
+        true => "<stdin>".to_owned(),
+        false => path.display().to_string(),
+    };
+    anyhow!(lines(&name, text, &problems.0).join("\n"))
+}
+
+/// The same, or why nothing was read.
+pub(super) fn unread(path: &Path, text: &str, error: LoadError) -> anyhow::Error {
+    match error {
+        LoadError::Problems(problems) => refused_text(path, text, &problems),
+        error => anyhow!(error).context(format!("reading {}", path.display())),
+    }
 }
 
 fn lines(name: &str, text: &str, problems: &[Problem]) -> Vec<String> {

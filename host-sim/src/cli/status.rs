@@ -1,7 +1,7 @@
 //! `host-sim status`: one look at a running Envoy.
 
-use super::Outcome;
-use anyhow::{Context, Result};
+use super::{Outcome, problem};
+use anyhow::Result;
 use host_sim::status::admin::Admin;
 use host_sim::status::{Status, Watcher, report};
 use host_sim::{configuration, environment};
@@ -63,12 +63,14 @@ fn expected(arguments: &Arguments) -> Result<Option<(String, Vec<Config>)>> {
         return Ok(None);
     };
     let file = path.display().to_string();
-    let parts = configuration::read_parts(path).with_context(|| format!("reading {file}"))?;
+    let unread = |text: &str, error| problem::unread(path, text, error);
+    let text = configuration::text_of(path).map_err(|error| unread("", error))?;
+    let parts = configuration::parts_of(&text, path).map_err(|error| unread(&text, error))?;
     let configs = parts
         .iter()
         .map(|part| environment::load_anywhere(&part.tree));
     let configs: Result<Vec<_>, _> = configs.collect();
-    let configs = configs.with_context(|| file.clone())?;
+    let configs = configs.map_err(|problems| problem::refused_text(path, &text, &problems))?;
     Ok(Some((file, configs)))
 }
 

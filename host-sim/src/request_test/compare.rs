@@ -344,14 +344,16 @@ pub(super) fn count_differences(
                     .unwrap_or(0),
             );
             let none = Matcher::Scalar(Value::from(0));
-            let matcher = matchers
-                .iter()
-                .find(|(n, _)| n == name)
-                .map_or(&none, |(_, matcher)| matcher);
+            let named = matchers.iter().find(|(n, _)| n == name);
+            let matcher = named.map_or(&none, |(_, matcher)| matcher);
             if !matcher.matches(Actual::Json(&count)) {
+                let expected = match named {
+                    Some(_) => matcher.to_string(),
+                    None => "0, as it is not named".to_owned(),
+                };
                 differences.push(Difference {
                     place: format!("count of {key} {name}"),
-                    expected: matcher.to_string(),
+                    expected,
                     got: count.to_string(),
                 });
             }

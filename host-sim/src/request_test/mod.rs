@@ -38,10 +38,11 @@ pub use compare::Difference;
 pub use coverage::{Coverage, Unreached};
 pub use parse::{File, MAX_REPEAT, Test, TestStep};
 
-use crate::exchange::{ExchangeResult, Host, shown};
+use crate::exchange::{ExchangeRequest, ExchangeResult, Host, shown};
 use crate::explain;
 use compare::count_differences;
 use cookies::CookieJar;
+use pointsman_core::config::Config;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -194,7 +195,7 @@ fn run_test(
                 return Err(TestFailure {
                     request: place(repetition),
                     error: None,
-                    hint: why_not(&differences, &object),
+                    hint: why_not(&differences, &object, &file.loaded, &request),
                     differences,
                 });
             }
@@ -253,16 +254,30 @@ impl Refused {
     }
 }
 
-/// Why the expected route did not match. None where no route is expected, or where it stands behind
-/// the one that matched, so that it was never compared.
-fn why_not(differences: &[Difference], object: &Map<String, Value>) -> Option<String> {
+/// Why the expected route did not match, or that it stands behind the one that took the request.
+/// None where no route is expected, or there is none of that name.
+fn why_not(
+    differences: &[Difference],
+    object: &Map<String, Value>,
+    config: &Config,
+    request: &ExchangeRequest,
+) -> Option<String> {
     let expected = differences
         .iter()
         .find(|difference| difference.place == "route")?;
-    let mut trace = object["trace"].as_array()?.iter();
     // Differences are written as JSON.
     let wanted: Value = serde_json::from_str(&expected.expected).ok()?;
-    let route = trace.find(|item| item["name"] == wanted)?;
-    let (name, failed) = (route["name"].as_str()?, route["failed"].as_str()?);
-    Some(format!("why not `{name}`: {failed}"))
+    let mut trace = object["trace"].as_array()?.iter();
+    if let Some(route) = trace.find(|item| item["name"] == wanted) {
+        let (name, failed) = (route["name"].as_str()?, route["failed"].as_str()?);
+        return Some(format!("why not `{name}`: {failed}"));
+    }
+    // It was never compared.
+    let (wanted, taken) = (wanted.as_str()?, object["route"].as_str()?);
+    let route = config.routes.iter().find(|it| &*it.name == wanted)?;
+    let matches = explain::with_request(config, request, |request, connection| {
+        let mut blocks = route.blocks.iter();
+        blocks.any(|block| block.mismatch(request, connection).is_none())
+    });
+    matches.then(|| format!("`{wanted}` matches too, and `{taken}` stands before it"))
 }

@@ -574,7 +574,7 @@ tests:
         assert_eq!(&*file.loaded.routes[0].name, "shop.yaml");
         assert_eq!(
             errors_of(text),
-            ["config: no shop.yaml; expected a configuration that loads"]
+            ["config: shop.yaml: no shop.yaml; expected a configuration that loads"]
         );
     }
 

@@ -1,5 +1,4 @@
 use super::*;
-use crate::exchange::ExchangeRequest;
 use serde_json::json;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -212,7 +211,7 @@ fn counts_are_exact() {
         ),
         (
             "{ cluster: {} }",
-            Some("  count of cluster blue: expected 0, got 3"),
+            Some("  count of cluster blue: expected 0, as it is not named, got 3"),
         ),
     ] {
         let (_, report) = run_one(&format!(
@@ -355,4 +354,24 @@ fn keys_of(tree: &Value, found: &mut std::collections::BTreeSet<String>) {
         Value::Array(list) => list.iter().for_each(|value| keys_of(value, found)),
         _ => {}
     }
+}
+
+/// A route that would have matched, if it stood before the one that took the request.
+#[test]
+fn a_route_that_is_shadowed_is_told_as_that() {
+    let failed = |wanted: &str, headers: &str| {
+        let text = format!(
+            "config: {{ routes: [{{ name: all, match: {{ path: {{ prefix: / }} }}, pass: true }}, \
+             {{ name: beta, match: {{ headers: [{{ name: x-beta, exact: '1' }}] }}, pass: true }}] }}\n\
+             tests: [{{ name: t, request: {{ url: 'http://h/', headers: [{headers}] }}, \
+             expect: {{ route: {wanted} }} }}]"
+        );
+        let file = File::parse(&text, |_| unreachable!()).unwrap();
+        let report = run(&file, || Ok(Box::new(World::of(&file.config, 1).unwrap())));
+        report.outcomes[0].failure.as_ref().unwrap().hint.clone()
+    };
+    let told = "`beta` matches too, and `all` stands before it";
+    assert_eq!(failed("beta", "[x-beta, '1']").as_deref(), Some(told));
+    assert_eq!(failed("beta", ""), None);
+    assert_eq!(failed("gamma", "[x-beta, '1']"), None);
 }
