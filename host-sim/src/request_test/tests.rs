@@ -361,16 +361,17 @@ fn keys_of(tree: &Value, found: &mut std::collections::BTreeSet<String>) {
 fn a_route_that_is_shadowed_is_told_as_that() {
     let failed = |wanted: &str, headers: &str| {
         let text = format!(
-            "config: {{ routes: [{{ name: all, match: {{ path: {{ prefix: / }} }}, pass: true }}, \
+            "config: {{ routes: [{{ name: a, match: {{ path: {{ prefix: / }} }}, pass: true }}, \
              {{ name: beta, match: {{ headers: [{{ name: x-beta, exact: '1' }}] }}, pass: true }}] }}\n\
              tests: [{{ name: t, request: {{ url: 'http://h/', headers: [{headers}] }}, \
              expect: {{ route: {wanted} }} }}]"
         );
         let file = File::parse(&text, |_| unreachable!()).unwrap();
-        let report = run(&file, || Ok(Box::new(World::of(&file.config, 1).unwrap())));
+        let host = Rc::new(RefCell::new(Scripted::default()));
+        let report = run(&file, || Ok(Box::new(host.clone())));
         report.outcomes[0].failure.as_ref().unwrap().hint.clone()
     };
-    let told = "`beta` matches too, and `all` stands before it";
+    let told = "`beta` matches too, and `a` stands before it";
     assert_eq!(failed("beta", "[x-beta, '1']").as_deref(), Some(told));
     assert_eq!(failed("beta", ""), None);
     assert_eq!(failed("gamma", "[x-beta, '1']"), None);
