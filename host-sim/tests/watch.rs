@@ -101,14 +101,15 @@ fn each_look_is_a_page_or_a_line_that_shows_what_has_changed() {
     let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
     let green = |status: &Value| {
         let target = status["filters"][0]["pools"][0]["targets"][1].clone();
-        assert_eq!(target["name"], "green");
+        assert!(target.is_null() || target["name"] == "green", "{target}");
         target
     };
 
-    let first = next();
-    assert_eq!(first["filters"][0]["version"], "tonight");
-    assert_eq!(green(&first)["healthy"], true);
-    assert_eq!(green(&first)["requests_per_second"], Value::Null);
+    // The first looks may come before the dump has what is live.
+    until("the configuration is in a line", || {
+        let status = next();
+        status["filters"][0]["version"] == "tonight" && green(&status)["healthy"] == true
+    });
     // Rates are those since the look before.
     assert!(green(&next())["requests_per_second"].is_number());
     until("pages", || {
@@ -210,11 +211,9 @@ fn an_envoy_that_has_gone_ends_it_with_what_happened() {
     let mut watching = Running(watch(&site, &[]).spawn().unwrap());
     let printed = watching.printed();
     until("a page", || !printed.lock().unwrap().is_empty());
+    let address = site.envoy.admin_address();
     site.kill();
     let (status, said) = watching.ended();
     assert_eq!(status.code(), Some(2));
-    assert!(
-        said.contains("refused") || said.contains("admin address"),
-        "{said}"
-    );
+    assert!(said.starts_with(&format!("host-sim: {address}")), "{said}");
 }
