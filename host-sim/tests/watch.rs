@@ -17,6 +17,9 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_host-sim");
 /// To the upper left corner, and clear what is there.
 const DRAWN: &str = "\x1b[H\x1b[2J";
 
+/// In the first line of each page.
+const PAGE: &str = ": live for ";
+
 fn shop() -> Value {
     json!({
         "version": "tonight",
@@ -113,7 +116,7 @@ fn each_look_is_a_page_or_a_line_that_shows_what_has_changed() {
     // Rates are those since the look before.
     assert!(green(&next())["requests_per_second"].is_number());
     until("pages", || {
-        printed.lock().unwrap().matches("Envoy ").count() >= 2
+        printed.lock().unwrap().matches(PAGE).count() >= 2
     });
     assert!(!printed.lock().unwrap().contains("OUT"));
 
@@ -133,8 +136,9 @@ fn after_so_many_looks_it_ends_with_what_the_last_one_found() {
     let told = |looks: &str| {
         let output = watch(&site, &["-n", looks]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        (output.status.code(), text.matches("Envoy ").count())
+        (output.status.code(), text.matches(PAGE).count())
     };
+    until("all is well", || told("1") == (Some(0), 1));
     assert_eq!(told("2"), (Some(0), 2));
     eject(&site);
     assert_eq!(told("1"), (Some(1), 1));
