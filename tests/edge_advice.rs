@@ -17,7 +17,7 @@ use http_body_util::Full;
 use hyper::Request;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -408,6 +408,37 @@ fn a_body_longer_than_the_buffer_is_not_tried_again() {
             assert_eq!(status, expected, "{size} bytes");
             true
         });
+    }
+}
+
+/// Of `mirror`, on the page: "where the copy is not read at all, a body that is longer than the
+/// buffers stands still until `stream_idle_timeout`".
+#[test]
+fn a_copy_that_is_not_read_stops_a_long_upload() {
+    const BODY: usize = 48 * 1024 * 1024;
+    for is_read in [true, false] {
+        // Connections wait in its queue, and nobody takes one.
+        let unread = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let site = site_of("envoy.yaml", |fleet, deployment| {
+            route(deployment, "rest")["mirror"] = json!({ "pool": "beta" });
+            if !is_read {
+                deployment.connection_manager_mut()["stream_idle_timeout"] = "2s".into();
+                move_to(unread.local_addr().unwrap(), &["9003"], fleet, deployment);
+            }
+        });
+        let mut upload = TcpStream::connect(site.envoy.address().unwrap()).unwrap();
+        let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {BODY}\r\n\r\n");
+        upload.write_all(head.as_bytes()).unwrap();
+        // Envoy closes the connection where it ends the stream.
+        let chunk = [b'a'; 65536];
+        let sent = (0..BODY / chunk.len()).take_while(|_| upload.write_all(&chunk).is_ok());
+        let sent = sent.count() * chunk.len();
+        assert_eq!(sent == BODY, is_read, "{sent} bytes");
+        if is_read {
+            read_until(&mut upload, "HTTP/1.1 200 OK");
+        }
+        // What is short is copied, and answered, all the same.
+        assert_eq!(status(&mut site.client().unwrap(), "/", &[]), 200);
     }
 }
 
