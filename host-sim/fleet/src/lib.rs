@@ -65,6 +65,9 @@ pub struct Scenario {
     pub round_trip: Nanos,
     /// How long it lasts. The first two seconds are not counted.
     pub length: Nanos,
+    /// Whether a proxy that has called the engine in the last [`INTERVAL`] refuses a request that
+    /// would call it again. The filter does not: this is what it would cost.
+    pub is_paced: bool,
 }
 
 /// What came of it.
@@ -120,6 +123,8 @@ struct Fleet {
     admitted: u64,
     /// Of each proxy.
     asked: Vec<u64>,
+    /// Of each proxy.
+    last_call: Vec<Nanos>,
     waited: u64,
 }
 
@@ -264,6 +269,7 @@ impl Fleet {
             came: 0,
             admitted: 0,
             asked: vec![0; scenario.proxies],
+            last_call: vec![Nanos::ZERO; scenario.proxies],
             waited: 0,
         }
     }
@@ -303,6 +309,7 @@ impl Fleet {
     }
 
     fn call(&mut self, call: Call, now: Nanos) {
+        self.last_call[call.proxy] = now;
         if self.counts(now) {
             self.asked[call.proxy] += 1;
         }
@@ -334,10 +341,12 @@ impl Fleet {
         }
         let workers = self.scenario.workers;
         let clock = self.clock(proxy, now);
+        let is_early = now < self.last_call[proxy] + INTERVAL;
         let leases = &mut self.workers[proxy][worker];
         match leases.take(KEY, workers, TIMEOUT, clock) {
             Take::Taken => self.admit(self.engine.window(now), now),
             Take::Refused(_) | Take::Failed => {}
+            Take::Ask(_) if self.scenario.is_paced && is_early => {}
             Take::Ask(hits) => {
                 leases.begin(KEY, BucketKey::default, clock);
                 let asked = leases.at(clock);
@@ -445,6 +454,7 @@ fn base() -> Scenario {
         skew: Nanos::from_millis(5),
         round_trip: Nanos::from_millis(2),
         length: Nanos::from_secs(8),
+        is_paced: false,
     }
 }
 
@@ -476,6 +486,15 @@ pub fn scenarios() -> Vec<Scenario> {
         all.push(Scenario {
             engine,
             workers: 4,
+            ..base
+        });
+    }
+    for traffic in [Traffic::Even, Traffic::Zipf] {
+        all.push(Scenario {
+            engine: Engine::Untold,
+            traffic,
+            is_paced: true,
+            load: 1.0,
             ..base
         });
     }
@@ -559,8 +578,11 @@ impl Display for Row {
         let Row(scenario, outcome) = self;
         write!(
             f,
-            "| {:?} | {} × {} | {:?} | {:.0} % | {:.1} % | {:.1} % | {} | {:.0} | {:.2} | {:.2} | {:.1} % |",
-            scenario.engine,
+            "| {} | {} × {} | {:?} | {:.0} % | {:.1} % | {:.1} % | {} | {:.0} | {:.2} | {:.2} | {:.1} % |",
+            match scenario.is_paced {
+                true => format!("{:?}, paced", scenario.engine),
+                false => format!("{:?}", scenario.engine),
+            },
             scenario.proxies,
             scenario.workers,
             scenario.traffic,

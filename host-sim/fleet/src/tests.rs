@@ -42,6 +42,20 @@ fn a_fleet_is_admitted_nearly_all_of_the_limit_and_never_more_by_one_call_in_100
     }
 }
 
+/// Why `Untold` has no bound on calls: by one in 100 ms a fleet would be admitted a tenth.
+#[test]
+fn one_call_in_100_ms_of_an_engine_that_tells_nothing_would_admit_a_tenth() {
+    for traffic in [Traffic::Even, Traffic::Zipf] {
+        let scenario = Scenario {
+            is_paced: true,
+            ..scenario(Engine::Untold, traffic, 1.0)
+        };
+        let outcome = play(scenario, 11);
+        assert!(outcome.admitted <= 0.12, "{outcome:?}");
+        assert!(outcome.most_calls_per_interval <= 1.01, "{outcome:?}");
+    }
+}
+
 /// Of an engine that tells nothing no token can be kept, so each request asks: that too is never
 /// above the limit, and admits all of it.
 #[test]
