@@ -71,19 +71,20 @@ impl Desk {
         let module = "target/wasm32-wasip1/release/pointsman.wasm";
         symlink(module::build().unwrap(), path(module)).unwrap();
         symlink(program(&repository), path("bin/host-sim")).unwrap();
+        // `cargo host-sim` is the same.
+        desk.write_program("cargo", "shift; exec host-sim \"$@\"");
         let envoy = install::find(Wanted::Any).unwrap().path;
         // Beside those of other tests.
-        let script = format!(
-            "#!/bin/sh\nexec {} --use-dynamic-base-id \"$@\"\n",
-            envoy.display()
-        );
-        fs::write(path("bin/envoy"), script).unwrap();
-        let mode = Command::new("chmod")
-            .arg("+x")
-            .arg(path("bin/envoy"))
-            .status();
-        assert!(mode.unwrap().success());
+        let script = format!("exec {} --use-dynamic-base-id \"$@\"", envoy.display());
+        desk.write_program("envoy", &script);
         desk
+    }
+
+    fn write_program(&self, name: &str, script: &str) {
+        let path = self.directory.path().join("bin").join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        let mode = Command::new("chmod").arg("+x").arg(path).status();
+        assert!(mode.unwrap().success());
     }
 
     /// A text of the page, with the ports of this desk.
@@ -272,6 +273,62 @@ fn the_page_is_followed_to_the_letter() {
         run > 20 && compared > 12,
         "{run} commands, {compared} outputs"
     );
+}
+
+/// The commands of two other pages that move a file where `check` has nothing against it: it has
+/// something against the key of the example, and nothing against a key of one's own.
+#[test]
+fn a_file_is_moved_once_it_has_a_key_of_its_own() {
+    let shipped = module::repository().unwrap().join("envoy-config");
+    let page = |name: &str| fs::read_to_string(shipped.join(name)).unwrap();
+    let (reload, compose) = (page("README.md"), page("compose/README.md"));
+    let own_key = "sed -i \"s|\\\"ZGVt.*=\\\"|";
+    let find = |page: &str, words: &str| {
+        let found = blocks(page).into_iter().find(|it| it.text.contains(words));
+        found.unwrap_or_else(|| panic!("no `{words}`")).text
+    };
+    let production = page("production.md");
+    let rows = [
+        (
+            "next.yaml",
+            "envoy-config/ecds.yaml",
+            find(&production, own_key),
+            find(&reload, "cargo host-sim check next.yaml"),
+        ),
+        (
+            "envoy-config/compose/next.yaml",
+            "envoy-config/compose/filter/ecds.yaml",
+            find(&compose, own_key),
+            find(&compose, "cargo host-sim check"),
+        ),
+    ];
+    for (next, live, own_key, moves) in rows {
+        // The first line of one of them starts an Envoy.
+        let lines = moves.lines().filter(|line| !line.starts_with("envoy "));
+        let moves = lines.collect::<Vec<_>>().join("\n");
+        let desk = Desk::new();
+        let path = |name: &str| desk.directory.path().join(name);
+        fs::create_dir_all(path(live).parent().unwrap()).unwrap();
+        let text = fs::read(shipped.join(live.trim_start_matches("envoy-config/"))).unwrap();
+        fs::write(path(live), text).unwrap();
+        let copies = format!("cp {live} {next}");
+        assert!(desk.run(&copies).is_good);
+        let refused = desk.run(&moves);
+        assert!(
+            !refused.is_good && path(next).exists(),
+            "{}",
+            refused.stdout
+        );
+        assert!(
+            refused.stdout.contains("[published_secret]"),
+            "{}",
+            refused.stdout
+        );
+        desk.prints(&own_key, None);
+        assert!(desk.run(&copies).is_good);
+        desk.prints(&moves, None);
+        assert!(!path(next).exists());
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const ROUTES: usize = 10_000;
 
 /// What is shipped.
-const DRAIN_TIME: Duration = Duration::from_secs(15);
+const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// From one reload to the next, at least.
 const PACE: Duration = Duration::from_millis(600);

@@ -18,7 +18,7 @@ use steps::DemoSite;
 /// The demo's configuration, in `envoy-config/`.
 const FILE: &str = "envoy.yaml";
 /// What the file's own command has.
-const DRAIN_TIME: Duration = Duration::from_secs(15);
+const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// The cluster whose endpoints the filter chooses.
 const ENDPOINT_CLUSTER: &str = "api";
 
