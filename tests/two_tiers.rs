@@ -20,6 +20,8 @@ use std::process::Command;
 use tempfile::TempDir;
 
 const CLIENTS: usize = 8;
+/// Of a proxy of the second tier: one for each worker.
+const SOCKETS: usize = 2;
 
 /// The gauge and the counter of a proxy's public listener.
 const CONNECTIONS: &str = "http.http.downstream_cx_active";
@@ -301,10 +303,12 @@ fn a_proxy_that_is_killed_costs_what_it_held_and_a_drained_one_nothing() {
     });
     let (requests, failed) = sum(&clients);
     println!("killed with {held} connections: {failed} of {requests} requests failed");
-    assert!(failed <= 2 * CLIENTS, "{failed}");
+    // The one that it had under way, and one for each socket that listens: a dying process still
+    // takes a connection there, and cuts it when it closes the socket.
+    let most = 1 + SOCKETS;
+    assert!(failed <= most * CLIENTS, "{failed}");
     for seen in &clients {
-        // The one that it had under way, and one on a connection that a dying process still took.
-        assert!(seen.failed <= 2, "{}", seen.failed);
+        assert!(seen.failed <= most, "{}", seen.failed);
         assert_eq!(
             (seen.session.len(), seen.hash.len()),
             (1, 1),
