@@ -3,34 +3,29 @@
 //! of each heading and of each file which tests follow it.
 
 use host_sim::backend::Answer;
-use host_sim::client::{Client, header};
+use host_sim::client::{Client, status_and_backend};
 use host_sim::configuration;
-use host_sim::envoy::Deployment;
 use host_sim::exchange::Response;
 use host_sim::testkit::Site;
+use host_sim::testkit::engine::http2_cluster;
 use host_sim::wait::until;
 use pointsman_core::config::Config;
+use pointsman_tests::grpc_server::{self, GrpcServer};
+use pointsman_tests::sources::rust_files;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Which tests follow what.
 const TABLE: &str = include_str!("advice.yaml");
 const README: &str = include_str!("../envoy-config/README.md");
 
-fn cluster<'d>(deployment: &'d mut Deployment, name: &str) -> &'d mut Value {
-    let clusters = &mut deployment.bootstrap_mut()["static_resources"]["clusters"];
-    let mut clusters = clusters.as_array_mut().unwrap().iter_mut();
-    clusters.find(|cluster| cluster["name"] == name).unwrap()
-}
-
 /// The status, and the backend that answered.
-fn ask(client: &mut Client, path: &str) -> (u16, String) {
-    let answer = client.get("a", path).unwrap();
-    let backend = header(&answer, "x-backend").to_owned();
-    (answer.status().as_u16(), backend)
+fn get(client: &mut Client) -> (u16, String) {
+    status_and_backend(&client.get("a", "/").unwrap())
 }
 
 /// Where what is advised stands, and the tests that follow it.
@@ -167,16 +162,10 @@ fn is_test(text: &str, name: &str) -> bool {
 
 /// All Rust of a directory and of those in it.
 fn rust(directory: &Path) -> String {
-    let mut text = String::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            text += &rust(&path);
-        } else if path.extension().is_some_and(|it| it == "rs") {
-            text += &fs::read_to_string(&path).unwrap();
-        }
-    }
-    text
+    let files = rust_files(directory).into_iter();
+    files
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect()
 }
 
 /// "Envoy's `circuit_breakers` refuse beside it, and there nothing is passed over."
@@ -193,7 +182,7 @@ fn a_breaker_refuses_where_a_bound_of_ours_passes_a_target_over() {
         let site = Site::start_with(&configuration, |_, mut deployment| {
             if !ours {
                 let breaker = json!({ "thresholds": [{ "max_requests": 1 }] });
-                cluster(&mut deployment, "a")["circuit_breakers"] = breaker;
+                deployment.cluster_mut("a")["circuit_breakers"] = breaker;
             }
             Ok(deployment)
         });
@@ -205,11 +194,11 @@ fn a_breaker_refuses_where_a_bound_of_ours_passes_a_target_over() {
         // It ends with the test.
         std::thread::spawn(move || {
             let mut client = Client::new(address).unwrap();
-            while ask(&mut client, "/").1 != "a" {}
+            while get(&mut client).1 != "a" {}
         });
         until("one is under way", || slow.count() == 1);
         let mut client = site.client().unwrap();
-        let seen: Vec<_> = (0..12).map(|_| ask(&mut client, "/")).collect();
+        let seen: Vec<_> = (0..12).map(|_| get(&mut client)).collect();
         let refused = seen.iter().filter(|(status, _)| *status == 503).count();
         let answered = seen.iter().filter(|(_, backend)| backend == "b").count();
         match ours {
@@ -233,7 +222,7 @@ fn a_probe_of_an_endpoint_that_its_cluster_lacks_is_answered_by_another() {
         "routes": [{ "name": "all", "pool": "web" }],
     });
     let site = Site::start_with(&configuration, |_, mut deployment| {
-        let endpoints = &mut cluster(&mut deployment, "web")["load_assignment"]["endpoints"];
+        let endpoints = &mut deployment.cluster_mut("web")["load_assignment"]["endpoints"];
         let endpoints = endpoints[0]["lb_endpoints"].as_array_mut().unwrap();
         assert_eq!(endpoints.len(), 2);
         endpoints.truncate(1);
@@ -281,7 +270,7 @@ fn a_pool_of_a_new_name_leaves_as_many_statistics_as_the_page_says() {
     };
     // Each statistic comes once there is something to count, and that waits for a tick.
     let has_counted = |site: &Site, name: &str| {
-        ask(&mut site.client().unwrap(), "/");
+        get(&mut site.client().unwrap());
         README.contains(&format!("some {} for a pool.", of(site, name)))
     };
     until("there are as many as the page says", || {
@@ -294,6 +283,150 @@ fn a_pool_of_a_new_name_leaves_as_many_statistics_as_the_page_says() {
     });
     let page = format!("some {} for a pool.", of(&site, "before"));
     assert!(README.contains(&page), "those of the old one are behind");
+}
+
+/// Of the gauge `pointsman_configuration`: "During a hot restart it is the sum of both processes'".
+#[test]
+fn during_a_hot_restart_the_gauge_of_the_configuration_is_the_sum_of_both() {
+    let configuration = json!({ "routes": [{ "name": "all", "respond": { "status": 200 } }] });
+    let site = Site::start_with(&configuration, |_, deployment| {
+        // The parent goes on for as long as the test.
+        let drain_time = Duration::from_secs(600);
+        let mut deployment = deployment.with_drain_time(drain_time).hot_restartable()?;
+        deployment.bootstrap_mut()["stats_flush_interval"] = "0.1s".into();
+        Ok(deployment)
+    });
+    let mut site = site.unwrap();
+    let gauge = |site: &Site| {
+        let gauge = site.envoy.filter_stat_if_defined("pointsman.configuration");
+        gauge.unwrap().unwrap_or(0)
+    };
+    until("it is told", || gauge(&site) > 0);
+    let alone = gauge(&site);
+    let parent = site.envoy.begin_hand_over(2).unwrap();
+    until("it is the sum", || gauge(&site) == 2 * alone);
+    // The other one asks its parent for as long as that has not ended by itself.
+    site.finish().unwrap();
+    drop(parent);
+}
+
+/// "A control plane sends the same resource over gRPC", and the next one, on a connection that stays
+/// open.
+#[test]
+fn a_control_plane_sends_the_filter_over_grpc() {
+    let configuration =
+        |status: u16| json!({ "routes": [{ "name": "all", "respond": { "status": status } }] });
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("filter.json");
+    let sent = Arc::new(Mutex::new((1, Value::Null)));
+    let of_server = sent.clone();
+    // Each stream ends with its answer, and Envoy opens the next one.
+    let server = GrpcServer::start(move |call| {
+        let path =
+            "/envoy.service.extension.v3.ExtensionConfigDiscoveryService/StreamExtensionConfigs";
+        assert_eq!(call.uri().path(), path);
+        let (version, resource) = &*of_server.lock().unwrap();
+        let message = discovery_response(&version.to_string(), resource);
+        let size = u32::try_from(message.len()).unwrap().to_be_bytes();
+        Some(grpc_server::Answer {
+            message: Some([&[0], &size[..], &message].concat()),
+            status: 0,
+        })
+    });
+    let site = Site::start_with(&configuration(201), |_, deployment| {
+        let mut deployment = deployment.discover_filter(&file)?;
+        let resources: Value = serde_json::from_slice(&fs::read(&file)?)?;
+        sent.lock().unwrap().1 = resources["resources"][0].clone();
+        let filter = &mut deployment.connection_manager_mut()["http_filters"][0];
+        let service = json!({ "envoy_grpc": { "cluster_name": "control-plane" } });
+        filter["config_discovery"]["config_source"] = json!({
+            "resource_api_version": "V3",
+            "api_config_source": {
+                "api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [service],
+            },
+        });
+        let cluster = http2_cluster("control-plane", server.address());
+        deployment.clusters_mut().push(cluster);
+        Ok(deployment)
+    });
+    let site = site.unwrap();
+    let mut client = site.client().unwrap();
+    until("the filter is there", || get(&mut client).0 == 201);
+    {
+        let mut sent = sent.lock().unwrap();
+        sent.0 = 2;
+        let filter = &mut sent.1["typed_config"]["config"];
+        filter["configuration"]["value"] = configuration(202);
+    }
+    until("the next one holds", || get(&mut client).0 == 202);
+}
+
+/// A `DiscoveryResponse` of an extension's configuration in JSON, which Envoy takes as a
+/// `TypedStruct`.
+fn discovery_response(version: &str, resource: &Value) -> Vec<u8> {
+    let any = |message: &str, value: Vec<u8>| {
+        let name = format!("type.googleapis.com/{message}");
+        [field(1, name.as_bytes()), field(2, &value)].concat()
+    };
+    let mut filter = resource["typed_config"].clone();
+    let name = filter.as_object_mut().unwrap().remove("@type").unwrap();
+    let typed = [
+        field(1, name.as_str().unwrap().as_bytes()),
+        field(2, &protobuf_struct(&filter)),
+    ];
+    let name = resource["name"].as_str().unwrap();
+    let extension = [
+        field(1, name.as_bytes()),
+        field(2, &any("xds.type.v3.TypedStruct", typed.concat())),
+    ];
+    let message = "envoy.config.core.v3.TypedExtensionConfig";
+    [
+        field(1, version.as_bytes()),
+        field(2, &any(message, extension.concat())),
+        field(4, format!("type.googleapis.com/{message}").as_bytes()),
+        field(5, version.as_bytes()),
+    ]
+    .concat()
+}
+
+/// A field of bytes of a protobuf message.
+fn field(number: u8, value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number << 3 | 2];
+    let mut left = value.len();
+    while left >= 0x80 {
+        bytes.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    bytes.push(left as u8);
+    bytes.extend(value);
+    bytes
+}
+
+/// A `google.protobuf.Struct`.
+fn protobuf_struct(value: &Value) -> Vec<u8> {
+    let entries = value.as_object().unwrap().iter().flat_map(|(key, value)| {
+        let entry = [field(1, key.as_bytes()), field(2, &protobuf_value(value))];
+        field(1, &entry.concat())
+    });
+    entries.collect()
+}
+
+/// A `google.protobuf.Value`.
+fn protobuf_value(value: &Value) -> Vec<u8> {
+    match value {
+        Value::Null => vec![1 << 3, 0],
+        Value::Bool(is_true) => vec![4 << 3, u8::from(*is_true)],
+        Value::Number(number) => {
+            let bytes = number.as_f64().unwrap().to_le_bytes();
+            [&[2 << 3 | 1], &bytes[..]].concat()
+        }
+        Value::String(text) => field(3, text.as_bytes()),
+        Value::Array(items) => {
+            let items = items.iter().flat_map(|it| field(1, &protobuf_value(it)));
+            field(6, &items.collect::<Vec<_>>())
+        }
+        Value::Object(_) => field(5, &protobuf_struct(value)),
+    }
 }
 
 /// The numbers of "Reload": what counts as how much memory.

@@ -2,7 +2,7 @@
 //! has a place in the runbook.
 
 use host_sim::backend::Answer;
-use host_sim::client::header;
+use host_sim::client::status_and_backend;
 use host_sim::configuration;
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Wanted, install};
@@ -250,11 +250,7 @@ fn what_the_runbook_tells_to_configure_helps() {
     });
     let mut site = Site::start(&configuration).unwrap();
     let ask = |site: &Site, path: &str| {
-        let answer = site.client().unwrap().get("a", path).unwrap();
-        (
-            answer.status().as_u16(),
-            header(&answer, "x-backend").to_owned(),
-        )
+        status_and_backend(&site.client().unwrap().get("a", path).unwrap())
     };
     // A target that is well, and a check that says otherwise.
     let failing = Answer::With(Response::bare(500));

@@ -3,7 +3,7 @@
 //! shorter.
 
 use host_sim::backend::Answer;
-use host_sim::client::header;
+use host_sim::client::{header, status_and_backend};
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Wanted, install};
 use host_sim::exchange::Response;
@@ -16,6 +16,8 @@ use rustls::ClientConfig;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::spawn;
@@ -87,11 +89,7 @@ fn answer(headers: &[(&str, &str)], body: &[u8]) -> Response {
 
 /// `GET path` of the shop: the status, and the port of the backend that answered.
 fn get(client: &mut Client, path: &str) -> (u16, String) {
-    let answer = client.get(SHOP, path, &[]).unwrap();
-    (
-        answer.status().as_u16(),
-        header(&answer, "x-backend").to_owned(),
-    )
+    status_and_backend(&client.get(SHOP, path, &[]).unwrap())
 }
 
 #[test]
@@ -108,6 +106,11 @@ fn a_client_over_tls_sees_each_part_of_the_edge() {
     what_envoy_yaml_has_holds_here_too(&edge);
     mutual_tls_to_a_backend(&edge);
     upstream_limits_and_keep_alive(&edge);
+    silent_backends_are_asked(&edge);
+    let known = tempfile::NamedTempFile::new().unwrap();
+    let in_days = |days: u32| date(&format!("+{days} days"));
+    let until = https_for_a_client_that_remembers(&edge, known.path());
+    assert!((in_days(364)..in_days(366)).contains(&until), "{until}");
     compression(&edge);
     cache(&edge);
     times(&edge);
@@ -133,7 +136,7 @@ fn protocols_ciphers_and_certificates(edge: &Edge) {
     assert!(["9101", "9102", "9103"].contains(&header(&answer, "x-backend")));
     // What openssl says that it can do with the ports that offer less.
     let refused = |version: &str, cipher: &str| {
-        let output = std::process::Command::new("openssl")
+        let output = Command::new("openssl")
             .args(["s_client", "-connect", &edge.https().to_string(), version])
             .args(["-cipher", cipher, "-servername", SHOP])
             .stdin(std::process::Stdio::null())
@@ -169,6 +172,59 @@ fn redirect_and_hsts(edge: &Edge) {
         assert_eq!(header(&answer, "strict-transport-security"), HSTS, "{path}");
     }
     edge.site.fleet.answer(&Answer::Name);
+}
+
+/// (E): curl keeps what it is told as a browser does. It asks over HTTP first, where it is told
+/// nothing; then over HTTPS; and from then on it turns `http:` into `https:` by itself. Until when,
+/// by the file in which it keeps that.
+fn https_for_a_client_that_remembers(edge: &Edge, known: &Path) -> String {
+    let http = edge.site.envoy.listener("http").unwrap();
+    let authority = edge.certificates.path_of(PUBLIC, "tls.crt");
+    let ask = |url: &str, host: &str, port: u16| {
+        let output = Command::new("curl")
+            .args(["-s", "-o", "/dev/null", "-w", "%{scheme} %{http_code}"])
+            .arg("--hsts")
+            .arg(known)
+            .arg("--cacert")
+            .arg(&authority)
+            .args(["--resolve", &format!("{host}:{port}:127.0.0.1")])
+            .arg(format!("{url}://{host}:{port}/"))
+            .output();
+        let output = output.expect("curl: apt-get install curl");
+        String::from_utf8(output.stdout).unwrap().to_uppercase()
+    };
+    let kept = || {
+        let text = std::fs::read_to_string(known).unwrap();
+        let line = text.lines().find(|line| line.contains(SHOP))?;
+        Some(line.split('"').nth(1)?.to_owned())
+    };
+    let sub = "eu.shop.example.com";
+    let before = kept();
+    if before.is_none() {
+        assert_eq!(ask("http", SHOP, http.port()), "HTTP 308");
+        assert_eq!(kept(), None);
+    }
+    assert_eq!(ask("https", SHOP, edge.https().port()), "HTTPS 200");
+    // Only over TLS does that port answer.
+    for host in [SHOP, sub] {
+        assert_eq!(
+            ask("http", host, edge.https().port()),
+            "HTTPS 200",
+            "{host}"
+        );
+    }
+    kept().unwrap()
+}
+
+/// A time as curl writes it.
+fn date(when: &str) -> String {
+    let output = Command::new("date")
+        .args(["-u", "-d", when, "+%Y%m%d %H:%M:%S"])
+        .output();
+    String::from_utf8(output.unwrap().stdout)
+        .unwrap()
+        .trim()
+        .to_owned()
 }
 
 /// (1), (2), (4), (5), the path, the client's address: `tests/edge_advice.rs` asks more of each.
@@ -252,6 +308,30 @@ fn upstream_limits_and_keep_alive(edge: &Edge) {
     let open = || edge.stat("cluster.api.upstream_cx_active");
     assert!(open() > 0);
     until("they are closed before the backend would", || open() == 0);
+}
+
+/// (J): "TCP asks a backend that has been silent for 30 s". The kernel's timer of a connection to one
+/// of these ports is that of keep-alive, and is over within that time.
+fn silent_backends_are_asked(edge: &Edge) {
+    let members = edge.site.fleet.members().iter();
+    let ports: Vec<_> = members.map(|it| it.backend.address().port()).collect();
+    let is_watched = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let port = fields.get(2)?.split_once(':')?.1;
+        let is_ours = ports.contains(&u16::from_str_radix(port, 16).ok()?);
+        // ESTABLISHED; the kind of timer, and hundredths of a second.
+        let (kind, left) = fields.get(5)?.split_once(':')?;
+        let left = u64::from_str_radix(left, 16).ok()?;
+        (is_ours && fields[3] == "01" && kind == "02").then_some(left <= 3000)
+    };
+    let mut client = edge.client(API);
+    // The connection is closed after 4 s without a request.
+    until("the kernel watches a connection", || {
+        assert_eq!(client.get(API, "/", &[]).unwrap().status(), 200);
+        let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut watched = connections.lines().filter_map(is_watched).peekable();
+        watched.peek().is_some() && watched.all(|is_soon| is_soon)
+    });
 }
 
 /// (F)
@@ -411,7 +491,15 @@ fn what_is_changed_as_the_file_says_does_what_it_says() {
             .find(|it| it["name"] == "envoy.filters.http.cache");
         let path = &mut cache.unwrap()["typed_config"]["typed_config"]["cache_path"];
         *path = format!("{}-is-not-there", path.as_str().unwrap()).into();
+        // "Begin with five minutes (300)."
+        let hsts = &mut filters[0]["typed_config"]["mutations"]["response_mutations"][0];
+        let value = &mut hsts["append"]["header"]["value"];
+        *value = value.as_str().unwrap().replace("31536000", "300").into();
     });
+    // (E)
+    let known = tempfile::NamedTempFile::new().unwrap();
+    let kept = https_for_a_client_that_remembers(&edge, known.path());
+    assert!(kept <= date("+300 seconds"), "{kept}");
     // (H)
     let http = edge.site.envoy.listener("http").unwrap();
     let mut plain = host_sim::client::Client::new(http).unwrap();
@@ -476,7 +564,7 @@ fn shown_by_openssl(edge: &Edge, name: Option<&str>) -> String {
         Some(name) => vec!["-servername", name],
         None => vec!["-noservername"],
     };
-    let output = std::process::Command::new("openssl")
+    let output = Command::new("openssl")
         .args(["s_client", "-connect", &edge.https().to_string()])
         .args(names)
         .stdin(std::process::Stdio::null())
@@ -491,6 +579,40 @@ fn shown_by_openssl(edge: &Edge, name: Option<&str>) -> String {
 fn first_line(edge: &Edge, host: &str) -> String {
     let text = edge.certificates.text(host, "tls.crt").unwrap();
     text.lines().nth(4).unwrap().to_owned()
+}
+
+/// (G): "What was kept first makes room."
+#[test]
+fn the_cache_stays_within_its_size() {
+    const MOST: u64 = 20_000;
+    let mut directory = String::new();
+    let edge = Edge::start("payments", |deployment| {
+        let filters = &mut deployment.connection_manager_mut()["http_filters"];
+        let mut filters = filters.as_array_mut().unwrap().iter_mut();
+        let cache = filters.find(|it| it["name"] == "envoy.filters.http.cache");
+        let files = &mut cache.unwrap()["typed_config"]["typed_config"];
+        files["max_cache_size_bytes"] = MOST.into();
+        directory = files["cache_path"].as_str().unwrap().to_owned();
+    });
+    edge.answers(&[("cache-control", "max-age=600")], &[b'a'; 4000]);
+    let mut client = edge.client(SHOP);
+    let mut is_kept = |number: usize| {
+        let path = format!("/static/{number}");
+        let answer = client.get(SHOP, &path, &[]).unwrap();
+        !header(&answer, "age").is_empty()
+    };
+    // Each is the newest once, and then asked for no more.
+    for number in 0..10 {
+        until("it is kept", || is_kept(number));
+    }
+    let size = || {
+        let files = std::fs::read_dir(&directory).unwrap().flatten();
+        let sizes = files.filter_map(|file| Some(file.metadata().ok()?.len()));
+        sizes.sum::<u64>()
+    };
+    until("there is room", || size() <= MOST);
+    assert!(is_kept(9));
+    assert!(!is_kept(0));
 }
 
 /// (K): a certificate of the same authority, for another service.

@@ -1,7 +1,7 @@
 //! The files of `envoy-config/`: each starts in a real Envoy and routes as it says.
 
 use host_sim::backend::Received;
-use host_sim::client::{Client, header};
+use host_sim::client::{Client, header, status_and_backend};
 use host_sim::configuration;
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{
@@ -57,9 +57,7 @@ fn get(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> Response<By
 /// Sends `GET path`. The answer's status, and the port that the file gives to the backend that
 /// answered.
 fn answer_of(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
-    let response = get(client, path, headers);
-    let backend = header(&response, "x-backend").to_owned();
-    (response.status().as_u16(), backend)
+    status_and_backend(&get(client, path, headers))
 }
 
 fn value_of<'a>(received: &'a Received, name: &str) -> Option<&'a [u8]> {

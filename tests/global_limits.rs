@@ -2,9 +2,10 @@
 //! each request, and whatever becomes of it no request hangs.
 
 use host_sim::client::{Client, header};
-use host_sim::envoy::Deployment;
+use host_sim::envoy::{Deployment, FilterFile, PluginConfiguration};
 use host_sim::module;
 use host_sim::testkit::Site;
+use host_sim::testkit::engine::http2_cluster;
 use host_sim::wait::until;
 use host_sim::world::World;
 use host_sim::world::stream::RequestOutcome;
@@ -13,7 +14,9 @@ use pointsman_tests::grpc_server::{Answer, GrpcServer};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::sync::{Arc, Mutex};
+use std::net::TcpStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::spawn;
 use std::time::{Duration, Instant};
 
 /// How the engine behaves.
@@ -23,6 +26,8 @@ enum Behaviour {
     Answers,
     /// It takes the call and never answers.
     Silent,
+    /// It counts the call, and answers once it is told to behave otherwise.
+    Holds,
     /// It answers with bytes that are no message.
     Garbage,
     /// It ends the call with this gRPC status.
@@ -45,6 +50,8 @@ struct State {
 struct Engine {
     server: GrpcServer,
     state: Arc<Mutex<State>>,
+    /// Another behaviour.
+    changed: Arc<Condvar>,
 }
 
 impl Engine {
@@ -55,13 +62,24 @@ impl Engine {
             hits: HashMap::new(),
             asked: Vec::new(),
         }));
-        let of_calls = state.clone();
-        let server = GrpcServer::start(move |call| answer(call, &mut of_calls.lock().unwrap()));
-        Engine { server, state }
+        let changed = Arc::new(Condvar::new());
+        let (of_calls, told) = (state.clone(), changed.clone());
+        let server = GrpcServer::start(move |call| answer(call, of_calls.lock().unwrap(), &told));
+        Engine {
+            server,
+            state,
+            changed,
+        }
     }
 
     fn behave(&self, behaviour: Behaviour) {
         self.state.lock().unwrap().behaviour = behaviour;
+        self.changed.notify_all();
+    }
+
+    /// How many requests are counted.
+    fn counted(&self) -> u64 {
+        self.state.lock().unwrap().hits.values().sum()
     }
 
     /// The requests since this was last asked.
@@ -71,36 +89,37 @@ impl Engine {
 
     /// An Envoy's cluster that leads here.
     fn cluster(&self, name: &str) -> Value {
-        let socket = json!({ "address": self.server.address().ip(), "port_value": self.server.address().port() });
-        let endpoint = json!({ "endpoint": { "address": { "socket_address": socket } } });
-        json!({
-            "name": name,
-            "type": "STATIC",
-            "connect_timeout": "1s",
-            "typed_extension_protocol_options": {
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                    "explicit_http_config": { "http2_protocol_options": {} },
-                },
-            },
-            "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [endpoint] }] },
-        })
+        http2_cluster(name, self.server.address())
     }
 }
 
-fn answer(call: &Request<Vec<u8>>, state: &mut State) -> Option<Answer> {
+impl Drop for Engine {
+    /// The server ends with its calls, so none is held.
+    fn drop(&mut self) {
+        self.behave(Behaviour::Silent);
+    }
+}
+
+fn answer(
+    call: &Request<Vec<u8>>,
+    mut guard: MutexGuard<'_, State>,
+    changed: &Condvar,
+) -> Option<Answer> {
+    let state = &mut *guard;
     let path = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
     assert_eq!(call.uri().path(), path);
     // gRPC's frame: not compressed, and the length.
     let message = call.body()[5..].to_vec();
     let reply = reply(&message, state.limit, &mut state.hits);
     state.asked.push(message);
+    let is_held = |state: &mut State| state.behaviour == Behaviour::Holds;
+    let state = changed.wait_while(guard, is_held).unwrap();
     let framed = |reply: Vec<u8>| [vec![0, 0, 0, 0, reply.len() as u8], reply].concat();
     let (status, message) = match state.behaviour {
         Behaviour::Answers => (0, framed(reply)),
         Behaviour::Garbage => (0, framed(vec![0xff; 30])),
         Behaviour::Fails(status) => (status, Vec::new()),
-        Behaviour::Silent => return None,
+        Behaviour::Silent | Behaviour::Holds => return None,
     };
     Some(Answer {
         message: Some(message),
@@ -176,8 +195,7 @@ fn site_with(
     Site::start_with(
         &configuration(cluster, mode, on_error),
         |_, mut deployment| {
-            let clusters = &mut deployment.bootstrap_mut()["static_resources"]["clusters"];
-            clusters.as_array_mut().unwrap().push(engine.cluster("p1"));
+            deployment.clusters_mut().push(engine.cluster("p1"));
             Ok(adjust(deployment))
         },
     )
@@ -288,7 +306,7 @@ fn without_an_answer_a_request_is_admitted_or_refused_as_configured_and_in_time(
         engine.behave(Behaviour::Silent);
         let address = site.envoy.address().unwrap();
         for _ in 0..20 {
-            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            let mut stream = TcpStream::connect(address).unwrap();
             stream
                 .write_all(b"GET / HTTP/1.1\r\nhost: h\r\nx-tenant: gone\r\n\r\n")
                 .unwrap();
@@ -319,6 +337,123 @@ fn a_cluster_that_there_is_not_is_an_engine_that_does_not_answer() {
         }
     }
     assert!(engine.take_asked().is_empty());
+}
+
+/// Of the page: "the client goes away while it waits: nothing; the engine has counted the request".
+#[test]
+fn of_a_client_that_leaves_while_it_waits_nothing_is_left_but_what_the_engine_counted() {
+    for mode in ["ask", "lease"] {
+        let engine = Engine::start();
+        let site = site_with(&engine, "p1", (mode, "refuse"), |deployment| deployment);
+        let backend = site.backend("web").unwrap();
+        engine.behave(Behaviour::Holds);
+        let mut stream = TcpStream::connect(site.envoy.address().unwrap()).unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: h\r\nx-tenant: a\r\n\r\n";
+        stream.write_all(request).unwrap();
+        until("it waits", || !engine.take_asked().is_empty());
+        drop(stream);
+        until("it is gone", || {
+            site.envoy.stat("http.edge.downstream_rq_active").unwrap() == 0
+        });
+        engine.behave(Behaviour::Answers);
+        let left = engine.counted();
+        assert!(left > 0, "{mode}");
+        // The others have what is left of the limit. Each may be of a worker that has yet to learn of
+        // a failed call.
+        let mut client = site.client().unwrap();
+        let mut admitted = 0;
+        until("the limit is reached", || {
+            admitted += u64::from(get(&mut client, "a") == 200);
+            engine.counted() == LIMIT
+        });
+        match mode {
+            "ask" => assert_eq!(admitted, LIMIT - left),
+            _ => assert!(admitted <= LIMIT - left, "{admitted}"),
+        }
+        assert_eq!(get(&mut client, "b"), 200);
+        assert_eq!(backend.count() as u64, admitted + 1, "{mode}");
+        until("nothing is in flight", || {
+            site.envoy.requests_in_flight().unwrap() == 0
+        });
+        assert!(!site.has_trapped());
+    }
+}
+
+/// Of the page: "a reload while a request waits: it goes on by the configuration that it began with",
+/// whether the engine answers after the reload or not at all.
+#[test]
+fn a_request_that_waits_over_a_reload_ends_by_the_configuration_that_it_began_with() {
+    for (mode, then) in [
+        ("ask", Behaviour::Answers),
+        ("ask", Behaviour::Silent),
+        ("lease", Behaviour::Answers),
+        ("lease", Behaviour::Silent),
+    ] {
+        let engine = Engine::start();
+        let version = |version: &str, on_error: &str| {
+            let mut configuration = configuration("p1", mode, on_error);
+            let headers = json!({ "set": { "x-version": version } });
+            let routes = configuration["routes"].as_array_mut().unwrap();
+            routes[0]["response_headers"] = headers.clone();
+            let match_ = json!({ "path": { "exact": "/version" } });
+            routes.insert(0, json!({
+                "name": "version", "match": match_, "respond": { "status": 200 }, "response_headers": headers,
+            }));
+            configuration
+        };
+        let (before, after) = (version("before", "refuse"), version("after", "admit"));
+        let mut file = None;
+        let site = Site::start_with(&before, |_, mut deployment| {
+            deployment.clusters_mut().push(engine.cluster("p1"));
+            let (deployment, watched) = FilterFile::of(deployment.with_workers(1))?;
+            file = Some(watched);
+            Ok(deployment)
+        });
+        let (site, file) = (site.unwrap(), file.unwrap());
+        let mut client = site.client().unwrap();
+        let mut become_live = |configuration: &Value, name: &str| {
+            let configuration = PluginConfiguration::Struct(configuration.clone());
+            file.configure(configuration).unwrap();
+            until("it is live", || {
+                header(&client.get("h", "/version").unwrap(), "x-version") == name
+            });
+        };
+        // A reload may take longer than a request may wait. Whichever way, it ends as it began.
+        let mut tenant = 0;
+        until("a request waits over a reload", || {
+            become_live(&before, "before");
+            tenant += 1;
+            engine.behave(match then {
+                Behaviour::Answers => Behaviour::Holds,
+                then => then,
+            });
+            engine.take_asked();
+            let mut waiting = site.client().unwrap();
+            let of_tenant = tenant.to_string();
+            let ask = move |client: &mut Client| {
+                let answer = client.get_with("h", "/", &[("x-tenant", &of_tenant)]);
+                let answer = answer.unwrap();
+                let version = header(&answer, "x-version").to_owned();
+                (answer.status().as_u16(), version)
+            };
+            let waiting = spawn(move || (ask(&mut waiting), waiting, ask));
+            until("it waits", || !engine.take_asked().is_empty());
+            become_live(&after, "after");
+            let has_waited = !waiting.is_finished();
+            engine.behave(then);
+            let (ended, mut same_connection, ask) = waiting.join().unwrap();
+            let expected = match then {
+                Behaviour::Answers if has_waited => 200,
+                Behaviour::Answers => ended.0,
+                _ => 429,
+            };
+            assert_eq!(ended, (expected, "before".to_owned()), "{mode} {then:?}");
+            let next = ask(&mut same_connection);
+            assert_eq!(next, (200, "after".to_owned()), "{mode} {then:?}");
+            has_waited
+        });
+        assert!(!site.has_trapped());
+    }
 }
 
 /// A proxy tells the end of each call, at the latest at its time-out. Should one not, a tick answers
@@ -370,7 +505,7 @@ fn a_request_that_waits_in_a_vm_that_traps_is_ended_by_the_proxy() {
         deployment.connection_manager_mut()["stream_idle_timeout"] = json!("2s");
         deployment.with_module(&trap).with_workers(1)
     });
-    let mut waiting = std::net::TcpStream::connect(site.envoy.address().unwrap()).unwrap();
+    let mut waiting = TcpStream::connect(site.envoy.address().unwrap()).unwrap();
     let request = b"GET / HTTP/1.1\r\nhost: h\r\nx-tenant: a\r\nconnection: close\r\n\r\n";
     waiting.write_all(request).unwrap();
     until("it waits", || !engine.take_asked().is_empty());
@@ -432,7 +567,7 @@ fn tokens_are_bought_ahead_of_need_and_never_above_the_limit() {
         }
     }
     assert!(admitted <= limit, "{admitted}");
-    let granted = engine.state.lock().unwrap().hits.values().sum::<u64>();
+    let granted = engine.counted();
     assert!(
         admitted <= granted && granted <= limit,
         "{admitted} of {granted}"

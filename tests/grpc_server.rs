@@ -29,7 +29,7 @@ pub struct GrpcServer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a call gets, once its body is complete. None: nothing, ever.
+/// What a call gets, once its first message is complete. None: nothing, ever.
 type Answers = Arc<dyn Fn(&Request<Vec<u8>>) -> Option<Answer> + Send + Sync>;
 
 impl GrpcServer {
@@ -123,13 +123,25 @@ async fn serve(listener: TcpListener, answer: Answers) {
     }
 }
 
+/// A call with its first message: that of a stream may be followed by others.
 async fn whole(request: Request<RecvStream>) -> Result<Request<Vec<u8>>, h2::Error> {
     let (head, mut body) = request.into_parts();
     let mut bytes = Vec::new();
-    while let Some(data) = body.data().await {
-        bytes.extend(data?);
+    while !is_message(&bytes) {
+        match body.data().await {
+            Some(data) => bytes.extend(data?),
+            None => break,
+        }
     }
     Ok(Request::from_parts(head, bytes))
+}
+
+/// Whether a message's frame is complete.
+fn is_message(bytes: &[u8]) -> bool {
+    let Some((&[_, a, b, c, d], message)) = bytes.split_first_chunk() else {
+        return false;
+    };
+    u64::from(u32::from_be_bytes([a, b, c, d])) <= message.len() as u64
 }
 
 fn send(mut respond: SendResponse<Bytes>, answer: Answer) -> Result<(), h2::Error> {

@@ -105,9 +105,11 @@ fn page() -> Vec<Value> {
 #[test]
 fn the_files_of_the_page_are_a_limit_over_a_fleet() {
     let [mut pointsman, mut clusters, mut limits, ratelimit] = page().try_into().unwrap();
+    let redis = Redis::start(false).unwrap();
+    // The file is read as it stands.
+    drop(Engine::start(&redis, &limits, EngineOptions::default()).unwrap());
     limits[0]["max_value"] = json!(50);
     limits[0]["seconds"] = json!(SharedLimitPlan::DAY);
-    let redis = Redis::start(false).unwrap();
     let engine = Engine::start(&redis, &limits, EngineOptions::default()).unwrap();
     let cluster = &mut clusters["clusters"][0];
     assert_eq!(
@@ -121,8 +123,7 @@ fn the_files_of_the_page_are_a_limit_over_a_fleet() {
     pointsman["pools"] = json!({ "web": { "targets": [{ "cluster": "web" }] } });
     pointsman["routes"] = json!([{ "name": "all", "rate_limits": ["fleet"], "pool": "web" }]);
     let site = Site::start_with(&pointsman, |_, mut deployment| {
-        let there = &mut deployment.bootstrap_mut()["static_resources"]["clusters"];
-        there.as_array_mut().unwrap().push(cluster.take());
+        deployment.clusters_mut().push(cluster.take());
         Ok(deployment)
     });
     let site = site.unwrap();

@@ -245,6 +245,13 @@ fn the_page_is_followed_to_the_letter() {
         match *kind {
             "sh" if text.starts_with("envoy ") => {
                 desk.start(text);
+                // "By default that is ten minutes."
+                let drains = match text.contains("--drain-time-s 10") {
+                    true => "\"drain_time\": \"10s\"",
+                    false => "\"drain_time\": \"600s\"",
+                };
+                let told = desk.run("curl -s localhost:9901/server_info").stdout;
+                assert!(told.contains(drains), "{text}: {told}");
                 run += 1;
             }
             "sh" => {

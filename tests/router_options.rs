@@ -8,11 +8,14 @@ use host_sim::envoy::{Deployment, Wanted, install};
 use host_sim::exchange::Response;
 use host_sim::module;
 use host_sim::testkit::Site;
+use host_sim::testkit::raw_server::{self, Then};
 use host_sim::wait::until;
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 
 /// What a client may try. None of these get through.
@@ -298,4 +301,61 @@ fn so_many_requests_are_copied_and_what_becomes_of_a_copy_counts_for_nothing() {
         .filter_sum("pointsman.pool.", ".ejected")
         .unwrap();
     assert_eq!(ejected.unwrap_or(0), 0);
+}
+
+/// On the page, of a copy: "CONNECT is not copied". The mirroring route has taken it all the same.
+#[test]
+fn a_connect_goes_through_and_is_not_copied() {
+    let configuration = json!({
+        "pools": {
+            "tunnel": { "targets": [{ "cluster": "tunnel" }] },
+            "main": { "targets": [{ "cluster": "main" }] },
+            "shadow": { "targets": [{ "cluster": "shadow" }] },
+        },
+        "routes": [
+            { "name": "tunnel", "match": { "methods": ["CONNECT"] }, "pool": "tunnel", "mirror": { "pool": "shadow" } },
+            { "name": "rest", "pool": "main", "mirror": { "pool": "shadow" } },
+        ],
+    });
+    let tunnel = raw_server::start("HTTP/1.1 200 OK\r\n\r\nhalf", Then::Wait);
+    let site = Site::start_with(&configuration, |fleet, mut deployment| {
+        let backends = fleet.members().iter().map(|member| &member.backend);
+        let own = backends.clone().find(|backend| backend.name() == "tunnel");
+        deployment = deployment.move_endpoint(own.unwrap().address(), tunnel);
+        let manager = deployment.connection_manager_mut();
+        let upgrades = manager["upgrade_configs"].as_array_mut().unwrap();
+        upgrades.push(json!({ "upgrade_type": "CONNECT" }));
+        let routes = &mut manager["route_config"]["virtual_hosts"][0]["routes"];
+        let route = json!({
+            "match": {
+                "connect_matcher": {},
+                "headers": [{ "name": "x-pointsman-mirror", "string_match": { "exact": "shadow" } }],
+            },
+            "route": {
+                "cluster_header": "x-pointsman-cluster",
+                "request_mirror_policies": [{ "cluster_header": "x-pointsman-mirror" }],
+            },
+        });
+        routes.as_array_mut().unwrap().insert(0, route);
+        Ok(deployment)
+    });
+    let site = site.unwrap();
+    let mut stream = TcpStream::connect(site.envoy.address().unwrap()).unwrap();
+    stream
+        .write_all(b"CONNECT db.internal:5432 HTTP/1.1\r\nhost: db.internal:5432\r\n\r\n")
+        .unwrap();
+    raw_server::read_until(&mut stream, "half");
+    // What is copied comes, and that of before has not.
+    for _ in 0..20 {
+        assert_eq!(status(&mut site.client().unwrap(), "/", &[]), 200);
+    }
+    let shadow = site.backend("shadow").unwrap();
+    until("the copies", || shadow.count() >= 20);
+    let received = shadow.take_received();
+    assert_eq!(received.len(), 20);
+    assert!(
+        received
+            .iter()
+            .all(|copy| value(copy, ":method") == Some(b"GET"))
+    );
 }

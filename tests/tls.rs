@@ -63,7 +63,7 @@ impl Certificates {
 
     /// Moves this text into the place of a file that nothing watches by a link, as `mv` does.
     pub fn replace(&self, name: &str, file: &str, text: &str) -> Result<()> {
-        let path = self.file(name, file);
+        let path = self.path_of(name, file);
         let next = path.with_extension("next");
         fs::write(&next, text)?;
         Ok(fs::rename(next, path)?)
@@ -86,12 +86,12 @@ impl Certificates {
 
     /// Writes into the file itself.
     pub fn overwrite(&self, name: &str, file: &str, text: &str) -> Result<()> {
-        Ok(fs::write(self.file(name, file), text)?)
+        Ok(fs::write(self.path_of(name, file), text)?)
     }
 
     /// A file's text.
     pub fn text(&self, name: &str, file: &str) -> Result<String> {
-        Ok(fs::read_to_string(self.file(name, file))?)
+        Ok(fs::read_to_string(self.path_of(name, file))?)
     }
 
     fn run(&self, arguments: &[&str]) -> Result<()> {
@@ -130,18 +130,19 @@ impl Certificates {
         Ok(deployment)
     }
 
-    fn file(&self, name: &str, file: &str) -> PathBuf {
+    /// Where a file of a certificate is.
+    pub fn path_of(&self, name: &str, file: &str) -> PathBuf {
         self.path().join("certificates").join(name).join(file)
     }
 
     /// The present certificate of this name.
     pub fn certificate(&self, name: &str) -> Result<CertificateDer<'static>> {
-        let path = self.file(name, "tls.crt");
+        let path = self.path_of(name, "tls.crt");
         CertificateDer::from_pem_file(&path).with_context(|| path.display().to_string())
     }
 
     fn key(&self, name: &str) -> Result<PrivateKeyDer<'static>> {
-        let path = self.file(name, "tls.key");
+        let path = self.path_of(name, "tls.key");
         PrivateKeyDer::from_pem_file(&path).with_context(|| path.display().to_string())
     }
 

@@ -1,7 +1,7 @@
 //! `envoy-config/who-asks.md`, followed to the letter on a real Envoy: routes by device and language,
 //! by country behind Envoy's geoip filter, by user and tenant behind its JWT filter.
 
-use host_sim::client::{Client, header};
+use host_sim::client::{Client, header, status_and_backend};
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Envoy, Version, Wanted, install};
 use host_sim::module;
@@ -60,8 +60,7 @@ fn site([envoy, pointsman]: &[Value; 2]) -> Site {
 /// The status, and which backend answered.
 fn get(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let answer = client.get_with("shop.example.com", path, headers).unwrap();
-    let backend = header(&answer, "x-backend").to_owned();
-    (answer.status().as_u16(), backend)
+    status_and_backend(&answer)
 }
 
 #[test]

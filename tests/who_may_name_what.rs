@@ -4,6 +4,7 @@
 //! it does not know, and what would make a decision depend on anything but its arguments.
 
 use host_sim::module;
+use pointsman_tests::sources::rust_files;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -121,25 +122,10 @@ const DENIED: [&str; 9] = [
 
 /// The source files below a directory, without those of tests.
 fn sources(directory: &Path) -> Vec<PathBuf> {
-    let mut found = sources_with_tests(directory);
+    let mut found = rust_files(directory);
     let is_test =
         |path: &Path| path.ends_with("tests.rs") || path.iter().any(|part| part == "tests");
     found.retain(|path| !is_test(path.strip_prefix(directory).unwrap()));
-    found
-}
-
-/// All source files below a directory.
-fn sources_with_tests(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(sources_with_tests(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found.sort();
     found
 }
 
@@ -216,7 +202,7 @@ fn the_core_knows_values_and_nothing_else() {
 
 #[test]
 fn every_test_of_the_core_runs_as_wasm_too() {
-    let files = sources_with_tests(&filter().join("core/src"));
+    let files = rust_files(&filter().join("core/src"));
     let mut some = 0;
     for file in files {
         let text = fs::read_to_string(&file).unwrap();

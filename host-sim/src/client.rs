@@ -116,6 +116,12 @@ pub fn header<'r>(response: &'r Response<Bytes>, name: &str) -> &'r str {
         .unwrap_or_default()
 }
 
+/// The status of an answer, and the name of the backend that gave it: empty where none did.
+pub fn status_and_backend(response: &Response<Bytes>) -> (u16, String) {
+    let backend = header(response, "x-backend").to_owned();
+    (response.status().as_u16(), backend)
+}
+
 /// The cookie that a response sets, as a client sends it back: `name=value`.
 pub fn session_cookie(response: &Response<Bytes>) -> Option<String> {
     let pair = header(response, "set-cookie").split(';').next()?;

@@ -96,6 +96,15 @@ impl Envoy {
     /// sockets; the present one serves the connections that it has until its drain time is over.
     /// Returns when it has ended. Needs [`Deployment::hot_restartable`].
     pub fn hand_over(&mut self, workers: u32) -> Result<()> {
+        let mut parent = self.begin_hand_over(workers)?;
+        self.wait_for("taking over from its parent", || {
+            Ok(parent.try_wait()?.map(drop))
+        })
+    }
+
+    /// The same, and returns as soon as the other one serves. The present one is returned, which
+    /// goes on until its drain time is over.
+    pub fn begin_hand_over(&mut self, workers: u32) -> Result<Process> {
         let deployment = self.deployment.clone().with_workers(workers);
         let (process, admin) = launch(
             &self.program,
@@ -103,14 +112,12 @@ impl Envoy {
             self.directory.path(),
             self.epoch + 1,
         )?;
-        let mut parent = std::mem::replace(&mut self.process, process);
+        let parent = std::mem::replace(&mut self.process, process);
         (self.deployment, self.admin, self.epoch) = (deployment, admin, self.epoch + 1);
         if self.deployment.is_updatable() {
             self.taken_over([0; 3], 0)?;
         }
-        self.wait_for("taking over from its parent", || {
-            Ok(parent.try_wait()?.map(drop))
-        })
+        Ok(parent)
     }
 
     /// Puts the listeners of `deployment` in place of the present ones, as a control plane would.

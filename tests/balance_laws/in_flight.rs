@@ -198,8 +198,7 @@ impl Real {
                 .unwrap()
                 .iter_mut()
                 .for_each(|route| route["route"]["timeout"] = "0s".into());
-            let clusters = &mut deployment.bootstrap_mut()["static_resources"]["clusters"];
-            let clusters = clusters.as_array_mut().unwrap();
+            let clusters = deployment.clusters_mut();
             clusters.retain(|cluster| cluster["name"] != "nowhere");
             Ok(deployment)
         });

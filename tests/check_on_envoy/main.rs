@@ -10,7 +10,7 @@ mod secrets;
 mod sessions;
 mod sharing;
 
-use host_sim::client::{Client, header};
+use host_sim::client::{Client, status_and_backend};
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Wanted, install};
 use host_sim::testkit::Site;
@@ -122,8 +122,7 @@ fn site(changes: &[Change<'_>], kind: &str) -> Site {
 /// The status of an answer, and the backend that gave it.
 fn ask(client: &mut Client, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let answer = client.get_with("shop.example.com", path, headers).unwrap();
-    let backend = header(&answer, "x-backend").to_owned();
-    (answer.status().as_u16(), backend)
+    status_and_backend(&answer)
 }
 
 const BY_HEADER: &str = "cluster_header: x-pointsman-cluster";

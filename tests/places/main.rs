@@ -10,7 +10,7 @@ mod istio;
 mod kubernetes;
 
 use host_sim::check;
-use host_sim::client::{Client, header};
+use host_sim::client::{Client, header, status_and_backend};
 use host_sim::configuration::to_json;
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Wanted, install};
@@ -172,8 +172,7 @@ fn as_text(tree: &mut Value) {
 /// Sends `GET path`: the status, and the port that the file gives to the backend that answered.
 fn get(client: &mut Client, host: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let answer = client.get_with(host, path, headers).unwrap();
-    let backend = header(&answer, "x-backend").to_owned();
-    (answer.status().as_u16(), backend)
+    status_and_backend(&answer)
 }
 
 /// How often each backend answers so many requests, all of them with 200.

@@ -288,6 +288,25 @@ impl Deployment {
         &mut self.bootstrap
     }
 
+    /// The proxy's own cluster of this name, for the same.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn cluster_mut(&mut self, name: &str) -> &mut Value {
+        let clusters = self.clusters_mut().iter_mut();
+        let mut found = clusters.filter(|cluster| cluster["name"] == name);
+        found.next().expect("a cluster of this name")
+    }
+
+    /// The proxy's own clusters, for the same.
+    ///
+    /// # Panics
+    /// Where it has no list of them.
+    pub fn clusters_mut(&mut self) -> &mut Vec<Value> {
+        let clusters = self.bootstrap["static_resources"]["clusters"].as_array_mut();
+        clusters.expect("a list of clusters")
+    }
+
     /// The HTTP connection manager of the first listener, for the same.
     pub fn connection_manager_mut(&mut self) -> &mut Value {
         let listener = &mut self.bootstrap["static_resources"]["listeners"][0];

@@ -191,23 +191,28 @@ impl Engine {
 
     /// A cluster of an Envoy that leads to it.
     pub fn cluster(&self, name: &str) -> Value {
-        let socket = json!({ "address": self.address.ip(), "port_value": self.address.port() });
-        let endpoint = json!({ "endpoint": { "address": { "socket_address": socket } } });
-        let endpoints = json!([{ "lb_endpoints": [endpoint] }]);
-        let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-        json!({
-            "name": name,
-            "type": "STATIC",
-            "connect_timeout": "1s",
-            "typed_extension_protocol_options": {
-                options: {
-                    "@type": format!("type.googleapis.com/{options}"),
-                    "explicit_http_config": { "http2_protocol_options": {} },
-                },
-            },
-            "load_assignment": { "cluster_name": name, "endpoints": endpoints },
-        })
+        http2_cluster(name, self.address)
     }
+}
+
+/// A cluster of an Envoy that leads to a server of gRPC.
+pub fn http2_cluster(name: &str, address: SocketAddr) -> Value {
+    let socket = json!({ "address": address.ip(), "port_value": address.port() });
+    let endpoint = json!({ "endpoint": { "address": { "socket_address": socket } } });
+    let endpoints = json!([{ "lb_endpoints": [endpoint] }]);
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    json!({
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            options: {
+                "@type": format!("type.googleapis.com/{options}"),
+                "explicit_http_config": { "http2_protocol_options": {} },
+            },
+        },
+        "load_assignment": { "cluster_name": name, "endpoints": endpoints },
+    })
 }
 
 const LIMITS: &str = "limits.yaml";

@@ -123,9 +123,7 @@ impl SharedLimit {
         let site = |clock: Option<&SteppedClock>| {
             let fleet = Fleet::start(&configuration)?;
             let mut deployment = fleet.deployment(module)?.updatable();
-            let clusters = &mut deployment.bootstrap_mut()["static_resources"]["clusters"];
-            let clusters = clusters.as_array_mut().context("no clusters")?;
-            clusters.push(engine.cluster("ratelimit"));
+            deployment.clusters_mut().push(engine.cluster("ratelimit"));
             if let Some(clock) = clock {
                 let [library, file] = clock.environment();
                 deployment = deployment.under(vec!["env".to_owned(), library, file]);
