@@ -37,7 +37,7 @@ fn every_heading_and_every_file_has_the_tests_that_follow_it() {
     let root = tests.join("../envoy-config");
     let mut expected = BTreeSet::new();
     let mut told = BTreeSet::new();
-    let mut wrong = Vec::new();
+    let (mut wrong, mut quotes) = (Vec::new(), Vec::new());
     for path in files(&root) {
         let name = path.strip_prefix(&root).unwrap().display().to_string();
         let text = fs::read_to_string(&path).unwrap();
@@ -64,14 +64,31 @@ fn every_heading_and_every_file_has_the_tests_that_follow_it() {
             tests => vec![(file.clone(), tests)],
         };
         for (place, tests) in places {
-            let tests = tests.as_array().unwrap();
-            assert!(!tests.is_empty(), "{place}");
-            for test in tests {
-                match test.as_str() {
-                    Some(test) if !sources.has(test) => wrong.push(format!("{place}: {test}")),
-                    Some(_) => {}
-                    None => assert!(test["not run"].is_string(), "{place}: {test}"),
+            let entries = tests.as_array().unwrap();
+            assert!(!entries.is_empty(), "{place}");
+            let mut quoted = Vec::new();
+            for entry in entries {
+                let tests = match quotation(entry) {
+                    Some((words, tests)) => {
+                        quoted.push(words);
+                        tests
+                            .as_array()
+                            .map_or(vec![tests], |all| all.iter().collect())
+                    }
+                    None => vec![entry],
+                };
+                assert!(!tests.is_empty(), "{place}: {entry}");
+                for test in tests {
+                    match test.as_str() {
+                        Some(test) if !sources.has(test) => wrong.push(format!("{place}: {test}")),
+                        Some(_) => {}
+                        None => assert!(test["not run"].is_string(), "{place}: {test}"),
+                    }
                 }
+            }
+            if !quoted.is_empty() {
+                let text = fs::read_to_string(root.join(file)).unwrap();
+                quotes.extend(wrong_quotations(&place, &text, &quoted));
             }
             told.insert(place);
         }
@@ -81,6 +98,75 @@ fn every_heading_and_every_file_has_the_tests_that_follow_it() {
     assert!(missing.is_empty(), "not in advice.yaml: {missing:#?}");
     assert!(too_many.is_empty(), "no such place: {too_many:#?}");
     assert!(wrong.is_empty(), "no such test: {wrong:#?}");
+    assert!(quotes.is_empty(), "{quotes:#?}");
+}
+
+/// An entry that is of some words of the place, and the tests that follow these.
+fn quotation(entry: &Value) -> Option<(&str, &Value)> {
+    let (words, tests) = entry.as_object()?.iter().next()?;
+    (words != "not run").then_some((words, tests))
+}
+
+/// Words that do not stand in the place. Where a heading of a page has words, each of its bullets and
+/// each row of its tables has to have some: those without.
+fn wrong_quotations(place: &str, text: &str, quoted: &[&str]) -> Vec<String> {
+    let (all, items) = match place.split_once(".md: ") {
+        Some((_, heading)) => section(text, heading),
+        None => {
+            let lines = text.lines().map(|line| line.trim().trim_start_matches('#'));
+            (words(&lines.collect::<Vec<_>>().join(" ")), Vec::new())
+        }
+    };
+    let missing = quoted.iter().filter(|quoted| !all.contains(&words(quoted)));
+    let missing = missing.map(|quoted| format!("{place} does not say: {quoted}"));
+    let has_one = |item: &String| quoted.iter().any(|quoted| item.contains(&words(quoted)));
+    let without = items.iter().filter(|item| !has_one(item));
+    let without = without.map(|item| format!("{place} has no row for: {item}"));
+    missing.chain(without).collect()
+}
+
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The text below a heading, up to the next one; and of it the bullets and the rows of tables, each
+/// by itself, without those that a program writes.
+fn section(page: &str, heading: &str) -> (String, Vec<String>) {
+    let (mut all, mut items) = (String::new(), Vec::<String>::new());
+    let (mut is_here, mut in_code, mut in_item, mut is_written) = (false, false, false, false);
+    let mut lines = page.lines().peekable();
+    while let Some(line) = lines.next() {
+        in_code ^= line.starts_with("```");
+        let title = line.trim_start_matches('#');
+        if !in_code && title.len() < line.len() {
+            is_here = title.trim() == heading;
+            continue;
+        }
+        if !is_here {
+            continue;
+        }
+        all = format!("{all} {line}");
+        if line.starts_with("<!-- ") {
+            is_written = !line.starts_with("<!-- /");
+        }
+        let is_head = lines.peek().is_some_and(|next| next.starts_with("|--"));
+        let is_row = line.starts_with('|') && !is_head && !line.starts_with("|--");
+        let numbered = line
+            .split_once(". ")
+            .is_some_and(|(it, _)| it.parse::<u8>().is_ok());
+        if is_written || in_code || line.starts_with("```") {
+            in_item = false;
+        } else if is_row || line.starts_with("- ") || numbered {
+            items.push(line.to_owned());
+            in_item = !is_row;
+        } else if in_item && line.starts_with("  ") {
+            let item = items.last_mut().unwrap();
+            *item = format!("{item} {line}");
+        } else {
+            in_item = false;
+        }
+    }
+    (words(&all), items.iter().map(|item| words(item)).collect())
 }
 
 /// The files that people read, of a directory and those in it.
@@ -207,6 +293,65 @@ fn a_breaker_refuses_where_a_bound_of_ours_passes_a_target_over() {
         }
         assert_eq!(slow.count(), 1);
     }
+}
+
+/// "A retry of Envoy's own goes past it": past `max_in_flight`.
+#[test]
+fn a_retry_of_envoys_own_goes_past_a_bound_of_ours() {
+    let configuration = json!({
+        "pools": { "web": {
+            "cluster": "web",
+            "targets": [
+                { "endpoint": "127.0.0.1:9101", "weight": 1000 },
+                { "endpoint": "127.0.0.1:9102", "max_in_flight": 1 },
+            ],
+        } },
+        "routes": [{ "name": "all", "pool": "web" }],
+    });
+    let site = Site::start(&configuration).unwrap();
+    let [first, second] = ["127.0.0.1:9101", "127.0.0.1:9102"].map(|it| site.backend(it).unwrap());
+    first.answer(Answer::Close);
+    second.answer(Answer::Hold);
+    let address = site.envoy.address().unwrap();
+    let ask = || {
+        std::thread::spawn(move || {
+            Client::new(address)
+                .unwrap()
+                .get("a", "/")
+                .unwrap()
+                .status()
+        })
+    };
+    // Each begins at the first, which closes the connection, or at the second.
+    let asked = [(); 3].map(|()| ask());
+    until("all are at the second at once", || {
+        second.most_at_once() == 3
+    });
+    second.answer(Answer::Name);
+    for asked in asked {
+        assert_eq!(asked.join().unwrap(), 200);
+    }
+}
+
+/// "Never on an address that others reach": none of the shipped files has its admin interface there,
+/// but for the one whose network is that of docker compose.
+#[test]
+fn no_shipped_admin_interface_is_reached_from_elsewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-config");
+    let mut count = 0;
+    for path in files(&root) {
+        let text = fs::read_to_string(&path).unwrap();
+        let places = text.split("\nadmin:").skip(1);
+        let indented = text.split("\n    admin:").skip(1);
+        for place in places.chain(indented) {
+            let address = place.lines().find(|line| line.contains("socket_address"));
+            let is_local = address.unwrap().contains("address: 127.0.0.1,");
+            let is_compose = path.ends_with("compose/envoy.yaml");
+            assert!(is_local != is_compose, "{}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 11, "{count}");
 }
 
 /// "A probe of an endpoint that its cluster does not have goes where the cluster's fallback policy

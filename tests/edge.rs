@@ -3,7 +3,7 @@
 //! shorter.
 
 use host_sim::backend::Answer;
-use host_sim::client::{header, status_and_backend};
+use host_sim::client::{header, session_cookie, status_and_backend};
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Wanted, install};
 use host_sim::exchange::Response;
@@ -251,7 +251,7 @@ fn what_envoy_yaml_has_holds_here_too(edge: &Edge) {
     // A session: the cookie that only this host, over TLS, gets to see.
     let mut client = edge.client(SHOP);
     let first = client.get(SHOP, "/", &[]).unwrap();
-    let cookie = host_sim::client::session_cookie(&first).unwrap();
+    let cookie = session_cookie(&first).unwrap();
     assert!(cookie.starts_with("__Host-pm="), "{cookie}");
     for _ in 0..5 {
         let next = client.get(SHOP, "/", &[("cookie", &cookie)]).unwrap();
@@ -593,6 +593,12 @@ fn the_cache_stays_within_its_size() {
         let files = &mut cache.unwrap()["typed_config"]["typed_config"];
         files["max_cache_size_bytes"] = MOST.into();
         directory = files["cache_path"].as_str().unwrap().to_owned();
+        // A pool with sessions.
+        let text = deployment.bootstrap_mut();
+        let sessions = text
+            .to_string()
+            .replace("\"pool\":\"static\"", "\"pool\":\"shop\"");
+        *text = serde_json::from_str(&sessions).unwrap();
     });
     edge.answers(&[("cache-control", "max-age=600")], &[b'a'; 4000]);
     let mut client = edge.client(SHOP);
@@ -613,6 +619,14 @@ fn the_cache_stays_within_its_size() {
     until("there is room", || size() <= MOST);
     assert!(is_kept(9));
     assert!(!is_kept(0));
+    // "None of its cookies is kept": who is answered from the cache gets nobody's session.
+    let mut of = |path: &str| {
+        let answer = client.get(SHOP, path, &[]).unwrap();
+        let is_kept = !header(&answer, "age").is_empty();
+        (is_kept, session_cookie(&answer).is_some())
+    };
+    assert_eq!(of("/static/9"), (true, false));
+    assert_eq!(of("/static/new"), (false, true));
 }
 
 /// (K): a certificate of the same authority, for another service.

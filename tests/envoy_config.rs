@@ -224,6 +224,11 @@ fn a_filter_that_is_moved_to_its_place_holds_from_the_next_request_on() {
     assert_eq!(told(), "pointsman");
     move_there(served_by("second"));
     until("it holds on the open connection", || told() == "second");
+    // What is written in place is not read.
+    std::fs::write(&file, served_by("in place")).unwrap();
+    for _ in 0..200 {
+        assert_eq!(told(), "second");
+    }
     let pool = ["\"pool\": \"gold\"", "\"pool\": \"golden\""];
     let wrong = changed(&served_by("wrong"), pool);
     move_there(wrong);

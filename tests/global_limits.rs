@@ -456,6 +456,30 @@ fn a_request_that_waits_over_a_reload_ends_by_the_configuration_that_it_began_wi
     }
 }
 
+/// Of the page: "the host makes no gRPC calls: the same as without an answer", and at once.
+#[test]
+fn a_host_without_grpc_is_an_engine_that_does_not_answer() {
+    for (mode, on_error, status) in [
+        ("ask", "admit", None),
+        ("ask", "refuse", Some(429)),
+        ("lease", "admit", None),
+        ("lease", "refuse", Some(429)),
+    ] {
+        let world = World::of(&configuration("p1", mode, on_error), 1).unwrap();
+        let pairs = [(":authority", "h"), (":path", "/"), ("x-tenant", "a")];
+        let pair = |(name, value): (&str, &str)| (name.into(), value.into());
+        let mut request = world.open(0, &pairs.map(pair).to_vec());
+        let told = match request.request() {
+            RequestOutcome::Forward(_) => None,
+            RequestOutcome::Reply(reply) => Some(reply.status),
+            RequestOutcome::Wait => panic!("{mode} {on_error}: it waits"),
+        };
+        assert_eq!(told, status, "{mode} {on_error}");
+        request.close();
+        assert_eq!(world.proxy().filter_bugs(), 0);
+    }
+}
+
 /// A proxy tells the end of each call, at the latest at its time-out. Should one not, a tick answers
 /// the request, once, after three seconds.
 #[test]
