@@ -1,6 +1,6 @@
 //! Who the client is, and what it may say itself: addresses, certificates, the filter's own headers.
 
-use super::{Change, ask, edge, either, start};
+use super::{Change, ask, checked, start, start_edge};
 use host_sim::client::Client;
 use host_sim::testkit::Site;
 use host_sim::wait::until;
@@ -29,14 +29,17 @@ fn with_too_many_hops_a_client_is_who_it_says_and_with_too_few_all_are_one() {
     let behind_one = (OWN, &*hops);
     // Another address each time.
     let says = |number: usize| format!("192.0.2.{number}");
-    assert_eq!(logins(&edge(&[LOGIN, two], kind, true), says), [200; 6]);
-    assert_eq!(logins(&edge(&[LOGIN], kind, false), says), LIMITED);
+    assert_eq!(
+        logins(&start_edge(&[LOGIN, two], kind, true), says),
+        [200; 6]
+    );
+    assert_eq!(logins(&start_edge(&[LOGIN], kind, false), says), LIMITED);
     // Behind a proxy that says so.
     assert_eq!(
-        logins(&edge(&[LOGIN, behind_one], kind, true), says),
+        logins(&start_edge(&[LOGIN, behind_one], kind, true), says),
         LIMITED
     );
-    let site = edge(&[LOGIN, behind_one, two], kind, false);
+    let site = start_edge(&[LOGIN, behind_one, two], kind, false);
     assert_eq!(logins(&site, says), [200; 6]);
 }
 
@@ -68,7 +71,7 @@ fn a_certificate_that_nobody_asks_for_or_verifies_proves_nothing() {
     let inbound = |changes: &[Change<'_>], is_wrong: bool| {
         start(
             certificates
-                .adjust(either(INBOUND, changes, kind, is_wrong))
+                .adjust(checked(INBOUND, changes, kind, is_wrong))
                 .unwrap(),
         )
     };
@@ -113,7 +116,7 @@ fn a_policy_that_is_open_refuses_nothing_after_a_trap() {
     let certificates = Certificates::make().unwrap();
     for (policy, is_wrong) in [("FAIL_OPEN", true), ("FAIL_RELOAD", false)] {
         let changes = [("FAIL_RELOAD", policy)];
-        let deployment = either(INBOUND, &changes, "failure_policy", is_wrong);
+        let deployment = checked(INBOUND, &changes, "failure_policy", is_wrong);
         let site = start(certificates.adjust(deployment).unwrap());
         let config = certificates.client(MESH, Some("guest"), &["http/1.1"]);
         let address = site.envoy.address().unwrap();
@@ -145,7 +148,7 @@ fn where_requests_go_on_without_the_filter_a_client_that_sends_its_headers_choos
         ("FAIL_CLOSED", OTHER, &(503, String::new())),
     ] {
         let changes = [("FAIL_RELOAD", policy), (REMOVED, removed)];
-        let site = edge(&changes, kind, removed == OTHER);
+        let site = start_edge(&changes, kind, removed == OTHER);
         let mut client = site.client().unwrap();
         // The filter's own removal, while it lives.
         assert_ne!(ask(&mut client, "/", &forged), chosen);

@@ -1,6 +1,6 @@
 //! Clusters that lead back to the proxy, or to an engine that does not understand.
 
-use super::{EDGE, either};
+use super::{EDGE, checked};
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Wanted, install};
 use host_sim::testkit::Site;
@@ -26,7 +26,7 @@ fn a_cluster_that_leads_to_the_proxys_own_listener_is_a_circle() {
             ("port_value: 10000", &*listener),
             ("port_value: 9005", &*target),
         ];
-        let mut deployment = either(EDGE, &changes, "own_listener", is_wrong).with_workers(1);
+        let mut deployment = checked(EDGE, &changes, "own_listener", is_wrong).with_workers(1);
         let bootstrap = deployment.bootstrap_mut();
         bootstrap["admin"]["address"]["socket_address"]["port_value"] = 0.into();
         let (fleet, mut deployment) = Fleet::in_place_of_endpoints(deployment).unwrap();
@@ -82,7 +82,7 @@ fn an_engine_over_http_1_is_never_asked_and_its_limit_holds_nobody() {
         (&[(LOGIN, &silver)], "unknown_cluster", true),
         (&[(LOGIN, &eu), (EU, &http2)], "engine_without_http2", false),
     ] {
-        let deployment = either(EDGE, changes, kind, is_wrong);
+        let deployment = checked(EDGE, changes, kind, is_wrong);
         let deployment = deployment.on_free_ports().with_workers(1);
         let (fleet, mut deployment) = Fleet::in_place_of_endpoints(deployment).unwrap();
         let eu = fleet

@@ -71,22 +71,24 @@ fn deployment(text: &str) -> Deployment {
     Deployment::read(file.path()).unwrap().with_module(module)
 }
 
-/// What `check` says of a text has this kind where `is_wrong`, and has it not where it is not.
-fn holds(text: &str, path: &Path, kind: &str, is_wrong: bool) {
+/// Asserts that what `check` says of a text has this kind where `is_wrong`, and has it not where it
+/// is not.
+fn assert_warned(text: &str, path: &Path, kind: &str, is_wrong: bool) {
     let kinds = kinds_of(text, path);
     assert_eq!(kinds.contains(kind), is_wrong, "{kind}: {kinds:?}");
 }
 
-/// A file of `envoy-config/` with a mistake that `check` calls so, or without it.
-fn either(file: &str, changes: &[Change<'_>], kind: &str, is_wrong: bool) -> Deployment {
+/// A file of `envoy-config/` with these changes. Asserts that they are a mistake that `check` calls
+/// so, or are not.
+fn checked(file: &str, changes: &[Change<'_>], kind: &str, is_wrong: bool) -> Deployment {
     let (text, path) = changed(file, changes);
-    holds(&text, &path, kind, is_wrong);
+    assert_warned(&text, &path, kind, is_wrong);
     deployment(&text)
 }
 
-/// An Envoy with such a file of an edge, and a backend at each endpoint.
-fn edge(changes: &[Change<'_>], kind: &str, is_wrong: bool) -> Site {
-    start(either(EDGE, changes, kind, is_wrong))
+/// An Envoy with the file of an edge, changed and [`checked`] so.
+fn start_edge(changes: &[Change<'_>], kind: &str, is_wrong: bool) -> Site {
+    start(checked(EDGE, changes, kind, is_wrong))
 }
 
 /// An Envoy with one worker, and a backend at each endpoint that its file names.
@@ -99,24 +101,6 @@ fn try_start(deployment: Deployment) -> anyhow::Result<Site> {
     let deployment = deployment.on_free_ports().with_workers(1);
     let (fleet, deployment) = Fleet::in_place_of_endpoints(deployment)?;
     Site::of(&install::find(Wanted::Any)?, fleet, deployment)
-}
-
-/// The shipped file so changed, of which `check` warns so. No kind: it says nothing of what is
-/// around the filter.
-fn mistaken(changes: &[Change<'_>], kind: &str) -> Deployment {
-    if !kind.is_empty() {
-        return either(EDGE, changes, kind, true);
-    }
-    let (text, path) = changed(EDGE, changes);
-    let warnings = check::file_warnings(&text, &path, false);
-    let kinds: Vec<_> = warnings.iter().map(|warning| warning.kind).collect();
-    assert!(kinds.is_empty(), "{changes:?}: {kinds:?}");
-    deployment(&text)
-}
-
-/// An Envoy with the file, and a backend at each endpoint.
-fn site(changes: &[Change<'_>], kind: &str) -> Site {
-    start(mistaken(changes, kind))
 }
 
 /// The status of an answer, and the backend that gave it.
@@ -135,17 +119,17 @@ fn a_route_that_names_a_cluster_or_another_header_does_not_go_where_the_filter_c
     let first = format!(
         "                        - {{ match: {{ prefix: / }}, route: {{ cluster: web-blue }} }}\n{FIRST}"
     );
-    let gold = |changes: &[Change<'_>], kind: &str| {
-        let site = site(changes, kind);
+    let gold = |changes: &[Change<'_>], is_wrong: bool| {
+        let site = start_edge(changes, "choice_not_obeyed", is_wrong);
         ask(&mut site.client().unwrap(), "/", &GOLD)
     };
-    assert_eq!(gold(SHIPPED, ""), (200, "9004".to_owned()));
+    assert_eq!(gold(SHIPPED, false), (200, "9004".to_owned()));
     let ignored = (200, "9001".to_owned());
     let named = [(BY_HEADER, "cluster: web-blue")];
-    assert_eq!(gold(&named, "choice_not_obeyed"), ignored);
-    assert_eq!(gold(&[(FIRST, &first)], "choice_not_obeyed"), ignored);
+    assert_eq!(gold(&named, true), ignored);
+    assert_eq!(gold(&[(FIRST, &first)], true), ignored);
     let misspelt = [(BY_HEADER, "cluster_header: x-pointman-cluster")];
-    let (status, _) = gold(&misspelt, "choice_not_obeyed");
+    let (status, _) = gold(&misspelt, true);
     assert_eq!(status, 503);
 }
 
@@ -155,7 +139,7 @@ fn a_cluster_that_is_not_there_is_answered_503() {
         "- name: gold\n      type: STATIC",
         "- name: silver\n      type: STATIC",
     );
-    let site = site(&[other], "unknown_cluster");
+    let site = start_edge(&[other], "unknown_cluster", true);
     let mut client = site.client().unwrap();
     assert_eq!(ask(&mut client, "/", &GOLD).0, 503);
     assert_eq!(ask(&mut client, "/?region=eu", &[]).0, 200);
@@ -164,8 +148,8 @@ fn a_cluster_that_is_not_there_is_answered_503() {
 #[test]
 fn an_endpoint_that_the_cluster_lacks_or_does_not_let_be_chosen_is_not_gone_to() {
     // Requests that another endpoint than the chosen one has answered.
-    let elsewhere = |changes: &[Change<'_>], kind: &str| {
-        let site = site(changes, kind);
+    let elsewhere = |changes: &[Change<'_>], kind: &str, is_wrong: bool| {
+        let site = start_edge(changes, kind, is_wrong);
         let mut client = site.client().unwrap();
         let mut count = 0;
         for number in 0..12 {
@@ -183,26 +167,26 @@ fn an_endpoint_that_the_cluster_lacks_or_does_not_let_be_chosen_is_not_gone_to()
         }
         count
     };
-    assert_eq!(elsewhere(SHIPPED, ""), 0);
+    assert_eq!(elsewhere(SHIPPED, "endpoint_not_obeyed", false), 0);
     let unread = ("[{ header: x-pointsman-endpoint }]", "[{ header: x-else }]");
-    assert!(elsewhere(&[unread], "endpoint_not_obeyed") > 0);
+    assert!(elsewhere(&[unread], "endpoint_not_obeyed", true) > 0);
     let missing = ("port_value: 9102 }", "port_value: 9112 }");
-    assert!(elsewhere(&[missing], "unknown_endpoint") > 0);
+    assert!(elsewhere(&[missing], "unknown_endpoint", true) > 0);
 }
 
 #[test]
 fn without_a_failure_policy_a_trap_is_for_ever() {
-    let after_a_trap = |changes: &[Change<'_>], kind: &str| {
-        let site = site(changes, kind);
+    let after_a_trap = |changes: &[Change<'_>], is_wrong: bool| {
+        let site = start_edge(changes, "failure_policy", is_wrong);
         let mut client = site.client().unwrap();
         assert_eq!(ask(&mut client, "/", &[]).0, 200);
         assert_eq!(ask(&mut client, "/", &[("x-trap", "now")]).0, 503);
         (site, client)
     };
-    let (_site, mut client) = after_a_trap(SHIPPED, "");
+    let (_site, mut client) = after_a_trap(SHIPPED, false);
     until("a new VM decides", || ask(&mut client, "/", &[]).0 == 200);
     let policy = [("failure_policy: FAIL_RELOAD", "")];
-    let (_site, mut client) = after_a_trap(&policy, "failure_policy");
+    let (_site, mut client) = after_a_trap(&policy, true);
     // Three times what a reload takes.
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(3) {
@@ -212,7 +196,7 @@ fn without_a_failure_policy_a_trap_is_for_ever() {
 
 #[test]
 fn a_path_as_it_came_goes_past_a_route_that_refuses() {
-    let site_as_shipped = site(SHIPPED, "");
+    let site_as_shipped = start_edge(SHIPPED, "path_as_it_came", false);
     let mut shipped = site_as_shipped.client().unwrap();
     let kept = "path_with_escaped_slashes_action: KEEP_UNCHANGED";
     for (change, path, expected) in [
@@ -228,7 +212,7 @@ fn a_path_as_it_came_goes_past_a_route_that_refuses() {
         ),
     ] {
         assert_eq!(ask(&mut shipped, path, &[]).0, expected, "{path}");
-        let site = site(&[change], "path_as_it_came");
+        let site = start_edge(&[change], "path_as_it_came", true);
         let mut client = site.client().unwrap();
         assert_eq!(ask(&mut client, path, &[]).0, 200, "{path}");
     }
@@ -237,15 +221,13 @@ fn a_path_as_it_came_goes_past_a_route_that_refuses() {
 #[test]
 fn longer_headers_than_promised_are_let_in() {
     let long = "x".repeat(20_000);
-    let status = |changes: &[Change<'_>], kind: &str| {
-        let site = site(changes, kind);
+    let status = |changes: &[Change<'_>], is_wrong: bool| {
+        let site = start_edge(changes, "long_headers", is_wrong);
         ask(&mut site.client().unwrap(), "/", &[("x-long", &long)]).0
     };
-    assert_eq!(status(SHIPPED, ""), 431);
-    assert_eq!(
-        status(&[("max_request_headers_kb: 16", "")], "long_headers"),
-        200
-    );
+    assert_eq!(status(SHIPPED, false), 431);
+    let longer = [("max_request_headers_kb: 16", "")];
+    assert_eq!(status(&longer, true), 200);
 }
 
 #[test]
@@ -255,15 +237,15 @@ fn without_a_policy_nothing_is_copied() {
         "pool: gold\n",
         "pool: gold\n                                mirror: { pool: beta }\n",
     );
-    let copied = |changes: &[Change<'_>], kind: &str| {
-        let site = site(changes, kind);
+    let copied = |changes: &[Change<'_>], is_wrong: bool| {
+        let site = start_edge(changes, "mirror_not_obeyed", is_wrong);
         let mut client = site.client().unwrap();
         // A copy is sent before the request's own answer comes, but may arrive after it.
         assert_eq!(ask(&mut client, "/", &GOLD).0, 200);
         let beta = site.backend("9003").unwrap();
         let has_come = || beta.take_received().len();
-        match kind {
-            "" => {
+        match is_wrong {
+            false => {
                 let mut count = 0;
                 until("the copy has come", || {
                     count += has_come();
@@ -271,15 +253,15 @@ fn without_a_policy_nothing_is_copied() {
                 });
                 count
             }
-            _ => {
+            true => {
                 // Another request of the same worker: what was sent before it has come.
                 assert_eq!(ask(&mut client, "/", &[("cookie", "beta=1")]).1, "9003");
                 has_come() - 1
             }
         }
     };
-    assert_eq!(copied(&[mirror], ""), 1);
-    assert_eq!(copied(&[mirror, (COPIES, "")], "mirror_not_obeyed"), 0);
+    assert_eq!(copied(&[mirror], false), 1);
+    assert_eq!(copied(&[mirror, (COPIES, "")], true), 0);
 }
 
 #[test]
@@ -287,9 +269,8 @@ fn a_filter_behind_the_router_keeps_envoy_from_starting() {
     let router = "                  - name: envoy.filters.http.router\n                    typed_config:\n                      \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router\n";
     let first = format!("                http_filters:\n{router}");
     let changes = [(router, ""), ("                http_filters:\n", &*first)];
-    let error = try_start(mistaken(&changes, "not_before_router"))
-        .err()
-        .unwrap();
+    let deployment = checked(EDGE, &changes, "not_before_router", true);
+    let error = try_start(deployment).err().unwrap();
     assert!(
         format!("{error:#}").contains("terminal filter"),
         "{error:#}"
@@ -298,8 +279,8 @@ fn a_filter_behind_the_router_keeps_envoy_from_starting() {
 
 #[test]
 fn without_gauges_each_worker_goes_by_its_own_counts() {
-    let own = |changes: &[Change<'_>], kind: &str| {
-        let site = site(changes, kind);
+    let own = |changes: &[Change<'_>], is_wrong: bool| {
+        let site = start_edge(changes, "gauges_rejected", is_wrong);
         let mut client = site.client().unwrap();
         assert_eq!(ask(&mut client, "/", &GOLD).0, 200);
         let counted = || {
@@ -312,16 +293,15 @@ fn without_gauges_each_worker_goes_by_its_own_counts() {
                 .to_owned();
             value.parse::<u64>().unwrap()
         };
-        if kind.is_empty() {
-            return counted();
+        if is_wrong {
+            until("a worker says so", || counted() > 0);
         }
-        until("a worker says so", || counted() > 0);
         counted()
     };
-    assert_eq!(own(SHIPPED, ""), 0);
+    assert_eq!(own(SHIPPED, false), 0);
     let rejected = (
         "stats_config:\n",
         "stats_config:\n  stats_matcher: { exclusion_list: { patterns: [{ suffix: .in_flight }] } }\n",
     );
-    assert!(own(&[rejected], "gauges_rejected") > 0);
+    assert!(own(&[rejected], true) > 0);
 }

@@ -1,6 +1,6 @@
 //! Metrics without labels.
 
-use super::{EDGE, changed, edge};
+use super::{EDGE, changed, start_edge};
 
 #[test]
 fn without_tags_the_names_of_pools_stand_in_those_of_metrics() {
@@ -8,7 +8,7 @@ fn without_tags_the_names_of_pools_stand_in_those_of_metrics() {
     let begin = text.find("stats_config:\n").unwrap();
     let tags = &text[begin..text.find("static_resources:\n").unwrap()];
     for (without, is_wrong) in [("", true), (tags, false)] {
-        let site = edge(&[(tags, without)], "no_labels", is_wrong);
+        let site = start_edge(&[(tags, without)], "no_labels", is_wrong);
         assert_eq!(site.client().unwrap().get("h", "/").unwrap().status(), 200);
         let told = site.envoy.admin("/stats/prometheus").unwrap();
         let has = |start: &str| told.lines().any(|line| line.starts_with(start));

@@ -1,6 +1,6 @@
 //! Secrets that everybody can read, and variables that the VM does not get.
 
-use super::{Change, EDGE, edge, either, start, try_start};
+use super::{Change, EDGE, checked, start, start_edge, try_start};
 use host_sim::client::header;
 
 /// What the configuration begins with.
@@ -18,7 +18,7 @@ fn with_the_token_of_an_example_a_stranger_reads_where_requests_go() {
         );
         // The shipped key is published too.
         let changes = [(POOLS, &*explain), (KEYS, "")];
-        let site = edge(&changes, "published_secret", is_wrong);
+        let site = start_edge(&changes, "published_secret", is_wrong);
         let mut client = site.client().unwrap();
         let told = |token: &str, client: &mut host_sim::client::Client| {
             let answer = client.get_with("h", "/api", &[("x-why", token)]).unwrap();
@@ -44,10 +44,10 @@ fn a_variable_that_the_file_does_not_list_is_not_there_and_envoy_refuses_it() {
     let listing = format!(
         "{VM_ID}                          environment_variables: {{ host_env_keys: [PATH] }}\n"
     );
-    let refused = try_start(either(EDGE, &[asks], kind, true));
+    let refused = try_start(checked(EDGE, &[asks], kind, true));
     let refused = format!("{:#}", refused.err().expect("it asks for a variable"));
     assert!(refused.contains("explain.token"), "{refused}");
-    let site = edge(&[asks, (VM_ID, &listing)], kind, false);
+    let site = start_edge(&[asks, (VM_ID, &listing)], kind, false);
     let token = std::env::var("PATH").unwrap();
     let mut client = site.client().unwrap();
     let answer = client.get_with("h", "/", &[("x-why", &token)]).unwrap();
@@ -64,7 +64,7 @@ fn a_value_that_stands_in_the_file_stands_in_the_dump() {
     ] {
         let given =
             format!("{VM_ID}                          environment_variables: {{ {variables} }}\n");
-        let mut deployment = either(EDGE, &[asks, (VM_ID, &given)], kind, is_wrong);
+        let mut deployment = checked(EDGE, &[asks, (VM_ID, &given)], kind, is_wrong);
         if !is_wrong {
             deployment = deployment.with_variable("PM_KEY_1", KEY);
         }
@@ -84,7 +84,7 @@ fn a_variable_that_nobody_sets_is_refused_by_envoy() {
     let listing = format!(
         "{VM_ID}                          environment_variables: {{ host_env_keys: [PM_KEY_OF_NOBODY] }}\n"
     );
-    let deployment = either(EDGE, &[asks, (VM_ID, &listing)], "unset_variable", true);
+    let deployment = checked(EDGE, &[asks, (VM_ID, &listing)], "unset_variable", true);
     let set = deployment.clone().with_variable("PM_KEY_OF_NOBODY", KEY);
     let refused = format!("{:#}", try_start(deployment).err().expect("it is not set"));
     assert!(refused.contains("PM_KEY_OF_NOBODY"), "{refused}");

@@ -1,6 +1,6 @@
 //! Sessions that a stranger makes up: with a key that everybody can read, and without any.
 
-use super::{Change, edge};
+use super::{Change, start_edge};
 use host_sim::client::{header, session_cookie};
 use host_sim::exchange::{ExchangeRequest, Host, first_value};
 use host_sim::testkit::Site;
@@ -51,7 +51,7 @@ fn answered(site: &Site, cookie: &str) -> (String, bool) {
 
 /// Whether the stranger chooses his target, on an Envoy with this file.
 fn chooses(changes: &[Change<'_>], keys: &Value, kind: &str, is_wrong: bool) -> bool {
-    let site = edge(changes, kind, is_wrong);
+    let site = start_edge(changes, kind, is_wrong);
     let believed = TARGETS.map(|(target, backend)| {
         let cookie = forged(target, keys);
         let answers: Vec<_> = (0..4).map(|_| answered(&site, &cookie)).collect();
@@ -88,7 +88,7 @@ fn without_keys_a_client_gets_into_a_target_that_takes_nobody_new() {
         "{ cluster: web-green, name: green, state: draining }",
     );
     for (keys, is_wrong, backend) in [("", true, "9002"), (OWN_KEYS, false, "9001")] {
-        let site = edge(&[DRAINING, (KEYS, keys)], "forgeable_session", is_wrong);
+        let site = start_edge(&[DRAINING, (KEYS, keys)], "forgeable_session", is_wrong);
         for _ in 0..8 {
             assert_eq!(answered(&site, "none=1"), ("9001".to_owned(), true));
         }

@@ -1,7 +1,7 @@
 //! What filters of one proxy share: without a name of their own that of everybody, with one plugin's
 //! name the records of the other, and what they share on purpose.
 
-use super::{Change, EDGE, changed, deployment, holds, start};
+use super::{Change, EDGE, assert_warned, changed, deployment, start};
 use host_sim::client::{Client, session_cookie};
 use host_sim::envoy::Deployment;
 use host_sim::testkit::Site;
@@ -58,7 +58,7 @@ fn refused_at_the_other(site: &Site) -> bool {
 fn told(first: &[Change<'_>], second: &[Change<'_>], kind: &str, is_wrong: bool) -> Deployment {
     let text = two(first, second);
     let (_, path) = changed(EDGE, &[]);
-    holds(&text, &path, kind, is_wrong);
+    assert_warned(&text, &path, kind, is_wrong);
     deployment(&text)
 }
 
