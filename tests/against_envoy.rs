@@ -11,7 +11,7 @@
 use fastrand::Rng;
 use host_sim::client::{Client, header};
 use host_sim::envoy::fleet::Fleet;
-use host_sim::envoy::{Deployment, PluginConfiguration, Version, Wanted, install};
+use host_sim::envoy::{Deployment, PluginConfiguration, Wanted, install};
 use host_sim::envoy_host::PATH_NORMALISATION;
 use host_sim::module;
 use host_sim::testkit::Site;
@@ -836,11 +836,6 @@ fn hosts_are_part_of_a_route() {
 /// The difference that only older Envoys make: their routes join the lines of any header.
 #[test]
 fn an_older_envoy_joins_the_lines_of_a_repeated_header() {
-    const OLD: Version = Version {
-        major: 1,
-        minor: 36,
-        patch: 4,
-    };
     let gold = json!({ "name": "x-one", "string_match": { "exact": "gold" } });
     let to = json!({ "cluster": "c0" });
     let route = || Route {
@@ -860,7 +855,10 @@ fn an_older_envoy_joins_the_lines_of_a_repeated_header() {
             .map(|it| ("x-one", (*it).to_owned()))
             .collect(),
     };
-    for (wanted, of_two) in [(Wanted::Any, 200), (Wanted::Exactly(OLD), 404)] {
+    for (wanted, of_two) in [
+        (Wanted::Any, 200),
+        (Wanted::Exactly(install::OLDEST_TESTED), 404),
+    ] {
         let both = Tables::on(wanted, &table);
         for (ask, theirs) in [(lines(&["gold"]), 200), (lines(&["old", "gold"]), of_two)] {
             for (side, expected) in [("envoy-0", theirs), ("ours-0", 200)] {

@@ -4,9 +4,7 @@ use host_sim::backend::Received;
 use host_sim::client::{Client, header, status_and_backend};
 use host_sim::configuration;
 use host_sim::envoy::fleet::Fleet;
-use host_sim::envoy::{
-    self, Deployment, Envoy, PluginConfiguration, Program, Version, Wanted, install,
-};
+use host_sim::envoy::{self, Deployment, Envoy, PluginConfiguration, Program, Wanted, install};
 use host_sim::module;
 use host_sim::testkit::Site;
 use host_sim::wait::until;
@@ -463,15 +461,9 @@ fn sidecar_yaml_leaves_other_traffic_untouched() {
     );
 }
 
-/// The oldest that PyPI has.
 #[test]
 fn every_file_starts_in_an_older_envoy_too() {
-    let old = install::find(Wanted::Exactly(Version {
-        major: 1,
-        minor: 36,
-        patch: 4,
-    }))
-    .unwrap();
+    let old = install::find(Wanted::Exactly(install::OLDEST_TESTED)).unwrap();
     let module = module::build().unwrap();
     let certificates = tls::Certificates::make().unwrap();
     let deployment = certificates.deployment("edge.yaml", &module).unwrap();

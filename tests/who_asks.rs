@@ -3,7 +3,7 @@
 
 use host_sim::client::{Client, header, status_and_backend};
 use host_sim::envoy::fleet::Fleet;
-use host_sim::envoy::{Deployment, Envoy, Version, Wanted, install};
+use host_sim::envoy::{Deployment, Envoy, Wanted, install};
 use host_sim::module;
 use host_sim::testkit::Site;
 use serde_json::{Value, json};
@@ -134,14 +134,9 @@ fn a_page_is_chosen_by_the_language_and_caches_are_told() {
 /// "It takes Envoy 1.37 or later", and "a file that is missing keeps an Envoy from starting".
 #[test]
 fn an_older_envoy_and_one_without_the_database_do_not_start() {
-    const OLD: Version = Version {
-        major: 1,
-        minor: 36,
-        patch: 4,
-    };
     let [envoy, pointsman] = recipe("Country");
     for (wanted, told) in [
-        (Wanted::Exactly(OLD), "geo_field_keys"),
+        (Wanted::Exactly(install::OLDEST_TESTED), "geo_field_keys"),
         (Wanted::Any, "Unable to open Maxmind database file"),
     ] {
         let fleet = Fleet::start(&pointsman).unwrap();

@@ -18,11 +18,18 @@ pub const DEFAULT: Version = Version {
     patch: 0,
 };
 /// The oldest that can run Pointsman: the first with `failure_policy: FAIL_RELOAD` and the load
-/// balancing policy `override_host`.
+/// balancing policy `override_host`. Istio 1.27 has it. No test runs it, since PyPI has none before
+/// 1.36 ([`OLDEST_TESTED`]).
 pub const OLDEST: Version = Version {
     major: 1,
     minor: 35,
     patch: 0,
+};
+/// The oldest that tests run.
+pub const OLDEST_TESTED: Version = Version {
+    major: 1,
+    minor: 36,
+    patch: 4,
 };
 
 /// A version of Envoy.
