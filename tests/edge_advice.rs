@@ -6,7 +6,7 @@
 use host_sim::backend::Answer;
 use host_sim::client::{Client, header};
 use host_sim::envoy::fleet::Fleet;
-use host_sim::envoy::{Deployment, Version, Wanted, install};
+use host_sim::envoy::{Deployment, Wanted, install};
 use host_sim::exchange::Response;
 use host_sim::module;
 use host_sim::testkit::attack::{self, ATTACKS};
@@ -50,13 +50,6 @@ fn move_to(server: SocketAddr, ports: &[&str], fleet: &Fleet, deployment: &mut D
         *deployment = deployment.clone().move_endpoint(backend.address(), server);
     }
 }
-
-/// An older one that is supported.
-const OLD: Version = Version {
-    major: 1,
-    minor: 36,
-    patch: 4,
-};
 
 /// Those of the pool `shop`.
 const SHOP: [&str; 2] = ["9001", "9002"];
@@ -263,7 +256,7 @@ fn parameters_of_segments_are_no_way_round_a_refusal() {
         "/a/...;x",
         "/a..;/b",
     ];
-    for wanted in [Wanted::Any, Wanted::Exactly(OLD)] {
+    for wanted in [Wanted::Any, Wanted::Exactly(install::OLDEST_TESTED)] {
         let only = |matching: Value| {
             site_on(wanted, "envoy.yaml", |_, deployment| {
                 if !matching.is_null() {
@@ -482,6 +475,18 @@ fn a_slow_answer_is_waited_for_and_asked_for_at_most_twice() {
     }
 }
 
+/// Each of two tries of the route `api` may take so long.
+fn try_for(deployment: &mut Deployment, per_try_timeout: &str) {
+    route(deployment, "api")["retry"] =
+        json!({ "attempts": 2, "per_try_timeout": per_try_timeout });
+}
+
+/// One endpoint of the route `api` accepts requests and does not answer.
+fn hang(site: &Site) {
+    let endpoint = site.backend("9101").unwrap();
+    endpoint.answer(after(Duration::from_secs(3600)));
+}
+
 /// "An endpoint that has not begun to answer by then may hang."
 #[test]
 fn an_endpoint_that_hangs_is_followed_by_the_next_of_the_choice() {
@@ -490,15 +495,10 @@ fn an_endpoint_that_hangs_is_followed_by_the_next_of_the_choice() {
         // eight seconds late.
         let site = site(|deployment| match quick {
             false => hurry(deployment),
-            true => {
-                let retry = json!({ "attempts": 2, "per_try_timeout": "200ms" });
-                route(deployment, "api")["retry"] = retry;
-            }
+            true => try_for(deployment, "200ms"),
         });
         let file = if quick { Duration::from_secs(8) } else { TRY };
-        site.backend("9101")
-            .unwrap()
-            .answer(after(Duration::from_secs(3600)));
+        hang(&site);
         let mut client = site.client().unwrap();
         let mut slowest = Duration::ZERO;
         for _ in 0..4 {
@@ -592,13 +592,8 @@ fn a_route_of_envoys_for_a_cluster_holds_for_what_goes_there() {
 /// By its id a request is found in the logs of whoever it came by, and what was tried again is told.
 #[test]
 fn the_access_log_has_the_attempts_and_the_id_that_backends_see() {
-    let site = site(|deployment| {
-        let retry = json!({ "attempts": 2, "per_try_timeout": "1s" });
-        route(deployment, "api")["retry"] = retry;
-    });
-    site.backend("9101")
-        .unwrap()
-        .answer(after(Duration::from_secs(3600)));
+    let site = site(|deployment| try_for(deployment, "1s"));
+    hang(&site);
     let mut client = site.client().unwrap();
     for _ in 0..4 {
         assert_eq!(status(&mut client, "/api", &[]), 200);
