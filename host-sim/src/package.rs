@@ -203,6 +203,8 @@ pub fn default_directory() -> Result<PathBuf> {
 /// crates, the OCI image, and the checksums of all of them.
 pub fn write(directory: &Path, origin: &Origin) -> Result<Package> {
     const PACKAGE: &str = "pointsman";
+    // Before the module is built, which may take minutes.
+    make_writable(directory)?;
     let built = module::build_with_crates(PACKAGE)?;
     let bytes = fs::read(&built.path).with_context(|| built.path.display().to_string())?;
     let Trimmed { module, removed } = trim(&bytes)?;
@@ -372,6 +374,16 @@ fn remove_others(below: &Path, package: &Path, contents: &[(String, Vec<u8>)]) -
         }
     }
     Ok(())
+}
+
+/// Makes a directory. Error: it cannot be made, or no file in it.
+fn make_writable(directory: &Path) -> Result<()> {
+    let make = || -> Result<()> {
+        fs::create_dir_all(directory)?;
+        tempfile::tempfile_in(directory)?;
+        Ok(())
+    };
+    make().with_context(|| format!("writing into {}", directory.display()))
 }
 
 /// Replaces a file at once: a proxy may be reading it, and another process may write the same.

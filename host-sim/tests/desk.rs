@@ -340,3 +340,17 @@ fn a_configuration_with_an_error_is_told_with_its_line_by_every_command() {
     let error = "host-sim: lost_test.yaml:1:9: config: nix.yaml: No such file or directory;";
     assert!(err.starts_with(error), "{err}");
 }
+
+#[test]
+fn a_package_that_cannot_be_written_is_told_before_the_module_is_built() {
+    let desk = desk();
+    // A directory cannot be made below a file, nor a file in /proc.
+    for directory in ["shop.yaml/package", "/proc"] {
+        let mut package = program(desk.path(), &["package", "--out", directory]);
+        // Whatever is built fails.
+        let (code, _, err) = told(&package.env("CARGO", "/bin/false").output().unwrap());
+        assert_eq!(code, Some(2));
+        let expected = format!("host-sim: writing into {directory}: ");
+        assert!(err.starts_with(&expected), "{err}");
+    }
+}
