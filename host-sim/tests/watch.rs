@@ -140,7 +140,14 @@ fn after_so_many_looks_it_ends_with_what_the_last_one_found() {
     };
     until("all is well", || told("1") == (Some(0), 1));
     assert_eq!(told("2"), (Some(0), 2));
+    // Whatever those before found.
+    let mut watching = Running(watch(&site, &["--json", "-n", "4"]).spawn().unwrap());
+    let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
     eject(&site);
+    let last: Value = serde_json::from_str(&lines.last().unwrap().unwrap()).unwrap();
+    let is_well = last["findings"] == json!([]);
+    assert_eq!(watching.ended().0.success(), is_well, "{first}\n{last}");
     assert_eq!(told("1"), (Some(1), 1));
 }
 
