@@ -413,26 +413,15 @@ impl Stream {
                 });
                 format!("{status} {}", names(&wire).join(" "))
             }
-            ["add", map, name, value] => unsafe {
-                import::proxy_add_header_map_value(
-                    number(map),
-                    name.as_ptr(),
-                    name.len(),
-                    value.as_ptr(),
-                    value.len(),
-                )
+            [edit @ ("add" | "put"), map, name, value] => {
+                let edit = match *edit {
+                    "add" => import::proxy_add_header_map_value,
+                    _ => import::proxy_replace_header_map_value,
+                };
+                let (map, name_size, value_size) = (number(map), name.len(), value.len());
+                unsafe { edit(map, name.as_ptr(), name_size, value.as_ptr(), value_size) }
+                    .to_string()
             }
-            .to_string(),
-            ["put", map, name, value] => unsafe {
-                import::proxy_replace_header_map_value(
-                    number(map),
-                    name.as_ptr(),
-                    name.len(),
-                    value.as_ptr(),
-                    value.len(),
-                )
-            }
-            .to_string(),
             ["remove", map, name] => unsafe {
                 import::proxy_remove_header_map_value(number(map), name.as_ptr(), name.len())
             }

@@ -162,24 +162,32 @@ fn name(fault: &str) -> &str {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_fault_that_is_played_alone_takes_the_place_of_its_row_and_of_no_other() {
-        let row = |fault: Fault, seen: &str| FaultResult {
-            fault: format!("`{}`: something", fault.name()),
+    fn row(fault: &str, seen: &str, broken: &[&str]) -> FaultResult {
+        FaultResult {
+            fault: fault.to_owned(),
             requests: 10,
-            failed: 0,
+            failed: broken.len(),
             promised: "none fails".to_owned(),
             seen: seen.to_owned(),
-            broken: Vec::new(),
-        };
-        let report = |rows: &[FaultResult]| FaultReport {
+            broken: broken.iter().map(|broken| (*broken).to_owned()).collect(),
+        }
+    }
+
+    fn report(rows: &[FaultResult]) -> FaultReport {
+        FaultReport {
             command: "a command".to_owned(),
             envoy: "1.2.3".to_owned(),
             clients: 1,
             interval: Duration::ZERO,
             took: Duration::ZERO,
             rows: rows.to_vec(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_fault_that_is_played_alone_takes_the_place_of_its_row_and_of_no_other() {
+        let row =
+            |fault: Fault, seen: &str| row(&format!("`{}`: something", fault.name()), seen, &[]);
         let (hung, down, pool) = (
             Fault::BackendHung,
             Fault::AllBackendsDown,
@@ -212,22 +220,7 @@ mod tests {
 
     #[test]
     fn a_promise_that_is_broken_stands_in_the_table() {
-        let row = |broken: &[&str]| FaultResult {
-            fault: "a fault".to_owned(),
-            requests: 10,
-            failed: 1,
-            promised: "none fails".to_owned(),
-            seen: "something".to_owned(),
-            broken: broken.iter().map(|broken| (*broken).to_owned()).collect(),
-        };
-        let report = |rows: &[FaultResult]| FaultReport {
-            command: "a command".to_owned(),
-            envoy: "1.2.3".to_owned(),
-            clients: 1,
-            interval: Duration::ZERO,
-            took: Duration::ZERO,
-            rows: rows.to_vec(),
-        };
+        let row = |broken: &[&str]| row("a fault", "something", broken);
         assert!(report(&[row(&[])]).is_kept());
         let bad = report(&[row(&[]), row(&["1 failed"])]);
         assert!(!bad.is_kept());

@@ -676,27 +676,28 @@ tests:
 
     #[test]
     fn every_error_of_one_test_is_told_at_once() {
-        let errors = errors_of(
-            r#"
-config: { rotes: [] }
+        const WRONG: &str = r#"
 tests:
   - name: 7
     request: { url: "ftp://h", method: 1, roll: 2, headers: [[a, 1.5], [b], [c, { bytes: 1 }]] }
     upstream_response: { status: 99, body: [] }
     expect: { clusta: x, cluster: { one_of: [{ regex: "(" }, { not: { present: 1 } }] } }
     expect_counts: { pool: { p: { one_of: 1 } } }
-    steps: []
     repeat: 0
     connection: old
-  - { name: b, request: { url: "http://h" }, expect: { body: {} } }
-"#,
-        );
-        let places: Vec<_> = errors
-            .iter()
-            .map(|error| error.split(": ").next().unwrap())
-            .collect();
+"#;
+        // The places of the errors.
+        let places = |text: &str| {
+            let errors = errors_of(text).into_iter();
+            errors
+                .map(|error| error.split(": ").next().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let next = "  - { name: b, request: { url: \"http://h\" }, expect: { body: {} } }";
         assert_eq!(
-            places,
+            places(&format!(
+                "config: {{ rotes: [] }}{WRONG}    steps: []\n{next}\n"
+            )),
             [
                 "config.rotes",
                 "tests[0].name",
@@ -704,31 +705,14 @@ tests:
                 "tests[0].upstream_response",
                 "tests[0].expect",
                 "tests[0].expect_counts",
-                "tests[0].steps",
                 "tests[0].repeat",
                 "tests[0].connection",
+                "tests[0].steps",
                 "tests[1].expect.body",
             ]
         );
-        let step = errors_of(
-            r#"
-config: {}
-tests:
-  - name: 7
-    request: { url: "ftp://h", method: 1, roll: 2, headers: [[a, 1.5], [b], [c, { bytes: 1 }]] }
-    upstream_response: { status: 99, body: [] }
-    expect: { clusta: x, cluster: { one_of: [{ regex: "(" }, { not: { present: 1 } }] } }
-    expect_counts: { pool: { p: { one_of: 1 } } }
-    repeat: 0
-    connection: old
-"#,
-        );
-        let places: Vec<_> = step
-            .iter()
-            .map(|error| error.split(": ").next().unwrap())
-            .collect();
         assert_eq!(
-            places,
+            places(&format!("config: {{}}{WRONG}")),
             [
                 "tests[0].name",
                 "tests[0].request.url",
