@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::spawn;
+use std::thread::{self, spawn};
 use std::time::{Duration, Instant};
 
 /// How the engine behaves.
@@ -603,4 +604,91 @@ fn tokens_are_bought_ahead_of_need_and_never_above_the_limit() {
         "{admitted} and {more} of {granted}"
     );
     assert!(sites.iter().all(|site| !site.has_trapped()));
+}
+
+/// How many requests the proxy has not answered.
+fn active(site: &Site) -> u64 {
+    site.envoy.stat("http.edge.downstream_rq_active").unwrap()
+}
+
+/// What is asked for while a call is out waits for its answer, on one worker, and goes on by what
+/// that grants or by the next call: for all of them together.
+#[test]
+fn requests_of_a_busy_key_wait_for_one_call_and_go_on_with_it() {
+    const REQUESTS: usize = 60;
+    let engine = Engine::start();
+    engine.state.lock().unwrap().limit = 100_000;
+    let site = site_with(&engine, "p1", ("lease", "admit"), |deployment| {
+        deployment.with_workers(1)
+    });
+    let mut client = site.client().unwrap();
+    until("the key is busy", || {
+        assert_eq!(get(&mut client, "a"), 200);
+        counted(&site, "leased") > 0
+    });
+    engine.take_asked();
+    engine.behave(Behaviour::Holds);
+    let finished = AtomicUsize::new(0);
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let requests: Vec<_> = (0..REQUESTS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let status = get(&mut site.client().unwrap(), "a");
+                    finished.fetch_add(1, Ordering::SeqCst);
+                    status
+                })
+            })
+            .collect();
+        until("all are there", || {
+            let finished = finished.load(Ordering::SeqCst);
+            let waiting = active(&site) as usize;
+            waiting >= 20 && finished + waiting >= REQUESTS
+        });
+        assert!(engine.take_asked().len() <= 1, "each asks for itself");
+        engine.behave(Behaviour::Answers);
+        let join = |request: thread::ScopedJoinHandle<'_, u16>| request.join().unwrap();
+        requests.into_iter().map(join).collect()
+    });
+    assert_eq!(statuses, vec![200; REQUESTS]);
+    let asked = engine.take_asked().len();
+    assert!(asked <= 5, "{asked} calls for those that waited");
+    until("nothing is in flight", || active(&site) == 0);
+    let backend = site.backend("web").unwrap().count();
+    assert!(backend >= REQUESTS, "{backend}");
+    assert_eq!(site.envoy.filter_bugs().unwrap(), 0);
+    assert!(!site.has_trapped());
+}
+
+/// Those that wait and go away are forgotten, and cost the others nothing.
+#[test]
+fn who_waits_for_a_token_and_leaves_is_forgotten() {
+    let engine = Engine::start();
+    engine.state.lock().unwrap().limit = 100_000;
+    let site = site_with(&engine, "p1", ("lease", "refuse"), |deployment| {
+        deployment.with_workers(1)
+    });
+    let mut client = site.client().unwrap();
+    until("the key is busy", || {
+        assert_eq!(get(&mut client, "a"), 200);
+        counted(&site, "leased") > 0
+    });
+    engine.behave(Behaviour::Holds);
+    let address = site.envoy.address().unwrap();
+    let mut gone = Vec::new();
+    until("twenty wait", || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: h\r\nx-tenant: a\r\n\r\n";
+        stream.write_all(request).unwrap();
+        gone.push(stream);
+        active(&site) >= 20
+    });
+    drop(gone);
+    until("they have gone", || active(&site) == 0);
+    engine.behave(Behaviour::Answers);
+    until("others are admitted", || get(&mut client, "a") == 200);
+    for _ in 0..50 {
+        assert_eq!(get(&mut client, "a"), 200);
+    }
+    assert_eq!(site.envoy.filter_bugs().unwrap(), 0);
+    assert!(!site.has_trapped());
 }

@@ -8,7 +8,7 @@ use crate::pool::flight::Flight;
 use crate::pool::sticky::Origin;
 use crate::pool::{Pool, Target};
 use crate::protect::Hit;
-use crate::rate_limit::global::Question;
+use crate::rate_limit::global::Asking;
 use crate::route::Route;
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -119,9 +119,9 @@ impl Reason {
 pub enum Disposition {
     /// To the proxy's router, after the edits.
     Continue,
-    /// It waits for the answers to these questions. Then it is decided again, by
+    /// It waits for the answers to questions, and for tokens. Then it is decided again, by
     /// [`crate::worker::Worker::decide_asked`].
-    Ask(Vec<Question>),
+    Ask(Asking),
     /// No further: this is the answer. It goes through the response path as every response does.
     Answer(Answer),
 }

@@ -1,16 +1,21 @@
 //! A request that waits for the engine of a global limit: one gRPC call after another, until all
-//! questions are answered or one of them refuses the request.
+//! questions are answered or one of them refuses the request; and then, if it needs tokens that
+//! others have asked for, until these have come.
 //!
-//! The call is made as one of the root context's, so that its answer comes even if the stream has
+//! A call is made as one of the root context's, so that its answer comes even if the stream has
 //! ended meanwhile: the SDK forgets a call only when that is over. The proxy ends each call by its
 //! time-out. A request whose answer is lost all the same is answered with 503 by a tick.
 
 use crate::host::{self, Status};
+use crate::shared::Shared;
+use crate::stream::Stream;
 use core::time::Duration;
 use pointsman_core::rate_limit::global::Question;
 use pointsman_core::time::Nanos;
 use proxy_wasm::traits::Context;
+use proxy_wasm::types::Action;
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::vec::IntoIter;
 
 /// The numbers of a stream's contexts.
@@ -40,13 +45,71 @@ impl Contexts {
 }
 
 /// What a stream waits for.
-pub(crate) struct Waiting {
+pub(crate) enum Waiting {
+    /// The answer to a question of its own.
+    Answer(Call),
+    /// Tokens. Whoever gets them for it puts here what was decided then.
+    Tokens(Rc<Resumed>),
+}
+
+/// A question that is out.
+pub(crate) struct Call {
     /// The call's number.
     pub token: u32,
     /// What is asked.
     pub question: Question,
     /// What is asked next.
     pub rest: IntoIter<Question>,
+}
+
+/// A stream that was decided in another context's callback, until its own callbacks take it over.
+#[derive(Default)]
+pub(crate) struct Resumed(RefCell<Option<Box<Stream>>>);
+
+impl Resumed {
+    fn put(&self, stream: Stream) {
+        if let Ok(mut place) = self.0.try_borrow_mut() {
+            *place = Some(Box::new(stream));
+        }
+    }
+
+    /// None: it still waits.
+    pub(crate) fn take(&self) -> Option<Box<Stream>> {
+        self.0.try_borrow_mut().ok()?.take()
+    }
+}
+
+/// Goes on with the requests that need not wait for tokens any more, after an engine's answer or a
+/// tick in the context `running`.
+pub(crate) fn resume_served(shared: &Rc<Shared>, running: u32) {
+    let served = shared.borrow("at an engine's answer the worker is borrowed");
+    let served = served.and_then(|mut state| Some(state.awake()?.worker.served()));
+    let mut is_elsewhere = false;
+    for id in served.unwrap_or_default() {
+        // One that has none still waits for an answer of its own.
+        let Some(resumed) = shared.waiting.resume(id) else {
+            continue;
+        };
+        // One that is not there any more has ended.
+        if host::set_effective_context(id).is_err() {
+            continue;
+        }
+        is_elsewhere = true;
+        let ids = Contexts {
+            root: 0,
+            stream: id,
+        };
+        let mut stream = Stream::new(Some(Rc::clone(shared)), ids);
+        let action = stream.go_on();
+        resumed.put(stream);
+        if action == Action::Continue {
+            // Refused, it is a request that the proxy has given up meanwhile.
+            let _ = host::continue_request();
+        }
+    }
+    if is_elsewhere {
+        let _ = host::set_effective_context(running);
+    }
 }
 
 /// Asks. The call's number; None: the proxy does not even try.
@@ -87,19 +150,30 @@ pub(crate) struct WaitingRequests(RefCell<Vec<Waits>>);
 
 struct Waits {
     stream: u32,
+    /// Of one that waits for tokens.
+    resumed: Option<Rc<Resumed>>,
     /// For so long, by its root context's ticks.
     time: Nanos,
 }
 
 impl WaitingRequests {
-    /// A request begins to wait.
-    pub(crate) fn begin(&self, stream: u32) {
+    /// A request begins to wait; for tokens, if there is a place for what is decided then.
+    pub(crate) fn begin(&self, stream: u32, resumed: Option<Rc<Resumed>>) {
         if let Ok(mut waiting) = self.0.try_borrow_mut() {
             waiting.push(Waits {
                 stream,
+                resumed,
                 time: Nanos::ZERO,
             });
         }
+    }
+
+    /// A request that waits for tokens waits no longer. None: it does not wait for any.
+    fn resume(&self, stream: u32) -> Option<Rc<Resumed>> {
+        let mut waiting = self.0.try_borrow_mut().ok()?;
+        let is_it = |waits: &Waits| waits.stream == stream && waits.resumed.is_some();
+        let place = waiting.iter().position(is_it)?;
+        waiting.remove(place).resumed
     }
 
     /// It waits no longer. False: it did not, since a tick has answered it.

@@ -90,6 +90,7 @@ impl Context for Root {
         if let Some(place) = self.purchases.iter().position(|(other, _)| *other == token) {
             let (_, question) = self.purchases.remove(place);
             self.on_purchase(&question, ask::answer(status, size).as_deref());
+            self.resume_served();
         }
     }
 }
@@ -149,7 +150,8 @@ impl RootContext for Root {
                 None => self.on_purchase(&question, None),
             }
         }
-        // Last, since it makes other contexts' calls.
+        // Last, since they make other contexts' calls.
+        self.resume_served();
         if let Some(shared) = &self.shared {
             let period = shared.borrow("at a tick the worker is borrowed");
             let period = period.map(|state| state.tick_period());
@@ -203,6 +205,12 @@ impl Root {
         {
             loaded.worker.on_engine_answer(question, answer, now);
             loaded.count();
+        }
+    }
+
+    fn resume_served(&self) {
+        if let Some(shared) = &self.shared {
+            ask::resume_served(shared, self.id);
         }
     }
 

@@ -147,6 +147,12 @@ impl ConfigurationState {
             // Ticks are counted and not timed: a clock that jumps must wake nobody.
             None => {
                 self.ticks_left = (Nanos::SECOND / self.tick_period()).saturating_sub(1);
+                if self
+                    .awake()
+                    .is_some_and(|loaded| loaded.worker.has_waiting())
+                {
+                    self.generation.used();
+                }
                 let was_newest = self.generation.is_newest();
                 match self.generation.tick(&mut Host) {
                     Advice::Stay => {}
@@ -246,7 +252,6 @@ impl ConfigurationState {
         self.set_tick_period();
     }
 
-    /// The time from one tick to the next.
     /// The time from one tick to the next.
     pub(crate) fn tick_period(&self) -> Nanos {
         let period = match &self.life {

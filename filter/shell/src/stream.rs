@@ -1,6 +1,6 @@
 //! One request and its response: host calls before a decision, host calls after it.
 
-use crate::ask::{self, Contexts, Waiting};
+use crate::ask::{self, Call, Contexts, Resumed, Waiting};
 use crate::host::{self, HeaderMap, Status};
 use crate::metrics::Metrics;
 use crate::port::Host;
@@ -17,7 +17,7 @@ use pointsman_core::pool::flight::Flight;
 use pointsman_core::pool::outcome::{ResponseSeen, Seen};
 use pointsman_core::rate_limit::global::Question;
 use pointsman_core::time::Nanos;
-use pointsman_core::worker::{self, Decided, Refusal};
+use pointsman_core::worker::{self, Decided, Refusal, Waited};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::cell::RefMut;
@@ -37,7 +37,7 @@ pub(crate) struct Stream {
     flight: Option<Flight>,
     /// How far request and response have come.
     seen: Seen,
-    /// The question that the request waits for.
+    /// What the request waits for.
     waiting: Option<Box<Waiting>>,
     ids: Contexts,
 }
@@ -45,7 +45,9 @@ pub(crate) struct Stream {
 impl Context for Stream {
     /// An engine's answer, or that there is none.
     fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
-        let Some(waiting) = self.waiting.take_if(|waiting| waiting.token == token) else {
+        let is_it = |waiting: &mut Box<Waiting>| matches!(&**waiting, Waiting::Answer(call) if call.token == token);
+        let Some(Waiting::Answer(call)) = self.waiting.take_if(is_it).map(|waiting| *waiting)
+        else {
             return;
         };
         let Some(shared) = self.shared.clone() else {
@@ -55,12 +57,13 @@ impl Context for Stream {
             return;
         }
         let answer = self.ids.answer(status, size);
-        let action = self.answered(waiting.question, answer.as_deref(), waiting.rest);
+        let action = self.answered(call.question, answer.as_deref(), call.rest);
         let action = action.unwrap_or_else(|failed| self.cannot_decide(&failed));
         if action == Action::Continue {
             // Refused, it is a request that the proxy has given up meanwhile.
             let _ = host::continue_request();
         }
+        ask::resume_served(&shared, self.ids.stream);
     }
 }
 
@@ -90,6 +93,9 @@ impl HttpContext for Stream {
     /// for one where the request was gRPC, and those that ask who answered
     /// ([`worker::Worker::on_response_headers`]).
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
+        if self.waiting.is_some() {
+            self.take_over();
+        }
         self.seen.response = match end_of_stream {
             true => ResponseSeen::End,
             false => ResponseSeen::Headers,
@@ -120,10 +126,9 @@ impl HttpContext for Stream {
     /// The stream is over, however it ended. This is the only callback that comes in every case but
     /// a trap, and comes once.
     fn on_log(&mut self) {
-        if self.waiting.take().is_some()
-            && let Some(shared) = &self.shared
-        {
-            shared.waiting.end(self.ids.stream);
+        if self.waiting.is_some() {
+            self.take_over();
+            self.wait_no_longer();
         }
         let Some(flight) = self.flight.take() else {
             return;
@@ -236,10 +241,13 @@ impl Stream {
         let Some(Loaded { worker, metrics }) = state.awake() else {
             return Err(DecideError::NotConfigured);
         };
-        if let Disposition::Ask(questions) = decision.disposition {
+        if let Disposition::Ask(asking) = decision.disposition {
+            if !asking.needs.is_empty() {
+                worker.wait(self.ids.stream, asking.needs);
+            }
             metrics.count_events(worker);
             drop(state);
-            return self.ask(questions.into_iter());
+            return self.ask(asking.questions.into_iter());
         }
         metrics.decided(&decision);
         if !decision.hits.is_empty() {
@@ -286,24 +294,93 @@ impl Stream {
 }
 
 impl Stream {
-    /// Asks the next question, and decides where none is left.
+    /// Asks the next question. Where none is left, it decides, or waits for tokens.
     #[cold]
     fn ask(&mut self, mut questions: IntoIter<Question>) -> Result<Action, DecideError> {
         let Some(question) = questions.next() else {
-            return self.decide_with(Some(None));
+            return match self.waited()? {
+                Waited::Over(refusal) => self.decide_with(Some(refusal)),
+                Waited::NotYet => {
+                    let resumed = Rc::new(Resumed::default());
+                    self.wait(Waiting::Tokens(Rc::clone(&resumed)), Some(resumed));
+                    Ok(Action::Pause)
+                }
+            };
         };
         let Some(token) = ask::ask(self, self.ids, &question) else {
             return self.answered(question, None, questions);
         };
-        if let Some(shared) = &self.shared {
-            shared.waiting.begin(self.ids.stream);
-        }
-        self.waiting = Some(Box::new(Waiting {
+        let call = Call {
             token,
             question,
             rest: questions,
-        }));
+        };
+        self.wait(Waiting::Answer(call), None);
         Ok(Action::Pause)
+    }
+
+    fn wait(&mut self, waiting: Waiting, resumed: Option<Rc<Resumed>>) {
+        if let Some(shared) = &self.shared {
+            shared.waiting.begin(self.ids.stream, resumed);
+        }
+        self.waiting = Some(Box::new(waiting));
+    }
+
+    /// Whether the request waits for tokens.
+    fn waited(&self) -> Result<Waited, DecideError> {
+        let shared = self.shared.as_deref().ok_or(DecideError::NotConfigured)?;
+        let mut state = shared
+            .borrow("at an engine's answer the worker is borrowed")
+            .ok_or(DecideError::WorkerBusy)?;
+        let loaded = state.awake().ok_or(DecideError::NotConfigured)?;
+        Ok(loaded.worker.waited(self.ids.stream))
+    }
+
+    /// Decides a request that has waited for tokens.
+    #[cold]
+    pub(crate) fn go_on(&mut self) -> Action {
+        let action = self.ask(Vec::new().into_iter());
+        action.unwrap_or_else(|failed| self.cannot_decide(&failed))
+    }
+
+    /// Takes over what was decided in another context's callback, if anything was.
+    #[cold]
+    #[inline(never)]
+    fn take_over(&mut self) {
+        let Some(Waiting::Tokens(resumed)) = self.waiting.as_deref() else {
+            return;
+        };
+        if let Some(other) = resumed.take() {
+            let Stream {
+                decided,
+                session,
+                flight,
+                ..
+            } = *other;
+            (self.decided, self.session, self.flight) = (decided, session, flight);
+            self.waiting = None;
+        }
+    }
+
+    /// The stream is over, or its request is answered: it waits for nothing.
+    #[cold]
+    #[inline(never)]
+    fn wait_no_longer(&mut self) {
+        let (Some(waiting), Some(shared)) = (self.waiting.take(), &self.shared) else {
+            return;
+        };
+        shared.waiting.end(self.ids.stream);
+        let Some(mut state) = shared.borrow("at the end of a request the worker is borrowed")
+        else {
+            return;
+        };
+        if let Some(Loaded { worker, .. }) = state.awake() {
+            worker.forget(self.ids.stream);
+            if let Waiting::Answer(call) = &*waiting {
+                worker.abandon(&call.question);
+                worker.withdraw(call.rest.as_slice());
+            }
+        }
     }
 
     /// Goes on with what an engine answered. None: it did not.
@@ -323,6 +400,10 @@ impl Stream {
             .ok_or(DecideError::NotConfigured)?;
         let now = host::current_time().unwrap_or_else(|_| loaded.worker.last_time());
         let refusal = loaded.worker.on_engine_answer(&question, answer, now);
+        if refusal.is_some() {
+            loaded.worker.withdraw(rest.as_slice());
+            loaded.worker.forget(self.ids.stream);
+        }
         loaded.count();
         drop(state);
         match refusal {

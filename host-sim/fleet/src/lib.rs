@@ -3,7 +3,8 @@
 //! in steps; requests come at random times, from a seed.
 
 use fastrand::Rng;
-use pointsman_core::rate_limit::global::lease::{BucketKey, INTERVAL, Leases, Moment, Take};
+use pointsman_core::rate_limit::global::Reply;
+use pointsman_core::rate_limit::global::lease::{self, BucketKey, INTERVAL, Leases, PACE, Take};
 use pointsman_core::rate_limit::global::wire::{Code, DescriptorStatus, Response};
 use pointsman_core::time::Nanos;
 use std::collections::{BTreeMap, VecDeque};
@@ -87,6 +88,8 @@ pub struct Outcome {
     pub most_calls_per_interval: f64,
     /// Requests that waited for an answer, of those that came.
     pub waited: f64,
+    /// The longest time that a request waited.
+    pub longest: Nanos,
 }
 
 const STEP: Nanos = Nanos::MILLISECOND;
@@ -102,9 +105,9 @@ pub const CROSSING: Nanos = Nanos::MILLISECOND;
 struct Call {
     proxy: usize,
     worker: usize,
-    hits: u32,
-    used: u32,
-    asked: Moment,
+    call: lease::Call,
+    /// When it was made, by no proxy's clock.
+    made: Nanos,
     /// With the window that it was counted in.
     answer: Option<(Response, Nanos)>,
 }
@@ -126,6 +129,11 @@ struct Fleet {
     /// Of each proxy.
     last_call: Vec<Nanos>,
     waited: u64,
+    /// When each request came that waits in a line.
+    waiting: BTreeMap<u32, Nanos>,
+    /// How many have waited so.
+    numbers: u32,
+    longest: Nanos,
 }
 
 /// The engine's own count.
@@ -204,16 +212,22 @@ pub fn play(scenario: Scenario, seed: u64) -> Outcome {
     // Ticks of the workers lie anywhere.
     let ticks: Vec<Vec<u64>> = (0..scenario.proxies)
         .map(|_| {
-            let tick = |_| random.u64(0..INTERVAL / STEP);
+            let tick = |_| random.u64(0..PACE / STEP);
             (0..scenario.workers).map(tick).collect()
         })
         .collect();
+    // So do the intervals.
+    for leases in fleet.workers.iter_mut().flatten() {
+        for _ in 0..random.u64(0..INTERVAL / PACE) {
+            leases.tick(scenario.workers, |_| TIMEOUT, START);
+        }
+    }
     for step in 0..steps {
         let now = START + Nanos::new(step * STEP.get());
         fleet.answers(now);
         for (proxy, ticks) in ticks.iter().enumerate() {
             for (worker, tick) in ticks.iter().enumerate() {
-                if step % (INTERVAL / STEP) == *tick {
+                if step % (PACE / STEP) == *tick {
                     fleet.tick(proxy, worker, now);
                 }
             }
@@ -271,6 +285,9 @@ impl Fleet {
             asked: vec![0; scenario.proxies],
             last_call: vec![Nanos::ZERO; scenario.proxies],
             waited: 0,
+            waiting: BTreeMap::new(),
+            numbers: 0,
+            longest: Nanos::ZERO,
         }
     }
 
@@ -308,11 +325,18 @@ impl Fleet {
         now.checked_sub(START) >= Some(WARM_UP)
     }
 
-    fn call(&mut self, call: Call, now: Nanos) {
-        self.last_call[call.proxy] = now;
+    fn call(&mut self, proxy: usize, worker: usize, call: lease::Call, now: Nanos) {
+        self.last_call[proxy] = now;
         if self.counts(now) {
-            self.asked[call.proxy] += 1;
+            self.asked[proxy] += 1;
         }
+        let call = Call {
+            proxy,
+            worker,
+            call,
+            made: now,
+            answer: None,
+        };
         let at = now + self.scenario.round_trip / 2;
         self.calls.entry(at.get()).or_default().push(call);
     }
@@ -321,17 +345,8 @@ impl Fleet {
         let workers = self.scenario.workers;
         let clock = self.clock(proxy, now);
         let leases = &mut self.workers[proxy][worker];
-        let asked = leases.at(clock);
         for bought in leases.tick(workers, |_| TIMEOUT, clock) {
-            let call = Call {
-                proxy,
-                worker,
-                hits: bought.hits,
-                used: 0,
-                asked,
-                answer: None,
-            };
-            self.call(call, now);
+            self.call(proxy, worker, bought.call, now);
         }
     }
 
@@ -347,22 +362,23 @@ impl Fleet {
             Take::Taken => self.admit(self.engine.window(now), now),
             Take::Refused(_) | Take::Failed => {}
             Take::Ask(_) if self.scenario.is_paced && is_early => {}
-            Take::Ask(hits) => {
-                leases.begin(KEY, BucketKey::default, clock);
-                let asked = leases.at(clock);
-                if self.counts(now) {
-                    self.waited += 1;
-                }
-                let call = Call {
-                    proxy,
-                    worker,
-                    hits,
-                    used: 1,
-                    asked,
-                    answer: None,
-                };
-                self.call(call, now);
+            Take::Ask(call) => {
+                leases.begin(KEY, workers, BucketKey::default, clock);
+                self.waits(now);
+                self.call(proxy, worker, call, now);
             }
+            Take::Wait => {
+                self.numbers += 1;
+                assert!(leases.wait(KEY, self.numbers), "it has a place");
+                self.waiting.insert(self.numbers, now);
+                self.waits(now);
+            }
+        }
+    }
+
+    fn waits(&mut self, now: Nanos) {
+        if self.counts(now) {
+            self.waited += 1;
         }
     }
 
@@ -383,10 +399,11 @@ impl Fleet {
             let at = Nanos::new(at);
             for mut call in calls {
                 let Some((answer, window)) = call.answer.take() else {
-                    let answer = self.engine.ask(call.hits, at);
+                    let answer = self.engine.ask(call.call.hits, at);
                     let window = self.engine.window;
                     if answer.code == Code::Ok {
-                        self.windows.entry(window.get()).or_default().1 += u64::from(call.hits);
+                        self.windows.entry(window.get()).or_default().1 +=
+                            u64::from(call.call.hits);
                     }
                     call.answer = Some((answer, window));
                     let back = at + self.scenario.round_trip / 2;
@@ -395,13 +412,35 @@ impl Fleet {
                 };
                 let clock = self.clock(call.proxy, at);
                 let leases = &mut self.workers[call.proxy][call.worker];
-                let counts = (call.hits, call.used);
-                leases.answered(KEY, counts, Some(&answer), call.asked, clock);
-                if call.used > 0 && answer.code == Code::Ok {
-                    // In the window that granted it: it has waited since.
-                    self.admit(window, at);
+                leases.answered(KEY, call.call, Some(&answer), clock);
+                let served = leases.served();
+                if call.call.used > 0 {
+                    self.end(call.made, at);
+                    if answer.code == Code::Ok {
+                        // In the window that granted it: it has waited since.
+                        self.admit(window, at);
+                    }
+                }
+                for served in served {
+                    let came = self.waiting.remove(&served.request).expect("it waits");
+                    self.end(came, at);
+                    if served.reply == Reply::Admitted {
+                        // One that came later has taken a token.
+                        let window = match came <= call.made {
+                            true => window,
+                            false => self.engine.window(at),
+                        };
+                        self.admit(window, at);
+                    }
                 }
             }
+        }
+    }
+
+    /// A request that came then waits no longer.
+    fn end(&mut self, came: Nanos, now: Nanos) {
+        if self.counts(came) {
+            self.longest = self.longest.max(now - came);
         }
     }
 
@@ -426,6 +465,7 @@ impl Fleet {
             calls_per_interval: asked / proxies as f64 * INTERVAL.as_secs_f64(),
             most_calls_per_interval: busiest * INTERVAL.as_secs_f64(),
             waited: self.waited as f64 / self.came.max(1) as f64,
+            longest: self.longest,
         }
     }
 }
@@ -483,11 +523,17 @@ pub fn scenarios() -> Vec<Scenario> {
                 });
             }
         }
-        all.push(Scenario {
-            engine,
-            workers: 4,
-            ..base
-        });
+        for traffic in [Traffic::Even, Traffic::Zipf] {
+            for load in [0.8, 1.0, 1.2, 3.0] {
+                all.push(Scenario {
+                    engine,
+                    traffic,
+                    load,
+                    workers: 4,
+                    ..base
+                });
+            }
+        }
     }
     for traffic in [Traffic::Even, Traffic::Zipf] {
         all.push(Scenario {
@@ -570,15 +616,15 @@ pub struct Row(pub Scenario, pub Outcome);
 /// The head of the table.
 pub const HEAD: &str = "\
 | engine | proxies × workers | traffic | came | admitted | most in a window | carried over | calls/s | for each \
-proxy in 100 ms | for the busiest | waited |
-|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|";
+proxy in 100 ms | for the busiest | waited | at most |
+|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|";
 
 impl Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Row(scenario, outcome) = self;
         write!(
             f,
-            "| {} | {} × {} | {:?} | {:.0} % | {:.1} % | {:.1} % | {} | {:.0} | {:.2} | {:.2} | {:.1} % |",
+            "| {} | {} × {} | {:?} | {:.0} % | {:.1} % | {:.1} % | {} | {:.0} | {:.2} | {:.2} | {:.1} % | {} ms |",
             match scenario.is_paced {
                 true => format!("{:?}, paced", scenario.engine),
                 false => format!("{:?}", scenario.engine),
@@ -594,6 +640,7 @@ impl Display for Row {
             outcome.calls_per_interval,
             outcome.most_calls_per_interval,
             outcome.waited * 100.0,
+            outcome.longest / Nanos::MILLISECOND,
         )
     }
 }

@@ -6,10 +6,13 @@ use crate::config::Config;
 use crate::decision::{Action, Decision, Disposition, Reason};
 use crate::http::request::Request;
 use crate::port::Port;
-use crate::rate_limit::global::lease::{self, BucketKey, Leases, Take};
-use crate::rate_limit::global::{Descriptor, Global, Mode, OnError, Question, Reply, Tokens, wire};
+use crate::rate_limit::global::lease::{self, BucketKey, Leases, Served, Take};
+use crate::rate_limit::global::{
+    Asking, Descriptor, Global, Mode, Need, OnError, Question, Reply, Tokens, wire,
+};
 use crate::rate_limit::{BucketRef, KeyReader, RateLimit, RateLimitEvent};
 use crate::time::Nanos;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What engines have said about a request.
@@ -51,12 +54,39 @@ pub(super) fn refused(limit: &RateLimit, retry_after: Nanos) -> Decision<'_> {
     }
 }
 
-/// The tokens of a worker, and when it buys again.
+/// The tokens of a worker, and the requests that wait for some.
 #[derive(Debug, Default)]
 pub(super) struct Purchases {
     leases: Leases,
     /// Ticks until the next purchases.
     ticks: u64,
+    /// By the number of the request.
+    waiting: BTreeMap<u32, Waiting>,
+    /// Those of them that need not wait any more.
+    served: Vec<u32>,
+}
+
+/// A request that waits for tokens.
+#[derive(Debug)]
+struct Waiting {
+    /// Those that it does not have.
+    needs: Vec<Need>,
+    refusal: Option<Refusal>,
+}
+
+/// Whether a request still waits for tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// It does.
+    NotYet,
+    /// It does not; with the refusal, if it is refused.
+    Over(Option<Refusal>),
+}
+
+impl Waiting {
+    fn is_over(&self) -> bool {
+        self.needs.is_empty() || self.refusal.is_some()
+    }
 }
 
 impl Worker {
@@ -86,7 +116,7 @@ impl Worker {
         now: Nanos,
     ) -> Option<Decision<'c>> {
         let workers = self.in_flight.workers();
-        let mut questions = Vec::new();
+        let mut asking = Asking::default();
         let (mut before, mut combination) = (None, 0);
         let mut descriptor = None;
         for bucket in buckets {
@@ -109,13 +139,13 @@ impl Worker {
                 let id = bucket.id();
                 let refusal = match leases.take(id, workers, global.timeout, now) {
                     Take::Taken => continue,
-                    Take::Ask(hits) => {
-                        tokens = Some(Tokens {
-                            id,
-                            hits,
-                            used: 1,
-                            asked: leases.at(now),
-                        });
+                    Take::Wait => {
+                        let limit = limit.index();
+                        asking.needs.push(Need { limit, id });
+                        continue;
+                    }
+                    Take::Ask(call) => {
+                        tokens = Some(Tokens { id, call });
                         None
                     }
                     Take::Refused(after) => Some(Reply::Refused(Some(after))),
@@ -125,6 +155,7 @@ impl Worker {
                     match self.refusal_of(limit, reply) {
                         None => continue,
                         Some(Refusal { limit, retry_after }) => {
+                            self.withdraw(&asking.questions);
                             let limit = limits.iter().find(|other| other.index() == limit)?;
                             return Some(refused(limit, retry_after));
                         }
@@ -133,18 +164,20 @@ impl Worker {
             }
             let descriptor = descriptor.get_or_insert_with(|| Descriptor::of(limit, reader));
             let message = descriptor.message(global, combination);
-            questions.extend(Question::new(global, limit.index(), &message, tokens));
+            let question = Question::new(global, limit.index(), &message, tokens);
+            asking.questions.extend(question);
             if let Some(Tokens { id, .. }) = tokens {
                 let key = || BucketKey {
                     limit: limit.index(),
                     message: message.into(),
                 };
-                self.purchases.leases.begin(id, key, now);
+                self.purchases.leases.begin(id, workers, key, now);
             }
             self.limit_events.push(RateLimitEvent::Asked(limit.index()));
         }
-        (!questions.is_empty()).then(|| Decision {
-            disposition: Disposition::Ask(questions),
+        let is_admitted = asking.questions.is_empty() && asking.needs.is_empty();
+        (!is_admitted).then(|| Decision {
+            disposition: Disposition::Ask(asking),
             ..Decision::forward(Action::RateLimited, Reason::RateLimit, Vec::new())
         })
     }
@@ -164,25 +197,104 @@ impl Worker {
             Reply::Refused(_) => Some(RateLimitEvent::AskedRefused(question.limit)),
             Reply::Failed => Some(RateLimitEvent::AskedFailed(question.limit)),
         });
-        if let Some(Tokens {
-            id,
-            hits,
-            used,
-            asked,
-        }) = question.tokens
-        {
+        if let Some(Tokens { id, call }) = question.tokens {
             let leases = &mut self.purchases.leases;
-            let granted = leases.answered(id, (hits, used), answer.as_ref(), asked, now);
+            let granted = leases.answered(id, call, answer.as_ref(), now);
             if granted > 0 {
                 let event = RateLimitEvent::Leased(question.limit, granted);
                 self.limit_events.push(event);
             }
-            if used == 0 {
+            self.serve(id);
+            if call.used == 0 {
                 return None;
             }
         }
+        self.reply_to(question.limit, reply)
+    }
+
+    /// A request waits for tokens from now on, under a number that no other has. What comes of it is
+    /// told by [`Worker::waited`].
+    #[cold]
+    pub fn wait(&mut self, request: u32, needs: Vec<Need>) {
+        let mut waiting = Waiting {
+            needs: Vec::new(),
+            refusal: None,
+        };
+        for need in needs {
+            match self.purchases.leases.wait(need.id, request) {
+                true => waiting.needs.push(need),
+                // Nobody would ask for it.
+                false => waiting.refusal = self.reply_to(need.limit, Reply::Failed),
+            }
+        }
+        self.purchases.waiting.insert(request, waiting);
+    }
+
+    /// What comes of a request that [`Worker::wait`] got, or that needs nothing.
+    pub fn waited(&mut self, request: u32) -> Waited {
+        match self.purchases.waiting.get(&request) {
+            Some(waiting) if !waiting.is_over() => Waited::NotYet,
+            _ => Waited::Over(self.forget(request)),
+        }
+    }
+
+    /// The requests that need not wait any more. To be asked for after each answer.
+    pub fn served(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.purchases.served)
+    }
+
+    /// Whether a request waits for tokens.
+    pub fn has_waiting(&self) -> bool {
+        !self.purchases.waiting.is_empty()
+    }
+
+    /// A request waits no longer. What came of it.
+    pub fn forget(&mut self, request: u32) -> Option<Refusal> {
+        let waiting = self.purchases.waiting.remove(&request)?;
+        for need in waiting.needs {
+            self.purchases.leases.leave(need.id, request);
+        }
+        waiting.refusal
+    }
+
+    /// These questions are not asked: the request is refused before.
+    pub fn withdraw(&mut self, questions: &[Question]) {
+        for Tokens { id, .. } in questions.iter().filter_map(|question| question.tokens) {
+            self.purchases.leases.withdrawn(id);
+        }
+    }
+
+    /// The request is gone that asked this, and nobody gets the answer.
+    pub fn abandon(&mut self, question: &Question) {
+        if let Some(Tokens { id, .. }) = question.tokens {
+            self.purchases.leases.abandoned(id);
+        }
+    }
+
+    /// Gives those that wait for a key what an answer said.
+    fn serve(&mut self, id: u64) {
+        for Served { request, reply } in self.purchases.leases.served() {
+            let Some(waiting) = self.purchases.waiting.get_mut(&request) else {
+                continue;
+            };
+            let Some(place) = waiting.needs.iter().position(|need| need.id == id) else {
+                continue;
+            };
+            let need = waiting.needs.remove(place);
+            let refusal = self.reply_to(need.limit, reply);
+            if let Some(waiting) = self.purchases.waiting.get_mut(&request) {
+                waiting.refusal = waiting.refusal.or(refusal);
+                if waiting.is_over() {
+                    self.purchases.served.push(request);
+                }
+            }
+        }
+    }
+
+    /// What a reply means for a request of the limit at this place.
+    fn reply_to(&mut self, limit: usize, reply: Reply) -> Option<Refusal> {
         let config = self.config.clone();
-        self.refusal_of(config.rate_limits.get(question.limit)?, reply)
+        self.refusal_of(config.rate_limits.get(limit)?, reply)
     }
 
     /// What a reply means for a request of a limit.
@@ -214,7 +326,7 @@ impl Worker {
         let leases = |global: &Global| global.mode == Mode::Lease;
         limits
             .any(|limit| limit.global().is_some_and(leases))
-            .then_some(lease::INTERVAL)
+            .then_some(lease::PACE)
     }
 
     /// What to buy ahead of need. To be asked after each [`Worker::tick`]; the answers go to
@@ -227,20 +339,17 @@ impl Worker {
             self.purchases.ticks = left;
             return Vec::new();
         }
-        let ticks = lease::INTERVAL / self.tick_period().max(Nanos::new(1));
+        let ticks = lease::PACE / self.tick_period().max(Nanos::new(1));
         self.purchases.ticks = ticks.saturating_sub(1);
         let workers = self.in_flight.workers();
         let limits = &self.config.rate_limits;
         let global = |limit: usize| limits.get(limit)?.global();
         let timeout = |limit: usize| global(limit).map_or(Nanos::ZERO, |global| global.timeout);
         let bought = self.purchases.leases.tick(workers, timeout, now);
-        let asked = self.purchases.leases.at(now);
         let question = |bought: lease::Purchase| {
             let tokens = Tokens {
                 id: bought.id,
-                hits: bought.hits,
-                used: 0,
-                asked,
+                call: bought.call,
             };
             let limit = bought.key.limit;
             Question::new(global(limit)?, limit, &bought.key.message, Some(tokens))

@@ -48,7 +48,7 @@ mod tick;
 pub use common::{Decided, Forward};
 pub use edits::response_edits;
 pub use event::{Event, Fallback};
-pub use global::Refusal;
+pub use global::{Refusal, Waited};
 
 use crate::config::Config;
 use crate::decision::{Action, Decision, Reason};

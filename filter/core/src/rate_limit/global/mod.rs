@@ -17,7 +17,7 @@ use super::RateLimit;
 use super::key::{KeyReader, MAX_VALUES};
 use crate::http::key::KeyPart;
 use crate::time::Nanos;
-use lease::Moment;
+use lease::Call;
 use sha2::{Digest, Sha256};
 use wire::{Code, Response};
 
@@ -55,6 +55,24 @@ pub enum OnError {
     Refuse,
 }
 
+/// What a request waits for before it is decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asking {
+    /// What an engine is asked about it.
+    pub questions: Vec<Question>,
+    /// The keys of which it needs a token that others ask for as well: [`crate::worker::Worker::wait`].
+    pub needs: Vec<Need>,
+}
+
+/// A token that a request needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// The limit: its place in [`crate::config::Config::rate_limits`].
+    pub limit: usize,
+    /// The key's id.
+    pub id: u64,
+}
+
 /// One call of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
@@ -75,12 +93,8 @@ pub struct Question {
 pub struct Tokens {
     /// The key's id.
     pub id: u64,
-    /// How many.
-    pub hits: u32,
-    /// How many of them are the asking request's own: 1, or 0 where none asks.
-    pub used: u32,
-    /// When the call was made.
-    pub asked: Moment,
+    /// How many, and for whom.
+    pub call: Call,
 }
 
 /// What an engine says to a question.
@@ -116,7 +130,7 @@ impl Question {
     ) -> Option<Question> {
         Some(Question {
             service: wire::service(&global.cluster)?,
-            message: wire::with_hits(request, tokens.map_or(1, |tokens| tokens.hits)),
+            message: wire::with_hits(request, tokens.map_or(1, |tokens| tokens.call.hits)),
             timeout: global.timeout,
             limit,
             tokens,

@@ -35,7 +35,7 @@ fn decide(test: &mut TestWorker) -> (Vec<Question>, Option<u16>, u32) {
         .worker
         .decide(&config, &request, &mut test.port, test.now);
     let (questions, status) = match decision.disposition {
-        Disposition::Ask(questions) => (questions, None),
+        Disposition::Ask(asking) => (asking.questions, None),
         Disposition::Answer(answer) => (Vec::new(), Some(answer.status)),
         Disposition::Continue => (Vec::new(), None),
     };
@@ -63,7 +63,7 @@ fn a_busy_keys_request_makes_no_more_calls_than_with_a_limit_of_one_proxy() {
     for place in 0..2000 {
         let now = NOW + Nanos::from_millis(place);
         (own.now, fleet.now) = (now, now);
-        if place % 100 == 0 {
+        if place % 10 == 0 {
             own.worker.tick(&mut own.port, now);
             buy(&mut fleet, Some(TOLD));
         }
