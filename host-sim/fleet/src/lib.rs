@@ -66,9 +66,6 @@ pub struct Scenario {
     pub round_trip: Nanos,
     /// How long it lasts. The first two seconds are not counted.
     pub length: Nanos,
-    /// Whether a proxy that has called the engine in the last [`INTERVAL`] refuses a request that
-    /// would call it again. The filter does not: this is what it would cost.
-    pub is_paced: bool,
 }
 
 /// What came of it.
@@ -126,8 +123,6 @@ struct Fleet {
     admitted: u64,
     /// Of each proxy.
     asked: Vec<u64>,
-    /// Of each proxy.
-    last_call: Vec<Nanos>,
     waited: u64,
     /// When each request came that waits in a line.
     waiting: BTreeMap<u32, Nanos>,
@@ -283,7 +278,6 @@ impl Fleet {
             came: 0,
             admitted: 0,
             asked: vec![0; scenario.proxies],
-            last_call: vec![Nanos::ZERO; scenario.proxies],
             waited: 0,
             waiting: BTreeMap::new(),
             numbers: 0,
@@ -326,7 +320,6 @@ impl Fleet {
     }
 
     fn call(&mut self, proxy: usize, worker: usize, call: lease::Call, now: Nanos) {
-        self.last_call[proxy] = now;
         if self.counts(now) {
             self.asked[proxy] += 1;
         }
@@ -356,12 +349,10 @@ impl Fleet {
         }
         let workers = self.scenario.workers;
         let clock = self.clock(proxy, now);
-        let is_early = now < self.last_call[proxy] + INTERVAL;
         let leases = &mut self.workers[proxy][worker];
         match leases.take(KEY, workers, TIMEOUT, clock) {
             Take::Taken => self.admit(self.engine.window(now), now),
             Take::Refused(_) | Take::Failed => {}
-            Take::Ask(_) if self.scenario.is_paced && is_early => {}
             Take::Ask(call) => {
                 leases.begin(KEY, workers, BucketKey::default, clock);
                 self.waits(now);
@@ -494,7 +485,6 @@ fn base() -> Scenario {
         skew: Nanos::from_millis(5),
         round_trip: Nanos::from_millis(2),
         length: Nanos::from_secs(8),
-        is_paced: false,
     }
 }
 
@@ -534,15 +524,6 @@ pub fn scenarios() -> Vec<Scenario> {
                 });
             }
         }
-    }
-    for traffic in [Traffic::Even, Traffic::Zipf] {
-        all.push(Scenario {
-            engine: Engine::Untold,
-            traffic,
-            is_paced: true,
-            load: 1.0,
-            ..base
-        });
     }
     for traffic in [Traffic::Even, Traffic::Zipf] {
         for load in [1.2, 3.0] {
@@ -624,11 +605,8 @@ impl Display for Row {
         let Row(scenario, outcome) = self;
         write!(
             f,
-            "| {} | {} × {} | {:?} | {:.0} % | {:.1} % | {:.1} % | {} | {:.0} | {:.2} | {:.2} | {:.1} % | {} ms |",
-            match scenario.is_paced {
-                true => format!("{:?}, paced", scenario.engine),
-                false => format!("{:?}", scenario.engine),
-            },
+            "| {:?} | {} × {} | {:?} | {:.0} % | {:.1} % | {:.1} % | {} | {:.0} | {:.2} | {:.2} | {:.1} % | {} ms |",
+            scenario.engine,
             scenario.proxies,
             scenario.workers,
             scenario.traffic,
