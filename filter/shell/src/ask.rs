@@ -11,6 +11,7 @@ use crate::shared::Shared;
 use crate::stream::Stream;
 use core::time::Duration;
 use pointsman_core::rate_limit::global::Question;
+use pointsman_core::rate_limit::global::by_request::ByRequest;
 use pointsman_core::time::Nanos;
 use proxy_wasm::traits::Context;
 use proxy_wasm::types::Action;
@@ -47,13 +48,13 @@ impl Contexts {
 /// What a stream waits for.
 pub(crate) enum Waiting {
     /// The answer to a question of its own.
-    Answer(Call),
+    Answer(Outstanding),
     /// Tokens. Whoever gets them for it puts here what was decided then.
     Tokens(Rc<Resumed>),
 }
 
 /// A question that is out.
-pub(crate) struct Call {
+pub(crate) struct Outstanding {
     /// The call's number.
     pub token: u32,
     /// What is asked.
@@ -81,6 +82,8 @@ impl Resumed {
 
 /// Goes on with the requests that need not wait for tokens any more, after an engine's answer or a
 /// tick in the context `running`.
+#[cold]
+#[inline(never)]
 pub(crate) fn resume_served(shared: &Rc<Shared>, running: u32) {
     let served = shared.borrow("at an engine's answer the worker is borrowed");
     let served = served.and_then(|mut state| Some(state.awake()?.worker.served()));
@@ -144,12 +147,12 @@ pub(crate) fn answer(status: u32, size: usize) -> Option<Vec<u8>> {
     }
 }
 
-/// The requests of a root context that wait. Their time-outs bound how many there are.
+/// The requests of a root context that wait, by their streams. Their time-outs bound how many there
+/// are.
 #[derive(Default)]
-pub(crate) struct WaitingRequests(RefCell<Vec<Waits>>);
+pub(crate) struct WaitingRequests(RefCell<ByRequest<Waits>>);
 
 struct Waits {
-    stream: u32,
     /// Of one that waits for tokens.
     resumed: Option<Rc<Resumed>>,
     /// For so long, by its root context's ticks.
@@ -160,30 +163,23 @@ impl WaitingRequests {
     /// A request begins to wait; for tokens, if there is a place for what is decided then.
     pub(crate) fn begin(&self, stream: u32, resumed: Option<Rc<Resumed>>) {
         if let Ok(mut waiting) = self.0.try_borrow_mut() {
-            waiting.push(Waits {
-                stream,
-                resumed,
-                time: Nanos::ZERO,
-            });
+            let time = Nanos::ZERO;
+            waiting.insert(stream, Waits { resumed, time });
         }
+    }
+
+    /// It waits no longer. False: it did not, since a tick has answered it.
+    pub(crate) fn end(&self, stream: u32) -> bool {
+        let waiting = self.0.try_borrow_mut();
+        waiting.is_ok_and(|mut waiting| waiting.remove(stream).is_some())
     }
 
     /// A request that waits for tokens waits no longer. None: it does not wait for any.
     fn resume(&self, stream: u32) -> Option<Rc<Resumed>> {
         let mut waiting = self.0.try_borrow_mut().ok()?;
-        let is_it = |waits: &Waits| waits.stream == stream && waits.resumed.is_some();
-        let place = waiting.iter().position(is_it)?;
-        waiting.remove(place).resumed
-    }
-
-    /// It waits no longer. False: it did not, since a tick has answered it.
-    pub(crate) fn end(&self, stream: u32) -> bool {
-        let Ok(mut waiting) = self.0.try_borrow_mut() else {
-            return false;
-        };
-        let before = waiting.len();
-        waiting.retain(|waits| waits.stream != stream);
-        waiting.len() < before
+        let resumed = waiting.get_mut(stream)?.resumed.take()?;
+        waiting.remove(stream);
+        Some(resumed)
     }
 
     /// Answers the requests whose callbacks are lost. `period`: the time since the last tick; no clock
@@ -192,16 +188,15 @@ impl WaitingRequests {
         let Ok(mut waiting) = self.0.try_borrow_mut() else {
             return;
         };
-        waiting.retain_mut(|waits| {
+        waiting.retain(|stream, waits| {
             // The first tick may come at once.
             if waits.time < LOST {
                 waits.time += period;
                 return true;
             }
-            let answered: Result<(), Status> =
-                host::set_effective_context(waits.stream).and_then(|()| {
-                    host::send_local_response(UNAVAILABLE, b"pointsman_lost", b"", &[], None)
-                });
+            let answered: Result<(), Status> = host::set_effective_context(stream).and_then(|()| {
+                host::send_local_response(UNAVAILABLE, b"pointsman_lost", b"", &[], None)
+            });
             if answered.is_err() {
                 log::error!("a request whose answer was lost cannot be answered");
             }

@@ -1,6 +1,6 @@
 //! One request and its response: host calls before a decision, host calls after it.
 
-use crate::ask::{self, Call, Contexts, Resumed, Waiting};
+use crate::ask::{self, Contexts, Outstanding, Resumed, Waiting};
 use crate::host::{self, HeaderMap, Status};
 use crate::metrics::Metrics;
 use crate::port::Host;
@@ -296,6 +296,7 @@ impl Stream {
 impl Stream {
     /// Asks the next question. Where none is left, it decides, or waits for tokens.
     #[cold]
+    #[inline(never)]
     fn ask(&mut self, mut questions: IntoIter<Question>) -> Result<Action, DecideError> {
         let Some(question) = questions.next() else {
             return match self.waited()? {
@@ -310,7 +311,7 @@ impl Stream {
         let Some(token) = ask::ask(self, self.ids, &question) else {
             return self.answered(question, None, questions);
         };
-        let call = Call {
+        let call = Outstanding {
             token,
             question,
             rest: questions,
@@ -385,6 +386,7 @@ impl Stream {
 
     /// Goes on with what an engine answered. None: it did not.
     #[cold]
+    #[inline(never)]
     fn answered(
         &mut self,
         question: Question,

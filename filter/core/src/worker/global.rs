@@ -6,13 +6,13 @@ use crate::config::Config;
 use crate::decision::{Action, Decision, Disposition, Reason};
 use crate::http::request::Request;
 use crate::port::Port;
+use crate::rate_limit::global::by_request::ByRequest;
 use crate::rate_limit::global::lease::{self, BucketKey, Leases, Served, Take};
 use crate::rate_limit::global::{
     Asking, Descriptor, Global, Mode, Need, OnError, Question, Reply, Tokens, wire,
 };
 use crate::rate_limit::{BucketRef, KeyReader, RateLimit, RateLimitEvent};
 use crate::time::Nanos;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What engines have said about a request.
@@ -61,7 +61,7 @@ pub(super) struct Purchases {
     /// Ticks until the next purchases.
     ticks: u64,
     /// By the number of the request.
-    waiting: BTreeMap<u32, Waiting>,
+    waiting: ByRequest<Waiting>,
     /// Those of them that need not wait any more.
     served: Vec<u32>,
 }
@@ -232,7 +232,7 @@ impl Worker {
 
     /// What comes of a request that [`Worker::wait`] got, or that needs nothing.
     pub fn waited(&mut self, request: u32) -> Waited {
-        match self.purchases.waiting.get(&request) {
+        match self.purchases.waiting.get_mut(request) {
             Some(waiting) if !waiting.is_over() => Waited::NotYet,
             _ => Waited::Over(self.forget(request)),
         }
@@ -249,8 +249,9 @@ impl Worker {
     }
 
     /// A request waits no longer. What came of it.
+    #[inline(never)]
     pub fn forget(&mut self, request: u32) -> Option<Refusal> {
-        let waiting = self.purchases.waiting.remove(&request)?;
+        let waiting = self.purchases.waiting.remove(request)?;
         for need in waiting.needs {
             self.purchases.leases.leave(need.id, request);
         }
@@ -274,7 +275,7 @@ impl Worker {
     /// Gives those that wait for a key what an answer said.
     fn serve(&mut self, id: u64) {
         for Served { request, reply } in self.purchases.leases.served() {
-            let Some(waiting) = self.purchases.waiting.get_mut(&request) else {
+            let Some(waiting) = self.purchases.waiting.get_mut(request) else {
                 continue;
             };
             let Some(place) = waiting.needs.iter().position(|need| need.id == id) else {
@@ -282,7 +283,7 @@ impl Worker {
             };
             let need = waiting.needs.remove(place);
             let refusal = self.reply_to(need.limit, reply);
-            if let Some(waiting) = self.purchases.waiting.get_mut(&request) {
+            if let Some(waiting) = self.purchases.waiting.get_mut(request) {
                 waiting.refusal = waiting.refusal.or(refusal);
                 if waiting.is_over() {
                     self.purchases.served.push(request);
@@ -292,12 +293,14 @@ impl Worker {
     }
 
     /// What a reply means for a request of the limit at this place.
+    #[inline(never)]
     fn reply_to(&mut self, limit: usize, reply: Reply) -> Option<Refusal> {
         let config = self.config.clone();
         self.refusal_of(config.rate_limits.get(limit)?, reply)
     }
 
     /// What a reply means for a request of a limit.
+    #[inline(never)]
     fn refusal_of(&mut self, limit: &RateLimit, reply: Reply) -> Option<Refusal> {
         let retry_after = match reply {
             Reply::Admitted => return None,

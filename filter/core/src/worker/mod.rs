@@ -25,7 +25,8 @@
 //!                     response_edits                                                 edits.rs
 //! end of the stream   Worker::on_request_complete                                    complete.rs
 //! tick                Worker::tick, Worker::on_probe_result                          tick.rs
-//!                     Worker::purchases, Worker::on_engine_answer                   global.rs
+//!                     Worker::purchases                                            global.rs
+//! engine's answer     Worker::on_engine_answer, Worker::served, Worker::waited       global.rs
 //! after a reload      Worker::sleep, Worker::tick_asleep, Worker::wake, Worker::finish   sleep.rs
 //! ```
 

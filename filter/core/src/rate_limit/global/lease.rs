@@ -254,6 +254,7 @@ impl Held {
     }
 
     /// How many tokens are missing for so many intervals, of which the window may not see all.
+    #[inline(never)]
     fn missing(&self, intervals: u32, now: Nanos) -> u32 {
         let time = Nanos::new(INTERVAL.get().saturating_mul(intervals.into()));
         let time = self.window.left(now).map_or(time, |left| left.min(time));
@@ -285,6 +286,7 @@ impl Held {
     }
 
     /// Calls for those that wait, for a request that asks if `used` is 1, and for what comes.
+    #[inline(never)]
     fn call(&mut self, used: u32, workers: u32, timeout: Nanos, asked: Moment) -> Call {
         let now = asked.time;
         let is_wary = used > 0 && self.wary > 0;
@@ -308,6 +310,7 @@ impl Held {
     }
 
     /// Takes a token.
+    #[inline(never)]
     fn take(&mut self, now: Nanos) -> bool {
         let usable = self.tokens.iter_mut().filter(|tokens| tokens.at(now) > 0);
         let first = usable.min_by_key(|tokens| tokens.usable.left(now));
@@ -323,6 +326,7 @@ impl Held {
         self.window = Span::default();
     }
 
+    #[inline(never)]
     fn grant(&mut self, tokens: Tokens, now: Nanos) {
         let ends = |tokens: &Tokens| tokens.usable.since + tokens.usable.length;
         let held = self.tokens.iter_mut();
@@ -340,6 +344,7 @@ impl Held {
     }
 
     /// Those that wait get this reply, but for so many who came first.
+    #[inline(never)]
     fn serve_beyond(&mut self, most: u32, reply: Reply, served: &mut Vec<Served>) {
         while let Some(request) = self.line.last_beyond(most) {
             served.push(Served { request, reply });
@@ -434,6 +439,7 @@ impl Held {
 
 impl Leases {
     /// It is `now`: what a call is made at. If that is earlier than it was, nothing lasts any more.
+    #[inline(never)]
     pub fn at(&mut self, now: Nanos) -> Moment {
         if now < self.last.time {
             self.last.setbacks = self.last.setbacks.wrapping_add(1);

@@ -10,6 +10,7 @@
 //! not UTF-8 is `sha256:` and its hash, so that no client chooses how much memory it takes in an
 //! engine.
 
+pub mod by_request;
 pub mod lease;
 pub mod wire;
 
