@@ -421,9 +421,7 @@ impl Held {
             }
         }
     }
-}
 
-impl Held {
     /// An [`INTERVAL`] is over.
     fn end_interval(&mut self) {
         self.wary = self.wary.saturating_sub(1);
