@@ -7,14 +7,13 @@
 //! time-out. A request whose answer is lost all the same is answered with 503 by a tick.
 
 use crate::host::{self, Status};
-use crate::shared::Shared;
-use crate::stream::Stream;
 use core::time::Duration;
+use pointsman_core::decision::{ResponsePlan, SessionPlan};
+use pointsman_core::pool::flight::Flight;
 use pointsman_core::rate_limit::global::Question;
 use pointsman_core::rate_limit::global::by_request::ByRequest;
 use pointsman_core::time::Nanos;
 use proxy_wasm::traits::Context;
-use proxy_wasm::types::Action;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::vec::IntoIter;
@@ -63,55 +62,27 @@ pub(crate) struct Outstanding {
     pub rest: IntoIter<Question>,
 }
 
-/// A stream that was decided in another context's callback, until its own callbacks take it over.
+/// What was decided about a request in another context's callback, until its own stream takes it.
 #[derive(Default)]
-pub(crate) struct Resumed(RefCell<Option<Box<Stream>>>);
+pub(crate) struct Resumed(RefCell<Option<DecidedElsewhere>>);
+
+/// What a stream keeps of a decision.
+pub(crate) struct DecidedElsewhere {
+    pub decided: Option<Box<ResponsePlan>>,
+    pub session: Option<SessionPlan>,
+    pub flight: Option<Flight>,
+}
 
 impl Resumed {
-    fn put(&self, stream: Stream) {
+    pub(crate) fn put(&self, decided: DecidedElsewhere) {
         if let Ok(mut place) = self.0.try_borrow_mut() {
-            *place = Some(Box::new(stream));
+            *place = Some(decided);
         }
     }
 
     /// None: it still waits.
-    pub(crate) fn take(&self) -> Option<Box<Stream>> {
+    pub(crate) fn take(&self) -> Option<DecidedElsewhere> {
         self.0.try_borrow_mut().ok()?.take()
-    }
-}
-
-/// Goes on with the requests that need not wait for tokens any more, after an engine's answer or a
-/// tick in the context `running`.
-#[cold]
-#[inline(never)]
-pub(crate) fn resume_served(shared: &Rc<Shared>, running: u32) {
-    let served = shared.borrow("at an engine's answer the worker is borrowed");
-    let served = served.and_then(|mut state| Some(state.awake()?.worker.served()));
-    let mut is_elsewhere = false;
-    for id in served.unwrap_or_default() {
-        // One that has none still waits for an answer of its own.
-        let Some(resumed) = shared.waiting.resume(id) else {
-            continue;
-        };
-        // One that is not there any more has ended.
-        if host::set_effective_context(id).is_err() {
-            continue;
-        }
-        is_elsewhere = true;
-        let ids = Contexts {
-            root: 0,
-            stream: id,
-        };
-        let mut stream = Stream::new(Some(Rc::clone(shared)), ids);
-        let action = stream.go_on();
-        resumed.put(stream);
-        if action == Action::Continue {
-            // Refused, it is a request that the proxy has given up meanwhile.
-            let _ = host::continue_request();
-        }
-    }
-    if is_elsewhere {
-        let _ = host::set_effective_context(running);
     }
 }
 
@@ -175,7 +146,7 @@ impl WaitingRequests {
     }
 
     /// A request that waits for tokens waits no longer. None: it does not wait for any.
-    fn resume(&self, stream: u32) -> Option<Rc<Resumed>> {
+    pub(crate) fn resume(&self, stream: u32) -> Option<Rc<Resumed>> {
         let mut waiting = self.0.try_borrow_mut().ok()?;
         let resumed = waiting.get_mut(stream)?.resumed.take()?;
         waiting.remove(stream);

@@ -10,7 +10,7 @@ use crate::host::{self, HeaderMap};
 use crate::packed::Packed;
 use crate::port::Host;
 use crate::shared::Shared;
-use crate::stream::Stream;
+use crate::stream::{self, Stream};
 use core::time::Duration;
 use pointsman_core::config::Config;
 use pointsman_core::pool::health::{Probe, ProbeAnswer};
@@ -210,7 +210,7 @@ impl Root {
 
     fn resume_served(&self) {
         if let Some(shared) = &self.shared {
-            ask::resume_served(shared, self.id);
+            stream::resume_served(shared, self.id);
         }
     }
 

@@ -1,6 +1,6 @@
 //! One request and its response: host calls before a decision, host calls after it.
 
-use crate::ask::{self, Contexts, Outstanding, Resumed, Waiting};
+use crate::ask::{self, Contexts, DecidedElsewhere, Outstanding, Resumed, Waiting};
 use crate::host::{self, HeaderMap, Status};
 use crate::metrics::Metrics;
 use crate::port::Host;
@@ -63,7 +63,7 @@ impl Context for Stream {
             // Refused, it is a request that the proxy has given up meanwhile.
             let _ = host::continue_request();
         }
-        ask::resume_served(&shared, self.ids.stream);
+        resume_served(&shared, self.ids.stream);
     }
 }
 
@@ -352,14 +352,18 @@ impl Stream {
             return;
         };
         if let Some(other) = resumed.take() {
-            let Stream {
-                decided,
-                session,
-                flight,
-                ..
-            } = *other;
-            (self.decided, self.session, self.flight) = (decided, session, flight);
+            (self.decided, self.session) = (other.decided, other.session);
+            self.flight = other.flight;
             self.waiting = None;
+        }
+    }
+
+    /// What another stream object of the same request takes over.
+    fn into_decided(self) -> DecidedElsewhere {
+        DecidedElsewhere {
+            decided: self.decided,
+            session: self.session,
+            flight: self.flight,
         }
     }
 
@@ -439,6 +443,41 @@ impl Stream {
         // If even this is refused, the request waits until the proxy gives it up. It never goes on.
         let _ = host::send_local_response(UNAVAILABLE, b"pointsman_failed", b"", &[], None);
         Action::Pause
+    }
+}
+
+/// Goes on with the requests that need not wait for tokens any more, after an engine's answer or a
+/// tick in the context `running`.
+#[cold]
+#[inline(never)]
+pub(crate) fn resume_served(shared: &Rc<Shared>, running: u32) {
+    let served = shared.borrow("at an engine's answer the worker is borrowed");
+    let served = served.and_then(|mut state| Some(state.awake()?.worker.served()));
+    let mut is_elsewhere = false;
+    for id in served.unwrap_or_default() {
+        // One that has none still waits for an answer of its own.
+        let Some(resumed) = shared.waiting.resume(id) else {
+            continue;
+        };
+        // One that is not there any more has ended.
+        if host::set_effective_context(id).is_err() {
+            continue;
+        }
+        is_elsewhere = true;
+        let ids = Contexts {
+            root: 0,
+            stream: id,
+        };
+        let mut stream = Stream::new(Some(Rc::clone(shared)), ids);
+        let action = stream.go_on();
+        resumed.put(stream.into_decided());
+        if action == Action::Continue {
+            // Refused, it is a request that the proxy has given up meanwhile.
+            let _ = host::continue_request();
+        }
+    }
+    if is_elsewhere {
+        let _ = host::set_effective_context(running);
     }
 }
 
