@@ -611,14 +611,11 @@ fn active(site: &Site) -> u64 {
     site.envoy.stat("http.edge.downstream_rq_active").unwrap()
 }
 
-/// What is asked for while a call is out waits for its answer, on one worker, and goes on by what
-/// that grants or by the next call: for all of them together.
-#[test]
-fn requests_of_a_busy_key_wait_for_one_call_and_go_on_with_it() {
-    const REQUESTS: usize = 60;
+/// An engine with room for all, and a proxy of one worker that buys tokens of the tenant `a` from it.
+fn busy(on_error: &str) -> (Engine, Site) {
     let engine = Engine::start();
     engine.state.lock().unwrap().limit = 100_000;
-    let site = site_with(&engine, "p1", ("lease", "admit"), |deployment| {
+    let site = site_with(&engine, "p1", ("lease", on_error), |deployment| {
         deployment.with_workers(1)
     });
     let mut client = site.client().unwrap();
@@ -626,6 +623,15 @@ fn requests_of_a_busy_key_wait_for_one_call_and_go_on_with_it() {
         assert_eq!(get(&mut client, "a"), 200);
         counted(&site, "leased") > 0
     });
+    (engine, site)
+}
+
+/// What is asked for while a call is out waits for its answer, on one worker, and goes on by what
+/// that grants or by the next call: for all of them together.
+#[test]
+fn requests_of_a_busy_key_wait_for_one_call_and_go_on_with_it() {
+    const REQUESTS: usize = 60;
+    let (engine, site) = busy("admit");
     engine.take_asked();
     engine.behave(Behaviour::Holds);
     let finished = AtomicUsize::new(0);
@@ -662,16 +668,8 @@ fn requests_of_a_busy_key_wait_for_one_call_and_go_on_with_it() {
 /// Those that wait and go away are forgotten, and cost the others nothing.
 #[test]
 fn who_waits_for_a_token_and_leaves_is_forgotten() {
-    let engine = Engine::start();
-    engine.state.lock().unwrap().limit = 100_000;
-    let site = site_with(&engine, "p1", ("lease", "refuse"), |deployment| {
-        deployment.with_workers(1)
-    });
+    let (engine, site) = busy("refuse");
     let mut client = site.client().unwrap();
-    until("the key is busy", || {
-        assert_eq!(get(&mut client, "a"), 200);
-        counted(&site, "leased") > 0
-    });
     engine.behave(Behaviour::Holds);
     let address = site.envoy.address().unwrap();
     let mut gone = Vec::new();

@@ -124,7 +124,7 @@ struct Fleet {
     /// Of each proxy.
     asked: Vec<u64>,
     waited: u64,
-    /// When each request came that waits in a line.
+    /// When each request came that waits in a queue.
     waiting: BTreeMap<u32, Nanos>,
     /// How many have waited so.
     numbers: u32,

@@ -40,13 +40,13 @@
 //! was asked for before and is answered after it is granted to nobody. A clock that jumps ahead ends
 //! what would have ended by then.
 
-mod line;
+mod queue;
 mod window;
 
 use super::Reply;
 use super::wire::{Code, Response};
 use crate::time::Nanos;
-use line::{Joined, Line};
+use queue::{Joined, Queue};
 use window::{Told, is_clear};
 
 pub use window::CLOCK_SKEW;
@@ -201,7 +201,7 @@ struct Held {
     key: BucketKey,
     tokens: [Tokens; PURCHASES],
     /// The requests that wait.
-    line: Line,
+    queue: Queue,
     /// How many requests came in this interval.
     requests: u32,
     /// How many come in an interval, in 16ths, lately.
@@ -279,7 +279,7 @@ impl Held {
 
     /// Whether requests that wait may be asked for now.
     fn may_ask(&self, workers: u32, tick: u64, now: Nanos) -> bool {
-        let waits = self.line.since().map(|since| tick.wrapping_sub(since));
+        let waits = self.queue.since().map(|since| tick.wrapping_sub(since));
         let has_waited = waits.is_some_and(|ticks| ticks >= LONGEST_WAIT);
         let is_paid = self.credit >= Held::cost(workers) || has_waited;
         self.asking.left(now).is_none() && self.rested > 0 && is_paid
@@ -294,7 +294,7 @@ impl Held {
             true => self.missing(workers.saturating_add(1), now),
             false => 0,
         };
-        let waiting = self.line.len().saturating_add(used);
+        let waiting = self.queue.len().saturating_add(used);
         self.asking = Span {
             since: now,
             length: timeout,
@@ -305,7 +305,7 @@ impl Held {
             hits: ahead.max(waiting).clamp(1, self.most.max(1)),
             used,
             asked,
-            joined: self.line.joined(),
+            joined: self.queue.joined(),
         }
     }
 
@@ -346,7 +346,7 @@ impl Held {
     /// Those that wait get this reply, but for so many who came first.
     #[inline(never)]
     fn serve_beyond(&mut self, most: u32, reply: Reply, served: &mut Vec<Served>) {
-        while let Some(request) = self.line.last_beyond(most) {
+        while let Some(request) = self.queue.last_beyond(most) {
             served.push(Served { request, reply });
         }
     }
@@ -405,7 +405,7 @@ impl Held {
                 let mut left = call.hits.saturating_sub(call.used);
                 let reply = Reply::Admitted;
                 while left > 0
-                    && let Some(request) = self.line.next_of(call.joined)
+                    && let Some(request) = self.queue.next_of(call.joined)
                 {
                     left -= 1;
                     served.push(Served { request, reply });
@@ -414,8 +414,8 @@ impl Held {
                     return 0;
                 }
                 self.grant(Tokens { left, usable }, now);
-                while !self.line.is_empty() && self.take(now) {
-                    served.extend(self.line.pop().map(|request| Served { request, reply }));
+                while !self.queue.is_empty() && self.take(now) {
+                    served.extend(self.queue.pop().map(|request| Served { request, reply }));
                 }
                 left
             }
@@ -461,7 +461,7 @@ impl Leases {
             return alone;
         };
         held.requests = held.requests.saturating_add(1);
-        if held.line.is_empty() && held.take(now) {
+        if held.queue.is_empty() && held.take(now) {
             return Take::Taken;
         }
         if let Some(left) = held.refused.left(now) {
@@ -470,7 +470,7 @@ impl Leases {
         if held.failed.left(now).is_some() {
             return Take::Failed;
         }
-        if !held.is_busy() && held.line.is_empty() {
+        if !held.is_busy() && held.queue.is_empty() {
             if held.is_over {
                 // Others are refused until it is known what the next window says.
                 held.refused = Span {
@@ -484,10 +484,10 @@ impl Leases {
             return Take::Ask(held.call(1, workers, timeout, asked));
         }
         // Less is left than was asked for, and is on its way.
-        if held.is_near && held.line.len() >= held.most {
+        if held.is_near && held.queue.len() >= held.most {
             return Take::Refused(held.asking.left(now).unwrap_or(PACE));
         }
-        match held.line.is_full() {
+        match held.queue.is_full() {
             true => alone,
             false => Take::Wait,
         }
@@ -505,7 +505,7 @@ impl Leases {
             return;
         }
         let gives = |held: &&mut Held| {
-            let waits = !held.line.is_empty() || held.refused.left(now).is_some();
+            let waits = !held.queue.is_empty() || held.refused.left(now).is_some();
             held.rate < 16 && held.requests < 2 && !waits
         };
         if let Some(place) = set.iter_mut().filter(gives).min_by_key(|held| held.rate) {
@@ -516,14 +516,14 @@ impl Leases {
     /// A request of this key waits until [`Leases::served`] has its number. False: it cannot.
     pub fn wait(&mut self, id: u64, request: u32) -> bool {
         let tick = self.ticks;
-        let held = self.find(id).filter(|held| !held.line.is_full());
-        held.map(|held| held.line.join(request, tick)).is_some()
+        let held = self.find(id).filter(|held| !held.queue.is_full());
+        held.map(|held| held.queue.join(request, tick)).is_some()
     }
 
     /// A request of this key waits no longer: it is gone.
     pub fn leave(&mut self, id: u64, request: u32) {
         if let Some(held) = self.find(id) {
-            held.line.leave(request);
+            held.queue.leave(request);
         }
     }
 
@@ -586,7 +586,7 @@ impl Leases {
             if waits.iter().any(|span| span.left(now).is_some()) {
                 continue;
             }
-            let is_needed = match held.line.is_empty() {
+            let is_needed = match held.queue.is_empty() {
                 true => {
                     is_interval
                         && !held.is_over

@@ -70,7 +70,7 @@ fn call(leases: &mut Leases, (hits, used): (u32, u32), now: Nanos) -> Call {
         hits,
         used,
         asked,
-        joined: held.line.joined(),
+        joined: held.queue.joined(),
     }
 }
 
@@ -528,7 +528,7 @@ fn a_busy_key_has_one_call_in_each_interval_and_nobody_waits_long() {
 #[test]
 fn so_many_wait_and_others_ask_for_themselves() {
     let now = after(3000);
-    let most = u32::try_from(line::LONGEST).unwrap();
+    let most = u32::try_from(queue::LONGEST).unwrap();
     let (mut leases, _) = waiting(0..most, now);
     assert_eq!(asks(&mut leases, now), Some(1));
     assert!(!leases.wait(ID, most));

@@ -7,7 +7,7 @@ pub(super) const LONGEST: usize = 4096;
 
 /// Requests that wait.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct Queue {
     waiting: VecDeque<Waiting>,
     /// How many have joined, ever. It may wrap: far fewer wait at a time.
     joined: u32,
@@ -23,11 +23,11 @@ struct Waiting {
     since: u64,
 }
 
-/// The requests that had joined a line at some time.
+/// The requests that had joined a queue at some time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Joined(u32);
 
-impl Line {
+impl Queue {
     /// How many wait.
     pub(super) fn len(&self) -> u32 {
         u32::try_from(self.waiting.len()).unwrap_or(u32::MAX)
