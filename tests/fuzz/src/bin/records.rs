@@ -37,8 +37,12 @@ enum Step {
 
 const WORKERS: usize = 3;
 
-/// So many ticks make more than a second, with these probes.
-const TICKS: usize = 200;
+/// Within so long a worker has found out what became of its slot: its heartbeats are a second apart.
+const FINDS_OUT: Nanos = Nanos::from_secs(2);
+
+/// Within so long the penalties of those that failed pass, and the counts of the dead are
+/// subtracted.
+const SETTLES: Nanos = Nanos::from_secs(10);
 
 /// Less than a freed slot rests.
 const HANGS: Nanos = Nanos::from_secs(20);
@@ -51,8 +55,13 @@ fn seen(is_complete: bool) -> Seen {
     }
 }
 
+/// So many ticks take so long, whatever this configuration needs them for.
+fn ticks(worker: &Worker, duration: Nanos) -> u64 {
+    duration / worker.tick_period()
+}
+
 fn find_out(worker: &mut Worker, port: &mut MemoryPort, now: Nanos) {
-    for _ in 0..TICKS {
+    for _ in 0..ticks(worker, FINDS_OUT) {
         worker.tick(port, now);
     }
 }
@@ -138,13 +147,13 @@ libfuzzer_sys::fuzz_target!(|steps: Vec<Step>| {
     if damaged {
         return;
     }
-    // All land, the penalties of those that failed pass, and so many ticks that the dead are
-    // buried.
+    // All land, and then it is quiet.
     for (worker, flight) in under_way {
         workers[worker].on_request_complete(flight, &Seen::WHOLE, &mut answered(200), &mut port, now);
     }
-    for _ in 0..TICKS {
-        now += Nanos::from_millis(50);
+    let period = workers[0].tick_period();
+    for _ in 0..ticks(&workers[0], SETTLES) {
+        now += period;
         for worker in &mut workers {
             worker.tick(&mut port, now);
         }
