@@ -1,10 +1,11 @@
 //! Two configurations in one Envoy do not meet unless they are told to: two listeners, whose pools,
 //! targets, limits and routes have the same names and other backends, with one `vm_id` and with two,
-//! with plugins of one name and of two.
+//! with plugins of one name and of two. Nor do two Envoys of one configuration.
 
 use host_sim::backend::Answer;
 use host_sim::client::Client;
 use host_sim::envoy::fleet::Fleet;
+use host_sim::envoy::{Envoy, Wanted, install};
 use host_sim::testkit::{Site, load};
 use host_sim::wait::until;
 use serde_json::{Value, json};
@@ -320,4 +321,32 @@ fn a_reload_keeps_what_is_a_configurations_own() {
         [("two-web-v2".to_owned(), 8)]
     );
     assert_eq!(answered(&site, 1, "/limited", 1), [("-".to_owned(), 1)]);
+}
+
+/// "limits without `global`: each proxy's own: *n* proxies admit *n* times as much", and health:
+/// "each ejects what it has seen fail itself".
+#[test]
+fn two_proxies_share_neither_limits_nor_health() {
+    let mut site = Site::start(&configuration("one", None)).unwrap();
+    let program = install::find(Wanted::Any).unwrap();
+    let other = Envoy::start(&program, site.envoy.deployment().clone()).unwrap();
+    let admitted = |envoy: &Envoy| {
+        let mut client = envoy.client().unwrap();
+        let statuses = (0..3).map(|_| client.get("a", "/limited").unwrap().status());
+        statuses.filter(|status| *status == 200).count()
+    };
+    assert_eq!([admitted(&site.envoy), admitted(&other)], [2, 2]);
+
+    site.backend_mut("one-web-v1").unwrap().stop();
+    let failed = |client: &mut Client| {
+        let statuses = (0..4).map(|_| client.get("a", "/web").unwrap().status());
+        statuses.filter(|status| *status == 503).count()
+    };
+    let mut client = site.client().unwrap();
+    until("it is ejected", || failed(&mut client) == 0);
+    let mut client = other.client().unwrap();
+    assert_eq!(failed(&mut client), 2, "half of them are the dead one's");
+    until("the other one has ejected it too", || {
+        failed(&mut client) == 0
+    });
 }

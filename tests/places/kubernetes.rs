@@ -194,6 +194,19 @@ fn a_pod_whose_filter_is_refused_at_its_start_is_never_ready() {
 }
 
 #[test]
+fn a_pod_without_a_backend_stays_ready_and_answers_503_itself() {
+    let resources = resources(FILE);
+    let (mut site, _volume) = start(&resources, &filter(&resources));
+    let mut client = site.client().unwrap();
+    assert_eq!(get(&mut client, SHOP, "/", &[]).0, 200);
+    for member in site.fleet.members_mut() {
+        member.backend.stop();
+    }
+    assert_eq!(get(&mut client, SHOP, "/", &[]).0, 503);
+    assert_eq!(get(&mut client, READY, "/", &[]).0, 200);
+}
+
+#[test]
 fn the_module_fits_into_a_config_map() {
     const LARGEST: u64 = 1024 * 1024;
     let module = module::build().unwrap();

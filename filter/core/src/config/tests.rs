@@ -932,6 +932,17 @@ fn bounds_are_told() {
             ),
             "routes[0].match.methods: 10001 entries; expected at most 10000",
         ),
+        (
+            {
+                let tag =
+                    |i: u8| format!("{}{}", char::from(b'a' + i / 10), char::from(b'a' + i % 10));
+                let tags: Vec<String> = (0..65).map(tag).collect();
+                let route = |name: &str, languages: &[String]| serde_json::json!({ "name": name, "pass": true, "match": { "language": languages } });
+                let (most, last) = tags.split_at(64);
+                serde_json::json!({ "routes": [route("a", most), route("b", last)] }).to_string()
+            },
+            "routes: more languages; expected at most 64 languages in all",
+        ),
     ] {
         let mut found = messages(Config::load(text.as_bytes()));
         found.truncate(5);

@@ -46,6 +46,25 @@ fn a_canary_that_grows_moves_header_clients_one_way_only() {
     }
 }
 
+/// "A hash cannot tell old clients from new ones": who draws nothing new keeps nobody.
+#[test]
+fn header_clients_of_a_target_without_new_ones_move_at_once() {
+    let pool = |blue: &str| {
+        let sticky = r#", "sticky": {"header": "x-session"}"#;
+        routed(&[("p", clusters(&[("blue", blue), ("green", UP)], sticky))])
+    };
+    let mut homes = [UP, r#", "state": "draining""#, r#", "weight": 0"#].map(pool);
+    let mut moved = 0;
+    for client in 0..50 {
+        let session = [("x-session", &*client.to_string())];
+        let [before, draining, weightless] = homes.each_mut().map(|test| test.get("/", &session));
+        assert_eq!(draining.cluster(), Some("green"));
+        assert_eq!(weightless.cluster(), Some("green"));
+        moved += usize::from(before.cluster() == Some("blue"));
+    }
+    assert!((1..50).contains(&moved), "{moved}");
+}
+
 #[test]
 fn a_session_outlives_draining_and_not_its_targets_end() {
     let one = |state: &str| {

@@ -754,3 +754,32 @@ proptest! {
         no_window_has_more(limit, counts_refused, rest, steps);
     }
 }
+
+#[test]
+fn the_page_tells_these_numbers() {
+    let page = include_str!("../../../../../../envoy-config/fleet.md");
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    let ms = |time: Nanos| time.get() / Nanos::MILLISECOND.get();
+    assert_eq!(Nanos::new(PACE.get() * u64::from(TICKS)), INTERVAL);
+    assert_eq!((MANY, INTERVAL / Nanos::from_millis(100)), (10, 1));
+    assert_eq!(Nanos::new(INTERVAL.get() * u64::from(WARY)), Nanos::SECOND);
+    assert_eq!((CREDITS, queue::LONGEST), (8, 4096));
+    let (pace, interval) = (ms(PACE), ms(INTERVAL));
+    for told in [
+        format!("Each {interval} ms the worker looks whether"),
+        format!("the next call, {pace} ms later"),
+        format!("of which there is one in each {interval} ms; a worker keeps eight"),
+        format!("wait for the next, {} ms at most", LONGEST_WAIT * pace),
+        "4,096 requests of a key can wait in a worker".to_owned(),
+        format!("the clocks of proxies may be {} ms from it", ms(CLOCK_SKEW)),
+        format!(
+            "or for {} ms where the engine does not tell",
+            ms(UNTOLD_REFUSAL)
+        ),
+        format!("is not asked about again for {interval} ms"),
+        format!("others of its key wait {pace} ms longer, and for a second only"),
+        format!("A worker knows {} keys", SETS * KEYS_OF_SET),
+    ] {
+        assert!(page.contains(&told), "{told}");
+    }
+}
