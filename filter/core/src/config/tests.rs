@@ -937,7 +937,10 @@ fn bounds_are_told() {
                 let tag =
                     |i: u8| format!("{}{}", char::from(b'a' + i / 10), char::from(b'a' + i % 10));
                 let tags: Vec<String> = (0..65).map(tag).collect();
-                let route = |name: &str, languages: &[String]| serde_json::json!({ "name": name, "pass": true, "match": { "language": languages } });
+                let route = |name: &str, languages: &[String]| {
+                    let matched = serde_json::json!({ "language": languages });
+                    serde_json::json!({ "name": name, "pass": true, "match": matched })
+                };
                 let (most, last) = tags.split_at(64);
                 serde_json::json!({ "routes": [route("a", most), route("b", last)] }).to_string()
             },
