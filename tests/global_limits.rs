@@ -265,6 +265,28 @@ fn a_limit_holds_over_two_proxies() {
     assert_eq!(sites.iter().map(backend).sum::<u64>(), 2 * LIMIT);
 }
 
+/// "A request first needs the proxy's own bucket": the engine is not asked about one that it refuses,
+/// and while the engine is away it is what one proxy may have.
+#[test]
+fn the_engine_is_asked_about_what_the_proxys_own_bucket_admits() {
+    const OWN: usize = 3;
+    let mut engine = Engine::start();
+    let mut configuration = configuration("p1", "ask", "admit");
+    let limit = &mut configuration["rate_limits"]["fleet"];
+    (limit["requests"], limit["per"]) = (json!(OWN), json!("1h"));
+    let site = Site::start_with(&configuration, |_, mut deployment| {
+        deployment.clusters_mut().push(engine.cluster("p1"));
+        Ok(deployment)
+    });
+    let mut client = site.as_ref().unwrap().client().unwrap();
+    let mut expected = [429; 2 * OWN];
+    expected[..OWN].fill(200);
+    assert_eq!([(); 2 * OWN].map(|()| get(&mut client, "a")), expected);
+    assert_eq!(engine.take_asked().len(), OWN);
+    engine.server.kill();
+    assert_eq!([(); 2 * OWN].map(|()| get(&mut client, "b")), expected);
+}
+
 #[test]
 fn without_an_answer_a_request_is_admitted_or_refused_as_configured_and_in_time() {
     for (on_error, expected) in [("admit", 200), ("refuse", 429)] {
