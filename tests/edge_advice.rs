@@ -3,8 +3,8 @@
 //! and what the access log says after a rewrite. Where it is about seconds the file's own are made
 //! shorter.
 
-use host_sim::backend::Answer;
-use host_sim::client::{Client, header};
+use host_sim::backend::{Answer, Backend};
+use host_sim::client::{Client, header, session_cookie};
 use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Wanted, install};
 use host_sim::exchange::Response;
@@ -16,6 +16,7 @@ use host_sim::wait::{TIMEOUT, until};
 use http_body_util::Full;
 use hyper::Request;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -101,11 +102,17 @@ fn after(time: Duration) -> Answer {
     Answer::After(time, answer)
 }
 
-/// A connection with this request on it, whose answer has begun: these bytes have come.
-fn open(site: &Site, request: &str, begin: &str) -> TcpStream {
+/// A connection with these bytes of a request on it.
+fn begin(site: &Site, request: &str) -> TcpStream {
     let mut stream = TcpStream::connect(site.envoy.address().unwrap()).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
-    read_until(&mut stream, begin);
+    stream
+}
+
+/// A connection with this request on it, whose answer has begun: these bytes have come.
+fn open(site: &Site, request: &str, answer: &str) -> TcpStream {
+    let mut stream = begin(site, request);
+    read_until(&mut stream, answer);
     stream
 }
 
@@ -678,6 +685,266 @@ fn filters_before_pointsman_hold_by_what_stands_on_the_virtual_host() {
     }));
     assert_eq!(status(&mut client, "/", &[]), 403);
     assert_eq!(asked.count(), 2);
+}
+
+const EMPTY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// "A request has at most 100 headers", of at most 16 KiB, where Envoy's default is 60 KiB.
+#[test]
+fn more_or_longer_headers_than_the_file_says_are_refused() {
+    let asked = |site: &Site, headers: &str, status: &str| {
+        let request = format!("GET / HTTP/1.1\r\nhost: shop.example.com\r\n{headers}\r\n");
+        open(site, &request, &format!("HTTP/1.1 {status} "));
+    };
+    let long = |kib: usize| format!("x-long: {}\r\n", "x".repeat(kib * 1024));
+    // Takes as many headers as come.
+    let server = raw_server::start(EMPTY, Then::Wait);
+    let shipped = site_of("envoy.yaml", |fleet, deployment| {
+        move_to(server, &SHOP, fleet, deployment);
+    });
+    // `host` is one of them.
+    asked(&shipped, &"x-many: a\r\n".repeat(99), "200");
+    asked(&shipped, &"x-many: a\r\n".repeat(100), "431");
+    asked(&shipped, &long(15), "200");
+    asked(&shipped, &long(16), "431");
+    let default = site_of("envoy.yaml", |fleet, deployment| {
+        move_to(server, &SHOP, fleet, deployment);
+        let manager = deployment.connection_manager_mut().as_object_mut().unwrap();
+        manager.remove("max_request_headers_kb").unwrap();
+    });
+    asked(&default, &long(59), "200");
+    asked(&default, &long(60), "431");
+}
+
+/// "A client that sends its headers a byte at a time is answered 408 after this time."
+#[test]
+fn a_client_that_sends_its_headers_a_byte_at_a_time_is_answered_408() {
+    let site = site(|deployment| {
+        let time = &mut deployment.connection_manager_mut()["request_headers_timeout"];
+        assert_eq!(*time, "10s");
+        *time = "1s".into();
+    });
+    let mut slow = begin(
+        &site,
+        "GET / HTTP/1.1\r\nhost: shop.example.com\r\nx-slow: ",
+    );
+    slow.set_nonblocking(true).unwrap();
+    let mut answer = [0; 12];
+    until("it is answered", || {
+        let _ = slow.write_all(b"a");
+        slow.peek(&mut answer).is_ok()
+    });
+    assert_eq!(answer, *b"HTTP/1.1 408");
+}
+
+/// "Where the request went is in the header that Pointsman sets … otherwise it is null."
+#[test]
+fn the_access_log_names_the_cluster_and_the_filters_line_only_where_it_is_asked_for() {
+    for asked_for in [false, true] {
+        let site = site(|deployment| {
+            if asked_for {
+                configuration(deployment)["access_log"] = true.into();
+            }
+        });
+        assert_eq!(status(&mut site.client().unwrap(), "/?region=eu", &[]), 200);
+        until("the line", || access_log(&site).len() == 1);
+        let line = &access_log(&site)[0];
+        assert_eq!(
+            (&line["cluster"], &line["status"]),
+            (&json!("eu"), &json!(200))
+        );
+        let upstream = site.backend("9005").unwrap().address().to_string();
+        assert_eq!(line["upstream"], json!(upstream));
+        let expected = match asked_for {
+            false => Value::Null,
+            true => "route=eu pool=eu target=eu reason=balance".into(),
+        };
+        assert_eq!(line["pointsman"], expected, "{asked_for}");
+    }
+}
+
+/// What a request with this method is answered, and the names of the backends that were asked for it.
+fn asked_of(site: &Site, method: &str, path: &str) -> (u16, Vec<String>) {
+    let asked = || {
+        let backends = site.fleet.members().iter().map(|member| &member.backend);
+        let of = |backend: &Backend| {
+            let mut received = backend.take_received();
+            // Probes.
+            received.retain(|request| request.headers[1].1 != b"/health");
+            vec![backend.name().to_owned(); received.len()]
+        };
+        backends.flat_map(of).collect::<Vec<_>>()
+    };
+    asked();
+    let request = Request::builder().method(method).uri(path);
+    let request = request.header("host", "shop.example.com");
+    let mut client = site.client().unwrap();
+    let answer = client.send(request.body(Full::default()).unwrap()).unwrap();
+    (answer.status().as_u16(), asked())
+}
+
+/// "What can be asked twice (RFC 9110, 9.2.1) is tried again also where a backend broke down over
+/// it." "Of the rest only what a backend cannot have worked on yet."
+#[test]
+fn only_what_can_be_asked_twice_is_tried_again_where_a_backend_breaks_down_over_it() {
+    let site = site(|deployment| {
+        // Nobody is ejected.
+        for pool in ["shop", "api"] {
+            let pool = &mut configuration(deployment)["pools"][pool];
+            pool["health"] = json!({ "passive": { "consecutive_failures": 100 } });
+        }
+        for name in ["gold", "eu"] {
+            route(deployment, name)["mirror"] = json!({ "pool": "beta" });
+        }
+        route(deployment, "eu")["retry"] = json!({ "attempts": 2, "on": ["reset"] });
+    });
+    site.fleet.answer(&Answer::Close);
+    for (method, tries) in [
+        ("GET", 3),
+        ("HEAD", 3),
+        ("OPTIONS", 3),
+        ("POST", 1),
+        ("PUT", 1),
+    ] {
+        let (status, asked) = asked_of(&site, method, "/");
+        assert_eq!((status, asked.len()), (503, tries), "{method} {asked:?}");
+        let same = BTreeSet::from_iter(&asked).len();
+        assert_eq!(same, 1, "each try goes to the same cluster: {asked:?}");
+        let (status, asked) = asked_of(&site, method, "/api");
+        assert_eq!((status, asked.len()), (503, tries), "{method} {asked:?}");
+        let different = BTreeSet::from_iter(&asked).len();
+        assert_eq!(different, tries, "each try goes to the next: {asked:?}");
+    }
+    // Of requests that are copied: "What is tried again besides, the `retry` of Pointsman's route
+    // says."
+    let mut client = site.client().unwrap();
+    let gold = [("x-tier", "gold")];
+    for (path, headers, backend, tries) in
+        [("/?region=eu", &[][..], "9005", 3), ("/", &gold, "9004", 1)]
+    {
+        assert_eq!(status(&mut client, path, headers), 503);
+        assert_eq!(site.backend(backend).unwrap().count(), tries, "{path}");
+    }
+}
+
+/// "Where `request_headers_to_remove` removes x-pointsman-mirror there is no copy."
+#[test]
+fn a_route_that_removes_the_header_of_copies_copies_nothing() {
+    for removed in [false, true] {
+        let site = site(|deployment| {
+            route(deployment, "gold")["mirror"] = json!({ "pool": "beta" });
+            if removed {
+                let hosts =
+                    &mut deployment.connection_manager_mut()["route_config"]["virtual_hosts"];
+                hosts[0]["request_headers_to_remove"] = json!(["x-pointsman-mirror"]);
+            }
+        });
+        let mut client = site.client().unwrap();
+        assert_eq!(status(&mut client, "/", &[("x-tier", "gold")]), 200);
+        let beta = site.backend("9003").unwrap();
+        if removed {
+            // Another request of the same worker: what was sent before it has come.
+            assert_eq!(status(&mut client, "/", &[("cookie", "beta=1")]), 200);
+            assert_eq!(beta.count(), 1);
+        } else {
+            until("the copy has come", || beta.count() == 1);
+        }
+    }
+}
+
+/// "While an endpoint is down, each request of its share is tried again. The default lets three at
+/// a time."
+#[test]
+fn each_request_for_an_endpoint_that_is_down_is_tried_again_where_so_many_retries_are_let() {
+    const REQUESTS: usize = 64;
+    for shipped in [true, false] {
+        let site = site(|deployment| {
+            *deployment = deployment.clone().with_workers(1);
+            let api = deployment.cluster_mut("api").as_object_mut().unwrap();
+            if !shipped {
+                api.remove("circuit_breakers").unwrap();
+            }
+        });
+        site.fleet.answer(&Answer::Hold);
+        site.backend("9101").unwrap().answer(Answer::Close);
+        let get = "GET /api HTTP/1.1\r\nhost: shop.example.com\r\n\r\n";
+        let _waiting: Vec<_> = (0..REQUESTS).map(|_| begin(&site, get)).collect();
+        let stat = |name: &str| {
+            let value = site.envoy.stat(&format!("cluster.api.upstream_rq_{name}"));
+            usize::try_from(value.unwrap()).unwrap()
+        };
+        let held = || ["9102", "9103"].map(|name| site.backend(name).unwrap().count());
+        until("each is held, or was not tried again", || {
+            held().iter().sum::<usize>() + stat("retry_overflow") == REQUESTS
+        });
+        // Half of the requests began at the endpoint that is down: that it were three of 64 or fewer
+        // happens once in 10^14 times.
+        let (retries, refused) = (stat("retry"), stat("retry_overflow"));
+        match shipped {
+            true => assert!(retries > 3 && refused == 0, "{retries} {refused}"),
+            false => assert!(retries == 3 && refused > 0, "{retries} {refused}"),
+        }
+    }
+}
+
+/// "Nine requests of ten to blue, one to green." "One request of five to the new version, told apart
+/// for whoever reads the logs."
+#[test]
+fn the_weights_of_the_file_are_the_shares_of_its_targets() {
+    const REQUESTS: usize = 2000;
+    let site = site(|_| {});
+    let mut client = site.client().unwrap();
+    let mut count = |path: &str, backend: &str| {
+        let mut count = 0;
+        for _ in 0..REQUESTS {
+            let answer = client.get("shop.example.com", path).unwrap();
+            assert_eq!(answer.status(), 200);
+            count += usize::from(header(&answer, "x-backend") == backend);
+            let is_new = header(&answer, "x-backend") == "9003";
+            assert_eq!(header(&answer, "x-canary"), if is_new { "yes" } else { "" });
+        }
+        count
+    };
+    // 200 and 400 of 2,000: each bound is at least 6.5 standard deviations off, which chance leaves
+    // once in 10^10 times.
+    let (green, new) = (count("/", "9002"), count("/checkout", "9003"));
+    assert!(
+        (112..=288).contains(&green),
+        "{green} of {REQUESTS} to green"
+    );
+    assert!(
+        (283..=517).contains(&new),
+        "{new} of {REQUESTS} to the new version"
+    );
+}
+
+/// "A client stays where its first request went", and what lets it go is `health`.
+#[test]
+fn a_client_stays_at_its_target_until_that_is_dead() {
+    for lets_go in [true, false] {
+        let mut site = site(|deployment| {
+            let account = &mut configuration(deployment)["pools"]["account"];
+            if !lets_go {
+                account.as_object_mut().unwrap().remove("health").unwrap();
+            }
+        });
+        let mut client = site.client().unwrap();
+        let mut ask = |cookie: &str| {
+            let headers = [("cookie", cookie)];
+            let answer = client.get_with("shop.example.com", "/account", &headers);
+            let answer = answer.unwrap();
+            let backend = header(&answer, "x-backend").to_owned();
+            (backend, session_cookie(&answer), answer.status().as_u16())
+        };
+        let (first, cookie, _) = ask("");
+        let cookie = cookie.unwrap();
+        for _ in 0..20 {
+            assert_eq!(ask(&cookie).0, first);
+        }
+        site.backend_mut(&first).unwrap().stop();
+        let has_moved = (0..20).any(|_| ask(&cookie).2 == 200);
+        assert_eq!(has_moved, lets_go);
+    }
 }
 
 /// How long the attack on the shipped file goes on, in seconds; `ATTACK_SECONDS` says another time.
