@@ -13,19 +13,21 @@ use host_sim::wait::until;
 use hyper::body::Bytes;
 use pointsman_tests::tls::{Certificates, Client, PUBLIC, Raw, Terminator};
 use rustls::ClientConfig;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::spawn;
-use std::time::Duration;
+use std::thread::{scope, sleep, spawn};
+use std::time::{Duration, Instant};
 
 const SHOP: &str = "shop.example.com";
 const API: &str = "api.example.com";
 const HSTS: &str = "max-age=31536000; includeSubDomains";
+const CACHE: &str = "envoy.filters.http.cache";
 const BOTH: [&str; 2] = ["h2", "http/1.1"];
 
 /// The shipped file, with a backend at each endpoint, and certificates.
@@ -87,6 +89,13 @@ fn answer(headers: &[(&str, &str)], body: &[u8]) -> Response {
     }
 }
 
+/// The configuration of the filter with this name.
+fn filter<'d>(deployment: &'d mut Deployment, name: &str) -> &'d mut Value {
+    let filters = &mut deployment.connection_manager_mut()["http_filters"];
+    let mut filters = filters.as_array_mut().unwrap().iter_mut();
+    &mut filters.find(|it| it["name"] == name).unwrap()["typed_config"]
+}
+
 /// `GET path` of the shop: the status, and the port of the backend that answered.
 fn get(client: &mut Client, path: &str) -> (u16, String) {
     status_and_backend(&client.get(SHOP, path, &[]).unwrap())
@@ -100,9 +109,11 @@ fn a_client_over_tls_sees_each_part_of_the_edge() {
             assert_eq!(route["route"]["timeout"], "15s");
             route["route"]["timeout"] = "2s".into();
         }
+        refuse_and_limit_by_headers(deployment);
     });
     protocols_ciphers_and_certificates(&edge);
     redirect_and_hsts(&edge);
+    redirect_keeps_method_and_body(&edge);
     what_envoy_yaml_has_holds_here_too(&edge);
     mutual_tls_to_a_backend(&edge);
     upstream_limits_and_keep_alive(&edge);
@@ -113,6 +124,7 @@ fn a_client_over_tls_sees_each_part_of_the_edge() {
     assert!((in_days(364)..in_days(366)).contains(&until), "{until}");
     compression(&edge);
     cache(&edge);
+    one_answer_is_kept_for_all(&edge);
     times(&edge);
     web_sockets(edge);
 }
@@ -134,6 +146,17 @@ fn protocols_ciphers_and_certificates(edge: &Edge) {
     let mut client = edge.client(API);
     let answer = client.get(API, "/", &[]).unwrap();
     assert!(["9101", "9102", "9103"].contains(&header(&answer, "x-backend")));
+    // One HTTP/2 connection for two hosts of one certificate, and for one of another.
+    let mut client = edge.client(SHOP);
+    assert!(client.is_http2());
+    for (host, backends) in [
+        (SHOP, &["9001", "9002"][..]),
+        ("eu.shop.example.com", &["9001", "9002"]),
+        (API, &["9101", "9102", "9103"]),
+    ] {
+        let answer = client.get(host, "/", &[]).unwrap();
+        assert!(backends.contains(&header(&answer, "x-backend")), "{host}");
+    }
     // What openssl says that it can do with the ports that offer less.
     let refused = |version: &str, cipher: &str| {
         let output = Command::new("openssl")
@@ -172,6 +195,29 @@ fn redirect_and_hsts(edge: &Edge) {
         assert_eq!(header(&answer, "strict-transport-security"), HSTS, "{path}");
     }
     edge.site.fleet.answer(&Answer::Name);
+}
+
+/// (H): "with the same method and body", as curl follows it.
+fn redirect_keeps_method_and_body(edge: &Edge) {
+    let http = edge.site.envoy.listener("http").unwrap().port();
+    let https = edge.https().port();
+    let output = Command::new("curl")
+        .args(["-s", "-L", "-o", "/dev/null", "-w", "%{http_code}"])
+        .arg("--cacert")
+        .arg(edge.certificates.path_of(PUBLIC, "tls.crt"))
+        .args(["--resolve", &format!("{SHOP}:{http}:127.0.0.1")])
+        .args(["--connect-to", &format!("{SHOP}:10443:127.0.0.1:{https}")])
+        .args(["--data", "a=b", &format!("http://{SHOP}:{http}/form")])
+        .output();
+    let output = output.expect("curl: apt-get install curl");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "200");
+    let received = edge.site.fleet.take_received();
+    let mut forms = received.iter().filter(|it| it.headers[1].1 == b"/form");
+    let form = forms.next().unwrap();
+    assert_eq!(
+        (&form.headers[0].1[..], &form.body[..]),
+        (&b"POST"[..], &b"a=b"[..])
+    );
 }
 
 /// (E): curl keeps what it is told as a browser does. It asks over HTTP first, where it is told
@@ -246,6 +292,17 @@ fn what_envoy_yaml_has_holds_here_too(edge: &Edge) {
     ];
     let answer = client.get(SHOP, "/", &forged).unwrap();
     assert!(["9001", "9002"].contains(&header(&answer, "x-backend")));
+    // "A backend that reads x-forwarded-client-cert finds nothing that a client wrote."
+    edge.site.fleet.take_received();
+    let forged = [
+        ("x-forwarded-client-cert", "URI=spiffe://a"),
+        ("x-other", "a"),
+    ];
+    assert_eq!(client.get(SHOP, "/", &forged).unwrap().status(), 200);
+    let received = edge.site.fleet.take_received();
+    let mut names = received.iter().flat_map(|it| &it.headers).map(|it| &it.0);
+    assert!(names.clone().any(|name| name == b"x-other"));
+    assert!(!names.any(|name| name == b"x-forwarded-client-cert"));
     let mut http1 = Client::connect(edge.https(), SHOP, &edge.config(&[])).unwrap();
     assert_eq!(http1.get(SHOP, "/", &[("x_a", "b")]).unwrap().status(), 400);
     // A session: the cookie that only this host, over TLS, gets to see.
@@ -413,6 +470,64 @@ fn cache(edge: &Edge) {
     edge.site.fleet.answer(&Answer::Name);
 }
 
+/// Two routes of Pointsman's, for requests of static paths with these headers.
+fn refuse_and_limit_by_headers(deployment: &mut Deployment) {
+    let wasm = filter(deployment, "envoy.filters.http.wasm");
+    let configuration = &mut wasm["config"]["configuration"]["value"];
+    configuration["rate_limits"]["once"] =
+        json!({ "requests": 1, "per": "1h", "key": ["client_ip"] });
+    let with = |name: &str| json!({ "headers": [{ "name": name, "exact": "1" }] });
+    let routes = configuration["routes"].as_array_mut().unwrap();
+    let refused =
+        json!({ "name": "refused", "match": with("x-refused"), "respond": { "status": 403 } });
+    let limited = json!({ "name": "limited", "match": with("x-limited"), "rate_limits": ["once"], "pool": "static" });
+    routes.splice(0..0, [refused, limited]);
+}
+
+/// (F): "Before the cache, which so keeps one answer for all." (G): "`age` says how long ago that
+/// was"; "behind Pointsman, so that its refusals and limits hold for these requests too".
+fn one_answer_is_kept_for_all(edge: &Edge) {
+    let text = "all work and no play ".repeat(200);
+    let mut client = edge.client(SHOP);
+    let mut ask = |path: &str, headers: &[(&str, &str)]| {
+        let answer = client.get(SHOP, path, headers).unwrap();
+        let age = header(&answer, "age").parse::<u64>().ok();
+        let coding = header(&answer, "content-encoding").to_owned();
+        (answer.status().as_u16(), age, coding, answer.into_body())
+    };
+    let headers = [
+        ("cache-control", "max-age=600"),
+        ("content-type", "text/css"),
+    ];
+    edge.answers(&headers, text.as_bytes());
+    let gzip = [("accept-encoding", "gzip")];
+    until("an answer is kept", || {
+        ask("/static/all", &gzip).1.is_some()
+    });
+    edge.answers(&headers, b"new");
+    let is_old = |age: Option<u64>| age >= Some(1);
+    until("it is a second old", || is_old(ask("/static/all", &gzip).1));
+    let (status, age, coding, body) = ask("/static/all", &gzip);
+    assert_eq!((status, is_old(age), &coding[..]), (200, true, "gzip"));
+    assert!(body.len() < text.len() / 10, "{}", body.len());
+    let (status, age, coding, body) = ask("/static/all", &[]);
+    assert_eq!((status, is_old(age), &coding[..]), (200, true, ""));
+    assert_eq!(body, text.as_bytes());
+    assert_eq!(ask("/static/all", &[("x-refused", "1")]).0, 403);
+    for (expected, is_kept) in [(200, true), (429, false)] {
+        let (status, age, ..) = ask("/static/all", &[("x-limited", "1")]);
+        assert_eq!((status, age.is_some()), (expected, is_kept));
+    }
+    // Only within the time that the backend says.
+    edge.answers(&[("cache-control", "max-age=1")], b"short");
+    until("an answer is kept", || {
+        ask("/static/short", &[]).1.is_some()
+    });
+    edge.answers(&[("cache-control", "max-age=1")], b"new");
+    until("its time is over", || ask("/static/short", &[]).3 == "new");
+    edge.site.fleet.answer(&Answer::Name);
+}
+
 /// Time-outs by route, and retries that follow the choice.
 fn times(edge: &Edge) {
     let late = Answer::After(Duration::from_secs(3), answer(&[], b""));
@@ -435,33 +550,131 @@ fn web_sockets(mut edge: Edge) {
     for port in ["9001", "9002"] {
         let backend = edge.site.backend_mut(port).unwrap();
         backend.stop();
-        let listener = TcpListener::bind(backend.address()).unwrap();
-        spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                spawn(move || {
-                    let mut bytes = [0; 4096];
-                    let _ = stream.read(&mut bytes);
-                    let switch = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
-                                   upgrade: websocket\r\n\r\n";
-                    let _ = stream.write_all(switch);
-                    while let Ok(read @ 1..) = stream.read(&mut bytes) {
-                        let _ = stream.write_all(&bytes[..read]);
-                    }
-                });
-            }
-        });
+        echo(TcpListener::bind(backend.address()).unwrap());
     }
+    let mut socket = web_socket(&edge, "101");
+    for word in ["ping", "pong"] {
+        is_echoed(&mut socket, word);
+    }
+}
+
+/// A server of WebSockets that sends back what it gets.
+fn echo(listener: TcpListener) {
+    spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            spawn(move || {
+                let mut bytes = [0; 4096];
+                let _ = stream.read(&mut bytes);
+                let switch = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                               upgrade: websocket\r\n\r\n";
+                let _ = stream.write_all(switch);
+                while let Ok(read @ 1..) = stream.read(&mut bytes) {
+                    let _ = stream.write_all(&bytes[..read]);
+                }
+            });
+        }
+    });
+}
+
+/// A connection on which a WebSocket was asked for, and answered with this status.
+fn web_socket(edge: &Edge, status: &str) -> Raw {
     let config = edge.config(&["http/1.1"]);
     let mut socket = Raw::connect(edge.https(), SHOP, &config).unwrap();
     let ask = "GET /chat HTTP/1.1\r\nhost: shop.example.com\r\nconnection: upgrade\r\n\
                upgrade: websocket\r\n\r\n";
     socket.send(ask.as_bytes()).unwrap();
     let head = socket.read_until("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-    for word in ["ping", "pong"] {
-        socket.send(word.as_bytes()).unwrap();
-        assert_eq!(socket.read_until(word).unwrap(), word);
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+    socket
+}
+
+fn is_echoed(socket: &mut Raw, word: &str) {
+    socket.send(word.as_bytes()).unwrap();
+    assert_eq!(socket.read_until(word).unwrap(), word);
+}
+
+/// "A stream on which nothing moves for so long is cut, WebSockets too." (D): "Without this a
+/// WebSocket is answered 403."
+#[test]
+fn a_websocket_that_is_silent_is_cut_and_without_its_line_there_is_none() {
+    const IDLE: Duration = Duration::from_secs(2);
+    let edge = |adjust: fn(&mut Value)| {
+        Edge::start("payments", |deployment| {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let server = listener.local_addr().unwrap();
+            echo(listener);
+            for (cluster, from) in deployment.endpoints() {
+                if cluster.starts_with("web-") {
+                    *deployment = deployment.clone().move_endpoint(from, server);
+                }
+            }
+            adjust(deployment.connection_manager_mut());
+        })
+    };
+    let short = edge(|manager| {
+        assert_eq!(manager["stream_idle_timeout"], "300s");
+        manager["stream_idle_timeout"] = "2s".into();
+    });
+    let [_silent, mut pings] = [(); 2].map(|()| web_socket(&short, "101"));
+    let end = Instant::now() + IDLE * 3;
+    while Instant::now() < end {
+        is_echoed(&mut pings, "ping");
+        sleep(IDLE / 20);
     }
+    let cut = || short.stat("http.https.downstream_rq_idle_timeout");
+    until("the silent one is cut", || {
+        is_echoed(&mut pings, "ping");
+        cut() > 0
+    });
+    assert_eq!(cut(), 1);
+    let without = edge(|manager| {
+        let line = manager.as_object_mut().unwrap().remove("upgrade_configs");
+        assert!(line.is_some());
+    });
+    web_socket(&without, "403");
+}
+
+/// (I): "past these a request is answered 503 at once, and a connection is waited for".
+#[test]
+fn past_the_limits_of_a_backend_requests_are_refused_at_once_and_connections_waited_for() {
+    let edge = Edge::start("payments", |deployment| {
+        // Each worker may have a connection, whatever the limit.
+        *deployment = deployment.clone().with_workers(1);
+        for (cluster, limit) in [
+            ("api", "max_requests"),
+            ("payments", "max_connections"),
+            ("payments", "max_pending_requests"),
+        ] {
+            let breakers = &mut deployment.cluster_mut(cluster)["circuit_breakers"];
+            let limit = &mut breakers["thresholds"][0][limit];
+            assert!(limit.is_u64());
+            *limit = 1.into();
+        }
+    });
+    edge.site.fleet.answer(&Answer::Hold);
+    scope(|scope| {
+        let get = |host: &str, path: &str| {
+            let answer = edge.client(host).get(host, path, &[]).unwrap();
+            answer.status().as_u16()
+        };
+        let begin = |host, path| scope.spawn(move || get(host, path));
+        let waits_for = |stat: &str| {
+            let stat = format!("cluster.{stat}");
+            until(&stat, || edge.stat(&stat) == 1);
+        };
+        let held = begin(API, "/");
+        waits_for("api.upstream_rq_active");
+        assert_eq!(get(API, "/"), 503);
+        let pays = begin(SHOP, "/pay/1");
+        waits_for("payments.upstream_rq_active");
+        let waiting = begin(SHOP, "/pay/2");
+        waits_for("payments.upstream_rq_pending_active");
+        assert_eq!(get(SHOP, "/pay/3"), 503);
+        edge.site.fleet.answer(&Answer::Name);
+        for under_way in [held, pays, waiting] {
+            assert_eq!(under_way.join().unwrap(), 200);
+        }
+    });
 }
 
 /// (B), (C), (G), (H): what the comments and the page tell to change, and what comes of it.
@@ -477,22 +690,17 @@ fn what_is_changed_as_the_file_says_does_what_it_says() {
         let redirect = routes[0]["redirect"].as_object_mut().unwrap();
         assert_eq!(redirect.remove("port_redirect"), Some(10443.into()));
         // "A route for /.well-known/acme-challenge/ before this one."
-        let challenge = serde_json::json!({
+        let challenge = json!({
             "match": { "prefix": "/.well-known/acme-challenge/" },
             "route": { "cluster": "web-green" },
         });
         routes.insert(0, challenge);
         // "Has to be there when Envoy starts; without it nothing is kept."
-        let filters = deployment.connection_manager_mut()["http_filters"]
-            .as_array_mut()
-            .unwrap();
-        let cache = filters
-            .iter_mut()
-            .find(|it| it["name"] == "envoy.filters.http.cache");
-        let path = &mut cache.unwrap()["typed_config"]["typed_config"]["cache_path"];
+        let path = &mut filter(deployment, CACHE)["typed_config"]["cache_path"];
         *path = format!("{}-is-not-there", path.as_str().unwrap()).into();
         // "Begin with five minutes (300)."
-        let hsts = &mut filters[0]["typed_config"]["mutations"]["response_mutations"][0];
+        let first = filter(deployment, "envoy.filters.http.header_mutation");
+        let hsts = &mut first["mutations"]["response_mutations"][0];
         let value = &mut hsts["append"]["header"]["value"];
         *value = value.as_str().unwrap().replace("31536000", "300").into();
     });
@@ -587,10 +795,7 @@ fn the_cache_stays_within_its_size() {
     const MOST: u64 = 20_000;
     let mut directory = String::new();
     let edge = Edge::start("payments", |deployment| {
-        let filters = &mut deployment.connection_manager_mut()["http_filters"];
-        let mut filters = filters.as_array_mut().unwrap().iter_mut();
-        let cache = filters.find(|it| it["name"] == "envoy.filters.http.cache");
-        let files = &mut cache.unwrap()["typed_config"]["typed_config"];
+        let files = &mut filter(deployment, CACHE)["typed_config"];
         files["max_cache_size_bytes"] = MOST.into();
         directory = files["cache_path"].as_str().unwrap().to_owned();
         // A pool with sessions.
@@ -627,6 +832,27 @@ fn the_cache_stays_within_its_size() {
     };
     assert_eq!(of("/static/9"), (true, false));
     assert_eq!(of("/static/new"), (false, true));
+}
+
+/// What holds of a request on `envoy.yaml` holds here too, but for the route of static paths.
+#[test]
+fn what_envoy_yaml_says_of_a_request_this_file_says_too() {
+    let module = module::build().unwrap();
+    let [ours, theirs] = ["edge.yaml", "envoy.yaml"].map(|file| {
+        let mut deployment = Deployment::file(file, &module).unwrap();
+        deployment.connection_manager_mut().clone()
+    });
+    let routes = |manager: &Value| {
+        let routes = &manager["route_config"]["virtual_hosts"][0]["routes"];
+        routes.as_array().unwrap().clone()
+    };
+    assert_eq!(routes(&ours)[1..], routes(&theirs));
+    const OWN: [&str; 4] = ["stat_prefix", "access_log", "http_filters", "route_config"];
+    for (key, value) in theirs.as_object().unwrap() {
+        if !OWN.contains(&key.as_str()) {
+            assert_eq!(&ours[key], value, "{key}");
+        }
+    }
 }
 
 /// (K): a certificate of the same authority, for another service.
