@@ -8,6 +8,8 @@ use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Wanted, install};
 use host_sim::exchange::Response;
 use host_sim::module;
+use host_sim::status::Watcher;
+use host_sim::status::admin::Admin;
 use host_sim::testkit::Site;
 use host_sim::wait::until;
 use serde_json::{Value, json};
@@ -109,6 +111,20 @@ fn each_alert_fires_when_it_should_and_none_where_all_is_well() {
     promtool(&directory, ["check", "rules", "alerts.yaml"]);
     promtool(&directory, ["test", "rules", "alerts_test.yaml"]);
     let tests = include_str!("../envoy-config/alerts_test.yaml");
+    // The runbook: "Each has the proxy in its label `instance`", but one.
+    let parsed = configuration::to_json(&configuration::parse(tests).unwrap());
+    let mut fired = 0;
+    for test in parsed["tests"].as_array().unwrap() {
+        for at in test["alert_rule_test"].as_array().unwrap() {
+            for alert in at["exp_alerts"].as_array().unwrap() {
+                let is_of_a_job = at["alertname"] == "PointsmanConfigurationsDiffer";
+                let instance = &alert["exp_labels"]["instance"];
+                assert_eq!(instance.is_null(), is_of_a_job, "{at}");
+                fired += 1;
+            }
+        }
+    }
+    assert_eq!(fired, rules().len());
     for rule in rules() {
         let name = rule["alert"].as_str().unwrap();
         let fires = format!("- name: {name} fires\n");
@@ -282,4 +298,90 @@ fn what_the_runbook_tells_to_configure_helps() {
     next["pools"]["canary"]["targets"][1]["state"] = json!("down");
     site.update(site.fleet.moved(next)).unwrap();
     assert_eq!(used(&site), old());
+}
+
+/// Asks as so many clients with a bucket each, and waits until they are counted.
+fn clients_with_a_bucket_each(site: &Site, numbers: std::ops::Range<u64>) {
+    let mut client = site.client().unwrap();
+    for number in numbers.clone() {
+        let tenant = number.to_string();
+        let answer = client.get_with("a", "/", &[("x-tenant", &tenant)]);
+        assert!([200, 429].contains(&answer.unwrap().status().as_u16()));
+    }
+    until("all are counted", || {
+        let counted = site.envoy.filter_stat("pointsman.route.all.requests");
+        counted.unwrap() == numbers.end
+    });
+}
+
+/// "More clients come than the limits' table has keys (`overflow`; give `rate_limit_table.max_keys`
+/// more)".
+#[test]
+fn clients_that_found_the_table_full_have_room_in_one_of_more_keys() {
+    let keys = |max_keys: u32| {
+        json!({
+            "pools": { "web": { "targets": [{ "cluster": "web" }] } },
+            "rate_limit_table": { "max_keys": max_keys },
+            "rate_limits": {
+                "tenants": { "requests": 1, "per": "1h", "key": [{ "header": "x-tenant" }] },
+            },
+            "routes": [{ "name": "all", "rate_limits": ["tenants"], "pool": "web" }],
+        })
+    };
+    let mut site = Site::start(&keys(8)).unwrap();
+    let overflow = |site: &Site| {
+        let name = "pointsman.rate_limit.tenants.overflow";
+        site.envoy.filter_stat(name).unwrap()
+    };
+    clients_with_a_bucket_each(&site, 0..40);
+    let before = overflow(&site);
+    assert!(before >= 32, "{before}");
+    site.update(site.fleet.moved(keys(65_536))).unwrap();
+    clients_with_a_bucket_each(&site, 40..80);
+    assert_eq!(overflow(&site), before);
+}
+
+/// PointsmanTrapped: what it asks for rises once another VM serves, the log says where it died, and
+/// the configuration of before ends what a configuration brought about.
+#[test]
+fn a_vm_that_died_is_counted_and_the_configuration_of_before_serves() {
+    let good = json!({
+        "pools": { "web": { "targets": [{ "cluster": "web" }] } },
+        "routes": [{ "name": "all", "pool": "web" }],
+    });
+    let mut deadly = good.clone();
+    // By this header the module traps.
+    deadly["routes"][0]["request_headers"] = json!({ "set": { "x-trap": "now" } });
+    let trap = module::build_package("pointsman-trap").unwrap();
+    let site = Site::start_with(&good, |_, deployment| {
+        Ok(deployment.with_module(&trap).with_workers(1))
+    });
+    let mut site = site.unwrap();
+    let status = |site: &Site| site.client().unwrap().get("a", "/").unwrap().status();
+    let reloads = |site: &Site| {
+        let text = site.envoy.admin("/stats/prometheus").unwrap();
+        let mut lines = text.lines();
+        let line = lines.find(|line| line.starts_with("envoy_wasm_pointsman_vm_reload_success{"));
+        let value = line.unwrap().rsplit(' ').next().unwrap();
+        value.parse::<u64>().unwrap()
+    };
+    assert_eq!((status(&site).as_u16(), reloads(&site)), (200, 0));
+    site.update(site.fleet.moved(deadly)).unwrap();
+    until("a request dies by the new one", || status(&site) == 503);
+    until("another VM was made", || {
+        status(&site);
+        reloads(&site) > 0
+    });
+    let log = site.envoy.log();
+    assert!(log.contains("panicked at tests/trap/lib.rs:"), "{log}");
+    assert!(log.contains("\nas asked\n"), "{log}");
+    let admin = Admin::open(&site.envoy.admin_address().to_string()).unwrap();
+    let found = Watcher::new(admin).look().unwrap().findings;
+    assert!(
+        found.iter().any(|finding| finding.kind == "vm_trap"),
+        "{found:?}"
+    );
+    site.update(site.fleet.moved(good)).unwrap();
+    until("the one before serves", || status(&site) == 200);
+    assert_eq!([(); 20].map(|()| status(&site).as_u16()), [200; 20]);
 }

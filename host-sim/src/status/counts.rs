@@ -51,7 +51,7 @@ pub(super) struct PoolCounts {
 pub(super) fn path() -> String {
     let wanted = [
         r"^wasmcustom\.pointsman\.",
-        r"^wasm\..*vm_reload$",
+        r"^wasm\..*\.vm_reload_(success|failure)$",
         r"^listener_manager\.lds\.update_rejected$",
         r"^extension_config_discovery\..*\.(update_rejected|config_fail)$",
         r"^http\..*\.no_(route|cluster)$",
@@ -84,7 +84,8 @@ impl ProxyCounts {
             }
             self.scopes.entry(scope).or_default().add(name, value);
         } else if name.starts_with("wasm.") {
-            if name.ends_with(".vm_reload") {
+            // Envoy has `.vm_reload` too, which it never counts.
+            if name.ends_with(".vm_reload_success") || name.ends_with(".vm_reload_failure") {
                 self.traps += value;
             }
         } else if name.starts_with("http.") {

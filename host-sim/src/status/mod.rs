@@ -389,7 +389,7 @@ fn findings(
     note(
         "vm_trap",
         traps,
-        format!("{traps} VMs of Wasm filters died and were made again; the log has the stack"),
+        format!("{traps} VMs of Wasm filters died and were made again; the log says where"),
     );
     for (name, count) in &counts.router {
         let what = match name.rsplit('.').next() {

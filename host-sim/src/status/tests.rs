@@ -97,7 +97,7 @@ fn counted(configuration: &Value) -> Vec<(&'static str, u64)> {
             1,
         ),
         ("wasmcustom.pointsman.pool.gone.target.x.requests", 9),
-        ("wasm.edge.vm_reload", 0),
+        ("wasm.edge.vm_reload_success", 0),
         ("listener_manager.lds.update_rejected", 0),
         ("http.edge.no_route", 0),
         ("http.admin.no_route", 77),
@@ -178,7 +178,7 @@ fn each_thing_that_should_be_zero_is_a_finding() {
             0,
             "target_out",
         ),
-        ("wasm.edge.vm_reload", 2, "vm_trap"),
+        ("wasm.edge.vm_reload_success", 2, "vm_trap"),
         ("listener_manager.lds.update_rejected", 1, "update_refused"),
         (
             "extension_config_discovery.http_filter.x.config_fail",
