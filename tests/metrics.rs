@@ -295,6 +295,94 @@ fn each_change_of_health_is_one_line_of_the_log_with_its_reason() {
     }
 }
 
+/// README.md's own lines, of the runbook's "whether requests or probes found them out".
+#[test]
+fn the_log_says_whether_requests_or_probes_found_a_target_out_and_when_it_is_back() {
+    let readme = include_str!("../envoy-config/README.md");
+    let readme = readme.split_whitespace().collect::<Vec<_>>().join(" ");
+    let passive = json!({ "passive": { "consecutive_failures": 5, "eject": "30s", "max_ejected_percent": 100 } });
+    let active =
+        json!({ "active": { "path": "/health", "interval": "100ms", "fall": 3, "rise": 2 } });
+    for (health, failure, out, back) in [
+        (
+            passive,
+            503,
+            "pool web: green ejected for 30 s after 5 failures (503)",
+            None,
+        ),
+        (
+            active,
+            500,
+            "pool web: green fell after 3 failed probes (500)",
+            Some("pool web: green is back after 2 good probes"),
+        ),
+    ] {
+        let configuration = json!({
+            "pools": { "web": { "targets": [{ "cluster": "green" }], "health": health } },
+            "routes": [{ "name": "all", "pool": "web" }],
+        });
+        let site = Site::start(&configuration).unwrap();
+        let green = site.backend("green").unwrap();
+        let mut client = site.client().unwrap();
+        client.get("a", "/").unwrap();
+        let target = |what: &str| {
+            let name = format!("pointsman.pool.web.target.green.{what}");
+            site.envoy.filter_stat_if_defined(&name).unwrap()
+        };
+        let mut says = |line: &str| {
+            assert!(readme.contains(&format!("`{line}`")), "{line}");
+            until(line, || {
+                client.get("a", "/").unwrap();
+                site.envoy.log().lines().any(|told| told.ends_with(line))
+            });
+        };
+        green.answer(Answer::With(Response::bare(failure)));
+        says(out);
+        until("it is shown", || target("healthy") == Some(0));
+        let fell = u64::from(back.is_some());
+        assert_eq!(
+            ["ejected", "fell"].map(|it| target(it).unwrap_or(0)),
+            [1 - fell, fell]
+        );
+        if let Some(back) = back {
+            green.answer(Answer::Name);
+            says(back);
+            until("it is shown", || target("healthy") == Some(1));
+            assert_eq!(target("recovered"), Some(1));
+        }
+    }
+}
+
+/// "requests that went to another target than the one that they belong to, because of its
+/// `max_in_flight`".
+#[test]
+fn a_request_that_finds_its_target_full_is_counted() {
+    let target = |cluster: &str| json!({ "cluster": cluster, "max_in_flight": 1 });
+    let configuration = json!({
+        "pools": { "web": {
+            "balance": { "consistent_hash": { "key": { "header": "x-tenant" } } },
+            "targets": [target("a"), target("b")],
+        } },
+        "routes": [{ "name": "all", "pool": "web" }],
+    });
+    let site = Site::start(&configuration).unwrap();
+    let backends = ["a", "b"].map(|name| site.backend(name).unwrap());
+    let of_acme = |client: &mut Client| client.get_with("h", "/", &[("x-tenant", "acme")]);
+    assert_eq!(of_acme(&mut site.client().unwrap()).unwrap().status(), 200);
+    let full = || site.envoy.filter_stat("pointsman.pool.web.full").unwrap();
+    let home = backends.iter().position(|it| it.count() == 1).unwrap();
+    backends[home].answer(Answer::Hold);
+    let address = site.envoy.address().unwrap();
+    let held = std::thread::spawn(move || of_acme(&mut Client::new(address).unwrap()));
+    until("one is under way", || backends[home].count() == 2);
+    assert_eq!(full(), 0);
+    assert_eq!(of_acme(&mut site.client().unwrap()).unwrap().status(), 200);
+    assert_eq!(backends[1 - home].count(), 1);
+    until("it is counted", || full() == 1);
+    backends[home].answer(Answer::Name);
+    assert_eq!(held.join().unwrap().unwrap().status(), 200);
+}
+
 /// A test that asks for a count must not get 0 because the name is wrong.
 #[test]
 fn a_name_that_no_metric_has_is_refused() {

@@ -206,6 +206,9 @@ fn monitor_counts_and_lets_pass_and_block_answers() {
     until("what was blocked is counted", || {
         count(&site, "blocked") >= 5
     });
+    for class in CLASSES {
+        until(class, || count(&site, class) >= 1);
+    }
     let log = site.envoy.log();
     assert!(log.contains("scanner in header user-agent, blocked, route all"));
     for payload in ["union", "password", "alert(1)", "etc/passwd", "sqlmap"] {

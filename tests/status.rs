@@ -297,3 +297,36 @@ fn where_no_pointsman_is_the_error_says_so() {
     let told = why_not(&site.envoy.address().unwrap().to_string());
     assert!(told.contains("not as an Envoy's admin interface"), "{told}");
 }
+
+/// The runbook: the gauge's value "is the hash, which `printf …` shows as the log has it", with the
+/// label of its scope where it has one.
+#[test]
+fn the_gauge_of_what_is_live_is_the_hash_of_the_log_with_its_scope() {
+    let runbook = include_str!("../envoy-config/runbook.md");
+    let (_, command) = runbook.split_once("`printf ").unwrap();
+    let (command, _) = command.split_once('`').unwrap();
+    for scope in [None, Some("edge")] {
+        let mut configuration = shop("one");
+        if let Some(scope) = scope {
+            configuration["scope"] = scope.into();
+        }
+        let site = Site::start(&configuration).unwrap();
+        let labels = scope.map_or("{}".to_owned(), |it| {
+            format!("{{pointsman_scope=\"{it}\"}}")
+        });
+        let begin = format!("pointsman_configuration{labels} ");
+        let mut value = String::new();
+        until("a worker tells what it loaded", || {
+            let text = site.envoy.admin("/stats/prometheus").unwrap();
+            let told = text.lines().find_map(|line| line.strip_prefix(&begin));
+            value = told.unwrap_or_default().to_owned();
+            !["", "0"].contains(&&*value)
+        });
+        let command = format!("printf {}", command.replace("VALUE", &value));
+        let told = Command::new("sh").args(["-c", &command]).output().unwrap();
+        let told = String::from_utf8(told.stdout).unwrap();
+        let log = site.envoy.log();
+        let said = format!("configuration {} (version \"one\")", told.trim_end());
+        assert!(told.len() == 13 && log.contains(&said), "{command}: {told}");
+    }
+}
