@@ -153,7 +153,7 @@ fn an_older_envoy_and_one_without_the_database_do_not_start() {
 /// "Databases that have a flat `country_code` are not in MaxMind's form, and find nothing."
 #[test]
 fn a_database_of_another_form_finds_nothing() {
-    let site = country(&["--flat"]);
+    let site = country(&["--flat"], &recipe("Country"));
     let mut client = site.client().unwrap();
     let headers = [("x-forwarded-for", "192.0.2.1")];
     let seen = get(&mut client, "/law/1", &headers);
@@ -161,8 +161,8 @@ fn a_database_of_another_form_finds_nothing() {
 }
 
 /// The recipe with a database that these arguments make.
-fn country(arguments: &[&str]) -> Site {
-    let mut recipe = recipe("Country");
+fn country(arguments: &[&str], recipe: &[Value; 2]) -> Site {
+    let mut recipe = recipe.clone();
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("country.mmdb");
     let make = module::repository()
@@ -183,7 +183,8 @@ fn country(arguments: &[&str]) -> Site {
 
 #[test]
 fn a_country_is_the_file_s_and_nobody_outside_says_it() {
-    let site = country(&[]);
+    let mut recipe = recipe("Country");
+    let site = country(&[], &recipe);
     let mut client = site.client().unwrap();
     for (address, said, backend, law) in [
         ("192.0.2.1", None, "shop-seoul", 451),
@@ -203,6 +204,12 @@ fn a_country_is_the_file_s_and_nobody_outside_says_it() {
         );
         assert_eq!(get(&mut client, "/law/1", &headers).0, law, "{shown}");
     }
+    // "without the early removal a client's own would stay for addresses that the file does not have"
+    recipe[0]["mutations"] = json!([]);
+    let careless = country(&[], &recipe);
+    let headers = [("x-forwarded-for", "203.0.113.1"), ("x-geo-country", "KR")];
+    let seen = get(&mut careless.client().unwrap(), "/", &headers);
+    assert_eq!(seen, (200, "shop-seoul".to_owned()));
 }
 
 /// Signed by HS256 with the key below: `{"iss":"https://id.example.com","sub":"anna","tenant":"acme"}`,

@@ -6,6 +6,7 @@ use super::{
     resources_of, shares, start, survives_a_trap,
 };
 use host_sim::client::header;
+use host_sim::wait::until;
 use json_patch::{AddOperation, PatchOperation, jsonptr::PointerBuf, patch};
 use serde_json::{Value, json};
 use serde_json_path::JsonPath;
@@ -135,6 +136,7 @@ fn endpoints<'a>(resources: &'a [Value], service: &Value) -> Vec<(&'a str, u16)>
     match service.as_str().unwrap() {
         "web-blue" => vec![("127.0.0.1", 9001)],
         "web-green" => vec![("127.0.0.1", 9002)],
+        "web-red" => vec![("127.0.0.1", 9003)],
         "api" => of_slices,
         other => panic!("{other}"),
     }
@@ -248,6 +250,65 @@ fn fail_reload_yaml_lets_the_filter_survive_a_trap() {
     let mut client = site.client().unwrap();
     let answer = client.get(SHOP, "/").unwrap();
     assert!(header(&answer, "set-cookie").starts_with("pm_shop="));
+}
+
+/// "With `failOpen: true` requests go to the HTTPRoute `shop` undecided".
+#[test]
+fn a_policy_that_fails_open_sends_requests_to_its_route_undecided() {
+    let text = super::text("envoy-gateway/pointsman.yaml");
+    let name = "    - name: pointsman\n";
+    let text = text.replacen(name, &format!("{name}      failOpen: true\n"), 1);
+    let site = start(&translated(&resources_of(&text)));
+    let mut client = site.client().unwrap();
+    let tester = [("cookie", "tester=1")];
+    assert_eq!(get(&mut client, SHOP, "/", &tester).1, "9002");
+    assert_eq!(get(&mut client, SHOP, "/internal", &[]).0, 403);
+    get(&mut client, SHOP, "/", &[("x-trap", "now")]);
+    until("it died", || site.has_trapped());
+    for (path, headers) in [("/", &tester[..]), ("/internal", &[])] {
+        let undecided = (200, "9001".to_owned());
+        assert_eq!(get(&mut client, SHOP, path, headers), undecided, "{path}");
+    }
+}
+
+/// "add it to a pool, and a rule with its word", and of `health.active`: "name those in `cluster`, in
+/// the rules' values too, if you want probes".
+#[test]
+fn a_target_is_added_with_its_rule_and_probed_by_the_name_of_its_rules_cluster() {
+    let green = "              - { name: green, weight: 1, cluster: web-green }\n";
+    let red = "              - { name: red, weight: 10, cluster: web-red }\n";
+    let api = "      backendRefs: [{ name: api, port: 80 }]\n";
+    let rule = "    - matches: [{ headers: [{ name: x-pointsman-cluster, value: web-red }] }]\n      \
+                backendRefs: [{ name: web-red, port: 80 }]\n";
+    let passive = "            health: { passive: {} }\n          next";
+    let active = "            health: { active: { path: /alive, interval: 100ms, fall: 1 } }\n          next";
+    let mut text = super::text("envoy-gateway/pointsman.yaml");
+    for (from, to) in [
+        (green, &*format!("{green}{red}")),
+        (api, &format!("{api}{rule}")),
+        (passive, active),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    for (word, number) in [("web-blue", 0), ("web-green", 1), ("web-red", 3)] {
+        let cluster = format!("httproute/default/shop-targets/rule/{number}");
+        for key in ["cluster", "value"] {
+            let from = format!("{key}: {word} }}");
+            text = text.replace(&from, &format!("{key}: {cluster} }}"));
+        }
+    }
+    let site = start(&translated(&resources_of(&text)));
+    for backend in ["9001", "9002", "9003"] {
+        until("it is probed", || {
+            let received = site.backend(backend).unwrap().take_received();
+            let mut headers = received.iter().flat_map(|it| &it.headers);
+            headers.any(|(_, value)| value == b"/alive")
+        });
+    }
+    // None fell.
+    let told = shares(&mut site.client().unwrap(), SHOP, &[], 20);
+    assert_eq!(told, counts(&[("9001", 9), ("9002", 1), ("9003", 10)]));
 }
 
 #[test]

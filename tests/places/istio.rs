@@ -7,6 +7,7 @@ use super::{
     survives_a_trap,
 };
 use host_sim::client::Client;
+use host_sim::wait::until;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -318,6 +319,44 @@ fn sidecar_envoy_filter_yaml_serves_every_target_by_one_route() {
     let names: Vec<_> = names.collect();
     assert_eq!(names, ["pointsman-mirror", "pointsman", "default"]);
     decides_in_a_sidecar(&proxy);
+    // "An EnvoyFilter removes it before any filter": also where requests go on without the filter.
+    let text = super::text("istio/sidecar.yaml").replace("FAIL_RELOAD", "FAIL_OPEN");
+    let mut proxy = sidecar();
+    add_plugin(one(&resources_of(&text), "WasmPlugin"), &mut proxy);
+    add_subsets(one(&resources, "DestinationRule"), &mut proxy);
+    envoy_filter::apply(one(&filter, "EnvoyFilter"), "SIDECAR_OUTBOUND", &mut proxy);
+    let site = start(&proxy);
+    let mut client = site.client().unwrap();
+    get(&mut client, "reviews", "/", &[("x-trap", "now")]);
+    until("it died", || site.has_trapped());
+    let forged = format!("outbound|8080|v2|{REVIEWS}");
+    let headers = [("x-pointsman-cluster", &*forged)];
+    let told = shares(&mut client, "reviews", &headers, 10);
+    assert_eq!(told, counts(&[("9201", 5), ("9202", 5)]), "a client chose");
+    // What ordinary routes cannot do: a copy of each request.
+    let mut text = super::text("istio/sidecar.yaml");
+    let copies =
+        format!("      copies: {{ targets: [{{ cluster: outbound|8080||{RATINGS} }}] }}\n");
+    for (line, added) in [
+        (
+            "        pool: reviews-next\n",
+            "        mirror: { pool: copies }\n",
+        ),
+        ("    pools:\n", &*copies),
+    ] {
+        assert!(text.contains(line), "{line}");
+        text = text.replacen(line, &format!("{line}{added}"), 1);
+    }
+    let mut proxy = sidecar();
+    add_plugin(one(&resources_of(&text), "WasmPlugin"), &mut proxy);
+    add_subsets(one(&resources, "DestinationRule"), &mut proxy);
+    envoy_filter::apply(one(&filter, "EnvoyFilter"), "SIDECAR_OUTBOUND", &mut proxy);
+    let site = start(&proxy);
+    let tester = [("x-tester", "")];
+    let told = shares(&mut site.client().unwrap(), "reviews", &tester, 5);
+    assert_eq!(told, counts(&[("9202", 5)]));
+    let copied = || site.backend("9301").unwrap().count();
+    until("all are copied", || copied() == 5);
 }
 
 /// What both files for gateways promise.
@@ -361,6 +400,16 @@ fn gateway_yaml_decides_with_ordinary_routes_and_needs_the_path_made_plain() {
         counts(&[("9002", 5)])
     );
     decides_in_a_gateway(&site);
+}
+
+/// "EnvoyFilters that named it by `subFilter` no longer find it. Those here name none."
+#[test]
+fn no_envoy_filter_looks_for_the_filter_by_its_name() {
+    for name in ["sidecar", "gateway"] {
+        let text = super::text(&format!("istio/{name}-envoy-filter.yaml"));
+        let is_named = text.contains("subFilter");
+        assert!(text.contains("configPatches") && !is_named, "{name}");
+    }
 }
 
 #[test]
@@ -454,4 +503,30 @@ fn a_variable_has_to_be_listed_in_the_plugin() {
     };
     let listed = proxy(&text.replacen("  failStrategy:", listing, 1));
     has_to_be_listed(&proxy(&text), &listed, "ratings");
+}
+
+/// "Istio puts a filter in its place that denies everything: **403** for every request,
+/// `rbac_access_denied` in the access log's details".
+#[test]
+fn without_the_module_every_request_is_403_and_the_access_log_says_by_whom() {
+    let resources = resources("istio/sidecar.yaml");
+    let mut proxy = sidecar();
+    add_plugin(one(&resources, "WasmPlugin"), &mut proxy);
+    let manager = manager_of(listeners(&mut proxy).next().unwrap());
+    let rbac = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
+    manager["http_filters"][0]["typed_config"] = json!({ "@type": rbac, "rules": {} });
+    manager["access_log"] = json!([{ "name": "envoy.access_loggers.stderr", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StderrAccessLog",
+        "log_format": { "text_format_source": { "inline_string": "%RESPONSE_CODE_DETAILS%\n" } },
+    } }]);
+    let site = start(&proxy);
+    let mut client = site.client().unwrap();
+    for host in ["reviews", "ratings.default"] {
+        assert_eq!(get(&mut client, host, "/", &[]).0, 403, "{host}");
+    }
+    until("it is logged", || {
+        let log = site.envoy.log();
+        let denied = |line: &&str| line.starts_with("rbac_access_denied");
+        log.lines().filter(denied).count() == 2
+    });
 }
