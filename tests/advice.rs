@@ -6,6 +6,7 @@ use host_sim::backend::Answer;
 use host_sim::client::{Client, status_and_backend};
 use host_sim::configuration;
 use host_sim::exchange::Response;
+use host_sim::faults::Fault;
 use host_sim::testkit::Site;
 use host_sim::testkit::engine::http2_cluster;
 use host_sim::wait::until;
@@ -227,7 +228,11 @@ impl Sources {
                 let file = format!("scenarios/{file}.yaml");
                 self.tests.join(file).is_file()
             }
-            Some((word, name)) => self.of.get(word).is_some_and(|text| is_test(text, name)),
+            Some(("faults", name)) => Fault::all().iter().any(|fault| fault.name() == name),
+            Some((word, name)) => {
+                let of = self.of.get(word);
+                of.is_some_and(|text| is_test(text, name) || is_law(text, name))
+            }
             None => false,
         }
     }
@@ -243,6 +248,16 @@ fn is_test(text: &str, name: &str) -> bool {
             !line.starts_with("///") && (!line.starts_with("#[") || line == "#[test]")
         });
         line.is_some_and(|line| line.trim() == "#[test]")
+    })
+}
+
+/// Whether a law of this name stands among those of which a macro makes tests, as in `host_laws`.
+fn is_law(text: &str, name: &str) -> bool {
+    let laws = text.split("\nlaws! {\n").skip(1);
+    let mut laws = laws.flat_map(|laws| laws.split("\n}").next().unwrap().lines());
+    laws.any(|law| {
+        let law = law.split_once("::").map(|(_, law)| law);
+        law.and_then(|law| law.split_once('(')).map(|it| it.0) == Some(name)
     })
 }
 

@@ -51,6 +51,7 @@ const ONLY_IN_HOST_CALLS: &[(&str, &str)] = &[
 /// What the filter calls.
 const CALLED: &[&str] = &[
     "env.proxy_add_header_map_value",
+    "env.proxy_continue_stream",
     "env.proxy_define_metric",
     "env.proxy_get_buffer_bytes",
     "env.proxy_get_current_time_nanoseconds",
@@ -59,6 +60,7 @@ const CALLED: &[&str] = &[
     "env.proxy_get_property",
     "env.proxy_get_shared_data",
     "env.proxy_get_metric",
+    "env.proxy_grpc_call",
     "env.proxy_http_call",
     "env.proxy_increment_metric",
     "env.proxy_log",
@@ -66,6 +68,8 @@ const CALLED: &[&str] = &[
     "env.proxy_remove_header_map_value",
     "env.proxy_replace_header_map_value",
     "env.proxy_send_local_response",
+    // The SDK's dispatcher, for answers to calls.
+    "env.proxy_set_effective_context",
     "env.proxy_set_property",
     "env.proxy_set_shared_data",
     "env.proxy_set_tick_period_milliseconds",
@@ -74,18 +78,15 @@ const CALLED: &[&str] = &[
     "wasi_snapshot_preview1.random_get",
 ];
 
-/// What the SDK brings along: its dispatcher switches contexts, and the default methods of its
-/// traits, which stand in the tables of `dyn HttpContext` and `dyn RootContext`, make host calls.
+/// What the SDK brings along and nothing calls: the default methods of its traits, which stand in the tables of `dyn HttpContext` and `dyn RootContext`, make host calls.
 /// `filter/clippy.toml` keeps us from calling them.
 const BROUGHT_BY_THE_SDK: &[&str] = &[
     "env.proxy_call_foreign_function",
     "env.proxy_close_stream",
-    "env.proxy_continue_stream",
     "env.proxy_dequeue_shared_queue",
     "env.proxy_done",
     "env.proxy_enqueue_shared_queue",
     "env.proxy_get_status",
-    "env.proxy_grpc_call",
     "env.proxy_grpc_cancel",
     "env.proxy_grpc_close",
     "env.proxy_grpc_send",
@@ -93,7 +94,6 @@ const BROUGHT_BY_THE_SDK: &[&str] = &[
     "env.proxy_register_shared_queue",
     "env.proxy_resolve_shared_queue",
     "env.proxy_set_buffer_bytes",
-    "env.proxy_set_effective_context",
     "env.proxy_set_header_map_pairs",
 ];
 
@@ -417,4 +417,39 @@ fn the_module_is_small_and_asks_for_what_is_known() {
         gone.is_empty(),
         "no longer imported, take it from the list: {gone:?}"
     );
+}
+
+/// `envoy-config/hosts.md` has each function that is called, by its name or the end of one, and no
+/// other.
+#[test]
+fn the_page_for_other_hosts_has_what_is_called_and_no_more() {
+    let page = include_str!("../envoy-config/hosts.md");
+    let all = CALLED.len() + BROUGHT_BY_THE_SDK.len() + BROUGHT_BY_STD.len();
+    assert!(
+        page.contains(&format!("It imports {all} functions")),
+        "{all}"
+    );
+    let (_, table) = page.split_once("| called | for |\n|---|---|\n").unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let mut left: BTreeSet<&str> = CALLED.iter().copied().collect();
+    for row in rows {
+        let called = row.split('|').nth(1).unwrap();
+        let mut before = "";
+        for word in called.split('`').skip(1).step_by(2) {
+            // `proxy_define_metric`, `_increment_` and the like: a part of a name with the rest of
+            // another one of its row.
+            let named: Vec<&str> = CALLED
+                .iter()
+                .copied()
+                .filter(|name| match word.starts_with('_') || word.ends_with('_') {
+                    true => name.contains(word),
+                    false => name.rsplit('.').next() == Some(word),
+                })
+                .collect();
+            assert!(!named.is_empty(), "{word}, after {before}: nobody calls it");
+            left.retain(|name| !named.contains(name));
+            before = word;
+        }
+    }
+    assert!(left.is_empty(), "the page lacks {left:?}");
 }
