@@ -8,14 +8,16 @@ use host_sim::envoy::fleet::Fleet;
 use host_sim::envoy::{Deployment, Envoy, Wanted, install};
 use host_sim::module;
 use host_sim::testkit::load::{self, Jobs};
-use host_sim::wait::until;
+use host_sim::testkit::raw_server::read_until;
+use host_sim::wait::{TIMEOUT, until};
 use http_body_util::Full;
 use hyper::Request;
+use pointsman_tests::tls::{self, Certificates, PUBLIC};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -26,6 +28,7 @@ const SOCKETS: usize = 2;
 /// The gauge and the counter of a proxy's public listener.
 const CONNECTIONS: &str = "http.http.downstream_cx_active";
 const REQUESTS: &str = "http.http.downstream_rq_total";
+const ACCEPTED: &str = "http.http.downstream_cx_total";
 
 struct Tiers {
     first: Envoy,
@@ -38,16 +41,21 @@ struct Tiers {
 
 impl Tiers {
     fn start() -> Tiers {
-        Tiers::start_with(|_| {})
+        Tiers::start_with(|_| {}, |_| {})
     }
 
-    /// With a first tier that is adjusted before it starts.
-    fn start_with(adjust: impl FnOnce(&mut Value)) -> Tiers {
+    /// With a first tier, and a second one, that are adjusted before they start.
+    fn start_with(
+        adjust_first: impl FnOnce(&mut Value),
+        adjust_second: impl FnOnce(&mut Deployment),
+    ) -> Tiers {
         let program = install::find(Wanted::Any).unwrap();
         let module = module::build().unwrap();
         let filter = tempfile::tempdir().unwrap();
         let file = |name: &str| Deployment::file(name, &module).unwrap().on_free_ports();
-        let (fleet, deployment) = Fleet::in_place_of_endpoints(file("two-tiers/l7.yaml")).unwrap();
+        let (fleet, mut deployment) =
+            Fleet::in_place_of_endpoints(file("two-tiers/l7.yaml")).unwrap();
+        adjust_second(&mut deployment);
         let deployment = deployment
             .discover_filter(&filter.path().join("filter.json"))
             .unwrap();
@@ -62,7 +70,7 @@ impl Tiers {
             endpoint["health_check_config"]["port_value"] =
                 envoy.listener("health").unwrap().port().into();
         }
-        adjust(first.bootstrap_mut());
+        adjust_first(first.bootstrap_mut());
         let first = Envoy::start(&program, first).unwrap();
         let tiers = Tiers {
             first,
@@ -142,6 +150,29 @@ impl Tiers {
         let mut backends = members.map(|member| &mut member.backend);
         backends.find(|backend| backend.name() == name).unwrap()
     }
+}
+
+/// The first tier's `tcp_proxy`.
+fn tcp_proxy(bootstrap: &mut Value) -> &mut Value {
+    let listener = &mut bootstrap["static_resources"]["listeners"][0];
+    &mut listener["filter_chains"][0]["filters"][0]["typed_config"]
+}
+
+/// Lets each client's address ask the route `rest` of the second tier so many times.
+fn limit_each_client(deployment: &mut Deployment, requests: u64) {
+    let filter = &mut deployment.connection_manager_mut()["http_filters"][0];
+    let filter = &mut filter["typed_config"]["config"]["configuration"]["value"];
+    filter["rate_limits"] =
+        json!({ "each": { "requests": requests, "per": "1h", "key": ["client_ip"] } });
+    assert_eq!(filter["routes"][1]["name"], "rest");
+    filter["routes"][1]["rate_limits"] = json!(["each"]);
+}
+
+/// Posts to this path of its admin interface.
+fn tell(envoy: &Envoy, path: &str) {
+    let mut admin = Client::new(envoy.admin_address()).unwrap();
+    let request = Request::post(path).header("host", "admin");
+    admin.send(request.body(Full::default()).unwrap()).unwrap();
 }
 
 impl Drop for Tiers {
@@ -255,12 +286,7 @@ fn a_proxy_that_is_killed_costs_what_it_held_and_a_drained_one_nothing() {
         load.wait_for_jobs(CLIENTS * 10);
         let [drained, _] = &tiers.second;
         let drained = drained.as_ref().unwrap();
-        let tell = |path: &str| {
-            let mut admin = Client::new(drained.admin_address()).unwrap();
-            let request = Request::post(path).header("host", "admin");
-            admin.send(request.body(Full::default()).unwrap()).unwrap();
-        };
-        tell("/healthcheck/fail");
+        tell(drained, "/healthcheck/fail");
         until("the first tier knows", || {
             load.has_ended() || tiers.healthy() == 1
         });
@@ -275,7 +301,7 @@ fn a_proxy_that_is_killed_costs_what_it_held_and_a_drained_one_nothing() {
             before,
             "nobody comes again"
         );
-        tell("/healthcheck/ok");
+        tell(drained, "/healthcheck/ok");
         until("it is back", || load.has_ended() || tiers.healthy() == 2);
         until("it is asked again", || {
             load.has_ended() || drained.stat(REQUESTS).unwrap() > before
@@ -363,12 +389,11 @@ fn a_client_comes_to_the_same_proxy_where_the_first_tier_goes_by_its_address() {
     for words in ["lb_policy: MAGLEV", "hash_policy: [{ source_ip: {} }]"] {
         assert!(page.contains(words), "{words}");
     }
-    let tiers = Tiers::start_with(|bootstrap| {
-        let resources = &mut bootstrap["static_resources"];
-        resources["clusters"][0]["lb_policy"] = json!("MAGLEV");
-        let proxy = &mut resources["listeners"][0]["filter_chains"][0]["filters"][0];
-        proxy["typed_config"]["hash_policy"] = json!([{ "source_ip": {} }]);
-    });
+    let by_address = |bootstrap: &mut Value| {
+        bootstrap["static_resources"]["clusters"][0]["lb_policy"] = json!("MAGLEV");
+        tcp_proxy(bootstrap)["hash_policy"] = json!([{ "source_ip": {} }]);
+    };
+    let tiers = Tiers::start_with(by_address, |_| {});
     let mut used = BTreeSet::new();
     for last in 1..=16 {
         let before = tiers.each(REQUESTS);
@@ -404,6 +429,142 @@ fn ask_from(client: Ipv4Addr, to: SocketAddr) -> String {
     answer
 }
 
+/// "To the one that has the fewest connections": where half of the connections end that were open,
+/// new ones go where these were.
+#[test]
+fn a_new_connection_goes_where_there_are_fewest() {
+    const HELD: usize = 320;
+    const NEW: usize = 150;
+    let tiers = Tiers::start();
+    let open = || {
+        let before = tiers.each(REQUESTS);
+        let mut stream = TcpStream::connect(tiers.address()).unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: a.example.com\r\n\r\n")
+            .unwrap();
+        read_until(&mut stream, "HTTP/1.1 200 OK");
+        let after = tiers.each(REQUESTS);
+        (usize::from(after[1] > before[1]), stream)
+    };
+    let mut held: Vec<_> = (0..HELD).map(|_| open()).collect();
+    held.retain(|(at, _)| *at == 0);
+    until("the others are closed", || tiers.each(CONNECTIONS)[1] == 0);
+    let new: Vec<_> = (0..NEW).map(|_| open()).collect();
+    let came = new.iter().filter(|(at, _)| *at == 1).count();
+    println!(
+        "{came} of {NEW} came to the one that had none, with {} at the other",
+        held.len()
+    );
+    // Envoy draws two, which are the same one half of the time, and takes the one that has fewer: so
+    // three of four come, 112. That it were 77 or fewer happens once in 2 × 10^9 times; in turn 75
+    // would come.
+    assert!(came >= 78, "{came}");
+}
+
+/// "Of two, one may be all that is left: never send to those that fail because they are many."
+#[test]
+fn no_connection_is_made_to_proxies_that_fail_although_all_do() {
+    for shipped in [true, false] {
+        let adjust = |bootstrap: &mut Value| {
+            let cluster = &mut bootstrap["static_resources"]["clusters"][0];
+            if !shipped {
+                let cluster = cluster.as_object_mut().unwrap();
+                cluster.remove("common_lb_config").unwrap();
+            }
+        };
+        let tiers = Tiers::start_with(adjust, |_| {});
+        let is_answered = || {
+            let answer = Client::new(tiers.address())
+                .unwrap()
+                .get("a.example.com", "/");
+            answer.is_ok_and(|answer| answer.status() == 200)
+        };
+        assert!(is_answered());
+        for envoy in tiers.living() {
+            tell(envoy, "/healthcheck/fail");
+        }
+        until("the first tier knows", || tiers.healthy() == 0);
+        if !shipped {
+            assert!((0..20).all(|_| is_answered()));
+            continue;
+        }
+        until("its workers know", || (0..20).all(|_| !is_answered()));
+        let before = tiers.each(ACCEPTED);
+        assert!(!is_answered());
+        assert_eq!(tiers.each(ACCEPTED), before);
+    }
+}
+
+/// "What is idle there for longer is closed by it, and that should be first": a connection that is
+/// idle is closed by the second tier, whose time is the shorter one in the files.
+#[test]
+fn a_connection_that_is_idle_is_closed_by_the_second_tier() {
+    let seconds = |time: &Value| -> u64 {
+        let time = time.as_str().unwrap().strip_suffix('s').unwrap();
+        time.parse().unwrap()
+    };
+    let (mut of_first, mut of_second) = (0, 0);
+    let tiers = Tiers::start_with(
+        |bootstrap| of_first = seconds(&tcp_proxy(bootstrap)["idle_timeout"]),
+        |deployment| {
+            let options = &mut deployment.connection_manager_mut()["common_http_protocol_options"];
+            of_second = seconds(&options["idle_timeout"]);
+            options["idle_timeout"] = "1s".into();
+        },
+    );
+    assert!(of_second < of_first, "{of_second} {of_first}");
+    let mut client = TcpStream::connect(tiers.address()).unwrap();
+    client.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"", "it is closed");
+    let closed = tiers.each("http.http.downstream_cx_idle_timeout");
+    assert_eq!(closed.iter().sum::<u64>(), 1);
+    assert_eq!(tiers.first.stat("tcp.l7.idle_timeout").unwrap(), 0);
+}
+
+/// "What is counted is each one's own: a limit of 100 is 200 over two of them."
+#[test]
+fn a_limit_is_twice_as_much_over_two_proxies() {
+    const LIMIT: u64 = 5;
+    let tiers = Tiers::start_with(|_| {}, |deployment| limit_each_client(deployment, LIMIT));
+    // Each on a connection of its own. That fewer than five of 80 come to one of two happens once in
+    // 10^17 times.
+    let statuses: Vec<_> = (0..80)
+        .map(|_| {
+            let mut client = Client::new(tiers.address()).unwrap();
+            client.get("a.example.com", "/").unwrap().status().as_u16()
+        })
+        .collect();
+    let of = |status: u16| statuses.iter().filter(|it| **it == status).count() as u64;
+    assert_eq!((of(200), of(429)), (2 * LIMIT, 80 - 2 * LIMIT));
+}
+
+/// "Where TLS ends here, take the filter chain of edge.yaml: the first tier does not notice."
+#[test]
+fn where_tls_ends_in_the_second_tier_the_first_does_not_notice() {
+    const SHOP: &str = "shop.example.com";
+    let certificates = Certificates::make().unwrap();
+    let module = module::build().unwrap();
+    let mut edge = certificates.deployment("edge.yaml", &module).unwrap();
+    let theirs = &mut edge.bootstrap_mut()["static_resources"]["listeners"][0];
+    let tiers = Tiers::start_with(
+        |_| {},
+        |deployment| {
+            let ours = &mut deployment.bootstrap_mut()["static_resources"]["listeners"][0];
+            let socket = theirs["filter_chains"][0]["transport_socket"].take();
+            ours["filter_chains"][0]["transport_socket"] = socket;
+        },
+    );
+    let config = certificates.client(PUBLIC, None, &["h2"]).unwrap();
+    let mut client = tls::Client::connect(tiers.address(), SHOP, &config).unwrap();
+    assert_eq!(client.certificate, certificates.certificate(SHOP).unwrap());
+    assert!(client.is_http2());
+    assert_eq!(client.get(SHOP, "/", &[]).unwrap().status(), 200);
+    let mut plain = Client::new(tiers.address()).unwrap();
+    assert!(plain.get(SHOP, "/").is_err());
+}
+
 /// "Without the latter take `proxy_protocol` out of `l7.yaml`; all clients then have one address."
 #[test]
 fn without_the_proxy_protocol_the_second_tier_takes_all_clients_for_one() {
@@ -418,10 +579,7 @@ fn without_the_proxy_protocol_the_second_tier_takes_all_clients_for_one() {
         taken_out[0]["name"],
         "envoy.filters.listener.proxy_protocol"
     );
-    let filter = &mut deployment.connection_manager_mut()["http_filters"][0];
-    let filter = &mut filter["typed_config"]["config"]["configuration"]["value"];
-    filter["rate_limits"] = json!({ "one": { "requests": 1, "per": "1h", "key": ["client_ip"] } });
-    filter["routes"][1]["rate_limits"] = json!(["one"]);
+    limit_each_client(&mut deployment, 1);
     let program = install::find(Wanted::Any).unwrap();
     let proxy = Envoy::start(&program, deployment).unwrap();
     let statuses = ["203.0.113.9", "203.0.113.10"].map(|said| {
@@ -469,6 +627,30 @@ fn repository() -> std::path::PathBuf {
     module::repository().unwrap()
 }
 
+/// What keepalived asks of the first tier, at the address that its file says: "200 while it serves;
+/// 503 once it was told to drain".
+#[test]
+fn keepalived_asks_what_the_first_tier_answers() {
+    let file = repository().join("envoy-config/two-tiers/keepalived.conf");
+    let text = fs::read_to_string(file).unwrap();
+    let (_, asked) = text.split_once(" http://").unwrap();
+    let (asked, _) = asked.split_once('"').unwrap();
+    let module = module::build().unwrap();
+    let mut shipped = Deployment::file("two-tiers/l4.yaml", &module).unwrap();
+    let admin = &shipped.bootstrap_mut()["admin"]["address"]["socket_address"];
+    let (address, port) = (admin["address"].as_str().unwrap(), &admin["port_value"]);
+    assert_eq!(asked, format!("{address}:{port}/ready"));
+    let program = install::find(Wanted::Any).unwrap();
+    let first = Envoy::start(&program, shipped.on_free_ports()).unwrap();
+    let status = || {
+        let mut admin = Client::new(first.admin_address()).unwrap();
+        admin.get("admin", "/ready").unwrap().status().as_u16()
+    };
+    assert_eq!(status(), 200);
+    tell(&first, "/healthcheck/fail");
+    assert_eq!(status(), 503);
+}
+
 /// keepalived's own reader has nothing to say of the file, and something of the file with a typo.
 #[test]
 fn keepalived_takes_its_file() {
@@ -491,6 +673,19 @@ fn keepalived_takes_its_file() {
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     assert_eq!(told(&text), "");
+    // The second's, by the page, stands behind the first.
+    let page = fs::read_to_string(repository().join("envoy-config/two-tiers/README.md")).unwrap();
+    let mut second = text.clone();
+    for (first, seconds) in [
+        ("state MASTER\n", "state BACKUP"),
+        ("priority 150\n", "priority 100"),
+    ] {
+        let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&format!("`{seconds}`")), "{seconds}");
+        assert_eq!(text.matches(first).count(), 1, "{first}");
+        second = second.replace(first, &format!("{seconds}\n"));
+    }
+    assert_eq!(told(&second), "");
     for (right, wrong, complaint) in [
         (
             "interval 1\n",
