@@ -324,11 +324,12 @@ fn the_log_says_whether_requests_or_probes_found_a_target_out_and_when_it_is_bac
         let site = Site::start(&configuration).unwrap();
         let green = site.backend("green").unwrap();
         let mut client = site.client().unwrap();
-        client.get("a", "/").unwrap();
         let target = |what: &str| {
             let name = format!("pointsman.pool.web.target.green.{what}");
             site.envoy.filter_stat_if_defined(&name).unwrap()
         };
+        // "The gauges of health show from the first tick on": no request has come.
+        until("its gauge is there", || target("healthy") == Some(1));
         let mut says = |line: &str| {
             assert!(readme.contains(&format!("`{line}`")), "{line}");
             until(line, || {
@@ -396,9 +397,21 @@ fn a_name_that_no_metric_has_is_refused() {
         None
     );
     assert_eq!(envoy.filter_stat("pointsman.shared.failed").unwrap(), 0);
+    // "Routes and targets show from their first request on, all else once it can happen."
+    let of_requests = ["route.web.requests", "pool.web.target.blue.requests"];
+    let is_there = |name: &str| {
+        let name = format!("pointsman.{name}");
+        envoy.filter_stat_if_defined(&name).unwrap().is_some()
+    };
+    assert_eq!(of_requests.map(is_there), [false, false]);
+    let others = ["rate_limit.narrow.refused", "pool.none.no_target"];
+    assert_eq!(others.map(is_there), [true, true]);
     // The first request to a pool defines its gauges.
     assert!(envoy.requests_in_flight().is_err());
     traffic(envoy);
+    until("they are there", || {
+        of_requests.map(is_there) == [true, true]
+    });
     until("all counts are 0", || {
         envoy.requests_in_flight().unwrap() == 0
     });

@@ -338,6 +338,22 @@ fn a_file_is_moved_once_it_has_a_key_of_its_own() {
     }
 }
 
+/// "Its exit status is 1 where something differs."
+#[test]
+fn diff_ends_with_1_where_something_differs() {
+    let desk = Desk::new();
+    for (new, status) in [("/new", "0"), ("/newest", "1")] {
+        let script = format!(
+            "sed 's|path: /new,|path: {new},|' envoy-config/ecds.yaml > envoy-config/next.yaml\n\
+             status=0\n\
+             host-sim diff envoy-config/ecds.yaml envoy-config/next.yaml > told || status=$?\n\
+             echo $status"
+        );
+        let output = desk.run(&script);
+        assert_eq!(output.stdout, status, "{new}: {}", output.stderr);
+    }
+}
+
 #[test]
 fn an_ellipsis_is_anything_and_nothing_else_is() {
     for (text, expected, is_it) in [
