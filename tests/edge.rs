@@ -5,7 +5,7 @@
 use host_sim::backend::Answer;
 use host_sim::client::{header, session_cookie, status_and_backend};
 use host_sim::envoy::fleet::Fleet;
-use host_sim::envoy::{Deployment, Wanted, install};
+use host_sim::envoy::{self, Deployment, Wanted, install};
 use host_sim::exchange::Response;
 use host_sim::module;
 use host_sim::testkit::{Site, load};
@@ -832,6 +832,24 @@ fn the_cache_stays_within_its_size() {
     };
     assert_eq!(of("/static/9"), (true, false));
     assert_eq!(of("/static/new"), (false, true));
+}
+
+/// "Envoy asks for its certificates by this name": a file without it is refused.
+#[test]
+fn without_its_own_name_envoy_asks_for_no_certificate() {
+    let certificates = Certificates::make().unwrap();
+    let module = module::build().unwrap();
+    let mut deployment = certificates.deployment("edge.yaml", &module).unwrap();
+    let program = install::find(Wanted::Any).unwrap();
+    envoy::validate(&program, &deployment).unwrap();
+    let file = deployment.bootstrap_mut().as_object_mut().unwrap();
+    file.remove("node").unwrap();
+    let refused = envoy::validate(&program, &deployment).unwrap_err();
+    let refused = format!("{refused:#}");
+    assert!(
+        refused.contains("node 'id' and 'cluster' are required"),
+        "{refused}"
+    );
 }
 
 /// What holds of a request on `envoy.yaml` holds here too, but for the route of static paths.

@@ -126,6 +126,14 @@ fn envoy_yaml_routes_as_it_says() {
         ("/account", &[], 200, &["9001", "9002"]),
         ("/checkout/1", &[], 200, &["9001", "9002", "9003"]),
         ("/internal", &[], 403, &[""]),
+        // The first that matches.
+        ("/internal", &[("cookie", "beta=1")], 403, &[""]),
+        (
+            "/api",
+            &[("x-tier", "gold"), ("cookie", "beta=1")],
+            200,
+            &["9003"],
+        ),
         ("/public/../internal/a", &[], 403, &[""]),
         ("//internal", &[], 403, &[""]),
         ("/x%2f..%2finternal", &[], 307, &[""]),
@@ -299,11 +307,18 @@ fn a_clients_upstream_headers_never_take_effect_with_the_vm_dead() {
     for (file, host, undecided) in [
         ("envoy.yaml", "shop.example.com", 503),
         ("sidecar.yaml", "ratings", 200),
+        ("two-tiers/l7.yaml", "a.example.com", 503),
     ] {
-        let deployment = Deployment::file(file, &deadly)
+        let mut deployment = Deployment::file(file, &deadly)
             .unwrap()
             .with_failure_policy("FAIL_OPEN")
             .with_workers(1);
+        if file == "two-tiers/l7.yaml" {
+            // The client is no first tier, which speaks the PROXY protocol.
+            let listener = &mut deployment.bootstrap_mut()["static_resources"]["listeners"][0];
+            let listener = listener.as_object_mut().unwrap();
+            listener.remove("listener_filters").unwrap();
+        }
         let cluster = deployment.endpoints()[2].0.clone();
         let forged = [("host", host), ("x-pointsman-cluster", cluster.as_str())];
         let dead_site = |deployment: Deployment| {
