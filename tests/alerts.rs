@@ -358,13 +358,14 @@ fn a_vm_that_died_is_counted_and_the_configuration_of_before_serves() {
     });
     let mut site = site.unwrap();
     let status = |site: &Site| site.client().unwrap().get("a", "/").unwrap().status();
-    let reloads = |site: &Site| {
+    let counted = |site: &Site, what: &str| {
         let text = site.envoy.admin("/stats/prometheus").unwrap();
-        let mut lines = text.lines();
-        let line = lines.find(|line| line.starts_with("envoy_wasm_pointsman_vm_reload_success{"));
+        let begin = format!("envoy_wasm_pointsman_{what}{{");
+        let line = text.lines().find(|line| line.starts_with(&begin));
         let value = line.unwrap().rsplit(' ').next().unwrap();
         value.parse::<u64>().unwrap()
     };
+    let reloads = |site: &Site| counted(site, "vm_reload_success");
     assert_eq!((status(&site).as_u16(), reloads(&site)), (200, 0));
     site.update(site.fleet.moved(deadly)).unwrap();
     until("a request dies by the new one", || status(&site) == 503);
@@ -372,6 +373,8 @@ fn a_vm_that_died_is_counted_and_the_configuration_of_before_serves() {
         status(&site);
         reloads(&site) > 0
     });
+    // "which it never counts"
+    assert_eq!(counted(&site, "vm_reload"), 0);
     let log = site.envoy.log();
     assert!(log.contains("panicked at tests/trap/lib.rs:"), "{log}");
     assert!(log.contains("\nas asked\n"), "{log}");
