@@ -295,6 +295,30 @@ fn recall_and_false_alarms_are_held() {
         };
         assert!(is_held, "{class} {way:?}: {:.1} %", share.percent());
     }
+    let page = include_str!("../envoy-config/protect.md");
+    for ((class, way), share) in &shares {
+        let place = match way {
+            Way::Once if class == "ordinary" => "awkward values in the query",
+            Way::Cookie if class == "ordinary" => "awkward values in a cookie",
+            Way::Itself if class == "ordinary" => "ordinary targets and user agents",
+            Way::Once => "query encoded once",
+            Way::Twice => "query encoded twice",
+            Way::Cookie => "cookie",
+            Way::Itself => "",
+        };
+        let what = match &**class {
+            "ordinary" => "false alarms",
+            "sql_injection" => "SQL injection",
+            "cross_site_scripting" => "cross-site scripting",
+            "path_traversal" => "path traversal",
+            other => other,
+        };
+        let comma = if place.is_empty() { "" } else { ", " };
+        let percent = format!("{:.1}", share.percent());
+        let percent = percent.trim_end_matches(".0");
+        let row = format!("| {what}{comma}{place}, of {} | {percent} % |", share.1);
+        assert!(page.contains(&row), "protect.md has no row {row}");
+    }
 }
 
 /// nginx in front of itself: one server with ModSecurity and the rules, and one without.
