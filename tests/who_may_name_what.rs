@@ -78,7 +78,8 @@ const CALLED: &[&str] = &[
     "wasi_snapshot_preview1.random_get",
 ];
 
-/// What the SDK brings along and nothing calls: the default methods of its traits, which stand in the tables of `dyn HttpContext` and `dyn RootContext`, make host calls.
+/// What the SDK brings along and nothing calls: the default methods of its traits, which stand in the
+/// tables of `dyn HttpContext` and `dyn RootContext`, make host calls.
 /// `filter/clippy.toml` keeps us from calling them.
 const BROUGHT_BY_THE_SDK: &[&str] = &[
     "env.proxy_call_foreign_function",
