@@ -12,7 +12,7 @@ use host_sim::testkit::engine::http2_cluster;
 use host_sim::wait::until;
 use pointsman_core::config::Config;
 use pointsman_tests::grpc_server::{self, GrpcServer};
-use pointsman_tests::sources::rust_files;
+use pointsman_tests::sources::{rust_files, words};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -124,10 +124,6 @@ fn wrong_quotations(place: &str, text: &str, quoted: &[&str]) -> Vec<String> {
     let without = items.iter().filter(|item| !has_one(item));
     let without = without.map(|item| format!("{place} has no row for: {item}"));
     missing.chain(without).collect()
-}
-
-fn words(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The text below a heading, up to the next one; and of it the bullets and the rows of tables, each
@@ -597,7 +593,7 @@ fn parts_of_a_configuration_count_as_the_page_says() {
         Config::load(text.as_bytes()).unwrap().memory
     };
     let number = |before: &str| -> usize {
-        let page = README.split_whitespace().collect::<Vec<_>>().join(" ");
+        let page = words(README);
         let (_, rest) = page.split_once(before).unwrap();
         let digits = rest.chars().take_while(char::is_ascii_digit);
         digits.collect::<String>().parse().unwrap()

@@ -89,13 +89,6 @@ fn answer(headers: &[(&str, &str)], body: &[u8]) -> Response {
     }
 }
 
-/// The configuration of the filter with this name.
-fn filter<'d>(deployment: &'d mut Deployment, name: &str) -> &'d mut Value {
-    let filters = &mut deployment.connection_manager_mut()["http_filters"];
-    let mut filters = filters.as_array_mut().unwrap().iter_mut();
-    &mut filters.find(|it| it["name"] == name).unwrap()["typed_config"]
-}
-
 /// `GET path` of the shop: the status, and the port of the backend that answered.
 fn get(client: &mut Client, path: &str) -> (u16, String) {
     status_and_backend(&client.get(SHOP, path, &[]).unwrap())
@@ -472,8 +465,7 @@ fn cache(edge: &Edge) {
 
 /// Two routes of Pointsman's, for requests of static paths with these headers.
 fn refuse_and_limit_by_headers(deployment: &mut Deployment) {
-    let wasm = filter(deployment, "envoy.filters.http.wasm");
-    let configuration = &mut wasm["config"]["configuration"]["value"];
+    let configuration = deployment.configuration_mut();
     configuration["rate_limits"]["once"] =
         json!({ "requests": 1, "per": "1h", "key": ["client_ip"] });
     let with = |name: &str| json!({ "headers": [{ "name": name, "exact": "1" }] });
@@ -696,10 +688,10 @@ fn what_is_changed_as_the_file_says_does_what_it_says() {
         });
         routes.insert(0, challenge);
         // "Has to be there when Envoy starts; without it nothing is kept."
-        let path = &mut filter(deployment, CACHE)["typed_config"]["cache_path"];
+        let path = &mut deployment.http_filter_mut(CACHE)["typed_config"]["cache_path"];
         *path = format!("{}-is-not-there", path.as_str().unwrap()).into();
         // "Begin with five minutes (300)."
-        let first = filter(deployment, "envoy.filters.http.header_mutation");
+        let first = deployment.http_filter_mut("envoy.filters.http.header_mutation");
         let hsts = &mut first["mutations"]["response_mutations"][0];
         let value = &mut hsts["append"]["header"]["value"];
         *value = value.as_str().unwrap().replace("31536000", "300").into();
@@ -795,7 +787,7 @@ fn the_cache_stays_within_its_size() {
     const MOST: u64 = 20_000;
     let mut directory = String::new();
     let edge = Edge::start("payments", |deployment| {
-        let files = &mut filter(deployment, CACHE)["typed_config"];
+        let files = &mut deployment.http_filter_mut(CACHE)["typed_config"];
         files["max_cache_size_bytes"] = MOST.into();
         directory = files["cache_path"].as_str().unwrap().to_owned();
         // A pool with sessions.

@@ -55,14 +55,11 @@ fn move_to(server: SocketAddr, ports: &[&str], fleet: &Fleet, deployment: &mut D
 /// Those of the pool `shop`.
 const SHOP: [&str; 2] = ["9001", "9002"];
 
-fn configuration(deployment: &mut Deployment) -> &mut Value {
-    let filter = &mut deployment.connection_manager_mut()["http_filters"][0]["typed_config"];
-    &mut filter["config"]["configuration"]["value"]
-}
-
 /// The route of Pointsman with this name.
 fn route<'d>(deployment: &'d mut Deployment, name: &str) -> &'d mut Value {
-    let routes = configuration(deployment)["routes"].as_array_mut().unwrap();
+    let routes = deployment.configuration_mut()["routes"]
+        .as_array_mut()
+        .unwrap();
     routes
         .iter_mut()
         .find(|route| route["name"] == name)
@@ -172,7 +169,7 @@ fn clients_behind_proxies_have_a_bucket_each() {
     ];
     for (proxies, appends, client_ip, right) in rows {
         let site = site(|deployment| {
-            let shown = configuration(deployment).as_object_mut().unwrap();
+            let shown = deployment.configuration_mut().as_object_mut().unwrap();
             assert_eq!(shown.remove("client_ip"), Some(hops(1)), "as shipped");
             if let Some(client_ip) = &client_ip {
                 shown.insert("client_ip".to_owned(), client_ip.clone());
@@ -206,7 +203,9 @@ fn clients_behind_proxies_have_a_bucket_each() {
 fn a_redirect_to_https_ends_where_the_terminator_is_trusted() {
     for (hops, redirected) in [(1, 200), (0, 302)] {
         let site = site(|deployment| {
-            let routes = configuration(deployment)["routes"].as_array_mut().unwrap();
+            let routes = deployment.configuration_mut()["routes"]
+                .as_array_mut()
+                .unwrap();
             routes.insert(
                 0,
                 json!({ "name": "tls", "match": { "scheme": "http" }, "redirect": { "scheme": "https" } }),
@@ -743,7 +742,7 @@ fn the_access_log_names_the_cluster_and_the_filters_line_only_where_it_is_asked_
     for asked_for in [false, true] {
         let site = site(|deployment| {
             if asked_for {
-                configuration(deployment)["access_log"] = true.into();
+                deployment.configuration_mut()["access_log"] = true.into();
             }
         });
         assert_eq!(status(&mut site.client().unwrap(), "/?region=eu", &[]), 200);
@@ -790,7 +789,7 @@ fn only_what_can_be_asked_twice_is_tried_again_where_a_backend_breaks_down_over_
     let site = site(|deployment| {
         // Nobody is ejected.
         for pool in ["shop", "api"] {
-            let pool = &mut configuration(deployment)["pools"][pool];
+            let pool = &mut deployment.configuration_mut()["pools"][pool];
             pool["health"] = json!({ "passive": { "consecutive_failures": 100 } });
         }
         for name in ["gold", "eu"] {
@@ -923,7 +922,7 @@ fn the_weights_of_the_file_are_the_shares_of_its_targets() {
 fn a_client_stays_at_its_target_until_that_is_dead() {
     for lets_go in [true, false] {
         let mut site = site(|deployment| {
-            let account = &mut configuration(deployment)["pools"]["account"];
+            let account = &mut deployment.configuration_mut()["pools"]["account"];
             if !lets_go {
                 account.as_object_mut().unwrap().remove("health").unwrap();
             }
@@ -968,7 +967,7 @@ fn an_attacker_of_the_shipped_file_ejects_nobody() {
         // An endpoint of a cluster is known by its address, so each has its own.
         deployment = deployment.move_endpoint(from, attack::server());
     }
-    configuration(&mut deployment)["client_ip"]["trusted_hops"] = 2.into();
+    deployment.configuration_mut()["client_ip"]["trusted_hops"] = 2.into();
     deployment.connection_manager_mut()["xff_num_trusted_hops"] = 1.into();
     attack::expose(deployment.connection_manager_mut());
     let fleet = Fleet::start(&json!({})).unwrap();

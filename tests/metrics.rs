@@ -9,6 +9,7 @@ use host_sim::exchange::Response;
 use host_sim::module;
 use host_sim::testkit::Site;
 use host_sim::wait::until;
+use pointsman_tests::sources::words;
 use prometheus_parse::{Scrape, Value as Measured};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -298,8 +299,7 @@ fn each_change_of_health_is_one_line_of_the_log_with_its_reason() {
 /// README.md's own lines, of the runbook's "whether requests or probes found them out".
 #[test]
 fn the_log_says_whether_requests_or_probes_found_a_target_out_and_when_it_is_back() {
-    let readme = include_str!("../envoy-config/README.md");
-    let readme = readme.split_whitespace().collect::<Vec<_>>().join(" ");
+    let readme = words(include_str!("../envoy-config/README.md"));
     let passive = json!({ "passive": { "consecutive_failures": 5, "eject": "30s", "max_ejected_percent": 100 } });
     let active =
         json!({ "active": { "path": "/health", "interval": "100ms", "fall": 3, "rise": 2 } });

@@ -1,7 +1,12 @@
-//! The sources of this repository, for tests that read them.
+//! The sources and pages of this repository, for tests that read them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// A page's words, with a blank between each two however its lines are broken.
+pub fn words(page: &str) -> String {
+    page.split_whitespace().collect::<Vec<_>>().join(" ")
+}
 
 /// All Rust files below a directory, in order.
 ///

@@ -12,6 +12,7 @@ use host_sim::testkit::raw_server::read_until;
 use host_sim::wait::{TIMEOUT, until};
 use http_body_util::Full;
 use hyper::Request;
+use pointsman_tests::sources::words;
 use pointsman_tests::tls::{self, Certificates, PUBLIC};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -160,12 +161,11 @@ fn tcp_proxy(bootstrap: &mut Value) -> &mut Value {
 
 /// Lets each client's address ask the route `rest` of the second tier so many times.
 fn limit_each_client(deployment: &mut Deployment, requests: u64) {
-    let filter = &mut deployment.connection_manager_mut()["http_filters"][0];
-    let filter = &mut filter["typed_config"]["config"]["configuration"]["value"];
-    filter["rate_limits"] =
+    let configuration = deployment.configuration_mut();
+    configuration["rate_limits"] =
         json!({ "each": { "requests": requests, "per": "1h", "key": ["client_ip"] } });
-    assert_eq!(filter["routes"][1]["name"], "rest");
-    filter["routes"][1]["rate_limits"] = json!(["each"]);
+    assert_eq!(configuration["routes"][1]["name"], "rest");
+    configuration["routes"][1]["rate_limits"] = json!(["each"]);
 }
 
 /// Posts to this path of its admin interface.
@@ -680,8 +680,7 @@ fn keepalived_takes_its_file() {
         ("state MASTER\n", "state BACKUP"),
         ("priority 150\n", "priority 100"),
     ] {
-        let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(words.contains(&format!("`{seconds}`")), "{seconds}");
+        assert!(words(&page).contains(&format!("`{seconds}`")), "{seconds}");
         assert_eq!(text.matches(first).count(), 1, "{first}");
         second = second.replace(first, &format!("{seconds}\n"));
     }

@@ -313,6 +313,23 @@ impl Deployment {
         &mut listener["filter_chains"][0]["filters"][0]["typed_config"]
     }
 
+    /// The configuration of its HTTP filter with this name, for the same.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn http_filter_mut(&mut self, name: &str) -> &mut Value {
+        let filters = self.connection_manager_mut()["http_filters"].as_array_mut();
+        let mut filters = filters.into_iter().flatten();
+        let found = filters.find(|filter| filter["name"] == name);
+        &mut found.expect("a filter of this name")["typed_config"]
+    }
+
+    /// Pointsman's own configuration there, where that is a `Struct`, for the same.
+    pub fn configuration_mut(&mut self) -> &mut Value {
+        let filter = self.http_filter_mut("envoy.filters.http.wasm");
+        &mut filter["config"]["configuration"]["value"]
+    }
+
     pub(super) fn workers(&self) -> u32 {
         self.workers
     }
