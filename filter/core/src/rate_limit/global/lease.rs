@@ -36,9 +36,9 @@
 //!
 //! **A clock that is set back** ends all that lasts: by it nothing can tell how long that has been.
 //! A worker notices with the first request, answer or tick after it, unless less is taken back than
-//! has passed since the last one, a [`PACE`] at most: tokens then last longer by as much. What
-//! was asked for before and is answered after it is granted to nobody. A clock that jumps ahead ends
-//! what would have ended by then.
+//! has passed since the last one, a [`PACE`] at most: tokens then last longer by as much, and so end
+//! that much before their window does. What was asked for before and is answered after it is granted
+//! to nobody. A clock that jumps ahead ends what would have ended by then.
 
 mod queue;
 mod window;
@@ -372,11 +372,11 @@ impl Held {
         };
         self.failed = Span::default();
         let (told, length) = window::told(answer, call.asked.time);
-        let usable = Span {
+        self.told = told;
+        self.window = Span {
             since: call.asked.time,
             length,
         };
-        (self.told, self.window) = (told, usable);
         match answer.code {
             Code::OverLimit => {
                 let remaining = answer.statuses.first().map(|status| status.remaining);
@@ -410,7 +410,11 @@ impl Held {
                     left -= 1;
                     served.push(Served { request, reply });
                 }
-                if length == Nanos::ZERO {
+                let usable = Span {
+                    length: told.usable(length),
+                    ..self.window
+                };
+                if usable.length == Nanos::ZERO {
                     return 0;
                 }
                 self.grant(Tokens { left, usable }, now);

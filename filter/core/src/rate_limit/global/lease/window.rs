@@ -1,6 +1,7 @@
 //! What an engine tells of its window, and how long a token of that window can be used.
 
 use super::super::wire::Response;
+use super::PACE;
 use crate::time::Nanos;
 
 /// How far the clocks of a proxy and of an engine that tells whole seconds may be apart: so long
@@ -19,7 +20,18 @@ pub(super) enum Told {
     Seconds,
 }
 
-/// What an answer tells of the window, and how long after `asked` a token of it can be used.
+impl Told {
+    /// How much of what is left of a window a token of it can be used: a clock that was set back by
+    /// less than a [`PACE`] may not have been noticed. Seconds are counted with [`CLOCK_SKEW`].
+    pub(super) fn usable(self, length: Nanos) -> Nanos {
+        match self {
+            Told::Least => length.checked_sub(PACE).unwrap_or_default(),
+            Told::Nothing | Told::Seconds => length,
+        }
+    }
+}
+
+/// What an answer tells of the window, and how long it lasts from `asked` on, as far as is known.
 pub(super) fn told(answer: &Response, asked: Nanos) -> (Told, Nanos) {
     let reset = answer.statuses.first().and_then(|status| status.reset);
     match (reset, answer.reset_at_least) {
