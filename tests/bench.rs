@@ -1,7 +1,8 @@
 //! `host-sim bench` measures what it says. How much that is stands in
 //! `host-sim/README.md`.
 
-use host_sim::bench::{self, BenchPlan, instructions};
+use host_sim::bench::instructions::{self, ClientHeaders};
+use host_sim::bench::{self, BenchPlan};
 use std::time::Duration;
 
 /// As little as can be.
@@ -54,7 +55,8 @@ fn bench_measures_every_candidate_on_a_real_envoy() {
 #[test]
 fn bench_counts_the_instructions_of_a_filter() {
     let only = Some("empty SDK filter");
-    let report = instructions::measure(only, String::new(), &|_| {}).unwrap();
+    let report =
+        instructions::measure(only, ClientHeaders::Browser, String::new(), &|_| {}).unwrap();
     let [bare, empty] = &report.rows[..] else {
         panic!("{:?}", report.rows);
     };

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug)]
 pub(super) struct EnvoyRoutes(pub Value);
 
-/// Has the first virtual host of a connection manager choose by Envoy's own routes, and by no
-/// header: `routes` are its `routes` or its `matcher`.
+/// Has the first virtual host of a connection manager choose by Envoy's own routes, and has nothing
+/// removed of what clients send: `routes` are its `routes` or its `matcher`.
 pub(super) fn choose(
     manager: &mut Value,
     routes: impl FnOnce(&EnvoyRoutes) -> (&'static str, Value),
@@ -51,6 +51,12 @@ impl EnvoyRoutes {
     /// One route for everything, to one cluster.
     pub(super) fn one(&self, cluster: &str) -> Value {
         json!([{ "match": { "prefix": "/" }, "route": self.with("cluster", cluster.into()) }])
+    }
+
+    /// One route for everything, to the cluster that a filter names.
+    pub(super) fn named_by_header(&self) -> Value {
+        let action = self.with("cluster_header", "x-pointsman-cluster".into());
+        json!([{ "match": { "prefix": "/" }, "route": action }])
     }
 
     /// A route for each of these matches, and one for everything, all to one cluster.

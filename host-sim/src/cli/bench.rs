@@ -2,7 +2,7 @@
 
 use super::{Outcome, page};
 use anyhow::Result;
-use host_sim::bench::instructions::{self, Bars};
+use host_sim::bench::instructions::{self, Bars, ClientHeaders};
 use host_sim::bench::{self, BenchPlan};
 use host_sim::module;
 use std::fs;
@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// takes more than 10 times an ordinary one.
     #[arg(long, requires = "instructions", conflicts_with = "gate")]
     dear: bool,
+    /// Clients send no headers but host, user-agent and cookie. A browser sends four more.
+    #[arg(long, requires = "instructions", conflicts_with_all = ["gate", "dear", "write"])]
+    short: bool,
     /// Only the candidates whose name contains this, beside those that they are compared with.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -82,9 +85,16 @@ fn count(arguments: &Arguments) -> Result<Outcome> {
     if let Some(only) = only {
         command.push_str(&format!(" --only '{only}'"));
     }
+    let headers = match arguments.short {
+        true => ClientHeaders::Short,
+        false => ClientHeaders::Browser,
+    };
+    if arguments.short {
+        command.push_str(" --short");
+    }
     let path = module::repository()?.join(BARS);
     let mut bars = Bars::read(&path)?;
-    let report = instructions::measure(only, command, &|what| eprintln!("{what}"))?;
+    let report = instructions::measure(only, headers, command, &|what| eprintln!("{what}"))?;
     let figures = report.figures();
     let verdicts = bars.verdicts(&figures, report.is_whole);
     if arguments.write {

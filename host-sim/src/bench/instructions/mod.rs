@@ -20,6 +20,7 @@ pub use rows::ModuleForm;
 
 use super::native::{self, Clients};
 use super::processor::Machine;
+use super::routes::MeasuredRoute;
 use super::wrk::HEADERS;
 use crate::client::{Client, header, session_cookie};
 use crate::clock::ClockLibrary;
@@ -50,10 +51,29 @@ const REQUESTS: usize = 800;
 /// each of three threads, and a process under Valgrind has 128 GB.
 const VMS: usize = 4;
 
+/// What a client sends besides its path and its cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientHeaders {
+    /// What a browser does: six lines.
+    Browser,
+    /// The host and the `user-agent`.
+    Short,
+}
+
+impl ClientHeaders {
+    fn lines(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            ClientHeaders::Browser => &HEADERS,
+            ClientHeaders::Short => HEADERS.split_at(2).0,
+        }
+    }
+}
+
 /// Measures all rows, or those whose name contains `only` and those that they are compared with.
 /// `say` gets each step's name as it begins.
 pub fn measure(
     only: Option<&str>,
+    headers: ClientHeaders,
     command: String,
     say: &(dyn Fn(&str) + Sync),
 ) -> Result<InstructionReport> {
@@ -66,6 +86,7 @@ pub fn measure(
         ships: package::module_as_it_ships()?,
         empty: module::build_package("pointsman-empty")?,
         calls: trimmed_calls(directory.path())?,
+        least: least(directory.path())?,
     };
     let mut rows = rows::all();
     rows.retain(|row| row.is_compared_with() || only.is_none_or(|only| row.name().contains(only)));
@@ -94,6 +115,7 @@ pub fn measure(
         library: &library,
         fleet: &fleet,
         modules: &modules,
+        headers,
         say,
     };
     let machine = Machine::here()?;
@@ -127,6 +149,17 @@ fn trimmed_calls(directory: &Path) -> Result<PathBuf> {
     let trimmed = package::trim(&fs::read(built)?)?;
     let path = directory.join("calls.wasm");
     fs::write(&path, trimmed.module)?;
+    Ok(path)
+}
+
+/// The module that makes the same calls without the SDK.
+fn least(directory: &Path) -> Result<PathBuf> {
+    let cluster = MeasuredRoute(0).first_cluster();
+    let text = include_str!("least.wat")
+        .replace("CLUSTER", &cluster)
+        .replace("SIZE", &cluster.len().to_string());
+    let path = directory.join("least.wasm");
+    fs::write(&path, wat::parse_str(text)?)?;
     Ok(path)
 }
 
@@ -168,6 +201,7 @@ struct Stage<'s> {
     library: &'s ClockLibrary,
     fleet: &'s Fleet,
     modules: &'s ModulePaths,
+    headers: ClientHeaders,
     say: &'s (dyn Fn(&str) + Sync),
 }
 
@@ -227,7 +261,7 @@ impl Stage<'_> {
             .zip(&names)
             .map(|(row, name)| {
                 let client = Client::new(profiled.envoy.listener(name)?)?;
-                RowClient::start(*row, client).with_context(|| row.name())
+                RowClient::start(*row, client, self.headers).with_context(|| row.name())
             })
             .collect::<Result<Vec<_>>>()?;
 
@@ -259,6 +293,7 @@ impl Stage<'_> {
 struct RowClient {
     row: BenchRow,
     client: Client,
+    headers: ClientHeaders,
     paths: Vec<String>,
     cookies: String,
     backends: BTreeSet<String>,
@@ -266,11 +301,12 @@ struct RowClient {
 
 impl RowClient {
     /// Gets the client's sessions.
-    fn start(row: BenchRow, client: Client) -> Result<RowClient> {
+    fn start(row: BenchRow, client: Client, headers: ClientHeaders) -> Result<RowClient> {
         let paths = row.paths();
         let mut client = RowClient {
             row,
             client,
+            headers,
             paths,
             cookies: String::new(),
             backends: BTreeSet::new(),
@@ -299,7 +335,8 @@ impl RowClient {
         let path = &self.paths[at % self.paths.len()];
         let cookies = ("cookie", self.cookies.as_str());
         let cookies = (!self.cookies.is_empty()).then_some(cookies);
-        let headers: Vec<_> = HEADERS.into_iter().chain(cookies).collect();
+        let headers = self.headers.lines().iter().copied();
+        let headers: Vec<_> = headers.chain(cookies).collect();
         let response = self.client.get_with(HEADERS[0].1, path, &headers)?;
         ensure!(
             response.status().is_success(),

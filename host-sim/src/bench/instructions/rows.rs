@@ -47,6 +47,15 @@ pub enum ModuleForm {
     Ships,
 }
 
+/// The proxy's routes, and what it does before the filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProxyRoutes {
+    /// Those of `envoy-config/envoy.yaml`, which removes headers of clients first.
+    Shipped,
+    /// One without conditions, and nothing is removed.
+    One,
+}
+
 /// One measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BenchRow {
@@ -57,6 +66,9 @@ pub(super) enum BenchRow {
     /// The host calls that no filter can do without that routes to clusters by what a request says:
     /// it reads the headers, names a cluster, and decides nothing. As it would ship.
     Calls,
+    /// The same without the SDK, behind these routes of the proxy: what no filter of any make can do
+    /// with less that has the callbacks of [`BenchRow::Calls`].
+    Least(ProxyRoutes),
     /// Pointsman with this number of routes. Of [`MANY`] the last one is asked for, of [`FEW`] each
     /// in turn.
     Pointsman(Features, Targets, usize, ModuleForm),
@@ -76,6 +88,8 @@ pub(super) fn all() -> Vec<BenchRow> {
         BenchRow::Bare(Endpoints),
         BenchRow::Empty,
         BenchRow::Calls,
+        BenchRow::Least(ProxyRoutes::Shipped),
+        BenchRow::Least(ProxyRoutes::One),
     ];
     for (features, targets) in [
         (Routing, Clusters),
@@ -105,6 +119,8 @@ pub(super) struct ModulePaths {
     pub empty: PathBuf,
     /// The filter that makes calls and decides nothing, without the exports that do not ship.
     pub calls: PathBuf,
+    /// The same without the SDK.
+    pub least: PathBuf,
 }
 
 impl BenchRow {
@@ -115,6 +131,12 @@ impl BenchRow {
             BenchRow::Bare(Targets::Endpoints) => "bare Envoy, endpoints".into(),
             BenchRow::Empty => "empty SDK filter".into(),
             BenchRow::Calls => "the calls of routing alone, clusters, as it ships".into(),
+            BenchRow::Least(ProxyRoutes::Shipped) => {
+                "the calls of routing alone, clusters, no SDK".into()
+            }
+            BenchRow::Least(ProxyRoutes::One) => {
+                "the calls of routing alone, clusters, no SDK, one route".into()
+            }
             BenchRow::Pointsman(features, targets, routes, form) => {
                 let features = match features {
                     Features::Routing => "routing and weights",
@@ -145,9 +167,11 @@ impl BenchRow {
     pub(super) fn targets(self) -> Targets {
         match self {
             BenchRow::Bare(targets) | BenchRow::Pointsman(_, targets, ..) => targets,
-            BenchRow::Empty | BenchRow::Calls | BenchRow::List | BenchRow::Filters => {
-                Targets::Clusters
-            }
+            BenchRow::Empty
+            | BenchRow::Calls
+            | BenchRow::Least(_)
+            | BenchRow::List
+            | BenchRow::Filters => Targets::Clusters,
         }
     }
 
@@ -160,7 +184,7 @@ impl BenchRow {
     pub(super) fn has_vm(self) -> bool {
         matches!(
             self,
-            BenchRow::Empty | BenchRow::Calls | BenchRow::Pointsman(..)
+            BenchRow::Empty | BenchRow::Calls | BenchRow::Least(_) | BenchRow::Pointsman(..)
         )
     }
 
@@ -169,7 +193,11 @@ impl BenchRow {
         match self {
             BenchRow::Pointsman(features, ..) => features >= Features::Sticky,
             BenchRow::Filters => true,
-            BenchRow::Bare(_) | BenchRow::Empty | BenchRow::Calls | BenchRow::List => false,
+            BenchRow::Bare(_)
+            | BenchRow::Empty
+            | BenchRow::Calls
+            | BenchRow::Least(_)
+            | BenchRow::List => false,
         }
     }
 
@@ -199,6 +227,7 @@ impl BenchRow {
             BenchRow::Pointsman(_, _, _, ModuleForm::Built) => &modules.built,
             BenchRow::Pointsman(_, _, _, ModuleForm::Ships) => &modules.ships,
             BenchRow::Calls => &modules.calls,
+            BenchRow::Least(_) => &modules.least,
             _ => &modules.empty,
         };
         let mut deployment = fleet.deployment(module)?;
@@ -217,7 +246,10 @@ impl BenchRow {
         // A VM of its own: a proxy has one for each name, code and configuration of a VM.
         filter["typed_config"]["config"]["vm_config"]["vm_id"] = name.into();
         match self {
-            BenchRow::Pointsman(..) | BenchRow::Calls => {}
+            BenchRow::Pointsman(..) | BenchRow::Calls | BenchRow::Least(ProxyRoutes::Shipped) => {}
+            BenchRow::Least(ProxyRoutes::One) => {
+                envoys_own::choose(manager, |own| ("routes", own.named_by_header()))?;
+            }
             BenchRow::Bare(Targets::Endpoints) => {
                 envoys_own::choose(manager, |own| ("routes", own.one(&cluster(0))))?;
             }
@@ -228,7 +260,9 @@ impl BenchRow {
             BenchRow::Filters => envoys_own::choose(manager, |own| ("routes", own.weighted(FEW)))?,
         }
         let mut filters = match self {
-            BenchRow::Pointsman(..) | BenchRow::Empty | BenchRow::Calls => vec![filter],
+            BenchRow::Pointsman(..) | BenchRow::Empty | BenchRow::Calls | BenchRow::Least(_) => {
+                vec![filter]
+            }
             BenchRow::Filters => envoys_own::filters().into(),
             BenchRow::Bare(_) | BenchRow::List => vec![],
         };
